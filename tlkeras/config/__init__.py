@@ -1,0 +1,35 @@
+"""The experiment as one typed value, and the ways to read, change and write it."""
+
+from tlkeras.config.adaptation import AdaptationConfig, StrengthConfig
+from tlkeras.config.data import AugmentConfig, DataConfig
+from tlkeras.config.experiment import (
+    CacheConfig,
+    CheckpointConfig,
+    ExperimentConfig,
+    RuntimeConfig,
+)
+from tlkeras.config.model import HeadConfig, ModelConfig, NeckConfig
+from tlkeras.config.stage import (
+    EarlyStoppingConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    StageConfig,
+)
+
+__all__ = [
+    "AdaptationConfig",
+    "AugmentConfig",
+    "CacheConfig",
+    "CheckpointConfig",
+    "DataConfig",
+    "EarlyStoppingConfig",
+    "ExperimentConfig",
+    "HeadConfig",
+    "ModelConfig",
+    "NeckConfig",
+    "OptimizerConfig",
+    "RuntimeConfig",
+    "ScheduleConfig",
+    "StageConfig",
+    "StrengthConfig",
+]

@@ -1,0 +1,99 @@
+"""The experiment as one value."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from tlkeras.config.adaptation import AdaptationConfig
+from tlkeras.config.base import Config
+from tlkeras.config.data import DataConfig, PositiveInt
+from tlkeras.config.model import ModelConfig
+from tlkeras.config.stage import StageConfig
+
+
+class CacheConfig(Config):
+    """Where the outputs of frozen trunks are kept.
+
+    Attributes:
+        enabled: Whether frozen stages compute the trunk's output only once.
+        dir: Directory that runs share; None is `~/.cache/tlkeras`.
+        memory_mb: What fits this budget stays in memory, in MiB; more goes to files under `dir`.
+        dtype: In which type features are kept.
+        extractor: `auto` measures and chooses; `exact` is the plain function; `folded` has constants
+            folded into the graph; `tflite` runs XNNPACK on CPU.
+        tolerance: Largest relative difference to the exact extractor that is accepted.
+    """
+
+    enabled: bool = True
+    dir: str | None = None
+    memory_mb: Annotated[int, Field(ge=0)] = 1024
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    extractor: Literal["auto", "exact", "folded", "tflite"] = "auto"
+    tolerance: Annotated[float, Field(gt=0)] = 1e-3
+
+
+class RuntimeConfig(Config):
+    """Where and how a run computes.
+
+    Attributes:
+        strategy: `auto`, or one of tf.distribute's ways; `none` is one device.
+        devices: Number of devices `mirrored` takes; None is all.
+        precision: Keras' dtype policy.
+        deterministic: Whether TensorFlow's ops are made deterministic.
+        threads: Threads per process; None is all cores.
+        sync_batch_norm: Whether BatchNormalization of trainable blocks averages over replicas.
+    """
+
+    strategy: Literal["auto", "none", "mirrored", "multi_worker", "tpu"] = "auto"
+    devices: PositiveInt | None = None
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    deterministic: bool = True
+    threads: PositiveInt | None = None
+    sync_batch_norm: bool = False
+
+
+class CheckpointConfig(Config):
+    """When the state of a run is saved, and which model counts as its best.
+
+    Attributes:
+        every_steps: Steps between checkpoints within an epoch; None is only at each epoch's end.
+        every_minutes: Minutes between checkpoints within an epoch.
+        keep: How many of the newest checkpoints stay on disk.
+        monitor: Which metric decides on the best model over the whole run; None is `val_accuracy`
+            (`val_loss` for regression), and the last epoch where there is no validation split.
+    """
+
+    every_steps: PositiveInt | None = None
+    every_minutes: Annotated[float, Field(gt=0)] | None = 10.0
+    keep: PositiveInt = 2
+    monitor: str | None = None
+
+
+class ExperimentConfig(Config):
+    """Everything a run depends on.
+
+    Example:
+        >>> config = ExperimentConfig(
+        ...     name="demo",
+        ...     data=DataConfig(source="digits"),
+        ...     model=ModelConfig(backbone="mlp", weights=None),
+        ...     stages=[StageConfig(name="all", train="all")],
+        ... )
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-.]{1,64}$")] = "experiment"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
+    adaptation: AdaptationConfig | None = None
+    cache: CacheConfig = CacheConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+
+    @model_validator(mode="after")
+    def _stage_names_differ(self):
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"stages must have different names. Received: {', '.join(names)}")
+        return self
