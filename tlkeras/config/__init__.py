@@ -8,6 +8,12 @@ from tlkeras.config.experiment import (
     ExperimentConfig,
     RuntimeConfig,
 )
+from tlkeras.config.loading import (
+    apply_overrides,
+    dump_config,
+    load_config,
+    shipped_experiments,
+)
 from tlkeras.config.model import HeadConfig, ModelConfig, NeckConfig
 from tlkeras.config.stage import (
     EarlyStoppingConfig,
@@ -32,4 +38,8 @@ __all__ = [
     "ScheduleConfig",
     "StageConfig",
     "StrengthConfig",
+    "apply_overrides",
+    "dump_config",
+    "load_config",
+    "shipped_experiments",
 ]
