@@ -1,0 +1,20 @@
+"""A run directory on disk: names, whole-file writes, the ledger, the lock, the checkpoints."""
+
+from tlkeras.run_dir.atomic import disk_errors, remove_leftovers, replacing, write_json, write_text
+from tlkeras.run_dir.checkpoints import CheckpointStore
+from tlkeras.run_dir.ledger import Ledger
+from tlkeras.run_dir.lock import RunLock
+from tlkeras.run_dir.run_dir import RunDir, config_differences
+
+__all__ = [
+    "CheckpointStore",
+    "Ledger",
+    "RunDir",
+    "RunLock",
+    "config_differences",
+    "disk_errors",
+    "remove_leftovers",
+    "replacing",
+    "write_json",
+    "write_text",
+]

@@ -1,0 +1,202 @@
+"""The newest K states of a training, each with a checksum in its name."""
+
+import hashlib
+import json
+import os
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkeras.run_dir.atomic import disk_errors, replacing
+
+_NAME = re.compile(r"^step-(\d+)\.([0-9a-f]{32})\.\w+$")
+_DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+_CODES = {name: code for code, name in _DTYPES.items()}
+
+
+class CheckpointStore:
+    """A folder of checkpoints named `step-<step>.<digest>.<suffix>`.
+
+    The digest (BLAKE2b, 128 bits) stands in the name, so that content and checksum appear in one
+    rename. Arrays are stored in the safetensors layout: a JSON header and raw bytes, nothing that
+    could run code. Older checkpoints go only once the new one is on the disk.
+
+    Args:
+        directory: The folder; made at the first save.
+        keep: How many of the newest checkpoints stay.
+
+    Example:
+        >>> store = run_dir.checkpoints(0, "head", keep=2)
+        >>> store.save_arrays({"dense/kernel": kernel}, {"epoch": 3}, step=120)
+        >>> arrays, state = store.load()
+    """
+
+    def __init__(self, directory: str | os.PathLike, keep: int = 2):
+        if keep < 1:
+            raise ValueError(f"keep must be at least 1. Received: keep={keep}")
+        self.directory = Path(directory)
+        self.keep = keep
+
+    def save(self, write: Callable[[Path], None], step: int, suffix: str = ".bin") -> Path:
+        """Saves what `write(path)` writes, under its checksum, and drops what is too old.
+
+        Args:
+            write: Called with a temporary path in the same folder.
+            step: Position in the training, at least 0. Others of this step or later are dropped: they
+                belong to a future that was given up (or are damaged ones that were passed over).
+            suffix: Ending of the file's name.
+
+        Returns:
+            The path of the new checkpoint.
+
+        Raises:
+            RunError: The disk is full. Earlier checkpoints are untouched.
+        """
+
+        incoming = self.directory / f"incoming{suffix}"
+        with replacing(incoming) as temporary:
+            write(temporary)
+        with disk_errors(incoming):
+            digest = _digest([incoming.read_bytes()])
+            target = self.directory / f"step-{step:010d}.{digest}{suffix}"
+            os.replace(incoming, target)
+        self._drop_old(target, step)
+        return target
+
+    def save_arrays(
+        self, arrays: dict[str, np.ndarray], state: dict[str, Any] | None = None, *, step: int
+    ) -> Path:
+        """Saves named arrays and a JSON state. See `save`.
+
+        Args:
+            arrays: By name, usually the variable's path; floats (bfloat16 too), integers and booleans
+                of any shape.
+            state: What JSON can hold; floats come back bit-identical, infinities and NaN included.
+            step: Position in the training.
+        """
+        chunks = _pack(arrays, state or {})
+        target = self.directory / f"step-{step:010d}.{_digest(chunks)}.safetensors"
+        with replacing(target) as temporary, open(temporary, "wb", buffering=0) as file:
+            for chunk in chunks:
+                _write_all(file, chunk)
+        self._drop_old(target, step)
+        return target
+
+    def latest(self) -> Path | None:
+        """Returns the newest checkpoint whose checksum fits, or None; warns of those that do not fit."""
+        found = self._newest(read=Path.read_bytes)
+        return found[0] if found else None
+
+    def load(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """Returns `(arrays, state)` of the newest whole checkpoint of `save_arrays`, or None."""
+        found = self._newest(read=lambda path: np.fromfile(path, np.uint8))
+        return _unpack(found[1]) if found else None
+
+    def steps(self) -> list[int]:
+        """Returns the steps that have a checkpoint, newest first, without looking into the files."""
+        return [step for step, _ in self._all()]
+
+    def clear(self) -> None:
+        """Removes all checkpoints, e.g. of a stage that is done."""
+        for _, path in self._all():
+            path.unlink(missing_ok=True)
+
+    def _drop_old(self, newest: Path, step: int) -> None:
+        others = [(at, path) for at, path in self._all() if path != newest]
+        past = [path for at, path in others if at < step]
+        for path in [path for at, path in others if at >= step] + past[self.keep - 1 :]:
+            path.unlink(missing_ok=True)
+
+    def _all(self) -> list[tuple[int, Path]]:
+        if not self.directory.is_dir():
+            return []
+        matches = ((_NAME.match(path.name), path) for path in self.directory.iterdir())
+        found = [(int(match[1]), path) for match, path in matches if match]
+        return sorted(found, key=lambda item: (item[0], item[1].stat().st_mtime_ns), reverse=True)
+
+    def _newest(self, read: Callable[[Path], Any]) -> tuple[Path, Any] | None:
+        for _, path in self._all():
+            with disk_errors(path):
+                content = read(path)
+            if _digest([content]) == _NAME.match(path.name)[2]:
+                return path, content
+            warnings.warn(
+                f"The checkpoint {path} is damaged (its checksum differs); the one before is used.",
+                stacklevel=3,
+            )
+        return None
+
+
+def _digest(chunks: list) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _write_all(file, chunk: bytes | memoryview) -> None:
+    # An unbuffered write may take only a part, at most 2 GiB at a time on Linux.
+    view = memoryview(chunk)
+    while len(view):
+        view = view[file.write(view) :]
+
+
+def _pack(arrays: dict[str, np.ndarray], state: dict[str, Any]) -> list[bytes | memoryview]:
+    arrays = {name: np.asarray(array) for name, array in arrays.items()}
+    for name, array in arrays.items():
+        if array.dtype.name not in _CODES:
+            raise ValueError(f"A checkpoint holds numbers. Received: {name}, dtype={array.dtype}")
+    # Widest types first: every array then starts at a multiple of its item size.
+    names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    header: dict[str, Any] = {"__metadata__": {"state": json.dumps(state)}}
+    chunks: list[bytes | memoryview] = []
+    offset = 0
+    for name in names:
+        array = np.ascontiguousarray(arrays[name]).reshape(-1)
+        end = offset + array.nbytes
+        shape = list(arrays[name].shape)
+        code = _CODES[array.dtype.name]
+        header[name] = {"dtype": code, "shape": shape, "data_offsets": [offset, end]}
+        chunks.append(memoryview(array.view(np.uint8)))
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return [len(text).to_bytes(8, "little") + text, *chunks]
+
+
+def _unpack(content: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    start = 8 + int.from_bytes(content[:8].tobytes(), "little")
+    header = json.loads(content[8:start].tobytes())
+    state = json.loads(header.pop("__metadata__")["state"])
+    arrays = {}
+    for name, entry in header.items():
+        first, end = entry["data_offsets"]
+        raw = content[start + first : start + end]
+        arrays[name] = raw.view(_numpy_dtype(_DTYPES[entry["dtype"]])).reshape(entry["shape"])
+    return arrays, state
+
+
+def _numpy_dtype(name: str) -> np.dtype:
+    if name == "bfloat16":
+        import ml_dtypes  # comes with Keras
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)

@@ -1,0 +1,114 @@
+"""One process at a time works in a run directory."""
+
+import contextlib
+import errno
+import json
+import os
+import socket
+import time
+import warnings
+from pathlib import Path
+
+from tlkeras.errors import UserError
+from tlkeras.run_dir.atomic import disk_errors
+
+_NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
+
+
+class RunLock:
+    """An exclusive lock on a file, held until `release` or the end of the process, however it ends.
+
+    Args:
+        path: The lock file. It is made when missing and stays; only the lock on it counts.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self._descriptor: int | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._descriptor is not None
+
+    def acquire(self) -> "RunLock":
+        """Takes the lock.
+
+        Raises:
+            UserError: Another process (or another object in this one) holds it. Nothing was changed.
+        """
+        if self.held:
+            return self
+        while self._descriptor is None:
+            descriptor = self._open()
+            # Between opening and locking, a fresh start may have moved the folder away.
+            if _same_file(descriptor, self.path):
+                self._descriptor = descriptor
+            else:
+                os.close(descriptor)
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.ctime()}
+        with disk_errors(self.path):
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, json.dumps(owner).encode(), 0)
+        return self
+
+    def release(self) -> None:
+        """Gives the lock back."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> "RunLock":
+        return self.acquire()
+
+    def __exit__(self, *unused) -> None:
+        self.release()
+
+    def _open(self) -> int:
+        with disk_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _lock(descriptor)
+        except BlockingIOError:
+            owner = os.pread(descriptor, 4096, 0)
+            os.close(descriptor)
+            raise UserError(
+                f"Another process works in {self.path.parent}{_described(owner)}: wait for it, stop it, "
+                f"or choose another --workdir. Received: workdir={str(self.path.parent)!r}"
+            ) from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+
+def _lock(descriptor: int) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LOCKS_HERE:
+            raise
+        warnings.warn(
+            "This file system has no locks: nothing stops a second run in the same workdir.",
+            stacklevel=4,
+        )
+
+
+def _same_file(descriptor: int, path: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    return False
+
+
+def _described(owner: bytes) -> str:
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        facts = json.loads(owner)
+        return f" (process {facts['pid']} on {facts['host']} since {facts['since']})"
+    return ""
