@@ -207,11 +207,7 @@ def synchronize_batch_norm(layer, synchronized=True):
     Returns:
         The number of BatchNormalization layers found.
     """
-    found = [
-        child
-        for child in layer._flatten_layers()
-        if isinstance(child, keras.layers.BatchNormalization)
-    ]
+    found = [child for child in layer._flatten_layers() if isinstance(child, keras.layers.BatchNormalization)]
     for batch_norm in found:
         batch_norm.synchronized = synchronized
     return len(found)
@@ -232,14 +228,14 @@ class _Group:
 
 
 def _count_exactly(epoch_iterator):
-    """Makes a Keras epoch iterator yield `_Group`s that end where the epoch ends.
+    """Makes a Keras epoch iterator yield `_Group`s that end where the epoch, or the data, ends.
 
-    Keras' own groups always hold `steps_per_execution` steps, so an epoch that it does not divide
-    runs over into the next one, and the last epoch falls short.
+    Keras' own groups always hold `steps_per_execution` steps: an epoch that it does not divide runs
+    over into the next one, and the last epoch falls short. The iterator goes on from epoch to epoch
+    where `steps_per_epoch` is given, and the last epoch ends early where the data does.
     """
     if "_enumerate_iterator" in vars(epoch_iterator):  # evaluation inside fit reuses its iterator
         return
-    enumerate_groups = epoch_iterator._enumerate_iterator
     size = epoch_iterator.steps_per_execution
     if size > 1 and epoch_iterator.num_batches is None:
         raise UserError(
@@ -248,14 +244,26 @@ def _count_exactly(epoch_iterator):
             f"Received: steps_per_execution={size} and a dataset of unknown length"
         )
 
-    def enumerate_exact_groups():
-        total = epoch_iterator.num_batches
-        for begin, _, iterator in enumerate_groups():
-            steps = size if total is None else min(size, total - begin)
-            epoch_iterator._steps_seen -= size - steps
-            yield begin, begin + steps - 1, _Group(iterator, steps)
+    def exact_groups():
+        state, begin = epoch_iterator, 0
+        state.data_adapter.on_epoch_begin()
+        if state.steps_per_epoch is None:
+            state._current_iterator = None
+        while (per_epoch := state.num_batches) is None or begin < per_epoch:
+            left = None if state._num_batches is None else state._num_batches - state._steps_seen
+            if state._current_iterator is None or (left == 0 and begin == 0):
+                state._current_iterator, state._steps_seen = iter(state._get_iterator()), 0
+                left = state._num_batches
+            if left == 0:
+                break
+            limits = (size, left, None if per_epoch is None else per_epoch - begin)
+            steps = min(limit for limit in limits if limit is not None)
+            state._steps_seen += steps
+            yield begin, begin + steps - 1, _Group(state._current_iterator, steps)
+            begin += steps
+        state.data_adapter.on_epoch_end()
 
-    epoch_iterator._enumerate_iterator = enumerate_exact_groups
+    epoch_iterator._enumerate_iterator = exact_groups
 
 
 def _replica_spec(element_spec):

@@ -1,0 +1,147 @@
+"""What tlkeras adds to a Keras optimizer: exact sums over replicas and learning rates per variable."""
+
+import functools
+from types import MappingProxyType
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+
+def sum_over_replicas(gradients):
+    """Returns the gradients summed over all replicas; every replica gets the same values.
+
+    Args:
+        gradients: List of gradient tensors of this replica, none of them None.
+    """
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return gradients
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients))
+
+
+class StageOptimizer:
+    """Mixin that stands before a Keras optimizer class; `stage_optimizer_class` puts them together.
+
+    - Gradients are summed over replicas first. Clipping (`clipnorm`, `global_clipnorm`, `clipvalue`) and
+      `gradient_accumulation_steps` act on that sum, which is the gradient of the global batch, so they
+      equal one device. Keras clips each replica's share, and cannot accumulate there (keras#20582).
+    - Each variable has its own factor on the learning rate. Weight decay is decoupled and scaled by the
+      variable's learning rate: `variable -= learning_rate * multiplier * weight_decay * variable`. With
+      factor 0 a variable is left out altogether: no update, no weight decay, no share in `global_clipnorm`.
+    - Weight decay spares variables of rank 0 and 1: biases, normalisation layers and layer scales.
+    - The moving average is updated once per update (not per accumulated batch), and the end of `fit`
+      does not overwrite the weights with it; see `tlkeras.training.averaging`.
+
+    Args:
+        multipliers: Factor on the learning rate by variable path; 1 for those not named.
+        *args, **kwargs: The Keras optimizer's own arguments.
+    """
+
+    gradients_are_summed = False  # Set by whoever has summed them over replicas already.
+
+    def __init__(self, *args, multipliers=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        # A mapping proxy, because Keras would track a dict as part of the optimizer's state.
+        self.multipliers = MappingProxyType(dict(multipliers or {}))
+
+    def multiplier(self, variable):
+        """Returns the factor on the learning rate of `variable`, or of one of its replicas."""
+        known = self._trainable_variables[self._get_variable_index(variable)]
+        return self.multipliers.get(getattr(known, "path", known.name), 1.0)
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Updates one variable with its own learning rate, after its weight decay."""
+        learning_rate = learning_rate * self.multiplier(variable)
+        if self.weight_decay and self._use_weight_decay(variable):
+            rate = ops.cast(learning_rate * self.weight_decay, variable.dtype)
+            self.assign_sub(variable, variable * rate)
+        super().update_step(gradient, variable, learning_rate)
+
+    def finalize_variable_values(self, var_list):
+        """Leaves the weights alone: `fit` calls this at its end, even where it was interrupted."""
+
+    def get_config(self):
+        return {**super().get_config(), "multipliers": dict(self.multipliers)}
+
+    def _use_weight_decay(self, variable):
+        return len(variable.shape) > 1 and super()._use_weight_decay(variable)
+
+    def _apply_weight_decay(self, variables):
+        """Does nothing: `update_step` decays each variable at its own rate."""
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        return list(grads_and_vars)  # They are summed already.
+
+    def _backend_apply_gradients(self, grads, trainable_variables):
+        moving = [k for k, v in enumerate(trainable_variables) if self.multiplier(v) != 0]
+        variables = [trainable_variables[k] for k in moving]
+        grads = [grads[k] for k in moving]
+        if not self.gradients_are_summed and grads:
+            grads = sum_over_replicas(grads)
+        if self.gradient_accumulation_steps:
+            self._accumulate_or_update(grads, variables)
+        else:
+            self._update(grads, variables)
+
+    def _update(self, grads, variables):
+        if variables:
+            grads = self._clip_gradients(grads)
+            self._backend_update_step(grads, variables, self.learning_rate)
+        if self.use_ema:
+            self._update_model_variables_moving_average(self._trainable_variables)
+
+    def _accumulate_or_update(self, grads, variables):
+        """Adds the gradients to the accumulators, or updates with the mean of all since the last update."""
+        steps = self.gradient_accumulation_steps
+        sums = [self._accumulated_gradients[self._get_variable_index(v)] for v in variables]
+
+        def update(grads):
+            self._update([(g + s) / steps for g, s in zip(grads, sums, strict=True)], variables)
+            for accumulator in sums:
+                accumulator.assign(ops.zeros_like(accumulator))
+
+        def accumulate(grads):
+            for accumulator, gradient in zip(sums, grads, strict=True):
+                accumulator.assign(accumulator + gradient)
+
+        def choose(strategy, grads):
+            run = strategy.extended.call_for_each_replica
+            ops.cond(
+                ops.equal((self._iterations + 1) % steps, 0),
+                lambda: run(update, args=(grads,)),
+                lambda: run(accumulate, args=(grads,)),
+            )
+
+        # A branch that updates variables must be chosen outside the replicas, where the strategy merges.
+        if tf.__internal__.distribute.strategy_supports_no_merge_call():
+            ops.cond(
+                ops.equal((self._iterations + 1) % steps, 0),
+                lambda: update(grads),
+                lambda: accumulate(grads),
+            )
+        else:
+            tf.distribute.get_replica_context().merge_call(choose, args=(grads,))
+
+
+class ReplicaLossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
+    """Keras' loss scaling for float16, deciding on the gradients of the global batch.
+
+    Keras asks only the first replica whether its gradients are finite, before they are summed: another
+    replica's overflow would reach the weights.
+    """
+
+    def apply(self, grads, trainable_variables=None):
+        """Sums the gradients over replicas, then scales back and updates, or skips the step."""
+        self.inner_optimizer.gradients_are_summed = True
+        present = [g for g in grads if g is not None]
+        if present:
+            summed = iter(sum_over_replicas(present))
+            grads = [None if g is None else next(summed) for g in grads]
+        super().apply(grads, trainable_variables)
+
+
+@functools.cache
+def stage_optimizer_class(base):
+    """Returns `base`, a Keras optimizer class, with everything that `StageOptimizer` adds."""
+    return type(base.__name__, (StageOptimizer, base), {"__module__": __name__})
