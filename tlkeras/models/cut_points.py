@@ -1,0 +1,148 @@
+"""Where a backbone can be cut in two, and the named blocks between the cuts."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+
+from tlkeras.models.graph import nodes_in_order
+
+
+@dataclass(frozen=True)
+class CutPoint:
+    """The few tensors through which everything passes at one place of a functional graph.
+
+    Attributes:
+        name: Name of the layer that ends here.
+        tensors: One symbolic tensor, or two for the cells of NASNet.
+    """
+
+    name: str
+    tensors: tuple
+
+
+@dataclass(frozen=True)
+class Block:
+    """One residual, dense, inception or convolution unit.
+
+    Attributes:
+        name: As in `train="from:NAME"`.
+        layers: Its layers in topological order.
+        cut: The cut point after it.
+    """
+
+    name: str
+    layers: tuple[keras.layers.Layer, ...]
+    cut: CutPoint
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether any of its layers holds variables."""
+        return any(layer.variables for layer in self.layers)
+
+
+def find_cut_points(model: keras.Model, live_tensors: int = 1) -> list[tuple[CutPoint, tuple]]:
+    """Returns the cut points of a functional model, each with the operations since the one before.
+
+    Walks the graph in topological order and counts the tensors that later nodes still read: where a
+    single one is left, its layer is an articulation point of the graph.
+
+    Args:
+        model: A functional model with one input and one output.
+        live_tensors: How many tensors may cross a cut.
+    """
+    nodes = nodes_in_order(model)
+    last_read = {id(t): i for i, node in enumerate(nodes) for t in node.input_tensors}
+    last_read[id(model.outputs[0])] = len(nodes)
+    live, segment, cuts = {}, [], []
+    for i, node in enumerate(nodes):
+        segment.append(node.operation)
+        live.update((id(t), t) for t in node.output_tensors)
+        for key in [key for key in live if last_read.get(key, -1) <= i]:
+            del live[key]
+        if len(live) <= live_tensors:
+            cuts.append((CutPoint(node.operation.name, tuple(live.values())), tuple(segment)))
+            segment = []
+    return cuts
+
+
+def find_blocks(
+    model: keras.Model, block_names: Sequence[tuple[str, str]], live_tensors: int = 1
+) -> list[Block]:
+    """Returns the named blocks of a backbone, from its input to its output.
+
+    Args:
+        model: A functional model with one input and one output.
+        block_names: Pairs of a pattern for layer names and a template for the block's name, the
+            most telling first.
+        live_tensors: How many tensors may cross a cut.
+    """
+    blocks: list[Block] = []
+    for cut, operations in find_cut_points(model, live_tensors):
+        layers = tuple(op for op in operations if isinstance(op, keras.layers.Layer))
+        block = Block(_block_name(layers, block_names), layers, cut)
+        if blocks and _belongs_to(blocks[-1], block):
+            name = blocks[-1].name or block.name
+            block = Block(name, blocks.pop().layers + layers, cut)
+        blocks.append(block)
+    return [block for block in blocks if block.has_weights]
+
+
+def _block_name(layers, block_names) -> str:
+    for pattern, template in block_names:
+        for layer in layers:
+            if match := re.search(pattern, layer.name):
+                return match.expand(template)
+    return ""
+
+
+def _belongs_to(previous: Block, block: Block) -> bool:
+    # Padding, pooling and activations without weights end the block before them.
+    unnamed = not previous.name or not block.name
+    return unnamed or block.name == previous.name or not block.has_weights
+
+
+def split(model: keras.Model, cut: CutPoint) -> tuple[keras.Model, keras.Model]:
+    """Returns `(trunk, tail)` of a backbone, which share its layers: `tail(trunk(x)) == model(x)`.
+
+    Args:
+        model: The backbone.
+        cut: One of its cut points.
+
+    Returns:
+        Two functional models. What passes between them is a single tensor; where two tensors cross
+        the cut, it is both of them flattened and joined, of shape `(batch, n1 + n2)`.
+    """
+    trunk_output = _pack(cut.tensors)
+    trunk = keras.Model(model.inputs[0], trunk_output, name="trunk")
+    if len(cut.tensors) == 1:
+        return trunk, _tail(cut.tensors, model)
+    tail = _tail(cut.tensors, model)
+    x = keras.Input(trunk_output.shape[1:], dtype=trunk_output.dtype, name="cut")
+    return trunk, keras.Model(x, tail(_unpack(x, cut.tensors)), name="tail")
+
+
+def _tail(tensors: tuple, model: keras.Model) -> keras.Model:
+    inputs = tensors[0] if len(tensors) == 1 else list(tensors)
+    if inputs is model.outputs[0]:
+        x = keras.Input(inputs.shape[1:], dtype=inputs.dtype, name="cut")
+        return keras.Model(x, keras.layers.Identity(name="tail_identity")(x), name="tail")
+    return keras.Model(inputs, model.outputs[0], name="tail")
+
+
+def _pack(tensors: tuple):
+    if len(tensors) == 1:
+        return tensors[0]
+    flat = [keras.layers.Flatten(name=f"cut_flatten_{i}")(t) for i, t in enumerate(tensors)]
+    return keras.layers.Concatenate(name="cut_join")(flat)
+
+
+def _unpack(x, tensors: tuple) -> list:
+    parts, start = [], 0
+    for i, tensor in enumerate(tensors):
+        size = int(keras.ops.prod(tensor.shape[1:]))
+        part = x[:, start : start + size]
+        parts.append(keras.layers.Reshape(tensor.shape[1:], name=f"cut_reshape_{i}")(part))
+        start += size
+    return parts

@@ -1,0 +1,132 @@
+"""From feature vectors to logits."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+from keras import layers, ops
+
+from tlkeras.config import HeadConfig
+from tlkeras.errors import UserError
+from tlkeras.registry import Registry
+
+
+@dataclass(frozen=True)
+class Head:
+    """One kind of head.
+
+    Attributes:
+        build: Called with the config, the number of outputs and symbolic features `(b, d)`; returns
+            symbolic float32 logits `(b, num_outputs)`.
+        summary: One line for `tlkeras list heads`.
+        pooling: The pooling it needs, whatever the neck says; None leaves the choice to the neck.
+        plain: Whether a saved model opens without tlkeras.
+    """
+
+    build: Callable
+    summary: str
+    pooling: str | None = None
+    plain: bool = True
+
+
+HEADS: Registry[Head] = Registry("head")
+
+
+def build_head(config: HeadConfig, num_outputs: int, features) -> keras.Model:
+    """Returns the head as a functional model from features `(b, d)` to float32 logits.
+
+    Args:
+        config: Which head, and its settings.
+        num_outputs: Number of logits, from 1.
+        features: Symbolic output of the neck.
+    """
+    inputs = keras.Input(features.shape[1:], dtype=features.dtype, name="head_inputs")
+    return keras.Model(inputs, HEADS.get(config.name).build(config, num_outputs, inputs), name="head")
+
+
+def _linear(config: HeadConfig, num_outputs: int, x):
+    # Logits are float32 under mixed precision too: softmax and log need the range.
+    initializer = "zeros" if config.zero_init else "glorot_uniform"
+    return layers.Dense(num_outputs, kernel_initializer=initializer, dtype="float32", name="logits")(x)
+
+
+def _mlp(config: HeadConfig, num_outputs: int, x):
+    for i, width in enumerate(config.units, start=1):
+        x = layers.Dense(width, use_bias=not config.batch_norm, name=f"head_dense_{i}")(x)
+        if config.batch_norm:
+            x = layers.BatchNormalization(name=f"head_bn_{i}")(x)
+        x = layers.Activation(_activation(config.activation), name=f"head_activation_{i}")(x)
+        if config.dropout:
+            x = layers.Dropout(config.dropout, name=f"head_dropout_{i}")(x)
+    return _linear(config, num_outputs, x)
+
+
+def _cosine(config: HeadConfig, num_outputs: int, x):
+    if config.zero_init:
+        raise UserError(
+            "The cosine head compares directions, and a zero kernel has none. Allowed: "
+            "head.zero_init=false. Received: head.zero_init=True"
+        )
+    return CosineSimilarity(num_outputs, scale=config.scale, dtype="float32", name="logits")(x)
+
+
+def _activation(name: str) -> str:
+    try:
+        keras.activations.get(name)
+    except ValueError as error:
+        raise UserError(
+            f"Unknown activation. Allowed: the names of keras.activations. Received: {name!r}"
+        ) from error
+    return name
+
+
+@keras.saving.register_keras_serializable(package="tlkeras")
+class CosineSimilarity(layers.Layer):
+    """Scaled cosine between features and one learned vector per class.
+
+    The classifier of Gidaris and Komodakis (2018), section 3.2, and of Chen et al. (2019): no class
+    wins by the length of its vector, which helps with few examples. A saved model that holds this
+    layer opens with `tlkeras.load_model`.
+
+    Args:
+        units: Number of classes.
+        scale: Start value of the learned scale (the inverse temperature), above 0.
+
+    Input shape: `(batch, d)`, float. Output shape: `(batch, units)`, in `-scale..scale`.
+    """
+
+    def __init__(self, units: int, scale: float = 16.0, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.initial_scale = scale
+
+    def build(self, input_shape):
+        """Creates the kernel `(d, units)` and the scale."""
+        self.kernel = self.add_weight(
+            shape=(input_shape[-1], self.units), initializer="glorot_uniform", name="kernel"
+        )
+        self.scale = self.add_weight(
+            shape=(), initializer=keras.initializers.Constant(self.initial_scale), name="scale"
+        )
+
+    def call(self, x):
+        """Returns the scaled cosines."""
+        x = ops.normalize(x, axis=-1)
+        return self.scale * ops.matmul(x, ops.normalize(self.kernel, axis=0))
+
+    def compute_output_shape(self, input_shape):
+        """Returns `(batch, units)`."""
+        return (*input_shape[:-1], self.units)
+
+    def get_config(self):
+        """Returns what `from_config` needs."""
+        return {**super().get_config(), "units": self.units, "scale": self.initial_scale}
+
+
+HEADS.add("linear", Head(_linear, "one Dense layer"))
+HEADS.add("mlp", Head(_mlp, "hidden Dense layers of `units`, then one Dense layer"))
+HEADS.add(
+    "flatten_dense",
+    Head(_mlp, "the classic VGG head: flatten, Dense of `units`, Dense", pooling="flatten"),
+)
+HEADS.add("cosine", Head(_cosine, "scaled cosine to one vector per class", plain=False))

@@ -1,0 +1,66 @@
+"""Raw pixels to what a family was trained on, as layers that are saved with the model."""
+
+import keras
+
+from tlkeras.registry import Registry
+
+MODES: Registry = Registry("preprocessing mode")
+
+
+def build_preprocessing(mode: str, input_shape: tuple[int, ...]) -> keras.Model:
+    """Returns the model from raw inputs to the backbone's inputs.
+
+    It always computes in float32: in half precision, pixels of 0..255 lose what tells them apart.
+
+    Args:
+        mode: Name in `MODES`.
+        input_shape: Shape of one example, `(height, width, 3)` or `(d,)`; pixels lie in 0..255.
+
+    Returns:
+        A functional model that equals the family's `preprocess_input` in `keras.applications`.
+    """
+    x = keras.Input(input_shape, dtype="float32", name="inputs")
+    return keras.Model(x, MODES.get(mode)(x), name="preprocess")
+
+
+def _rescaling(scale, offset):
+    return keras.layers.Rescaling(scale, offset, dtype="float32", name="preprocess")
+
+
+@MODES.register("identity")
+def identity(x):
+    """Leaves inputs as they are; the backbone holds its own Rescaling, or takes vectors."""
+    return keras.layers.Identity(dtype="float32", name="preprocess")(x)
+
+
+@MODES.register("unit")
+def unit(x):
+    """Scales pixels to 0..1."""
+    return _rescaling(1 / 255, 0.0)(x)
+
+
+@MODES.register("tf")
+def tf(x):
+    """Scales pixels to -1..1."""
+    return _rescaling(1 / 127.5, -1.0)(x)
+
+
+@MODES.register("lite")
+def lite(x):
+    """EfficientNet-Lite's `(x - 127) / 128`."""
+    return _rescaling(1 / 128, -127 / 128)(x)
+
+
+@MODES.register("torch")
+def torch(x):
+    """Scales to 0..1, then standardises each channel by ImageNet's mean and deviation."""
+    mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    scale = [1 / (255 * d) for d in deviation]
+    offset = [-m / d for m, d in zip(mean, deviation, strict=True)]
+    return _rescaling(scale, offset)(x)
+
+
+@MODES.register("caffe")
+def caffe(x):
+    """Turns RGB into BGR and subtracts ImageNet's mean of each channel."""
+    return _rescaling(1.0, [-103.939, -116.779, -123.68])(keras.ops.flip(x, axis=-1))

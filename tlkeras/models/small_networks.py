@@ -1,0 +1,80 @@
+"""Small networks that train from nothing, for vectors and for experiments in seconds."""
+
+import keras
+from keras import layers
+
+
+def mlp(
+    input_shape: tuple[int, ...],
+    units: tuple[int, ...] = (128, 128),
+    activation: str = "relu",
+    dropout: float = 0.0,
+    batch_norm: bool = False,
+) -> keras.Model:
+    """Returns dense layers on vectors.
+
+    Args:
+        input_shape: `(d,)`.
+        units: Width of each layer, i.e. of each block.
+        activation: Activation after each layer.
+        dropout: Dropout rate after each layer.
+        batch_norm: Whether each layer is normalised before its activation.
+    """
+    x = inputs = keras.Input(input_shape, name="backbone_inputs")
+    for i, width in enumerate(units, start=1):
+        x = layers.Dense(width, name=f"dense_{i}")(x)
+        x = _finish(x, f"dense_{i}", activation, dropout, batch_norm)
+    return keras.Model(inputs, x, name="mlp")
+
+
+def small_cnn(
+    input_shape: tuple[int, ...],
+    filters: tuple[int, ...] = (32, 64, 128),
+    dropout: float = 0.0,
+    batch_norm: bool = True,
+) -> keras.Model:
+    """Returns 3x3 convolutions, each but the last followed by max pooling.
+
+    BatchNormalization has momentum .9, so that its statistics settle within a hundred steps.
+
+    Args:
+        input_shape: `(height, width, channels)`.
+        filters: Filters of each convolution, i.e. of each block.
+        dropout: Dropout rate after each block.
+        batch_norm: Whether convolutions are followed by BatchNormalization.
+    """
+    x = inputs = keras.Input(input_shape, name="backbone_inputs")
+    for i, width in enumerate(filters, start=1):
+        x = layers.Conv2D(width, 3, padding="same", use_bias=not batch_norm, name=f"conv_{i}")(x)
+        x = _finish(x, f"conv_{i}", "relu", dropout, batch_norm)
+        if i < len(filters):
+            x = layers.MaxPooling2D(name=f"conv_{i}_pool")(x)
+    return keras.Model(inputs, x, name="small_cnn")
+
+
+def dann_digits(input_shape: tuple[int, ...]) -> keras.Model:
+    """Returns the feature extractor for digits of Ganin et al. (2016), figure 4a.
+
+    Its label predictor is the head `mlp` with units (100, 100) on `neck.pooling="flatten"`.
+
+    Args:
+        input_shape: `(28, 28, 3)` in the paper; 768 features then.
+    """
+    x = inputs = keras.Input(input_shape, name="backbone_inputs")
+    for i, width in enumerate((32, 48), start=1):
+        x = layers.Conv2D(width, 5, activation="relu", name=f"conv_{i}")(x)
+        x = layers.MaxPooling2D(name=f"conv_{i}_pool")(x)
+    return keras.Model(inputs, x, name="dann_digits")
+
+
+def none(input_shape: tuple[int, ...]) -> keras.Model:
+    """Returns a backbone that hands on its inputs: features as they come."""
+    inputs = keras.Input(input_shape, name="backbone_inputs")
+    return keras.Model(inputs, layers.Identity(name="none")(inputs), name="none")
+
+
+def _finish(x, name, activation, dropout, batch_norm):
+    if batch_norm:
+        x = layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
+    x = layers.Activation(activation, name=f"{name}_{activation}")(x)
+    return layers.Dropout(dropout, name=f"{name}_dropout")(x) if dropout else x

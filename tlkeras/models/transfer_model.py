@@ -1,0 +1,223 @@
+"""The model that a run trains: preprocessing, backbone, neck and head."""
+
+from dataclasses import dataclass
+
+import keras
+
+from tlkeras.models.cut_points import Block, CutPoint, split
+from tlkeras.models.distributed_fit import DistributedFit
+from tlkeras.models.freezing import Selection, opened_layers
+from tlkeras.models.graph import leaf_layers, replay
+from tlkeras.models.weights import WeightReport
+
+
+@dataclass(frozen=True)
+class _Route:
+    """How inputs pass the backbone in the current stage; kept out of Keras' tracking of layers."""
+
+    cut: CutPoint | None
+    trunk: keras.Model | None
+    tail: keras.Model | None
+    tail_trains: bool
+
+
+class FeatureModel(DistributedFit):
+    """What stands after a cut: tail, neck and head, which it shares with a `TransferModel`.
+
+    Inputs are the outputs of the trunk; `fit` on them moves the variables of the whole model.
+
+    Args:
+        route: How inputs pass the backbone.
+        neck: Backbone output to features.
+        head: Features to logits.
+    """
+
+    def __init__(self, route: _Route, neck: keras.Model, head: keras.Model, **kwargs):
+        super().__init__(**kwargs)
+        self.tail, self.neck, self.head = route.tail, neck, head
+        self._tail_trains = route.tail_trains
+
+    def build(self, input_shape=None):
+        """Nothing is left to create: the parts come built."""
+        self.built = True
+
+    def call(self, x, training=None):
+        """Returns float32 logits `(b, num_outputs)`."""
+        return self.classify(self.features(x, training=training), training=training)
+
+    def features(self, x, training=None):
+        """Returns the neck's output `(b, features)`."""
+        if self.tail is not None:
+            x = self.tail(x, training=training if self._tail_trains else False)
+        return self.neck(x, training=training)
+
+    def classify(self, features, training=None):
+        """Returns float32 logits for feature vectors `(b, features)`."""
+        return self.head(features, training=training)
+
+
+class TransferModel(DistributedFit):
+    """Raw inputs -> preprocess -> backbone -> neck -> head -> logits.
+
+    `build_model` makes one. Before each stage, `select` says what trains and how BatchNormalization
+    behaves; until then only neck and head train. Everything before the first trainable block is called
+    in inference mode, whatever `fit` says: dropout and stochastic depth are off there, and no statistic
+    moves.
+
+    Args:
+        preprocess: Raw inputs to the backbone's inputs.
+        backbone: A functional model.
+        blocks: Its named blocks, from input to output.
+        neck: Backbone output to features.
+        head: Features to logits.
+        weights_report: What the backbone's weights were loaded from.
+
+    Example:
+        >>> model = build_model(ModelConfig(backbone="small_cnn", weights=None),
+        ...                     input_shape=(32, 32, 3), num_outputs=10)
+        >>> model.select("last:1", bn="frozen").blocks
+        ('conv_3',)
+    """
+
+    def __init__(
+        self,
+        preprocess: keras.Model,
+        backbone: keras.Model,
+        blocks: list[Block],
+        neck: keras.Model,
+        head: keras.Model,
+        weights_report: WeightReport | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.preprocess, self.backbone, self.neck, self.head = preprocess, backbone, neck, head
+        self.weights_report = weights_report
+        self._blocks = tuple(blocks)
+        self._functional = _Held()
+        self._route = _Held()
+        self.select("head")
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The backbone's blocks, from input to output."""
+        return self._blocks
+
+    @property
+    def input_shape(self) -> tuple:
+        """Shape of a batch of raw inputs, `(None, height, width, 3)` or `(None, d)`."""
+        return self.preprocess.input_shape
+
+    def build(self, input_shape=None):
+        """Nothing is left to create: the parts come built."""
+        self.built = True
+
+    def call(self, x, training=None):
+        """Returns float32 logits `(b, num_outputs)` for raw inputs."""
+        return self.classify(self.features(x, training=training), training=training)
+
+    def features(self, x, training=None):
+        """Returns the neck's output `(b, features)` for raw inputs."""
+        route = self._route.value
+        x = self.preprocess(x)
+        if route.trunk is not None:
+            x = route.trunk(x, training=False)
+        if route.tail is not None:
+            x = route.tail(x, training=training if route.tail_trains else False)
+        return self.neck(x, training=training)
+
+    def classify(self, features, training=None):
+        """Returns float32 logits for feature vectors `(b, features)`."""
+        return self.head(features, training=training)
+
+    def select(self, train: str, bn: str = "frozen") -> Selection:
+        """Sets what trains. Compile again afterwards: Keras reads it when it traces the train step.
+
+        Args:
+            train: `head`, `last:N`, `from:NAME`, `all` or `regex:PATTERN`; neck and head always train.
+            bn: BatchNormalization in the backbone: `frozen` (statistics, gamma and beta stay),
+                `inference` (statistics stay, gamma and beta of opened blocks train), `train`.
+
+        Raises:
+            UserError: Where `train` names no block or layer of this backbone.
+        """
+        opened = opened_layers(self.blocks, train, self.backbone.name)
+        self.preprocess.trainable = False
+        self.backbone.trainable = False
+        self.neck.trainable = True
+        self.head.trainable = True
+        for _, layer in opened:
+            layer.trainable = True
+        if bn == "frozen":
+            for layer in leaf_layers([self.backbone]):
+                if isinstance(layer, keras.layers.BatchNormalization):
+                    layer.trainable = False
+        indices = sorted({i for i, _ in opened})
+        first = indices[0] if indices else len(self.blocks)
+        self._route.value = self._routed(first, tail_trains=bn != "inference")
+        return Selection(
+            train=train,
+            bn=bn,
+            blocks=tuple(self.blocks[i].name for i in indices),
+            cut=self._route.value.cut and self._route.value.cut.name,
+            depths=self._depths(),
+        )
+
+    def trunk(self) -> keras.Model:
+        """Returns the frozen part as a functional model from raw inputs to one tensor at the cut.
+
+        Raises:
+            ValueError: Where the selection leaves no block frozen.
+        """
+        route = self._route.value
+        if route.trunk is None:
+            raise ValueError("Nothing is frozen, so there is no trunk. Select fewer blocks first.")
+        x = keras.Input(self.input_shape[1:], dtype="float32", name="inputs")
+        return keras.Model(x, replay(route.trunk, replay(self.preprocess, x)), name="trunk")
+
+    def on_features(self) -> FeatureModel:
+        """Returns the model from the trunk's output to logits; it shares all layers and variables."""
+        if self._route.value.trunk is None:
+            raise ValueError("Nothing is frozen, so there is no trunk. Select fewer blocks first.")
+        model = FeatureModel(self._route.value, self.neck, self.head, name="on_features")
+        model.build()
+        return model
+
+    def to_functional(self) -> keras.Model:
+        """Returns the plain functional model of Keras' own layers with the same variables.
+
+        It is flat: every layer of the backbone is a layer of this model. Saved as `.keras`, it opens
+        without tlkeras, except with a head whose row says otherwise.
+        """
+        if self._functional.value is None:
+            x = inputs = keras.Input(self.input_shape[1:], dtype="float32", name="inputs")
+            for part in (self.preprocess, self.backbone, self.neck, self.head):
+                x = replay(part, x)
+            self._functional.value = keras.Model(inputs, x, name="model")
+        return self._functional.value
+
+    def _routed(self, first: int, tail_trains: bool) -> _Route:
+        if first == 0 and self.blocks:
+            return _Route(None, None, self.backbone, tail_trains)
+        if first == len(self.blocks):
+            (output,) = self.backbone.outputs
+            cut = CutPoint(_producer(output), (output,))
+            return _Route(cut, self.backbone, None, tail_trains)
+        cut = self.blocks[first - 1].cut
+        return _Route(cut, *split(self.backbone, cut), tail_trains)
+
+    def _depths(self) -> dict[str, int]:
+        depths = {v.path: 0 for part in (self.neck, self.head) for v in part.variables}
+        for i, block in enumerate(self.blocks):
+            for layer in block.layers:
+                depths.update((v.path, len(self.blocks) - i) for v in layer.variables)
+        return depths
+
+
+class _Held:
+    """Holds a value that Keras must not track as a layer of the model."""
+
+    value = None
+
+
+def _producer(tensor) -> str:
+    return tensor._keras_history.operation.name
