@@ -1,0 +1,196 @@
+"""Random changes of images, each a pure function of (seed, epoch, row).
+
+Rows of a batch are changed together where an operation can take a batch: flip, crop and rotation are
+one projective transform. The random numbers of a row depend on the seed, the epoch and the row's
+index alone, never on the batch it stands in.
+"""
+
+import tensorflow as tf
+
+from tlkeras.config.data import AugmentConfig
+from tlkeras.data.randaugment import randaugment
+
+# The columns of a row's random numbers, in 0..1.
+_FLIP_H, _FLIP_V, _AREA, _ASPECT, _TOP, _LEFT, _ANGLE = range(7)
+_BRIGHTNESS, _CONTRAST, _SATURATION, _HOLE_Y, _HOLE_X = range(7, 12)
+_COLUMNS = 12
+_ASPECTS = (3 / 4, 4 / 3)
+
+
+def uniform(seed: int, epoch: tf.Tensor, indices: tf.Tensor, columns: int, stream: int) -> tf.Tensor:
+    """Draws numbers in [0, 1) for rows; the same for the same (seed, epoch, index, stream).
+
+    Args:
+        seed: In 0..2^31-1.
+        epoch: `int64` scalar.
+        indices: `int64` `(b,)`.
+        columns: Numbers per row.
+        stream: Number of the purpose, so that two purposes are independent.
+
+    Returns:
+        `float32` `(b, columns)`.
+    """
+    high = tf.constant(seed * 2**32, tf.int64) + epoch * 8 + stream
+    draw = lambda index: tf.random.stateless_uniform([columns], tf.stack([high, index]))  # noqa: E731
+    signature = tf.TensorSpec((columns,), tf.float32)
+    return tf.map_fn(draw, indices, fn_output_signature=signature)
+
+
+def augment_batch(
+    images: tf.Tensor, config: AugmentConfig, seed: int, epoch: tf.Tensor, indices: tf.Tensor
+) -> tf.Tensor:
+    """Changes a batch of images as the config says (mixup and cutmix: see `mix_batch`).
+
+    Args:
+        images: `(b, h, w, 3)` in 0..255, `uint8` or `float32`.
+        config: What to do.
+        seed: The stage's seed.
+        epoch: `int64` scalar: the epoch, or the number of a fixed view.
+        indices: `int64` `(b,)`: the rows.
+
+    Returns:
+        The images untouched where the config changes nothing, else `float32` of the same shape.
+    """
+    if config.model_copy(update={"mixup": 0.0, "cutmix": 0.0}).is_identity:
+        return images
+    u = uniform(seed, epoch, indices, _COLUMNS, stream=0)
+    if config.flip != "none" or config.crop < 1 or config.rotation:
+        images = _move(images, config, u)
+    images = tf.cast(images, tf.float32)
+    if config.randaugment:
+        draws = uniform(seed, epoch, indices, 3 * config.randaugment, stream=1)
+        images = randaugment(images, draws, config.randaugment, config.randaugment_magnitude)
+    if config.color:
+        images = _recolor(images, config.color, u)
+    if config.cutout:
+        images = _cut_out(images, config.cutout, u)
+    return images
+
+
+def _move(images, config, u):
+    """Flips, crops and rotates in one resampling."""
+    height, width = (float(side) for side in images.shape[1:3])
+    one = tf.ones_like(u[:, 0])
+    scale_y, scale_x, top, left = one, one, 0.0 * one, 0.0 * one
+    if config.crop < 1:  # random resized crop (Szegedy et al. 2015, section 6)
+        area = config.crop + (1 - config.crop) * u[:, _AREA]
+        low, high = (tf.math.log(float(ratio)) for ratio in _ASPECTS)
+        aspect = tf.exp(low + (high - low) * u[:, _ASPECT])
+        scale_x = tf.minimum(tf.sqrt(area * aspect), 1.0)
+        scale_y = tf.minimum(tf.sqrt(area / aspect), 1.0)
+        top, left = (1 - scale_y) * u[:, _TOP] * height, (1 - scale_x) * u[:, _LEFT] * width
+    mirror_x = config.flip in ("horizontal", "both")
+    mirror_y = config.flip in ("vertical", "both")
+    sign_x = tf.where((u[:, _FLIP_H] < 0.5) & mirror_x, -one, one)
+    sign_y = tf.where((u[:, _FLIP_V] < 0.5) & mirror_y, -one, one)
+    angle = (2 * u[:, _ANGLE] - 1) * config.rotation * 3.141592653589793 / 180
+    # Output pixel -> centred, mirrored, turned, scaled -> input pixel of the window.
+    cos, sin = tf.cos(angle), tf.sin(angle)
+    middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
+    a, b = scale_x * cos * sign_x, -scale_x * sin * sign_y
+    d, e = scale_y * sin * sign_x, scale_y * cos * sign_y
+    centre_x = left + (scale_x * width - 1) / 2
+    centre_y = top + (scale_y * height - 1) / 2
+    c = centre_x - a * middle_x - b * middle_y
+    f = centre_y - d * middle_x - e * middle_y
+    return project(images, tf.stack([a, b, c, d, e, f, 0 * one, 0 * one], axis=1))
+
+
+def project(images: tf.Tensor, transforms: tf.Tensor, fill_mode: str = "REFLECT") -> tf.Tensor:
+    """Resamples a batch bilinearly by projective transforms `(b, 8)` from output to input pixels."""
+    moved = tf.raw_ops.ImageProjectiveTransformV3(
+        images=tf.cast(images, tf.float32),
+        transforms=transforms,
+        output_shape=images.shape[1:3],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode=fill_mode,
+    )
+    return tf.ensure_shape(moved, images.shape)
+
+
+def _recolor(images, strength, u):
+    """Random brightness, contrast and saturation, each by a factor in 1 - strength .. 1 + strength."""
+    factor = lambda column: (1 + strength * (2 * u[:, column] - 1))[:, None, None, None]  # noqa: E731
+    images = images * factor(_BRIGHTNESS)
+    grey = tf.image.rgb_to_grayscale(images)
+    mean = tf.reduce_mean(grey, axis=(1, 2), keepdims=True)
+    images = mean + (images - mean) * factor(_CONTRAST)
+    grey = tf.image.rgb_to_grayscale(images)
+    images = grey + (images - grey) * factor(_SATURATION)
+    return tf.clip_by_value(images, 0.0, 255.0)
+
+
+def _cut_out(images, side, u):
+    """Greys a square that is centred anywhere (DeVries and Taylor 2017, section 3.3)."""
+    inside = _window(images.shape[1:3], u[:, _HOLE_Y], u[:, _HOLE_X], side / 2, side / 2)
+    return tf.where(inside, 127.5, images)
+
+
+def _window(size, centre_y, centre_x, half_y, half_x):
+    """A mask `(b, h, w, 1)` of boxes given in fractions of the image."""
+    y = (tf.range(size[0], dtype=tf.float32) + 0.5) / size[0]
+    x = (tf.range(size[1], dtype=tf.float32) + 0.5) / size[1]
+    half_y, half_x = (tf.convert_to_tensor(h, tf.float32)[..., None] for h in (half_y, half_x))
+    in_y = tf.abs(y[None] - centre_y[:, None]) < half_y
+    in_x = tf.abs(x[None] - centre_x[:, None]) < half_x
+    return (in_y[:, :, None] & in_x[:, None, :])[..., None]
+
+
+def mix_batch(
+    x: tf.Tensor,
+    y: tf.Tensor,
+    config: AugmentConfig,
+    seed: int,
+    epoch: tf.Tensor,
+    indices: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mixes each row with its neighbour in the batch: mixup (Zhang et al. 2018) or cutmix (Yun et al. 2019).
+
+    With both on, each row takes one of them at random.
+
+    Args:
+        x: `float32` `(b, ...)`.
+        y: `float32` `(b, k)`: one-hot rows, multi-hot rows or values.
+        config: The alphas.
+        seed: The stage's seed.
+        epoch: `int64` scalar.
+        indices: `int64` `(b,)`.
+
+    Returns:
+        `x` and `y` mixed; row `i` with row `i - 1`.
+    """
+    partner_x, partner_y = tf.roll(x, 1, axis=0), tf.roll(y, 1, axis=0)
+    u = uniform(seed, epoch, indices, 3, stream=2)
+    by_cutmix = (
+        u[:, 0] < 0.5 if config.mixup and config.cutmix else tf.fill(tf.shape(u[:, 0]), bool(config.cutmix))
+    )
+    share = tf.ones_like(u[:, 0])
+    mixed = x
+    if config.mixup:
+        keep = _beta(config.mixup, seed, epoch, indices, stream=3)
+        wide = tf.reshape(keep, (-1,) + (1,) * (len(x.shape) - 1))
+        blended = wide * x + (1 - wide) * partner_x
+        mixed = tf.where(tf.reshape(by_cutmix, tf.shape(wide)), mixed, blended)
+        share = tf.where(by_cutmix, share, keep)
+    if config.cutmix:
+        hole = tf.sqrt(1 - _beta(config.cutmix, seed, epoch, indices, stream=4))
+        inside = _window(x.shape[1:3], u[:, 1], u[:, 2], hole / 2, hole / 2)
+        inside &= by_cutmix[:, None, None, None]
+        mixed = tf.where(inside, partner_x, mixed)
+        covered = tf.reduce_mean(tf.cast(inside, tf.float32), axis=(1, 2, 3))
+        share = tf.where(by_cutmix, 1 - covered, share)
+    share = share[:, None]
+    return mixed, share * y + (1 - share) * partner_y
+
+
+def _beta(alpha, seed, epoch, indices, stream):
+    """Draws from Beta(alpha, alpha) per row, `float32` `(b,)`."""
+    high = tf.constant(seed * 2**32, tf.int64) + epoch * 8 + stream
+
+    def draw(index):
+        pair = tf.random.stateless_gamma([2], tf.stack([high, index]), alpha, dtype=tf.float64)
+        # Two gammas that both vanish, as a small alpha can give, count as a fair coin's mean.
+        return tf.cast(tf.math.divide_no_nan(pair[0], tf.reduce_sum(pair)), tf.float32)
+
+    return tf.map_fn(draw, indices, fn_output_signature=tf.TensorSpec((), tf.float32))

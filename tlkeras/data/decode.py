@@ -1,0 +1,61 @@
+"""Encoded images of every kind to RGB pixels."""
+
+import io
+
+import numpy as np
+
+from tlkeras.data.scan import MAX_PIXELS, image_format
+
+
+class UnreadableImage(Exception):
+    """Why an image cannot be decoded, as the end of a sentence that begins with its name."""
+
+
+def decode(content: bytes) -> np.ndarray:
+    """Decodes an image with Pillow.
+
+    JPEG, PNG, BMP, GIF and WebP (the first frame of an animation); grey, palette, 1-bit, CMYK and
+    16-bit values (scaled to 8 bits) become RGB, transparency is composited on white, and the EXIF
+    orientation is applied.
+
+    Args:
+        content: The bytes of the file.
+
+    Returns:
+        `uint8` array `(height, width, 3)`.
+
+    Raises:
+        UnreadableImage: With the reason, where the bytes are no image, cut short, or too large.
+    """
+    from PIL import Image, ImageOps
+
+    if not content:
+        raise UnreadableImage("is empty (0 bytes)")
+    if not image_format(content[:16]):
+        raise UnreadableImage("is not a JPEG, PNG, BMP, GIF or WebP image")
+    try:
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG", "BMP", "GIF", "WEBP")) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
+            image.load()
+            return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UnreadableImage(f"is too large ({error}; a decompression bomb?)") from None
+    except MemoryError:
+        raise UnreadableImage("does not fit in memory") from None
+    except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, ValueError, struct.error, ...
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UnreadableImage(f"is damaged or truncated ({reason[:120]})") from None
+
+
+def _to_rgb(image):
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip at 255
+        values = np.asarray(image).astype(np.int64).clip(0, 65535)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")

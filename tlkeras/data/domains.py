@@ -1,0 +1,223 @@
+"""A domain: one source of examples, split, limited and labelled as the config says."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tlkeras.config.data import DataConfig
+from tlkeras.data import splits as choose
+from tlkeras.data.labels import encode
+from tlkeras.data.rows import Rows
+from tlkeras.data.sources import Table, read_source
+from tlkeras.data.sources.npz import table_of_arrays
+from tlkeras.errors import UserError, unknown
+
+SPLITS = ("train", "val", "test")
+# For files, where neither the config nor the backbone names a size.
+FALLBACK_IMAGE_SIZE = (224, 224)
+
+
+@dataclass(frozen=True, eq=False)
+class Domain:
+    """Everything a run knows of one domain.
+
+    Attributes:
+        name: `"source"`, `"target"`, ...
+        splits: Rows of `train`, `val` and `test`, as far as they exist.
+        class_names: Names of the classes; of the outputs for regression; empty without labels.
+        task: As in the config.
+        modality: `"image"` or `"vector"`.
+        num_outputs: Width of the logits.
+        input_shape: `(height, width, 3)` or `(d,)`.
+        config: The config, with `image_size` resolved to `(height, width)` for images.
+    """
+
+    name: str
+    splits: dict[str, Rows]
+    class_names: tuple[str, ...]
+    task: str
+    modality: str
+    num_outputs: int
+    input_shape: tuple[int, ...]
+    config: DataConfig
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width after resizing; None for vectors."""
+        return self.input_shape[:2] if self.modality == "image" else None
+
+    def fingerprint(self) -> str:
+        """Returns a sha256 over the ids, labels and contents of all splits."""
+        digest = hashlib.sha256(repr((self.task, self.class_names)).encode())
+        for split in SPLITS:
+            if split in self.splits:
+                digest.update(f"{split}:{self.splits[split].fingerprint()}".encode())
+        return digest.hexdigest()
+
+
+def load_domain(
+    config: DataConfig,
+    *,
+    seed: int,
+    default_image_size: int | tuple[int, int] | None = None,
+    name: str = "source",
+    arrays: Mapping[str, object] | None = None,
+    by_hash: bool = False,
+    class_names: tuple[str, ...] | None = None,
+) -> Domain:
+    """Reads a source and divides it into splits.
+
+    Where the source has no `val` or `test`, a fraction of `train` becomes it, stratified by class and
+    drawn by `seed` (the emoji: by a hash of the code point).
+
+    Args:
+        config: The domain's config.
+        seed: The experiment's seed.
+        default_image_size: The backbone's size, for a config without `image_size`. None: the images'
+            own size for arrays, 224 for files.
+        name: `"source..."` needs labels; others may come without.
+        arrays: `{"train": (x, y), "test": (x, y)}` from Python instead of `config.source`.
+        by_hash: Divide and limit by a hash of each row's id, so that no label has a say; for the
+            unlabelled target of a domain adaptation.
+        class_names: Classes that the labels must fit, as those of the source domain, in its order.
+
+    Returns:
+        The domain. No image has been decoded yet.
+
+    Raises:
+        UserError: One line on what is wrong with the source, its labels or its splits.
+    """
+    where = f"data[{name}]" if arrays is not None else config.source
+    table = table_of_arrays(arrays, where) if arrays is not None else read_source(config, seed)
+    splits = {split: rows for split, rows in table.splits.items() if len(rows)}
+    _check_splits(splits, where)
+    labels, names = encode(
+        {split: rows.labels for split, rows in splits.items()},
+        task=config.task,
+        own_names=table.class_names,
+        wanted_names=class_names,
+        where=where,
+    )
+    splits = {split: replace(rows, labels=labels[split]) for split, rows in splits.items()}
+    first = splits.get("train", splits.get("all"))
+    if name.startswith("source"):
+        _check_classes(first.labels, names, config.task, where, complete=class_names is None)
+    splits = _divide(splits, table, config, seed, by_hash)
+    splits = {split: _limit(rows, split, config, seed, by_hash) for split, rows in splits.items()}
+    if table.draw is not None:
+        splits = {s: replace(rows, inputs=table.draw(rows.inputs)) for s, rows in splits.items()}
+    return _domain(name, splits, names, config, default_image_size)
+
+
+def _domain(name, splits, names, config, default_image_size):
+    rows = splits["train"]
+    if rows.kind == "vectors":
+        modality, shape = "vector", rows.inputs.shape[1:]
+    else:
+        own_size = rows.inputs.shape[1:3] if rows.kind == "images" else FALLBACK_IMAGE_SIZE
+        size = config.image_size or default_image_size or own_size
+        size = (size, size) if isinstance(size, int) else tuple(size)
+        modality, shape = "image", (*size, 3)
+        config = config.model_copy(update={"image_size": size})
+    for split, other in splits.items():
+        if other.kind == "vectors" and other.inputs.shape[1:] != rows.inputs.shape[1:]:
+            raise UserError(
+                f"Vectors must be equally long in all splits. Received: {rows.inputs.shape[1]} in train, "
+                f"{other.inputs.shape[1]} in {split}"
+            )
+    num_outputs = 1 if config.task == "binary" else len(names)
+    shape = tuple(int(side) for side in shape)
+    return Domain(name, splits, names, config.task, modality, num_outputs, shape, config)
+
+
+def _check_splits(splits, where):
+    for split in splits:
+        if split not in (*SPLITS, "all"):
+            raise unknown(f"split of {where}", split, SPLITS)
+    if "train" not in splits and "all" not in splits:
+        raise UserError(f"{where} has no training rows. Received: splits {', '.join(splits) or 'none'}")
+
+
+def _check_classes(labels, names, task, where, *, complete):
+    if labels is None:
+        raise UserError(f"{where} has no labels, and a source domain needs them. Received: labels=None")
+    if task == "regression":
+        return
+    if len(names) < 2 and task != "multilabel":
+        raise UserError(f"{where} has fewer than 2 classes. Received: {', '.join(names) or 'none'}")
+    counts = labels.sum(axis=0) if task == "multilabel" else np.bincount(labels, minlength=len(names))
+    empty = [name for name, count in zip(names, counts, strict=True) if count == 0]
+    if empty and complete:
+        raise UserError(f"{where}: a class has no rows in train. Received: class {empty[0]!r} with 0 rows")
+
+
+def _classes(rows: Rows) -> np.ndarray | None:
+    """The column to stratify by, where there is one."""
+    return rows.labels if rows.labels is not None and rows.labels.ndim == 1 else None
+
+
+def _divide(splits, table: Table, config: DataConfig, seed: int, by_hash: bool) -> dict[str, Rows]:
+    if config.folds is not None:
+        return _fold(_concatenate(list(splits.values())), config, seed, by_hash)
+    if "all" in splits:
+        splits = {"train": splits["all"]}
+    if not table.final:
+        fractions = {"test": config.test_fraction, "val": config.val_fraction}
+        fractions = {s: f for s, f in fractions.items() if s not in splits and f > 0}
+        splits = {**splits, **_take_out(splits["train"], fractions, seed, by_hash)}
+    return {split: splits[split] for split in SPLITS if split in splits and len(splits[split])}
+
+
+def _take_out(train: Rows, fractions, seed, by_hash) -> dict[str, Rows]:
+    if by_hash:
+        parts = choose.split_by_hash(train.ids, fractions, "split")
+    else:
+        parts = choose.split_rows(_classes(train), train.groups, len(train), fractions, seed)
+    if not len(parts["train"]):
+        raise UserError(f"Too few rows to divide into train, val and test. Received: {len(train)} rows")
+    return {split: train.take(indices) for split, indices in parts.items()}
+
+
+def _fold(rows: Rows, config: DataConfig, seed: int, by_hash: bool) -> dict[str, Rows]:
+    """Cross-validation over all rows: fold `config.fold` is `test`, part of the rest is `val`."""
+    if len(rows) < config.folds:
+        raise UserError(
+            f"data.folds must not exceed the rows. Received: folds={config.folds}, {len(rows)} rows"
+        )
+    if by_hash:
+        fold = (choose.hash_fractions(rows.ids, "fold") * config.folds).astype(int)
+    else:
+        fold = choose.fold_of_rows(_classes(rows), rows.groups, len(rows), config.folds, seed)
+    held_out, rest = rows.take(fold == config.fold), rows.take(fold != config.fold)
+    fractions = {"val": config.val_fraction} if config.val_fraction else {}
+    parts = {**_take_out(rest, fractions, seed, by_hash), "test": held_out}
+    return {split: parts[split] for split in SPLITS if split in parts and len(parts[split])}
+
+
+def _concatenate(tables: list[Rows]) -> Rows:
+    if len(tables) == 1:
+        return tables[0]
+    column = lambda name: (  # noqa: E731
+        None
+        if any(getattr(t, name) is None for t in tables)
+        else np.concatenate([getattr(t, name) for t in tables])
+    )
+    return Rows(column("inputs"), column("labels"), column("ids"), column("groups"))
+
+
+def _limit(rows: Rows, split: str, config: DataConfig, seed: int, by_hash: bool) -> Rows:
+    if split == "train" and config.per_class is not None:
+        if by_hash or _classes(rows) is None:
+            raise UserError(
+                f"data.per_class needs one class label per row. Received: per_class={config.per_class}, "
+                f"{'an unlabelled target' if by_hash else f'task={config.task}'}"
+            )
+        rows = rows.take(choose.few_shots(_classes(rows), config.per_class, seed))
+    limit = config.limit.get(split) if isinstance(config.limit, dict) else config.limit
+    if limit is None or limit >= len(rows):
+        return rows
+    if by_hash:
+        return rows.take(choose.limited_by_hash(rows.ids, limit, "limit"))
+    return rows.take(choose.limited(_classes(rows), len(rows), limit, seed))

@@ -1,0 +1,162 @@
+"""Labels as a source has them, to the numbers a loss takes."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tlkeras.errors import UserError, unknown
+
+
+def encode(
+    raw: Mapping[str, np.ndarray | None],
+    *,
+    task: str,
+    own_names: tuple[str, ...] | None,
+    wanted_names: tuple[str, ...] | None,
+    where: str,
+) -> tuple[dict[str, np.ndarray | None], tuple[str, ...]]:
+    """Turns the labels of all splits into numbers with one meaning.
+
+    Args:
+        raw: Per split: `(n,)` names, integers or floats, `(n, k)` one-hot or multi-hot rows or values,
+            or None for a split without labels.
+        task: The config's task.
+        own_names: Class names that the source gives, in the order of its integer labels, if it does.
+        wanted_names: Class names that labels must fit, as those of another domain, or None.
+        where: The source's name, for messages.
+
+    Returns:
+        Per split `int32` `(n,)` (multiclass, binary) or `float32` `(n, k)`; and the class names
+        (names of the outputs for regression).
+
+    Raises:
+        UserError: Where a label is out of range, missing, or of the wrong kind for the task.
+    """
+    raw = {split: None if y is None else _tidy(np.asarray(y)) for split, y in raw.items()}
+    given = {split: y for split, y in raw.items() if y is not None}
+    if not given:
+        return dict(raw), wanted_names or own_names or ()
+    coder = {"regression": _values, "multilabel": _multi_hot}.get(task, _indices)
+    coded, names = coder(given, own_names, wanted_names, where)
+    if task == "binary" and len(names) != 2:
+        shown = ", ".join(names[:8])
+        raise UserError(f"task='binary' needs 2 classes. Received: {len(names)} in {where} ({shown})")
+    return {split: coded.get(split) for split in raw}, names
+
+
+def _tidy(labels):
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.dtype.kind in "SU" or labels.dtype == object:
+        return np.array([x.decode() if isinstance(x, bytes) else x for x in labels.tolist()], object)
+    return labels
+
+
+def _indices(given, own_names, wanted_names, where):
+    """Class indices from names, integers or one-hot rows."""
+    if any(y.dtype == object for y in given.values()):
+        named = {split: np.array([str(x) for x in y], object) for split, y in given.items()}
+        names = wanted_names or own_names or sorted_names(set(np.concatenate(list(named.values()))))
+        return _look_up(named, tuple(names), where), tuple(names)
+    indices = {split: _from_numbers(y, split, where) for split, y in given.items()}
+    width = next((y.shape[1] for y in given.values() if y.ndim == 2), 0)
+    train = indices.get("train", next(iter(indices.values())))
+    names = own_names or wanted_names or tuple(str(i) for i in range(width or int(train.max()) + 1))
+    for split, y in indices.items():
+        if y.min() < 0 or y.max() >= len(names):
+            raise UserError(
+                f"A label of {where} ({split}) is out of range 0..{len(names) - 1}, the classes of train. "
+                f"Received: {int(y.min() if y.min() < 0 else y.max())}"
+            )
+    if wanted_names and own_names and tuple(own_names) != tuple(wanted_names):
+        named = {split: np.array(own_names, object)[y] for split, y in indices.items()}
+        return _look_up(named, tuple(wanted_names), where), tuple(wanted_names)
+    return indices, tuple(names)
+
+
+def _look_up(named, names, where):
+    index = {name: i for i, name in enumerate(names)}
+    for y in named.values():
+        for name in y:
+            if name not in index:
+                raise unknown(f"class in {where}", name, names)
+    return {split: np.array([index[x] for x in y], np.int32) for split, y in named.items()}
+
+
+def _from_numbers(labels, split, where):
+    if labels.ndim == 2:
+        if not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()):
+            raise UserError(
+                f"Two-dimensional labels of a multiclass task must be one-hot. "
+                f"Received: shape={labels.shape} in {where} ({split}); use task='multilabel' or 'regression'"
+            )
+        return labels.argmax(axis=1).astype(np.int32)
+    if labels.ndim != 1:
+        raise UserError(
+            f"Labels must have shape (n,) or (n, k). Received: {labels.shape} in {where} ({split})"
+        )
+    if labels.dtype.kind == "f" and not (labels == np.round(labels)).all():
+        bad = labels[labels != np.round(labels)][0]
+        raise UserError(f"A class label must be a whole number. Received: {bad} in {where} ({split})")
+    if labels.dtype.kind not in "fiub":
+        raise UserError(f"Labels must be numbers or names. Received: dtype={labels.dtype} in {where}")
+    return labels.astype(np.int32)
+
+
+def _multi_hot(given, own_names, wanted_names, where):
+    """Multi-hot rows from multi-hot arrays or from `a|b` lists of names."""
+    if any(y.dtype == object for y in given.values()):
+        sets = {s: [{p for p in str(x).split("|") if p} for x in y] for s, y in given.items()}
+        found = {name for y in sets.values() for x in y for name in x}
+        names = tuple(wanted_names or own_names or sorted_names(found))
+        if strange := sorted(found - set(names)):
+            raise unknown(f"class in {where}", strange[0], names)
+        return {
+            s: np.array([[name in x for name in names] for x in y], np.float32).reshape(-1, len(names))
+            for s, y in sets.items()
+        }, names
+    for split, y in given.items():
+        if y.ndim != 2 or not np.isin(y, (0, 1)).all():
+            raise UserError(
+                f"Labels of a multilabel task must be rows of zeros and ones, shape (n, k). "
+                f"Received: shape={y.shape} in {where} ({split})"
+            )
+    _same_width(given, where)
+    width = next(iter(given.values())).shape[1]
+    names = own_names or wanted_names or tuple(str(i) for i in range(width))
+    return {split: y.astype(np.float32) for split, y in given.items()}, tuple(names)
+
+
+def _values(given, own_names, wanted_names, where):
+    """Real values `(n, k)` from numbers or from `1.5|2` lists in text."""
+    try:
+        values = {split: _floats(y) for split, y in given.items()}
+    except ValueError as error:
+        raise UserError(f"task='regression' needs numbers as labels. Received: {error} in {where}") from None
+    for split, y in values.items():
+        if not np.isfinite(y).all():
+            raise UserError(
+                f"A regression label is not finite. Received: {y[~np.isfinite(y)][0]} in {where} ({split})"
+            )
+    _same_width(values, where)
+    width = next(iter(values.values())).shape[1]
+    return values, tuple(wanted_names or own_names or [f"value_{i}" for i in range(width)])
+
+
+def _floats(labels):
+    if labels.dtype == object:
+        labels = np.array([[float(part) for part in str(x).split("|")] for x in labels])
+    return labels.astype(np.float32).reshape(len(labels), -1)
+
+
+def _same_width(given, where):
+    widths = sorted({y.shape[1] for y in given.values()})
+    if len(widths) > 1:
+        raise UserError(f"Labels must have one width in all splits. Received: {widths} in {where}")
+
+
+def sorted_names(names: set[str]) -> list[str]:
+    """Sorts class names: as numbers where all are whole numbers, else as text."""
+    if all(name.lstrip("-").isdigit() for name in names):
+        return sorted(names, key=int)
+    return sorted(names)

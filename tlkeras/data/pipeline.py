@@ -1,0 +1,221 @@
+"""Batches for training and evaluation.
+
+Which rows a step sees, and how they are augmented, is a pure function of (seed, epoch, index): a run
+that starts at step 1000 sees the pixels that one running through from 0 would.
+"""
+
+import functools
+import logging
+
+import numpy as np
+import tensorflow as tf
+
+from tlkeras.config.data import AugmentConfig
+from tlkeras.data.augment import augment_batch, mix_batch
+from tlkeras.data.domains import Domain
+from tlkeras.data.reading import reader
+from tlkeras.data.rows import Rows
+from tlkeras.errors import UserError
+
+_log = logging.getLogger("tlkeras")
+
+
+def effective_batch_size(rows: Rows | int, batch_size: int, replicas: int = 1) -> int:
+    """Returns the global batch size that training takes: `batch_size`, or less where rows are fewer.
+
+    Args:
+        rows: The training rows, or their number.
+        batch_size: The size asked for, over all replicas.
+        replicas: Number of replicas that share a batch.
+
+    Raises:
+        UserError: Where `batch_size` cannot be divided among the replicas, or rows are fewer than those.
+    """
+    count = rows if isinstance(rows, int) else len(rows)
+    if batch_size % replicas:
+        raise UserError(
+            f"data.batch_size must be a multiple of the number of replicas, {replicas}. "
+            f"Received: batch_size={batch_size}"
+        )
+    if count >= batch_size:
+        return batch_size
+    fitting = count // replicas * replicas
+    if not fitting:
+        raise UserError(f"Training needs a row per replica. Received: {count} rows, {replicas} replicas")
+    _log.warning("batch_size shrinks from %d to %d: train has %d rows.", batch_size, fitting, count)
+    return fitting
+
+
+@functools.lru_cache(maxsize=8)
+def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
+    """Returns the order of `count` rows in an epoch, `int64` `(count,)`; the same for the same arguments."""
+    order = np.random.default_rng([seed, epoch]).permutation(count)
+    order.setflags(write=False)
+    return order
+
+
+def rows_of_step(count: int, seed: int, step: int, batch_size: int) -> tuple[int, np.ndarray]:
+    """Returns the epoch of a step and the indices of its rows; the rest of an epoch is dropped."""
+    epoch, batch = divmod(int(step), count // batch_size)
+    order = epoch_order(count, seed, epoch)
+    return epoch, order[batch * batch_size : (batch + 1) * batch_size]
+
+
+def training_batches(
+    rows: Rows,
+    domain: Domain,
+    *,
+    batch_size: int,
+    seed: int,
+    augment: AugmentConfig | None = None,
+    start_step: int = 0,
+    steps: int,
+    with_labels: bool = True,
+) -> tf.data.Dataset:
+    """Makes one continuous dataset over all epochs of a stage.
+
+    Args:
+        rows: The rows to train on.
+        domain: Their domain, for sizes, classes and task.
+        batch_size: Rows per step; not more than there are (see `effective_batch_size`).
+        seed: Seed of the order and of the augmentation.
+        augment: Random changes; None is none.
+        start_step: The first step, counted from the stage's beginning.
+        steps: The stage's last step plus one; an epoch is `len(rows) // batch_size` steps.
+        with_labels: Whether labels come along. Without, they do not enter the pipeline at all.
+
+    Returns:
+        `steps - start_step` batches `(x, y)`, or `x` alone. `x`: `float32` `(b, h, w, 3)` in 0..255 or
+        `(b, d)`. `y`: `int32` `(b,)` for multiclass (`float32` `(b, k)` under mixup and cutmix), else
+        `float32` `(b, num_outputs)`.
+    """
+    if not 0 < batch_size <= len(rows):
+        raise UserError(f"batch_size must be 1..{len(rows)}, the number of rows. Received: {batch_size}")
+    if with_labels and rows.labels is None:
+        raise UserError(f"The domain {domain.name!r} has no labels to train on. Received: labels=None")
+    augment = augment or AugmentConfig()
+    _check_augment(augment, domain, with_labels)
+    read, labels = reader(rows, domain.config), _label_reader(rows, domain)
+    mixes = bool(augment.mixup or augment.cutmix)
+
+    def indices_of(step):
+        epoch, indices = rows_of_step(len(rows), seed, step, batch_size)
+        return np.int64(epoch), indices
+
+    @tf.autograph.experimental.do_not_convert
+    def batch_of(step):
+        epoch, indices = tf.numpy_function(indices_of, [step], (tf.int64, tf.int64), stateful=False)
+        epoch.set_shape(())
+        indices.set_shape((batch_size,))
+        view = epoch if domain.config.views is None else epoch % domain.config.views
+        x = tf.cast(augment_batch(read(indices), augment, seed, view, indices), tf.float32)
+        if not with_labels:
+            return x
+        y = labels(indices)
+        if mixes and domain.task == "multiclass":
+            y = tf.one_hot(y, domain.num_outputs)
+        return mix_batch(x, y, augment, seed, epoch, indices) if mixes else (x, y)
+
+    return _dataset(tf.data.Dataset.range(start_step, steps).map(batch_of, tf.data.AUTOTUNE))
+
+
+def evaluation_batches(rows: Rows, domain: Domain, *, batch_size: int, pad: bool = False) -> tf.data.Dataset:
+    """Makes batches of all rows in their order.
+
+    Args:
+        rows: The rows to evaluate.
+        domain: Their domain.
+        batch_size: Rows per batch; the last one may be smaller.
+        pad: Whether the last batch is filled up with repeated rows of weight 0, as several replicas need.
+
+    Returns:
+        Batches `(x, y, weight)`: `x` and `y` as in `training_batches` (`y` is all zeros where rows have
+        no labels), `weight` `float32` `(b,)`.
+    """
+    return _in_order(rows, domain, batch_size, pad, lambda x, indices: x)
+
+
+def view_batches(
+    rows: Rows,
+    domain: Domain,
+    *,
+    batch_size: int,
+    seed: int,
+    augment: AugmentConfig,
+    view: int,
+    pad: bool = False,
+) -> tf.data.Dataset:
+    """As `evaluation_batches`, with the pixels that `training_batches` draws in view (or epoch) `view`."""
+
+    def change(x, indices):
+        return augment_batch(x, augment, seed, tf.constant(view, tf.int64), indices)
+
+    return _in_order(rows, domain, batch_size, pad, change)
+
+
+def _in_order(rows, domain, batch_size, pad, change):
+    read, labels, count = reader(rows, domain.config), _label_reader(rows, domain), len(rows)
+
+    @tf.autograph.experimental.do_not_convert
+    def batch_of(start, width):
+        positions = start + tf.range(width, dtype=tf.int64)
+        indices = tf.minimum(positions, count - 1)
+        x = tf.cast(change(read(indices), indices), tf.float32)
+        return x, labels(indices), tf.cast(positions < count, tf.float32)
+
+    rest = count % batch_size
+    full = count - rest + (batch_size if pad and rest else 0)
+    starts = tf.data.Dataset.range(0, full, batch_size)
+    batches = starts.map(functools.partial(batch_of, width=batch_size), tf.data.AUTOTUNE)
+    if rest and not pad:
+        last = tf.data.Dataset.from_tensors(tf.constant(count - rest, tf.int64))
+        last = last.map(functools.partial(batch_of, width=rest))
+        relax = [tf.TensorSpec((None, *s.shape[1:]), s.dtype) for s in batches.element_spec]
+        batches = _relaxed(batches, relax).concatenate(_relaxed(last, relax))
+    return _dataset(batches)
+
+
+def _relaxed(dataset, spec):
+    """Forgets the batch dimension, so that a smaller last batch fits the same signature."""
+    return dataset.map(
+        lambda *batch: tuple(
+            tf.ensure_shape(tf.raw_ops.PlaceholderWithDefault(input=x, shape=s.shape), s.shape)
+            for x, s in zip(batch, spec, strict=True)
+        )
+    )
+
+
+def _label_reader(rows: Rows, domain: Domain):
+    """Returns a function from indices `(b,)` to labels in the form that losses take."""
+    width = max(1, domain.num_outputs)
+    if domain.task == "multiclass":
+        column = np.zeros(len(rows), np.int32) if rows.labels is None else rows.labels
+        shape = ()
+    else:
+        values = np.zeros((len(rows), width)) if rows.labels is None else rows.labels
+        column = np.asarray(values, np.float32).reshape(len(rows), -1)
+        shape = column.shape[1:]
+    dtype = tf.as_dtype(column.dtype)
+
+    def read(indices):
+        y = tf.numpy_function(lambda i: column[i], [indices], dtype, stateful=False)
+        y.set_shape((indices.shape[0], *shape))
+        return y
+
+    return read
+
+
+def _check_augment(augment: AugmentConfig, domain: Domain, with_labels: bool) -> None:
+    if domain.modality == "vector" and not augment.model_copy(update={"mixup": 0.0}).is_identity:
+        raise UserError(f"Vectors can be augmented by mixup only. Received: {augment.model_dump()}")
+    if (augment.mixup or augment.cutmix) and not with_labels:
+        raise UserError(
+            "mixup and cutmix mix labels and cannot serve rows without. "
+            f"Received: mixup={augment.mixup}, cutmix={augment.cutmix}"
+        )
+
+
+def _dataset(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    settings = tf.data.Options()
+    settings.deterministic = True
+    return dataset.prefetch(tf.data.AUTOTUNE).with_options(settings)

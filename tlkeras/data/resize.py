@@ -1,0 +1,64 @@
+"""The one way an image gets its size: in training, evaluation, prediction and export alike."""
+
+import tensorflow as tf
+
+
+def resize(
+    image: tf.Tensor,
+    size: tuple[int, int],
+    *,
+    mode: str = "stretch",
+    interpolation: str = "bilinear",
+    crop_fraction: float = 1.0,
+) -> tf.Tensor:
+    """Resizes an image, or a batch of images of one size.
+
+    Antialiased whenever the image shrinks, so that a large photograph does not turn into noise.
+
+    Args:
+        image: `(h, w, c)` or `(b, h, w, c)`, values in 0..255, `uint8` or `float32`.
+        size: Height and width wanted.
+        mode: `"stretch"` to the size; `"crop"` the centre, `crop_fraction` of the short side in the
+            shape of `size`; `"pad"` with black to the shape of `size`.
+        interpolation: A method of `tf.image.resize`.
+        crop_fraction: In 0..1, for `mode="crop"`.
+
+    Returns:
+        `(*size, c)` or `(b, *size, c)` of the input's dtype; `uint8` is rounded.
+    """
+    if image.shape[-3:-1] == size and (mode != "crop" or crop_fraction == 1.0):
+        return image
+    shape = tf.shape(image)
+    height, width = shape[-3], shape[-2]
+    if mode == "crop":
+        image = _centre(image, height, width, size, crop_fraction)
+        height, width = tf.shape(image)[-3], tf.shape(image)[-2]
+    inner = _fitting(height, width, size) if mode == "pad" else size
+    # Antialiasing changes nothing where an image grows, and costs time there.
+    method = {"lanczos3": "lanczos3", "bicubic": "bicubic"}.get(interpolation, interpolation)
+    antialias = interpolation in ("bilinear", "bicubic", "lanczos3")
+    resized = tf.image.resize(image, inner, method=method, antialias=antialias)
+    if mode == "pad":
+        resized = tf.image.resize_with_crop_or_pad(resized, *size)
+    if image.dtype == tf.uint8:
+        resized = tf.cast(tf.round(tf.clip_by_value(tf.cast(resized, tf.float32), 0, 255)), tf.uint8)
+    resized.set_shape((*image.shape[:-3], *size, image.shape[-1]))
+    return resized
+
+
+def _centre(image, height, width, size, fraction):
+    """Cuts out the largest centred window of the shape of `size`, scaled by `fraction`."""
+    tall, wide = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
+    scale = tf.minimum(tall / size[0], wide / size[1]) * fraction
+    rows = tf.clip_by_value(tf.cast(tf.round(size[0] * scale), tf.int32), 1, height)
+    columns = tf.clip_by_value(tf.cast(tf.round(size[1] * scale), tf.int32), 1, width)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return image[..., top : top + rows, left : left + columns, :]
+
+
+def _fitting(height, width, size):
+    """Returns the largest size of the image's own shape that fits into `size`."""
+    tall, wide = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
+    scale = tf.minimum(size[0] / tall, size[1] / wide)
+    fitted = tf.cast(tf.round(tf.stack([tall, wide]) * scale), tf.int32)
+    return tf.clip_by_value(fitted, 1, tf.constant(size))

@@ -1,0 +1,87 @@
+"""One split as a table with random access."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from tlkeras.data.scan import FileFacts, scan
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The rows of one split, in a fixed order.
+
+    Two tables are equal only when they are the same object, so that what was decoded for one can be
+    kept beside it.
+
+    Args:
+        inputs: One of: object array `(n,)` of file paths (`str`) or of encoded images (`bytes`);
+            `uint8` or `float32` array of images `(n, h, w)` or `(n, h, w, c)` with values in 0..255;
+            `float32` array of vectors `(n, d)`.
+        labels: `int32` `(n,)` of class indices (multiclass, binary), `float32` `(n, k)` of zeros and
+            ones (multilabel) or of values (regression); None where there are no labels.
+        ids: Array of `str`, `(n,)`: the file's path relative to its source, or `row:17`.
+        groups: Array of `str`, `(n,)`, or None: rows of one group never stand in two splits.
+    """
+
+    inputs: np.ndarray
+    labels: np.ndarray | None
+    ids: np.ndarray
+    groups: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, indices: np.ndarray) -> "Rows":
+        """Returns the rows at `indices` (integers or a boolean mask), in that order."""
+        taken = replace(
+            self,
+            inputs=self.inputs[indices],
+            labels=None if self.labels is None else self.labels[indices],
+            ids=self.ids[indices],
+            groups=None if self.groups is None else self.groups[indices],
+        )
+        if "facts" in self.__dict__ and self.facts:
+            chosen = np.arange(len(self))[indices]
+            taken.__dict__["facts"] = [self.facts[i] for i in chosen]
+        return taken
+
+    @property
+    def kind(self) -> str:
+        """What `inputs` holds: `"files"`, `"bytes"`, `"images"` or `"vectors"`."""
+        if self.inputs.dtype == object:
+            return "bytes" if len(self.inputs) and isinstance(self.inputs[0], bytes) else "files"
+        return "vectors" if self.inputs.ndim == 2 else "images"
+
+    @cached_property
+    def facts(self) -> list[FileFacts]:
+        """Size, dimensions and digest of every encoded image, and why one cannot be read.
+
+        Reads every file once; computed on first use. Empty for arrays.
+        """
+        return scan(self.inputs) if self.kind in ("files", "bytes") else []
+
+    @cached_property
+    def digests(self) -> list[bytes]:
+        """A sha256 digest of the content of every row."""
+        if self.kind in ("files", "bytes"):
+            return [fact.digest for fact in self.facts]
+        inputs = np.ascontiguousarray(self.inputs)
+        return [hashlib.sha256(row.tobytes()).digest() for row in inputs]
+
+    def fingerprint(self) -> str:
+        """Returns a hexadecimal sha256 over ids, labels and contents in their order."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        digest.update("\0".join(self.ids).encode())
+        if self.labels is not None:
+            digest.update(f"{self.labels.dtype}{self.labels.shape}".encode())
+            digest.update(np.ascontiguousarray(self.labels).tobytes())
+        digest.update(f"{self.kind}{self.inputs.shape[1:]}{self.inputs.dtype}".encode())
+        digest.update(b"".join(self.digests))
+        return digest.hexdigest()

@@ -1,0 +1,197 @@
+"""What can be told about an encoded image from its bytes, without decoding a plain one.
+
+One pass over the files serves three readers: the check before training, the fingerprint and
+`tlkeras inspect`.
+"""
+
+import hashlib
+import os
+import struct
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+# Pillow's own threshold for a decompression bomb: about 89 million pixels, 256 MiB as RGB.
+MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
+
+# Beyond this many files only their ends enter the digest, so that a start does not read everything.
+FULL_DIGEST_FILES = 100_000
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the head of an encoded image says.
+
+    Attributes:
+        format: `"jpeg"`, `"png"`, `"gif"`, `"bmp"`, `"webp"` or `""` for anything else.
+        width: Pixels as stored (before EXIF orientation); 0 where only Pillow can tell.
+        height: Likewise.
+        plain: Whether TensorFlow's decoder gives what Pillow would: an 8-bit JPEG in grey or YCbCr, or
+            an 8-bit PNG in grey or RGB, without transparency and upright.
+    """
+
+    format: str
+    width: int = 0
+    height: int = 0
+    plain: bool = False
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """Facts of one encoded image; `reason` says why it cannot be read and is empty when it can."""
+
+    size: int
+    digest: bytes
+    width: int = 0
+    height: int = 0
+    reason: str = ""
+
+
+def image_format(head: bytes) -> str:
+    """Returns the format that the first 16 bytes of a file announce, or an empty string."""
+    if head[:3] == b"\xff\xd8\xff":
+        return "jpeg"
+    if head[:8] == b"\x89PNG\r\n\x1a\n":
+        return "png"
+    if head[:6] in (b"GIF87a", b"GIF89a"):
+        return "gif"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
+    return "bmp" if head[:2] == b"BM" else ""
+
+
+def sniff(content: bytes) -> Header:
+    """Reads the header of an encoded image. Never raises: what it does not understand is not plain."""
+    kind = image_format(content[:16])
+    try:
+        if kind == "jpeg":
+            return _jpeg_header(content)
+        if kind == "png":
+            return _png_header(content)
+    except (struct.error, IndexError):
+        pass
+    return Header(kind)
+
+
+def _png_header(content: bytes) -> Header:
+    width, height, depth, color, _, interlace = struct.unpack(">IIBBBB", content[16:28])
+    interlace = content[28]
+    plain = depth == 8 and color in (0, 2) and interlace == 0
+    position = 33
+    while plain and position < len(content):
+        (length,) = struct.unpack(">I", content[position : position + 4])
+        chunk = content[position + 4 : position + 8]
+        if chunk == b"IDAT":
+            break
+        # Transparency, orientation and unusual transfer curves are Pillow's business.
+        plain = chunk not in (b"tRNS", b"eXIf")
+        position += length + 12
+    return Header("png", width, height, plain)
+
+
+def _jpeg_header(content: bytes) -> Header:
+    position, upright = 2, True
+    while content[position] == 0xFF:
+        marker = content[position + 1]
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        (length,) = struct.unpack(">H", content[position + 2 : position + 4])
+        body = position + 4
+        if marker == 0xE1 and content[body : body + 6] == b"Exif\0\0":
+            upright = _exif_orientation(content[body + 6 : position + 2 + length]) == 1
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            precision, height, width, parts = struct.unpack(">BHHB", content[body : body + 6])
+            names = content[body + 6 : body + 6 + 3 * parts : 3]
+            plain = upright and precision == 8 and parts in (1, 3) and names != b"RGB"
+            return Header("jpeg", width, height, plain and marker in (0xC0, 0xC1, 0xC2))
+        position += 2 + length
+    return Header("jpeg")
+
+
+def _exif_orientation(tiff: bytes) -> int:
+    """Returns the orientation tag (1 is upright), or 0 where the block cannot be read."""
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None:
+        return 0
+    try:
+        (start,) = struct.unpack(order + "I", tiff[4:8])
+        (count,) = struct.unpack(order + "H", tiff[start : start + 2])
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            if struct.unpack(order + "H", tiff[entry : entry + 2])[0] == 0x0112:
+                return struct.unpack(order + "H", tiff[entry + 8 : entry + 10])[0]
+    except struct.error:
+        return 0
+    return 1
+
+
+def defect(content: bytes, header: Header) -> str:
+    """Says why a plain image cannot be decoded (empty when it can), from its structure alone."""
+    if header.width == 0 or header.height == 0:
+        return "has no pixels"
+    if header.width * header.height > MAX_PIXELS:
+        return f"is too large ({header.width}x{header.height} pixels; a decompression bomb?)"
+    if header.format == "jpeg":
+        # Some cameras pad after the end marker; a JPEG cut short has none at all near its end.
+        return "" if b"\xff\xd9" in content[-4096:] else "is truncated (no end marker)"
+    position = 8
+    while position + 12 <= len(content):
+        (length,) = struct.unpack(">I", content[position : position + 4])
+        end = position + 8 + length
+        if end + 4 > len(content):
+            break
+        if zlib.crc32(content[position + 4 : end]) != struct.unpack(">I", content[end : end + 4])[0]:
+            return "is damaged (checksum of a PNG chunk)"
+        if content[position + 4 : position + 8] == b"IEND":
+            return ""
+        position = end + 4
+    return "is truncated (no end chunk)"
+
+
+def scan(inputs, *, full: bool = False) -> list[FileFacts]:
+    """Looks at every file or encoded image once, in parallel.
+
+    Args:
+        inputs: Paths (`str`) or contents (`bytes`).
+        full: Whether plain images are decoded as well. Without it their structure is checked: header,
+            end marker, checksums. All others are always decoded.
+
+    Returns:
+        One `FileFacts` per input, in order.
+    """
+    ends_only = len(inputs) > FULL_DIGEST_FILES and not full
+    with ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as pool:
+        return list(pool.map(lambda item: _scan_one(item, full, ends_only), inputs, chunksize=16))
+
+
+def _scan_one(item: str | bytes, full: bool, ends_only: bool) -> FileFacts:
+    try:
+        content = item if isinstance(item, bytes) else _content(item, ends_only)
+    except OSError as error:
+        return FileFacts(0, b"\0" * 32, reason=f"cannot be opened ({error.strerror or error})")
+    size = len(item) if isinstance(item, bytes) else os.path.getsize(item)
+    digest = hashlib.sha256(struct.pack(">Q", size) + content).digest()
+    if not content:
+        return FileFacts(0, digest, reason="is empty (0 bytes)")
+    if ends_only:
+        return FileFacts(size, digest)
+    header = sniff(content)
+    reason = defect(content, header) if header.plain else ""
+    if not reason and (full or not header.plain):
+        from tlkeras.data.decode import UnreadableImage, decode
+
+        try:
+            height, width = decode(content).shape[:2]
+            return FileFacts(size, digest, width, height)
+        except UnreadableImage as error:
+            reason = str(error)
+    return FileFacts(size, digest, header.width, header.height, reason)
+
+
+def _content(path: str, ends_only: bool) -> bytes:
+    with open(path, "rb") as file:
+        if not ends_only:
+            return file.read()
+        head = file.read(4096)
+        file.seek(max(4096, os.path.getsize(path) - 4096))
+        return head + file.read()

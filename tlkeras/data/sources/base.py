@@ -1,0 +1,88 @@
+"""What every source hands over, and how a config's string finds its source."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+import numpy as np
+
+from tlkeras.config.data import DataConfig
+from tlkeras.data.rows import Rows
+from tlkeras.errors import UserError, unknown
+from tlkeras.registry import Registry
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows as a source has them.
+
+    Attributes:
+        splits: Rows by the source's own names of splits; labels as the source has them (names,
+            integers, values). A split named `all` is divided into train, val and test.
+        class_names: Names in the order of integer labels, where the source knows them.
+        final: Whether the splits stand as they are, so that none is taken out of train.
+        draw: Makes the inputs of chosen rows, where `Rows.inputs` holds only keys to draw from.
+    """
+
+    splits: dict[str, Rows]
+    class_names: tuple[str, ...] | None = None
+    final: bool = False
+    draw: Callable[[np.ndarray], np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A row of the table of sources.
+
+    Attributes:
+        name: What stands before the colon in `data.source`.
+        form: How the whole string looks.
+        about: One line for `tlkeras list sources`.
+        load: `(argument, config, seed) -> Table`; `argument` is what stands after the colon.
+    """
+
+    name: str
+    form: str
+    about: str
+    load: Callable[[str, DataConfig, int], Table]
+
+
+SOURCES: Registry[Source] = Registry("source")
+
+
+def read_source(config: DataConfig, seed: int) -> Table:
+    """Reads `config.source`. Raises `UserError` for an unknown kind or a mistake in its argument."""
+    kind, _, argument = config.source.partition(":")
+    return SOURCES.get(kind).load(argument, config, seed)
+
+
+def row_ids(count: int, prefix: str = "row") -> np.ndarray:
+    """Returns the ids of rows that have no names: `row:0`, `row:1`, ..."""
+    return np.array([f"{prefix}:{i}" for i in range(count)], object)
+
+
+def options(source: str, argument: str, defaults: dict[str, float | int | tuple]) -> tuple[str, dict]:
+    """Splits `name?key=value&key=value` into the name and typed values.
+
+    Args:
+        source: The whole string, for messages.
+        argument: What stands after the source's colon.
+        defaults: Allowed keys and their values; a value given is converted to the default's type.
+
+    Returns:
+        The name and all options.
+    """
+    name, _, query = argument.partition("?")
+    values = dict(defaults)
+    for key, text in parse_qsl(query, keep_blank_values=True):
+        if key not in defaults:
+            raise unknown(f"option of {source!r}", key, defaults)
+        try:
+            if isinstance(defaults[key], tuple):
+                values[key] = tuple(float(part) for part in text.split(","))
+            else:
+                values[key] = type(defaults[key])(text)
+        except ValueError:
+            kind = type(defaults[key]).__name__
+            raise UserError(f"Option {key} of {source!r} must be a {kind}. Received: {key}={text}") from None
+    return name, values

@@ -1,0 +1,96 @@
+"""Images in folders named after their classes."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from tlkeras.config.data import DataConfig
+from tlkeras.data.rows import Rows
+from tlkeras.data.scan import image_format
+from tlkeras.data.sources.base import Source, Table
+from tlkeras.errors import UserError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+_SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
+
+
+def load(argument: str, config: DataConfig, seed: int) -> Table:
+    """Reads `DIR/train/CLASS/*` with optional `val` and `test`, or `DIR/CLASS/*`.
+
+    A folder that holds images and no class folders gives rows without labels.
+    """
+    root = Path(argument).expanduser()
+    if not argument or not root.is_dir():
+        raise UserError(f"data.source: no such folder. Received: {str(root)!r}")
+    folders = _split_folders(root, config)
+    if not folders:
+        return Table({"all": _rows(root, root, class_names(root))}, class_names(root) or None)
+    names = class_names(folders["train"])
+    for split, folder in folders.items():
+        if strange := sorted(set(class_names(folder)) - set(names)):
+            raise UserError(
+                f"{folder} has a class that {folders['train']} has not. Received: {strange[0]!r} in {split}"
+            )
+    return Table({s: _rows(root, folder, names) for s, folder in folders.items()}, names or None)
+
+
+def _split_folders(root: Path, config: DataConfig) -> dict[str, Path]:
+    """Finds the folders of the splits; empty where `root` holds the classes themselves."""
+    found = {}
+    for split, usual in _SPLIT_FOLDERS.items():
+        named = config.split_names.get(split)
+        if named is not None and not (root / named).is_dir():
+            raise UserError(f"data.split_names.{split}: no folder {named!r} in {root}. Received: {named!r}")
+        for name in (named,) if named else usual:
+            if (root / name).is_dir():
+                found[split] = root / name
+                break
+    return found if "train" in found else {}
+
+
+def class_names(folder: Path) -> tuple[str, ...]:
+    """Returns the names of the class folders in `folder`, sorted."""
+    return tuple(sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith(".")))
+
+
+def _rows(root: Path, folder: Path, names: tuple[str, ...]) -> Rows:
+    paths, labels = [], []
+    for name in names or ("",):
+        below = image_files(folder / name) if (folder / name).is_dir() else []
+        paths += below
+        labels += [name] * len(below)
+    ids = np.array([os.path.relpath(path, root).replace(os.sep, "/") for path in paths], object)
+    return Rows(np.array(paths, object), np.array(labels, object) if names else None, ids)
+
+
+def image_files(folder: Path) -> list[str]:
+    """Returns the images under `folder`, sorted by path.
+
+    A file counts by its usual suffix (so that a broken one is named later), or, with another suffix,
+    by its first bytes. Hidden files and folders are left out.
+    """
+    found = []
+    for where, folders, files in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        for name in sorted(files):
+            path = os.path.join(where, name)
+            if not name.startswith(".") and (name.lower().endswith(IMAGE_SUFFIXES) or _is_image(path)):
+                found.append(path)
+    return found
+
+
+def _is_image(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return bool(image_format(file.read(16)))
+    except OSError:
+        return False
+
+
+SOURCE = Source(
+    "folder",
+    "folder:DIR",
+    "images in DIR/train/CLASS/* (optional val, test), or DIR/CLASS/*",
+    load,
+)

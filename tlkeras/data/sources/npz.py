@@ -1,0 +1,117 @@
+"""Arrays in a NumPy file, or handed over from Python."""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tlkeras.config.data import DataConfig
+from tlkeras.data.rows import Rows
+from tlkeras.data.sources.base import Source, Table, row_ids
+from tlkeras.errors import UserError
+
+
+def load(argument: str, config: DataConfig, seed: int) -> Table:
+    """Reads `x_train, y_train`, optionally `x_val, y_val` and `x_test, y_test`, or only `x, y`.
+
+    `x` holds images `(n, h, w)` or `(n, h, w, c)`, or vectors `(n, d)`; `y` is optional. An array
+    `class_names` names the classes. Pickled objects are refused.
+    """
+    file = Path(argument).expanduser()
+    if not argument or not file.is_file():
+        raise UserError(f"data.source: no such file. Received: {str(file)!r}")
+    try:
+        with np.load(file, allow_pickle=False) as opened:
+            arrays = {name: opened[name] for name in opened.files}
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise UserError(f"{file} is not a readable .npz file of plain arrays. Received: {error}") from None
+    pairs = {}
+    for ours in ("train", "val", "test"):
+        theirs = config.split_names.get(ours, ours)
+        if f"x_{theirs}" in arrays:
+            pairs[ours] = (arrays[f"x_{theirs}"], arrays.get(f"y_{theirs}"))
+        elif ours in config.split_names:
+            raise UserError(
+                f"data.split_names.{ours}: {file} has no x_{theirs}. Received: {', '.join(arrays)}"
+            )
+    if not pairs and "x" in arrays:
+        pairs["all"] = (arrays["x"], arrays.get("y"))
+    if not pairs or ("train" not in pairs and "all" not in pairs):
+        raise UserError(
+            f"{file} needs the arrays x_train (or x) and y. Received: {', '.join(arrays) or 'none'}"
+        )
+    names = tuple(str(n) for n in arrays["class_names"]) if "class_names" in arrays else None
+    return table_of_arrays(pairs, str(file), names)
+
+
+def table_of_arrays(
+    arrays: Mapping[str, object], where: str = "data", class_names: tuple[str, ...] | None = None
+) -> Table:
+    """Makes a table of `{"train": (x, y), "test": (x, y)}`.
+
+    Args:
+        arrays: Per split `(x, y)`, `(x, None)` or `x`. `x`: images `(n, h, w[, c])`, vectors
+            `(n, d)`, or a list of file paths. `y`: `(n,)` or `(n, k)`.
+        where: Name for messages.
+        class_names: Names in the order of integer labels.
+    """
+    splits = {}
+    for split, pair in arrays.items():
+        x, y = pair if isinstance(pair, tuple | list) and len(pair) == 2 else (pair, None)
+        label = f"{where} ({split})"
+        inputs = as_inputs(np.asarray(x), label)
+        if y is not None and len(np.asarray(y)) != len(inputs):
+            raise UserError(
+                f"{label}: x and y differ in length. Received: {len(inputs)} and {len(np.asarray(y))}"
+            )
+        ids = inputs if inputs.dtype == object else row_ids(len(inputs))
+        # Ids are unique within a domain, so that a hash of the id tells splits apart.
+        ids = ids if inputs.dtype == object or split == "all" else row_ids(len(inputs), split)
+        splits[split] = Rows(inputs, None if y is None else np.asarray(y), ids)
+    shapes = {split: rows.inputs.shape[1:] for split, rows in splits.items()}
+    if len({len(shape) for shape in shapes.values()}) > 1:
+        raise UserError(f"{where}: the splits differ in shape. Received: {shapes}")
+    return Table(splits, class_names)
+
+
+def as_inputs(x: np.ndarray, where: str) -> np.ndarray:
+    """Turns an array into what `Rows.inputs` may hold: pixels 0..255, vectors, or paths."""
+    if x.dtype == object or x.dtype.kind in "US":
+        if x.ndim != 1:
+            raise UserError(
+                f"{where}: x must hold numbers or paths. Received: dtype={x.dtype}, shape={x.shape}"
+            )
+        return np.array([str(path) for path in x], object)
+    if x.ndim not in (2, 3, 4) or len(x) == 0 or 0 in x.shape:
+        raise UserError(f"{where}: x must have shape (n, h, w), (n, h, w, c) or (n, d). Received: {x.shape}")
+    if x.dtype.kind not in "fiub":
+        raise UserError(f"{where}: x must hold real numbers. Received: dtype={x.dtype}")
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        raise UserError(f"{where}: x holds a value that is not finite. Received: {x[~np.isfinite(x)][0]}")
+    if x.ndim == 2:
+        return x.astype(np.float32)
+    if x.ndim == 4 and x.shape[-1] not in (1, 3, 4):
+        raise UserError(f"{where}: images need 1, 3 or 4 channels last. Received: shape {x.shape}")
+    return _pixels(x, where)
+
+
+def _pixels(x, where):
+    if x.dtype == np.bool_:
+        x = x.astype(np.uint8) * 255
+    elif x.dtype == np.uint16 and x.max() > 255:
+        x = ((x.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    elif x.dtype.kind == "f" and x.min() >= 0 and x.max() <= 1:
+        x = x.astype(np.float32) * 255
+    if x.min() < 0 or x.max() > 255:
+        raise UserError(
+            f"{where}: pixels must lie in 0..255 (or 0..1 as floats). Received: {x.min():g}..{x.max():g}"
+        )
+    x = x.astype(np.float32 if x.dtype.kind == "f" else np.uint8, copy=False)
+    if x.ndim == 4 and x.shape[-1] == 4:
+        alpha = x[..., 3:].astype(np.float32) / 255
+        x = (x[..., :3] * alpha + 255 * (1 - alpha)).round().astype(x.dtype)
+    return x
+
+
+SOURCE = Source("npz", "npz:FILE", "arrays x_train, y_train, x_test, ... or x, y: images or vectors", load)

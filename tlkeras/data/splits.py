@@ -1,0 +1,131 @@
+"""Which rows stand in which split. Every choice is a pure function of the seed and the rows."""
+
+import hashlib
+
+import numpy as np
+
+# One independent random stream per purpose, so that a limit does not change who is in the test split.
+_SPLIT, _LIMIT, _FOLD, _SHOTS = range(4)
+
+
+def hash_fractions(ids: np.ndarray, salt: str = "") -> np.ndarray:
+    """Returns for each id a number in [0, 1) that depends on nothing but the id and the salt."""
+    digests = (hashlib.sha256(f"{salt}\0{name}".encode()).digest()[:8] for name in ids)
+    return np.fromiter((int.from_bytes(d, "big") / 2**64 for d in digests), np.float64, len(ids))
+
+
+def split_rows(
+    classes: np.ndarray | None,
+    groups: np.ndarray | None,
+    count: int,
+    fractions: dict[str, float],
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Takes fractions of `count` rows for other splits and leaves the rest to `train`.
+
+    Args:
+        classes: `(count,)` class of each row for a stratified choice, or None for a plain one.
+        groups: `(count,)` group of each row: a group goes to one split whole; None for no groups.
+        count: Number of rows.
+        fractions: Fraction of the rows per split, e.g. `{"test": 0.2, "val": 0.1}`.
+        seed: The experiment's seed.
+
+    Returns:
+        Sorted indices per split, `train` included.
+    """
+    rng = np.random.default_rng([seed, _SPLIT])
+    free = np.ones(count, bool)
+    splits = {}
+    for name, fraction in fractions.items():
+        wanted = round(fraction * count)
+        if groups is not None:
+            chosen = _whole_groups(groups, free, wanted, rng)
+        else:
+            chosen = stratified(classes, np.flatnonzero(free), wanted, rng, spare_last=True)
+        free[chosen] = False
+        splits[name] = chosen
+    return {"train": np.flatnonzero(free), **splits}
+
+
+def split_by_hash(ids: np.ndarray, fractions: dict[str, float], salt: str) -> dict[str, np.ndarray]:
+    """As `split_rows`, by a hash of each row's id: no class, seed or neighbour has a say."""
+    place = hash_fractions(ids, salt)
+    splits, low = {}, 0.0
+    for name, fraction in fractions.items():
+        splits[name] = np.flatnonzero((place >= low) & (place < low + fraction))
+        low += fraction
+    return {"train": np.flatnonzero(place >= low), **splits}
+
+
+def fold_of_rows(
+    classes: np.ndarray | None, groups: np.ndarray | None, count: int, folds: int, seed: int
+) -> np.ndarray:
+    """Returns the fold of each row: stratified by class, or groups whole."""
+    rng = np.random.default_rng([seed, _FOLD])
+    order = rng.permutation(count)
+    if groups is not None:
+        names = np.unique(groups)
+        fold_of_group = dict(zip(names[rng.permutation(len(names))], range(len(names)), strict=True))
+        return np.array([fold_of_group[group] % folds for group in groups])
+    if classes is not None:
+        order = order[np.argsort(classes[order], kind="stable")]
+    fold = np.empty(count, np.int64)
+    fold[order] = np.arange(count) % folds
+    return fold
+
+
+def limited(classes: np.ndarray | None, count: int, limit: int, seed: int) -> np.ndarray:
+    """Returns sorted indices of `limit` of `count` rows that keep the shares of the classes."""
+    rng = np.random.default_rng([seed, _LIMIT])
+    return stratified(classes, np.arange(count), min(limit, count), rng, spare_last=False)
+
+
+def limited_by_hash(ids: np.ndarray, limit: int, salt: str) -> np.ndarray:
+    """Returns sorted indices of the `limit` rows whose ids hash lowest."""
+    return np.sort(np.argsort(hash_fractions(ids, salt), kind="stable")[:limit])
+
+
+def few_shots(classes: np.ndarray, per_class: int, seed: int) -> np.ndarray:
+    """Returns sorted indices of at most `per_class` random rows of each class."""
+    rng = np.random.default_rng([seed, _SHOTS])
+    order = rng.permutation(len(classes))
+    chosen = [order[classes[order] == c][:per_class] for c in np.unique(classes)]
+    return np.sort(np.concatenate(chosen))
+
+
+def stratified(
+    classes: np.ndarray | None,
+    candidates: np.ndarray,
+    wanted: int,
+    rng: np.random.Generator,
+    *,
+    spare_last: bool,
+) -> np.ndarray:
+    """Draws `wanted` of the `candidates`, each class by its share (largest remainder).
+
+    With `spare_last`, no class loses its last row, even if fewer rows than wanted can be drawn.
+    """
+    order = rng.permutation(candidates)
+    if classes is None:
+        return np.sort(order[:wanted])
+    names, counts = np.unique(classes[order], return_counts=True)
+    share = wanted * counts / max(1, len(order))
+    quota = np.floor(share).astype(int)
+    by_remainder = np.argsort(quota - share + 1e-6 * rng.random(len(names)), kind="stable")
+    quota[by_remainder[: wanted - quota.sum()]] += 1
+    if spare_last:
+        quota = np.minimum(quota, counts - 1)
+    drawn = [order[classes[order] == c][:q] for c, q in zip(names, quota, strict=True)]
+    return np.sort(np.concatenate(drawn)) if drawn else order[:0]
+
+
+def _whole_groups(groups, free, wanted, rng):
+    """Draws whole groups until they hold about `wanted` rows."""
+    names = rng.permutation(np.unique(groups[free]))
+    chosen = np.zeros(len(groups), bool)
+    for name in names[:-1]:  # one group at least stays behind
+        members = (groups == name) & free
+        if chosen.sum() + members.sum() / 2 > wanted:
+            continue
+        chosen |= members
+    return np.flatnonzero(chosen)
