@@ -1,0 +1,149 @@
+"""What the environment says about where to compute, read before TensorFlow is imported."""
+
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tlkeras.config import RuntimeConfig
+from tlkeras.errors import UserError
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The workers of a run, and who named them.
+
+    Attributes:
+        source: `tf_config`, `slurm` or `flags`.
+        workers: Number of worker processes.
+        index: Which of them this process is, from 0.
+        addresses: `host:port` of each, for `flags` only.
+    """
+
+    source: str
+    workers: int
+    index: int
+    addresses: tuple[str, ...] = ()
+
+
+def check_tensorflow() -> None:
+    """Raises `UserError` where TensorFlow is not installed, or Keras shall run on another backend."""
+    if importlib.util.find_spec("tensorflow") is None:
+        raise UserError(
+            "TensorFlow is not installed. Install it with one of the extras: pip install 'tlkeras[tensorflow]' "
+            "(CPU), 'tlkeras[gpu]' (CUDA) or 'tlkeras[tpu]' (TPU VM, Colab TPU)."
+        )
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":
+        raise UserError(
+            "tlkeras trains on Keras' TensorFlow backend; unset KERAS_BACKEND or set it to tensorflow. "
+            f"Received: KERAS_BACKEND={backend!r}"
+        )
+
+
+def has_libtpu() -> bool:
+    """Whether the TPU build's driver library is installed."""
+    return importlib.util.find_spec("libtpu") is not None
+
+
+def check_batch_size(batch_size: int, replicas: int) -> None:
+    """Refuses a global batch that cannot be cut into equal parts.
+
+    Raises:
+        UserError: If `batch_size` is not a multiple of `replicas`.
+    """
+    if batch_size % replicas:
+        below = batch_size // replicas * replicas
+        near = [str(size) for size in (below, below + replicas) if size > 0]
+        raise UserError(
+            "data.batch_size counts the rows of all replicas and must be a multiple of their number. "
+            f"Received: batch_size={batch_size}, replicas={replicas}. Allowed: e.g. {' or '.join(near)}."
+        )
+
+
+def named_cluster(
+    workers: Sequence[str] = (), worker_index: int | None = None, environ: Mapping[str, str] = os.environ
+) -> Cluster | None:
+    """Returns the cluster that flags, TF_CONFIG or SLURM name, in this order; None for a single process.
+
+    Args:
+        workers: `host:port` of every worker, from flags.
+        worker_index: Which of `workers` this process is.
+        environ: Environment variables.
+
+    Raises:
+        UserError: A cluster that is not well formed, or has parameter servers.
+    """
+    if workers:
+        if worker_index is None or not 0 <= worker_index < len(workers):
+            raise UserError(
+                f"The worker's index must lie in 0..{len(workers) - 1}. "
+                f"Received: worker_index={worker_index}, {len(workers)} workers"
+            )
+        return Cluster("flags", len(workers), worker_index, tuple(workers)) if len(workers) > 1 else None
+    if environ.get("TF_CONFIG"):
+        return _from_tf_config(environ["TF_CONFIG"])
+    if "SLURM_PROCID" in environ and int(environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        return Cluster("slurm", int(environ["SLURM_STEP_NUM_TASKS"]), int(environ["SLURM_PROCID"]))
+    return None
+
+
+def _from_tf_config(text: str) -> Cluster | None:
+    try:
+        config = json.loads(text)
+        jobs = config.get("cluster", {})
+        task = config.get("task", {})
+        sizes = {name: len(addresses) for name, addresses in jobs.items()}
+        kind, index = task.get("type", "worker"), int(task.get("index", 0))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise UserError(
+            'TF_CONFIG must be JSON such as {"cluster": {"worker": ["host:port", ...]}, '
+            f'"task": {{"type": "worker", "index": 0}}}}. Received: TF_CONFIG={text[:120]!r}'
+        ) from error
+    other = sorted(set(sizes) - {"chief", "worker"})
+    if other:
+        raise UserError(
+            "Keras 3 trains with equal workers only, without parameter servers or evaluators. "
+            f"Received: TF_CONFIG with {', '.join(other)}. Allowed: chief, worker."
+        )
+    workers = sum(sizes.values())
+    if workers > 1 and not (kind in sizes and 0 <= index < sizes[kind]):
+        raise UserError(
+            "TF_CONFIG's task must be one of its cluster's. "
+            f"Received: task {kind}:{index}, cluster of {', '.join(f'{n} {k}' for k, n in sizes.items())}"
+        )
+    rank = index + (sizes.get("chief", 0) if kind == "worker" else 0)
+    return Cluster("tf_config", workers, rank) if workers > 1 else None
+
+
+def choose(config: RuntimeConfig, cluster: Cluster | None) -> str:
+    """Returns `multi_worker`, `tpu`, `mirrored` or `none`, or `local` where only devices can tell.
+
+    Raises:
+        UserError: Workers are wanted but not named, or named but another strategy is wanted.
+    """
+    if config.strategy == "multi_worker" and cluster is None:
+        raise UserError(
+            "strategy=multi_worker needs several workers, named by TF_CONFIG, by SLURM (srun --ntasks) or by "
+            "flags; scripts/launch_multi_worker.sh starts some on this machine. Received: a single process"
+        )
+    if cluster is not None and config.strategy not in ("auto", "multi_worker"):
+        raise UserError(
+            f"{cluster.workers} workers are named by {cluster.source}; each of them would train alone and "
+            "write the same run directory. Use strategy=auto or multi_worker, or start one process. "
+            f"Received: strategy={config.strategy}"
+        )
+    chosen = "multi_worker" if cluster is not None else config.strategy
+    if config.devices is not None and config.devices > 1 and chosen in ("none", "multi_worker", "tpu"):
+        raise UserError(
+            "runtime.devices is for strategy=mirrored (and auto). "
+            f"Received: devices={config.devices}, strategy={chosen}"
+        )
+    return "local" if chosen == "auto" else chosen
+
+
+def has_nvidia_driver() -> bool:
+    """Whether an NVIDIA driver seems to be installed; says nothing about TensorFlow's build."""
+    return shutil.which("nvidia-smi") is not None or os.path.exists("/dev/nvidia0")

@@ -1,0 +1,49 @@
+"""What happens when one of several workers is lost."""
+
+import contextlib
+
+from tlkeras.errors import UserError
+
+
+class WorkerLostError(UserError):
+    """Another worker has gone; this one cannot go on alone and must end with a non-zero exit code."""
+
+
+@contextlib.contextmanager
+def watch_workers(runtime):
+    """Context for training: turns the loss of another worker into advice.
+
+    TensorFlow checks its peers about every ten seconds and then fails the collective that waits for the lost
+    one; with a single worker nothing is changed.
+
+    Raises:
+        WorkerLostError: If another worker of `runtime` is gone.
+    """
+    if runtime.workers == 1:
+        yield
+        return
+    import tensorflow as tf
+
+    lost = (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.DeadlineExceededError,
+    )
+    try:
+        yield
+    except lost as error:
+        raise _advice(runtime, error) from error
+    except tf.errors.InternalError as error:
+        if "ollective" not in str(error):
+            raise
+        raise _advice(runtime, error) from error
+
+
+def _advice(runtime, error) -> WorkerLostError:
+    first = str(error).strip().splitlines()[0][:200]
+    return WorkerLostError(
+        f"Worker {runtime.worker_index} of {runtime.workers} lost another worker and stops. Start all "
+        "workers again with the same command and --workdir: they go on from the last checkpoint. "
+        f"TensorFlow says: {first}"
+    )
