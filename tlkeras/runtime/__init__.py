@@ -2,6 +2,7 @@
 
 from tlkeras.runtime.choice import check_batch_size
 from tlkeras.runtime.health import WorkerLostError, watch_workers
+from tlkeras.runtime.importing import import_tensorflow
 from tlkeras.runtime.start import Runtime, start
 
-__all__ = ["Runtime", "WorkerLostError", "check_batch_size", "start", "watch_workers"]
+__all__ = ["Runtime", "WorkerLostError", "check_batch_size", "import_tensorflow", "start", "watch_workers"]

@@ -32,8 +32,8 @@ def check_tensorflow() -> None:
     """Raises `UserError` where TensorFlow is not installed, or Keras shall run on another backend."""
     if importlib.util.find_spec("tensorflow") is None:
         raise UserError(
-            "TensorFlow is not installed. Install it with one of the extras: pip install 'tlkeras[tensorflow]' "
-            "(CPU), 'tlkeras[gpu]' (CUDA) or 'tlkeras[tpu]' (TPU VM, Colab TPU)."
+            "TensorFlow is not installed. Install it with one of the extras: "
+            "pip install 'tlkeras[tensorflow]' (CPU), 'tlkeras[gpu]' (CUDA) or 'tlkeras[tpu]' (TPU)."
         )
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":

@@ -11,6 +11,7 @@ from typing import Any
 from tlkeras.config import RuntimeConfig
 from tlkeras.errors import UserError
 from tlkeras.runtime.choice import Cluster, check_tensorflow, choose, has_nvidia_driver, named_cluster
+from tlkeras.runtime.importing import import_tensorflow
 from tlkeras.runtime.strategies import gpu_count, make_mirrored, make_multi_worker, make_tpu
 
 
@@ -120,8 +121,8 @@ def start(
     cluster = named_cluster(workers, worker_index)
     chosen = choose(config, cluster)
     _set_environment(chosen)
+    tf = import_tensorflow()
     import keras
-    import tensorflow as tf
 
     _set_threads(config)
     if config.deterministic:
@@ -163,7 +164,6 @@ def _make_strategy(chosen: str, config: RuntimeConfig, cluster: Cluster | None) 
 
 def _set_environment(chosen: str) -> None:
     """Sets what TensorFlow reads when it is imported."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if chosen == "mirrored" and not has_nvidia_driver() and "tensorflow" not in sys.modules:
         # oneDNN shares its state between the logical CPU devices of one process.
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

@@ -1,0 +1,41 @@
+"""Imports TensorFlow without its chatter."""
+
+import contextlib
+import os
+import sys
+import tempfile
+
+
+def import_tensorflow():
+    """Returns the `tensorflow` module; what it prints while it is imported for the first time is dropped.
+
+    Its libraries write to the process's stderr before their log level counts. An import that fails prints
+    everything. Log lines below fatal are off afterwards unless TF_CPP_MIN_LOG_LEVEL says otherwise: errors
+    that matter reach Python as exceptions.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "tensorflow" not in sys.modules:
+        with _stderr_kept_back():
+            import tensorflow
+    import tensorflow
+
+    return tensorflow
+
+
+@contextlib.contextmanager
+def _stderr_kept_back():
+    """Keeps what is written to file descriptor 2 back, and writes it only after an exception."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(saved, 2)
+            held.seek(0)
+            os.write(2, held.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
