@@ -1,0 +1,88 @@
+"""Whether a model is right as often as it says."""
+
+import numpy as np
+
+from tlkeras.evaluation.predictions import Predictions, log_softmax
+
+
+def confidence_and_hits(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the probability of each answer and whether it was right, both float64 of one shape.
+
+    For multilabel each of the n * k yes-or-no answers counts by itself.
+    """
+    probabilities, labels = predictions.probabilities, predictions.labels
+    if predictions.task == "multilabel":
+        hits = predictions.predicted == (labels >= 0.5)
+        return np.maximum(probabilities, 1 - probabilities).ravel(), hits.ravel().astype(float)
+    return probabilities.max(axis=1), (predictions.predicted == labels).astype(float)
+
+
+def reliability_bins(confidence: np.ndarray, hits: np.ndarray, bins: int = 15) -> dict[str, np.ndarray]:
+    """Returns the bins of a reliability diagram (Guo et al. 2017, section 2).
+
+    Args:
+        confidence: Probability of each answer, float (n,) in 0..1.
+        hits: Whether each answer was right, (n,) of 0 and 1.
+        bins: Number of equally wide bins; bin m holds confidences in ((m - 1) / bins, m / bins].
+
+    Returns:
+        `lower`, `upper` (bins,), `count`, and the mean `confidence` and `accuracy` of each bin (NaN
+        where it is empty).
+    """
+    index = np.clip(np.ceil(np.asarray(confidence) * bins).astype(int) - 1, 0, bins - 1)
+    count = np.bincount(index, minlength=bins)
+    total = np.where(count, count, np.nan)
+    edges = np.arange(bins + 1) / bins
+    return {
+        "lower": edges[:-1],
+        "upper": edges[1:],
+        "count": count,
+        "confidence": np.bincount(index, weights=confidence, minlength=bins) / total,
+        "accuracy": np.bincount(index, weights=hits, minlength=bins) / total,
+    }
+
+
+def expected_calibration_error(confidence: np.ndarray, hits: np.ndarray, bins: int = 15) -> float:
+    """Returns the mean gap between confidence and accuracy over equally wide bins, in 0..1.
+
+    Guo et al. 2017, equation 3. Confidences that are not numbers make it NaN.
+    """
+    if not len(confidence) or not np.all(np.isfinite(confidence)):
+        return float("nan")
+    table = reliability_bins(confidence, hits, bins)
+    gaps = np.abs(table["accuracy"] - table["confidence"])
+    return float(np.nansum(table["count"] * gaps) / len(confidence))
+
+
+def fit_temperature(validation: Predictions) -> float:
+    """Returns the temperature by which validation logits are best divided (Guo et al. 2017, 4.2).
+
+    It minimises the cross-entropy on the validation split, over .05 to 20. It changes no answer, only
+    the probabilities: `Predictions.from_logits(logits / temperature, ...)`.
+
+    Args:
+        validation: Labelled multiclass or binary predictions.
+    """
+    from scipy.optimize import minimize_scalar  # comes with scikit-learn
+
+    if validation.task not in ("multiclass", "binary") or validation.labels is None:
+        raise ValueError(
+            "Temperature scaling needs labelled multiclass or binary predictions. "
+            f"Received: task={validation.task!r}, labels={validation.labels}"
+        )
+    logits = two_sided(validation)
+    rows = np.arange(len(logits))
+
+    def loss(log_temperature: float) -> float:
+        scaled = log_softmax(logits / np.exp(log_temperature))
+        return -scaled[rows, validation.labels].mean()
+
+    best = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
+    return float(np.exp(best.x))
+
+
+def two_sided(predictions: Predictions) -> np.ndarray:
+    """Returns logits (n, k) whose softmax are the probabilities, for binary with one logit too."""
+    if predictions.task == "binary" and predictions.logits.shape[1] == 1:
+        return np.concatenate([np.zeros_like(predictions.logits), predictions.logits], axis=1)
+    return predictions.logits

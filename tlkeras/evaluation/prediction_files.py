@@ -1,0 +1,125 @@
+"""Predictions as CSV and JSON lines, safe to open in a spreadsheet."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkeras.evaluation.predictions import Predictions
+from tlkeras.run_dir import write_text
+
+# What makes a spreadsheet take a cell for a formula; the last four are the full-width forms.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+def escape_cell(value: Any) -> Any:
+    """Returns `value`; text that a spreadsheet would run as a formula gets a leading apostrophe.
+
+    Numbers are left alone: a negative one is no formula. See OWASP, "CSV Injection".
+    """
+    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
+        return "'" + value
+    return value
+
+
+def csv_text(columns: list[str], rows: list[list[Any]]) -> str:
+    """Returns a CSV with escaped cells and line feeds between lines."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([escape_cell(cell) for cell in row] for row in (columns, *rows))
+    return text.getvalue()
+
+
+def predictions_text(predictions: Predictions, format: str = "csv") -> str:
+    """Returns predictions as text: file (or id), label where known, prediction, probability.
+
+    Several labels of one row are joined by `|` in CSV, as are their probabilities. `probability` is
+    that of the prediction; it is empty for regression.
+
+    Args:
+        predictions: What is written.
+        format: `csv`, or `jsonl`: one JSON object per row, with the probabilities of all classes.
+    """
+    if format == "jsonl":
+        return "".join(json_lines(predictions))
+    name = id_column(predictions)
+    columns = [name, *(["label"] if predictions.labels is not None else [])]
+    columns += ["prediction", "probability"]
+    rows = [[_cell(record[column]) for column in columns] for record in records(predictions)]
+    return csv_text(columns, rows)
+
+
+def write_csv(predictions: Predictions, path: str | os.PathLike) -> None:
+    """Writes `predictions.csv`; see `predictions_text`."""
+    write_text(path, predictions_text(predictions))
+
+
+def write_json_lines(predictions: Predictions, path: str | os.PathLike) -> None:
+    """Writes one JSON object per row; see `predictions_text`."""
+    write_text(path, predictions_text(predictions, "jsonl"))
+
+
+def json_lines(predictions: Predictions) -> Iterator[str]:
+    """Yields one line of JSON per row, e.g. for the standard output."""
+    for record, row in zip(records(predictions), _probability_rows(predictions), strict=True):
+        if row is not None:
+            record["probabilities"] = {
+                name: _finite(value) for name, value in zip(predictions.class_names, row, strict=True)
+            }
+        yield json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def records(predictions: Predictions) -> Iterator[dict[str, Any]]:
+    """Yields a dict per row: file (or id), label where known, prediction, probability."""
+    name = id_column(predictions)
+    predicted = predictions.predicted
+    for row in range(len(predictions)):
+        record: dict[str, Any] = {name: predictions.ids[row]}
+        if predictions.labels is not None:
+            record["label"] = _answer(predictions, predictions.labels[row])
+        record["prediction"] = _answer(predictions, predicted[row])
+        record["probability"] = _probability(predictions, row, predicted[row])
+        yield record
+
+
+def id_column(predictions: Predictions) -> str:
+    """Returns `"file"` where the rows' names look like files, else `"id"`."""
+    first = predictions.ids[0] if len(predictions) else ""
+    return "file" if "/" in first or Path(first).suffix else "id"
+
+
+def _answer(predictions: Predictions, value: Any) -> Any:
+    if predictions.task == "regression":
+        values = [_finite(v) for v in np.atleast_1d(value)]
+        return values[0] if len(values) == 1 else values
+    names = predictions.class_names
+    if predictions.task == "multilabel":
+        return [names[index] for index in np.flatnonzero(value)]
+    return names[value]
+
+
+def _probability(predictions: Predictions, row: int, predicted: Any) -> Any:
+    if predictions.probabilities is None:
+        return None
+    if predictions.task == "multilabel":
+        return [_finite(value) for value in predictions.probabilities[row][predicted]]
+    return _finite(predictions.probabilities[row, predicted])
+
+
+def _probability_rows(predictions: Predictions):
+    if predictions.probabilities is None:
+        return [None] * len(predictions)
+    return predictions.probabilities
+
+
+def _finite(value: float) -> float | None:
+    return round(float(value), 6) if np.isfinite(value) else None
+
+
+def _cell(value: Any) -> Any:
+    return "|".join(map(str, value)) if isinstance(value, list) else value

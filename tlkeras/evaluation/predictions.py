@@ -1,0 +1,224 @@
+"""What a model says about a split, row by row."""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tlkeras.config.data import Task
+from tlkeras.run_dir import replacing
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """A model's outputs for `n` rows, in the order of the split.
+
+    Attributes:
+        ids: Names of the rows, text of shape (n,).
+        labels: True answers, or None. int64 (n,) for multiclass and binary, float64 (n, k) for
+            multilabel (0 or 1) and regression.
+        logits: The model's outputs, float64 (n, k); for regression the predicted values.
+        probabilities: float64 (n, k): softmax for multiclass, sigmoid for multilabel; (n, 2) for
+            binary, whatever the width of the logits; None for regression.
+        class_names: Names of the `k` classes (two for binary); empty for regression.
+        task: `multiclass`, `binary`, `multilabel` or `regression`.
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray | None
+    logits: np.ndarray
+    probabilities: np.ndarray | None
+    class_names: tuple[str, ...]
+    task: Task
+
+    @classmethod
+    def from_logits(
+        cls,
+        logits: np.ndarray,
+        *,
+        task: Task,
+        labels: np.ndarray | None = None,
+        ids: Sequence[str] | np.ndarray | None = None,
+        class_names: Sequence[str] = (),
+    ) -> "Predictions":
+        """Makes predictions from a model's outputs.
+
+        Args:
+            logits: float (n, k) or (n,).
+            task: What is predicted.
+            labels: Sparse (n,) or one-hot (n, k) for multiclass; (n,) or (n, 1) of 0 and 1 for binary;
+                (n, k) for multilabel; (n,) or (n, k) for regression; None where unknown.
+            ids: Names of the rows; `row:0`, `row:1`, ... by default.
+            class_names: Names of the classes; `0`, `1`, ... by default.
+
+        Raises:
+            ValueError: The shapes do not fit each other.
+        """
+        logits = np.asarray(logits, np.float64)
+        if logits.ndim != 2:
+            logits = logits.reshape(len(logits), int(np.prod(logits.shape[1:])))
+        count, width = logits.shape
+        ids = [f"row:{row}" for row in range(count)] if ids is None else ids
+        labels = None if labels is None else _labels(np.asarray(labels), task, width)
+        names = tuple(class_names) or _numbered(task, width)
+        expected = 0 if task == "regression" else 2 if task == "binary" else width
+        lengths = {len(ids), count if labels is None else len(labels)}
+        if lengths != {count} or (expected and len(names) != expected):
+            raise ValueError(
+                "Logits, labels, ids and class names must fit each other. Received: "
+                f"task={task!r}, logits of shape {logits.shape}, {len(ids)} ids, {len(names)} class "
+                f"names, labels of shape {None if labels is None else labels.shape}"
+            )
+        return cls(
+            ids=np.array([str(name) for name in ids], dtype=object),
+            labels=labels,
+            logits=logits,
+            probabilities=_probabilities(logits, task),
+            class_names=names if expected else (),
+            task=task,
+        )
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The answers: class index int64 (n,), bool (n, k) for multilabel, values for regression."""
+        if self.task == "regression":
+            return self.logits
+        if self.task == "multilabel":
+            return self.probabilities >= 0.5
+        return self.probabilities.argmax(axis=1)
+
+    def take(self, rows: np.ndarray) -> "Predictions":
+        """Returns the predictions of these rows (indices or mask), in this order."""
+        return dataclasses.replace(
+            self,
+            ids=self.ids[rows],
+            labels=None if self.labels is None else self.labels[rows],
+            logits=self.logits[rows],
+            probabilities=None if self.probabilities is None else self.probabilities[rows],
+        )
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes everything to an `.npz` without pickled objects, whole or not at all."""
+        arrays: dict[str, Any] = {"logits": self.logits.astype(np.float32)}
+        if self.labels is not None:
+            arrays["labels"] = self.labels
+        for key, values in (("ids", self.ids), ("class_names", self.class_names)):
+            # Text goes in as UTF-8 bytes: fixed-width arrays would cut off trailing NULs and take
+            # four bytes a character for the longest name.
+            arrays[key] = np.frombuffer("\0".join(values).encode("utf-8", "surrogateescape"), np.uint8)
+        arrays["task"] = np.frombuffer(self.task.encode(), np.uint8)
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Predictions":
+        """Reads what `save` wrote."""
+        with np.load(path, allow_pickle=False) as arrays:
+            texts = {
+                key: arrays[key].tobytes().decode("utf-8", "surrogateescape")
+                for key in ("ids", "class_names", "task")
+            }
+            logits = arrays["logits"]
+            return cls.from_logits(
+                logits,
+                task=texts["task"],
+                labels=arrays.get("labels"),
+                ids=texts["ids"].split("\0") if len(logits) else [],
+                class_names=texts["class_names"].split("\0") if texts["class_names"] else (),
+            )
+
+
+def predict_rows(
+    model: Any,
+    batches: Iterable,
+    *,
+    task: Task,
+    class_names: Sequence[str] = (),
+    ids: Sequence[str] | np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+) -> Predictions:
+    """Runs a model once over the evaluation batches of a split, without dropout, in order.
+
+    Args:
+        model: A Keras model that puts out logits, or any function of one batch of inputs.
+        batches: Of `x`, `(x, y)` or `(x, y, weight)`; rows of weight 0 are padding and left out.
+        task: What is predicted.
+        class_names: Names of the classes.
+        ids: Names of the rows. With them, a Keras model gets the whole data set in one
+            `predict`, which runs on every device of a strategy; padding can only stand at the end.
+        labels: True answers. None takes those of the batches where `ids` are not given.
+    """
+    if ids is not None and hasattr(model, "predict"):
+        logits = np.asarray(model.predict(batches, verbose=0))
+        if len(logits) < len(ids):
+            raise ValueError(
+                f"The model answered {len(logits)} of {len(ids)} rows. Received: ids={ids[:3]}..."
+            )
+        logits = logits[: len(ids)]
+    else:
+        logits, found = _batch_by_batch(model, batches)
+        labels = found if labels is None else labels
+    return Predictions.from_logits(logits, task=task, labels=labels, ids=ids, class_names=class_names)
+
+
+def _batch_by_batch(model: Any, batches: Iterable) -> tuple[np.ndarray, np.ndarray | None]:
+    answer = getattr(model, "predict_on_batch", model)
+    logits, labels = [], []
+    for batch in batches:
+        x, y, weight = (*batch, None, None)[:3] if isinstance(batch, tuple) else (batch, None, None)
+        outputs = np.asarray(answer(x))
+        real = slice(None) if weight is None else np.asarray(weight) > 0
+        logits.append(outputs[real])
+        if y is not None:
+            labels.append(np.asarray(y)[real])
+    if not logits:
+        return np.zeros((0, 1)), None
+    return np.concatenate(logits), np.concatenate(labels) if labels else None
+
+
+def _labels(labels: np.ndarray, task: Task, width: int) -> np.ndarray:
+    if task in ("multilabel", "regression"):
+        return labels.astype(np.float64).reshape(len(labels), -1)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim == 2:  # one-hot
+        labels = labels.argmax(axis=1)
+    labels = labels.astype(np.int64)
+    classes = 2 if task == "binary" else width
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(f"Labels must lie in 0..{classes - 1}. Received: {labels.min()}..{labels.max()}")
+    return labels
+
+
+def _numbered(task: Task, width: int) -> tuple[str, ...]:
+    count = {"regression": 0, "binary": 2}.get(task, width)
+    return tuple(str(index) for index in range(count))
+
+
+def _probabilities(logits: np.ndarray, task: Task) -> np.ndarray | None:
+    if task == "regression":
+        return None
+    if task == "multilabel":
+        return sigmoid(logits)
+    if task == "binary" and logits.shape[1] == 1:
+        # Each side by itself: 1 - p would round small probabilities away.
+        return np.concatenate([sigmoid(-logits), sigmoid(logits)], axis=1)
+    return np.exp(log_softmax(logits))
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """Returns 1 / (1 + exp(-x)) without overflow."""
+    return np.exp(-np.logaddexp(0.0, -x))
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Returns the logarithm of the softmax over the last axis without overflow."""
+    if not logits.size:
+        return logits
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
