@@ -8,9 +8,10 @@ seeds), the variance of the gain beyond the rows is `c * d`, where `d` is the sh
 the two networks are not equally right: c = .0003 to .003 for 100 to 400 labels, .005 to .03 for 50
 labels, drawn anew per seed or tested under shift. So the interval adds to the rows' bootstrap a seed
 term: its variance is that between the seeds' gains pooled with a prior of `.002 * d` that counts as
-four seeds, and its tails are Student's. With one seed all of it is the prior, and the verdict needs
-much (6 to 8 points on 800 rows); with three or five the data take over (2 to 5). Resampling three seeds as such cannot give a 99 % interval:
-it never leaves their range, which misses the truth one time in four.
+four seeds, and its tails are Student's. With one seed all of it is the prior, and the verdict
+needs much (6 to 8 points on 800 rows); with three or five the data take over (2 to 5 points).
+Resampling three seeds as such cannot give a 99 % interval: it never leaves their range, which misses
+the truth one time in four.
 
 False alarms, measured on the same networks (run and twin of one config, 150 draws of each case): with
 100 to 400 labels and no shift at most 2 in 100, for 1, 2, 3 and 5 seeds; in the worst cases, 50 labels
