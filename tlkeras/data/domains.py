@@ -10,12 +10,13 @@ from tlkeras.config.data import DataConfig
 from tlkeras.data import splits as choose
 from tlkeras.data.labels import encode
 from tlkeras.data.rows import Rows
+from tlkeras.data.scan import scan
 from tlkeras.data.sources import Table, read_source
 from tlkeras.data.sources.npz import table_of_arrays
 from tlkeras.errors import UserError, unknown
 
 SPLITS = ("train", "val", "test")
-# For files, where neither the config nor the backbone names a size.
+# For encoded images of differing sizes, where neither the config nor the backbone names a size.
 FALLBACK_IMAGE_SIZE = (224, 224)
 
 
@@ -48,6 +49,10 @@ class Domain:
         """Height and width after resizing; None for vectors."""
         return self.input_shape[:2] if self.modality == "image" else None
 
+    def with_splits(self, splits: dict[str, Rows]) -> "Domain":
+        """Returns the domain with other rows."""
+        return replace(self, splits=splits)
+
     def fingerprint(self) -> str:
         """Returns a sha256 over the ids, labels and contents of all splits."""
         digest = hashlib.sha256(repr((self.task, self.class_names)).encode())
@@ -76,7 +81,7 @@ def load_domain(
         config: The domain's config.
         seed: The experiment's seed.
         default_image_size: The backbone's size, for a config without `image_size`. None: the images'
-            own size for arrays, 224 for files.
+            own size where they have one in common, else 224.
         name: `"source..."` needs labels; others may come without.
         arrays: `{"train": (x, y), "test": (x, y)}` from Python instead of `config.source`.
         by_hash: Divide and limit by a hash of each row's id, so that no label has a say; for the
@@ -116,8 +121,7 @@ def _domain(name, splits, names, config, default_image_size):
     if rows.kind == "vectors":
         modality, shape = "vector", rows.inputs.shape[1:]
     else:
-        own_size = rows.inputs.shape[1:3] if rows.kind == "images" else FALLBACK_IMAGE_SIZE
-        size = config.image_size or default_image_size or own_size
+        size = config.image_size or default_image_size or _own_size(rows)
         size = (size, size) if isinstance(size, int) else tuple(size)
         modality, shape = "image", (*size, 3)
         config = config.model_copy(update={"image_size": size})
@@ -130,6 +134,13 @@ def _domain(name, splits, names, config, default_image_size):
     num_outputs = 1 if config.task == "binary" else len(names)
     shape = tuple(int(side) for side in shape)
     return Domain(name, splits, names, config.task, modality, num_outputs, shape, config)
+
+
+def _own_size(rows: Rows) -> tuple[int, int]:
+    if rows.kind == "images":
+        return rows.inputs.shape[1:3]
+    sizes = {(f.height, f.width) for f in scan(rows.inputs[:16]) if not f.reason}
+    return sizes.pop() if len(sizes) == 1 else FALLBACK_IMAGE_SIZE
 
 
 def _check_splits(splits, where):

@@ -170,19 +170,8 @@ def _in_order(rows, domain, batch_size, pad, change):
     if rest and not pad:
         last = tf.data.Dataset.from_tensors(tf.constant(count - rest, tf.int64))
         last = last.map(functools.partial(batch_of, width=rest))
-        relax = [tf.TensorSpec((None, *s.shape[1:]), s.dtype) for s in batches.element_spec]
-        batches = _relaxed(batches, relax).concatenate(_relaxed(last, relax))
+        batches = batches.concatenate(last) if count > rest else last
     return _dataset(batches)
-
-
-def _relaxed(dataset, spec):
-    """Forgets the batch dimension, so that a smaller last batch fits the same signature."""
-    return dataset.map(
-        lambda *batch: tuple(
-            tf.ensure_shape(tf.raw_ops.PlaceholderWithDefault(input=x, shape=s.shape), s.shape)
-            for x, s in zip(batch, spec, strict=True)
-        )
-    )
 
 
 def _label_reader(rows: Rows, domain: Domain):

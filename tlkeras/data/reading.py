@@ -10,7 +10,7 @@ from tlkeras.data.decode import UnreadableImage, decode
 from tlkeras.data.memory import pixel_store
 from tlkeras.data.resize import resize
 from tlkeras.data.rows import Rows
-from tlkeras.data.scan import sniff
+from tlkeras.data.scan import contents, sniff
 from tlkeras.errors import UserError
 
 
@@ -138,7 +138,7 @@ def _open(items, name_of) -> tuple[np.ndarray, np.ndarray]:
     plain = np.empty(len(items), bool)
     for i, item in enumerate(items):
         try:
-            content[i] = item if isinstance(item, bytes) else _read(item)
+            content[i] = contents(item)
             plain[i] = sniff(content[i]).plain
             if not plain[i]:
                 pixels = decode(content[i])
@@ -148,11 +148,6 @@ def _open(items, name_of) -> tuple[np.ndarray, np.ndarray]:
         except UnreadableImage as error:
             raise UserError(f"{name_of(i)} {error}. Received: an unreadable image") from None
     return content, plain
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
 
 
 def _decode_batch(content, plain, spec: PixelSpec):

@@ -17,7 +17,8 @@ class Rows:
     kept beside it.
 
     Args:
-        inputs: One of: object array `(n,)` of file paths (`str`) or of encoded images (`bytes`);
+        inputs: One of: object array `(n,)` of file paths (`str`), of encoded images (`bytes`) or of
+            objects whose `read()` gives one;
             `uint8` or `float32` array of images `(n, h, w)` or `(n, h, w, c)` with values in 0..255;
             `float32` array of vectors `(n, d)`.
         labels: `int32` `(n,)` of class indices (multiclass, binary), `float32` `(n, k)` of zeros and

@@ -148,11 +148,21 @@ def defect(content: bytes, header: Header) -> str:
     return "is truncated (no end chunk)"
 
 
+def contents(item) -> bytes:
+    """Returns an encoded image: from its path, from what has a `read()`, or the bytes themselves."""
+    if isinstance(item, bytes):
+        return item
+    if not isinstance(item, str):
+        return item.read()
+    with open(item, "rb") as file:
+        return file.read()
+
+
 def scan(inputs, *, full: bool = False) -> list[FileFacts]:
     """Looks at every file or encoded image once, in parallel.
 
     Args:
-        inputs: Paths (`str`) or contents (`bytes`).
+        inputs: Paths (`str`), contents (`bytes`), or objects whose `read()` gives them.
         full: Whether plain images are decoded as well. Without it their structure is checked: header,
             end marker, checksums. All others are always decoded.
 
@@ -164,17 +174,16 @@ def scan(inputs, *, full: bool = False) -> list[FileFacts]:
         return list(pool.map(lambda item: _scan_one(item, full, ends_only), inputs, chunksize=16))
 
 
-def _scan_one(item: str | bytes, full: bool, ends_only: bool) -> FileFacts:
+def _scan_one(item, full: bool, ends_only: bool) -> FileFacts:
     try:
-        content = item if isinstance(item, bytes) else _content(item, ends_only)
+        if ends_only and isinstance(item, str):
+            return _scan_ends(item)
+        content = contents(item)
     except OSError as error:
         return FileFacts(0, b"\0" * 32, reason=f"cannot be opened ({error.strerror or error})")
-    size = len(item) if isinstance(item, bytes) else os.path.getsize(item)
-    digest = hashlib.sha256(struct.pack(">Q", size) + content).digest()
+    size, digest = len(content), hashlib.sha256(content).digest()
     if not content:
         return FileFacts(0, digest, reason="is empty (0 bytes)")
-    if ends_only:
-        return FileFacts(size, digest)
     header = sniff(content)
     reason = defect(content, header) if header.plain else ""
     if not reason and (full or not header.plain):
@@ -188,10 +197,18 @@ def _scan_one(item: str | bytes, full: bool, ends_only: bool) -> FileFacts:
     return FileFacts(size, digest, header.width, header.height, reason)
 
 
-def _content(path: str, ends_only: bool) -> bytes:
+def _scan_ends(path: str) -> FileFacts:
+    """Takes size and ends of a file for its content; finds empty, wrongly named and cut files only."""
+    size = os.path.getsize(path)
     with open(path, "rb") as file:
-        if not ends_only:
-            return file.read()
         head = file.read(4096)
-        file.seek(max(4096, os.path.getsize(path) - 4096))
-        return head + file.read()
+        file.seek(max(0, size - 4096))
+        tail = file.read()
+    digest = hashlib.sha256(struct.pack(">Q", size) + head + tail).digest()
+    header = sniff(head)
+    if not head:
+        return FileFacts(0, digest, reason="is empty (0 bytes)")
+    if not header.format:
+        return FileFacts(size, digest, reason="is not a JPEG, PNG, BMP, GIF or WebP image")
+    cut = {"jpeg": b"\xff\xd9", "png": b"IEND"}.get(header.format, b"") not in tail
+    return FileFacts(size, digest, header.width, header.height, "is truncated (no end marker)" * cut)

@@ -1,0 +1,73 @@
+"""Are all images readable? Asked before training starts, answered with names."""
+
+import numpy as np
+
+from tlkeras.data.domains import Domain
+from tlkeras.data.rows import Rows
+from tlkeras.data.scan import scan
+from tlkeras.errors import UserError
+
+_NAMED = 5  # unreadable files that an error names; all of them are counted
+
+
+def check_files(domain: Domain, *, full: bool = False) -> tuple[Domain, list[tuple[str, str]]]:
+    """Looks at every image of a domain and leaves out or names what cannot be read.
+
+    Which rows are left out depends on the files alone, so the order of the others is the same in
+    every run. Arrays have nothing to check.
+
+    Args:
+        domain: The domain.
+        full: Whether every image is decoded. Without it, plain JPEG and PNG files are judged by their
+            header, end and checksums, which finds all but damaged pixels; others are always decoded.
+
+    Returns:
+        The domain without its unreadable rows, and `(id, reason)` of each of them.
+
+    Raises:
+        UserError: Under `on_error="fail"` with the names of unreadable files; under `"skip"` where none
+            of a split, or of a class in train, is readable.
+    """
+    splits, skipped = {}, []
+    for split, rows in domain.splits.items():
+        bad = unreadable(rows, full=full)
+        skipped += [(rows.ids[i], reason) for i, reason in bad.items()]
+        splits[split] = rows.take(np.setdiff1d(np.arange(len(rows)), list(bad))) if bad else rows
+    if skipped and domain.config.on_error == "fail":
+        named = "; ".join(f"{name} {reason}" for name, reason in skipped[:_NAMED])
+        more = f"; and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
+        raise UserError(
+            f"Unreadable images in {domain.config.source}: {named}{more}. Mend or remove them, or set "
+            f"data.on_error=skip. Received: {len(skipped)} unreadable"
+        )
+    if skipped:
+        _check_what_is_left(domain, splits)
+    return _with_splits(domain, splits), skipped
+
+
+def unreadable(rows: Rows, *, full: bool = False) -> dict[int, str]:
+    """Returns the indices of unreadable rows and why each is."""
+    if rows.kind not in ("files", "bytes"):
+        return {}
+    facts = scan(rows.inputs, full=True) if full else rows.facts
+    return {i: fact.reason for i, fact in enumerate(facts) if fact.reason}
+
+
+def _check_what_is_left(domain, splits):
+    for split, rows in splits.items():
+        if not len(rows):
+            raise UserError(f"No image of {domain.config.source} ({split}) is readable. Received: 0 rows")
+    before, after = domain.splits["train"].labels, splits["train"].labels
+    if before is None or before.ndim != 1 or domain.task == "regression":
+        return
+    lost = set(before.tolist()) - set(after.tolist())
+    if lost:
+        name = domain.class_names[min(lost)]
+        raise UserError(
+            f"No training image of class {name!r} is readable. Received: class {name!r} with 0 rows"
+        )
+
+
+def _with_splits(domain: Domain, splits: dict[str, Rows]) -> Domain:
+    same = all(splits[split] is domain.splits[split] for split in splits)
+    return domain if same else domain.with_splits(splits)

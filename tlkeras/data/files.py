@@ -1,0 +1,63 @@
+"""Image files that stand in no data set: what a user wants predicted."""
+
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from tlkeras.config.data import DataConfig
+from tlkeras.data.reading import read_image
+from tlkeras.data.sources.folder import IMAGE_SUFFIXES
+from tlkeras.errors import UserError
+
+
+def image_files(paths: Iterable[str | os.PathLike]) -> list[str]:
+    """Returns the files among `paths` and the images below its folders, in order.
+
+    Raises:
+        UserError: A path does not exist, or there is no image at all.
+    """
+    paths = [Path(path) for path in paths]
+    files: list[str] = []
+    for path in paths:
+        if path.is_dir():
+            files += sorted(str(f) for f in path.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
+        elif path.exists():
+            files.append(str(path))
+        else:
+            raise UserError(f"There is no such file or folder. Received: {path}")
+    if not files:
+        raise UserError(f"There are no images below {', '.join(map(str, paths))}.")
+    return files
+
+
+def readable_batches(
+    files: list[str], config: DataConfig, batch_size: int
+) -> Iterator[tuple[np.ndarray, list[str], list[tuple[str, str]]]]:
+    """Yields images of the model's size, their names, and the names of the unreadable with the reason.
+
+    Args:
+        files: Paths.
+        config: Says how images are resized; its `image_size` is resolved.
+        batch_size: Files per batch.
+
+    Yields:
+        `(images uint8 (b, height, width, 3), names, [(name, reason), ...])`.
+    """
+
+    def read(file: str) -> np.ndarray | str:
+        try:
+            return read_image(file, config)
+        except UserError as error:
+            return str(error).removeprefix(file).strip()
+
+    with ThreadPoolExecutor() as pool:
+        for begin in range(0, len(files), batch_size):
+            names = files[begin : begin + batch_size]
+            found = list(zip(names, pool.map(read, names), strict=True))
+            good = [(name, image) for name, image in found if not isinstance(image, str)]
+            bad = [(name, reason) for name, reason in found if isinstance(reason, str)]
+            images = np.stack([image for _, image in good]) if good else np.empty((0,))
+            yield images, [name for name, _ in good], bad

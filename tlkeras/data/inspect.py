@@ -1,0 +1,122 @@
+"""What a domain holds, before anything is trained on it."""
+
+import hashlib
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from tlkeras.data.check import unreadable
+from tlkeras.data.domains import Domain
+from tlkeras.data.rows import Rows
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The findings of `inspect_domain`.
+
+    Attributes:
+        name: The domain's name.
+        source: As in the config.
+        rows: Number of rows per split.
+        class_counts: Rows per class, per split; empty for regression and without labels.
+        image_sizes: Per split `{"min": [h, w], "median": [h, w], "max": [h, w]}` of the images as they
+            are stored; empty for vectors.
+        unreadable: `(split, id, reason)` of every image that cannot be decoded.
+        duplicates: Groups of `(split, id)` with the same content that stand in more than one split.
+        conflicts: Groups of `(split, id, class)` with the same content and different labels.
+        fingerprint: sha256 over ids, labels and contents.
+    """
+
+    name: str
+    source: str
+    rows: dict[str, int]
+    class_counts: dict[str, dict[str, int]]
+    image_sizes: dict[str, dict[str, list[int]]]
+    unreadable: list[tuple[str, str, str]]
+    duplicates: list[list[tuple[str, str]]]
+    conflicts: list[list[tuple[str, str, str]]]
+    fingerprint: str
+
+    def to_dict(self) -> dict:
+        """Returns the findings as plain values for JSON."""
+        return asdict(self)
+
+
+def inspect_domain(domain: Domain) -> Inspection:
+    """Reads every row once and reports counts, sizes, unreadable files and duplicates.
+
+    Args:
+        domain: A domain as `load_domain` gives it.
+
+    Returns:
+        The findings. Nothing raises for a bad file: it is listed.
+    """
+    splits = domain.splits
+    bad = {split: unreadable(rows, full=True) for split, rows in splits.items()}
+    same = _same_content(splits, bad)
+    return Inspection(
+        name=domain.name,
+        source=domain.config.source,
+        rows={split: len(rows) for split, rows in splits.items()},
+        class_counts={s: counts for s, rows in splits.items() if (counts := _counts(domain, rows))},
+        image_sizes={s: sizes for s, rows in splits.items() if (sizes := _sizes(rows))},
+        unreadable=[(s, str(splits[s].ids[i]), why) for s in splits for i, why in bad[s].items()],
+        duplicates=[
+            [(split, str(splits[split].ids[i])) for split, i in places]
+            for places in same
+            if len({split for split, _ in places}) > 1
+        ],
+        conflicts=_conflicts(domain, same),
+        fingerprint=domain.fingerprint(),
+    )
+
+
+def _counts(domain: Domain, rows: Rows) -> dict[str, int]:
+    if rows.labels is None or domain.task == "regression":
+        return {}
+    if domain.task == "multilabel":
+        counts = rows.labels.sum(axis=0).astype(int)
+    else:
+        counts = np.bincount(rows.labels, minlength=len(domain.class_names))
+    return {name: int(count) for name, count in zip(domain.class_names, counts, strict=True)}
+
+
+def _sizes(rows: Rows) -> dict[str, list[int]]:
+    if rows.kind == "vectors":
+        return {}
+    if rows.kind == "images":
+        sides = np.array([rows.inputs.shape[1:3]])
+    else:
+        sides = np.array([(f.height, f.width) for f in rows.facts if f.height]).reshape(-1, 2)
+    if not len(sides):
+        return {}
+    summary = {"min": sides.min(axis=0), "median": np.median(sides, axis=0), "max": sides.max(axis=0)}
+    return {name: [int(side) for side in value] for name, value in summary.items()}
+
+
+def _same_content(splits: dict[str, Rows], bad: dict[str, dict]) -> list[list[tuple[str, int]]]:
+    """Groups of rows, as (split, index), whose readable contents are equal."""
+    places = defaultdict(list)
+    for split, rows in splits.items():
+        for i, digest in enumerate(rows.digests):
+            if i not in bad[split]:
+                places[hashlib.sha256(digest).digest()].append((split, i))
+    return [group for group in places.values() if len(group) > 1]
+
+
+def _conflicts(domain: Domain, same) -> list[list[tuple[str, str, str]]]:
+    if domain.task not in ("multiclass", "binary"):
+        return []
+    found = []
+    for places in same:
+        labelled = [(s, i) for s, i in places if domain.splits[s].labels is not None]
+        classes = [int(domain.splits[s].labels[i]) for s, i in labelled]
+        if len(set(classes)) > 1:
+            found.append(
+                [
+                    (split, str(domain.splits[split].ids[i]), domain.class_names[c])
+                    for (split, i), c in zip(labelled, classes, strict=True)
+                ]
+            )
+    return found

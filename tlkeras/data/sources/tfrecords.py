@@ -1,0 +1,88 @@
+"""The record files of a prepared TFDS dataset, read directly.
+
+TFDS's own reader parses record by record and takes 5 s for MNIST's 60,000 rows; parsed by the
+thousand they take .3 s.
+"""
+
+import os
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+from tlkeras.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class RecordImage:
+    """An encoded image inside a record file; `read()` gives its bytes."""
+
+    path: str
+    offset: int
+    length: int
+    key: str
+
+    def read(self) -> bytes:
+        """Reads the record and returns its image."""
+        import tensorflow as tf
+
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            example = tf.train.Example.FromString(file.read(self.length))
+        return example.features.feature[self.key].bytes_list.value[0]
+
+
+def read_columns(builder, split: str, columns: dict) -> tuple[np.ndarray, dict[str, list]]:
+    """Reads some features of a split in the order of its files.
+
+    Args:
+        builder: A prepared builder with tfrecord files.
+        split: A split's name or a slice.
+        columns: What `tf.io.parse_example` takes, by the feature's name.
+
+    Returns:
+        Ids as TFDS makes them, `(n,)`, and per feature the parsed batches.
+    """
+    import tensorflow as tf
+
+    ids, parsed = [], {name: [] for name in columns}
+    for part in builder.info.splits[split].file_instructions:
+        dataset = tf.data.TFRecordDataset(str(part.filename)).skip(part.skip).take(part.take)
+        dataset = dataset.batch(1024).map(lambda batch: tf.io.parse_example(batch, columns))
+        file, index = os.path.basename(part.filename), part.skip
+        for batch in dataset.prefetch(2):
+            for name, column in batch.items():
+                parsed[name].append(column.numpy())
+            count = next(iter(batch.values())).shape[0]
+            ids += [f"{file}__{i}" for i in range(index, index + count)]
+            index += count
+    return np.array(ids, object), parsed
+
+
+def record_images(builder, split: str, key: str, source: str) -> np.ndarray:
+    """Finds the images of a split in its files, in their order, by walking the records' headers."""
+    if builder.info.file_format.value != "tfrecord":
+        raise UserError(
+            f"{source} is larger than data.memory_mb and not stored as tfrecord files. "
+            f"Received: file format {builder.info.file_format.value}"
+        )
+    images = []
+    for part in builder.info.splits[split].file_instructions:
+        places = _places(part.filename)
+        stop = len(places) if part.take < 0 else part.skip + part.take
+        images += [RecordImage(str(part.filename), *place, key) for place in places[part.skip : stop]]
+    found = np.empty(len(images), object)
+    found[:] = images
+    return found
+
+
+def _places(path: str) -> list[tuple[int, int]]:
+    """Returns offset and length of every record: 8 bytes length, 4 checksum, data, 4 checksum."""
+    places, position = [], 0
+    with open(path, "rb") as file:
+        while head := file.read(8):
+            (length,) = struct.unpack("<Q", head)
+            places.append((position + 12, length))
+            position += length + 16
+            file.seek(position)
+    return places
