@@ -23,3 +23,24 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> UserError:
     allowed = list(allowed)
     shown = ", ".join(allowed) if len(allowed) <= 24 else ", ".join(allowed[:24]) + ", ..."
     return UserError(f"Unknown {kind} {name!r}.{nearest(name, allowed)} Allowed: {shown}.")
+
+
+class RunError(Exception):
+    """A run that cannot go on: a loss that is not a number, a full disk, a worker that died.
+
+    The command line prints its text as a single line and exits with code 1. The text says what
+    happened, where, and what to do.
+    """
+
+
+class Interrupted(Exception):
+    """A run that was asked to stop by a signal and has saved its state.
+
+    Args:
+        signal: The signal's number.
+        message: How to go on.
+    """
+
+    def __init__(self, signal: int, message: str):
+        super().__init__(message)
+        self.signal = signal

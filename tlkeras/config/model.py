@@ -52,6 +52,8 @@ class ModelConfig(Config):
         backbone: A registered name in snake case; `tlkeras list backbones` prints all.
         weights: `imagenet`, a path to `.weights.h5` or `.keras`, the directory of an earlier run
             (parameter transfer by layer name and shape), or None for random weights.
+        fallback: Backbone that takes over, with a notice, where the ImageNet weights of `backbone` are
+            neither at hand nor to be downloaded.
         backbone_options: Extra keyword arguments of the backbone's builder, e.g. `{"alpha": 0.5}`.
         neck: Pooling and bottleneck.
         head: The new head.
@@ -59,6 +61,7 @@ class ModelConfig(Config):
 
     backbone: str = "mobilenet_v2"
     weights: str | None = "imagenet"
+    fallback: str | None = None
     backbone_options: dict[str, Any] = {}
     neck: NeckConfig = NeckConfig()
     head: HeadConfig = HeadConfig()

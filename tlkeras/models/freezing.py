@@ -19,6 +19,7 @@ class Selection:
         train: As in the config, e.g. `last:2`.
         bn: The BatchNormalization policy.
         blocks: Names of the blocks in which anything trains, from the input to the output.
+        layers: Names of the backbone's layers that are opened.
         cut: Name of the layer up to which everything is frozen; None where nothing is.
         depths: By variable path, how many blocks from the top it lies: neck and head are 0, the last
             block is 1, the one before it 2, and so on.
@@ -27,6 +28,7 @@ class Selection:
     train: str
     bn: str
     blocks: tuple[str, ...]
+    layers: frozenset[str]
     cut: str | None
     depths: dict[str, int]
 

@@ -141,10 +141,13 @@ class TransferModel(DistributedFit):
             UserError: Where `train` names no block or layer of this backbone.
         """
         opened = opened_layers(self.blocks, train, self.backbone.name)
-        self.preprocess.trainable = False
-        self.backbone.trainable = False
-        self.neck.trainable = True
-        self.head.trainable = True
+        # Layer by layer: assigning a model the value it has already does nothing to its layers, since
+        # TensorFlow's tracking returns early from `self.x = self.x`.
+        for part, trains in (
+            (self.preprocess, False), (self.backbone, False), (self.neck, True), (self.head, True)
+        ):  # fmt: skip
+            for layer in (part, *leaf_layers([part])):
+                layer.trainable = trains
         for _, layer in opened:
             layer.trainable = True
         if bn == "frozen":
@@ -158,6 +161,7 @@ class TransferModel(DistributedFit):
             train=train,
             bn=bn,
             blocks=tuple(self.blocks[i].name for i in indices),
+            layers=frozenset(layer.name for _, layer in opened),
             cut=self._route.value.cut and self._route.value.cut.name,
             depths=self._depths(),
         )

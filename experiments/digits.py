@@ -1,0 +1,24 @@
+"""The 8x8 digits of scikit-learn, from nothing, in seconds.
+
+Command:  tlkeras train --config=digits --workdir=runs/digits
+"""
+
+from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig, OptimizerConfig, StageConfig
+
+
+def get_config() -> ExperimentConfig:
+    """Returns the experiment."""
+    return ExperimentConfig(
+        name="digits",
+        data=DataConfig(source="digits", image_size=16, batch_size=32),
+        model=ModelConfig(backbone="small_cnn", weights=None),
+        stages=[
+            StageConfig(
+                name="all",
+                train="all",
+                epochs=8,
+                bn="train",
+                optimizer=OptimizerConfig(name="adam", learning_rate=2e-3),
+            ),
+        ],
+    )

@@ -1,0 +1,45 @@
+"""Your own pictures: a folder with one sub-folder per class.
+
+Command:  tlkeras train --config=image_folder --set data.source=folder:DIR --workdir=runs/mine
+"""
+
+from tlkeras.config import (
+    AugmentConfig,
+    DataConfig,
+    EarlyStoppingConfig,
+    ExperimentConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    StageConfig,
+)
+
+
+def get_config() -> ExperimentConfig:
+    """Returns the experiment."""
+    return ExperimentConfig(
+        name="image_folder",
+        data=DataConfig(source="folder:pictures", image_size=96, batch_size=32),
+        model=ModelConfig(backbone="mobilenet_v2", weights="imagenet", fallback="efficientnet_lite0"),
+        stages=[
+            StageConfig(
+                name="head",
+                train="head",
+                epochs=15,
+                optimizer=OptimizerConfig(name="adam", learning_rate=1e-3),
+            ),
+            StageConfig(
+                name="finetune",
+                train="last:4",
+                epochs=15,
+                bn="frozen",
+                optimizer=OptimizerConfig(
+                    name="adam",
+                    learning_rate=1e-4,
+                    schedule=ScheduleConfig(name="cosine", warmup_steps=20),
+                ),
+                augment=AugmentConfig(flip="horizontal", crop=0.8),
+                early_stopping=EarlyStoppingConfig(patience=6),
+            ),
+        ],
+    )

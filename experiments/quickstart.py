@@ -1,0 +1,44 @@
+"""Eight categories of emoji, learned from 64 drawings in each by a network that knows photographs.
+
+Command:  tlkeras train --config=quickstart --workdir=runs/quickstart
+"""
+
+from tlkeras.config import (
+    AugmentConfig,
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    StageConfig,
+)
+
+
+def get_config() -> ExperimentConfig:
+    """Returns the experiment."""
+    return ExperimentConfig(
+        name="quickstart",
+        data=DataConfig(source="emoji:twemoji", image_size=96, batch_size=32),
+        model=ModelConfig(backbone="efficientnet_lite0", weights="imagenet"),
+        stages=[
+            StageConfig(
+                name="head",
+                train="head",
+                epochs=10,
+                optimizer=OptimizerConfig(name="adam", learning_rate=2e-3),
+            ),
+            StageConfig(
+                name="finetune",
+                train="last:6",
+                epochs=10,
+                bn="frozen",
+                optimizer=OptimizerConfig(
+                    name="adam",
+                    learning_rate=3e-4,
+                    schedule=ScheduleConfig(name="cosine", warmup_steps=20),
+                ),
+                layer_decay=0.8,
+                augment=AugmentConfig(flip="horizontal", crop=0.7, rotation=10),
+            ),
+        ],
+    )

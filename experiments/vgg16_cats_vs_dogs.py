@@ -1,0 +1,47 @@
+"""The classic: a frozen VGG16, flatten, a Dense layer of 1024, softmax over cats and dogs.
+
+Command:  tlkeras train --config=vgg16_cats_vs_dogs --workdir=runs/cats
+"""
+
+from tlkeras.config import (
+    DataConfig,
+    ExperimentConfig,
+    HeadConfig,
+    ModelConfig,
+    NeckConfig,
+    OptimizerConfig,
+    StageConfig,
+)
+
+
+def get_config() -> ExperimentConfig:
+    """Returns the experiment."""
+    return ExperimentConfig(
+        name="vgg16_cats_vs_dogs",
+        data=DataConfig(
+            source="tfds:cats_vs_dogs",
+            image_size=150,
+            batch_size=64,
+            split_names={"train": "train[:80%]", "val": "train[80%:90%]", "test": "train[90%:]"},
+        ),
+        model=ModelConfig(
+            backbone="vgg16",
+            weights="imagenet",
+            neck=NeckConfig(pooling="flatten"),
+            head=HeadConfig(name="mlp", units=(1024,), activation="relu"),
+        ),
+        stages=[
+            StageConfig(
+                name="head",
+                train="head",
+                epochs=5,
+                optimizer=OptimizerConfig(name="adam", learning_rate=1e-4),
+            ),
+            StageConfig(
+                name="finetune",
+                train="last:1",
+                epochs=5,
+                optimizer=OptimizerConfig(name="adam", learning_rate=1e-5),
+            ),
+        ],
+    )

@@ -1,0 +1,10 @@
+"""Launches `tlkeras find_lr` from a checkout: python scripts/find_lr.py --help."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tlkeras.cli.main import main
+
+sys.exit(main(["find_lr", *sys.argv[1:]]))

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Makes or reuses .venv, installs what the tests need, runs them. Arguments go to pytest.
+set -euo pipefail
+source "$(dirname "$0")/_environment.sh"
+install tensorflow,quickstart,export,test
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+exec .venv/bin/python -m pytest "$@"

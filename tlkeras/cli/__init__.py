@@ -1,0 +1,1 @@
+"""One absl program per command; `main` picks it by name."""

@@ -1,0 +1,38 @@
+"""The flags that several commands share, and what they stand for."""
+
+from absl import flags as absl_flags
+
+from tlkeras.config import ExperimentConfig, load_config
+from tlkeras.errors import UserError
+
+
+def define_config_flags(flags: absl_flags.FlagValues) -> None:
+    """Defines `--config`, `--set` and `--strategy`."""
+    absl_flags.DEFINE_string(
+        "config", None, "A .py or .json file, or the name of a shipped experiment.", flag_values=flags
+    )
+    absl_flags.DEFINE_multi_string(
+        "set", [], "path=value, e.g. stages.1.epochs=7; repeatable.", flag_values=flags
+    )
+    absl_flags.DEFINE_string(
+        "strategy", None, "auto, none, mirrored, multi_worker or tpu; short for runtime.strategy.",
+        flag_values=flags,
+    )  # fmt: skip
+
+
+def config_from(flags: absl_flags.FlagValues) -> ExperimentConfig:
+    """Returns the config that the flags name, with their overrides applied."""
+    if not flags.config:
+        raise UserError(
+            "--config is missing: a .py or .json file, or a name from 'tlkeras list experiments'."
+        )
+    overrides = list(flags.set)
+    if flags.strategy is not None:
+        overrides.append(f"runtime.strategy={flags.strategy}")
+    return load_config(flags.config, overrides)
+
+
+def no_arguments(arguments: list[str]) -> None:
+    """Raises `UserError` where words stand that no flag takes."""
+    if arguments:
+        raise UserError(f"This command takes flags only. Received: {' '.join(arguments)}")

@@ -1,0 +1,38 @@
+"""Evaluates a finished run again and writes its evaluation/ anew."""
+
+from absl import flags as absl_flags
+
+from tlkeras.cli.tables import print_table
+from tlkeras.errors import UserError
+from tlkeras.runtime import import_tensorflow
+
+USAGE = "tlkeras evaluate RUN [--set data.source=...]"
+
+
+def define_flags(flags: absl_flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    absl_flags.DEFINE_multi_string(
+        "set", [], "Evaluate on other data, e.g. data.source=folder:DIR; printed, not written.",
+        flag_values=flags,
+    )  # fmt: skip
+
+
+def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
+    """Runs the command."""
+    if len(arguments) != 1:
+        raise UserError(f"Name one run directory. Received: {' '.join(arguments) or 'nothing'}")
+    import_tensorflow()
+    from tlkeras.saved_run import load_run
+
+    metrics = load_run(arguments[0]).evaluate(overrides=flags.set)
+    print_table(metric_rows(metrics))
+
+
+def metric_rows(metrics: dict) -> list[dict]:
+    """Returns one row per domain and split with the numbers that people compare first."""
+    first = ("loss", "accuracy", "macro_f1", "expected_calibration_error", "auc", "mae", "rmse", "r2")
+    return [
+        {"domain": domain, "split": split} | {name: values[name] for name in first if name in values}
+        for domain, splits in metrics.items()
+        for split, values in splits.items()
+    ]

@@ -1,0 +1,25 @@
+"""Finds a learning rate for a stage by a range test; the curve is kept in the run directory."""
+
+from absl import flags as absl_flags
+
+from tlkeras.cli.common import config_from, define_config_flags, no_arguments
+
+USAGE = "tlkeras find_lr --config=FILE|NAME [--stage=0] [--set path=value ...] [--workdir=DIR]"
+
+
+def define_flags(flags: absl_flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    define_config_flags(flags)
+    absl_flags.DEFINE_integer("stage", 0, "Index of the stage.", lower_bound=0, flag_values=flags)
+    absl_flags.DEFINE_string("workdir", None, "Where the curve is kept; default runs/NAME.find_lr.",
+                             flag_values=flags)  # fmt: skip
+
+
+def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
+    """Runs the command."""
+    no_arguments(arguments)
+    config = config_from(flags)
+    from tlkeras.run import find_lr
+
+    rate, path = find_lr(config, flags.stage, flags.workdir or f"runs/{config.name}.find_lr")
+    print(f"learning rate {rate:.3g}; curve in {path}")

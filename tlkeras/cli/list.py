@@ -1,0 +1,97 @@
+"""Lists what a config can name: backbones, heads, experiments, sources, optimizers, methods, validators."""
+
+from absl import flags as absl_flags
+
+from tlkeras.cli.tables import print_table
+from tlkeras.config import shipped_experiments
+from tlkeras.errors import UserError, unknown
+
+USAGE = "tlkeras list KIND [--filter='*b0*']"
+
+
+def define_flags(flags: absl_flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    absl_flags.DEFINE_string("filter", "*", "Shell-style wildcard on the names.", flag_values=flags)
+
+
+def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
+    """Runs the command."""
+    if len(arguments) != 1:
+        raise UserError(f"Say what to list: {', '.join(KINDS)}. Received: {' '.join(arguments) or 'nothing'}")
+    (kind,) = arguments
+    if kind not in KINDS:
+        raise unknown("kind of list", kind, KINDS)
+    print_table(KINDS[kind](flags.filter))
+
+
+def _backbones(pattern: str) -> list[dict]:
+    from tlkeras.models import summary_rows
+
+    return summary_rows(pattern)
+
+
+def _blocks(pattern: str) -> list[dict]:
+    """The blocks of one backbone, which is built for it: `--filter` is its exact name."""
+    from tlkeras.models import block_rows
+
+    return block_rows(pattern)
+
+
+def _heads(pattern: str) -> list[dict]:
+    from tlkeras.models import HEADS
+
+    return [{"head": name, "what it is": head.summary} for name, head in HEADS.items(pattern)]
+
+
+def _experiments(pattern: str) -> list[dict]:
+    import fnmatch
+
+    return [
+        {"experiment": name, "what it is": _first_line(path)}
+        for name, path in shipped_experiments().items()
+        if fnmatch.fnmatch(name, pattern)
+    ]
+
+
+def _sources(pattern: str) -> list[dict]:
+    from tlkeras.data import SOURCES
+
+    return [{"source": s.form, "what it is": s.about} for _, s in SOURCES.items(pattern)]
+
+
+def _optimizers(pattern: str) -> list[dict]:
+    from tlkeras.training.optimizers import OPTIMIZERS, option_names
+
+    return [{"optimizer": name, "options": option_names(name)} for name in OPTIMIZERS.names(pattern)]
+
+
+def _methods(pattern: str) -> list[dict]:
+    from tlkeras.adaptation import METHODS
+
+    return [{"method": name, "what it is": _summary(method)} for name, method in METHODS.items(pattern)]
+
+
+def _validators(pattern: str) -> list[dict]:
+    from tlkeras.adaptation import VALIDATORS
+
+    return [{"validator": name, "what it is": _summary(v)} for name, v in VALIDATORS.items(pattern)]
+
+
+def _summary(thing) -> str:
+    return (thing.__doc__ or "").strip().partition("\n")[0]
+
+
+def _first_line(path) -> str:
+    return path.read_text(encoding="utf-8").partition('"""')[2].partition("\n")[0].removesuffix('"""')
+
+
+KINDS = {
+    "backbones": _backbones,
+    "blocks": _blocks,
+    "heads": _heads,
+    "experiments": _experiments,
+    "sources": _sources,
+    "optimizers": _optimizers,
+    "methods": _methods,
+    "validators": _validators,
+}

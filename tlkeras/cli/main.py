@@ -1,0 +1,121 @@
+"""The console command `tlkeras COMMAND`: picks the command, parses flags, turns errors into exit codes."""
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from absl import flags as absl_flags
+
+from tlkeras.errors import Interrupted, RunError, UserError, nearest
+
+COMMANDS = {
+    "train": "train, evaluate and save what a config says",
+    "evaluate": "evaluate a finished run again",
+    "predict": "predict files and folders with a finished run",
+    "plan": "print what each stage trains, without reading data",
+    "list": "list backbones, heads, experiments, sources, ...",
+    "inspect": "look at the data of a config before training on it",
+    "find_lr": "find a learning rate by a range test",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code.
+
+    Args:
+        argv: The words after `tlkeras`; None takes them from the process.
+
+    Returns:
+        0 on success, 2 for a mistake of the user's, 1 where a run failed, 128 + signal where it was
+        interrupted.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("--help", "-h", "help"):
+        print(_overview())
+        return 0
+    name, *words = argv
+    if name == "--version":
+        from tlkeras import __version__
+
+        print(f"tlkeras {__version__}")
+        return 0
+    if name not in COMMANDS:
+        return _fail(f"Unknown command {name!r}.{nearest(name, COMMANDS)} Allowed: {', '.join(COMMANDS)}.", 2)
+    return _run_command(name, words)
+
+
+def _run_command(name: str, words: list[str]) -> int:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    command = importlib.import_module(f"tlkeras.cli.{name}")
+    flags = absl_flags.FlagValues()
+    command.define_flags(flags)
+    absl_flags.DEFINE_boolean("debug", False, "Show the traceback of an error.", flag_values=flags)
+    if any(word in ("--help", "-h", "--helpfull", "-help", "--helpshort") for word in words):
+        print(_help(name, command, flags))
+        return 0
+    try:
+        arguments = flags([f"tlkeras {name}", *words])[1:]
+    except absl_flags.Error as error:
+        return _fail(" ".join(str(error).split()), 2)
+    return _exit_code(lambda: command.run(flags, arguments), flags.debug)
+
+
+def _exit_code(run, debug: bool) -> int:
+    """Returns the exit code of `run()`; an error is one line on stderr, with its traceback if `debug`."""
+    try:
+        return run() or 0
+    except BrokenPipeError:
+        # the reader of our output has gone (`tlkeras list | head`): not an error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (UserError, RunError, Interrupted, KeyboardInterrupt, OSError, MemoryError) as error:
+        if debug:
+            traceback.print_exc()
+        return _fail(_sentence(error), _code(error))
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        return _fail(f"{type(error).__name__}: {error} (--debug shows the traceback)", 1)
+
+
+def _code(error: BaseException) -> int:
+    if isinstance(error, UserError):
+        return 2
+    if isinstance(error, Interrupted):
+        return 128 + error.signal
+    return 130 if isinstance(error, KeyboardInterrupt) else 1
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "Interrupted."
+    if isinstance(error, OSError) and not isinstance(error, UserError | RunError):
+        return f"{error.strerror or error}: {error.filename or 'no file named'}"
+    return str(error) or type(error).__name__
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"tlkeras: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join(["usage: tlkeras COMMAND [--help] [flags]", "", *lines])
+
+
+def _help(name: str, command, flags: absl_flags.FlagValues) -> str:
+    lines = [f"usage: {command.USAGE}", "", command.__doc__.strip(), ""]
+    for flag_name in flags:
+        flag = flags[flag_name]
+        default = "" if flag.default in (None, False, []) else f" (default: {flag.default})"
+        lines.append(f"  --{flag_name:<10} {flag.help}{default}")
+    return "\n".join(lines)
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())

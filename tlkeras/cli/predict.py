@@ -1,0 +1,39 @@
+"""Predicts files and folders (any size) with a finished run; unreadable files are named and skipped."""
+
+import sys
+from pathlib import Path
+
+from absl import flags as absl_flags
+
+from tlkeras.errors import UserError
+from tlkeras.runtime import import_tensorflow
+
+USAGE = "tlkeras predict RUN PATH... [--format=csv|jsonl] [--output=FILE]"
+
+
+def define_flags(flags: absl_flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    absl_flags.DEFINE_enum("format", "csv", ["csv", "jsonl"], "How predictions are written.",
+                           flag_values=flags)  # fmt: skip
+    absl_flags.DEFINE_string("output", None, "File to write; default is the terminal.", flag_values=flags)
+
+
+def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
+    """Runs the command."""
+    if len(arguments) < 2:
+        received = " ".join(arguments) or "nothing"
+        raise UserError(f"Name a run directory and at least one file or folder. Received: {received}")
+    import_tensorflow()
+    from tlkeras.evaluation.prediction_files import predictions_text
+    from tlkeras.saved_run import load_run
+
+    run_path, *paths = arguments
+    predictions, skipped = load_run(run_path).predict_files(paths)
+    for path, reason in skipped:
+        print(f"tlkeras: skipped {path}: {reason}", file=sys.stderr)
+    text = predictions_text(predictions, flags.format)
+    if flags.output:
+        Path(flags.output).write_text(text, encoding="utf-8")
+        print(f"{len(predictions.ids)} predictions written to {flags.output}")
+    else:
+        sys.stdout.write(text)

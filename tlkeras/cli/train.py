@@ -1,0 +1,35 @@
+"""Trains, evaluates and saves what a config says; an unfinished run in the workdir is resumed."""
+
+from pathlib import Path
+
+from absl import flags as absl_flags
+
+from tlkeras.cli.common import config_from, define_config_flags, no_arguments
+
+USAGE = "tlkeras train --config=FILE|NAME [--set path=value ...] [--workdir=DIR] [flags]"
+
+
+def define_flags(flags: absl_flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    define_config_flags(flags)
+    absl_flags.DEFINE_string("workdir", None, "The run directory; default runs/NAME.", flag_values=flags)
+    absl_flags.DEFINE_boolean("dry_run", False, "Check everything, print the plan, train nothing.",
+                              flag_values=flags)  # fmt: skip
+    absl_flags.DEFINE_boolean("fresh", False, "Start over; the old run is kept under another name.",
+                              flag_values=flags)  # fmt: skip
+
+
+def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
+    """Runs the command."""
+    no_arguments(arguments)
+    config = config_from(flags)
+    workdir = Path(flags.workdir or f"runs/{config.name}")
+    if flags.dry_run:
+        from tlkeras.cli.plan import print_plan
+
+        print_plan(config)
+        print(f"Dry run: nothing was trained and {workdir} was not touched.")
+        return
+    from tlkeras.run import run_experiment
+
+    run_experiment(config, workdir=workdir, fresh=flags.fresh)

@@ -1,0 +1,69 @@
+"""What a run depends on beside its config: versions, devices, code, data, seeds."""
+
+import platform
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import tlkeras
+
+PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-datasets", "scikit-learn", "Pillow", "pydantic")
+
+
+def manifest(parts) -> dict[str, Any]:
+    """Returns the manifest of a run as JSON values.
+
+    Args:
+        parts: The run's `Parts`.
+    """
+    config, model, domains = parts.config, parts.model, parts.domains
+    source = domains["source"]
+    return {
+        "name": config.name,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": sys.argv,
+        "seed": config.seed,
+        "task": source.task,
+        "modality": source.modality,
+        "class_names": list(source.class_names),
+        "input_shape": list(source.input_shape),
+        "blocks": [block.name for block in model.blocks],
+        "parameters": model.count_params(),
+        "weights": str(config.model.weights),
+        "rows": {name: {split: len(rows) for split, rows in d.splits.items()} for name, d in domains.items()},
+        "data_fingerprint": {name: domain.fingerprint() for name, domain in domains.items()},
+        "runtime": parts.runtime.describe(),
+        "versions": versions(),
+        "machine": {"platform": platform.platform(), "python": platform.python_version()},
+        "git": git_state(Path(tlkeras.__file__).parent),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Returns the installed versions of what results depend on."""
+    found = {"tlkeras": tlkeras.__version__}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_state(folder: Path) -> dict[str, Any] | None:
+    """Returns the commit of the checkout that holds `folder` and whether it is changed; None outside git."""
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        return {"commit": commit, "changed": bool(_git(folder, "status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    result = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
+    )
+    return result.stdout.strip()

@@ -1,0 +1,102 @@
+"""From a config to its parts: names checked, data read, model built. Nothing here touches a workdir.
+
+TensorFlow is imported by `start` and not before: some of its settings are read at import.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tlkeras.config import DataConfig, ExperimentConfig
+from tlkeras.data import Domain, load_domain
+from tlkeras.models import BACKBONES, weights_at_hand
+from tlkeras.runtime import Runtime, start
+
+
+@dataclass
+class Parts:
+    """Everything a trainer needs.
+
+    Attributes:
+        config: The experiment, as it will be run.
+        runtime: Where it runs.
+        domains: `source`, and `target` where there is adaptation.
+        model: The transfer model, made in the runtime's scope.
+        batch_size: Rows per step over all replicas.
+    """
+
+    config: ExperimentConfig
+    runtime: Runtime
+    domains: dict[str, Domain]
+    model: Any
+    batch_size: int
+
+    @property
+    def source(self) -> Domain:
+        """The labelled domain."""
+        return self.domains["source"]
+
+
+def prepare(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None) -> Parts:
+    """Starts the runtime, reads the data and builds the model of a checked config.
+
+    Raises:
+        UserError: The data, the weights or the devices are not what the config says.
+    """
+    runtime = start(config.runtime, config.seed)
+    from tlkeras.data import effective_batch_size
+    from tlkeras.models import build_model
+
+    domains = read_domains(config, arrays)
+    source = domains["source"]
+    batch_size = effective_batch_size(source.splits["train"], config.data.batch_size, runtime.replicas)
+    with runtime.scope():
+        model = build_model(
+            config.model, input_shape=source.input_shape, num_outputs=source.num_outputs, seed=config.seed
+        )
+    for stage in config.stages:
+        model.select(stage.train, stage.bn)  # refuses names that this backbone does not have
+    return Parts(config, runtime, domains, model, batch_size)
+
+
+def checked(config: ExperimentConfig) -> ExperimentConfig:
+    """Returns the config with its fallback taken where needed.
+
+    Raises:
+        UserError: A name that nothing is registered under.
+    """
+    BACKBONES.get(config.model.backbone)
+    return _with_fallback(config)
+
+
+def read_domains(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None) -> dict[str, Domain]:
+    """Returns the source domain and, where there is adaptation, the target domain."""
+    size = BACKBONES.get(config.model.backbone).size or None
+    domains = {"source": load_domain(config.data, seed=config.seed, default_image_size=size, arrays=arrays)}
+    if config.adaptation is not None:
+        domains["target"] = load_domain(
+            target_data(config),
+            seed=config.seed,
+            default_image_size=domains["source"].image_size,
+            name="target",
+            by_hash=True,
+            class_names=domains["source"].class_names,
+        )
+    return domains
+
+
+def target_data(config: ExperimentConfig) -> DataConfig:
+    """Returns the target's data config with what it leaves open taken from the source's."""
+    target = config.adaptation.target
+    inherited = {"resize", "interpolation", "crop_fraction", "batch_size", "task", "data_dir"}
+    update = {name: getattr(config.data, name) for name in inherited - target.model_fields_set}
+    if target.image_size is None:
+        update["image_size"] = config.data.image_size
+    return target.model_copy(update=update)
+
+
+def _with_fallback(config: ExperimentConfig) -> ExperimentConfig:
+    model = config.model
+    if model.fallback is None or model.weights != "imagenet" or weights_at_hand(model.backbone):
+        return config
+    return config

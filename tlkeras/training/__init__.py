@@ -1,0 +1,1 @@
+"""Stages, their optimizers, and the trainer that runs them."""

@@ -1,0 +1,78 @@
+"""Frozen means frozen: what must not move in a stage, and the proof that it did not."""
+
+import hashlib
+
+import keras
+from keras import ops
+
+from tlkeras.errors import RunError
+from tlkeras.models.graph import leaf_layers
+
+
+def frozen_variables(model, selection) -> list:
+    """Returns the variables of a transfer model's backbone that a stage must not move.
+
+    They follow from what was selected, not from the layers' trainable flags, so that a flag that is
+    wrong is found: all variables of layers that are not opened, BatchNormalization's statistics unless
+    `bn="train"`, its gamma and beta too where `bn="frozen"`. States of random generators may move.
+
+    Args:
+        model: The transfer model.
+        selection: What `model.select` returned.
+    """
+    frozen = []
+    for layer in leaf_layers([model.backbone]):
+        own = [v for v in layer.variables if not is_seed(v)]
+        if layer.name not in selection.layers:
+            frozen += own
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            statistics = [layer.moving_mean, layer.moving_variance]
+            frozen += {"frozen": own, "inference": statistics, "train": []}[selection.bn]
+    return frozen
+
+
+def is_seed(variable) -> bool:
+    """Whether a variable is the state of a random generator."""
+    return "seed" in variable.path.rsplit("/", 1)[-1]
+
+
+class FreezeAudit:
+    """Digests of what a stage must not move and of what it must, taken before the stage.
+
+    Args:
+        model: The transfer model.
+        selection: What the stage trains.
+        stage_name: Named in the error.
+    """
+
+    def __init__(self, model, selection, stage_name: str):
+        self.stage_name = stage_name
+        self.frozen = frozen_variables(model, selection)
+        self.trainable = list(model.trainable_variables)
+        self._frozen_before = [digest(v) for v in self.frozen]
+        self._trainable_before = [digest(v) for v in self.trainable]
+
+    def check(self, learning: bool = True) -> None:
+        """Raises `RunError` where something frozen moved, or where nothing at all was trained.
+
+        Args:
+            learning: Whether the stage's learning rate was above zero.
+        """
+        moved = [
+            v.path for v, before in zip(self.frozen, self._frozen_before, strict=True) if digest(v) != before
+        ]
+        if moved:
+            raise RunError(
+                f"Stage {self.stage_name!r} moved {len(moved)} frozen variables, the first is {moved[0]}. "
+                "Its result is not what the config says; this is an error of the model's code."
+            )
+        still = all(
+            digest(v) == before for v, before in zip(self.trainable, self._trainable_before, strict=True)
+        )
+        if learning and self.trainable and still:
+            raise RunError(f"Stage {self.stage_name!r} moved none of its {len(self.trainable)} variables.")
+
+
+def digest(variable) -> bytes:
+    """Returns the sha256 of a variable's values."""
+    return hashlib.sha256(ops.convert_to_numpy(variable).tobytes()).digest()

@@ -1,0 +1,196 @@
+"""What happens beside the steps of a stage: position, log, best model, early stopping, guard."""
+
+import math
+import sys
+import time
+
+import keras
+
+from tlkeras.errors import RunError
+
+
+class Position(keras.callbacks.Callback):
+    """Knows which step and epoch of the stage has just ended; the other callbacks ask it.
+
+    Args:
+        steps: The stage's `Steps`.
+        first_step: Steps that an earlier process has done already.
+    """
+
+    def __init__(self, steps, first_step: int = 0):
+        super().__init__()
+        self.steps = steps
+        self.step = self.first_step = first_step
+        self.epoch = first_step // steps.per_epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step = min(self.epoch * self.steps.per_epoch + batch + 1, self.steps.total)
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether the batch that has just ended was done by an earlier process."""
+        return self.step <= self.first_step
+
+
+class Progress(keras.callbacks.ProgbarLogger):
+    """Keras' progress bar under a line that names the stage and estimates the time left.
+
+    Args:
+        title: The stage's place and name, e.g. `"[1/2] head"`.
+        epochs: Epochs of the stage.
+    """
+
+    def __init__(self, title: str, epochs: int):
+        super().__init__()
+        self.title = title
+        self.stage_epochs = epochs
+
+    def set_params(self, params):
+        # one line per epoch where nobody watches: a bar that redraws itself fills log files
+        super().set_params(params | {"verbose": 1 if sys.stdout.isatty() else 2})
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self.epochs = 1  # keeps Keras from printing its own "Epoch 1/5" beside the title
+        self._began, self._done = time.monotonic(), 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        left = ""
+        if self._done:
+            seconds = (time.monotonic() - self._began) / self._done * (self.stage_epochs - epoch)
+            left = f", about {_duration(seconds)} left in this stage"
+        print(f"{self.title}: epoch {epoch + 1}/{self.stage_epochs}{left}", flush=True)
+        super().on_epoch_begin(epoch, logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        self._done += 1
+
+
+class MetricsLog(keras.callbacks.Callback):
+    """Writes each epoch's numbers to the stage's metrics.csv and to TensorBoard.
+
+    The step axis counts optimizer steps over all stages of the run.
+
+    Args:
+        run_dir: The run directory.
+        path: The stage's metrics.csv.
+        position: The stage's `Position`.
+        steps_before: Optimizer steps of the stages before this one.
+        stage_name: Noted in TensorBoard where the stage begins.
+    """
+
+    def __init__(self, run_dir, path, position: Position, steps_before: int, stage_name: str):
+        super().__init__()
+        self.run_dir = run_dir
+        self.path = path
+        self.position = position
+        self.steps_before = steps_before
+        self.stage_name = stage_name
+        self.rows: list[dict] = []
+
+    def on_train_begin(self, logs=None):
+        import tensorflow as tf
+
+        self.rows = self.run_dir.read_rows(self.path)[: self.position.epoch]
+        self._writer = tf.summary.create_file_writer(str(self.run_dir.tensorboard))
+        if not self.position.first_step:
+            with self._writer.as_default():
+                tf.summary.text("stage", f"{self.stage_name} begins", step=self.steps_before)
+        self._began = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        import tensorflow as tf
+
+        step = self.steps_before + self.position.step
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        values["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        with self._writer.as_default():
+            for name, value in values.items():
+                tf.summary.scalar(f"epoch/{name}", value, step=step)
+        self._writer.flush()
+        self.rows.append({"epoch": epoch + 1, "step": step} | {k: repr(v) for k, v in values.items()})
+        self.run_dir.write_rows(self.path, self.rows)
+
+    def on_train_end(self, logs=None):
+        self._writer.close()
+
+
+class EarlyStopping(keras.callbacks.EarlyStopping):
+    """Keras' early stopping whose memory can be kept over a restart.
+
+    Args:
+        config: `EarlyStoppingConfig`.
+        state: What `state()` returned in the process before, or None.
+    """
+
+    _MEMORY = ("wait", "best", "best_epoch", "stopped_epoch")
+
+    def __init__(self, config, state: dict | None = None):
+        mode = "min" if lower_is_better(config.monitor) else "max"
+        super().__init__(
+            monitor=config.monitor, patience=config.patience, min_delta=config.min_delta, mode=mode
+        )
+        self._restored = state
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        if self._restored:
+            self.__dict__.update(self._restored)
+
+    def on_epoch_end(self, epoch, logs=None):
+        # Keras warns where a monitor is missing; epochs without validation simply do not count
+        if self.monitor in (logs or {}):
+            super().on_epoch_end(epoch, logs)
+
+    def state(self) -> dict:
+        """Returns what the next process needs to go on counting."""
+        return {name: _plain(getattr(self, name, None)) for name in self._MEMORY}
+
+
+class LossGuard(keras.callbacks.Callback):
+    """Stops the run at the first loss that is not a number.
+
+    Args:
+        position: The stage's `Position`.
+        stage_name: Named in the error.
+        rows_of_step: Function from a step to the names of its rows.
+    """
+
+    def __init__(self, position: Position, stage_name: str, rows_of_step):
+        super().__init__()
+        self.position = position
+        self.stage_name = stage_name
+        self.rows_of_step = rows_of_step
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = float((logs or {}).get("loss", 0.0))
+        if self.position.is_replay or math.isfinite(loss):
+            return
+        step = self.position.step
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        names = list(self.rows_of_step(step - 1))
+        shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        raise RunError(
+            f"The loss became {loss} in stage {self.stage_name!r} at step {step} (learning rate {rate:.3g}). "
+            f"Rows of that step: {shown}. The last good checkpoint is kept; a lower learning rate, "
+            "a global_clipnorm or float32 precision usually helps."
+        )
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a smaller value of a metric of this name is the better one."""
+    return any(word in metric for word in ("loss", "error", "mae", "mse", "rmse"))
+
+
+def _plain(value):
+    return value if value is None or isinstance(value, int) else float(value)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,172 @@
+"""What a stage keeps on disk: checkpoints to go on from, and the best model so far."""
+
+import signal
+import threading
+import time
+
+import keras
+import numpy as np
+
+from tlkeras.config import CheckpointConfig
+from tlkeras.errors import Interrupted
+from tlkeras.run_dir import CheckpointStore
+from tlkeras.training import snapshots
+from tlkeras.training.averaging import averaged_weights
+from tlkeras.training.callbacks import EarlyStopping, Position, lower_is_better
+
+
+class BestModel(keras.callbacks.Callback):
+    """Keeps the weights of the best epoch of the whole run, over all of its stages.
+
+    Args:
+        store: The run's `CheckpointStore` for the best model.
+        monitor: The metric that decides; epochs without it do not count.
+        named: The variables that the stage may move, by name.
+        position: The stage's `Position`.
+        stage_index: Where the best model's other variables are to be found.
+        state: What `state` held in the stage or process before, or None.
+    """
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        monitor: str,
+        named: dict,
+        position: Position,
+        stage_index: int,
+        state: dict | None = None,
+    ):
+        super().__init__()
+        self.position = position
+        self.store = store
+        self.monitor = monitor
+        self.named = named
+        self.stage_index = stage_index
+        self.state = state
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = logs or {}
+        if self.monitor not in logs:
+            return
+        value = float(logs[self.monitor])
+        sign = -1.0 if lower_is_better(self.monitor) else 1.0
+        # small validation splits make equal accuracies common: the loss decides between those
+        rank = [sign * value, -float(logs.get("val_loss", 0.0))]
+        if not np.isfinite(value) or (self.state is not None and rank <= self.state["rank"]):
+            return
+        self.state = {
+            "monitor": self.monitor, "value": value, "rank": rank,
+            "stage": self.stage_index, "epoch": epoch + 1,
+        }  # fmt: skip
+        with averaged_weights(self.model.optimizer):
+            arrays = snapshots.capture(self.named)
+        self.store.save_arrays(arrays, self.state, step=self.stage_index)
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves all that the rest of the stage depends on: at each epoch's end, and within epochs if asked.
+
+    Args:
+        store: The stage's `CheckpointStore`.
+        config: When to save.
+        named: The variables that the stage may move, by name.
+        position: The stage's `Position`.
+        best: The run's `BestModel`.
+        early_stopping: The stage's `EarlyStopping`, or None.
+        resumed: Arrays of the checkpoint that the stage goes on from, or None.
+    """
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        config: CheckpointConfig,
+        named: dict,
+        position: Position,
+        best: BestModel,
+        early_stopping: EarlyStopping | None,
+        resumed: dict[str, np.ndarray] | None = None,
+    ):
+        super().__init__()
+        self.store = store
+        self.config = config
+        self.named = named
+        self.position = position
+        self.best = best
+        self.early_stopping = early_stopping
+        self._resumed = resumed
+        self._signal = 0
+        self._handlers = {}
+        self._saved_at = time.monotonic()
+        self._saved_step = position.first_step
+
+    def on_train_begin(self, logs=None):
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._handlers[number] = signal.signal(number, self._on_signal)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._resumed is not None:  # fit has just reset the metrics of the half-done epoch
+            snapshots.restore_list(self._metric_variables(), self._resumed, "metrics/")
+            self._resumed = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.position.is_replay:
+            return
+        steps, minutes = self.config.every_steps, self.config.every_minutes
+        due = steps is not None and self.position.step - self._saved_step >= steps
+        due |= minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
+        if due or self._signal:
+            self.save()
+        if self._signal:
+            self._stop()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.save()
+        if self._signal:
+            self._stop()
+
+    def on_train_end(self, logs=None):
+        self.release()
+
+    def release(self) -> None:
+        """Gives the signals back to whoever had them before the stage."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def save(self, finished: bool = False) -> None:
+        """Writes one checkpoint.
+
+        Args:
+            finished: Whether fit has ended, so that averaged weights have taken the weights' place.
+        """
+        arrays = snapshots.capture(self.named, "model/")
+        arrays |= snapshots.capture_list(self.model.optimizer.variables, "optimizer/")
+        within_epoch = self.position.step % self.position.steps.per_epoch != 0
+        if within_epoch:
+            arrays |= snapshots.capture_list(self._metric_variables(), "metrics/")
+        state = {
+            "step": self.position.step,
+            "best": self.best.state,
+            "early_stopping": self.early_stopping and self.early_stopping.state(),
+            "stopped": bool(self.model.stop_training),
+            "finished": finished,
+        }
+        self.store.save_arrays(arrays, state, step=self.position.step)
+        self._saved_at, self._saved_step = time.monotonic(), self.position.step
+
+    def _metric_variables(self) -> list:
+        return [variable for metric in self.model.metrics for variable in metric.variables]
+
+    def _on_signal(self, number, frame):
+        if self._signal:  # asked twice: stop at once
+            self.release()
+            raise Interrupted(number, "Stopped at once; the last checkpoint stands.")
+        self._signal = number
+
+    def _stop(self):
+        raise Interrupted(
+            self._signal,
+            f"Stopped by {signal.Signals(self._signal).name} at step {self.position.step}, state saved. "
+            "The same command goes on from here.",
+        )

@@ -1,0 +1,104 @@
+"""Loss and metrics of each task, and the form in which labels reach them."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from tlkeras.config import StageConfig
+from tlkeras.data import Domain
+from tlkeras.errors import UserError
+
+
+def wants_one_hot(stage: StageConfig, task: str) -> bool:
+    """Whether the stage's loss takes one-hot (soft) labels rather than class numbers."""
+    mixes = stage.augment.mixup > 0 or stage.augment.cutmix > 0
+    return task == "multiclass" and (mixes or stage.label_smoothing > 0)
+
+
+def loss_for(stage: StageConfig, domain: Domain) -> keras.losses.Loss:
+    """Returns the loss on logits for the domain's task.
+
+    Multiclass: cross-entropy, logits `(batch, classes)`. Binary and multilabel: sigmoid cross-entropy,
+    logits `(batch, outputs)`. Regression: mean squared error.
+
+    Raises:
+        UserError: Class weights for a task without classes, or of the wrong number.
+    """
+    if domain.task == "regression":
+        loss = keras.losses.MeanSquaredError()
+    elif domain.task == "multiclass" and wants_one_hot(stage, domain.task):
+        loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=stage.label_smoothing)
+    elif domain.task == "multiclass":
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    else:
+        loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=stage.label_smoothing)
+    weights = class_weights(stage, domain)
+    return loss if weights is None else ClassWeightedLoss(loss, weights)
+
+
+def metrics_for(stage: StageConfig, domain: Domain) -> list[keras.metrics.Metric]:
+    """Returns the metrics that are watched while training; they honour sample weights."""
+    if domain.task == "regression":
+        return [keras.metrics.MeanAbsoluteError(name="mae")]
+    if domain.task != "multiclass":
+        return [keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")]
+    if wants_one_hot(stage, domain.task):
+        return [keras.metrics.CategoricalAccuracy(name="accuracy")]
+    return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+
+
+def with_label_form(dataset, stage: StageConfig, domain: Domain):
+    """Returns a dataset of `(x, y, ...)` with class numbers made one-hot where the stage wants that."""
+    if not wants_one_hot(stage, domain.task):
+        return dataset
+    classes = domain.num_outputs
+
+    def convert(x, y, *weight):
+        return x, y if y.shape.rank == 2 else ops.one_hot(y, classes), *weight
+
+    return dataset.map(convert, num_parallel_calls=-1, deterministic=True)
+
+
+def class_weights(stage: StageConfig, domain: Domain) -> np.ndarray | None:
+    """Returns one weight per class; `balanced` is rows / (classes * rows of the class), mean 1 over rows."""
+    if stage.class_weights is None:
+        return None
+    if domain.task not in ("multiclass", "binary"):
+        raise UserError(f"class_weights need classes. Received: task={domain.task}")
+    classes = max(domain.num_outputs, 2)
+    if stage.class_weights == "balanced":
+        labels = np.asarray(domain.splits["train"].labels).astype(int).reshape(-1)
+        counts = np.bincount(labels, minlength=classes)
+        return (len(labels) / (classes * np.maximum(counts, 1))).astype("float32")
+    if len(stage.class_weights) != classes:
+        raise UserError(
+            f"class_weights must hold one weight for each of {classes} classes. "
+            f"Received: {len(stage.class_weights)}"
+        )
+    return np.asarray(stage.class_weights, "float32")
+
+
+class ClassWeightedLoss(keras.losses.Loss):
+    """A loss in which each row counts by the weight of its class.
+
+    Weights live in the loss rather than in sample weights, so that metrics stay unweighted.
+
+    Args:
+        loss: The Keras loss of one batch; its reduction is taken over.
+        weights: float32 `(classes,)`.
+    """
+
+    def __init__(self, loss: keras.losses.Loss, weights: np.ndarray):
+        super().__init__(name=loss.name, reduction=loss.reduction)
+        self.loss = loss
+        self.weights = np.asarray(weights, "float32")
+
+    def call(self, y_true, y_pred):
+        """Returns the weighted loss of each row, shape `(batch,)`."""
+        per_row = self.loss.call(y_true, y_pred)
+        y_true = ops.convert_to_tensor(y_true)
+        if len(y_true.shape) == 2 and y_true.shape[-1] > 1:
+            row_weights = ops.matmul(ops.cast(y_true, "float32"), self.weights[:, None])[:, 0]
+        else:
+            row_weights = ops.take(self.weights, ops.cast(ops.reshape(y_true, (-1,)), "int32"))
+        return per_row * ops.cast(row_weights, per_row.dtype)
