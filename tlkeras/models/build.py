@@ -42,8 +42,8 @@ def build_model(
     with reproducible(seed, "head"):
         head = build_head(config.head, num_outputs, neck.outputs[0])
     with reproducible(seed, "model"):
-        preprocess = build_preprocessing(row.preprocessing, input_shape)
-        blocks = find_blocks(backbone, row.block_names, row.live_tensors)
+        preprocess = build_preprocessing(row.family.preprocessing, input_shape)
+        blocks = find_blocks(backbone, row.family)
         model = TransferModel(preprocess, backbone, blocks, neck, head, report, name="model")
         model.build()
     return model

@@ -36,7 +36,7 @@ def construct(
     builder = _builder(row)
     _check_options(row, builder, options)
     arguments: dict[str, Any] = {"input_shape": input_shape, **options}
-    if row.builder.startswith("keras.applications:"):
+    if row.is_application:
         arguments |= {"include_top": False, "weights": weights}
     with warnings.catch_warnings():
         # MobileNets warn where an image size has no weights of its own; the README says which they take.
@@ -60,9 +60,9 @@ def _check_input(row: Backbone, shape: tuple[int, ...]) -> None:
         raise UserError(
             f"{row.name} takes {row.input}s, and the data are {modality}s. Received: input shape {shape}"
         )
-    if modality == "image" and min(shape[:2]) < row.min_size:
+    if modality == "image" and min(shape[:2]) < row.family.min_size:
         raise UserError(
-            f"{row.name} needs images of at least {row.min_size} pixels a side. "
+            f"{row.name} needs images of at least {row.family.min_size} pixels a side. "
             f"Received: image_size={list(shape[:2])}"
         )
 

@@ -1,11 +1,12 @@
 """Where a backbone can be cut in two, and the named blocks between the cuts."""
 
+import collections
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
 
+from tlkeras.models.backbone_table import Family
 from tlkeras.models.graph import nodes_in_order
 
 
@@ -36,11 +37,6 @@ class Block:
     layers: tuple[keras.layers.Layer, ...]
     cut: CutPoint
 
-    @property
-    def has_weights(self) -> bool:
-        """Whether any of its layers holds variables."""
-        return any(layer.variables for layer in self.layers)
-
 
 def find_cut_points(model: keras.Model, live_tensors: int = 1) -> list[tuple[CutPoint, tuple]]:
     """Returns the cut points of a functional model, each with the operations since the one before.
@@ -53,6 +49,8 @@ def find_cut_points(model: keras.Model, live_tensors: int = 1) -> list[tuple[Cut
         live_tensors: How many tensors may cross a cut.
     """
     nodes = nodes_in_order(model)
+    if live_tensors > 1:
+        nodes = _narrowest_order(nodes)
     last_read = {id(t): i for i, node in enumerate(nodes) for t in node.input_tensors}
     last_read[id(model.outputs[0])] = len(nodes)
     live, segment, cuts = {}, [], []
@@ -67,26 +65,22 @@ def find_cut_points(model: keras.Model, live_tensors: int = 1) -> list[tuple[Cut
     return cuts
 
 
-def find_blocks(
-    model: keras.Model, block_names: Sequence[tuple[str, str]], live_tensors: int = 1
-) -> list[Block]:
+def find_blocks(model: keras.Model, family: Family) -> list[Block]:
     """Returns the named blocks of a backbone, from its input to its output.
 
     Args:
         model: A functional model with one input and one output.
-        block_names: Pairs of a pattern for layer names and a template for the block's name, the
-            most telling first.
-        live_tensors: How many tensors may cross a cut.
+        family: Says how its blocks are named and how many tensors may cross a cut.
     """
     blocks: list[Block] = []
-    for cut, operations in find_cut_points(model, live_tensors):
+    for cut, operations in find_cut_points(model, family.live_tensors):
         layers = tuple(op for op in operations if isinstance(op, keras.layers.Layer))
-        block = Block(_block_name(layers, block_names), layers, cut)
+        block = Block(_block_name(layers, family.block_names), layers, cut)
         if blocks and _belongs_to(blocks[-1], block):
             name = blocks[-1].name or block.name
             block = Block(name, blocks.pop().layers + layers, cut)
         blocks.append(block)
-    return [block for block in blocks if block.has_weights]
+    return blocks if blocks[-1].name else []
 
 
 def _block_name(layers, block_names) -> str:
@@ -98,9 +92,32 @@ def _block_name(layers, block_names) -> str:
 
 
 def _belongs_to(previous: Block, block: Block) -> bool:
-    # Padding, pooling and activations without weights end the block before them.
-    unnamed = not previous.name or not block.name
-    return unnamed or block.name == previous.name or not block.has_weights
+    return not previous.name or block.name in ("", previous.name)
+
+
+def _narrowest_order(nodes: list) -> list:
+    """Returns another topological order, in which a cell ends before the next but one begins.
+
+    Of the nodes that could come next, takes the one after which the fewest tensors are waiting.
+    """
+    readers = collections.Counter(key for node in nodes for key in _inputs(node))
+    made, order, waiting = set(), [], list(nodes)
+    while waiting:
+        ready = [n for n in waiting if all(id(t) in made for t in n.input_tensors)]
+        node = min(ready, key=lambda n: _growth(n, readers))
+        waiting.remove(node)
+        order.append(node)
+        made.update(id(t) for t in node.output_tensors)
+        readers.subtract(_inputs(node))
+    return order
+
+
+def _inputs(node) -> set[int]:
+    return {id(t) for t in node.input_tensors}
+
+
+def _growth(node, readers) -> int:
+    return len(node.output_tensors) - sum(readers[key] == 1 for key in _inputs(node))
 
 
 def split(model: keras.Model, cut: CutPoint) -> tuple[keras.Model, keras.Model]:

