@@ -22,6 +22,8 @@ def frozen_variables(model, selection) -> list:
     """
     frozen = []
     for layer in leaf_layers([model.backbone]):
+        if isinstance(layer, keras.Model):  # its variables are those of its layers
+            continue
         own = [v for v in layer.variables if not is_seed(v)]
         if layer.name not in selection.layers:
             frozen += own
