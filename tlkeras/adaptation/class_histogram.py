@@ -1,0 +1,41 @@
+"""Predicted target classes against source classes, while training."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from tlkeras.adaptation.methods.base import one_hot_labels
+
+
+class ClassHistogram(keras.metrics.Metric):
+    """Counts source labels and predicted target classes; its result is how far the two are apart.
+
+    The result is the total variation distance, from 0 (alike) to 1 (no class in common). It rises when
+    the target collapses into few classes, or when classes are really missing there.
+
+    Args:
+        classes: Number of classes.
+    """
+
+    def __init__(self, classes: int, name: str = "target_class_shift", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.classes = classes
+        self.source = self.add_variable((classes,), "zeros", name="source")
+        self.target = self.add_variable((classes,), "zeros", name="target")
+
+    def update_state(self, labels, target_logits, sample_weight=None):
+        predicted = ops.one_hot(ops.argmax(target_logits, axis=-1), self.classes)
+        self.source.assign_add(ops.sum(one_hot_labels(labels, self.classes), axis=0))
+        self.target.assign_add(ops.sum(predicted, axis=0))
+
+    def result(self):
+        shares = [x / ops.maximum(ops.sum(x), 1) for x in map(ops.convert_to_tensor, self._pair())]
+        return ops.sum(ops.abs(shares[0] - shares[1])) / 2
+
+    def _pair(self):
+        return self.source, self.target
+
+    def shares(self) -> dict[str, np.ndarray]:
+        """Returns the share of each class among source labels and predicted target classes."""
+        pair = (np.asarray(x, np.float64) for x in self._pair())
+        return dict(zip(("source", "target"), (x / max(x.sum(), 1.0) for x in pair), strict=True))

@@ -1,0 +1,187 @@
+"""Methods with a domain classifier or critic that the features are to fool."""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from tlkeras.adaptation import alignment
+from tlkeras.adaptation.methods.base import (
+    METHODS,
+    Adversarial,
+    Method,
+    Pair,
+    frozen_call,
+    one_hot_labels,
+    split_rows,
+)
+
+
+@METHODS.register("dann")
+class DANN(Adversarial):
+    """Domain-adversarial training (Ganin et al. 2016, algorithm 1)."""
+
+    def loss(self, features):
+        return self.domain_loss(features)
+
+
+@METHODS.register("cdan")
+class CDAN(Adversarial):
+    """Conditional adversarial training on the outer product of features and predictions.
+
+    Long et al. 2018, eq. 4 and 6. No gradient goes through the class probabilities. The product is
+    randomised where it would be wider than `max_width`.
+
+    Args:
+        max_width: The widest outer product; 4096 in the paper.
+    """
+
+    def __init__(self, units=(1024, 1024), activation: str = "relu", max_width: int = 4096):
+        super().__init__(units, activation)
+        self.max_width = max_width
+
+    def domain_inputs(self, features, classes):
+        return min(features * classes, self.max_width)
+
+    def make_heads(self, features, classes):
+        super().make_heads(features, classes)
+        self.randomised = features * classes > self.max_width
+        if self.randomised:
+            normal = keras.initializers.RandomNormal(stddev=1.0, seed=self.seed)
+            shapes = {"features": (features, self.max_width), "classes": (classes, self.max_width)}
+            self.projections = {
+                name: self.add_weight(shape=shape, initializer=normal, trainable=False, name=name)
+                for name, shape in shapes.items()
+            }
+
+    def conditioned(self, features, logits):
+        """Returns the multilinear map of `(n, d)` and the class probabilities, `(n, width)`."""
+        probabilities = ops.stop_gradient(ops.softmax(logits))
+        if self.randomised:
+            left = ops.matmul(features, self.projections["features"])
+            right = ops.matmul(probabilities, self.projections["classes"])
+            return left * right / self.max_width**0.5
+        product = features[:, :, None] * probabilities[:, None, :]
+        return ops.reshape(product, (-1, features.shape[1] * logits.shape[1]))
+
+    def loss(self, features, logits):
+        return self.domain_loss(Pair(*map(self.conditioned, features, logits)))
+
+
+@METHODS.register("cdan_e")
+class CDANE(CDAN):
+    """CDAN with entropy weights `1 + exp(-H)`, so that sure predictions count more (eq. 7)."""
+
+    gathers = True
+
+    def loss(self, features, logits):
+        weights = ops.concatenate([1 + ops.exp(-alignment.entropy_per_row(x)) for x in logits])
+        weights = ops.stop_gradient(weights / ops.mean(weights))
+        inputs = Pair(*map(self.conditioned, features, logits))
+        return self.domain_loss(inputs, split_rows(weights, inputs))
+
+
+@METHODS.register("pada")
+class PADA(Adversarial):
+    """Partial adversarial adaptation: source classes that the target lacks fade out.
+
+    Cao et al. 2018, eq. 5-7. The class weights are the mean prediction on the target over its
+    largest entry, averaged over steps.
+
+    Args:
+        momentum: Of that average.
+    """
+
+    min_classes = 2
+
+    def __init__(self, units=(1024, 1024), activation: str = "relu", momentum: float = 0.99):
+        super().__init__(units, activation)
+        self.momentum = momentum
+
+    def make_heads(self, features, classes):
+        super().make_heads(features, classes)
+        self.class_share = self.add_weight(
+            shape=(classes,), initializer="ones", trainable=False, name="class_share", aggregation="mean"
+        )
+
+    def row_weights(self, labels):
+        """Returns the weight of each source row's class, at most 1, `(n,)`."""
+        share = ops.convert_to_tensor(self.class_share)
+        return ops.matmul(one_hot_labels(labels, share.shape[0]), share / ops.max(share))
+
+    def source_weights(self, labels, strength):
+        return ops.where(strength > 0, self.row_weights(labels), 1.0)
+
+    def loss(self, features, logits, labels):
+        seen = ops.mean(ops.stop_gradient(ops.softmax(logits.target)), axis=0)
+        self.class_share.assign(self.class_share * self.momentum + seen * (1 - self.momentum))
+        weights = (self.row_weights(labels), ops.ones_like(features.target[:, 0]))
+        return self.domain_loss(features, weights)
+
+
+@METHODS.register("adda")
+class ADDA(Adversarial):
+    """Adversarial discriminative adaptation (Tzeng et al. 2017, eq. 9).
+
+    The classifier tells a copy of the source encoder's features from the target's; the encoder is
+    trained with inverted labels. The copy follows the encoder while the strength is 0 and then stands
+    still, and so does the class loss end: start from a trained source model, or use the `warm_start`
+    schedule.
+    """
+
+    def make_heads(self, features, classes):
+        self.domain_head = self.head(features, self.units, 1, "domain_head", self.activation)
+
+    def source_weights(self, labels, strength):
+        return ops.where(strength > 0, 0.0, ops.ones_like(ops.cast(labels, "float32")))
+
+    def loss(self, features, copied_features):
+        constant = Pair(copied_features, ops.stop_gradient(features.target))
+        source, target = split_rows(self.domain_head(ops.concatenate(constant)), constant)
+        self.measure(source, target)
+        fooled = ops.mean(ops.softplus(-frozen_call(self.domain_head, features.target)))
+        return alignment.domain_cross_entropy(source, target) + fooled
+
+
+@METHODS.register("wasserstein")
+class Wasserstein(Method):
+    """Wasserstein distance guided representation learning (Shen et al. 2018, algorithm 1).
+
+    Args:
+        units: Sizes of the critic's hidden layers.
+        critic_steps: Steps of the critic before each step of the model.
+        critic_learning_rate: Of the critic's own Adam.
+        penalty: Weight of the gradient penalty.
+    """
+
+    def __init__(self, units=(128,), critic_steps=5, critic_learning_rate=1e-3, penalty=10.0):
+        super().__init__()
+        self.units, self.critic_steps, self.penalty = tuple(units), critic_steps, penalty
+        self.critic_optimizer = keras.optimizers.Adam(critic_learning_rate)
+
+    def make_heads(self, features, classes):
+        self.critic = self.head(features, self.units, 1, "critic")
+        self.critic_optimizer.build(self.critic.trainable_variables)
+        self.random = keras.random.SeedGenerator(self.seed)
+
+    @property
+    def critic_variables(self):
+        return self.critic.trainable_variables
+
+    @property
+    def variables(self):
+        return super().variables + self.critic_optimizer.variables
+
+    def critic_loss(self, features):
+        """What one inner step minimises over the critic: minus the distance, plus the penalty."""
+        source, target = features
+        mix = keras.random.uniform(ops.shape(source[:, :1]), seed=self.random)
+        between = mix * source + (1 - mix) * target
+        with tf.GradientTape() as tape:
+            tape.watch(between)
+            values = self.critic(between)
+        penalty = alignment.gradient_penalty(tape.gradient(values, between))
+        distance = alignment.wasserstein(self.critic(source), self.critic(target))
+        return self.penalty * penalty - distance
+
+    def loss(self, features):
+        return alignment.wasserstein(*(frozen_call(self.critic, x) for x in features))

@@ -1,0 +1,170 @@
+"""Model selection without target labels.
+
+A validator is a function whose parameter names declare what it needs; the caller supplies those from
+one set of `(n, ...)` arrays in float64 numpy. Higher is better for each. The names there are:
+`source_train_features`, `source_val_features`, `source_val_logits`, `source_val_labels`,
+`target_features`, `target_logits`. There are no target labels among them.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tlkeras.errors import UserError
+from tlkeras.registry import Registry
+
+VALIDATORS: Registry[Callable[..., float]] = Registry("validator")
+SND_TEMPERATURE = 0.05
+QUANTITIES = (
+    "source_train_features",
+    "source_val_features",
+    "source_val_logits",
+    "source_val_labels",
+    "target_features",
+    "target_logits",
+)
+
+
+def needs(name: str) -> tuple[str, ...]:
+    """Returns the names of the quantities that the validator called `name` needs."""
+    return tuple(inspect.signature(VALIDATORS.get(name)).parameters)
+
+
+def validate(name: str, **quantities) -> float:
+    """Returns the score of the validator called `name`.
+
+    Args:
+        name: A name in `VALIDATORS`.
+        **quantities: Arrays by the names in `QUANTITIES`; those it does not need are left alone.
+
+    Raises:
+        UserError: For an unknown name, a missing quantity, or a quantity that may not be seen.
+    """
+    wanted = needs(name)
+    foreign = sorted(set(quantities) - set(QUANTITIES))
+    missing = [q for q in wanted if quantities.get(q) is None]
+    if foreign or missing:
+        raise UserError(
+            f"The validator {name!r} needs {', '.join(wanted)}; allowed: {', '.join(QUANTITIES)}. "
+            f"Received: {', '.join(sorted(quantities))}"
+        )
+    return float(VALIDATORS.get(name)(**{q: np.asarray(quantities[q]) for q in wanted}))
+
+
+def best_epoch(scores: Sequence[float], source: Sequence[float], floor: float = 0.9) -> int:
+    """Returns the index of the best score among epochs whose source validation is good enough.
+
+    Args:
+        scores: A validator's score per epoch; NaN never wins.
+        source: Source validation accuracy per epoch.
+        floor: Share of the best source accuracy that an epoch must keep.
+    """
+    scores, source = np.asarray(scores, np.float64), np.asarray(source, np.float64)
+    allowed = (source >= floor * np.nanmax(source)) & np.isfinite(scores)
+    if not allowed.any():
+        return int(np.nanargmax(source))
+    return int(np.argmax(np.where(allowed, scores, -np.inf)))
+
+
+@VALIDATORS.register("source")
+def source_validation(source_val_logits, source_val_labels) -> float:
+    """Accuracy on the source's validation rows."""
+    return float(np.mean(source_val_logits.argmax(axis=1) == _classes(source_val_labels)))
+
+
+@VALIDATORS.register("entropy")
+def entropy(target_logits) -> float:
+    """Minus the mean entropy of target predictions; rewards collapse, so never alone."""
+    return -float(np.mean(_entropy(softmax(target_logits))))
+
+
+@VALIDATORS.register("information_maximization")
+def information_maximization(target_logits) -> float:
+    """Entropy of the mean target prediction minus the mean entropy (Shi & Sha 2012)."""
+    probabilities = softmax(target_logits)
+    return float(_entropy(probabilities.mean(axis=0)) - np.mean(_entropy(probabilities)))
+
+
+@VALIDATORS.register("bnm")
+def bnm(target_logits) -> float:
+    """Nuclear norm of the target predictions over the number of rows (Cui et al. 2020)."""
+    return float(np.linalg.norm(softmax(target_logits), "nuc") / len(target_logits))
+
+
+@VALIDATORS.register("snd")
+def soft_neighborhood_density(target_logits) -> float:
+    """Entropy of similarities between target predictions (Saito et al. 2021, eq. 2-4).
+
+    The temperature is the paper's .05. At most 2000 rows, evenly taken, are compared. It likes collapsed models: never alone.
+    """
+    step = max(1, len(target_logits) // 2000)
+    probabilities = softmax(target_logits)[::step]
+    units = probabilities / np.linalg.norm(probabilities, axis=1, keepdims=True)
+    similarity = units @ units.T / SND_TEMPERATURE
+    np.fill_diagonal(similarity, -np.inf)
+    return float(np.mean(_entropy(softmax(similarity))))
+
+
+@VALIDATORS.register("importance_weighted")
+def importance_weighted(
+    source_train_features, source_val_features, source_val_logits, source_val_labels, target_features
+) -> float:
+    """Minus the source validation error, each row weighted by its density ratio (Sugiyama 2007)."""
+    weights = density_ratio(source_train_features, target_features, source_val_features)
+    errors = source_val_logits.argmax(axis=1) != _classes(source_val_labels)
+    return -importance_weighted_risk(weights, errors)
+
+
+@VALIDATORS.register("dev")
+def deep_embedded_validation(
+    source_train_features, source_val_features, source_val_logits, source_val_labels, target_features
+) -> float:
+    """Minus the importance-weighted error with a control variate (You et al. 2019, algorithm 1)."""
+    weights = density_ratio(source_train_features, target_features, source_val_features)
+    errors = source_val_logits.argmax(axis=1) != _classes(source_val_labels)
+    return -deep_embedded_risk(weights, errors)
+
+
+def importance_weighted_risk(weights, errors) -> float:
+    """Mean of `weights * errors`, both `(n,)`."""
+    return float(np.mean(np.asarray(weights, np.float64) * np.asarray(errors, np.float64)))
+
+
+def deep_embedded_risk(weights, errors) -> float:
+    """Importance-weighted risk with the weights' mean of 1 as control variate, `(n,)` each."""
+    weights = np.asarray(weights, np.float64)
+    weighted = weights * np.asarray(errors, np.float64)
+    variance = np.var(weights, ddof=1)
+    if variance < 1e-12:
+        return float(weighted.mean())
+    slope = -np.cov(weighted, weights)[0, 1] / variance
+    return float(weighted.mean() + slope * (weights.mean() - 1))
+
+
+def density_ratio(source_features, target_features, at) -> np.ndarray:
+    """Returns p_target / p_source at the rows of `at` by a logistic regression between the domains."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    features = np.concatenate([source_features, target_features])
+    domain = np.r_[np.zeros(len(source_features)), np.ones(len(target_features))]
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(features, domain)
+    probability = np.clip(probe.predict_proba(at)[:, 1], 1e-6, 1 - 1e-6)
+    return probability / (1 - probability) * len(source_features) / len(target_features)
+
+
+def softmax(logits) -> np.ndarray:
+    """Returns the probabilities `(n, classes)` in float64."""
+    logits = np.asarray(logits, np.float64)
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def _entropy(probabilities) -> np.ndarray:
+    return -(probabilities * np.log(np.maximum(probabilities, 1e-300))).sum(axis=-1)
+
+
+def _classes(labels) -> np.ndarray:
+    return labels.argmax(axis=1) if labels.ndim == 2 and labels.shape[1] > 1 else labels.reshape(-1)

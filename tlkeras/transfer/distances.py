@@ -1,0 +1,104 @@
+"""How far the features of two domains lie apart: fresh measurements in float64 numpy.
+
+Features are `(n, d)` of the source and `(m, d)` of the target. Lower is closer for each.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tlkeras.errors import UserError
+from tlkeras.registry import Registry
+
+DISTANCES: Registry[Callable[..., float]] = Registry("distance")
+
+
+def _two_domains(source, target) -> tuple[np.ndarray, np.ndarray]:
+    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
+    if source.ndim != 2 or source.shape[1:] != target.shape[1:] or min(len(source), len(target)) < 2:
+        raise UserError(
+            "Distances compare (n, d) with (m, d), two rows or more each. "
+            f"Received: {source.shape} and {target.shape}"
+        )
+    return source, target
+
+
+@DISTANCES.register("mean")
+def mean_distance(source_features, target_features) -> float:
+    """Euclidean distance of the means, `sqrt(sum (m_s - m_t)^2)`."""
+    source, target = _two_domains(source_features, target_features)
+    return float(np.linalg.norm(source.mean(axis=0) - target.mean(axis=0)))
+
+
+@DISTANCES.register("coral")
+def coral_distance(source_features, target_features) -> float:
+    """Squared Frobenius distance of the covariances over `4 d^2` (Sun & Saenko 2016)."""
+    source, target = _two_domains(source_features, target_features)
+    gap = np.cov(source, rowvar=False) - np.cov(target, rowvar=False)
+    return float(np.sum(gap**2) / (4 * source.shape[1] ** 2))
+
+
+@DISTANCES.register("mmd")
+def mmd_distance(source_features, target_features, rows: int = 1000) -> float:
+    """Unbiased squared MMD with a Gaussian kernel of the source's median distance (Gretton 2012).
+
+    Args:
+        rows: At most this many rows of each domain, evenly taken, are compared.
+    """
+    source, target = (
+        x[:: max(1, -(-len(x) // rows))] for x in _two_domains(source_features, target_features)
+    )
+    within_source, within_target = _squared(source, source), _squared(target, target)
+    ordered = np.sort(within_source, axis=None)
+    width = max(ordered[(len(ordered) - 1) // 2], 1e-12)
+    kernels = [np.exp(-d / width) for d in (within_source, within_target, _squared(source, target))]
+    same = [(k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in kernels[:2]]
+    return float(sum(same) - 2 * kernels[2].mean())
+
+
+def _squared(left, right) -> np.ndarray:
+    norms = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1)[None]
+    return np.maximum(norms - 2 * left @ right.T, 0)
+
+
+@DISTANCES.register("frechet")
+def frechet_distance(source_features, target_features) -> float:
+    """Squared Frechet distance of Gaussians fitted to both (Dowson & Landau 1982)."""
+    source, target = _two_domains(source_features, target_features)
+    first, second = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (source, target))
+    values, vectors = np.linalg.eigh(first)
+    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    cross = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ second @ root), 0)).sum()
+    gap = np.sum((source.mean(axis=0) - target.mean(axis=0)) ** 2)
+    return float(max(gap + np.trace(first) + np.trace(second) - 2 * cross, 0.0))
+
+
+@DISTANCES.register("a_distance")
+def a_distance(source_features, target_features, seeds: Sequence[int] = (0, 1, 2, 3, 4)) -> float:
+    """Proxy A-distance `2 (1 - 2 error)` (Ben-David et al. 2007) of a fresh linear probe.
+
+    Each seed splits both domains into halves, with equal counts of each, trains a logistic
+    regression on one and takes its error on the other; the mean error, clipped at .5, counts.
+
+    Args:
+        source_features: `(n, d)`; target_features: `(m, d)`.
+        seeds: One split each.
+
+    Returns:
+        From 0 (the probe cannot tell the domains apart) to 2.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    source, target = _two_domains(source_features, target_features)
+    count = min(len(source), len(target))
+    errors = []
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        halves = [np.array_split(x[rng.permutation(len(x))[:count]], 2) for x in (source, target)]
+        fit, held_out = (np.concatenate([halves[0][i], halves[1][i]]) for i in (0, 1))
+        domains = [np.repeat([0, 1], [len(halves[0][i]), len(halves[1][i])]) for i in (0, 1)]
+        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        errors.append(1 - probe.fit(fit, domains[0]).score(held_out, domains[1]))
+    return float(2 * (1 - 2 * min(np.mean(errors), 0.5)))
