@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tlkeras.config import DataConfig, ExperimentConfig
-from tlkeras.data import Domain, load_domain
-from tlkeras.models import BACKBONES, weights_at_hand
+from tlkeras.data import Domain, Inspection, check_files, inspect_domain, load_domain
+from tlkeras.errors import UserError
+from tlkeras.models import BACKBONES
+from tlkeras.models.weight_files import require_weights
 from tlkeras.runtime import Runtime, start
 
 
@@ -54,8 +56,6 @@ def prepare(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None)
         model = build_model(
             config.model, input_shape=source.input_shape, num_outputs=source.num_outputs, seed=config.seed
         )
-    for stage in config.stages:
-        model.select(stage.train, stage.bn)  # refuses names that this backbone does not have
     return Parts(config, runtime, domains, model, batch_size)
 
 
@@ -69,8 +69,16 @@ def checked(config: ExperimentConfig) -> ExperimentConfig:
     return _with_fallback(config)
 
 
-def read_domains(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None) -> dict[str, Domain]:
-    """Returns the source domain and, where there is adaptation, the target domain."""
+def read_domains(
+    config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None, check: bool = True
+) -> dict[str, Domain]:
+    """Returns the source domain and, where there is adaptation, the target domain.
+
+    Args:
+        config: The experiment.
+        arrays: Arrays in place of the source; see `run_experiment`.
+        check: Whether unreadable files are refused or left out, as `data.on_error` says.
+    """
     size = BACKBONES.get(config.model.backbone).size or None
     domains = {"source": load_domain(config.data, seed=config.seed, default_image_size=size, arrays=arrays)}
     if config.adaptation is not None:
@@ -82,7 +90,13 @@ def read_domains(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = 
             by_hash=True,
             class_names=domains["source"].class_names,
         )
-    return domains
+    return {name: check_files(domain)[0] for name, domain in domains.items()} if check else domains
+
+
+def inspect_data(config: ExperimentConfig) -> dict[str, Inspection]:
+    """Returns what is found in each domain of an experiment, unreadable files included."""
+    domains = read_domains(checked(config), check=False)
+    return {name: inspect_domain(domain) for name, domain in domains.items()}
 
 
 def target_data(config: ExperimentConfig) -> DataConfig:
@@ -97,6 +111,16 @@ def target_data(config: ExperimentConfig) -> DataConfig:
 
 def _with_fallback(config: ExperimentConfig) -> ExperimentConfig:
     model = config.model
-    if model.fallback is None or model.weights != "imagenet" or weights_at_hand(model.backbone):
+    if model.fallback is None or model.weights != "imagenet":
         return config
-    return config
+    row, fallback = BACKBONES.get(model.backbone), BACKBONES.get(model.fallback)
+    size = config.data.image_size or row.size
+    shape = (size, size, 3) if isinstance(size, int) else (*size, 3)
+    try:
+        require_weights(row, shape, model.backbone_options)
+        return config
+    except UserError:
+        require_weights(fallback, shape, {})
+    print(f"The ImageNet weights of {row.name} cannot be had here: {fallback.name} takes its place.")
+    update = {"backbone": fallback.name, "backbone_options": {}, "fallback": None}
+    return config.model_copy(update={"model": model.model_copy(update=update)})

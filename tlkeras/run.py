@@ -11,6 +11,7 @@ from tlkeras.run_dir import RunDir
 
 if TYPE_CHECKING:
     from tlkeras.saved_run import SavedRun
+    from tlkeras.training.trainer import Trainer
 
 
 def run_experiment(
@@ -45,22 +46,25 @@ def run_experiment(
         print(f"{run_dir.path} is finished already; --fresh starts over and keeps the old run.")
         return _load(run_dir)
     parts = prepare(config, data)
+    from tlkeras.training.trainer import Trainer
+
+    trainer = Trainer(parts, run_dir)
+    trainer.check()
     run_dir.start(as_json, fresh=fresh)
     try:
-        train_and_evaluate(parts, run_dir)
+        train_and_evaluate(trainer, parts, run_dir)
     finally:
         run_dir.lock.release()
     return _load(run_dir)
 
 
-def train_and_evaluate(parts: Parts, run_dir: RunDir) -> None:
-    """Runs the stages, saves the best model and evaluates it, each step only where it is not done yet."""
+def train_and_evaluate(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> None:
+    """Runs the stages, saves the best model and evaluates it."""
     from tlkeras.evaluation.evaluate import predict_domains, write_evaluation
-    from tlkeras.training.trainer import Trainer
 
     if not run_dir.manifest.is_file():
         run_dir.write_json(run_dir.manifest, manifest(parts))
-    Trainer(parts, run_dir).train()
+    trainer.train()
     with run_dir.replacing(run_dir.best_model) as temporary:
         parts.model.to_functional().save(temporary)
     evaluated = predict_domains(parts.model, parts.domains, parts.batch_size, parts.runtime)

@@ -31,14 +31,22 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
 
 
 def _print(domain: str, seen) -> None:
-    facts = seen.to_dict()
-    splits = list(facts["class_counts"])
-    classes = dict.fromkeys(label for counts in facts["class_counts"].values() for label in counts)
+    splits = list(seen.rows)
+    classes = dict.fromkeys(label for counts in seen.class_counts.values() for label in counts)
     rows = [
-        {"class": label} | {split: facts["class_counts"][split].get(label, 0) for split in splits}
+        {"class": label} | {split: seen.class_counts.get(split, {}).get(label, 0) for split in splits}
         for label in classes
     ]
-    total = {"class": "all"} | {split: facts["rows"][split] for split in splits}
-    print_table([*rows, total], title=f"{domain}: rows per class")
-    for line in seen.lines():
-        print(line)
+    print_table([*rows, {"class": "all rows"} | seen.rows], title=f"{domain}: {seen.source}")
+    for split, sizes in seen.image_sizes.items():
+        shown = ", ".join(f"{name} {height} x {width}" for name, (height, width) in sizes.items())
+        print(f"{split}: image sizes (height x width) {shown}")
+    for split, name, reason in seen.unreadable:
+        print(f"unreadable in {split}: {name} {reason}")
+    for group in seen.duplicates:
+        print("same content in different splits: " + ", ".join(f"{s} {name}" for s, name in group))
+    for group in seen.conflicts:
+        print("same content, different labels: " + ", ".join(f"{name} as {c}" for _, name, c in group))
+    if not (seen.unreadable or seen.duplicates or seen.conflicts):
+        print("No unreadable images, no duplicates across splits, no contradicting labels.")
+    print(f"fingerprint {seen.fingerprint}")

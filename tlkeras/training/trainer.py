@@ -39,6 +39,18 @@ class Trainer:
         self.steps = [count_steps(stage, len(source.splits["train"]), batch_size) for stage in self.stages]
         self.best: dict | None = None
 
+    def check(self) -> None:
+        """Raises `UserError` where a stage asks for what this model or data does not have."""
+        for stage, steps in zip(self.stages, self.steps, strict=True):
+            selection = self.model.select(stage.train, stage.bn)
+            learning_rate_multipliers(stage, self.model, selection)
+            objectives.loss_for(stage, self.source)
+            optimizer = stage.optimizer
+            if optimizer.learning_rate == "auto":
+                optimizer = optimizer.model_copy(update={"learning_rate": 1.0})
+            with self.runtime.scope():
+                build_optimizer(optimizer, steps=steps.total)
+
     def train(self) -> None:
         """Trains all stages that are not done yet and leaves the model with the best weights of the run."""
         events = self.run_dir.ledger.records()

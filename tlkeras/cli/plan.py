@@ -1,0 +1,31 @@
+"""Prints what each stage trains: layers, parameters, steps, learning rates. No picture is read."""
+
+from absl import flags as absl_flags
+
+from tlkeras.cli.common import config_from, define_config_flags, no_arguments
+from tlkeras.cli.tables import print_table
+from tlkeras.config import ExperimentConfig
+
+USAGE = "tlkeras plan --config=FILE|NAME [--set path=value ...]"
+
+
+def define_flags(flags: absl_flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    define_config_flags(flags)
+
+
+def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
+    """Runs the command."""
+    no_arguments(arguments)
+    print_plan(config_from(flags))
+
+
+def print_plan(config: ExperimentConfig) -> None:
+    """Prints the plan of an experiment."""
+    from tlkeras.plan import plan
+
+    planned = plan(config)
+    print(planned.model)
+    for note in planned.notes:
+        print(note)
+    print_table(planned.rows)

@@ -1,0 +1,108 @@
+"""What each stage of an experiment would train, said without training it."""
+
+from dataclasses import dataclass
+
+from tlkeras.config import ExperimentConfig
+from tlkeras.errors import UserError
+from tlkeras.prepare import checked, read_domains
+from tlkeras.runtime import start
+
+ASSUMED_CLASSES = 10
+UNKNOWN_STEPS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stages as rows of a table, and what had to be assumed for want of data.
+
+    Attributes:
+        model: One line about the network.
+        rows: One dict per stage.
+        notes: Sentences.
+    """
+
+    model: str
+    rows: list[dict]
+    notes: list[str]
+
+
+def plan(config: ExperimentConfig) -> Plan:
+    """Returns the plan of a config. Files are listed where they are at hand; no picture is read.
+
+    Raises:
+        UserError: The config names what does not exist.
+    """
+    config = checked(config)
+    start(config.runtime, config.seed)
+    from tlkeras.models import build_model
+
+    source, notes = _source(config)
+    shape, outputs, rows = source
+    model = build_model(
+        config.model.model_copy(update={"weights": None}),
+        input_shape=shape,
+        num_outputs=outputs,
+        seed=config.seed,
+    )
+    line = (
+        f"{config.model.backbone} (weights: {config.model.weights or 'none'}), input {_times(shape)}, "
+        f"{len(model.blocks)} blocks, {model.count_params():,} parameters, {outputs} outputs"
+    )
+    return Plan(line, _stage_rows(config, model, rows), notes)
+
+
+def _source(config: ExperimentConfig) -> tuple[tuple, list[str]]:
+    """Returns `(input shape, outputs, training rows or None)`, and what was assumed for them."""
+    try:
+        domain = read_domains(config, check=False)["source"]
+        return (domain.input_shape, domain.num_outputs, len(domain.splits["train"])), []
+    except UserError as error:
+        from tlkeras.models import BACKBONES
+
+        size = config.data.image_size or BACKBONES.get(config.model.backbone).size or 224
+        shape = (size, size, 3) if isinstance(size, int) else (*size, 3)
+        note = f"The data is not at hand ({error}) {ASSUMED_CLASSES} classes are assumed."
+        return (shape, ASSUMED_CLASSES, None), [note]
+
+
+def _stage_rows(config: ExperimentConfig, model, rows: int | None) -> list[dict]:
+    from tlkeras.training.optimizers import build_optimizer
+    from tlkeras.training.stages import count_steps, expand_stages, learning_rate_multipliers
+
+    table = []
+    for stage in expand_stages(config.stages, [block.name for block in model.blocks]):
+        selection = model.select(stage.train, stage.bn)
+        factors = learning_rate_multipliers(stage, model, selection).values()
+        rate = stage.optimizer.learning_rate
+        trainable = sum(v.value.shape.num_elements() for v in model.trainable_variables)
+        steps = stage.steps
+        if rows is not None and config.data.batch_size != "auto":
+            steps = count_steps(stage, rows, min(config.data.batch_size, rows)).total
+        if rate != "auto":  # refuses unknown names and options
+            build_optimizer(stage.optimizer, steps=steps or UNKNOWN_STEPS)
+        table.append(
+            {
+                "stage": stage.name,
+                "train": stage.train,
+                "blocks": len(selection.blocks),
+                "layers": len({v.path.rsplit("/", 1)[0] for v in model.trainable_variables}),
+                "trainable": trainable,
+                "frozen": model.count_params() - trainable,
+                "bn": stage.bn,
+                "steps": steps if steps is not None else f"{stage.epochs} epochs",
+                "optimizer": stage.optimizer.name,
+                "learning rate": _rates(rate, factors),
+                "schedule": stage.optimizer.schedule.name,
+            }
+        )
+    return table
+
+
+def _rates(rate, factors) -> str:
+    if rate == "auto" or not factors or min(factors) == max(factors):
+        return rate if rate == "auto" else f"{rate * max(factors, default=1):.3g}"
+    return f"{rate * min(factors):.2g} to {rate * max(factors):.2g}"
+
+
+def _times(shape) -> str:
+    return " x ".join(map(str, shape))
