@@ -72,7 +72,9 @@ def small_batches():
     rng = np.random.default_rng(0)
     source = rng.normal(size=(64, 2)).astype("float32")
     target = (rng.normal(size=(64, 2)) + 1).astype("float32")
-    return batches(source, target, (source[:, 0] > 0).astype("int32"), batch=8)
+    labels = (source[:, 0] > 0).astype("int32")
+    data = tf.data.Dataset.from_tensor_slices(((source, labels), target))
+    return data.repeat().batch(8, drop_remainder=True)  # the same batches in every fit
 
 
 def train(model, data, steps, *, optimizer=None, loss=None, per_call=1, epochs=1, **kwargs):

@@ -7,6 +7,7 @@ from tlkeras.errors import UserError
 from tlkeras.transfer.distances import DISTANCES, a_distance, frechet_distance, mean_distance
 
 RNG = np.random.default_rng(0)
+SHIFT = np.array([3.0, 4.0, 0.0])
 ROWS = RNG.normal(size=(400, 3))
 
 
@@ -19,13 +20,14 @@ def test_goldens_shared_with_the_losses():
 
 def test_all_grow_with_the_shift():
     near, far = ROWS[200:] * 1.1 + 0.2, ROWS[200:] * 3 + 1.5
-    for _, distance in DISTANCES.items():
+    for name in DISTANCES.names():
+        distance = DISTANCES.get(name)
         assert distance(ROWS[:200], near) < distance(ROWS[:200], far)
 
 
 def test_closed_forms():
-    assert mean_distance(ROWS, ROWS + [3, 4, 0]) == pytest.approx(5)
-    assert frechet_distance(ROWS, ROWS + [3, 4, 0]) == pytest.approx(25)
+    assert mean_distance(ROWS, ROWS + SHIFT) == pytest.approx(5)
+    assert frechet_distance(ROWS, ROWS + SHIFT) == pytest.approx(25)
     diagonal = np.cov(ROWS, rowvar=False).trace()
     assert frechet_distance(ROWS, ROWS * 2) == pytest.approx(
         diagonal + np.sum(ROWS.mean(axis=0) ** 2), rel=1e-6

@@ -87,22 +87,29 @@ class AdaptationModel(DistributedFit):
 
     def _probe(self, input_shape) -> tuple[int, int]:
         """Returns the widths of features and logits, after a check that D can move something."""
-        with tf.GradientTape() as tape:
-            features = self.model.features(ops.zeros((2, *input_shape)), training=False)
-        before = tape.watched_variables()
-        if len(features.shape) != 2:
-            raise UserError(f"Features must be (n, d). Received: shape {features.shape}")
-        if not before and type(self.method) is not METHODS.get("none"):
+        found = []
+
+        def probe():  # inside a replica, where gradients of mirrored variables are known
+            with tf.GradientTape() as tape:
+                features = self.model.features(ops.zeros((2, *input_shape)), training=False)
+            logits = self.model.classify(features, training=False)
+            gradients = tape.gradient(features, self.model.trainable_variables)
+            found.append((features.shape, logits.shape[-1], any(g is not None for g in gradients)))
+
+        self.distribute_strategy.run(probe)
+        shape, classes, moves = found[0]
+        if len(shape) != 2:
+            raise UserError(f"Features must be (n, d). Received: shape {shape}")
+        if not moves and type(self.method) is not METHODS.get("none"):
             raise UserError(
                 "Adaptation has nothing to move: the backbone is frozen and no trainable layer stands "
                 "before the features. Open blocks (stages.N.train='last:1') or set "
                 "model.neck.bottleneck=256. Received: 0 trainable variables before the features"
             )
-        classes = self.model.classify(features, training=False).shape[-1]
         if classes < self.method.min_classes:
             name = type(self.method).__name__
             raise UserError(f"{name} needs at least {self.method.min_classes} logits. Received: {classes}")
-        return features.shape[-1], classes
+        return shape[-1], classes
 
     def _copies(self) -> list:
         """Returns pairs of a variable of the encoder and its copy, for a second encoder."""

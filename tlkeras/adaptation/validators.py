@@ -96,7 +96,8 @@ def bnm(target_logits) -> float:
 def soft_neighborhood_density(target_logits) -> float:
     """Entropy of similarities between target predictions (Saito et al. 2021, eq. 2-4).
 
-    The temperature is the paper's .05. At most 2000 rows, evenly taken, are compared. It likes collapsed models: never alone.
+    The temperature is the paper's .05; at most 2000 rows, evenly taken, are compared. It likes
+    collapsed models: never alone.
     """
     step = max(1, len(target_logits) // 2000)
     probabilities = softmax(target_logits)[::step]
