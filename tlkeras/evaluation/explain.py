@@ -1,0 +1,263 @@
+"""Which pixels an answer rests on: Grad-CAM, integrated gradients, occlusion.
+
+Each takes a model from raw inputs to logits, as `best.keras` holds it, and images with pixels in 0..255.
+The target is the class whose logit is explained; by default what the model answers.
+"""
+
+import itertools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tlkeras.errors import UserError
+from tlkeras.models.backbones import BACKBONES
+from tlkeras.models.graph import nodes_in_order
+
+_BATCH = 16
+
+
+def grad_cam(
+    model: keras.Model,
+    images: np.ndarray,
+    targets: np.ndarray | None = None,
+    layer: str | None = None,
+) -> np.ndarray:
+    """Returns Grad-CAM maps (Selvaraju et al. 2017, section 3).
+
+    The feature maps of a layer are weighted by the mean of their gradients, summed, cut off at zero and
+    resized to the image; each map is divided by its maximum. A backbone that is nested as one layer of
+    `model` is looked into.
+
+    Args:
+        model: Functional, raw images to logits.
+        images: `(n, height, width, 3)`.
+        targets: Class numbers `(n,)`; None explains the model's answers.
+        layer: Name of the layer whose outputs are weighted; None takes the last with spatial outputs.
+
+    Returns:
+        float32 `(n, height, width)` in 0..1; a map is all zero where nothing speaks for the target.
+
+    Raises:
+        UserError: The model has no such layer, or none with spatial outputs.
+    """
+    both = _with_maps(model, layer)
+
+    def explain(batch, chosen):
+        with tf.GradientTape() as tape:
+            tape.watch(batch)  # so that layers are recorded even where none of them trains
+            maps, logits = both(batch, training=False)
+            score = tf.reduce_sum(_scores(logits, chosen))
+        gradients = tf.cast(tape.gradient(score, maps), tf.float32)
+        weights = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
+        heat = tf.nn.relu(tf.reduce_sum(weights * tf.cast(maps, tf.float32), axis=-1, keepdims=True))
+        return tf.image.resize(heat, batch.shape[1:3])[..., 0].numpy()
+
+    return _normalised(_in_batches(explain, model, images, targets))
+
+
+def integrated_gradients(
+    model: keras.Model,
+    images: np.ndarray,
+    targets: np.ndarray | None = None,
+    baseline: np.ndarray | float = 0.0,
+    steps: int = 32,
+) -> np.ndarray:
+    """Returns integrated gradients (Sundararajan et al. 2017, equation 1), by the midpoint rule.
+
+    Their sum over an image is the difference of the target's logit between the image and the baseline
+    (completeness, section 3), up to the error of the rule.
+
+    Args:
+        model: Raw inputs to logits.
+        images: `(n, height, width, 3)` or `(n, d)`.
+        targets: Class numbers `(n,)`; None explains the model's answers.
+        baseline: Input that stands for nothing, in the same units; black by default.
+        steps: Points on the straight line from the baseline to the image.
+
+    Returns:
+        float32 of the shape of `images`; `heat_of` turns it into one map per image.
+    """
+
+    def explain(batch, chosen):
+        difference, total = batch - baseline, tf.zeros_like(batch)
+        for step in range(steps):
+            point = baseline + difference * ((step + 0.5) / steps)
+            with tf.GradientTape() as tape:
+                tape.watch(point)
+                score = tf.reduce_sum(_scores(model(point, training=False), chosen))
+            total += tape.gradient(score, point)
+        return (total * difference / steps).numpy()
+
+    return _in_batches(explain, model, images, targets)
+
+
+def occlusion(
+    model: keras.Model,
+    images: np.ndarray,
+    targets: np.ndarray | None = None,
+    patch: int | None = None,
+    stride: int | None = None,
+    fill: float = 127.0,
+) -> np.ndarray:
+    """Returns how much of the target's probability is lost where a patch covers the image.
+
+    Zeiler and Fergus (2014, section 4.2). Each pixel gets the mean over the patches that cover it.
+
+    Args:
+        model: Raw images to logits.
+        images: `(n, height, width, 3)`.
+        targets: Class numbers `(n,)`; None explains the model's answers.
+        patch: Side of the patch in pixels; None is a quarter of the image's shorter side.
+        stride: Pixels between two patches; None is half a patch.
+        fill: Value of the covered pixels.
+
+    Returns:
+        float32 `(n, height, width)` in -1..1 (for a single logit or regression, in units of the output).
+    """
+    height, width = images.shape[1:3]
+    patch = patch or max(min(height, width) // 4, 1)
+    stride = stride or max(patch // 2, 1)
+    corners = list(itertools.product(_places(height, patch, stride), _places(width, patch, stride)))
+
+    def explain(batch, chosen):
+        before = _probability(model(batch, training=False), chosen)
+        lost, covered = np.zeros(batch.shape[:3], np.float32), np.zeros((height, width), np.float32)
+        for top, left in corners:
+            mask = np.zeros((height, width, 1), np.float32)
+            mask[top : top + patch, left : left + patch] = 1
+            after = _probability(model(batch * (1 - mask) + fill * mask, training=False), chosen)
+            lost += (before - after)[:, None, None] * mask[..., 0]
+            covered += mask[..., 0]
+        return lost / covered
+
+    return _in_batches(explain, model, images, targets)
+
+
+def heat_of(attributions: np.ndarray) -> np.ndarray:
+    """Returns one map in 0..1 per image, float32 `(n, h, w)`, of attributions `(n, h, w, c)` of any sign."""
+    return _normalised(np.abs(attributions).sum(axis=-1))
+
+
+def pointing_game(maps: np.ndarray, places: np.ndarray) -> float:
+    """Returns how often the hottest pixel lies on the object (Zhang et al. 2018, section 4.1).
+
+    Args:
+        maps: `(n, height, width)`.
+        places: Where the objects are, bool `(n, height, width)`.
+    """
+    hottest = maps.reshape(len(maps), -1).argmax(axis=1)
+    return float(places.reshape(len(maps), -1)[np.arange(len(maps)), hottest].mean())
+
+
+def explain_images(
+    model: keras.Model, images: np.ndarray, targets: np.ndarray | None = None, backbone: str | None = None
+) -> tuple[np.ndarray, str]:
+    """Returns maps in 0..1 and the name of the method: Grad-CAM, or integrated gradients without layers.
+
+    Args:
+        model: Raw images to logits.
+        images: `(n, height, width, 3)`.
+        targets: Class numbers `(n,)`; None explains the model's answers.
+        backbone: Registered name; its row says which layer Grad-CAM reads.
+    """
+    layer = cam_layer(model, backbone)
+    if layer is None:
+        return heat_of(integrated_gradients(model, images, targets)), "integrated gradients"
+    return grad_cam(model, images, targets, layer), "Grad-CAM"
+
+
+def cam_layer(model: keras.Model, backbone: str | None = None) -> str | None:
+    """Returns the name of the layer that Grad-CAM reads: the backbone's row's, else the last spatial one."""
+    spatial = [node.operation.name for node in nodes_in_order(flattened(model)) if _is_spatial(node)]
+    named = BACKBONES.get(backbone).grad_cam if backbone in BACKBONES else ""
+    return named if named in spatial else (spatial[-1] if spatial else None)
+
+
+def flattened(model: keras.Model) -> keras.Model:
+    """Returns the functional model with the layers of nested functional models as its own.
+
+    A tensor inside a nested model belongs to another graph than the outer outputs, so gradients
+    between the two do not exist (tensorflow#44462).
+    """
+    if not any(_is_nested(layer) for layer in model.layers):
+        return model
+    (source,) = model.inputs
+    return keras.Model(source, _replayed(model, source))
+
+
+def _replayed(model, x):
+    (source,), (target,) = model.inputs, model.outputs
+    known = {id(source): x}
+    for node in nodes_in_order(model):
+        if node.is_input:
+            continue
+        args, kwargs = node.arguments.fill_in(known)
+        nested = _is_nested(node.operation)
+        outputs = _replayed(node.operation, *args) if nested else node.operation(*args, **kwargs)
+        pairs = zip(node.output_tensors, keras.tree.flatten(outputs), strict=True)
+        known.update((id(old), new) for old, new in pairs)
+    return known[id(target)]
+
+
+def _is_nested(layer) -> bool:
+    is_graph = isinstance(layer, keras.Model) and hasattr(layer, "_nodes_by_depth")
+    return is_graph and len(layer.inputs) == len(layer.outputs) == 1
+
+
+def _is_spatial(node) -> bool:
+    tensors = node.output_tensors
+    return not node.is_input and len(tensors) == 1 and len(tensors[0].shape) == 4
+
+
+def _with_maps(model, layer):
+    flat = flattened(model)
+    layer = layer or cam_layer(flat)
+    tensors = {n.operation.name: n.output_tensors[0] for n in nodes_in_order(flat) if _is_spatial(n)}
+    if layer not in tensors:
+        raise UserError(
+            "Grad-CAM needs a layer with outputs (height, width, channels). "
+            f"Received: layer={layer!r}, spatial layers: {', '.join(list(tensors)[-5:]) or 'none'}"
+        )
+    return keras.Model(flat.inputs, [tensors[layer], flat.outputs[0]])
+
+
+def _scores(logits, targets):
+    """The explained outputs `(n,)`; the negated logit for the first class of a single one."""
+    logits = tf.cast(logits, tf.float32)
+    if logits.shape[-1] == 1:
+        return logits[:, 0] * tf.where(targets > 0, 1.0, -1.0)
+    return tf.gather(logits, targets, batch_dims=1)
+
+
+def _answers(logits):
+    return tf.cast(logits[:, 0] > 0, tf.int64) if logits.shape[-1] == 1 else tf.argmax(logits, axis=-1)
+
+
+def _probability(logits, targets) -> np.ndarray:
+    if logits.shape[-1] == 1:
+        return _scores(logits, targets).numpy()
+    return tf.gather(tf.nn.softmax(tf.cast(logits, tf.float32)), targets, batch_dims=1).numpy()
+
+
+def _in_batches(explain, model, images, targets) -> np.ndarray:
+    found = []
+    for begin in range(0, len(images), _BATCH):
+        batch = tf.cast(images[begin : begin + _BATCH], tf.float32)
+        if targets is None:
+            chosen = _answers(model(batch, training=False))
+        else:
+            chosen = tf.cast(targets[begin : begin + _BATCH], tf.int64)
+        found.append(explain(batch, chosen))
+    return np.concatenate(found) if found else np.zeros(images.shape[:3], np.float32)
+
+
+def _places(side: int, patch: int, stride: int) -> list[int]:
+    """Where patches begin so that all pixels are covered."""
+    return sorted({*range(0, max(side - patch, 0) + 1, stride), max(side - patch, 0)})
+
+
+def _normalised(maps: np.ndarray) -> np.ndarray:
+    """Divides each map by its maximum."""
+    highest = maps.max(axis=(1, 2), keepdims=True)
+    return (maps / np.where(highest > 0, highest, 1)).astype(np.float32)
