@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tlkeras.config import DataConfig, ExperimentConfig
 from tlkeras.data import Domain, Inspection, check_files, inspect_domain, load_domain
 from tlkeras.errors import UserError
@@ -22,7 +24,8 @@ class Parts:
     Attributes:
         config: The experiment, as it will be run.
         runtime: Where it runs.
-        domains: `source`, and `target` where there is adaptation.
+        domains: `source`, and where there is adaptation `target`; `source_2`, `target_2`, ... where
+            there are several.
         model: The transfer model, made in the runtime's scope.
         batch_size: Rows per step over all replicas.
     """
@@ -35,8 +38,21 @@ class Parts:
 
     @property
     def source(self) -> Domain:
-        """The labelled domain."""
+        """The labelled domain, or the first of them."""
         return self.domains["source"]
+
+    @property
+    def sources(self) -> list[Domain]:
+        """All domains that train with labels."""
+        return [domain for name, domain in self.domains.items() if not name.startswith("target")] + [
+            domain for name, domain in self.domains.items() if name == "target_labelled"
+        ]
+
+    @property
+    def targets(self) -> list[Domain]:
+        """All unlabelled target domains."""
+        names = [n for n in self.domains if n.startswith("target") and n != "target_labelled"]
+        return [self.domains[name] for name in names]
 
 
 def prepare(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None) -> Parts:
@@ -80,33 +96,60 @@ def read_domains(
         check: Whether unreadable files are refused or left out, as `data.on_error` says.
     """
     size = BACKBONES.get(config.model.backbone).size or None
-    domains = {"source": load_domain(config.data, seed=config.seed, default_image_size=size, arrays=arrays)}
-    if config.adaptation is not None:
-        domains["target"] = load_domain(
-            target_data(config),
+    source = load_domain(config.data, seed=config.seed, default_image_size=size, arrays=arrays)
+    domains = {"source": source}
+    for name, data in _further_domains(config).items():
+        domains[name] = load_domain(
+            _inherited(data, config.data),
             seed=config.seed,
-            default_image_size=domains["source"].image_size,
-            name="target",
-            by_hash=True,
-            class_names=domains["source"].class_names,
+            default_image_size=source.image_size,
+            name=name,
+            by_hash=name.startswith("target") and name != "target_labelled",
+            class_names=source.class_names,
         )
-    return {name: check_files(domain)[0] for name, domain in domains.items()} if check else domains
+    if check:
+        domains = {name: check_files(domain)[0] for name, domain in domains.items()}
+    return _without_labelled_targets(domains)
+
+
+def _further_domains(config: ExperimentConfig) -> dict[str, DataConfig]:
+    """Returns the domains of an adaptation by name."""
+    adaptation = config.adaptation
+    if adaptation is None:
+        return {}
+    domains = {f"source_{i}": data for i, data in enumerate(adaptation.more_sources, start=2)}
+    domains["target"] = adaptation.target
+    domains |= {f"target_{i}": data for i, data in enumerate(adaptation.more_targets, start=2)}
+    if adaptation.target_labelled is not None:
+        domains["target_labelled"] = adaptation.target_labelled
+    return domains
+
+
+def _inherited(data: DataConfig, source: DataConfig) -> DataConfig:
+    """Returns a data config with what it leaves open taken from the source's."""
+    fields = {"image_size", "resize", "interpolation", "crop_fraction", "batch_size", "task", "on_error"}
+    return data.model_copy(update={n: getattr(source, n) for n in fields - data.model_fields_set})
+
+
+def _without_labelled_targets(domains: dict[str, Domain]) -> dict[str, Domain]:
+    """Leaves the rows that train with labels out of the targets, so that none is evaluated on them."""
+    if "target_labelled" not in domains:
+        return domains
+    labelled = {d for rows in domains["target_labelled"].splits.values() for d in rows.digests}
+    for name, domain in domains.items():
+        if name.startswith("target") and name != "target_labelled":
+            kept = {
+                split: rows.take(np.array([digest not in labelled for digest in rows.digests], bool))
+                for split, rows in domain.splits.items()
+            }
+            domains[name] = domain.with_splits(kept)
+    return domains
 
 
 def inspect_data(config: ExperimentConfig) -> dict[str, Inspection]:
     """Returns what is found in each domain of an experiment, unreadable files included."""
     domains = read_domains(checked(config), check=False)
     return {name: inspect_domain(domain) for name, domain in domains.items()}
-
-
-def target_data(config: ExperimentConfig) -> DataConfig:
-    """Returns the target's data config with what it leaves open taken from the source's."""
-    target = config.adaptation.target
-    inherited = {"resize", "interpolation", "crop_fraction", "batch_size", "task", "data_dir"}
-    update = {name: getattr(config.data, name) for name in inherited - target.model_fields_set}
-    if target.image_size is None:
-        update["image_size"] = config.data.image_size
-    return target.model_copy(update=update)
 
 
 def _with_fallback(config: ExperimentConfig) -> ExperimentConfig:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 def print_table(rows: Sequence[dict], title: str = "") -> None:
@@ -20,8 +21,8 @@ def print_table(rows: Sequence[dict], title: str = "") -> None:
         right = isinstance(value, int | float) and not isinstance(value, bool)
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(cell(value) for value in row.values()))
-    console.print(table, markup=False) if rows else print("Nothing to list.")
+        table.add_row(*(Text(cell(value)) for value in row.values()))
+    console.print(table) if rows else print("Nothing to list.")
 
 
 def cell(value) -> str:
@@ -36,4 +37,4 @@ def cell(value) -> str:
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
-    return str(value).replace("[", r"\[")
+    return str(value)

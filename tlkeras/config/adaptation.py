@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from tlkeras.config.base import Config
-from tlkeras.config.data import DataConfig, PositiveInt
+from tlkeras.config.data import AugmentConfig, DataConfig, PositiveInt
 from tlkeras.config.stage import NonNegative
 
 
 class StrengthConfig(Config):
-    """How strongly the method pulls over the steps in which it is active; `p` runs from 0 to 1.
+    """How strongly the method pulls over each stage that adapts; `p` runs from 0 to 1 over its steps.
 
     Attributes:
         schedule: `ganin`: `value * (2 / (1 + exp(-gamma p)) - 1)` (Ganin et al. 2016, section 5.2.2);
@@ -45,6 +45,7 @@ class AdaptationConfig(Config):
         source_floor: Share of the best source validation accuracy that a chosen epoch must keep.
         twin: Whether a source-only twin is trained for the verdict.
         seeds: Number of seeds (of run and twin) behind the verdict.
+        strong_augment: Of the second view of target images, for methods that compare two.
         options: Further settings of the method, e.g. `{"units": [1024, 1024]}`.
     """
 
@@ -60,4 +61,7 @@ class AdaptationConfig(Config):
     source_floor: Annotated[float, Field(ge=0, le=1)] = 0.9
     twin: bool = True
     seeds: PositiveInt = 1
+    strong_augment: AugmentConfig = AugmentConfig(
+        flip="horizontal", randaugment=2, randaugment_magnitude=8.0, cutout=0.4
+    )
     options: dict[str, Any] = {}

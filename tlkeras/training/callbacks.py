@@ -15,10 +15,12 @@ class Position(keras.callbacks.Callback):
     Args:
         steps: The stage's `Steps`.
         first_step: Steps that an earlier process has done already.
+        seconds_before: Seconds that they took.
     """
 
-    def __init__(self, steps, first_step: int = 0):
+    def __init__(self, steps, first_step: int = 0, seconds_before: float = 0.0):
         super().__init__()
+        self._began = time.monotonic() - seconds_before
         self.steps = steps
         self.step = self.first_step = first_step
         self.epoch = first_step // steps.per_epoch
@@ -28,6 +30,11 @@ class Position(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.step = min(self.epoch * self.steps.per_epoch + batch + 1, self.steps.total)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the stage began, in all processes that worked on it."""
+        return time.monotonic() - self._began
 
     @property
     def is_replay(self) -> bool:

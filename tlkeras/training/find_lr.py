@@ -68,7 +68,7 @@ def _range_test(trainer, index: int, selection) -> tuple[list[float], list[float
     ramp = _Ramp()
     with trainer.runtime.scope():
         trainee = trainer.compile(stage, steps, selection)
-    batches = trainer.training_data(stage, steps, 0)
+    batches = trainer.training_data(stage, steps, 0, trainee)
     trainee.fit(batches, steps_per_epoch=TEST_STEPS, callbacks=[ramp], shuffle=False, verbose=0)
     snapshots.restore(named, before)
     return ramp.rates, ramp.losses

@@ -25,6 +25,8 @@ class BestModel(keras.callbacks.Callback):
         position: The stage's `Position`.
         stage_index: Where the best model's other variables are to be found.
         state: What `state` held in the stage or process before, or None.
+        source_floor: Share of the best source validation accuracy so far that an epoch must keep to
+            count; None asks for nothing.
     """
 
     def __init__(
@@ -35,9 +37,11 @@ class BestModel(keras.callbacks.Callback):
         position: Position,
         stage_index: int,
         state: dict | None = None,
+        source_floor: float | None = None,
     ):
         super().__init__()
         self.position = position
+        self.source_floor = source_floor
         self.store = store
         self.monitor = monitor
         self.named = named
@@ -52,11 +56,18 @@ class BestModel(keras.callbacks.Callback):
         sign = -1.0 if lower_is_better(self.monitor) else 1.0
         # small validation splits make equal accuracies common: the loss decides between those
         rank = [sign * value, -float(logs.get("val_loss", 0.0))]
-        if not np.isfinite(value) or (self.state is not None and rank <= self.state["rank"]):
+        source = float(logs.get("val_accuracy", 0.0))
+        old = self.state or {"rank": [-np.inf], "source": -np.inf, "best_source": -np.inf}
+        best_source = max(source, old["best_source"])
+        floor = -np.inf if self.source_floor is None else self.source_floor * best_source
+        beaten = rank > old["rank"] or old["source"] < floor
+        if not (np.isfinite(value) and source >= floor and beaten):
+            if self.state is not None:
+                self.state["best_source"] = best_source
             return
         self.state = {
-            "monitor": self.monitor, "value": value, "rank": rank,
-            "stage": self.stage_index, "epoch": epoch + 1,
+            "monitor": self.monitor, "value": value, "rank": rank, "source": source,
+            "best_source": best_source, "stage": self.stage_index, "epoch": epoch + 1,
         }  # fmt: skip
         with averaged_weights(self.model.optimizer):
             arrays = snapshots.capture(self.named)
@@ -151,6 +162,7 @@ class Checkpoint(keras.callbacks.Callback):
             "early_stopping": self.early_stopping and self.early_stopping.state(),
             "stopped": bool(self.model.stop_training),
             "finished": finished,
+            "training_seconds": self.position.seconds,
         }
         self.store.save_arrays(arrays, state, step=self.position.step)
         self._saved_at, self._saved_step = time.monotonic(), self.position.step

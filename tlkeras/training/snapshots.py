@@ -13,7 +13,7 @@ def named_variables(model) -> dict[str, object]:
     """Returns all variables of a model by a name that is unique and the same in every process.
 
     The states of random generators are among them: Keras keeps them in `model.variables`, but in no
-    checkpoint of its own.
+    checkpoint of its own. So are a model's `further_variables`, which Keras does not track.
     """
     seen: Counter[str] = Counter()
     named = {}
@@ -21,7 +21,8 @@ def named_variables(model) -> dict[str, object]:
         count = seen[variable.path]
         seen[variable.path] += 1
         named[f"{variable.path}#{count}" if count else variable.path] = variable
-    return named
+    further = enumerate(getattr(model, "further_variables", ()))
+    return named | {f"further/{i:05d}": variable for i, variable in further}
 
 
 def capture(named: Mapping[str, object], prefix: str = "") -> dict[str, np.ndarray]:

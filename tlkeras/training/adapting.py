@@ -1,0 +1,104 @@
+"""What a stage that adapts to a target domain adds: the model around the model, and its watcher."""
+
+import keras
+import numpy as np
+
+from tlkeras.adaptation.adaptation_model import AdaptationModel
+from tlkeras.adaptation.validators import needs, validate
+from tlkeras.config import StageConfig
+from tlkeras.data import Domain, Rows, evaluation_batches
+from tlkeras.models.graph import output_of
+from tlkeras.prepare import Parts
+from tlkeras.training.averaging import averaged_weights
+from tlkeras.training.stages import Steps
+
+WATCHED_ROWS = 2000  # of each domain; a score on more would only take longer
+
+
+def adapts(parts: Parts, stage: StageConfig) -> bool:
+    """Whether a stage draws the domains together."""
+    adaptation = parts.config.adaptation
+    return adaptation is not None and adaptation.method != "none" and stage.adapt
+
+
+def adaptation_model(parts: Parts, steps: Steps) -> AdaptationModel:
+    """Returns the model that trains on both domains, around the run's model."""
+    return AdaptationModel.from_config(
+        parts.config.adaptation, parts.model, steps=steps.total, seed=parts.config.seed
+    )
+
+
+class DomainWatch(keras.callbacks.Callback):
+    """At each epoch's end: the label-free score that chooses the model, and the target's accuracy.
+
+    `val_selection` is the score of `adaptation.selection`; the best model is chosen by it.
+    `oracle_target_accuracy` looks at target labels: it is shown, and used for nothing.
+
+    Args:
+        parts: The run's parts.
+    """
+
+    def __init__(self, parts: Parts):
+        super().__init__()
+        self.parts = parts
+        self.needs = needs(parts.config.adaptation.selection)
+        self.outputs = features_and_logits(parts.model)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is None:
+            return
+        with averaged_weights(self.model.optimizer):
+            seen, labels = self._quantities()
+        logs["val_selection"] = validate(self.parts.config.adaptation.selection, **seen)
+        if labels is not None and self.parts.source.task == "multiclass":
+            logs["oracle_target_accuracy"] = float(np.mean(seen["target_logits"].argmax(axis=1) == labels))
+
+    def _quantities(self) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+        """Returns what the validator needs, and the target's labels for the oracle column."""
+        source, target = self.parts.source, self.parts.targets[0]
+        rows = _some(_held_out(target))
+        features, logits = outputs_of(self.outputs, target, rows, self.parts.batch_size)
+        seen = {"target_features": features, "target_logits": logits}
+        if any(name.startswith("source_val") for name in self.needs):
+            held_out = _some(_held_out(source))
+            features, logits = outputs_of(self.outputs, source, held_out, self.parts.batch_size)
+            seen["source_val_features"], seen["source_val_logits"] = features, logits
+            seen["source_val_labels"] = held_out.labels
+        if "source_train_features" in self.needs:
+            train = _some(source.splits["train"])
+            seen["source_train_features"] = outputs_of(self.outputs, source, train, self.parts.batch_size)[0]
+        return seen, rows.labels
+
+
+def features_and_logits(model) -> keras.Model:
+    """Returns a model from raw inputs to features and logits that shares a transfer model's variables."""
+    plain = model.to_functional()
+    outputs = keras.Model(plain.inputs, [output_of(plain, "features"), plain.outputs[0]])
+    outputs.compile()
+    return outputs
+
+
+def outputs_of(model, domain: Domain, rows: Rows, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns features `(n, d)` and logits `(n, classes)` of rows, without dropout, in order.
+
+    Args:
+        model: Puts out features and logits.
+        domain: The rows' domain.
+        rows: The rows.
+        batch_size: Rows per step.
+    """
+    batches = evaluation_batches(rows, domain, batch_size=batch_size, pad=True)
+    found = [[np.asarray(o) for o in model.predict_on_batch(x)] for x, _, _ in batches]
+    features, logits = (np.concatenate(part)[: len(rows)] for part in zip(*found, strict=True))
+    return features, logits
+
+
+def _held_out(domain: Domain) -> Rows:
+    return domain.splits.get("val", domain.splits["train"])
+
+
+def _some(rows: Rows) -> Rows:
+    """Returns at most `WATCHED_ROWS` rows, evenly taken."""
+    if len(rows) <= WATCHED_ROWS:
+        return rows
+    return rows.take(np.linspace(0, len(rows) - 1, WATCHED_ROWS).astype(int))

@@ -1,0 +1,101 @@
+"""The batches of each stage: source rows, and beside them target rows where a stage adapts."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tlkeras.adaptation.pairs import pair_batches
+from tlkeras.config import AugmentConfig, StageConfig
+from tlkeras.data import Domain, evaluation_batches, training_batches
+from tlkeras.data.pipeline import rows_of_step
+from tlkeras.prepare import Parts
+from tlkeras.training import objectives
+from tlkeras.training.stages import Steps
+
+# Added to the run's seed, so that the target's order is not the source's.
+TARGET_SEED, STRONG_SEED = 7919, 104729
+
+
+class Feed:
+    """Makes the datasets of an experiment's stages.
+
+    Args:
+        parts: Config, runtime and data.
+    """
+
+    def __init__(self, parts: Parts):
+        self.config = parts.config
+        self.runtime = parts.runtime
+        self.source = parts.source
+        self.sources = parts.sources
+        self.targets = parts.targets
+        self.batch_size = parts.batch_size
+
+    def training(self, stage: StageConfig, steps: Steps, first_step: int, target_views: int = 0):
+        """Returns the batches of a stage from `first_step` on.
+
+        Args:
+            stage: The stage.
+            steps: Its length.
+            first_step: Where an earlier process stopped.
+            target_views: Views of each target row that stand beside the source rows; 0 is no target.
+        """
+        seed = self.config.seed
+        source = self._in_turn(self.sources, stage.augment, seed, first_step, steps.total, labels=True)
+        source = objectives.with_label_form(source, stage, self.source)
+        if target_views == 0:
+            return self.runtime.distribute(source)
+        weak = stage.augment.model_copy(update={"mixup": 0.0, "cutmix": 0.0})
+        # the same seed for both views, so that they show the same rows
+        views = [weak, self.config.adaptation.strong_augment][:target_views]
+        batches = [
+            self._in_turn(self.targets, view, seed + TARGET_SEED, first_step, steps.total, labels=False)
+            for view in views
+        ]
+        return self.runtime.distribute(pair_batches(source, *batches))
+
+    def validation(self, stage: StageConfig):
+        """Returns the batches of the source's validation rows, or None where there are none."""
+        rows = self.source.splits.get("val")
+        if rows is None or not len(rows):
+            return None
+        batches = evaluation_batches(rows, self.source, batch_size=self.batch_size, pad=True)
+        return self.runtime.distribute(objectives.with_label_form(batches, stage, self.source))
+
+    def names_of_step(self, step: int) -> Sequence[str]:
+        """Returns the names of the source rows that a step trains on."""
+        domain = self.sources[step % len(self.sources)]
+        rows = domain.splits["train"]
+        _, indices = rows_of_step(len(rows), self.config.seed, step // len(self.sources), self.batch_size)
+        return rows.ids[indices]
+
+    def _in_turn(self, domains, augment: AugmentConfig, seed, first_step, total, *, labels: bool):
+        """Returns batches of the domains in turn: step j comes from domain j modulo their number."""
+        turns = len(domains)
+        if turns == 1:
+            return self._batches(domains[0], augment, seed, first_step, total, labels)
+        parts = [
+            self._batches(
+                domain, augment, seed, _passed(first_step, i, turns), _passed(total, i, turns), labels
+            )
+            for i, domain in enumerate(domains)
+        ]
+        choices = tf.data.Dataset.range(first_step, total).map(lambda step: step % turns)
+        return tf.data.Dataset.choose_from_datasets(parts, choices, stop_on_empty_dataset=False)
+
+    def _batches(self, domain: Domain, augment, seed: int, first_step: int, total: int, labels: bool):
+        return training_batches(
+            domain.splits["train"],
+            domain,
+            batch_size=self.batch_size,
+            seed=seed,
+            augment=augment if domain.modality == "image" else AugmentConfig(mixup=augment.mixup),
+            start_step=first_step,
+            steps=total,
+            with_labels=labels,
+        )
+
+
+def _passed(step: int, turn: int, turns: int) -> int:
+    """Returns how many of the steps before `step` fell to this turn."""
+    return (step - turn + turns - 1) // turns

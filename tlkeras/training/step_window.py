@@ -1,0 +1,31 @@
+"""Only the steps of a stage that are still to be done."""
+
+from tlkeras.training.stages import Steps
+
+
+class StepWindow:
+    """A train function that passes over the steps outside a window.
+
+    Keras' fit counts whole epochs. Where an earlier process did the first steps of an epoch, or the
+    stage ends within one, the steps outside the window touch neither data nor weights.
+
+    Args:
+        model: A model whose train function is made.
+        first_step: Steps done before.
+        steps: Length of the stage.
+    """
+
+    def __init__(self, model, first_step: int, steps: Steps):
+        self._model = model
+        self._run = model.train_function
+        self._first, self._total = first_step, steps.total
+        self._step = first_step // steps.per_epoch * steps.per_epoch
+
+    def __call__(self, group):
+        begin, end = self._step, self._step + group.steps
+        self._step = end
+        todo = min(end, self._total) - max(begin, self._first)
+        if todo <= 0:
+            return self._model.get_metrics_result()
+        group.steps = todo
+        return self._run(group)
