@@ -174,21 +174,25 @@ def _in_order(rows, domain, batch_size, pad, change):
     return _dataset(batches)
 
 
+def label_column(rows: Rows, domain: Domain) -> np.ndarray:
+    """Returns the labels of all rows in the form that losses take; zeros where there are none.
+
+    `int32` `(n,)` for multiclass, else `float32` `(n, num_outputs)`.
+    """
+    if domain.task == "multiclass":
+        return np.zeros(len(rows), np.int32) if rows.labels is None else rows.labels
+    values = np.zeros((len(rows), max(1, domain.num_outputs))) if rows.labels is None else rows.labels
+    return np.asarray(values, np.float32).reshape(len(rows), -1)
+
+
 def _label_reader(rows: Rows, domain: Domain):
     """Returns a function from indices `(b,)` to labels in the form that losses take."""
-    width = max(1, domain.num_outputs)
-    if domain.task == "multiclass":
-        column = np.zeros(len(rows), np.int32) if rows.labels is None else rows.labels
-        shape = ()
-    else:
-        values = np.zeros((len(rows), width)) if rows.labels is None else rows.labels
-        column = np.asarray(values, np.float32).reshape(len(rows), -1)
-        shape = column.shape[1:]
+    column = label_column(rows, domain)
     dtype = tf.as_dtype(column.dtype)
 
     def read(indices):
         y = tf.numpy_function(lambda i: column[i], [indices], dtype, stateful=False)
-        y.set_shape((indices.shape[0], *shape))
+        y.set_shape((indices.shape[0], *column.shape[1:]))
         return y
 
     return read

@@ -1,10 +1,12 @@
 """The model that a run trains: preprocessing, backbone, neck and head."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import keras
+from keras import ops
 
-from tlkeras.models.cut_points import Block, CutPoint, split
+from tlkeras.models.cut_points import Block, CutPoint, find_cut_points, split
 from tlkeras.models.distributed_fit import DistributedFit
 from tlkeras.models.freezing import Selection, opened_layers
 from tlkeras.models.graph import leaf_layers, replay
@@ -13,12 +15,26 @@ from tlkeras.models.weights import WeightReport
 
 @dataclass(frozen=True)
 class _Route:
-    """How inputs pass the backbone in the current stage; kept out of Keras' tracking of layers."""
+    """How inputs pass backbone and neck in the current stage; kept out of Keras' tracking of layers.
+
+    Where the whole backbone is frozen, the neck's layers without weights (pooling) are fixed as well:
+    `fixed_neck` holds them, and `neck` what is left of it.
+    """
 
     cut: CutPoint | None
     trunk: keras.Model | None
     tail: keras.Model | None
     tail_trains: bool
+    fixed_neck: keras.Model | None
+    neck: keras.Model
+
+    def after_cut(self, x, training):
+        """Returns the neck's output for what `TransferModel.trunk` puts out."""
+        (expected,) = (self.tail or self.neck).inputs
+        x = ops.cast(x, expected.dtype)  # features may be kept in half precision
+        if self.tail is not None:
+            x = self.tail(x, training=training if self.tail_trains else False)
+        return self.neck(x, training=training)
 
 
 class FeatureModel(DistributedFit):
@@ -28,14 +44,13 @@ class FeatureModel(DistributedFit):
 
     Args:
         route: How inputs pass the backbone.
-        neck: Backbone output to features.
         head: Features to logits.
     """
 
-    def __init__(self, route: _Route, neck: keras.Model, head: keras.Model, **kwargs):
+    def __init__(self, route: _Route, head: keras.Model, **kwargs):
         super().__init__(**kwargs)
-        self.tail, self.neck, self.head = route.tail, neck, head
-        self._tail_trains = route.tail_trains
+        self.tail, self.neck, self.head = route.tail, route.neck, head
+        self._route = _Held(route)
 
     def build(self, input_shape=None):
         """Nothing is left to create: the parts come built."""
@@ -47,9 +62,7 @@ class FeatureModel(DistributedFit):
 
     def features(self, x, training=None):
         """Returns the neck's output `(b, features)`."""
-        if self.tail is not None:
-            x = self.tail(x, training=training if self._tail_trains else False)
-        return self.neck(x, training=training)
+        return self._route.value.after_cut(x, training)
 
     def classify(self, features, training=None):
         """Returns float32 logits for feature vectors `(b, features)`."""
@@ -95,6 +108,7 @@ class TransferModel(DistributedFit):
         self._blocks = tuple(blocks)
         self._functional = _Held()
         self._route = _Held()
+        self._takes_features = False
         self.select("head")
 
     @property
@@ -104,20 +118,38 @@ class TransferModel(DistributedFit):
 
     @property
     def input_shape(self) -> tuple:
-        """Shape of a batch of raw inputs, `(None, height, width, 3)` or `(None, d)`."""
+        """Shape of a batch of raw inputs, or of features where it is fed those: `(None, ...)`."""
+        if self._takes_features:
+            return self.trunk().output_shape
         return self.preprocess.input_shape
 
     def build(self, input_shape=None):
         """Nothing is left to create: the parts come built."""
         self.built = True
 
+    def feed(self, what: Literal["inputs", "features"]) -> None:
+        """Says what calls, `fit` and `evaluate` get from now on: raw inputs, or the output of `trunk()`.
+
+        With features, everything up to the cut is passed over; variables, names and random draws of
+        what stands after it are the same. `select` goes back to raw inputs. Compile again afterwards.
+
+        Raises:
+            ValueError: Where the selection leaves no block frozen.
+        """
+        if what == "features":
+            self._require_trunk()
+        self._takes_features = what == "features"
+        self.train_function = self.test_function = self.predict_function = None
+
     def call(self, x, training=None):
-        """Returns float32 logits `(b, num_outputs)` for raw inputs."""
+        """Returns float32 logits `(b, num_outputs)`."""
         return self.classify(self.features(x, training=training), training=training)
 
     def features(self, x, training=None):
-        """Returns the neck's output `(b, features)` for raw inputs."""
+        """Returns the neck's output `(b, features)`."""
         route = self._route.value
+        if self._takes_features:
+            return route.after_cut(x, training)
         x = self.preprocess(x)
         if route.trunk is not None:
             x = route.trunk(x, training=False)
@@ -157,6 +189,7 @@ class TransferModel(DistributedFit):
         indices = sorted({i for i, _ in opened})
         first = indices[0] if indices else len(self.blocks)
         self._route.value = self._routed(first, tail_trains=bn != "inference")
+        self._takes_features = False
         return Selection(
             train=train,
             bn=bn,
@@ -167,24 +200,29 @@ class TransferModel(DistributedFit):
         )
 
     def trunk(self) -> keras.Model:
-        """Returns the frozen part as a functional model from raw inputs to one tensor at the cut.
+        """Returns the frozen part as a functional model from raw inputs to one tensor.
+
+        That is the tensor at the cut; where the whole backbone is frozen, pooling belongs to it too.
 
         Raises:
             ValueError: Where the selection leaves no block frozen.
         """
-        route = self._route.value
-        if route.trunk is None:
-            raise ValueError("Nothing is frozen, so there is no trunk. Select fewer blocks first.")
-        x = keras.Input(self.input_shape[1:], dtype="float32", name="inputs")
-        return keras.Model(x, replay(route.trunk, replay(self.preprocess, x)), name="trunk")
+        route = self._require_trunk()
+        x = inputs = keras.Input(self.preprocess.input_shape[1:], dtype="float32", name="inputs")
+        for part in (self.preprocess, route.trunk, route.fixed_neck):
+            x = x if part is None else replay(part, x)
+        return keras.Model(inputs, x, name="trunk")
 
     def on_features(self) -> FeatureModel:
         """Returns the model from the trunk's output to logits; it shares all layers and variables."""
-        if self._route.value.trunk is None:
-            raise ValueError("Nothing is frozen, so there is no trunk. Select fewer blocks first.")
-        model = FeatureModel(self._route.value, self.neck, self.head, name="on_features")
+        model = FeatureModel(self._require_trunk(), self.head, name="on_features")
         model.build()
         return model
+
+    def _require_trunk(self) -> _Route:
+        if self._route.value.trunk is None:
+            raise ValueError("Nothing is frozen, so there is no trunk. Select fewer blocks first.")
+        return self._route.value
 
     def to_functional(self) -> keras.Model:
         """Returns the plain functional model of Keras' own layers with the same variables.
@@ -193,7 +231,7 @@ class TransferModel(DistributedFit):
         without tlkeras, except with a head whose row says otherwise.
         """
         if self._functional.value is None:
-            x = inputs = keras.Input(self.input_shape[1:], dtype="float32", name="inputs")
+            x = inputs = keras.Input(self.preprocess.input_shape[1:], dtype="float32", name="inputs")
             for part in (self.preprocess, self.backbone, self.neck, self.head):
                 x = replay(part, x)
             self._functional.value = keras.Model(inputs, x, name="model")
@@ -201,13 +239,13 @@ class TransferModel(DistributedFit):
 
     def _routed(self, first: int, tail_trains: bool) -> _Route:
         if first == 0 and self.blocks:
-            return _Route(None, None, self.backbone, tail_trains)
+            return _Route(None, None, self.backbone, tail_trains, None, self.neck)
         if first == len(self.blocks):
             (output,) = self.backbone.outputs
             cut = CutPoint(_producer(output), (output,))
-            return _Route(cut, self.backbone, None, tail_trains)
+            return _Route(cut, self.backbone, None, tail_trains, *_split_neck(self.neck))
         cut = self.blocks[first - 1].cut
-        return _Route(cut, *split(self.backbone, cut), tail_trains)
+        return _Route(cut, *split(self.backbone, cut), tail_trains, None, self.neck)
 
     def _depths(self) -> dict[str, int]:
         depths = {v.path: 0 for part in (self.neck, self.head) for v in part.variables}
@@ -220,7 +258,23 @@ class TransferModel(DistributedFit):
 class _Held:
     """Holds a value that Keras must not track as a layer of the model."""
 
-    value = None
+    def __init__(self, value=None):
+        self.value = value
+
+
+def _split_neck(neck: keras.Model) -> tuple[keras.Model | None, keras.Model]:
+    """Returns the neck's first layers, as far as they have no variables, and the rest of it.
+
+    A layer that draws random numbers has the state of its generator as a variable.
+    """
+    fixed = None
+    for cut, layers in find_cut_points(neck):
+        if any(layer.variables for layer in layers):
+            break
+        fixed = cut
+    if fixed is None or fixed.tensors[0] is neck.inputs[0]:
+        return None, neck
+    return split(neck, fixed)
 
 
 def _producer(tensor) -> str:
