@@ -15,7 +15,7 @@ def import_tensorflow():
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "tensorflow" not in sys.modules:
-        with _stderr_kept_back():
+        with stderr_kept_back():
             import tensorflow
     import tensorflow
 
@@ -23,7 +23,7 @@ def import_tensorflow():
 
 
 @contextlib.contextmanager
-def _stderr_kept_back():
+def stderr_kept_back():
     """Keeps what is written to file descriptor 2 back, and writes it only after an exception."""
     sys.stderr.flush()
     saved = os.dup(2)

@@ -18,7 +18,9 @@ def make_multi_worker(cluster: Cluster) -> Any:
 
     resolvers = tf.distribute.cluster_resolver
     if cluster.source == "slurm":
-        gpus = {} if has_nvidia_driver() else {"gpus_per_node": 0, "gpus_per_task": 0, "auto_set_gpu": False}
+        # The resolver counts tasks by their GPUs: without any, each task is given one that is not used.
+        without = {"gpus_per_node": cluster.workers, "gpus_per_task": 1, "auto_set_gpu": False}
+        gpus = {} if has_nvidia_driver() else without
         resolver = resolvers.SlurmClusterResolver(**gpus)
     elif cluster.source == "flags":
         resolver = resolvers.SimpleClusterResolver(
