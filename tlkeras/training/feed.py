@@ -8,8 +8,10 @@ from tlkeras.adaptation.pairs import pair_batches
 from tlkeras.config import AugmentConfig, StageConfig
 from tlkeras.data import Domain, evaluation_batches, training_batches
 from tlkeras.data.pipeline import rows_of_step
+from tlkeras.features.stage import StageFeatures
 from tlkeras.prepare import Parts
 from tlkeras.training import objectives
+from tlkeras.training.adapting import adapts
 from tlkeras.training.stages import Steps
 
 # Added to the run's seed, so that the target's order is not the source's.
@@ -24,12 +26,20 @@ class Feed:
     """
 
     def __init__(self, parts: Parts):
+        self.parts = parts
         self.config = parts.config
         self.runtime = parts.runtime
         self.source = parts.source
         self.sources = parts.sources
         self.targets = parts.targets
         self.batch_size = parts.batch_size
+        self.features: StageFeatures | None = None  # what the current stage trains on in place of pixels
+
+    def domains_of(self, stage: StageConfig) -> list[tuple[Domain, int]]:
+        """Returns the domains that a stage draws from, each with the seed of its batches."""
+        seed = self.config.seed
+        targets = self.targets if adapts(self.parts, stage) else []
+        return [(d, seed) for d in self.sources] + [(d, seed + TARGET_SEED) for d in targets]
 
     def training(self, stage: StageConfig, steps: Steps, first_step: int, target_views: int = 0):
         """Returns the batches of a stage from `first_step` on.
@@ -59,7 +69,10 @@ class Feed:
         rows = self.source.splits.get("val")
         if rows is None or not len(rows):
             return None
-        batches = evaluation_batches(rows, self.source, batch_size=self.batch_size, pad=True)
+        if self.features is not None:
+            batches = self.features.evaluation_batches(batch_size=self.batch_size)
+        else:
+            batches = evaluation_batches(rows, self.source, batch_size=self.batch_size, pad=True)
         return self.runtime.distribute(objectives.with_label_form(batches, stage, self.source))
 
     def names_of_step(self, step: int) -> Sequence[str]:
@@ -84,6 +97,11 @@ class Feed:
         return tf.data.Dataset.choose_from_datasets(parts, choices, stop_on_empty_dataset=False)
 
     def _batches(self, domain: Domain, augment, seed: int, first_step: int, total: int, labels: bool):
+        if self.features is not None:
+            return self.features.training_batches(
+                domain=domain.name, batch_size=self.batch_size, seed=seed, start_step=first_step, steps=total,
+                with_labels=labels,
+            )  # fmt: skip
         return training_batches(
             domain.splits["train"],
             domain,

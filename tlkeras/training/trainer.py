@@ -3,6 +3,7 @@
 import keras
 
 from tlkeras.config import StageConfig
+from tlkeras.features.stage import steps_per_call
 from tlkeras.prepare import Parts
 from tlkeras.run_dir import RunDir
 from tlkeras.training import objectives, snapshots
@@ -17,6 +18,7 @@ from tlkeras.training.optimizers import build_optimizer
 from tlkeras.training.stages import Steps, count_steps, expand_stages, learning_rate_multipliers
 from tlkeras.training.states import RunStates
 from tlkeras.training.step_window import StepWindow
+from tlkeras.training.trunk_features import open_features
 
 
 class Trainer:
@@ -64,14 +66,20 @@ class Trainer:
                 self.best = self.states.load_end(index - 1)
             self._train_stage(index)
             live = True
-        if not live:
-            self.best = self.states.load_end(len(self.stages) - 1)
-        if self.best is not None:
+        self.best = self.best if live else self.states.load_end(len(self.stages) - 1)
+        self.load_best()
+
+    def load_best(self) -> None:
+        """Puts the best weights of the run into the model; the last, where none was chosen."""
+        if self.best is None:
+            self.states.load_end(len(self.stages) - 1)
+        else:
             self.states.load_best(self.best)
 
     def _train_stage(self, index: int) -> None:
         selection = self.model.select(self.stages[index].train, self.stages[index].bn)
         arrays, state = self.states.enter(index) or (None, {})
+        features = self.feed.features = self._open_features(index)
         stage = self.stages[index] = self._with_learning_rate(index, selection)
         with self.runtime.scope():
             trainee = self.compile(stage, self.steps[index], selection)
@@ -84,8 +92,18 @@ class Trainer:
         self.run_dir.ledger.append(stage=stage.name, event="resumed" if state else "started")
         seconds = self._fit(index, trainee, movable, state, arrays)
         audit.check(learning=stage.optimizer.learning_rate != 0)
-        self._record_end(index, trainee, audit, seconds)
+        self._record_end(index, trainee, audit, seconds, features.seconds if features else 0.0)
+        self.feed.features = None
+        self.model.feed("inputs")
         self.run_dir.mark_stage_done(index, stage.name)
+
+    def _open_features(self, index: int):
+        """Returns the outputs of the stage's frozen trunk, where it trains on those; see `trunk_features`."""
+        stage = self.stages[index]
+        folder = self.run_dir.stage(index, stage.name)
+        return open_features(
+            self.parts, self.feed, stage, self.steps[index], self.run_dir, folder, self._title(index)
+        )
 
     def compile(self, stage: StageConfig, steps: Steps, selection) -> keras.Model:
         """Returns the model that fit gets, with a new optimizer for what is selected."""
@@ -96,10 +114,15 @@ class Trainer:
             optimizer=optimizer,
             loss=objectives.loss_for(stage, self.parts.source),
             weighted_metrics=objectives.metrics_for(stage, self.parts.source),
-            steps_per_execution=stage.steps_per_call or 1,
+            steps_per_execution=stage.steps_per_call or self._steps_per_call(steps),
         )
         optimizer.build(trainee.trainable_variables)
         return trainee
+
+    def _steps_per_call(self, steps: Steps) -> int:
+        if self.feed.features is None:
+            return 1
+        return steps_per_call(self.model, steps.per_epoch, self.config.checkpoint.every_steps)
 
     def _with_learning_rate(self, index: int, selection) -> StageConfig:
         """Returns the stage with an automatic learning rate found."""
@@ -184,14 +207,14 @@ class Trainer:
         own = {n: v for n, v in snapshots.named_variables(self.model).items() if id(v) in moved}
         return BestModel(self.states.best, monitor, own, position, index, self.best, floor)
 
-    def _record_end(self, index: int, trainee, audit: FreezeAudit, seconds: float) -> None:
+    def _record_end(self, index: int, trainee, audit: FreezeAudit, seconds: float, extraction: float) -> None:
         trainable = sum(int(v.value.shape.num_elements()) for v in audit.trainable)
         self.run_dir.ledger.append(
             stage=self.stages[index].name,
             event="completed",
             epochs=self.steps[index].epochs,
             steps=int(keras.ops.convert_to_numpy(trainee.optimizer.iterations)),
-            extraction_seconds=0.0,
+            extraction_seconds=round(extraction, 3),
             training_seconds=round(seconds, 3),
             trainable_parameters=trainable,
             frozen_parameters=self.model.count_params() - trainable,

@@ -1,0 +1,103 @@
+"""Batches of features, with the rows and the order that batches of pixels would have.
+
+Rows are gathered for many steps at a time, so that Python runs once per some hundred steps.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tlkeras.data import Domain, Rows
+from tlkeras.data.pipeline import label_column, rows_of_step
+from tlkeras.features.arrays import Features
+
+# What one gathering may hold.
+_CHUNK_BYTES = 8 * 2**20
+_CHUNK_STEPS = 512
+
+
+def training_batches(
+    views: Sequence[Features],
+    rows: Rows,
+    domain: Domain,
+    *,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    steps: int,
+    with_labels: bool = True,
+) -> tf.data.Dataset:
+    """As `tlkeras.data.training_batches`, from features: step j holds the same rows in the same order.
+
+    Args:
+        views: Features of all rows: one, or as many as `data.views`; epoch e reads view e modulo these.
+        rows: The rows.
+        domain: Their domain.
+        batch_size: Rows per step.
+        seed: Seed of the order.
+        start_step: The first step, counted from the stage's beginning.
+        steps: The stage's last step plus one.
+        with_labels: Whether labels come along.
+
+    Returns:
+        `steps - start_step` batches `(x, y)`, or `x` alone; `x` has the features' dtype.
+    """
+    labels = label_column(rows, domain) if with_labels else None
+    row_bytes = int(np.prod(views[0].shape[1:])) * views[0].dtype.itemsize
+    width = int(np.clip(_CHUNK_BYTES // (row_bytes * batch_size), 1, _CHUNK_STEPS))
+
+    def chunk(begin, end):
+        places = [rows_of_step(len(rows), seed, step, batch_size) for step in range(begin, end)]
+        x = np.empty((end - begin, batch_size, *views[0].shape[1:]), views[0].dtype)
+        for view in {epoch % len(views) for epoch, _ in places}:
+            chosen = [i for i, (epoch, _) in enumerate(places) if epoch % len(views) == view]
+            taken = views[view].take(np.concatenate([places[i][1] for i in chosen]))
+            x[chosen] = taken.reshape(len(chosen), *x.shape[1:])
+        indices = np.stack([indices for _, indices in places])
+        return (x,) if labels is None else (x, labels[indices])
+
+    return _unrolled(chunk, _specs(views[0], labels, batch_size), start_step, steps, width)
+
+
+def evaluation_batches(features: Features, rows: Rows, domain: Domain, *, batch_size: int) -> tf.data.Dataset:
+    """As `tlkeras.data.evaluation_batches(pad=True)`, from features: batches `(x, y, weight)`."""
+    labels, count = label_column(rows, domain), len(features)
+    steps = -(-count // batch_size)
+    row_bytes = int(np.prod(features.shape[1:])) * features.dtype.itemsize
+    width = int(np.clip(_CHUNK_BYTES // (row_bytes * batch_size), 1, _CHUNK_STEPS))
+
+    def chunk(begin, end):
+        positions = np.arange(begin * batch_size, end * batch_size)
+        indices = np.minimum(positions, count - 1)
+        cut = lambda values: values.reshape(end - begin, batch_size, *values.shape[1:])  # noqa: E731
+        return cut(features.take(indices)), cut(labels[indices]), cut((positions < count).astype(np.float32))
+
+    specs = (*_specs(features, labels, batch_size), tf.TensorSpec((batch_size,), tf.float32))
+    return _unrolled(chunk, specs, 0, steps, width)
+
+
+def _specs(features: Features, labels, batch_size: int) -> tuple:
+    x = tf.TensorSpec((batch_size, *features.shape[1:]), tf.as_dtype(features.dtype))
+    return (x,) if labels is None else (x, tf.TensorSpec((batch_size, *labels.shape[1:]), labels.dtype))
+
+
+def _unrolled(chunk, specs: tuple, begin: int, end: int, width: int) -> tf.data.Dataset:
+    """Returns the steps `begin..end` as single elements; `chunk(i, j)` makes those from i to j at once."""
+
+    def make(start):
+        return chunk(int(start), min(int(start) + width, end))
+
+    @tf.autograph.experimental.do_not_convert
+    def read(start):
+        values = tf.numpy_function(make, [start], [spec.dtype for spec in specs], stateful=False)
+        for value, spec in zip(values, specs, strict=True):
+            value.set_shape((None, *spec.shape))
+        return tuple(values) if len(values) > 1 else values[0]
+
+    starts = tf.data.Dataset.range(begin, end, width)
+    steps = starts.map(read).prefetch(1).unbatch()
+    settings = tf.data.Options()
+    settings.deterministic = True
+    steps = steps.apply(tf.data.experimental.assert_cardinality(end - begin))
+    return steps.prefetch(tf.data.AUTOTUNE).with_options(settings)

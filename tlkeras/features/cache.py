@@ -1,0 +1,315 @@
+"""Outputs of frozen trunks, computed once under a key of everything that they depend on."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from tlkeras.config import AugmentConfig, CacheConfig
+from tlkeras.data import Domain, Rows, evaluation_batches, view_batches
+from tlkeras.errors import RunError, UserError
+from tlkeras.features.arrays import ArrayFeatures, Features, fits_memory, open_entry
+from tlkeras.features.choice import Chosen, Measurements, choose
+from tlkeras.features.extractors import Trunk
+from tlkeras.features.progress import ExtractionProgress
+from tlkeras.features.store import FeatureStore, numpy_dtype
+
+FORMAT = 1
+# Slower disks read this many bytes a second; a trunk that is faster than that needs no files.
+DISK_BYTES_PER_SECOND = 200e6
+# Tried in this order where the choice is free and entries are there already.
+_BY_SPEED = ("tflite", "folded", "exact")
+
+
+class NotWorthwhile(Exception):
+    """Computing the trunk each epoch is better than keeping its outputs; the text says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One split, or one fixed augmented view of it, whose features are wanted.
+
+    Attributes:
+        rows: The rows.
+        domain: Their domain.
+        split: `train`, `val` or `test`.
+        augment: How a view is drawn; None is no augmentation.
+        seed: Seed of the augmentation.
+        view: Number of the view; None is no augmentation.
+    """
+
+    rows: Rows
+    domain: Domain
+    split: str
+    augment: AugmentConfig | None = None
+    seed: int = 0
+    view: int | None = None
+
+    @cached_property
+    def facts(self) -> dict:
+        """What the features depend on beside the trunk and the extractor."""
+        config = self.domain.config
+        view = None if self.view is None else [self.augment.model_dump(), self.seed, self.view]
+        return {
+            "data": self.rows.fingerprint(),
+            "split": self.split,
+            "input_shape": list(self.domain.input_shape),
+            "resize": [config.resize, config.interpolation, config.crop_fraction],
+            "view": view,
+        }
+
+    def batches(self, batch_size: int) -> tf.data.Dataset:
+        """Returns padded batches `(x, y, weight)` of all rows in their order."""
+        if self.view is None:
+            return evaluation_batches(self.rows, self.domain, batch_size=batch_size, pad=True)
+        return view_batches(
+            self.rows, self.domain, batch_size=batch_size, seed=self.seed, augment=self.augment,
+            view=self.view, pad=True,
+        )  # fmt: skip
+
+
+@dataclass
+class Opened:
+    """What `FeatureCache.open` returns.
+
+    Attributes:
+        features: One `Features` per request, in their order.
+        extractor: Name of the extractor that made them.
+        computed_rows: Rows that were not there before.
+    """
+
+    features: list[Features]
+    extractor: str
+    computed_rows: int = 0
+
+
+@dataclass
+class FeatureCache:
+    """Gives the outputs of a trunk for splits, from memory, from disk, or computed and kept.
+
+    Args:
+        config: Directory, budget, dtype, extractor.
+        strategy: The run's tf.distribute strategy; None is one device.
+        threads: Threads of extractors outside TensorFlow; None is all cores.
+
+    Example:
+        >>> cache = FeatureCache(config.cache)
+        >>> opened = cache.open(model.trunk(), [Request(rows, domain, "train")])
+        >>> opened.features[0].take(np.arange(32)).shape
+        (32, 1280)
+    """
+
+    config: CacheConfig
+    strategy: object = None
+    threads: int | None = None
+    store: FeatureStore = field(init=False)
+
+    def __post_init__(self):
+        self.store = FeatureStore(self.config.dir)
+
+    def open(
+        self,
+        trunk: keras.Model,
+        requests: Sequence[Request],
+        *,
+        extractor: str | None = None,
+        title: str = "features",
+        facts: dict | None = None,
+        epochs: int | None = None,
+    ) -> Opened:
+        """Returns the features of all requests; what is missing is computed and kept.
+
+        Args:
+            trunk: Functional model, raw inputs -> one tensor; frozen.
+            requests: What is wanted.
+            extractor: Name that must be used, as of an earlier process of the same run; None is free.
+            title: Stands before the progress line.
+            facts: Kept beside the entries for `tlkeras cache list`, e.g. backbone and cut.
+            epochs: How often the features will be read; None is unknown.
+
+        Raises:
+            NotWorthwhile: Where reading them would be slower than computing them again, or nothing can
+                hold them.
+        """
+        work = _Work(self, trunk, requests, title, facts or {}, epochs)
+        config = self.config if extractor is None else self.config.model_copy(update={"extractor": extractor})
+        return work.run(config)
+
+    def present(self, trunk_identity: dict, request: Request, extractor: str):
+        """Returns the `EntryInfo` of a request where its features are kept, else None."""
+        return self.store.find(self.key(trunk_identity, request, extractor))
+
+    def key(self, trunk_identity: dict, request: Request, extractor: str) -> str:
+        """Returns the content key: 32 hexadecimal digits over all that the features depend on."""
+        parts = [FORMAT, trunk_identity, request.facts, self.config.dtype, extractor]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def identity_of(trunk: keras.Model) -> dict:
+    """Returns digests of a trunk's config (preprocessing included) and of its weights."""
+    config = json.dumps(_without_trainable(trunk.get_config()), sort_keys=True, default=str)
+    digest = hashlib.sha256()
+    for variable in trunk.variables:
+        if "seed" not in variable.path.rsplit("/", 1)[-1]:  # state of dropout, which is off in a trunk
+            digest.update(np.ascontiguousarray(ops.convert_to_numpy(variable)).tobytes())
+    kind = "accelerated" if tf.config.list_logical_devices("GPU") else "cpu"  # TF32 differs from float32
+    return {
+        "config": hashlib.sha256(config.encode()).hexdigest(),
+        "weights": digest.hexdigest(),
+        "device": kind,
+    }
+
+
+def _without_trainable(value):
+    if isinstance(value, dict):
+        return {k: _without_trainable(v) for k, v in value.items() if k != "trainable"}
+    return [_without_trainable(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+class _Work:
+    """One call of `FeatureCache.open`."""
+
+    def __init__(self, cache: FeatureCache, trunk: keras.Model, requests, title: str, facts: dict, epochs):
+        self.cache, self.store, self.requests = cache, cache.store, list(requests)
+        self.title, self.facts, self.epochs = title, facts, epochs
+        self.identity = identity_of(trunk)
+        gpu = bool(tf.config.list_logical_devices("GPU"))
+        replicas = 1 if cache.strategy is None else cache.strategy.num_replicas_in_sync
+        self.trunk = Trunk(trunk, (128 if gpu else 32) * replicas, cache.strategy, cache.threads)
+        self.chosen: Chosen | None = None
+        self.computed = 0
+
+    def run(self, config: CacheConfig) -> Opened:
+        """Returns all features."""
+        name = config.extractor if config.extractor != "auto" else self._complete_under()
+        features = []
+        for request in self.requests:
+            features.append(self._one(config, request, name))
+            if self.chosen is not None:
+                name = self.chosen.name
+        return Opened(features, name or self.chosen.name, self.computed)
+
+    def _complete_under(self) -> str | None:
+        """Returns the extractor under which everything is there already."""
+        for name in _BY_SPEED:
+            if all(self.cache.present(self.identity, request, name) for request in self.requests):
+                return name
+        return None
+
+    def _one(self, config: CacheConfig, request: Request, name: str | None) -> Features:
+        if name is None:
+            name = self._choose(config, request).name
+        key = self.cache.key(self.identity, request, name)
+        found = self._read(key)
+        if found is not None:
+            return found
+        if self.chosen is None:
+            self._choose(config, request)
+            if self.chosen.name != name:  # the one asked for was not accepted
+                return self._one(config, request, self.chosen.name)
+        with self.store.locked(key):
+            return self._read(key) or self._compute(key, request)
+
+    def _read(self, key: str) -> Features | None:
+        info = self.store.find(key)
+        if info is None:
+            return None
+        damaged = self.store.damaged(info)
+        if damaged is not None:
+            print(f"{damaged} is damaged: its features are computed again.", flush=True)
+            self.store.remove(key)
+            return None
+        return open_entry(self.store, info, self.cache.config.memory_mb)
+
+    def _choose(self, config: CacheConfig, request: Request) -> Chosen:
+        """Chooses the extractor for all that is missing, by a first real batch."""
+        if self.chosen is None:
+            batch = next(iter(request.batches(self.trunk.batch_size).take(1)))[0].numpy()
+            known = Measurements(
+                self.store.directory / "extractors.json", self.identity["config"], self.trunk.batch_size,
+                self.trunk.threads,
+            )  # fmt: skip
+            self.chosen = choose(config, self.trunk, batch, sum(len(r.rows) for r in self.requests), known)
+            self._refuse_what_does_not_pay()
+        return self.chosen
+
+    def _refuse_what_does_not_pay(self) -> None:
+        row_bytes = self._row_bytes
+        needed = row_bytes * sum(len(r.rows) for r in self.requests)
+        if fits_memory(needed, self.cache.config.memory_mb):
+            return
+        seconds = self.chosen.seconds_per_row
+        if seconds is not None and row_bytes / DISK_BYTES_PER_SECOND > seconds:
+            raise NotWorthwhile(
+                f"a row of features takes {row_bytes / 2**20:.2g} MiB, which is read no faster than computed"
+            )
+        free = _free_bytes(self.store.directory)
+        if needed > 0.9 * free:
+            raise NotWorthwhile(
+                f"features take {needed / 2**30:.2g} GiB, {free / 2**30:.2g} GiB are free in "
+                f"{self.store.directory}"
+            )
+
+    @property
+    def _row_bytes(self) -> int:
+        return int(np.prod(self.trunk.output_shape)) * numpy_dtype(self.cache.config.dtype).itemsize
+
+    def _compute(self, key: str, request: Request) -> Features:
+        """Computes, keeps and returns the features of a request."""
+        config, rows = self.cache.config, len(request.rows)
+        fits = fits_memory(rows * self._row_bytes, config.memory_mb)
+        array = np.empty((rows, *self.trunk.output_shape), numpy_dtype(config.dtype)) if fits else None
+        if not self.store.usable():
+            return self._in_memory_only(request, array, "it cannot be written")
+        facts = {**self.facts, "extractor": self.chosen.name, "data": request.domain.config.source}
+        facts |= {"split": request.split, "view": request.view}
+        try:
+            with self.store.writing(key, rows, self.trunk.output_shape, config.dtype, facts) as writer:
+                for begin, batch in self._outputs(request):
+                    writer.append(batch)
+                    if fits:
+                        array[begin : begin + len(batch)] = batch
+        except RunError as error:  # the disk is full
+            return self._in_memory_only(request, array, str(error))
+        self.computed += rows
+        info = self.store.find(key)
+        return open_entry(self.store, info, config.memory_mb, array)
+
+    def _in_memory_only(self, request: Request, array: np.ndarray | None, reason: str) -> Features:
+        if array is None:
+            raise NotWorthwhile(f"{self.store.directory} holds no features: {reason}")
+        print(f"Features are kept in memory only. {self.store.directory}: {reason}", flush=True)
+        for begin, batch in self._outputs(request):
+            array[begin : begin + len(batch)] = batch
+        self.computed += len(array)
+        return ArrayFeatures(array)
+
+    def _outputs(self, request: Request):
+        """Yields `(first row, features)` batch by batch, in the order of the rows."""
+        dtype, rows, begin = numpy_dtype(self.cache.config.dtype), len(request.rows), 0
+        name = f"{self.title}: features of {request.domain.name} {request.split}"
+        name += "" if request.view is None else f", view {request.view + 1}"
+        with ExtractionProgress(name, rows, self.chosen.name) as progress:
+            for x, _, _ in request.batches(self.trunk.batch_size):
+                kept = self.chosen.extract(x)[: rows - begin].astype(dtype, copy=False)
+                if dtype == np.float16 and not np.isfinite(kept).all():
+                    raise UserError(
+                        "The features of this backbone exceed what float16 holds. Allowed: cache.dtype="
+                        "float32 or bfloat16. Received: cache.dtype=float16"
+                    )
+                yield begin, kept
+                begin += len(kept)
+                progress.advance(len(kept))
+
+
+def _free_bytes(directory) -> int:
+    while not directory.exists():
+        directory = directory.parent
+    return shutil.disk_usage(directory).free

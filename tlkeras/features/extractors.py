@@ -1,0 +1,163 @@
+"""Ways to compute a frozen trunk's outputs, from the plain function to XNNPACK."""
+
+import contextlib
+import os
+import time
+import warnings
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tlkeras.registry import Registry
+
+EXTRACTORS: Registry = Registry("extractor")
+
+
+class Trunk:
+    """A trunk traced once; every extractor starts from the same trace.
+
+    Args:
+        model: A functional model, raw inputs -> one tensor, all of it frozen.
+        batch_size: Rows per call; fixed, so that results do not depend on how rows are grouped.
+        strategy: The run's strategy.
+        threads: Threads of extractors that do not use TensorFlow's; None is all cores.
+    """
+
+    def __init__(self, model: keras.Model, batch_size: int, strategy=None, threads: int | None = None):
+        self.model = model
+        self.batch_size = batch_size
+        self.strategy = strategy or tf.distribute.get_strategy()
+        self.threads = threads or os.cpu_count() or 1
+        self.input_shape = (batch_size, *model.input_shape[1:])
+        self._concrete = None
+        self._frozen = None
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of one row of outputs."""
+        return tuple(self.model.output_shape[1:])
+
+    @property
+    def replicas(self) -> int:
+        """Devices of this process that may share a batch."""
+        workers = getattr(self.strategy.extended, "_num_workers", 1)
+        return max(1, self.strategy.num_replicas_in_sync // max(workers, 1))
+
+    def concrete(self):
+        """Returns the traced function of one batch."""
+        if self._concrete is None:
+            call = tf.function(lambda x: self.model(x, training=False), autograph=False)
+            self._concrete = call.get_concrete_function(tf.TensorSpec(self.input_shape, tf.float32))
+        return self._concrete
+
+    def frozen(self):
+        """Returns the traced function with its variables folded into the graph as constants."""
+        if self._frozen is None:
+            from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+            self._frozen = convert_variables_to_constants_v2(self.concrete())
+        return self._frozen
+
+
+@EXTRACTORS.register("exact")
+def exact(trunk: Trunk):
+    """The model's own function, on every device of this process; what the others are compared with."""
+    if trunk.replicas > 1 and trunk.batch_size % trunk.replicas == 0:
+        return _on_all_replicas(trunk)
+    function = trunk.concrete()
+    return lambda x: function(tf.convert_to_tensor(x)).numpy()
+
+
+@EXTRACTORS.register("folded")
+def folded(trunk: Trunk):
+    """Constants folded into the graph, where TensorFlow fuses convolution, BatchNorm and activation."""
+    function = trunk.frozen()
+    return lambda x: function(tf.convert_to_tensor(x))[0].numpy()
+
+
+@EXTRACTORS.register("tflite")
+def tflite(trunk: Trunk):
+    """TensorFlow Lite with XNNPACK on CPU: much faster for depthwise convolutions, slow to convert."""
+    with _quiet():
+        content = tf.lite.TFLiteConverter.from_concrete_functions([trunk.frozen()], trunk.model).convert()
+        interpreter = tf.lite.Interpreter(model_content=content, num_threads=trunk.threads)
+        interpreter.allocate_tensors()
+    source = interpreter.get_input_details()[0]["index"]
+    target = interpreter.get_output_details()[0]["index"]
+
+    def extract(x):
+        interpreter.set_tensor(source, np.asarray(x))
+        interpreter.invoke()
+        return interpreter.get_tensor(target)
+
+    return extract
+
+
+def usable(trunk: Trunk) -> tuple[str, ...]:
+    """Returns the extractors that can be worth a trial for this trunk on this machine.
+
+    XNNPACK beats TensorFlow on CPU for depthwise convolutions and loses for plain ones
+    (benchmarks/README.md); several devices share a batch only with the plain function.
+    """
+    if trunk.replicas > 1 or "TPU" in type(trunk.strategy).__name__:
+        return ("exact",)
+    if tf.config.list_logical_devices("GPU"):
+        return ("exact", "folded")
+    depthwise = any(isinstance(layer, keras.layers.DepthwiseConv2D) for layer in trunk.model.layers)
+    return ("exact", "folded", "tflite") if depthwise else ("exact", "folded")
+
+
+def relative_difference(received: np.ndarray, expected: np.ndarray) -> float:
+    """Returns the largest difference as a fraction of the spread of the expected values.
+
+    Args:
+        received: `(b, ...)`.
+        expected: `(b, ...)`.
+    """
+    received, expected = np.asarray(received, np.float64), np.asarray(expected, np.float64)
+    spread = max(float(expected.std()), float(np.finfo(np.float32).tiny))
+    difference = float(np.max(np.abs(received - expected))) / spread
+    return difference if np.isfinite(difference) else float("inf")
+
+
+def seconds_per_row(extract, batch: np.ndarray, trials: int = 3) -> float:
+    """Returns the median time of a call on `batch`, per row; the first call is not counted."""
+    extract(batch)
+    times = []
+    for _ in range(trials):
+        began = time.perf_counter()
+        extract(batch)
+        times.append(time.perf_counter() - began)
+    return float(np.median(times)) / len(batch)
+
+
+def _on_all_replicas(trunk: Trunk):
+    share = trunk.batch_size // trunk.replicas
+    model, strategy = trunk.model, trunk.strategy
+
+    @tf.function(autograph=False)
+    def step(x):
+        return strategy.run(lambda part: model(part, training=False), args=(x,))
+
+    def extract(x):
+        parts = strategy.experimental_distribute_values_from_function(
+            lambda context: tf.convert_to_tensor(x[context.replica_id_in_sync_group * share :][:share])
+        )
+        outputs = strategy.experimental_local_results(step(parts))
+        return np.concatenate([output.numpy() for output in outputs])
+
+    return extract
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keeps the converter's and the interpreter's notices, which no user can act on, off the terminal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        level = tf.get_logger().level
+        tf.get_logger().setLevel("ERROR")
+        try:
+            yield
+        finally:
+            tf.get_logger().setLevel(level)

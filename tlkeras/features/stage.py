@@ -1,0 +1,160 @@
+"""What a stage trains on in place of pixels, where its trunk is frozen."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import keras
+import tensorflow as tf
+
+from tlkeras.config import CacheConfig, DataConfig, StageConfig
+from tlkeras.data import Domain
+from tlkeras.features import batches
+from tlkeras.features.arrays import Features
+from tlkeras.features.cache import FeatureCache, NotWorthwhile, Request
+
+
+class StageFeatures:
+    """The features of the splits that a stage trains and validates on.
+
+    Args:
+        features: By domain name and split; one per view.
+        domains: By name.
+        extractor: Name of the extractor that made them.
+        seconds: What it took to compute or to read them.
+    """
+
+    def __init__(
+        self,
+        features: Mapping[tuple[str, str], list[Features]],
+        domains: Mapping[str, Domain],
+        extractor: str,
+        seconds: float,
+    ):
+        self._features = dict(features)
+        self._domains = dict(domains)
+        self.extractor = extractor
+        self.seconds = seconds
+
+    def has(self, domain: str, split: str) -> bool:
+        """Whether there are features of a split."""
+        return (domain, split) in self._features
+
+    def training_batches(
+        self, *, domain: str = "source", batch_size: int, seed: int, start_step: int, steps: int,
+        with_labels: bool = True,
+    ) -> tf.data.Dataset:  # fmt: skip
+        """As `tlkeras.data.training_batches` of a domain's train split."""
+        rows = self._domains[domain].splits["train"]
+        return batches.training_batches(
+            self._features[domain, "train"], rows, self._domains[domain], batch_size=batch_size, seed=seed,
+            start_step=start_step, steps=steps, with_labels=with_labels,
+        )  # fmt: skip
+
+    def evaluation_batches(
+        self, *, domain: str = "source", split: str = "val", batch_size: int
+    ) -> tf.data.Dataset:
+        """As `tlkeras.data.evaluation_batches(pad=True)` of a split."""
+        rows = self._domains[domain].splits[split]
+        (features,) = self._features[domain, split]
+        return batches.evaluation_batches(features, rows, self._domains[domain], batch_size=batch_size)
+
+
+def reason_against(
+    stage: StageConfig, config: CacheConfig, data: DataConfig, model, rows_seen: int, rows: int
+) -> str | None:
+    """Says why a stage has to compute its trunk in every step; None where features can serve it.
+
+    Args:
+        stage: The stage.
+        config: Whether the cache is enabled.
+        data: Its `views`.
+        model: The transfer model with the stage selected.
+        rows_seen: Rows that the stage trains on, counting each epoch.
+        rows: Training rows.
+    """
+    if not config.enabled:
+        return "cache.enabled is false"
+    try:
+        trunk = model.trunk()
+    except ValueError:
+        return "no block is frozen"
+    if not trunk.variables:
+        return "nothing stands before the head"
+    if stage.augment.mixup or stage.augment.cutmix:
+        return "mixup and cutmix mix pixels anew in every epoch"
+    if not stage.augment.is_identity and data.views is None:
+        return "random augmentation stands before it (data.views=K keeps K fixed views)"
+    views = 1 if stage.augment.is_identity else data.views
+    if rows_seen < rows * views:
+        return "the stage does not see every row"
+    return None
+
+
+def open_stage(
+    cache: FeatureCache,
+    model,
+    stage: StageConfig,
+    domains: Sequence[tuple[Domain, int]],
+    *,
+    title: str,
+    facts: dict | None = None,
+    extractor: str | None = None,
+) -> StageFeatures | None:
+    """Returns features of `train` and `val` of all domains; None, with a notice, where they do not pay.
+
+    Args:
+        cache: The feature cache.
+        model: The transfer model with the stage selected.
+        stage: Its augmentation.
+        domains: Each with the seed of its augmentation.
+        title: Stands before progress lines.
+        facts: Kept beside the entries, for people.
+        extractor: The one that an earlier process of this run used; None is free.
+    """
+    places, requests = [], []
+    for domain, seed in domains:
+        for split in ("train", "val"):
+            if split in domain.splits and len(domain.splits[split]):
+                for request in _requests(domain, split, stage, seed):
+                    places.append((domain.name, split))
+                    requests.append(request)
+    began = time.monotonic()
+    try:
+        opened = cache.open(model.trunk(), requests, extractor=extractor, title=title, facts=facts)
+    except NotWorthwhile as reason:
+        print(f"{title}: the frozen trunk is computed in every step: {reason}.", flush=True)
+        return None
+    features: dict[tuple[str, str], list[Features]] = {}
+    for place, found in zip(places, opened.features, strict=True):
+        features.setdefault(place, []).append(found)
+    seconds = time.monotonic() - began
+    if not opened.computed_rows:
+        print(f"{title}: features of an earlier run are reused ({opened.extractor}).", flush=True)
+    by_name = {domain.name: domain for domain, _ in domains}
+    return StageFeatures(features, by_name, opened.extractor, seconds)
+
+
+def steps_per_call(model: keras.Model, per_epoch: int, every_steps: int | None) -> int:
+    """Returns how many steps of training on features one call does, where the config leaves that open.
+
+    Python takes about half a millisecond a call, as long as some steps of a small head. A divisor of
+    `checkpoint.every_steps` keeps checkpoints where they would be.
+
+    Args:
+        model: The transfer model; a stage that trains blocks takes fewer steps, as each is longer.
+        per_epoch: Steps of an epoch.
+        every_steps: Steps between checkpoints within an epoch.
+    """
+    backbone_trains = any(variable.trainable for variable in model.backbone.variables)
+    most = min(8 if backbone_trains else 64, per_epoch)
+    if every_steps is None:
+        return most
+    return max(divisor for divisor in range(1, most + 1) if every_steps % divisor == 0)
+
+
+def _requests(domain: Domain, split: str, stage: StageConfig, seed: int) -> list[Request]:
+    rows = domain.splits[split]
+    if split != "train" or stage.augment.is_identity:
+        return [Request(rows, domain, split)]
+    views = range(domain.config.views or 1)
+    return [Request(rows, domain, split, augment=stage.augment, seed=seed, view=view) for view in views]
