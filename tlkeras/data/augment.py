@@ -5,6 +5,8 @@ one projective transform. The random numbers of a row depend on the seed, the ep
 index alone, never on the batch it stands in.
 """
 
+import math
+
 import tensorflow as tf
 
 from tlkeras.config.data import AugmentConfig
@@ -70,11 +72,13 @@ def augment_batch(
 def _move(images, config, u):
     """Flips, crops and rotates in one resampling."""
     height, width = (float(side) for side in images.shape[1:3])
+    # Float64: vectorised float32 functions differ in their last bit with the row's place in a batch.
+    u = tf.cast(u, tf.float64)
     one = tf.ones_like(u[:, 0])
     scale_y, scale_x, top, left = one, one, 0.0 * one, 0.0 * one
     if config.crop < 1:  # random resized crop (Szegedy et al. 2015, section 6)
         area = config.crop + (1 - config.crop) * u[:, _AREA]
-        low, high = (tf.math.log(float(ratio)) for ratio in _ASPECTS)
+        low, high = (math.log(ratio) for ratio in _ASPECTS)
         aspect = tf.exp(low + (high - low) * u[:, _ASPECT])
         scale_x = tf.minimum(tf.sqrt(area * aspect), 1.0)
         scale_y = tf.minimum(tf.sqrt(area / aspect), 1.0)
@@ -83,7 +87,7 @@ def _move(images, config, u):
     mirror_y = config.flip in ("vertical", "both")
     sign_x = tf.where((u[:, _FLIP_H] < 0.5) & mirror_x, -one, one)
     sign_y = tf.where((u[:, _FLIP_V] < 0.5) & mirror_y, -one, one)
-    angle = (2 * u[:, _ANGLE] - 1) * config.rotation * 3.141592653589793 / 180
+    angle = (2 * u[:, _ANGLE] - 1) * math.radians(config.rotation)
     # Output pixel -> centred, mirrored, turned, scaled -> input pixel of the window.
     cos, sin = tf.cos(angle), tf.sin(angle)
     middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
@@ -93,7 +97,8 @@ def _move(images, config, u):
     centre_y = top + (scale_y * height - 1) / 2
     c = centre_x - a * middle_x - b * middle_y
     f = centre_y - d * middle_x - e * middle_y
-    return project(images, tf.stack([a, b, c, d, e, f, 0 * one, 0 * one], axis=1))
+    transforms = tf.stack([a, b, c, d, e, f, 0 * one, 0 * one], axis=1)
+    return project(images, tf.cast(transforms, tf.float32))
 
 
 def project(images: tf.Tensor, transforms: tf.Tensor, fill_mode: str = "REFLECT") -> tf.Tensor:
@@ -113,12 +118,18 @@ def _recolor(images, strength, u):
     """Random brightness, contrast and saturation, each by a factor in 1 - strength .. 1 + strength."""
     factor = lambda column: (1 + strength * (2 * u[:, column] - 1))[:, None, None, None]  # noqa: E731
     images = images * factor(_BRIGHTNESS)
-    grey = tf.image.rgb_to_grayscale(images)
-    mean = tf.reduce_mean(grey, axis=(1, 2), keepdims=True)
+    mean = tf.reduce_mean(tf.cast(_grey(images), tf.float64), axis=(1, 2), keepdims=True)
+    mean = tf.cast(mean, tf.float32)
     images = mean + (images - mean) * factor(_CONTRAST)
-    grey = tf.image.rgb_to_grayscale(images)
+    grey = _grey(images)
     images = grey + (images - grey) * factor(_SATURATION)
     return tf.clip_by_value(images, 0.0, 255.0)
+
+
+def _grey(images):
+    """Luma `(b, h, w, 1)`, summed in one order whatever the batch's size."""
+    red, green, blue = tf.split(images, 3, axis=-1)
+    return 0.2989 * red + 0.587 * green + 0.114 * blue
 
 
 def _cut_out(images, side, u):

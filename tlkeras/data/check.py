@@ -1,5 +1,7 @@
 """Are all images readable? Asked before training starts, answered with names."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from tlkeras.data.domains import Domain
@@ -42,7 +44,7 @@ def check_files(domain: Domain, *, full: bool = False) -> tuple[Domain, list[tup
         )
     if skipped:
         _check_what_is_left(domain, splits)
-    return _with_splits(domain, splits), skipped
+    return _with_splits(domain, splits, skipped), skipped
 
 
 def unreadable(rows: Rows, *, full: bool = False) -> dict[int, str]:
@@ -68,6 +70,6 @@ def _check_what_is_left(domain, splits):
         )
 
 
-def _with_splits(domain: Domain, splits: dict[str, Rows]) -> Domain:
+def _with_splits(domain: Domain, splits: dict[str, Rows], skipped) -> Domain:
     same = all(splits[split] is domain.splits[split] for split in splits)
-    return domain if same else domain.with_splits(splits)
+    return domain if same else replace(domain, splits=splits, skipped=tuple(skipped))

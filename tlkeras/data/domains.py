@@ -33,6 +33,7 @@ class Domain:
         num_outputs: Width of the logits.
         input_shape: `(height, width, 3)` or `(d,)`.
         config: The config, with `image_size` resolved to `(height, width)` for images.
+        skipped: `(id, reason)` of unreadable rows that were left out.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Domain:
     num_outputs: int
     input_shape: tuple[int, ...]
     config: DataConfig
+    skipped: tuple[tuple[str, str], ...] = ()
 
     @property
     def image_size(self) -> tuple[int, int] | None:

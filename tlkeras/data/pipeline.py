@@ -96,10 +96,10 @@ def training_batches(
     augment = augment or AugmentConfig()
     _check_augment(augment, domain, with_labels)
     read, labels = reader(rows, domain.config), _label_reader(rows, domain)
-    mixes = bool(augment.mixup or augment.cutmix)
+    mixes, count = bool(augment.mixup or augment.cutmix), len(rows)
 
     def indices_of(step):
-        epoch, indices = rows_of_step(len(rows), seed, step, batch_size)
+        epoch, indices = rows_of_step(count, seed, step, batch_size)
         return np.int64(epoch), indices
 
     @tf.autograph.experimental.do_not_convert
@@ -116,7 +116,7 @@ def training_batches(
             y = tf.one_hot(y, domain.num_outputs)
         return mix_batch(x, y, augment, seed, epoch, indices) if mixes else (x, y)
 
-    return _dataset(tf.data.Dataset.range(start_step, steps).map(batch_of, tf.data.AUTOTUNE))
+    return _dataset(tf.data.Dataset.range(start_step, steps).map(batch_of, tf.data.AUTOTUNE), rows)
 
 
 def evaluation_batches(rows: Rows, domain: Domain, *, batch_size: int, pad: bool = False) -> tf.data.Dataset:
@@ -171,7 +171,7 @@ def _in_order(rows, domain, batch_size, pad, change):
         last = tf.data.Dataset.from_tensors(tf.constant(count - rest, tf.int64))
         last = last.map(functools.partial(batch_of, width=rest))
         batches = batches.concatenate(last) if count > rest else last
-    return _dataset(batches)
+    return _dataset(batches, rows)
 
 
 def label_column(rows: Rows, domain: Domain) -> np.ndarray:
@@ -208,7 +208,9 @@ def _check_augment(augment: AugmentConfig, domain: Domain, with_labels: bool) ->
         )
 
 
-def _dataset(dataset: tf.data.Dataset) -> tf.data.Dataset:
+def _dataset(dataset: tf.data.Dataset, rows: Rows) -> tf.data.Dataset:
     settings = tf.data.Options()
     settings.deterministic = True
-    return dataset.prefetch(tf.data.AUTOTUNE).with_options(settings)
+    dataset = dataset.prefetch(tf.data.AUTOTUNE).with_options(settings)
+    dataset.rows = rows  # its functions hold the rows weakly
+    return dataset

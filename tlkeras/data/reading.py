@@ -1,6 +1,7 @@
 """From a row's file, bytes or array to pixels of the model's size, as TensorFlow ops."""
 
 import functools
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,6 @@ from tlkeras.data.resize import resize
 from tlkeras.data.rows import Rows
 from tlkeras.data.scan import Header, contents, defect, sniff
 from tlkeras.errors import UserError
-
 
 # At which the JPEG decoder can shrink.
 _RATIOS = (1, 2, 4, 8)
@@ -75,6 +75,10 @@ def reader(rows: Rows, config: DataConfig):
     Images come as `(b, height, width, 3)` `uint8` (`float32` where the rows hold floats), vectors as
     `(b, d)` `float32`. What fits into `config.memory_mb` is decoded once and kept.
     """
+    kept = rows
+    # TensorFlow may keep a graph, and with it these functions, longer than its dataset lives: they
+    # must not keep the rows alive. The dataset does (see pipeline.py).
+    rows = weakref.proxy(rows)
     if rows.kind == "vectors":
         width = rows.inputs.shape[1]
         return lambda indices: _from_python(lambda i: rows.inputs[i], indices, tf.float32, (width,))
@@ -84,16 +88,16 @@ def reader(rows: Rows, config: DataConfig):
         dtype = tf.as_dtype(rows.inputs.dtype)
         return lambda indices: _from_python(lambda i: rows.inputs[i], indices, dtype, shape)
     read = _array_reader(rows, spec) if rows.kind == "images" else _encoded_reader(rows, spec)
-    store = pixel_store(rows, shape, (spec,), config.memory_mb)
+    store = pixel_store(kept, shape, (spec,), config.memory_mb)
     if store is None:
         return read
-    dtype = tf.as_dtype(store.pixels.dtype)
+    dtype, store = tf.as_dtype(store.pixels.dtype), weakref.proxy(store)
 
     def read_or_keep(indices):
         return tf.cond(
-            _from_python(store.has, indices, tf.bool, None),
-            lambda: _from_python(store.get, indices, dtype, shape),
-            lambda: _from_python(store.put, indices, dtype, shape, read(indices)),
+            _from_python(lambda i: store.has(i), indices, tf.bool, None),
+            lambda: _from_python(lambda i: store.get(i), indices, dtype, shape),
+            lambda: _from_python(lambda i, x: store.put(i, x), indices, dtype, shape, read(indices)),
         )
 
     return read_or_keep

@@ -39,12 +39,14 @@ class Source:
         form: How the whole string looks.
         about: One line for `tlkeras list sources`.
         load: `(argument, config, seed) -> Table`; `argument` is what stands after the colon.
+        names_splits: Whether `data.split_names` can choose among its splits.
     """
 
     name: str
     form: str
     about: str
     load: Callable[[str, DataConfig, int], Table]
+    names_splits: bool = True
 
 
 SOURCES: Registry[Source] = Registry("source")
@@ -53,7 +55,13 @@ SOURCES: Registry[Source] = Registry("source")
 def read_source(config: DataConfig, seed: int) -> Table:
     """Reads `config.source`. Raises `UserError` for an unknown kind or a mistake in its argument."""
     kind, _, argument = config.source.partition(":")
-    return SOURCES.get(kind).load(argument, config, seed)
+    source = SOURCES.get(kind)
+    if config.split_names and not source.names_splits:
+        raise UserError(
+            f"The source {kind!r} has no splits of its own to choose from. "
+            f"Received: data.split_names={config.split_names}"
+        )
+    return source.load(argument, config, seed)
 
 
 def row_ids(count: int, prefix: str = "row") -> np.ndarray:

@@ -23,4 +23,4 @@ def load(argument: str, config: DataConfig, seed: int) -> Table:
     return Table({"all": rows}, tuple(str(digit) for digit in range(10)))
 
 
-SOURCE = Source("digits", "digits[:vectors]", "scikit-learn's 1797 digits, 8x8", load)
+SOURCE = Source("digits", "digits[:vectors]", "scikit-learn's 1797 digits, 8x8", load, names_splits=False)

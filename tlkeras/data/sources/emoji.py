@@ -94,4 +94,10 @@ def _openmoji(point: str) -> np.ndarray:
     return np.asarray(image)
 
 
-SOURCE = Source("emoji", "emoji:twemoji|openmoji", "1372 emoji in 8 categories, in two drawing styles", load)
+SOURCE = Source(
+    "emoji",
+    "emoji:twemoji|openmoji",
+    "1372 emoji in 8 categories, in two drawing styles",
+    load,
+    names_splits=False,
+)

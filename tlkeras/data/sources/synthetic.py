@@ -60,7 +60,7 @@ def _moons(rng, n, noise, angle, shift):
     x = np.where(y[:, None] == 0, outer, inner) + rng.normal(0, noise, (2 * n, 2))
     radians, centre = np.deg2rad(angle), np.array([0.5, 0.25])
     rotation = np.array([[np.cos(radians), np.sin(radians)], [-np.sin(radians), np.cos(radians)]])
-    return ((x - centre) @ rotation + np.array(shift)).astype(np.float32), y
+    return ((x - centre) @ rotation + centre + np.array(shift)).astype(np.float32), y
 
 
 def _shapes(rng, n, size, classes, shift, noise):
@@ -108,4 +108,5 @@ SOURCE = Source(
     "synthetic:shapes|blobs|moons[?options]",
     "made-up images and points with shifts",
     load,
+    names_splits=False,
 )
