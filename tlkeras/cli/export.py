@@ -1,0 +1,47 @@
+"""Exports a finished run's model; refused unless the export answers as `predict` does on validation rows."""
+
+from absl import flags as absl_flags
+
+from tlkeras.cli.tables import print_table
+from tlkeras.errors import UserError
+from tlkeras.runtime import import_tensorflow
+
+USAGE = "tlkeras export RUN [--format=saved_model|litert|litert_float16|litert_int8|onnx|keras,...]"
+
+
+def define_flags(flags: absl_flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    absl_flags.DEFINE_multi_string(
+        "format", [], "Formats, comma-separated; repeatable; default saved_model.", flag_values=flags
+    )
+    absl_flags.DEFINE_integer("rows", 128, "Validation rows on which the export is checked.",
+                              lower_bound=1, flag_values=flags)  # fmt: skip
+    absl_flags.DEFINE_float("accuracy_drop", 0.03, "Largest loss of accuracy that is let pass.",
+                            lower_bound=0.0, upper_bound=1.0, flag_values=flags)  # fmt: skip
+
+
+def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
+    """Runs the command."""
+    if len(arguments) != 1:
+        raise UserError(f"Name one run directory. Received: {' '.join(arguments) or 'nothing'}")
+    words = [word.strip() for value in flags.format for word in value.split(",")]
+    formats = [word for word in words if word] or ["saved_model"]
+    import_tensorflow()
+    from tlkeras.export import export_run
+    from tlkeras.run_dir import RunDir
+
+    compared = export_run(arguments[0], formats, rows=flags.rows, accuracy_drop=flags.accuracy_drop)
+    print_table(
+        [
+            {
+                "format": name,
+                "rows": parity.rows,
+                "relative difference": parity.relative,
+                "same answer": parity.agreement,
+                "accuracy": parity.accuracy,
+                "accuracy drop": parity.accuracy_drop,
+            }
+            for name, parity in compared.items()
+        ]
+    )
+    print(f"Written to {RunDir(arguments[0]).export}/; how to use it: serve.md there.")

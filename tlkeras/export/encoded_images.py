@@ -1,0 +1,140 @@
+"""Encoded images to pixels inside a graph, as close to what training read as TensorFlow's ops allow."""
+
+import tensorflow as tf
+
+from tlkeras.data.reading import PixelSpec
+
+_ORIENTATION = 0x0112
+JPEG_RATIOS = (1, 2, 4, 8)
+_HEAD_BYTES = 65536  # an EXIF block ends within the first segment of a JPEG
+
+
+def decode_and_resize(encoded: tf.Tensor, spec: PixelSpec) -> tf.Tensor:
+    """Decodes JPEG, PNG, BMP, GIF (first frame) and, where TensorFlow can, WebP, and resizes them.
+
+    The EXIF orientation of JPEGs is applied and transparency of PNGs is composited on white, as in
+    training. TensorFlow takes a BMP with a palette for a grey one.
+
+    Args:
+        encoded: Strings `(b,)`.
+        spec: How images get their size.
+
+    Returns:
+        float32 `(b, height, width, 3)` in 0..255.
+    """
+    signature = tf.TensorSpec((*spec.size, 3), tf.uint8)
+    pixels = tf.map_fn(
+        lambda content: spec.resize(_decode(content, spec)), encoded, fn_output_signature=signature
+    )
+    return tf.cast(pixels, tf.float32)
+
+
+def _decode(content: tf.Tensor, spec: PixelSpec) -> tf.Tensor:
+    is_png = tf.equal(tf.strings.substr(content, 0, 4), b"\x89PNG")
+    image = tf.case(
+        [(tf.io.is_jpeg(content), lambda: _jpeg(content, spec)), (is_png, lambda: _png(content))],
+        default=lambda: tf.io.decode_image(content, channels=3, expand_animations=False),
+    )
+    image.set_shape((None, None, 3))
+    return image
+
+
+def _jpeg(content, spec):
+    orientation = exif_orientation(content)
+    shape = tf.io.extract_jpeg_shape(content)
+    # Training decodes upright JPEGs at a fraction of their size; turned ones and CMYK go through Pillow.
+    plain = (orientation == 1) & (shape[2] < 4)
+    branches = [_jpeg_decoder(content, ratio) for ratio in JPEG_RATIOS]
+    image = tf.switch_case(tf.where(plain, _ratio_index(shape, spec), 0), branches)
+    image.set_shape((None, None, 3))
+    return _upright(image, orientation)
+
+
+def _jpeg_decoder(content, ratio):
+    return lambda: tf.io.decode_jpeg(content, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+
+
+def _ratio_index(shape, spec: PixelSpec):
+    """Returns which of `JPEG_RATIOS` training takes for an image of this shape; see `data.reading`."""
+    if spec.interpolation not in ("bilinear", "area"):
+        return tf.constant(0)
+    shrinks = tf.reduce_min(tf.cast(shape[:2], tf.float64) / tf.constant(spec.size, tf.float64))
+    shrinks *= spec.crop_fraction if spec.mode == "crop" else 1.0
+    return tf.reduce_sum(tf.cast(tf.constant(JPEG_RATIOS[1:], tf.float64) <= shrinks, tf.int32))
+
+
+def _png(content):
+    head = _head(content)
+    color_type = head[25]
+    # An alpha channel, or a palette with transparent colours; asked for an alpha channel that a palette
+    # of fewer than 8 bits does not have, the decoder makes one up.
+    transparent = (color_type == 4) | (color_type == 6) | (_position(head, b"tRNS") > 0)
+    return tf.cond(transparent, lambda: _on_white(content), lambda: tf.io.decode_png(content, channels=3))
+
+
+def _on_white(content):
+    image = tf.cast(tf.io.decode_png(content, channels=4), tf.float32)
+    color, alpha = image[..., :3], image[..., 3:] / 255.0
+    return tf.cast(tf.round(color * alpha + 255.0 * (1.0 - alpha)), tf.uint8)
+
+
+def exif_orientation(content: tf.Tensor) -> tf.Tensor:
+    """Returns the EXIF orientation (1..8) of an encoded JPEG, int32; 1 where it has none."""
+    head = _head(content)
+    tiff = _position(head, b"Exif\0\0")
+    return tf.cond(tiff > 0, lambda: _orientation_tag(head, tiff), lambda: tf.constant(1))
+
+
+def _head(content):
+    return tf.cast(tf.io.decode_raw(tf.strings.substr(content, 0, _HEAD_BYTES), tf.uint8), tf.int32)
+
+
+def _position(head, word: bytes):
+    """Returns the position after the first `word` in `head`, 0 where it is not there."""
+    starts = tf.maximum(tf.size(head) - len(word) + 1, 0)
+    found = tf.ones((starts,), tf.bool)
+    for i, byte in enumerate(word):
+        found &= head[i : starts + i] == byte
+    return tf.cond(
+        tf.reduce_any(found),
+        lambda: tf.argmax(found, output_type=tf.int32) + len(word),
+        lambda: tf.constant(0),
+    )
+
+
+def _orientation_tag(head, tiff):
+    """Reads the tag from the TIFF block that begins at `tiff`; whatever does not fit there counts as 1."""
+    last = tf.size(head) - 1
+    little = head[tf.minimum(tiff, last)] == ord("I")
+
+    def number(position, width):
+        offsets = tf.range(width)
+        shifts = 8 * tf.where(little, offsets, width - 1 - offsets)
+        at = tf.clip_by_value(position[..., None] + offsets, 0, last)
+        return tf.reduce_sum(tf.bitwise.left_shift(tf.gather(head, at), shifts), axis=-1)
+
+    directory = tiff + tf.clip_by_value(number(tiff + 4, 4), 0, last)
+    entries = directory + 2 + 12 * tf.range(tf.clip_by_value(number(directory, 2), 0, 256))
+    matches = number(entries, 2) == _ORIENTATION
+    value = tf.reduce_sum(tf.where(matches, number(entries + 8, 2), 0))
+    return tf.where((value >= 1) & (value <= 8), value, 1)
+
+
+def _upright(image, orientation):
+    across = lambda: tf.transpose(image, (1, 0, 2))  # noqa: E731
+    left_right, up_down = tf.image.flip_left_right, tf.image.flip_up_down
+    turned = tf.switch_case(
+        orientation - 1,
+        [
+            lambda: image,
+            lambda: left_right(image),
+            lambda: left_right(up_down(image)),
+            lambda: up_down(image),
+            across,
+            lambda: left_right(across()),
+            lambda: left_right(up_down(across())),
+            lambda: up_down(across()),
+        ],
+    )
+    turned.set_shape((None, None, 3))
+    return turned

@@ -1,0 +1,124 @@
+"""Whether an exported model answers as `predict` does."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from tlkeras.errors import RunError
+from tlkeras.evaluation import Predictions
+
+
+class ExportRefused(RunError):
+    """An export whose answers differ from those of `predict`. Nothing of it is kept."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How the answers of an exported model compare with those of `predict` on the same rows.
+
+    Attributes:
+        rows: How many rows were compared.
+        difference: Largest absolute difference of a probability (or value).
+        relative: `difference` divided by the spread of the answers over the rows: the widest range, over
+            the rows, of any output. A model that says the same of every row has no spread, and noise of
+            rounding would look large: the spread counts as at least 1e-4 of the largest answer.
+        agreement: Fraction of rows with the same answer (class, or all labels); None for regression.
+        accuracy: Of the export on the labelled rows; None for regression or without labels.
+        accuracy_before: Of `predict` on these rows.
+    """
+
+    rows: int
+    difference: float
+    relative: float
+    agreement: float | None
+    accuracy: float | None
+    accuracy_before: float | None
+
+    @property
+    def accuracy_drop(self) -> float | None:
+        """How much accuracy the export lost, negative where it gained."""
+        return None if self.accuracy is None else self.accuracy_before - self.accuracy
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all numbers, with the drop of accuracy."""
+        return asdict(self) | {"accuracy_drop": self.accuracy_drop}
+
+
+def answers_of(predictions: Predictions) -> np.ndarray:
+    """Returns what an export of the model must give: probabilities, or values for regression."""
+    return predictions.logits if predictions.probabilities is None else predictions.probabilities
+
+
+def compare(answers: np.ndarray, reference: Predictions) -> Parity:
+    """Compares answers of an export with the predictions for the same rows.
+
+    Args:
+        answers: `(n, k)`; what is not finite makes the difference infinite.
+        reference: What `predict` says.
+    """
+    expected = answers_of(reference)
+    answers = np.asarray(answers, np.float64)
+    if answers.shape != expected.shape:
+        return Parity(len(expected), np.inf, np.inf, 0.0, None, None)
+    gap = np.abs(answers - expected)
+    difference = float(gap.max()) if np.isfinite(gap).all() else np.inf
+    spread = max(np.ptp(expected, axis=0).max(), 1e-4 * np.abs(expected).max(), 1e-12)
+    decide = _DECISIONS[reference.task]
+    if decide is None:
+        return Parity(len(expected), difference, difference / spread, None, None, None)
+    said, before = decide(answers), decide(expected)
+    truth = reference.labels
+    if truth is None:
+        return Parity(len(expected), difference, difference / spread, _same(said, before), None, None)
+    return Parity(
+        rows=len(expected),
+        difference=difference,
+        relative=float(difference / spread),
+        agreement=_same(said, before),
+        accuracy=_same(said, truth),
+        accuracy_before=_same(before, truth),
+    )
+
+
+def check(parity: Parity, what: str, *, tolerance: float | None, accuracy_drop: float | None) -> None:
+    """Refuses an export that does not answer as `predict` does.
+
+    Args:
+        parity: The comparison.
+        what: The format, for the message.
+        tolerance: Largest `relative` difference; None does not look at it.
+        accuracy_drop: Largest loss of accuracy (of agreement, where there are no labels), as a fraction;
+            None does not look at it.
+
+    Raises:
+        ExportRefused: It differs by more.
+    """
+    facts = f"difference {parity.difference:.2g}, relative to the spread of the answers {parity.relative:.2g}"
+    if not np.isfinite(parity.difference) or (tolerance is not None and parity.relative > tolerance):
+        raise ExportRefused(
+            f"The {what} export is refused: its answers differ from those of `predict` on {parity.rows} "
+            f"rows. Received: {facts}. Allowed: {tolerance:g}"
+            if tolerance is not None
+            else f"The {what} export is refused: its answers are no numbers of the right shape."
+        )
+    drop = parity.accuracy_drop
+    drop = drop if drop is not None or parity.agreement is None else 1 - parity.agreement
+    if accuracy_drop is not None and drop is not None and drop > accuracy_drop:
+        raise ExportRefused(
+            f"The {what} export is refused: it loses accuracy on {parity.rows} rows. Received: a drop of "
+            f"{drop:.3f}, {facts}. Allowed: {accuracy_drop:g}; --accuracy_drop=... allows more"
+        )
+
+
+def _same(left: np.ndarray, right: np.ndarray) -> float:
+    equal = np.asarray(left) == np.asarray(right)
+    return float(equal.reshape(len(equal), -1).all(axis=1).mean())
+
+
+_DECISIONS = {
+    "multiclass": lambda answers: answers.argmax(axis=1),
+    "binary": lambda answers: answers.argmax(axis=1),
+    "multilabel": lambda answers: answers >= 0.5,
+    "regression": None,
+}
