@@ -96,7 +96,8 @@ class AdaptationModel(DistributedFit):
             gradients = tape.gradient(features, self.model.trainable_variables)
             found.append((features.shape, logits.shape[-1], any(g is not None for g in gradients)))
 
-        self.distribute_strategy.run(probe)
+        # traced, not run: shapes and the existence of gradients are all that is asked
+        tf.function(lambda: self.distribute_strategy.run(probe)).get_concrete_function()
         shape, classes, moves = found[0]
         if len(shape) != 2:
             raise UserError(f"Features must be (n, d). Received: shape {shape}")

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.errors import UserError
+from tlkeras.models.graph import nodes_in_order
 
 
 def batch_norm_layers(model) -> list[keras.layers.BatchNormalization]:
@@ -42,14 +43,14 @@ class DomainStatistics(keras.layers.Layer):
             )
             for index, v in enumerate(live)
         ]  # fmt: skip
-        for kept, live in zip(self.kept, self.live(), strict=True):
-            kept.assign(live)
+        for kept, variable in zip(self.kept, live, strict=True):
+            kept.assign(variable)
         self.built = True
 
     def exchange(self) -> None:
         """Puts the kept statistics into the model and keeps those that were there."""
         for kept, live in zip(self.kept, self.live(), strict=True):
-            before = keras.ops.copy(live)
+            before = live + 0.0  # the value, not the variable
             live.assign(kept)
             kept.assign(before)
 
@@ -78,11 +79,11 @@ def adapt_batch_norm(model: keras.Model, batches: Iterable) -> None:
         raise UserError("AdaBN needs BatchNormalization layers. Received: a model without any.")
     measured = [v for layer in layers for v in (layer.moving_mean, layer.moving_variance)]
     with _measuring(layers):
-        run = tf.function(_with_batch_statistics(model), reduce_retracing=True)
+        run = tf.function(lambda x: _with_batch_statistics(model, x), reduce_retracing=True)
         seen = []
         for batch in batches:
-            run(batch)
-            seen.append([np.asarray(v) for v in measured])
+            run(tf.convert_to_tensor(batch))
+            seen.append([v.numpy() for v in measured])
     if not seen:
         raise UserError("AdaBN needs at least one batch of the target. Received: none.")
     for index in range(0, len(measured), 2):
@@ -92,15 +93,23 @@ def adapt_batch_norm(model: keras.Model, batches: Iterable) -> None:
         measured[index + 1].assign(variances.mean(axis=0) + means.var(axis=0))
 
 
-def _with_batch_statistics(model: keras.Model) -> keras.Model:
-    """Returns the same layers as a model in which BatchNormalization alone is in training mode."""
-
-    def call(layer, *args, **kwargs):
+def _with_batch_statistics(model: keras.Model, x):
+    """Runs a functional model with BatchNormalization, and nothing else, in training mode."""
+    known = {id(model.inputs[0]): x}
+    for node in nodes_in_order(model):
+        if node.is_input:
+            continue
+        layer = node.operation
+        args, kwargs = node.arguments.fill_in(known)
         if isinstance(layer, keras.layers.BatchNormalization):
-            kwargs["training"] = True
-        return layer(*args, **kwargs)
-
-    return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
+            outputs = layer(*args, **{**kwargs, "training": True})
+        elif isinstance(layer, keras.Model):
+            outputs = _with_batch_statistics(layer, args[0])
+        else:
+            outputs = layer(*args, **kwargs)
+        flat = keras.tree.flatten(outputs)
+        known.update((id(old), new) for old, new in zip(node.output_tensors, flat, strict=True))
+    return known[id(model.outputs[0])]
 
 
 @contextmanager

@@ -37,5 +37,5 @@ class ClassHistogram(keras.metrics.Metric):
 
     def shares(self) -> dict[str, np.ndarray]:
         """Returns the share of each class among source labels and predicted target classes."""
-        pair = (np.asarray(x, np.float64) for x in self._pair())
+        pair = ((x + 0.0).numpy().astype(np.float64) for x in self._pair())
         return dict(zip(("source", "target"), (x / max(x.sum(), 1.0) for x in pair), strict=True))

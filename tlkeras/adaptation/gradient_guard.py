@@ -32,9 +32,10 @@ class GradientGuard(keras.callbacks.Callback):
 
     def _check(self):
         metric = self.model.method.reversal.gradient_norm
-        if float(metric.steps) > 0 and float(metric.result()) == 0:
+        steps = float(metric.steps + 0.0)  # the sum over replicas, as a tensor
+        if steps > 0 and float(metric.result()) == 0:
             raise UserError(
                 "No gradient arrives at the gradient reversal layer, so the domains cannot be drawn "
                 "together: the domain classifier does not learn. Look at the method's head and loss. "
-                f"Received: reversal_gradient_norm=0.0 over {float(metric.steps):.0f} steps"
+                f"Received: reversal_gradient_norm=0.0 over {steps:.0f} steps"
             )
