@@ -179,7 +179,7 @@ def test_a_lost_worker_becomes_advice():
 
     alone = SimpleNamespace(workers=1, worker_index=0)
     pair = SimpleNamespace(workers=2, worker_index=1)
-    lost = tf.errors.UnavailableError(None, None, "Task worker:0 heartbeat timeout\nmore")
+    lost = tf.errors.UnavailableError(None, None, "Graph execution error:\n\nheartbeat timeout")
     with pytest.raises(tf.errors.UnavailableError), watch_workers(alone):
         raise lost
     advice = r"Worker 1 of 2.*same command.*heartbeat timeout"

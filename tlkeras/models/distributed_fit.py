@@ -118,6 +118,7 @@ class DistributedFit(keras.Model):
 
     def _compiled_step(self, step):
         """Returns `step` as replicas run it: outside autograph, and through XLA where asked for."""
+        ReplicaSeedGenerator.install(self)
         step = tf.autograph.experimental.do_not_convert(self._autoconvert_optionals(step))
         if self.jit_compile and not self.run_eagerly:
             return tf.function(step, jit_compile=True, reduce_retracing=True)
@@ -125,7 +126,6 @@ class DistributedFit(keras.Model):
 
     def _function_of_steps(self, step):
         """Returns a function that runs a `_Group` of steps and returns the metrics."""
-        ReplicaSeedGenerator.install(self)
         strategy = self.distribute_strategy
         step = self._compiled_step(step)
 

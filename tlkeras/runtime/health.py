@@ -41,9 +41,11 @@ def watch_workers(runtime):
 
 
 def _advice(runtime, error) -> WorkerLostError:
-    first = str(error).strip().splitlines()[0][:200]
+    noise = ("Graph execution error", "Detected at node", "  File", "<")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith(noise)]
+    reason = lines[-1][:200] if lines else type(error).__name__
     return WorkerLostError(
         f"Worker {runtime.worker_index} of {runtime.workers} lost another worker and stops. Start all "
         "workers again with the same command and --workdir: they go on from the last checkpoint. "
-        f"TensorFlow says: {first}"
+        f"TensorFlow says: {reason}"
     )

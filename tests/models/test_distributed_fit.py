@@ -1,0 +1,121 @@
+"""One device, two mirrored CPUs and two workers end at the same numbers."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "distributed" / "topology_cases.py"
+TOPOLOGIES = ("mirrored", "worker_0", "worker_1")
+EQUAL_CASES = (
+    "plain",
+    "adam_with_schedule_and_decay",
+    "clipped_by_global_norm",
+    "clipped_by_norm",
+    "accumulated",
+    "moving_average",
+    "several_steps_per_call",
+    "hand_written_loss",
+    "synchronized_batch_norm",
+    "uneven_evaluation_and_order",
+)
+
+
+def free_ports(count):
+    """Returns ports on 127.0.0.1 that were free a moment ago."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def environment(worker=None, ports=()):
+    environ = {k: v for k, v in os.environ.items() if k not in ("TF_CONFIG", "TF_ENABLE_ONEDNN_OPTS")}
+    environ["PYTHONPATH"] = str(SCRIPT.parents[2])
+    environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+    if worker is not None:
+        cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+        environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": worker}})
+    return environ
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """What each topology's process wrote: `{topology: {"case/key": array}}`."""
+    folder = tmp_path_factory.mktemp("topologies")
+    ports = free_ports(2)
+    runs = {
+        "one": ("none", environment()),
+        "mirrored": ("mirrored", environment()),
+        "worker_0": ("multi_worker", environment(0, ports)),
+        "worker_1": ("multi_worker", environment(1, ports)),
+    }
+    processes = {}
+    for name, (strategy, environ) in runs.items():
+        command = [sys.executable, str(SCRIPT), strategy, str(folder / f"{name}.npz")]
+        with open(folder / f"{name}.log", "w") as log:
+            processes[name] = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
+    try:
+        codes = {name: process.wait(timeout=300) for name, process in processes.items()}
+    finally:
+        for process in processes.values():
+            process.kill()
+    for name, code in codes.items():
+        assert code == 0, f"{name}:\n{(folder / f'{name}.log').read_text()[-4000:]}"
+    return {name: dict(np.load(folder / f"{name}.npz")) for name in runs}
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize("case", EQUAL_CASES)
+def test_every_topology_equals_one_device(results, case, topology):
+    keys = [key for key in results["one"] if key.startswith(f"{case}/")]
+    assert keys
+    for key in keys:
+        np.testing.assert_allclose(
+            results[topology][key], results["one"][key], rtol=0, atol=1e-5, err_msg=key
+        )
+
+
+def test_the_cases_differ_from_each_other(results):
+    """Otherwise equality would say nothing: clipping, accumulation and averaging must have acted."""
+    one = results["one"]
+    plain = one["plain/weights"]
+    for case in ("clipped_by_global_norm", "clipped_by_norm", "accumulated", "moving_average"):
+        assert np.abs(one[f"{case}/weights"] - plain).max() > 1e-2, case
+    assert np.abs(one["moving_average/before"] - plain).max() < 1e-6
+    assert np.abs(one["moving_average/val_loss"][-1] - one["moving_average/loss"][-1]) > 1e-3
+
+
+def test_several_steps_per_call_change_nothing_but_the_calls(results):
+    one = results["one"]
+    np.testing.assert_array_equal(one["several_steps_per_call/weights"], one["plain/weights"])
+    np.testing.assert_array_equal(one["several_steps_per_call/loss"], one["plain/loss"])
+    assert one["several_steps_per_call/ends"].tolist() == [2, 4] * 4
+
+
+def test_a_multiplier_of_zero_freezes(results):
+    assert np.all(results["one"]["adam_with_schedule_and_decay/weights"][-3:] == 0)
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_replicas_draw_different_dropout_masks(results, topology):
+    one, masks = results["one"]["dropout_masks/masks"], results[topology]["dropout_masks/masks"]
+    assert masks.shape == (16, 64)
+    first, second = masks[:4], masks[4:8]
+    assert 0.3 < (first != second).mean() < 0.7
+    assert 0.3 < (masks[:8] != masks[8:]).mean() < 0.7
+    np.testing.assert_array_equal(first, one[:4])
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_optimizer_state_is_the_same_everywhere(results, topology):
+    key = "optimizer_state/shapes"
+    assert results[topology][key].tolist() == results["one"][key].tolist()
