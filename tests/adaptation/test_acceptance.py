@@ -1,0 +1,81 @@
+"""DANN on problems where it must work, and the same checks on a DANN that cannot."""
+
+import statistics
+
+import keras
+import numpy as np
+import pytest
+from conftest import batches, moons, sigmoid_network
+
+from tlkeras.adaptation.adaptation_model import AdaptationModel
+from tlkeras.config.adaptation import StrengthConfig
+
+SEEDS = (0, 1, 2)
+
+
+def blobs(seed):
+    """x alone parts the source's classes, x + y parts those of both domains."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(300) % 2
+    centres = np.array([[0.0, 0.0], [1.0, 0.0]])[labels]
+    source, target = (centres + 0.2 * rng.normal(size=(300, 2)) for _ in range(2))
+    shifted = target + np.array([1.0, -1.0])
+    return source.astype("float32"), labels, shifted.astype("float32"), labels
+
+
+def accuracies(problem, seed, *, strength=6.0, steps=1000, sign=1.0, method="dann"):
+    """Returns accuracy on source and target."""
+    source, labels, target, target_labels = problem(seed)
+    model = sigmoid_network(seed=10 * seed)
+    adaptation = AdaptationModel(
+        model,
+        method,
+        steps=steps,
+        options={"units": ()} if method == "dann" else {},
+        strength=StrengthConfig(schedule="constant", value=strength),
+        seed=seed,
+    )
+    schedule = adaptation.schedule
+    adaptation.schedule = lambda p: sign * schedule(p)
+    adaptation.compile(
+        optimizer=keras.optimizers.Adam(0.01),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        steps_per_execution=500,
+    )
+    data = batches(source, target, labels, seed=seed)
+    adaptation.fit(data, steps_per_epoch=steps, verbose=0, shuffle=False)
+    predicted = [model(x).numpy().argmax(axis=1) for x in (source, target)]
+    return (predicted[0] == labels).mean(), (predicted[1] == target_labels).mean()
+
+
+def medians(problem, **settings):
+    runs = [accuracies(problem, seed, **settings) for seed in SEEDS]
+    return tuple(statistics.median(x) for x in zip(*runs, strict=True))
+
+
+@pytest.fixture(scope="module")
+def source_only_on_blobs():
+    return medians(blobs, method="none")
+
+
+def test_blobs_need_adaptation(source_only_on_blobs):
+    source, target = source_only_on_blobs
+    assert source >= 0.98
+    assert target == pytest.approx(0.5, abs=0.06)
+
+
+def test_dann_solves_the_blobs():
+    source, target = medians(blobs)
+    assert source >= 0.95
+    assert target >= 0.80
+
+
+def test_a_flipped_sign_does_not_solve_the_blobs():
+    assert medians(blobs, sign=-1.0)[1] < 0.80
+
+
+def test_dann_beats_source_only_on_moons():
+    source, target = medians(moons, steps=3000)
+    _, without = medians(moons, steps=3000, method="none")
+    assert source >= 0.99
+    assert target > without

@@ -1,0 +1,1 @@
+"""Transfer beside fine-tuning: transferability scores, distances between domains."""
