@@ -1,0 +1,25 @@
+"""Writes report.html of runs anew, from what lies in their directories."""
+
+from absl import flags as absl_flags
+
+from tlkeras.errors import UserError
+
+USAGE = "tlkeras report RUN... [--output=FILE]"
+
+
+def define_flags(flags: absl_flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    absl_flags.DEFINE_string("output", None, "The page of a single run; default RUN/report.html.",
+                             flag_values=flags)  # fmt: skip
+
+
+def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
+    """Runs the command."""
+    if not arguments:
+        raise UserError("Name at least one run directory. Received: nothing")
+    if flags.output and len(arguments) > 1:
+        raise UserError(f"--output takes the page of one run. Received: {len(arguments)} runs")
+    from tlkeras.report import write_report
+
+    for path in arguments:
+        print(write_report(path, flags.output))

@@ -1,0 +1,138 @@
+"""Where a model puts examples in its feature space: features, a plane to look at, nearest neighbours."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from tlkeras.data import Domain, evaluation_batches
+from tlkeras.data.rows import Rows
+from tlkeras.errors import UserError
+from tlkeras.evaluation.embedding_file import as_bytes
+from tlkeras.models.graph import nodes_in_order
+from tlkeras.run_dir import replacing
+
+ROWS = 250  # per domain: enough to see clusters, few enough for t-SNE in a second or two
+_THUMBNAIL = 32
+
+
+def feature_model(model: keras.Model) -> keras.Model:
+    """Returns the part of a saved model from raw inputs to feature vectors: its layer `features`.
+
+    Raises:
+        UserError: The model has no such layer.
+    """
+    for node in nodes_in_order(model):
+        if node.operation.name == "features":
+            return keras.Model(model.inputs, node.output_tensors[0])
+    raise UserError(f"The model has no layer called 'features'. Received: model {model.name!r}")
+
+
+def features_of(model: keras.Model, rows: Rows, domain: Domain, batch_size: int = 32) -> np.ndarray:
+    """Returns the feature vectors of rows, float32 `(n, d)`.
+
+    Args:
+        model: Raw inputs to logits.
+        rows: Of any split.
+        domain: The domain of the rows.
+        batch_size: Rows per step.
+    """
+    batches = evaluation_batches(rows, domain, batch_size=batch_size).map(lambda x, y, weight: x)
+    features = feature_model(model).predict(batches, verbose=0)
+    return np.asarray(features, np.float32).reshape(len(rows), -1)
+
+
+def write_embedding(
+    path: Path, model: keras.Model, domains: dict[str, Domain], *, seed: int = 0, rows: int = ROWS
+) -> None:
+    """Writes an `.npz` with examples of all domains in the model's feature space and in the plane.
+
+    It holds `coordinates` float32 `(n, 2)`, `features` float16 `(n, d)`, `domain` int `(n,)` into
+    `domain_names`, `label` int `(n,)` into `class_names` (-1 where there is none), `ids`, and for images
+    `thumbnails` uint8 `(n, h, w, 3)`.
+
+    Args:
+        path: The file, e.g. `RUN/evaluation/embedding_before.npz` or `embedding_after.npz`.
+        model: Raw inputs to logits, with a layer `features`.
+        domains: By name. Rows are drawn from their test split, or from the last there is.
+        seed: Which rows are drawn, and where t-SNE starts.
+        rows: At most this many per domain.
+    """
+    drawn = {name: _drawn(domain, rows, seed) for name, domain in domains.items()}
+    features = np.concatenate([features_of(model, drawn[name], domains[name]) for name in drawn])
+    arrays = {
+        "coordinates": plane(features, seed),
+        "features": features.astype(np.float16),
+        "domain": np.repeat(np.arange(len(drawn)), [len(part) for part in drawn.values()]),
+        "domain_names": as_bytes(list(drawn)),
+        "label": np.concatenate([_labels(part, domains[name]) for name, part in drawn.items()]),
+        "class_names": as_bytes(next(iter(domains.values())).class_names),
+        "ids": as_bytes([str(id) for part in drawn.values() for id in part.ids]),
+    }
+    if all(domain.modality == "image" for domain in domains.values()):
+        arrays["thumbnails"] = np.concatenate([_thumbnails(drawn[name], domains[name]) for name in drawn])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def plane(features: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Returns places in the plane, float32 `(n, 2)`: t-SNE (van der Maaten and Hinton 2008) after PCA."""
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
+    features = np.nan_to_num(np.asarray(features, np.float64))
+    width = min(32, *features.shape)
+    if len(features) < 5 or width < 2 or np.ptp(features) == 0:
+        padded = np.zeros((len(features), 2), np.float32)
+        padded[:, : min(2, features.shape[1])] = features[:, :2]
+        return padded
+    reduced = PCA(width, random_state=seed).fit_transform(features)
+    reduced /= max(reduced.std(), 1e-12)
+    perplexity = min(30.0, (len(features) - 1) / 3)
+    tsne = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, max_iter=500)
+    with threadpool_limits(1):  # threads that wait for each other take a minute on a busy machine
+        return tsne.fit_transform(reduced).astype(np.float32)
+
+
+def nearest(queries: np.ndarray, features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the most similar rows of `features` for each query, by cosine, the most similar first.
+
+    Args:
+        queries: float `(q, d)`.
+        features: float `(n, d)`.
+        count: Neighbours per query; fewer where there are fewer rows.
+
+    Returns:
+        Indices int64 `(q, count)` and similarities float32 `(q, count)` in -1..1.
+    """
+    similarity = _unit(queries) @ _unit(features).T
+    order = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
+    return order, np.take_along_axis(similarity, order, axis=1)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)
+
+
+def _drawn(domain: Domain, count: int, seed: int) -> Rows:
+    rows = domain.splits.get("test") or domain.splits.get("val") or domain.splits["train"]
+    chosen = np.random.default_rng(seed).permutation(len(rows))[:count]
+    return rows.take(np.sort(chosen))
+
+
+def _labels(rows: Rows, domain: Domain) -> np.ndarray:
+    if rows.labels is None or domain.task not in ("multiclass", "binary"):
+        return np.full(len(rows), -1)
+    return rows.labels.astype(np.int64)
+
+
+def _thumbnails(rows: Rows, domain: Domain) -> np.ndarray:
+    import tensorflow as tf
+
+    batches = evaluation_batches(rows, domain, batch_size=64)
+    size = (_THUMBNAIL, _THUMBNAIL)
+    parts = [tf.image.resize(x, size, antialias=True) for x, _, _ in batches]
+    return np.clip(np.concatenate(parts), 0, 255).astype(np.uint8)

@@ -1,0 +1,56 @@
+"""What a run keeps beside its numbers, so that reports need neither its data nor its model.
+
+Under `evaluation/`: `data_health.json`, `embedding_after.npz` and `gallery/` (of another domain than the
+source: `DOMAIN/gallery/`).
+"""
+
+import dataclasses
+from typing import Any
+
+from tlkeras.data import Domain, inspect_domain
+from tlkeras.evaluation.embedding import write_embedding
+from tlkeras.evaluation.evaluate import Evaluated
+from tlkeras.evaluation.gallery import write_gallery
+from tlkeras.run_dir import RunDir
+
+_LISTED = 50  # files of each kind that data_health.json names; all are counted
+
+
+def write_evidence(run_dir: RunDir, model, domains: dict[str, Domain], evaluated: Evaluated, config) -> None:
+    """Writes how the data look, pictures with heat maps, and where the model puts the examples.
+
+    Args:
+        run_dir: The run.
+        model: Raw inputs to logits, plain and functional.
+        domains: By name, without unreadable rows.
+        evaluated: Predictions by domain and split.
+        config: The run's `ExperimentConfig`.
+    """
+    health = {name: data_health(domain) for name, domain in domains.items()}
+    run_dir.write_json(run_dir.evaluation / "data_health.json", health)
+    for name, splits in evaluated.items():
+        split = next((split for split in ("test", "val", "train") if split in splits), None)
+        if split is not None:
+            folder = run_dir.evaluation if name == "source" else run_dir.evaluation / name
+            write_gallery(
+                folder / "gallery", model, domains[name], split, splits[split], config.model.backbone
+            )
+    after = run_dir.evaluation / "embedding_after.npz"
+    if not after.is_file():  # under adaptation it is written with the one before training
+        write_embedding(after, model, domains, seed=config.seed)
+
+
+def data_health(domain: Domain) -> dict[str, Any]:
+    """Returns counts, sizes, duplicates across splits, contradicting labels and files left out.
+
+    Args:
+        domain: Without its unreadable rows, as training gets it.
+    """
+    found = inspect_domain(domain, full=False)
+    facts = dataclasses.asdict(found)
+    facts["skipped"] = [list(pair) for pair in domain.skipped] + [list(bad[1:]) for bad in found.unreadable]
+    del facts["unreadable"]
+    for kind in ("duplicates", "conflicts", "skipped"):
+        facts[f"{kind}_count"] = len(facts[kind])
+        facts[kind] = facts[kind][:_LISTED]
+    return facts

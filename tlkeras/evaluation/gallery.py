@@ -1,0 +1,95 @@
+"""The best and worst pictures of a split with their heat maps, kept so that a report needs no data."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tlkeras.data import Domain, evaluation_batches
+from tlkeras.evaluation.explain import explain_images
+from tlkeras.evaluation.metrics import cross_entropy
+from tlkeras.evaluation.prediction_files import records
+from tlkeras.evaluation.predictions import Predictions
+from tlkeras.run_dir import replacing, write_json
+
+WORST = 8
+BEST = 4
+LARGEST_SIDE = 320
+
+
+def write_gallery(
+    folder: Path, model: keras.Model, domain: Domain, split: str, predictions: Predictions, backbone: str
+) -> list[dict[str, Any]]:
+    """Writes pictures, heat maps and `index.json` of the rows with the largest and smallest loss.
+
+    Each entry of the index has `kind` (`worst` or `best`), `id`, `label`, `prediction`, `probability`,
+    `loss`, `picture` and `heat` (names of PNG files; the heat map is grey, black to white), `method`.
+
+    Args:
+        folder: Where they go, e.g. `RUN/evaluation/gallery`.
+        model: Raw images to logits.
+        domain: Of the rows.
+        split: Name of the split.
+        predictions: Of all its rows, in their order, with labels.
+        backbone: Registered name; says which layer Grad-CAM reads.
+
+    Returns:
+        The index; empty for vectors.
+    """
+    if domain.modality != "image" or not len(predictions):
+        return []
+    worst, best = choose(predictions)
+    indices = np.array([*worst, *best])
+    images = _images(domain, split, indices)
+    targets = None if predictions.task in ("multilabel", "regression") else predictions.predicted[indices]
+    heat, method = explain_images(model, images, targets, backbone)
+    facts, losses = list(records(predictions.take(indices))), cross_entropy(predictions)[indices]
+    index = []
+    for i, row in enumerate(facts):
+        kind, number = ("worst", i) if i < len(worst) else ("best", i - len(worst))
+        entry = {"kind": kind, "split": split, "id": row.pop("file", None) or row.pop("id", ""), **row}
+        entry |= {"loss": float(losses[i]), "method": method}
+        entry |= {"picture": f"{kind}_{number:02d}.png", "heat": f"{kind}_{number:02d}_heat.png"}
+        save_png(folder / entry["picture"], images[i])
+        save_png(folder / entry["heat"], 255 * heat[i])
+        index.append(entry)
+    write_json(folder / "index.json", index)
+    return index
+
+
+def choose(predictions: Predictions, worst: int = WORST, best: int = BEST) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the indices of the rows with the largest loss, and of good ones of different classes.
+
+    Rows whose loss is not a number count as the worst. No row is in both.
+    """
+    losses = np.nan_to_num(cross_entropy(predictions), nan=np.inf, posinf=np.inf)
+    order = np.argsort(-losses, kind="stable")
+    count = min(worst, max(len(order) - best, (len(order) + 1) // 2))
+    chosen: list[int] = []
+    by_class: dict[int, int] = {}
+    answers = predictions.predicted if predictions.predicted.ndim == 1 else np.arange(len(order))
+    for index in order[count:][::-1]:
+        # the very best are often one easy class: each class gives one before any gives two
+        if by_class.setdefault(int(answers[index]), 0) == 0:
+            chosen.append(int(index))
+            by_class[int(answers[index])] += 1
+    rest = [int(index) for index in order[count:][::-1] if int(index) not in chosen]
+    return order[:count], np.array([*chosen, *rest][:best], int)
+
+
+def save_png(path: Path, pixels: np.ndarray) -> None:
+    """Writes pixels in 0..255, `(h, w)` or `(h, w, 3)`, made smaller where they exceed `LARGEST_SIDE`."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(np.clip(np.round(np.nan_to_num(pixels)), 0, 255).astype(np.uint8))
+    image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+    with replacing(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def _images(domain: Domain, split: str, indices: np.ndarray) -> np.ndarray:
+    rows = domain.splits[split].take(indices)
+    batches = evaluation_batches(rows, domain, batch_size=len(indices))
+    return np.concatenate([np.asarray(x) for x, _, _ in batches])

@@ -1,0 +1,135 @@
+"""How good a run is on one domain: numbers, confusion, classes, calibration, pictures."""
+
+from typing import Any
+
+import numpy as np
+
+from tlkeras.evaluation.calibration import confidence_and_hits, fit_temperature, reliability_bins
+from tlkeras.evaluation.metrics import confusion_matrix
+from tlkeras.evaluation.predictions import Predictions
+from tlkeras.report import figures
+from tlkeras.report.reading import RunRecord
+
+_LARGEST_TABLE = 16  # classes up to which a confusion matrix is a table that can be read
+_LONGEST_LIST = 40
+_CONFUSIONS = 12
+_SIMPLE = ("loss", "accuracy", "exact_match", "top_k_accuracy", "macro_f1", "macro_auc", "auc",
+           "expected_calibration_error", "mae", "rmse", "r2", "rows")  # fmt: skip
+
+
+def domain_section(record: RunRecord, domain: str) -> dict[str, Any]:
+    """Returns what the page shows of one domain; parts that do not apply are None or empty."""
+    splits, shown = record.metrics[domain], record.shown_split(domain)
+    predictions = record.predictions(domain, shown) if shown else None
+    keys = [key for key in _SIMPLE if any(key in values for values in splits.values())]
+    section = {
+        "name": domain,
+        "shown": shown,
+        "columns": keys,
+        "splits": [(split, [values.get(key) for key in keys]) for split, values in splits.items()],
+        "classes": _classes(splits[shown]) if shown else None,
+        "confusion": None,
+        "calibration": None,
+        "gallery": _gallery(record, domain),
+    }
+    if predictions is not None and predictions.labels is not None and predictions.task != "regression":
+        if predictions.task != "multilabel":
+            section["confusion"] = _confusion(predictions, f"confusion {domain}")
+        section["calibration"] = _calibration(record, domain, predictions)
+    return section
+
+
+def _classes(values: dict[str, Any]) -> dict[str, Any] | None:
+    """Per-class numbers; of many classes the weakest, which are the ones that need work."""
+    per_class = values.get("per_class")
+    if not per_class:
+        return None
+    rows = [{"name": name, **numbers} for name, numbers in per_class.items()]
+    cut = len(rows) > _LONGEST_LIST
+    if cut:
+        rows = sorted(rows, key=lambda row: (row["f1"] is None, row["f1"]))[:_LONGEST_LIST]
+    return {"rows": rows, "all": len(per_class), "cut": cut, "with_auc": "auc" in rows[0]}
+
+
+def _confusion(predictions: Predictions, name: str) -> dict[str, Any]:
+    matrix, names = confusion_matrix(predictions), predictions.class_names
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    wrong = matrix.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_CONFUSIONS]
+    pairs = [
+        {"truth": names[i], "answer": names[j], "count": int(wrong[i, j]), "share": float(shares[i, j])}
+        for i, j in zip(*np.unravel_index(order, wrong.shape), strict=True)
+        if wrong[i, j]
+    ]
+    table = [
+        (name, [(int(n), round(float(share), 3), i == j) for j, (n, share) in enumerate(cells)])
+        for i, (name, cells) in enumerate(zip(names, np.stack([matrix, shares], axis=-1), strict=True))
+    ]
+    small = len(names) <= _LARGEST_TABLE
+    return {
+        "names": names,
+        "table": table if small else None,
+        "svg": None if small else figures.matrix_figure(shares, name),
+        "pairs": pairs,
+        "errors": int(wrong.sum()),
+    }
+
+
+def _calibration(record: RunRecord, domain: str, predictions: Predictions) -> dict[str, Any]:
+    confidence, hits = confidence_and_hits(predictions)
+    finite = np.isfinite(confidence)
+    confidence, hits = confidence[finite], hits[finite]
+    bins = reliability_bins(confidence, hits, bins=10)
+    columns = (bins[key] for key in ("lower", "count", "confidence", "accuracy"))
+    rows = [
+        {
+            "range": f"{low:.1f} to {low + 0.1:.1f}",
+            "count": int(n),
+            "mean": float(mean),
+            "right": float(right),
+        }
+        for low, n, mean, right in zip(*columns, strict=True)
+        if n
+    ]
+    return {
+        "svg": figures.reliability_figure(bins, f"reliability {domain}"),
+        "rows": rows,
+        "error": record.metrics[domain][record.shown_split(domain)].get("expected_calibration_error"),
+        "mean_confidence": float(confidence.mean()) if len(confidence) else None,
+        "accuracy": float(hits.mean()) if len(hits) else None,
+        "temperature": _temperature(record.predictions(domain, "val")),
+    }
+
+
+def _temperature(validation: Predictions | None) -> float | None:
+    if validation is None or validation.labels is None or not len(validation):
+        return None
+    fits = validation.task in ("multiclass", "binary") and np.isfinite(validation.logits).all()
+    return fit_temperature(validation) if fits else None
+
+
+def _gallery(record: RunRecord, domain: str) -> dict[str, Any]:
+    entries = []
+    for entry in record.gallery(domain):
+        if entry["picture"].is_file() and entry["heat"].is_file():
+            images = {
+                "image": figures.picture(entry["picture"]),
+                "overlay": figures.overlay(entry["picture"], entry["heat"]),
+            }
+            entries.append(entry | images | {"wrong": _is_wrong(entry), "side": _side(entry["picture"])})
+    return {kind: [entry for entry in entries if entry["kind"] == kind] for kind in ("worst", "best")}
+
+
+def _is_wrong(entry: dict[str, Any]) -> bool | None:
+    if entry.get("probability") is None:
+        return None
+    return entry.get("label") != entry.get("prediction")
+
+
+def _side(path) -> int:
+    """The longer side of a picture; small ones are shown with their pixels."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return max(image.size)

@@ -1,0 +1,202 @@
+"""report.html: everything about one run on one page that needs nothing else."""
+
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkeras.report import figures
+from tlkeras.report.domain_section import domain_section
+from tlkeras.report.reading import RunRecord, as_json, read_run, score_interval
+from tlkeras.report.rendering import render
+
+# Shown first and in this order; what else was measured follows.
+_CURVES = ("loss", "accuracy", "learning_rate")
+_BADGES = {"helped": "good", "hurt": "bad", "no_difference": "neutral"}
+
+
+def write_report(run: str | os.PathLike, output: str | os.PathLike | None = None) -> Path:
+    """Writes the report of a run from what lies in its directory.
+
+    Args:
+        run: The run directory.
+        output: The page; None is `RUN/report.html`.
+
+    Raises:
+        UserError: The path is no run directory, or a file in it is damaged.
+    """
+    record = read_run(run)
+    return render(
+        "report.html",
+        output or record.run_dir.report,
+        title=f"{record.name} – tlkeras report",
+        name=record.name,
+        status="complete" if record.is_complete else "not finished yet",
+        facts=_facts(record),
+        cards=_cards(record),
+        verdict=_verdict(record),
+        curves=curves({"": record}),
+        domains=[domain_section(record, domain) for domain in record.metrics],
+        embeddings=_embeddings(record),
+        distances=record.distances,
+        health=record.health,
+        stages=_stages(record),
+        config=as_json(record.config),
+        environment=_environment(record),
+        reproduce=_reproduce(record),
+    )
+
+
+def curves(records: dict[str, RunRecord]) -> list[dict[str, Any]]:
+    """Returns one panel per measured thing, training and validation in one: `name`, `svg`, `label`, `rows`.
+
+    Args:
+        records: Runs by the name that their lines get. With one run, the lines are called training and
+            validation, and the stages' boundaries are drawn.
+    """
+    measured = [key for r in records.values() for s in r.stages for row in s.epochs for key in row]
+    bare = dict.fromkeys(key.removeprefix("val_") for key in measured)
+    names = [n for n in (*_CURVES, *bare) if n in bare and n not in ("epoch", "step")]
+    return [panel for name in dict.fromkeys(names) if (panel := _panel(records, name))]
+
+
+def _panel(records: dict[str, RunRecord], name: str) -> dict[str, Any]:
+    lines = []
+    for run, record in records.items():
+        for key, label in ((name, "training"), (f"val_{name}", "validation")):
+            points = [(row["step"], row[key]) for s in record.stages for row in s.epochs if key in row]
+            points = [point for point in points if np.isfinite(point[1])]
+            if points and (not run or key.startswith("val_") or len(records) == 1):
+                lines.append((run or label, *map(list, zip(*points, strict=True))))
+    if not lines:
+        return {}
+    boundaries = _boundaries(next(iter(records.values()))) if len(records) == 1 else []
+    if name == "learning_rate":
+        lines = [("", steps, values) for _, steps, values in lines]
+    svg = figures.curves_figure(
+        [(label if label in ("training", "validation") else "", *rest) for label, *rest in lines],
+        f"curve {name}", boundaries, log=name == "learning_rate",
+    )  # fmt: skip
+    return {"name": name.replace("_", " "), "svg": svg, "label": _spoken(name, lines), "lines": lines}
+
+
+def _spoken(name: str, lines) -> str:
+    """What somebody who does not see the curves is told."""
+    said = [f"{label or name} from {values[0]:.3g} to {values[-1]:.3g}" for label, _, values in lines]
+    return f"{name.replace('_', ' ')} over {int(lines[0][1][-1])} steps: {'; '.join(said)}"
+
+
+def _boundaries(record: RunRecord) -> list[tuple[str, float]]:
+    begin, found = 0.0, []
+    for stage in record.stages:
+        found.append((stage.name, begin))
+        begin = stage.epochs[-1]["step"] if stage.epochs else begin
+    return found
+
+
+def _facts(record: RunRecord) -> list[tuple[str, Any]]:
+    model, data = record.config.get("model", {}), record.config.get("data", {})
+    weights = model.get("weights")
+    facts = [
+        ("backbone", f"{model.get('backbone')}, {'random weights' if weights is None else weights}"),
+        ("data", data.get("source")),
+        ("started", record.manifest.get("created")),
+        ("training took", record.training_seconds),
+    ]
+    if adaptation := record.config.get("adaptation"):
+        facts.insert(2, ("adapted to", f"{adaptation['target']['source']} by {adaptation['method']}"))
+    return facts
+
+
+def _cards(record: RunRecord) -> list[dict[str, Any]]:
+    """The few numbers that people look for first."""
+    cards = []
+    for domain in record.metrics:
+        split = record.shown_split(domain)
+        if split is None:
+            continue
+        values = record.metrics[domain][split]
+        key = "accuracy" if "accuracy" in values else "rmse"
+        card = {"name": f"{domain} {split} {key}", "value": values[key], "share": key == "accuracy"}
+        predictions = record.predictions(domain, split)
+        card["interval"] = (
+            score_interval(predictions)[1:] if predictions is not None and card["share"] else None
+        )
+        card["note"] = f"{values['rows']:,} rows"
+        cards.append(card)
+        others = [("macro F1", "macro_f1"), ("calibration error", "expected_calibration_error"), ("R²", "r2")]
+        cards += [
+            {"name": f"{domain} {label}", "value": values[key], "share": False, "interval": None, "note": ""}
+            for label, key in others
+            if values.get(key) is not None
+        ]
+    return cards
+
+
+def _verdict(record: RunRecord) -> dict[str, Any] | None:
+    verdict = record.verdict
+    if verdict is None:
+        return None
+    words = verdict["verdict"].replace("_", " ")
+    return verdict | {"words": words, "badge": _BADGES.get(verdict["verdict"], "neutral")}
+
+
+def _embeddings(record: RunRecord) -> list[dict[str, Any]]:
+    panels = []
+    for when in ("before", "after"):
+        found = record.embedding(when)
+        if found is None:
+            continue
+        several = len(found["domain_names"]) > 1
+        group = found["domain"] if several else found["label"]
+        names = found["domain_names"] if several else found["class_names"]
+        svg = figures.scatter_figure(found["coordinates"], group, found["domain"], f"embedding {when}")
+        legend = [(int(n), names[n]) for n in np.unique(group) if 0 <= n < len(names)]
+        panels.append({"when": when, "svg": svg, "legend": legend[:10], "more": max(len(legend) - 10, 0),
+                       "rows": len(group), "what": "domain" if several else "class"})  # fmt: skip
+    return panels
+
+
+def _stages(record: RunRecord) -> list[dict[str, Any]]:
+    trains = {stage["name"]: stage.get("train") for stage in record.config.get("stages", [])}
+    return [
+        {
+            "name": stage.name,
+            "trains": trains.get(stage.name),
+            "epochs": stage.facts.get("epochs"),
+            "steps": stage.facts.get("steps"),
+            "trainable": stage.facts.get("trainable_parameters"),
+            "extraction": stage.facts.get("extraction_seconds"),
+            "seconds": stage.facts.get("training_seconds"),
+        }
+        for stage in record.stages
+    ]
+
+
+def _environment(record: RunRecord) -> list[tuple[str, Any]]:
+    manifest = record.manifest
+    runtime, machine = manifest.get("runtime", {}), manifest.get("machine", {})
+    git = manifest.get("git") or {}
+    rows = [(package, version) for package, version in manifest.get("versions", {}).items()]
+    rows += [("platform", machine.get("platform")), ("python", machine.get("python"))]
+    keys = ("strategy", "replicas", "devices", "precision", "deterministic")
+    rows += [(key, runtime[key]) for key in keys if key in runtime]
+    if git:
+        rows.append(("commit", git["commit"] + (" with uncommitted changes" if git.get("changed") else "")))
+    rows.append(("seed", manifest.get("seed")))
+    prints = manifest.get("data_fingerprint", {})
+    rows += [(f"data fingerprint, {domain}", fingerprint) for domain, fingerprint in prints.items()]
+    return [(name, value) for name, value in rows if value is not None]
+
+
+def _reproduce(record: RunRecord) -> dict[str, str]:
+    run = shlex.quote(str(record.path))
+    first = record.manifest.get("command") or []
+    return {
+        "first": shlex.join(["tlkeras", *first[1:]]) if first and "tlkeras" in first[0] else "",
+        "check": f"tlkeras reproduce {run}",
+        "again": f"tlkeras train --config={run}/config.json --workdir={run}-again",
+        "predict": f"tlkeras predict {run} PICTURES",
+    }

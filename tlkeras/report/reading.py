@@ -1,0 +1,176 @@
+"""A run as its directory tells it. Whatever is missing or was never written is simply not there."""
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkeras.errors import UserError
+from tlkeras.evaluation.embedding_file import read_embedding
+from tlkeras.evaluation.predictions import Predictions
+from tlkeras.run_dir import RunDir
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One stage as it went.
+
+    Attributes:
+        name: As in the config.
+        epochs: One dict per epoch: `epoch`, `step` (over all stages) and what was measured.
+        facts: The ledger's entry of its end; empty while it is not over.
+    """
+
+    name: str
+    epochs: list[dict[str, float]]
+    facts: dict[str, Any]
+
+
+class RunRecord:
+    """Everything that a run directory says.
+
+    Args:
+        run_dir: The run.
+    """
+
+    def __init__(self, run_dir: RunDir):
+        self.run_dir = run_dir
+        self.path = run_dir.path
+        self.config: dict[str, Any] = run_dir.read_json(run_dir.config)
+        self.name: str = self.config.get("name", self.path.name)
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """Versions, devices, classes, data; empty where the run ended before it was written."""
+        return self._json(self.run_dir.manifest) or {}
+
+    @cached_property
+    def events(self) -> list[dict[str, Any]]:
+        """The ledger."""
+        return self.run_dir.ledger.records()
+
+    @cached_property
+    def stages(self) -> list[StageRecord]:
+        """The stages that have begun, in order."""
+        ends = {event["stage"]: event for event in self.events if event["event"] == "completed"}
+        folders = sorted((self.path / "stages").glob("[0-9][0-9]*_*"))
+        names = [folder.name.partition("_")[2] for folder in folders]
+        return [
+            StageRecord(name, [_numbers(row) for row in self.run_dir.read_rows(folder / "metrics.csv")],
+                        ends.get(name, {}))
+            for name, folder in zip(names, folders, strict=True)
+        ]  # fmt: skip
+
+    @cached_property
+    def metrics(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """`{domain: {split: {...}}}`; empty where nothing was evaluated yet."""
+        return self._json(self.run_dir.evaluation / "metrics.json") or {}
+
+    @cached_property
+    def verdict(self) -> dict[str, Any] | None:
+        """The verdict over the twin, where there is one."""
+        return self._json(self.run_dir.evaluation / "verdict.json")
+
+    @cached_property
+    def health(self) -> dict[str, dict[str, Any]]:
+        """What was found in the data, by domain."""
+        return self._json(self.run_dir.evaluation / "data_health.json") or {}
+
+    @cached_property
+    def distances(self) -> dict[str, dict[str, float]]:
+        """How far apart the domains lie `before` and `after` training."""
+        return self._json(self.run_dir.evaluation / "domains.json") or {}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all stages are over and evaluated."""
+        return bool(self.metrics) and bool(self.stages) and all(stage.facts for stage in self.stages)
+
+    @property
+    def training_seconds(self) -> float:
+        """Time that the stages took, feature extraction included."""
+        keys = ("training_seconds", "extraction_seconds")
+        return float(sum(stage.facts.get(key) or 0.0 for stage in self.stages for key in keys))
+
+    @property
+    def task(self) -> str:
+        """As in the config of the data."""
+        return self.config.get("data", {}).get("task", "multiclass")
+
+    def folder(self, domain: str) -> Path:
+        """Returns where the evaluation of a domain lies."""
+        return self.run_dir.evaluation if domain == "source" else self.run_dir.evaluation / domain
+
+    def shown_split(self, domain: str) -> str | None:
+        """Returns the split that says most about a domain: test, else val, else train."""
+        found = self.metrics.get(domain, {})
+        return next((split for split in ("test", "val", "train") if found.get(split, {}).get("rows")), None)
+
+    def predictions(self, domain: str, split: str) -> Predictions | None:
+        """Returns the predictions of a split, None where they were not kept."""
+        path = self.folder(domain) / f"predictions_{split}.npz"
+        return Predictions.load(path) if path.is_file() else None
+
+    def gallery(self, domain: str) -> list[dict[str, Any]]:
+        """Returns the index of the kept pictures of a domain, with `picture` and `heat` as paths."""
+        folder = self.folder(domain) / "gallery"
+        index = self._json(folder / "index.json") or []
+        return [e | {"picture": folder / e["picture"], "heat": folder / e["heat"]} for e in index]
+
+    def embedding(self, when: str) -> dict[str, Any] | None:
+        """Returns the embedding `before` or `after` training."""
+        path = self.run_dir.evaluation / f"embedding_{when}.npz"
+        return read_embedding(path) if path.is_file() else None
+
+    def _json(self, path: Path) -> Any:
+        return self.run_dir.read_json(path) if path.is_file() else None
+
+
+def read_run(path: str | os.PathLike) -> RunRecord:
+    """Returns the record of a run directory.
+
+    Raises:
+        UserError: The path is no run directory, or a file in it is damaged.
+    """
+    return RunRecord(RunDir(path).require_run())
+
+
+def score_interval(
+    predictions: Predictions, confidence: float = 0.95, draws: int = 2000
+) -> tuple[float, float, float]:
+    """Returns a score and its bootstrap interval over the rows (Efron 1979), `(score, low, high)`.
+
+    The score is that of the verdict: accuracy, or R2 for regression.
+    """
+    from tlkeras.evaluation.verdict import row_scores
+
+    if predictions.labels is None or not len(predictions):
+        raise UserError("An interval needs labelled rows. Received: none")
+    scores = row_scores(predictions)
+    values, counts = np.unique(scores, return_counts=True)
+    rng, size = np.random.default_rng(0), len(scores)
+    if len(values) <= 64:
+        means = rng.multinomial(size, counts / size, draws) @ values / size
+    else:
+        means = np.array([scores[rng.integers(size, size=size)].mean() for _ in range(draws)])
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(scores.mean()), float(low), float(high)
+
+
+def as_json(value: Any) -> str:
+    """Returns indented JSON for people."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _numbers(row: dict[str, str]) -> dict[str, float]:
+    numbers = {}
+    for name, text in row.items():
+        try:
+            numbers[name] = float(text)
+        except (TypeError, ValueError):
+            continue  # an empty cell: this epoch did not measure it
+    return numbers
