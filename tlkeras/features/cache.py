@@ -298,7 +298,8 @@ class _Work:
         name += "" if request.view is None else f", view {request.view + 1}"
         with ExtractionProgress(name, rows, self.chosen.name) as progress:
             for x, _, _ in request.batches(self.trunk.batch_size):
-                kept = self.chosen.extract(x)[: rows - begin].astype(dtype, copy=False)
+                with np.errstate(over="ignore"):  # looked at below
+                    kept = self.chosen.extract(x)[: rows - begin].astype(dtype, copy=False)
                 if dtype == np.float16 and not np.isfinite(kept).all():
                     raise UserError(
                         "The features of this backbone exceed what float16 holds. Allowed: cache.dtype="

@@ -123,8 +123,11 @@ class FeatureStore:
         with replacing(self.path(key)) as temporary:
             temporary.mkdir()
             writer = EntryWriter(temporary, key, rows, tuple(shape), dtype, facts)
-            yield writer
-            writer.finish()
+            try:
+                yield writer
+                writer.finish()
+            finally:
+                writer.close()
 
     @contextlib.contextmanager
     def locked(self, key: str) -> Iterator[None]:
@@ -203,11 +206,11 @@ class EntryWriter:
                 content = content[self._file.write(content) :]
             self._written += len(part)
             if self._written % self._shard_rows == 0:
-                self._close()
+                self.close()
 
     def finish(self) -> None:
         """Writes `entry.json`, which is what makes the files an entry."""
-        self._close()
+        self.close()
         if self._written != self._rows:
             raise ValueError(f"An entry must have all its rows. Received: {self._written} of {self._rows}")
         info = EntryInfo(
@@ -216,7 +219,8 @@ class EntryWriter:
         )  # fmt: skip
         write_json(self._folder / "entry.json", asdict(info))
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Closes the file that is being written."""
         if self._file is not None:
             self._file.close()
             self._file = None

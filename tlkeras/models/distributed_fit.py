@@ -258,8 +258,9 @@ def _count_exactly(epoch_iterator):
                 break
             limits = (size, left, None if per_epoch is None else per_epoch - begin)
             steps = min(limit for limit in limits if limit is not None)
-            state._steps_seen += steps
-            yield begin, begin + steps - 1, _Group(state._current_iterator, steps)
+            group = _Group(state._current_iterator, steps)
+            yield begin, begin + steps - 1, group
+            state._steps_seen += group.steps  # fewer where the caller has passed some over
             begin += steps
         state.data_adapter.on_epoch_end()
 

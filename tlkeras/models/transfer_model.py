@@ -271,7 +271,8 @@ def _split_neck(neck: keras.Model) -> tuple[keras.Model | None, keras.Model]:
     for cut, layers in find_cut_points(neck):
         if any(layer.variables for layer in layers):
             break
-        fixed = cut
+        if not isinstance(layers[-1], keras.layers.Identity):  # so that the trunk is the same with dropout
+            fixed = cut
     if fixed is None or fixed.tensors[0] is neck.inputs[0]:
         return None, neck
     return split(neck, fixed)

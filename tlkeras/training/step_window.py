@@ -25,7 +25,7 @@ class StepWindow:
         begin, end = self._step, self._step + group.steps
         self._step = end
         todo = min(end, self._total) - max(begin, self._first)
-        if todo <= 0:
+        group.steps = max(todo, 0)
+        if group.steps == 0:
             return self._model.get_metrics_result()
-        group.steps = todo
         return self._run(group)

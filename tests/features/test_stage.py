@@ -1,0 +1,152 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from tlkeras.config import AugmentConfig, CheckpointConfig, apply_overrides
+from tlkeras.data import training_batches
+from tlkeras.errors import Interrupted
+from tlkeras.features import batches
+from tlkeras.features.arrays import ArrayFeatures
+from tlkeras.features.stage import reason_against, steps_per_call
+from tlkeras.prepare import prepare
+from tlkeras.run_dir import RunDir
+from tlkeras.training import callbacks
+from tlkeras.training.trainer import Trainer
+
+
+def train(config, pictures, folder, prepare_model=None):
+    """Trains a config in this process and returns weights by name, and the run directory."""
+    keras.backend.clear_session()
+    parts = prepare(config, pictures)
+    if prepare_model is not None:
+        prepare_model(parts.model)
+    run_dir = RunDir(folder)
+    run_dir.start(config.model_dump(mode="json"))
+    try:
+        Trainer(parts, run_dir).train()
+    finally:
+        run_dir.lock.release()
+    return {v.path: keras.ops.convert_to_numpy(v) for v in parts.model.variables}, run_dir
+
+
+def with_stage(config, **update):
+    stage = config.stages[0].model_copy(update=update)
+    return config.model_copy(update={"stages": (stage,)})
+
+
+def uncached(config):
+    return config.model_copy(update={"cache": config.cache.model_copy(update={"enabled": False})})
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        {"train": "head"},
+        {"train": "last:1", "bn": "train"},
+        {"train": "head", "label_smoothing": 0.1, "class_weights": "balanced"},
+        {"train": "head", "augment": AugmentConfig(flip="horizontal")},
+    ],
+    ids=["head", "last", "smoothed", "views"],
+)
+def test_weights_are_those_of_training_on_pixels(config, pictures, tmp_path, update):
+    config = apply_overrides(config, ["model.neck.dropout=0.3", "data.views=2"])
+    config = with_stage(config, **update)
+    cached, run_dir = train(config, pictures, tmp_path / "cached")
+    plain, _ = train(uncached(config), pictures, tmp_path / "plain")
+    for path, values in plain.items():
+        np.testing.assert_allclose(cached[path], values, rtol=0, atol=1e-5, err_msg=path)
+    end = run_dir.ledger.last(event="completed")
+    assert end["extraction_seconds"] > 0 and end["training_seconds"] > 0
+    other = RunDir(tmp_path / "plain").ledger.last(event="completed")
+    assert other["extraction_seconds"] == 0
+    accuracies = [
+        [row["val_accuracy"] for row in run.read_rows(run.stage_metrics(0, "head"))]
+        for run in (run_dir, RunDir(tmp_path / "plain"))
+    ]
+    assert accuracies[0] == accuracies[1] and len(accuracies[0]) == 3
+
+
+def test_batches_hold_the_rows_that_batches_of_pixels_would(domain):
+    rows = domain.splits["train"]
+    features = [ArrayFeatures(rows.inputs[:, 0, 0].astype(np.float32))]
+    settings = {"batch_size": 8, "seed": 3, "start_step": 5, "steps": 31}
+    ours = list(batches.training_batches(features, rows, domain, **settings))
+    theirs = list(training_batches(rows, domain, **settings))
+    assert len(ours) == len(theirs) == 26
+    for (x, y), (pixels, labels) in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(x, pixels[:, 0, 0])
+        np.testing.assert_array_equal(y, labels)
+
+
+def test_chunks_end_where_the_steps_do(domain, monkeypatch):
+    monkeypatch.setattr(batches, "_CHUNK_STEPS", 4)
+    rows = domain.splits["train"]
+    features = [ArrayFeatures(np.full((75, 2), view, np.float32)) for view in range(3)]
+    data = batches.training_batches(features, rows, domain, batch_size=8, seed=0, start_step=6, steps=30)
+    views = [int(x[0, 0]) for x, _ in data]
+    assert views == [(step // 9) % 3 for step in range(6, 30)] and len(data) == 24
+
+
+def test_a_padded_last_batch_counts_nothing(domain):
+    rows = domain.splits["val"]
+    features = ArrayFeatures(rows.inputs[:, 0, 0].astype(np.float32))
+    found = list(batches.evaluation_batches(features, rows, domain, batch_size=8))
+    assert [float(weight.numpy().sum()) for _, _, weight in found] == [8, 8, 5]
+    x = np.concatenate([x for x, _, _ in found])[:21]
+    np.testing.assert_array_equal(x, features.array)
+
+
+@pytest.mark.parametrize("enabled", [True, False], ids=["cached", "plain"])
+def test_resuming_within_an_epoch_is_bit_identical(config, pictures, tmp_path, monkeypatch, enabled):
+    config = apply_overrides(config, ["model.neck.dropout=0.3", f"cache.enabled={enabled}"])
+    config = config.model_copy(update={"checkpoint": CheckpointConfig(every_steps=4)})
+    whole, _ = train(config, pictures, tmp_path / "whole")
+    original = callbacks.Position.on_train_batch_end
+
+    def stop_after_step_13(self, batch, logs=None):
+        original(self, batch, logs)
+        if self.step >= 14:
+            raise Interrupted(15, "as a signal would")
+
+    monkeypatch.setattr(callbacks.Position, "on_train_batch_end", stop_after_step_13)
+    with pytest.raises(Interrupted):
+        train(config, pictures, tmp_path / "resumed")
+    monkeypatch.undo()
+    if enabled:
+        note = tmp_path / "resumed" / "stages" / "00_head" / "features.json"
+        assert json.loads(note.read_text())["extractor"] == "exact"
+    resumed, run_dir = train(config, pictures, tmp_path / "resumed")
+    assert run_dir.ledger.last(event="resumed") is not None
+    for path, values in whole.items():
+        np.testing.assert_array_equal(resumed[path], values, err_msg=path)
+
+
+@pytest.mark.parametrize(
+    ("update", "reason"),
+    [
+        ({}, None),
+        ({"train": "last:1"}, None),
+        ({"train": "all"}, "no block is frozen"),
+        ({"augment": AugmentConfig(flip="horizontal")}, "random augmentation"),
+        ({"augment": AugmentConfig(mixup=0.2)}, "mixup"),
+        ({"steps": 3}, "every row"),
+    ],
+)
+def test_stages_that_the_cache_can_serve(config, model, update, reason):
+    config = with_stage(config, **update)
+    stage = config.stages[0]
+    model.select(stage.train)
+    seen = 24 if stage.steps else 225
+    found = reason_against(stage, config.cache, config.data, model, seen, 75)
+    assert found is None if reason is None else reason in found
+
+
+def test_several_steps_per_call_end_at_checkpoints(model):
+    assert steps_per_call(model, 100, None) == 64
+    assert steps_per_call(model, 10, None) == 10
+    assert steps_per_call(model, 100, 30) == 30
+    assert steps_per_call(model, 100, 130) == 26
+    model.select("last:1")
+    assert steps_per_call(model, 100, None) == 8

@@ -1,0 +1,86 @@
+"""Shows and frees the features that runs share: `tlkeras cache list`, `tlkeras cache clear [KEY ...]`.
+
+A key may be given by its first digits. Without keys, `clear` removes everything.
+"""
+
+import time
+
+from absl import flags as absl_flags
+
+from tlkeras.errors import UserError, unknown
+
+USAGE = "tlkeras cache list|clear [KEY ...] [--dir=DIR]"
+
+
+def define_flags(flags: absl_flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    absl_flags.DEFINE_string(
+        "dir", None, "The cache directory (cache.dir); default ~/.cache/tlkeras.", flag_values=flags
+    )
+
+
+def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
+    """Runs the command."""
+    from tlkeras.features.store import FeatureStore
+
+    action, *keys = arguments or ["list"]
+    if action not in ("list", "clear"):
+        raise unknown("action", action, ("list", "clear"))
+    store = FeatureStore(flags.dir)
+    if action == "list":
+        _list(store)
+    elif keys:
+        _remove(store, keys)
+    else:
+        print(f"{_size(store.clear())} freed in {store.directory}")
+
+
+def _list(store) -> None:
+    from tlkeras.cli.tables import print_table
+
+    entries = store.entries()
+    rows = [
+        {
+            "key": info.key[:12],
+            "backbone": info.facts.get("backbone"),
+            "trained": info.facts.get("train"),
+            "data": info.facts.get("data"),
+            "split": _split(info.facts),
+            "rows": info.rows,
+            "shape": "x".join(map(str, info.shape)),
+            "dtype": info.dtype,
+            "extractor": info.facts.get("extractor"),
+            "size": _size(info.nbytes),
+            "made": time.strftime("%Y-%m-%d %H:%M", time.localtime(info.created)),
+        }
+        for info in entries
+    ]
+    print_table(rows, title=f"Features in {store.directory}")
+    if entries:
+        print(f"{len(entries)} entries, {_size(sum(info.nbytes for info in entries))}")
+
+
+def _remove(store, keys: list[str]) -> None:
+    entries = store.entries()
+    for key in keys:
+        found = [info for info in entries if info.key.startswith(key)]
+        if len(found) != 1:
+            raise UserError(
+                f"A key must begin as exactly one entry does ('tlkeras cache list' shows them). "
+                f"Received: {key!r}, which fits {len(found)}"
+            )
+        store.remove(found[0].key)
+        print(f"{_size(found[0].nbytes)} freed ({found[0].key[:12]})")
+
+
+def _split(facts: dict) -> str:
+    view = facts.get("view")
+    return str(facts.get("split")) if view is None else f"{facts.get('split')}, view {view + 1}"
+
+
+def _size(nbytes: int) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if nbytes < 1024:
+            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.1f} {unit}"
+        nbytes /= 1024
+    return f"{nbytes:.1f} GiB"
