@@ -62,7 +62,7 @@ class DataConfig(Config):
         split_names: Which of the source's own splits serve as train, val and test, e.g.
             `{"val": "validation"}`, or TFDS slices such as `{"train": "train[:80%]"}`.
         folds: Number of cross-validation folds; None is a single run.
-        fold: Which fold is held out as `test`, from 0.
+        fold: Which fold is held out as `test`, from 0; None runs all of them and reports their mean.
         task: What is predicted.
         on_error: `fail` names unreadable examples before training starts; `skip` lists and leaves them out.
         memory_mb: Memory that decoded images may take in this process, in MiB; more is read again each epoch.
@@ -82,7 +82,7 @@ class DataConfig(Config):
     test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.2
     split_names: dict[Literal["train", "val", "test"], str] = {}
     folds: Annotated[int, Field(ge=2)] | None = None
-    fold: Annotated[int, Field(ge=0)] = 0
+    fold: Annotated[int, Field(ge=0)] | None = None
     task: Task = "multiclass"
     on_error: Literal["fail", "skip"] = "fail"
     memory_mb: Annotated[int, Field(ge=0)] = 2048
@@ -90,6 +90,10 @@ class DataConfig(Config):
 
     @model_validator(mode="after")
     def _fold_exists(self):
-        if self.folds is not None and self.fold >= self.folds:
+        if self.fold is None:
+            return self
+        if self.folds is None:
+            raise ValueError(f"fold needs folds, their number. Received: fold={self.fold}")
+        if self.fold >= self.folds:
             raise ValueError(f"fold must lie in 0..{self.folds - 1}. Received: fold={self.fold}")
         return self

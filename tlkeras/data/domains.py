@@ -203,7 +203,8 @@ def _fold(rows: Rows, config: DataConfig, seed: int, by_hash: bool) -> dict[str,
         fold = (choose.hash_fractions(rows.ids, "fold") * config.folds).astype(int)
     else:
         fold = choose.fold_of_rows(_classes(rows), rows.groups, len(rows), config.folds, seed)
-    held_out, rest = rows.take(fold == config.fold), rows.take(fold != config.fold)
+    held = config.fold or 0  # looked at as a whole (`inspect`), the first fold stands for all
+    held_out, rest = rows.take(fold == held), rows.take(fold != held)
     fractions = {"val": config.val_fraction} if config.val_fraction else {}
     parts = {**_take_out(rest, fractions, seed, by_hash), "test": held_out}
     return {split: parts[split] for split in SPLITS if split in parts and len(parts[split])}

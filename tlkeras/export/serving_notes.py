@@ -87,7 +87,8 @@ instances = [{{"b64": image}}]""",
 _VECTOR = {
     # one line of numbers
     "load_inputs": """x = np.loadtxt(sys.argv[1], delimiter=",", dtype=np.float32, ndmin=2)[:1]""",
-    "saved_model_inputs": """numbers = [float(word) for word in pathlib.Path(sys.argv[1]).read_text().split(",")]
+    "saved_model_inputs": """text = pathlib.Path(sys.argv[1]).read_text()
+numbers = [float(word) for word in text.split(",")]
 answers = model.signatures["serving_default"](vectors=tf.constant([numbers]))""",
     "serving_instances": """lines = pathlib.Path(sys.argv[1]).read_text().splitlines()
 instances = [[float(word) for word in line.split(",")] for line in lines]""",

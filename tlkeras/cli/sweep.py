@@ -1,0 +1,55 @@
+"""Runs a config many times, as its sweep() or --seeds says, and compares; an unfinished sweep is resumed."""
+
+from pathlib import Path
+
+from absl import flags as absl_flags
+
+from tlkeras.cli.common import define_config_flags, no_arguments
+from tlkeras.cli.tables import print_table
+from tlkeras.errors import RunError, UserError
+
+USAGE = "tlkeras sweep --config=FILE --workdir=DIR [--processes=N] [--seeds=K] [--set path=value ...]"
+
+
+def define_flags(flags: absl_flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    define_config_flags(flags)
+    absl_flags.DEFINE_string("workdir", None, "Directory of the runs; default runs/NAME.sweep.",
+                             flag_values=flags)  # fmt: skip
+    absl_flags.DEFINE_integer("processes", 1, "Runs at the same time.", lower_bound=1, flag_values=flags)
+    absl_flags.DEFINE_integer("seeds", 1, "Seeds for each item of the sweep.", lower_bound=1,
+                              flag_values=flags)  # fmt: skip
+    absl_flags.DEFINE_boolean("dry_run", False, "Check everything, list the runs, train nothing.",
+                              flag_values=flags)  # fmt: skip
+
+
+def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
+    """Runs the command."""
+    no_arguments(arguments)
+    if not flags.config:
+        raise UserError("--config is missing: a .py file with get_config() and, for a sweep, sweep().")
+    from tlkeras.search.plan import plan_sweep
+
+    overrides = list(flags.set)
+    if flags.strategy is not None:
+        overrides.append(f"runtime.strategy={flags.strategy}")
+    runs = plan_sweep(flags.config, overrides, flags.seeds)
+    workdir = Path(flags.workdir or f"runs/{runs[0].name.rpartition('_')[0]}.sweep")
+    if flags.dry_run:
+        print_table([{"run": r.name, "seed": r.seed, "overrides": " ".join(r.overrides)} for r in runs])
+        print(f"Dry run: nothing was trained and {workdir} was not touched.")
+        return
+    from tlkeras.search.results import means_over_seeds
+    from tlkeras.search.sweep import run_sweep
+
+    rows = run_sweep(runs, workdir, flags.processes)
+    if flags.seeds > 1:
+        print_table(means_over_seeds(rows), title=f"Means over {flags.seeds} seeds")
+    print_table(rows)
+    print(f"Written to {workdir / 'sweep.csv'}.")
+    failed = [row["run"] for row in rows if row["error"]]
+    if failed:
+        raise RunError(
+            f"{len(failed)} of {len(rows)} runs failed: {', '.join(failed)}. The reasons are in "
+            f"{workdir / 'sweep.csv'}; the same command tries them again."
+        )

@@ -1,0 +1,142 @@
+"""Runs the runs of a sweep, in this process or several, and puts their results side by side."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from tlkeras.config import dump_config
+from tlkeras.errors import RunError, UserError
+from tlkeras.run_dir import RunDir, config_differences, write_json, write_text
+from tlkeras.run_dir.lock import RunLock
+from tlkeras.search.plan import SweepRun
+from tlkeras.search.results import results_table
+
+_FILE, _LOGS = "sweep.json", "logs"
+
+
+def run_sweep(runs: list[SweepRun], workdir: str | os.PathLike, processes: int = 1) -> list[dict[str, Any]]:
+    """Runs all runs of a sweep that are not finished yet, and writes `sweep.csv`.
+
+    A run that fails is listed and does not stop the others; started again, the sweep tries it again.
+    Runs share the feature cache that their config names.
+
+    Args:
+        runs: From `plan_sweep`.
+        workdir: Each run gets a directory of its name in it.
+        processes: How many runs at once; 1 runs them one after the other in this process.
+
+    Returns:
+        The rows of `sweep.csv`, the best by validation first.
+
+    Raises:
+        UserError: The workdir holds another sweep, or something else.
+    """
+    folder = Path(workdir).expanduser()
+    as_json = _as_json(runs)
+    _check(folder, as_json)
+    lock = RunLock(folder / ".lock").acquire()
+    try:
+        write_json(folder / _FILE, as_json)
+        failures = _run_all(runs, folder, processes)
+        rows = results_table(runs, folder, failures)
+        RunDir(folder).write_rows("sweep.csv", rows)
+    finally:
+        lock.release()
+    return rows
+
+
+def _check(folder: Path, as_json: dict[str, Any]) -> None:
+    if not folder.exists():
+        return
+    others = [entry.name for entry in folder.iterdir() if entry.name != ".lock"] if folder.is_dir() else ["?"]
+    if others and not (folder / _FILE).is_file():
+        raise UserError(
+            f"The workdir {folder} holds no sweep, and is not empty (it holds {sorted(others)[0]!r}): choose "
+            f"another --workdir. Received: workdir={str(folder)!r}"
+        )
+    if not others:
+        return
+    differences = config_differences(as_json, RunDir(folder).read_json(_FILE))
+    if differences:
+        shown = "; ".join(differences[:8]) + ("; ..." if len(differences) > 8 else "")
+        raise UserError(
+            f"The workdir {folder} holds another sweep: choose another --workdir. Differences: {shown}"
+        )
+
+
+def _as_json(runs: list[SweepRun]) -> dict[str, Any]:
+    return {
+        run.name: {"overrides": list(run.overrides), "config": run.config.model_dump(mode="json")}
+        for run in runs
+    }
+
+
+def _run_all(runs: list[SweepRun], folder: Path, processes: int) -> dict[str, str]:
+    """Returns why runs failed, by name."""
+    # Threads and determinism are settings of a whole process: runs that differ in them need their own.
+    apart = processes > 1 or len({run.config.runtime.model_dump_json() for run in runs}) > 1
+    started: list[subprocess.Popen] = []
+
+    def one(run: SweepRun) -> str:
+        print(f"{run.name}: {' '.join(run.overrides) or 'as configured'}, seed {run.seed}", flush=True)
+        begun = time.monotonic()
+        failure = _in_own_process(run, folder, started) if apart else _here(run, folder)
+        took = f"after {time.monotonic() - begun:.0f} s"
+        print(f"{run.name}: failed {took}: {failure}" if failure else f"{run.name}: done {took}", flush=True)
+        return failure
+
+    try:
+        with ThreadPoolExecutor(processes) as pool:
+            map_runs: Callable = pool.map if apart else map
+            failures = dict(zip([run.name for run in runs], map_runs(one, runs), strict=True))
+    except BaseException:
+        for process in started:
+            process.terminate()  # a run saves its state then
+        raise
+    return {name: failure for name, failure in failures.items() if failure}
+
+
+def _here(run: SweepRun, folder: Path) -> str:
+    from tlkeras.run import run_experiment
+
+    if RunDir(folder / run.name).is_finished:
+        RunDir(folder / run.name).check(run.config.model_dump(mode="json"))
+        return ""
+    try:
+        import keras
+
+        keras.backend.clear_session()
+        run_experiment(run.config, folder / run.name)
+    except (UserError, RunError, OSError, MemoryError) as error:
+        return " ".join(str(error).split())
+    except Exception as error:  # a bug in one run is no reason to lose the others
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return ""
+
+
+def _in_own_process(run: SweepRun, folder: Path, started: list[subprocess.Popen]) -> str:
+    """Trains in a process of its own, which writes to `logs/NAME.txt`; returns why it failed, or nothing."""
+    if RunDir(folder / run.name).is_finished:
+        return ""
+    config = folder / _LOGS / f"{run.name}.json"
+    write_text(config, dump_config(run.config))
+    log = config.with_suffix(".txt")
+    words = ["train", f"--config={config}", f"--workdir={folder / run.name}"]
+    with open(log, "ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from tlkeras.cli.main import entry; entry()", *words],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        started.append(process)
+        code = process.wait()
+    if code == 0:
+        return ""
+    said = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+    last = said[-1].removeprefix("tlkeras: ") if said else "nothing"
+    return f"exit code {code}: {last} (see {log})"
