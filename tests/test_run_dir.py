@@ -251,3 +251,13 @@ def test_rows_round_trip(tmp_path):
     run_dir.write_rows(path, [{"epoch": 0, "loss": 0.1}, {"epoch": 1, "loss": 0.25, "val_loss": 2}])
     assert [row["val_loss"] for row in run_dir.read_rows(path)] == ["", "2"]
     assert float(run_dir.read_rows(path)[1]["loss"]) == 0.25
+
+
+def test_a_relative_run_reads_and_writes_where_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_dir = RunDir("runs/here")
+    run_dir.write_json(run_dir.manifest, {"a": 1})
+    run_dir.write_json("evaluation/metrics.json", {"b": 2})
+    assert json.loads((tmp_path / "runs/here/manifest.json").read_text()) == {"a": 1}
+    assert run_dir.read_json("manifest.json") == run_dir.read_json(run_dir.manifest) == {"a": 1}
+    assert run_dir.read_json(run_dir.evaluation / "metrics.json") == {"b": 2}

@@ -172,15 +172,15 @@ class RunDir:
 
     def replacing(self, path: str | os.PathLike) -> contextlib.AbstractContextManager[Path]:
         """Yields a temporary path whose content replaces `path` at the end. See `atomic.replacing`."""
-        return replacing(self.path / path)
+        return replacing(self._within(path))
 
     def write_text(self, path: str | os.PathLike, text: str) -> None:
         """Writes a whole UTF-8 file or none; `path` may be relative to the run directory."""
-        write_text(self.path / path, text)
+        write_text(self._within(path), text)
 
     def write_json(self, path: str | os.PathLike, value: Any) -> None:
         """Writes a whole JSON file or none; `path` may be relative to the run directory."""
-        write_json(self.path / path, value)
+        write_json(self._within(path), value)
 
     def write_rows(self, path: str | os.PathLike, rows: list[dict[str, Any]]) -> None:
         """Writes a whole CSV file or none: one line per dict, the columns in order of appearance."""
@@ -189,11 +189,11 @@ class RunDir:
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_text(self.path / path, text.getvalue())
+        write_text(self._within(path), text.getvalue())
 
     def read_rows(self, path: str | os.PathLike) -> list[dict[str, str]]:
         """Returns the lines of a CSV file of `write_rows` as text, an empty list where there is none."""
-        path = self.path / path
+        path = self._within(path)
         if not path.exists():
             return []
         with disk_errors(path):
@@ -201,7 +201,7 @@ class RunDir:
 
     def read_json(self, path: str | os.PathLike) -> Any:
         """Reads a JSON file of this run. Raises `UserError` where it is missing or damaged."""
-        path = self.path / path
+        path = self._within(path)
         try:
             with disk_errors(path):
                 return json.loads(path.read_text("utf-8"))
@@ -209,6 +209,11 @@ class RunDir:
             raise UserError(f"The run {self.path} has no {path.name}. Received: {path}") from None
         except ValueError as error:
             raise UserError(f"{path} is damaged: {error}. Restore it or start over.") from None
+
+    def _within(self, path: str | os.PathLike) -> Path:
+        """Returns a path inside the run; one that begins with the run's own path is left as it is."""
+        path = Path(path)
+        return path if path.is_relative_to(self.path) else self.path / path
 
     def _refuse_foreign_content(self) -> None:
         others = sorted(
