@@ -64,6 +64,8 @@ def opened_layers(blocks: Sequence[Block], train: str, backbone: str) -> list[tu
 
 
 def _number_of_blocks(argument: str, blocks, train: str, backbone: str) -> int:
+    if not blocks:
+        raise UserError(f"{backbone} has no blocks: use train='head'. Received: train={train!r}")
     if not argument.isdigit() or not 1 <= int(argument) <= len(blocks):
         raise UserError(
             f"{backbone} has {len(blocks)} blocks: N of train='last:N' must lie in "

@@ -1,5 +1,6 @@
 """Where a backbone's weights come from, and what became of each of its layers."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,12 +90,12 @@ def transfer_parameters(model: keras.Model, source: keras.Model, name: str) -> W
     Raises:
         UserError: Where not a single layer matches.
     """
-    targets, sources = _layers_with_weights(model), _layers_with_weights(source)
+    targets, sources = _layers_with_weights(model), _renumbered(_layers_with_weights(source))
     matched = []
     for layer_name, layer in targets.items():
         partner = sources.get(layer_name)
         if partner is not None and _shapes(partner) == _shapes(layer):
-            layer.set_weights(partner.get_weights())
+            _set_weights(layer, partner.get_weights())
             matched.append(layer_name)
     unmatched = tuple(n for n in targets if n not in matched)
     unused = tuple(n for n in sources if n not in matched)
@@ -115,6 +116,37 @@ def transfer_parameters(model: keras.Model, source: keras.Model, name: str) -> W
 def _layers_with_weights(model: keras.Model) -> dict[str, keras.layers.Layer]:
     layers = leaf_layers([model])
     return {x.name: x for x in layers if x.weights and not isinstance(x, keras.Model)}
+
+
+def _renumbered(layers: dict[str, keras.layers.Layer]) -> dict[str, keras.layers.Layer]:
+    """Returns the layers under the names they would have had as the first model of a process.
+
+    Keras numbers layers without a name over the whole process: in a file that another program wrote,
+    `conv2d_94` may be what is `conv2d` here, and `conv2d_95` what is `conv2d_1`.
+    """
+    numbers: dict[str, list[int]] = {}
+    for name, layer in layers.items():
+        if match := re.fullmatch(_automatic_name(layer) + r"(?:_(\d+))?", name):
+            numbers.setdefault(type(layer).__name__, []).append(int(match[1] or 0))
+    renamed = {}
+    for name, layer in layers.items():
+        prefix, first = _automatic_name(layer), min(numbers.get(type(layer).__name__, [0]))
+        if first and re.fullmatch(prefix + r"_\d+", name):
+            number = int(name.rpartition("_")[2]) - first
+            name = f"{prefix}_{number}" if number else prefix
+        renamed[name] = layer
+    return renamed
+
+
+def _automatic_name(layer) -> str:
+    words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
+
+
+def _set_weights(layer, weights) -> None:
+    layer.set_weights(weights)
+    if isinstance(layer, keras.layers.Normalization):
+        layer.finalize_state()  # it computes with copies of its variables
 
 
 def _shapes(layer) -> list[tuple]:
@@ -141,9 +173,7 @@ def _read_model(file: Path) -> keras.Model:
 
 def _load_weights_file(model: keras.Model, path: Path) -> WeightReport:
     """Loads a `.weights.h5` file of just this backbone, all of it or nothing."""
-    with h5py.File(path) as file:
-        arrays = []
-        file.visititems(lambda _, x: arrays.append(x.shape) if isinstance(x, h5py.Dataset) else None)
+    arrays = _array_shapes(path)
     layers = _layers_with_weights(model)
     expected = [shape for layer in layers.values() for shape in _shapes(layer)]
     if sorted(arrays) != sorted(expected):
@@ -157,6 +187,16 @@ def _load_weights_file(model: keras.Model, path: Path) -> WeightReport:
         raise UserError(f"{path} does not fit {model.name}: {str(error).splitlines()[0]}") from error
     _fold_efficientnet_scale(model)
     return WeightReport(str(path), tuple(layers))
+
+
+def _array_shapes(path: Path) -> list[tuple]:
+    arrays = []
+    try:
+        with h5py.File(path) as file:
+            file.visititems(lambda _, x: arrays.append(x) if isinstance(x, h5py.Dataset) else None)
+            return [array.shape for array in arrays]
+    except OSError as error:
+        raise UserError(f"Keras cannot read {path}: {error}") from error
 
 
 def _imagenet(row: Backbone, input_shape, options) -> keras.Model:
@@ -190,7 +230,10 @@ def load_efficientnet_lite(model: keras.Model, path: Path, sha256: str | None) -
     blocks = [x.name.removesuffix("_dwconv") for x in model.layers if x.name.endswith("_dwconv")]
     for layer in _layers_with_weights(model).values():
         prefix = _torch_name(layer.name, blocks)
-        layer.set_weights(_torch_weights(layer, prefix, tensors))
+        try:
+            layer.set_weights(_torch_weights(layer, prefix, tensors))
+        except (KeyError, ValueError) as error:
+            raise UserError(f"{path} does not fit {model.name} at {prefix}.") from error
     left = [n for n in tensors if not n.endswith("num_batches_tracked") and not n.startswith("_fc.")]
     if left:
         raise UserError(f"{path} holds tensors that {model.name} has no place for. Received: {left[0]}")
@@ -244,5 +287,4 @@ def _fold_efficientnet_scale(model: keras.Model) -> None:
             continue
         mean, variance, *rest = layer.get_weights()
         if np.allclose(variance.ravel(), deviations, atol=1e-4):
-            layer.set_weights([mean, variance**2, *rest])
-            layer.finalize_state()
+            _set_weights(layer, [mean, variance**2, *rest])

@@ -1,0 +1,106 @@
+import inspect
+import json
+import subprocess
+import sys
+
+import keras
+import pytest
+
+from tlkeras.errors import UserError
+from tlkeras.models import BACKBONES, summary_rows
+from tlkeras.models.construct import construct
+from tlkeras.models.cut_points import find_blocks
+from tlkeras.models.naming import reproducible
+
+# One of each family, the small ones; benchmarks/all_backbones.py walks all rows.
+MEMBERS = [
+    "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_lite1", "efficientnet_v2_b0",
+    "inception_resnet_v2", "inception_v3", "mobilenet", "mobilenet_v2", "mobilenet_v3_large",
+    "mobilenet_v3_small", "nasnet_mobile", "resnet50", "resnet50_v2", "vgg16", "xception", "small_cnn",
+    "dann_digits", "none",
+]  # fmt: skip
+
+
+def build(name, **options):
+    row = BACKBONES.get(name)
+    side = max(row.family.min_size, 32)
+    with reproducible(0, "backbone"):
+        return row, construct(row, (side, side, 3), options)
+
+
+def test_every_application_has_a_row():
+    functions = {n for n, f in vars(keras.applications).items() if inspect.isfunction(f)}
+    built = {row.builder.split(":")[1] for _, row in BACKBONES.items() if row.is_application}
+    assert len(functions) == 40
+    assert built == functions
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_the_facts_of_a_row_hold(name):
+    row, model = build(name)
+    assert model.count_params() == row.parameters
+    assert tuple(block.name for block in find_blocks(model, row.family)) == row.block_names
+    if row.grad_cam:
+        assert len(model.get_layer(row.grad_cam).output.shape) == 4
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "nasnet_mobile", "densenet121"])
+def test_blocks_hold_every_layer_once_and_all_have_weights(name):
+    row, model = build(name)
+    blocks = find_blocks(model, row.family)
+    names = [layer.name for block in blocks for layer in block.layers]
+    assert sorted(names) == sorted(layer.name for layer in model.layers)
+    assert all(any(layer.weights for layer in block.layers) for block in blocks)
+
+
+def test_names_of_layers_do_not_depend_on_earlier_models():
+    first = [v.path for v in build("inception_v3")[1].variables]
+    keras.layers.Conv2D(1, 1), keras.layers.BatchNormalization()
+    build("small_cnn")
+    assert [v.path for v in build("inception_v3")[1].variables] == first
+
+
+def test_building_leaves_the_names_of_others_alone():
+    keras.layers.Dense(1)
+    before = keras.layers.Dense(1).name
+    build("inception_v3")
+    number = int(before.rpartition("_")[2])
+    assert keras.layers.Dense(1).name == f"dense_{number + 1}"
+
+
+def test_listing_needs_neither_keras_nor_tensorflow():
+    code = (
+        "import json, sys; from tlkeras.models import summary_rows; rows = summary_rows('mobilenet*');"
+        "print(json.dumps([rows, [m for m in ('keras', 'tensorflow') if m in sys.modules]]))"
+    )
+    rows, imported = json.loads(subprocess.check_output([sys.executable, "-c", code]))
+    assert imported == []
+    assert [row["name"] for row in rows][:2] == ["mobilenet", "mobilenet_v2"]
+    assert rows[1]["size"] == 224 and rows[1]["depth"] == 19 and rows[1]["parameters"] == 2_257_984
+
+
+def test_summary_rows_shorten_runs_of_blocks():
+    (row,) = summary_rows("resnet50")
+    assert row["blocks"].startswith("conv1 conv2_block1..3")
+    assert row["depth"] == 17
+
+
+def test_options_reach_the_builder_and_unknown_ones_are_refused():
+    assert build("mobilenet_v2", alpha=0.5)[1].count_params() < 1_000_000
+    with pytest.raises(UserError, match=r"no option 'alpa'.*Did you mean 'alpha'"):
+        build("mobilenet_v2", alpa=0.5)
+    with pytest.raises(UserError, match="no option 'width'"):
+        build("efficientnet_lite0", width=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("inception_v3", (64, 64, 3), "at least 75 pixels"),
+        ("mlp", (32, 32, 3), "takes vectors, and the data are images"),
+        ("resnet50", (10,), "takes images, and the data are vectors"),
+    ],
+)
+def test_inputs_that_do_not_suit_are_refused(name, shape, message):
+    with pytest.raises(UserError, match=message):
+        construct(BACKBONES.get(name), shape, {})

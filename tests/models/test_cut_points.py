@@ -1,0 +1,67 @@
+import keras
+import numpy as np
+import pytest
+
+from tlkeras.models import BACKBONES
+from tlkeras.models.backbone_table import Family
+from tlkeras.models.construct import construct
+from tlkeras.models.cut_points import find_blocks, find_cut_points, split
+from tlkeras.models.naming import reproducible
+from tlkeras.models.preprocessing import build_preprocessing
+
+MEMBERS = [
+    "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_lite0", "efficientnet_v2_b0",
+    "inception_resnet_v2", "inception_v3", "mobilenet", "mobilenet_v2", "mobilenet_v3_small",
+    "nasnet_mobile", "resnet50", "resnet50_v2", "vgg16", "xception",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_tail_of_trunk_equals_the_backbone(name, pixels, randomise_statistics, relative_difference):
+    row = BACKBONES.get(name)
+    side = max(row.family.min_size, 32)
+    with reproducible(0, "backbone"):
+        backbone = construct(row, (side, side, 3), {})
+    x = build_preprocessing(row.family.preprocessing, (side, side, 3))(pixels(4, side))
+    randomise_statistics(backbone, x)
+    expected = backbone(x)
+    blocks = find_blocks(backbone, row.family)
+    for i in (0, len(blocks) // 2, len(blocks) - 2):
+        trunk, tail = split(backbone, blocks[i].cut)
+        assert relative_difference(expected, tail(trunk(x))) < 1e-5
+        assert {id(v) for v in trunk.variables + tail.variables} == {id(v) for v in backbone.variables}
+        assert not {id(v) for v in trunk.variables} & {id(v) for v in tail.variables}
+
+
+def toy():
+    x = inputs = keras.Input((4,))
+    x = keras.layers.Dense(4, name="a_1")(x)
+    y = keras.layers.Dense(4, name="a_2")(x)
+    x = keras.layers.Add(name="a_add")([x, y])
+    x = keras.layers.Activation("relu", name="relu")(x)
+    x = keras.layers.Dense(4, name="c")(x)
+    return keras.Model(inputs, x)
+
+
+def test_a_layer_beside_a_shortcut_is_no_cut_point():
+    names = [cut.name for cut, _ in find_cut_points(toy())]
+    assert names[1:] == ["a_1", "a_add", "relu", "c"]
+    assert "a_2" not in names
+
+
+def test_layers_without_a_name_of_their_own_end_the_block_before():
+    blocks = find_blocks(toy(), Family("identity", ((r"^([ac])(_|$)", r"block_\1"),)))
+    assert [(b.name, b.cut.name) for b in blocks] == [("block_a", "relu"), ("block_c", "c")]
+    assert [layer.name for layer in blocks[0].layers][1:] == ["a_1", "a_2", "a_add", "relu"]
+
+
+def test_two_tensors_cross_a_cut_as_one():
+    row = BACKBONES.get("nasnet_mobile")
+    with reproducible(0, "backbone"):
+        backbone = construct(row, (32, 32, 3), {})
+    cut = find_blocks(backbone, row.family)[8].cut
+    trunk, tail = split(backbone, cut)
+    assert len(cut.tensors) == 2
+    assert len(tail.inputs) == len(trunk.outputs) == 1
+    sizes = [int(np.prod(t.shape[1:])) for t in cut.tensors]
+    assert trunk.output_shape == (None, sum(sizes))
