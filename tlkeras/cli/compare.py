@@ -1,0 +1,29 @@
+"""Compares runs: intervals, paired tests on the rows they share, curves, what differs in their configs."""
+
+from pathlib import Path
+
+from absl import flags as absl_flags
+
+from tlkeras.cli.tables import print_table
+from tlkeras.errors import UserError
+
+USAGE = "tlkeras compare RUN... [--output=compare.html]"
+
+
+_PRINTED = ("run", "backbone", "score", "low", "high", "gain", "gain_low", "gain_high", "verdict", "p")
+
+
+def define_flags(flags: absl_flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    absl_flags.DEFINE_string("output", "compare.html", "The page to write.", flag_values=flags)
+
+
+def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
+    """Runs the command."""
+    if not arguments:
+        raise UserError("Name the run directories, or folders that hold runs. Received: nothing")
+    from tlkeras.report import write_comparison
+
+    rows = write_comparison(arguments, flags.output)
+    print_table([{key: row[key] for key in _PRINTED} for row in rows])
+    print(f"Written to {Path(flags.output)}.")

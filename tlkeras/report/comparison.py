@@ -1,0 +1,148 @@
+"""compare.html: many runs in one table: intervals, paired tests, curves, what differs in their configs."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tlkeras.errors import UserError
+from tlkeras.report.page import curves
+from tlkeras.report.paired import Pair, holm, pair
+from tlkeras.report.reading import RunRecord, read_run, score_interval
+from tlkeras.report.rendering import number, render
+from tlkeras.run_dir import RunDir, config_differences
+
+_SHOWN = ("macro_f1", "expected_calibration_error", "loss", "rmse")
+_WORDS = {"helped": "better", "hurt": "worse", "no_difference": "no difference"}
+_ABSENT = object()
+
+
+def compare_runs(paths: Sequence[str | os.PathLike]) -> list[dict[str, Any]]:
+    """Returns one row per run: its score with a 95 % interval, other numbers, and the paired test.
+
+    Each run is tested against the first: `gain` (of the score, on the rows that both have), `gain_low`
+    and `gain_high` (99 %, see `tlkeras.evaluation.verdict`), `verdict` and `p`, McNemar's exact p-value
+    adjusted for the number of runs (Holm). The score is the accuracy (R2 for regression) on the test
+    split of the target domain where all runs have one with labels, else of the source.
+
+    Args:
+        paths: Run directories, and folders whose runs are meant.
+
+    Raises:
+        UserError: No runs, or one that cannot be read.
+    """
+    return _rows(_records(paths))
+
+
+def write_comparison(paths: Sequence[str | os.PathLike], output: str | os.PathLike) -> list[dict[str, Any]]:
+    """Writes the page and returns the rows of its table.
+
+    Args:
+        paths: Run directories, and folders whose runs are meant.
+        output: The HTML file.
+
+    Raises:
+        UserError: No runs, or one that cannot be read.
+    """
+    records = _records(paths)
+    rows = _rows(records)
+    render(
+        "compare.html",
+        output,
+        title=f"{len(records)} runs – tlkeras compare",
+        reference=rows[0]["run"],
+        domain=_domain(records),
+        rows=rows,
+        others=[key for key in _SHOWN if any(row.get(key) is not None for row in rows)],
+        curves=curves(records),
+        names=list(records),
+        differences=_differences(records),
+    )
+    return rows
+
+
+def _records(paths) -> dict[str, RunRecord]:
+    found = [read_run(path) for folder in paths for path in _runs_in(Path(folder))]
+    if not found:
+        raise UserError("Name at least one run directory, or a folder that holds runs. Received: nothing")
+    short = [record.path.resolve().name for record in found]
+    names = short if len(set(short)) == len(short) else [str(record.path) for record in found]
+    return dict(zip(names, found, strict=True))
+
+
+def _runs_in(path: Path) -> list[Path]:
+    if RunDir(path).is_run or not path.is_dir():
+        return [path]
+    return sorted(child for child in path.iterdir() if child.is_dir() and RunDir(child).is_run) or [path]
+
+
+def _domain(records: dict[str, RunRecord]) -> str:
+    return "target" if all(record.shown_split("target") for record in records.values()) else "source"
+
+
+def _rows(records: dict[str, RunRecord]) -> list[dict[str, Any]]:
+    domain = _domain(records)
+    predictions = {name: _predictions(record, domain) for name, record in records.items()}
+    reference = next(iter(predictions.values()))
+    rows = []
+    for name, record in records.items():
+        own = predictions[name]
+        both = own is not None and reference is not None and own is not reference
+        numbers = _numbers(record, domain)
+        score, low, high = score_interval(own) if own is not None else (None, None, None)
+        rows.append(
+            {"run": name, "backbone": record.config["model"]["backbone"], "split": record.shown_split(domain)}
+            | {"score": score, "low": low, "high": high}
+            | numbers
+            | _paired(pair(own, reference) if both else None)
+        )
+    for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
+        row["p"] = p
+    return rows
+
+
+def _numbers(record: RunRecord, domain: str) -> dict[str, Any]:
+    values = record.metrics.get(domain, {}).get(record.shown_split(domain), {})
+    seconds = record.training_seconds if record.stages else None
+    return {key: values.get(key) for key in (*_SHOWN, "rows")} | {"seconds": seconds}
+
+
+def _paired(found: Pair | None) -> dict[str, Any]:
+    low, high = found.interval if found else (None, None)
+    return {
+        "gain": found and found.gain,
+        "gain_low": low,
+        "gain_high": high,
+        "verdict": found and _WORDS[found.verdict],
+        "p": found and found.p_value,
+        "paired_rows": found and found.rows,
+    }
+
+
+def _predictions(record: RunRecord, domain: str):
+    split = record.shown_split(domain)
+    found = record.predictions(domain, split) if split else None
+    return found if found is not None and found.labels is not None and len(found) else None
+
+
+def _differences(records: dict[str, RunRecord]) -> list[tuple[str, list[str]]]:
+    """What the configs do not share: `(path, value per run)`."""
+    configs = [record.config for record in records.values()]
+    paths = dict.fromkeys(
+        line.partition(": received ")[0]
+        for config in configs[1:]
+        for line in config_differences(config, configs[0], ignore=("name",))
+    )
+    return [(path, [_at(config, path) for config in configs]) for path in paths]
+
+
+def _at(config: Any, path: str) -> str:
+    value = config
+    for key in path.split("."):
+        if isinstance(value, list):
+            value = value[int(key)] if key.isdigit() and int(key) < len(value) else _ABSENT
+        else:
+            value = value.get(key, _ABSENT) if isinstance(value, dict) else _ABSENT
+    if value is _ABSENT:
+        return "–"
+    return "none" if value is None else number(value)

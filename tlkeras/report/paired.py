@@ -1,0 +1,71 @@
+"""Two runs on the same test rows: by how much one is better, and whether that is more than chance."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tlkeras.evaluation.predictions import Predictions
+from tlkeras.evaluation.verdict import judge, row_scores
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A run against a reference.
+
+    Attributes:
+        rows: Rows that both predicted.
+        gain: Score of the run minus that of the reference.
+        interval: 99 % interval of the gain over rows and seeds; see `tlkeras.evaluation.verdict`.
+        verdict: `helped`, `no_difference` or `hurt`.
+        p_value: Of McNemar's exact test (McNemar 1947), which knows the rows only; None where rows are
+            not simply right or wrong.
+    """
+
+    rows: int
+    gain: float
+    interval: tuple[float, float]
+    verdict: str
+    p_value: float | None
+
+
+def pair(run: Predictions, reference: Predictions) -> Pair | None:
+    """Compares two runs on the rows that both have, matched by id; None where there are none."""
+    ours, theirs = _common(run, reference)
+    if ours is None or ours.task != theirs.task:
+        return None
+    found = judge(ours, theirs)
+    return Pair(len(ours), found.gain, found.interval, found.verdict, mcnemar(ours, theirs))
+
+
+def mcnemar(run: Predictions, reference: Predictions) -> float | None:
+    """Returns the two-sided p-value of McNemar's exact test; rows in the same order."""
+    from scipy.stats import binomtest  # comes with scikit-learn
+
+    ours, theirs = row_scores(run), row_scores(reference)
+    if not (np.isin(ours, (0, 1)).all() and np.isin(theirs, (0, 1)).all()):
+        return None
+    better, worse = int((ours > theirs).sum()), int((ours < theirs).sum())
+    return float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
+
+
+def holm(p_values: list[float | None]) -> list[float | None]:
+    """Returns p-values adjusted for their number (Holm 1979), None staying None."""
+    known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    adjusted, highest = list(p_values), 0.0
+    for rank, (p, i) in enumerate(known):
+        highest = max(highest, min(1.0, (len(known) - rank) * p))
+        adjusted[i] = highest
+    return adjusted
+
+
+def _common(run: Predictions, reference: Predictions):
+    if run.labels is None or reference.labels is None:
+        return None, None
+    there = {name: row for row, name in enumerate(reference.ids)}
+    mine = [row for row, name in enumerate(run.ids) if name in there]
+    if not mine or len(there) < len(reference.ids):
+        return None, None
+    theirs = reference.take(np.array([there[name] for name in run.ids[mine]]))
+    ours = run.take(np.array(mine))
+    # equal names with different labels are other rows that happen to be called the same
+    return (ours, theirs) if np.array_equal(ours.labels, theirs.labels) else (None, None)
