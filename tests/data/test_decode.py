@@ -140,6 +140,34 @@ def test_pillow_path_names_bad_images(picture):
             print(name, decode(content).shape)
 
 
+def test_what_the_check_lets_through_can_be_read(picture):
+    """Random damage: the check must refuse exactly what training could not decode."""
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(picture(1, 64, 64))
+    sound = [
+        encoded(image, format="JPEG"),
+        encoded(image, format="JPEG", progressive=True),
+        encoded(image, format="PNG"),
+    ]
+    refused = 0
+    for k in range(90):
+        damaged = bytearray(sound[k % 3])
+        for place in rng.integers(2, len(damaged), 3):
+            damaged[place] = rng.integers(256)
+        damaged = bytes(damaged)
+        if scan([damaged])[0].reason:
+            refused += 1
+        else:
+            read_image(damaged, PixelSpec((16, 16)))
+    assert refused > 30
+
+
+def test_png_with_right_checksums_and_too_few_pixels():
+    assert "damaged" in scan([png_of_claimed_size(200, 200)])[0].reason
+    with pytest.raises(UserError, match="damaged"):
+        read_image(png_of_claimed_size(200, 200), PixelSpec((8, 8)))
+
+
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"gone\.png cannot be opened"):
         read_image(str(tmp_path / "gone.png"), PixelSpec((8, 8)))

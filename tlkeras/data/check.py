@@ -20,8 +20,8 @@ def check_files(domain: Domain, *, full: bool = False) -> tuple[Domain, list[tup
 
     Args:
         domain: The domain.
-        full: Whether every image is decoded. Without it, plain JPEG and PNG files are judged by their
-            header, end and checksums, which finds all but damaged pixels; others are always decoded.
+        full: Whether every image is decoded, however many there are. Without it, of more than 100,000
+            only size, head and end are looked at.
 
     Returns:
         The domain without its unreadable rows, and `(id, reason)` of each of them.

@@ -66,7 +66,11 @@ def read_image(image: str | bytes, spec: PixelSpec | DataConfig) -> np.ndarray:
     """
     spec = PixelSpec.of(spec) if isinstance(spec, DataConfig) else spec
     content, ratio = _open([image], lambda i: image if isinstance(image, str) else "the image", spec)
-    return _decode_function(spec)(tf.constant(content), tf.constant(ratio))[0].numpy()
+    try:
+        return _decode_function(spec)(tf.constant(content), tf.constant(ratio))[0].numpy()
+    except tf.errors.InvalidArgumentError:
+        name = image if isinstance(image, str) else "the image"
+        raise UserError(f"{name} is damaged. Received: an unreadable image") from None
 
 
 def reader(rows: Rows, config: DataConfig):
