@@ -7,6 +7,7 @@ from tlkeras.config.experiment import (
     CheckpointConfig,
     ExperimentConfig,
     RuntimeConfig,
+    TensorBoardConfig,
 )
 from tlkeras.config.loading import (
     apply_overrides,
@@ -38,6 +39,7 @@ __all__ = [
     "ScheduleConfig",
     "StageConfig",
     "StrengthConfig",
+    "TensorBoardConfig",
     "apply_overrides",
     "dump_config",
     "load_config",

@@ -69,6 +69,21 @@ class CheckpointConfig(Config):
     monitor: str | None = None
 
 
+class TensorBoardConfig(Config):
+    """What a run writes for TensorBoard beside its scalars.
+
+    Attributes:
+        images: Whether inputs of each stage, confusion matrices, the worst mistakes with their heat maps
+            and the embedding with thumbnails are written.
+        histograms: Whether the trainable weights are written after each epoch.
+        profile: `(first, last)` step of a stage's first epoch whose computation is profiled; None is none.
+    """
+
+    images: bool = True
+    histograms: bool = False
+    profile: tuple[Annotated[int, Field(ge=0)], PositiveInt] | None = None
+
+
 class ExperimentConfig(Config):
     """Everything a run depends on.
 
@@ -90,6 +105,7 @@ class ExperimentConfig(Config):
     cache: CacheConfig = CacheConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    tensorboard: TensorBoardConfig = TensorBoardConfig()
 
     @model_validator(mode="after")
     def _stage_names_differ(self):

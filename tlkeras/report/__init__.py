@@ -9,6 +9,7 @@ _HOMES = {
     "RunRecord": "reading",
     "read_run": "reading",
     "write_report": "page",
+    "write_tensorboard": "tensorboard",
     "compare_runs": "comparison",
     "write_comparison": "comparison",
 }

@@ -78,7 +78,7 @@ class Progress(keras.callbacks.ProgbarLogger):
 
 
 class MetricsLog(keras.callbacks.Callback):
-    """Writes each epoch's numbers to the stage's metrics.csv and to TensorBoard.
+    """Writes each epoch's numbers to the stage's metrics.csv.
 
     The step axis counts optimizer steps over all stages of the run.
 
@@ -87,43 +87,25 @@ class MetricsLog(keras.callbacks.Callback):
         path: The stage's metrics.csv.
         position: The stage's `Position`.
         steps_before: Optimizer steps of the stages before this one.
-        stage_name: Noted in TensorBoard where the stage begins.
     """
 
-    def __init__(self, run_dir, path, position: Position, steps_before: int, stage_name: str):
+    def __init__(self, run_dir, path, position: Position, steps_before: int):
         super().__init__()
         self.run_dir = run_dir
         self.path = path
         self.position = position
         self.steps_before = steps_before
-        self.stage_name = stage_name
         self.rows: list[dict] = []
 
     def on_train_begin(self, logs=None):
-        import tensorflow as tf
-
         self.rows = self.run_dir.read_rows(self.path)[: self.position.epoch]
-        self._writer = tf.summary.create_file_writer(str(self.run_dir.tensorboard))
-        if not self.position.first_step:
-            with self._writer.as_default():
-                tf.summary.text("stage", f"{self.stage_name} begins", step=self.steps_before)
-        self._began = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
-        import tensorflow as tf
-
-        step = self.steps_before + self.position.step
         values = {name: float(value) for name, value in (logs or {}).items()}
         values["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        with self._writer.as_default():
-            for name, value in values.items():
-                tf.summary.scalar(f"epoch/{name}", value, step=step)
-        self._writer.flush()
-        self.rows.append({"epoch": epoch + 1, "step": step} | {k: repr(v) for k, v in values.items()})
+        row = {"epoch": epoch + 1, "step": self.steps_before + self.position.step}
+        self.rows.append(row | {name: repr(value) for name, value in values.items()})
         self.run_dir.write_rows(self.path, self.rows)
-
-    def on_train_end(self, logs=None):
-        self._writer.close()
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):

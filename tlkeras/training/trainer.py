@@ -18,6 +18,7 @@ from tlkeras.training.optimizers import build_optimizer
 from tlkeras.training.stages import Steps, count_steps, expand_stages, learning_rate_multipliers
 from tlkeras.training.states import RunStates
 from tlkeras.training.step_window import StepWindow
+from tlkeras.training.tensorboard import TensorBoardLog
 from tlkeras.training.trunk_features import open_features
 
 
@@ -192,7 +193,8 @@ class Trainer:
             ValidateAverage(),
             *([DomainWatch(self.parts)] if self.parts.targets else []),
             Progress(self._title(index), self.steps[index].epochs),
-            MetricsLog(self.run_dir, metrics, position, steps_before, stage.name),
+            MetricsLog(self.run_dir, metrics, position, steps_before),
+            TensorBoardLog(self.run_dir.tensorboard, self.parts, stage, index, position, steps_before),
             LossGuard(position, stage.name, self.feed.names_of_step),
         ]
 
