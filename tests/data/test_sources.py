@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tlkeras.config.data import DataConfig
+from tlkeras.data.decode import decode
 from tlkeras.data.domains import load_domain
 from tlkeras.data.sources import SOURCES, emoji, mnist_m, tfds
 from tlkeras.errors import UserError
@@ -182,6 +183,38 @@ def test_tfds_mock():
     assert domain.class_names == ("cat", "dog")
     assert {s: len(r) for s, r in domain.splits.items()} == {"train": 14, "val": 2, "test": 4}
     assert domain.splits["train"].kind == "bytes"
+
+
+def test_tfds_files_in_memory_and_read_from_their_records_agree(tmp_path, picture, monkeypatch):
+    import tensorflow as tf
+    import tensorflow_datasets
+
+    images, labels = [picture(i, 8, 9) for i in range(30)], [i % 3 for i in range(30)]
+    features = {
+        "image": tensorflow_datasets.features.Image(shape=(8, 9, 3), encoding_format="png"),
+        "label": tensorflow_datasets.features.ClassLabel(names=["x", "y", "z"]),
+    }
+    rows = tf.data.Dataset.from_tensor_slices({"image": images, "label": labels})
+    tensorflow_datasets.dataset_builders.store_as_tfds_dataset(
+        name="tiny",
+        version="1.0.0",
+        data_dir=str(tmp_path),
+        features=tensorflow_datasets.features.FeaturesDict(features),
+        split_datasets={"train": rows.take(30), "validation": rows.take(6)},
+        disable_shuffling=True,
+    )
+    how = {"data_dir": str(tmp_path), "split_names": {"train": "train[10:]"}}
+    kept, read = load("tfds:tiny", **how), load("tfds:tiny", **how, memory_mb=0)
+    assert {s: len(r) for s, r in kept.splits.items()} == {"train": 16, "val": 6, "test": 4}
+    assert (kept.class_names, kept.input_shape) == (("x", "y", "z"), (8, 9, 3))
+    assert (kept.splits["train"].kind, read.splits["train"].kind) == ("bytes", "files")
+    assert kept.fingerprint() == read.fingerprint()
+    for name, item in zip(read.splits["train"].ids, read.splits["train"].inputs, strict=True):
+        number = int(name.rpartition("__")[2])
+        assert number >= 10
+        np.testing.assert_array_equal(decode(item.read()), images[number])
+    with pytest.raises(UserError, match="Did you mean 'train'"):
+        load("tfds:tiny", data_dir=str(tmp_path), split_names={"train": "trian"})
 
 
 def test_tfds_without_network_fails_at_once(tmp_path, monkeypatch):
