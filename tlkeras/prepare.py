@@ -55,8 +55,15 @@ class Parts:
         return [self.domains[name] for name in names]
 
 
-def prepare(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None) -> Parts:
+def prepare(
+    config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None, batch_size: int | None = None
+) -> Parts:
     """Starts the runtime, reads the data and builds the model of a checked config.
+
+    Args:
+        config: The experiment.
+        arrays: Arrays in place of the source; see `run_experiment`.
+        batch_size: What `data.batch_size="auto"` came to in an earlier process of this run.
 
     Raises:
         UserError: The data, the weights or the devices are not what the config says.
@@ -67,12 +74,29 @@ def prepare(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None)
 
     domains = read_domains(config, arrays)
     source = domains["source"]
-    batch_size = effective_batch_size(source.splits["train"], config.data.batch_size, runtime.replicas)
+    train = source.splits["train"]
+    if config.data.batch_size != "auto":
+        batch_size = effective_batch_size(train, config.data.batch_size, runtime.replicas)
     with runtime.scope():
         model = build_model(
             config.model, input_shape=source.input_shape, num_outputs=source.num_outputs, seed=config.seed
         )
-    return Parts(config, runtime, domains, model, batch_size)
+    if batch_size is None:
+        batch_size = _found_batch_size(config, runtime, model, len(train))
+    return Parts(config, runtime, domains, model, effective_batch_size(train, batch_size, runtime.replicas))
+
+
+def _found_batch_size(config: ExperimentConfig, runtime: Runtime, model, rows: int) -> int:
+    from tlkeras.models.batch_size import find_batch_size
+
+    if runtime.workers > 1:
+        raise UserError(
+            "Workers that measure for themselves would not agree: give data.batch_size as a number. "
+            "Received: data.batch_size=auto, strategy=multi_worker"
+        )
+    return find_batch_size(
+        model, list(config.stages), rows=rows, scope=runtime.scope, replicas=runtime.replicas
+    )
 
 
 def checked(config: ExperimentConfig) -> ExperimentConfig:

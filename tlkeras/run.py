@@ -1,12 +1,15 @@
-"""The story of one experiment: check, read, build, train, save, evaluate."""
+"""The story of one experiment: check, read, build, train, save, evaluate, compare with its twin."""
 
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from tlkeras.baselines import asks_for_verdict, train_twins, write_verdict
 from tlkeras.config import ExperimentConfig
+from tlkeras.folds import asks_for_folds, run_folds
 from tlkeras.manifest import manifest
 from tlkeras.prepare import Parts, checked, prepare
+from tlkeras.report import write_report, write_tensorboard
 from tlkeras.run_dir import RunDir
 
 if TYPE_CHECKING:
@@ -40,12 +43,15 @@ def run_experiment(
         Interrupted: A signal asked to stop; the state is saved.
     """
     run_dir = RunDir(workdir or f"runs/{config.name}")
+    if asks_for_folds(config):
+        train = lambda fold, path: run_experiment(fold, path, data)  # noqa: E731
+        return run_folds(config, run_dir.path, train, fresh=fresh)
     config = checked(config)
     as_json = config.model_dump(mode="json")
     if not fresh and run_dir.check(as_json) == "finished":
         print(f"{run_dir.path} is finished already; --fresh starts over and keeps the old run.")
         return _load(run_dir)
-    parts = prepare(config, data)
+    parts = prepare(config, data, None if fresh else _found_batch_size(run_dir))
     from tlkeras.training.trainer import Trainer
 
     trainer = Trainer(parts, run_dir)
@@ -53,6 +59,12 @@ def run_experiment(
     run_dir.start(as_json, fresh=fresh)
     try:
         train_and_evaluate(trainer, parts, run_dir)
+        if asks_for_verdict(config):
+            train_twins(config, run_dir, lambda twin, path: run_experiment(twin, path, data))
+            print(write_verdict(config, run_dir))
+        write_tensorboard(run_dir.path)
+        print(f"Report: {write_report(run_dir.path)}")
+        run_dir.mark_finished()
     finally:
         run_dir.lock.release()
     return _load(run_dir)
@@ -61,16 +73,36 @@ def run_experiment(
 def train_and_evaluate(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> None:
     """Runs the stages, saves the best model and evaluates it."""
     from tlkeras.evaluation.evaluate import predict_domains, write_evaluation
+    from tlkeras.evaluation.evidence import write_evidence
 
     if not run_dir.manifest.is_file():
         run_dir.write_json(run_dir.manifest, manifest(parts))
     trainer.train()
+    if parts.targets:
+        _describe_domains(trainer, parts, run_dir)
     with run_dir.replacing(run_dir.best_model) as temporary:
         parts.model.to_functional().save(temporary)
     evaluated = predict_domains(parts.model, parts.domains, parts.batch_size, parts.runtime)
     metrics = write_evaluation(run_dir, evaluated)
-    run_dir.mark_finished()
+    write_evidence(run_dir, parts.model.to_functional(), parts.domains, evaluated, parts.config)
     print(_summary(run_dir, metrics))
+
+
+def _describe_domains(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> None:
+    """Writes how far apart the domains lay before the first stage, and lie in the best model."""
+    from tlkeras.evaluation.domains import describe_domains
+
+    model, found = parts.model.to_functional(), {}
+    trainer.states.load_start(0)
+    found["before"] = describe_domains(run_dir, "before", model, parts.domains)
+    trainer.load_best()
+    found["after"] = describe_domains(run_dir, "after", model, parts.domains)
+    run_dir.write_json(run_dir.evaluation / "domains.json", found)
+
+
+def _found_batch_size(run_dir: RunDir) -> int | None:
+    """Returns the batch size that an earlier process of this run took, so that the steps are the same."""
+    return run_dir.read_json(run_dir.manifest).get("batch_size") if run_dir.manifest.is_file() else None
 
 
 def _load(run_dir: RunDir) -> "SavedRun":

@@ -1,0 +1,88 @@
+"""`data.batch_size="auto"`: the smallest batch that trains about as many rows a second as any that fits."""
+
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from tlkeras.config import StageConfig
+from tlkeras.errors import UserError
+
+SMALLEST = 8
+LARGEST_ON_CPU, LARGEST = 64, 1024
+# A larger batch is taken only where it trains this many times as many rows a second.
+WORTHWHILE = 1.1
+_STEPS = 3
+
+
+def find_batch_size(model, stages: list[StageConfig], *, rows: int, scope, replicas: int = 1) -> int:
+    """Returns a global batch size for all stages of a run; the model is left as it was.
+
+    Sizes are doubled, from 8 a replica on, and tried on the stage that trains most, on made-up inputs. It
+    ends where memory does, where rows a second grow by less than a tenth, where an epoch would have fewer
+    than ten steps, or at 64 on CPU and 1024 elsewhere.
+
+    Args:
+        model: The transfer model.
+        stages: The run's stages.
+        rows: Training rows.
+        scope: Makes the context of the run's strategy.
+        replicas: Replicas that share a batch.
+
+    Raises:
+        UserError: Where not even the smallest batch fits.
+    """
+    state = [ops.convert_to_numpy(variable) for variable in model.variables]
+    accelerated = any(d.device_type in ("GPU", "TPU") for d in tf.config.list_logical_devices())
+    most = min(LARGEST if accelerated else LARGEST_ON_CPU, max(rows // 10 // replicas, SMALLEST)) * replicas
+    _select_heaviest(model, stages)
+    chosen, fastest, size = None, 0.0, SMALLEST * replicas
+    try:
+        while size <= most:
+            rate = _rows_per_second(model, size, scope)
+            if rate is None:
+                break
+            print(f"batch size {size}: {rate:,.0f} rows/s", flush=True)
+            if rate < WORTHWHILE * fastest:
+                break
+            chosen, fastest, size = size, rate, 2 * size
+    finally:
+        for variable, values in zip(model.variables, state, strict=True):
+            variable.assign(values)
+    if chosen is None:
+        raise UserError(
+            f"Not even {SMALLEST * replicas} rows fit into memory: choose a smaller data.image_size or "
+            "backbone. Received: data.batch_size=auto"
+        )
+    print(f"data.batch_size=auto: {chosen}", flush=True)
+    return chosen
+
+
+def _select_heaviest(model, stages: list[StageConfig]) -> None:
+    """Selects the stage that trains most, since it needs most memory."""
+
+    def trained(stage):
+        model.select(stage.train, stage.bn)
+        return sum(int(np.prod(v.shape)) for v in model.trainable_variables)
+
+    heaviest = max(stages, key=trained)
+    model.select(heaviest.train, heaviest.bn)
+
+
+def _rows_per_second(model, size: int, scope) -> float | None:
+    """Returns the rows a second of training at one size, or None where it does not fit."""
+    with scope():
+        model.compile(optimizer=keras.optimizers.Adam(0.0), loss="mean_squared_error")
+    shape = (size, *model.input_shape[1:])
+    x = tf.random.stateless_uniform(shape, (0, 1), maxval=255.0)
+    batch = (x, tf.zeros((size, *model.to_functional().output_shape[1:])))
+    batches = tf.data.Dataset.from_tensors(batch).repeat()
+    try:
+        model.fit(batches, steps_per_epoch=1, shuffle=False, verbose=0)  # traces
+        began = time.perf_counter()
+        model.fit(batches, steps_per_epoch=_STEPS, shuffle=False, verbose=0)
+    except tf.errors.ResourceExhaustedError:
+        return None
+    return size * _STEPS / (time.perf_counter() - began)
