@@ -33,8 +33,10 @@ class RunError(Exception):
     """
 
 
-class Interrupted(Exception):
-    """A run that was asked to stop by a signal and has saved its state.
+class Interrupted(BaseException):
+    """A run that was asked to stop by a signal; what was saved stays.
+
+    Like KeyboardInterrupt it is no `Exception`: code that goes on after any error must not go on after it.
 
     Args:
         signal: The signal's number.

@@ -136,6 +136,12 @@ class AdaptationModel(DistributedFit):
         return [v for v in super().trainable_variables if id(v) not in inner]
 
     @property
+    def further_variables(self) -> list:
+        """State that Keras does not track and a checkpoint must hold: that of a critic's own optimizer."""
+        optimizer = getattr(self.method, "critic_optimizer", None)
+        return [] if optimizer is None else list(optimizer.variables)
+
+    @property
     def metrics(self):
         """Loss and compiled metrics; while training, those of adaptation as well."""
         own = self._get_own_metrics()

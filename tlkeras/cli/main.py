@@ -1,8 +1,11 @@
 """The console command `tlkeras COMMAND`: picks the command, parses flags, turns errors into exit codes."""
 
+import contextlib
 import importlib
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 
@@ -14,11 +17,22 @@ COMMANDS = {
     "train": "train, evaluate and save what a config says",
     "evaluate": "evaluate a finished run again",
     "predict": "predict files and folders with a finished run",
+    "report": "write the report page of runs anew",
+    "compare": "compare runs: numbers, paired tests, curves, configs",
+    "embed": "write feature vectors of files, or find the nearest training images",
     "plan": "print what each stage trains, without reading data",
     "list": "list backbones, heads, experiments, sources, ...",
     "inspect": "look at the data of a config before training on it",
+    "export": "export a finished run for serving, phones and other frameworks",
+    "sweep": "run a config many times with other settings or seeds",
+    "reproduce": "run a finished run again and compare",
+    "cache": "show or free the features of frozen backbones that runs share",
+    "profile": "time a stage: input, trunk, tail, head, update",
     "find_lr": "find a learning rate by a range test",
 }
+
+
+_GO_ON = "What was saved stays; the same command goes on from there."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,7 +79,8 @@ def _run_command(name: str, words: list[str]) -> int:
 def _exit_code(run, debug: bool) -> int:
     """Returns the exit code of `run()`; an error is one line on stderr, with its traceback if `debug`."""
     try:
-        return run() or 0
+        with _sigterm_as_interrupted():
+            return run() or 0
     except BrokenPipeError:
         # the reader of our output has gone (`tlkeras list | head`): not an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -80,6 +95,23 @@ def _exit_code(run, debug: bool) -> int:
         return _fail(f"{type(error).__name__}: {error} (--debug shows the traceback)", 1)
 
 
+@contextlib.contextmanager
+def _sigterm_as_interrupted():
+    """Lets SIGTERM end a command as Ctrl-C does: files are closed, locks released, the exit code is 143."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number, frame):
+        raise Interrupted(number, f"Stopped by SIGTERM. {_GO_ON}")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _code(error: BaseException) -> int:
     if isinstance(error, UserError):
         return 2
@@ -90,7 +122,7 @@ def _code(error: BaseException) -> int:
 
 def _sentence(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
-        return "Interrupted."
+        return f"Interrupted. {_GO_ON}"
     if isinstance(error, OSError) and not isinstance(error, UserError | RunError):
         return f"{error.strerror or error}: {error.filename or 'no file named'}"
     return str(error) or type(error).__name__

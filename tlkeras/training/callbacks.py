@@ -3,8 +3,10 @@
 import math
 import sys
 import time
+from collections.abc import Mapping
 
 import keras
+import numpy as np
 
 from tlkeras.errors import RunError
 
@@ -16,14 +18,15 @@ class Position(keras.callbacks.Callback):
         steps: The stage's `Steps`.
         first_step: Steps that an earlier process has done already.
         seconds_before: Seconds that they took.
+        epoch_open: Whether the epoch of the last of them has still to be validated and logged.
     """
 
-    def __init__(self, steps, first_step: int = 0, seconds_before: float = 0.0):
+    def __init__(self, steps, first_step: int = 0, seconds_before: float = 0.0, epoch_open: bool = False):
         super().__init__()
         self._began = time.monotonic() - seconds_before
         self.steps = steps
         self.step = self.first_step = first_step
-        self.epoch = first_step // steps.per_epoch
+        self.epoch = self.first_epoch = (first_step - epoch_open) // steps.per_epoch
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -35,6 +38,11 @@ class Position(keras.callbacks.Callback):
     def seconds(self) -> float:
         """Seconds since the stage began, in all processes that worked on it."""
         return time.monotonic() - self._began
+
+    @property
+    def epoch_ends(self) -> bool:
+        """Whether the last step of an epoch has just been done."""
+        return self.step % self.steps.per_epoch == 0 or self.step == self.steps.total
 
     @property
     def is_replay(self) -> bool:
@@ -141,12 +149,12 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
 
 
 class LossGuard(keras.callbacks.Callback):
-    """Stops the run at the first loss that is not a number.
+    """Stops the run at the first loss, or weight, that is not a number, before anything of it is saved.
 
     Args:
         position: The stage's `Position`.
         stage_name: Named in the error.
-        rows_of_step: Function from a step to the names of its rows.
+        rows_of_step: Function from a step, counted from 0, to the names of its rows.
     """
 
     def __init__(self, position: Position, stage_name: str, rows_of_step):
@@ -154,17 +162,34 @@ class LossGuard(keras.callbacks.Callback):
         self.position = position
         self.stage_name = stage_name
         self.rows_of_step = rows_of_step
+        self._last_good = position.first_step
 
     def on_train_batch_end(self, batch, logs=None):
-        loss = float((logs or {}).get("loss", 0.0))
-        if self.position.is_replay or math.isfinite(loss):
+        if self.position.is_replay:
             return
+        loss = float((logs or {}).get("loss", 0.0))
+        if not math.isfinite(loss):
+            self._stop(f"The loss became {loss}")
+        self._last_good = self.position.step
+
+    def on_test_end(self, logs=None):
+        loss = float((logs or {}).get("loss", 0.0))
+        if not math.isfinite(loss):
+            self._stop(f"The loss on the validation rows became {loss}")
+
+    def check_weights(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Raises `RunError` where one of the arrays, by name, holds a value that is not finite."""
+        for name, array in arrays.items():
+            if array.dtype.kind not in "iub" and not np.isfinite(array).all():
+                self._stop(f"{name} is no longer finite")
+
+    def _stop(self, what: str):
         step = self.position.step
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        names = list(self.rows_of_step(step - 1))
+        names = [str(n) for s in range(min(self._last_good, step - 1), step) for n in self.rows_of_step(s)]
         shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         raise RunError(
-            f"The loss became {loss} in stage {self.stage_name!r} at step {step} (learning rate {rate:.3g}). "
+            f"{what} in stage {self.stage_name!r} at step {step} (learning rate {rate:.3g}). "
             f"Rows of that step: {shown}. The last good checkpoint is kept; a lower learning rate, "
             "a global_clipnorm or float32 precision usually helps."
         )

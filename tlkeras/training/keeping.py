@@ -12,7 +12,7 @@ from tlkeras.errors import Interrupted
 from tlkeras.run_dir import CheckpointStore
 from tlkeras.training import snapshots
 from tlkeras.training.averaging import averaged_weights
-from tlkeras.training.callbacks import EarlyStopping, Position, lower_is_better
+from tlkeras.training.callbacks import EarlyStopping, LossGuard, Position, lower_is_better
 
 
 class BestModel(keras.callbacks.Callback):
@@ -74,8 +74,14 @@ class BestModel(keras.callbacks.Callback):
         self.store.save_arrays(arrays, self.state, step=self.stage_index)
 
 
+# Where validation takes longer than this, a checkpoint is written before it: a signal then need not wait.
+PATIENCE_SECONDS = 2.0
+
+
 class Checkpoint(keras.callbacks.Callback):
     """Saves all that the rest of the stage depends on: at each epoch's end, and within epochs if asked.
+
+    SIGTERM and SIGINT save after the step that runs and stop; a second one stops at once.
 
     Args:
         store: The stage's `CheckpointStore`.
@@ -83,6 +89,7 @@ class Checkpoint(keras.callbacks.Callback):
         named: The variables that the stage may move, by name.
         position: The stage's `Position`.
         best: The run's `BestModel`.
+        guard: The stage's `LossGuard`, asked before anything is written.
         early_stopping: The stage's `EarlyStopping`, or None.
         resumed: Arrays of the checkpoint that the stage goes on from, or None.
     """
@@ -94,6 +101,7 @@ class Checkpoint(keras.callbacks.Callback):
         named: dict,
         position: Position,
         best: BestModel,
+        guard: LossGuard,
         early_stopping: EarlyStopping | None,
         resumed: dict[str, np.ndarray] | None = None,
     ):
@@ -103,12 +111,16 @@ class Checkpoint(keras.callbacks.Callback):
         self.named = named
         self.position = position
         self.best = best
+        self.guard = guard
         self.early_stopping = early_stopping
         self._resumed = resumed
         self._signal = 0
         self._handlers = {}
         self._saved_at = time.monotonic()
         self._saved_step = position.first_step
+        self._epoch_open = False  # whether the epoch's validation and log are still to come
+        self._can_stop = False  # whether the newest checkpoint holds all that was done
+        self._end_took: float | None = None  # seconds from the last step of an epoch to its end
 
     def on_train_begin(self, logs=None):
         if threading.current_thread() is threading.main_thread():
@@ -116,22 +128,30 @@ class Checkpoint(keras.callbacks.Callback):
                 self._handlers[number] = signal.signal(number, self._on_signal)
 
     def on_epoch_begin(self, epoch, logs=None):
+        self._epoch_open, self._can_stop = True, False
         if self._resumed is not None:  # fit has just reset the metrics of the half-done epoch
             snapshots.restore_list(self._metric_variables(), self._resumed, "metrics/")
             self._resumed = None
 
     def on_train_batch_end(self, batch, logs=None):
+        self._last_step_at = time.monotonic()
         if self.position.is_replay:
+            self._can_stop = self.position.epoch_ends
             return
         steps, minutes = self.config.every_steps, self.config.every_minutes
         due = steps is not None and self.position.step - self._saved_step >= steps
         due |= minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
+        if self.position.epoch_ends:
+            due |= self._end_took is None or self._end_took > PATIENCE_SECONDS
         if due or self._signal:
             self.save()
         if self._signal:
             self._stop()
+        self._can_stop = due and self.position.epoch_ends
 
     def on_epoch_end(self, epoch, logs=None):
+        self._end_took = time.monotonic() - self._last_step_at
+        self._epoch_open = False
         self.save()
         if self._signal:
             self._stop()
@@ -153,11 +173,12 @@ class Checkpoint(keras.callbacks.Callback):
         """
         arrays = snapshots.capture(self.named, "model/")
         arrays |= snapshots.capture_list(self.model.optimizer.variables, "optimizer/")
-        within_epoch = self.position.step % self.position.steps.per_epoch != 0
-        if within_epoch:
+        self.guard.check_weights(arrays)
+        if self._epoch_open:
             arrays |= snapshots.capture_list(self._metric_variables(), "metrics/")
         state = {
             "step": self.position.step,
+            "epoch_open": self._epoch_open,
             "best": self.best.state,
             "early_stopping": self.early_stopping and self.early_stopping.state(),
             "stopped": bool(self.model.stop_training),
@@ -171,12 +192,15 @@ class Checkpoint(keras.callbacks.Callback):
         return [variable for metric in self.model.metrics for variable in metric.variables]
 
     def _on_signal(self, number, frame):
-        if self._signal:  # asked twice: stop at once
+        asked_twice, self._signal = bool(self._signal), number
+        if asked_twice:
             self.release()
-            raise Interrupted(number, "Stopped at once; the last checkpoint stands.")
-        self._signal = number
+            raise Interrupted(number, "Stopped at once. The same command goes on from the last checkpoint.")
+        if self._can_stop:
+            self._stop()
 
     def _stop(self):
+        self.release()
         raise Interrupted(
             self._signal,
             f"Stopped by {signal.Signals(self._signal).name} at step {self.position.step}, state saved. "

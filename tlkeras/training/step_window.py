@@ -1,5 +1,6 @@
 """Only the steps of a stage that are still to be done."""
 
+from tlkeras.training.callbacks import Position
 from tlkeras.training.stages import Steps
 
 
@@ -11,15 +12,15 @@ class StepWindow:
 
     Args:
         model: A model whose train function is made.
-        first_step: Steps done before.
+        position: Where the stage goes on.
         steps: Length of the stage.
     """
 
-    def __init__(self, model, first_step: int, steps: Steps):
+    def __init__(self, model, position: Position, steps: Steps):
         self._model = model
         self._run = model.train_function
-        self._first, self._total = first_step, steps.total
-        self._step = first_step // steps.per_epoch * steps.per_epoch
+        self._first, self._total = position.first_step, steps.total
+        self._step = position.first_epoch * steps.per_epoch
 
     def __call__(self, group):
         begin, end = self._step, self._step + group.steps

@@ -144,15 +144,20 @@ class Trainer:
         if state.get("finished"):
             return before
         stage, steps = self.stages[index], self.steps[index]
-        position = Position(steps, state.get("step", 0), before)
+        position = Position(steps, state.get("step", 0), before, state.get("epoch_open", False))
         best = self._best_model(index, movable, position)
         stopping = stage.early_stopping and EarlyStopping(stage.early_stopping, state.get("early_stopping"))
+        guard = LossGuard(position, stage.name, self.feed.names_of_step)
         checkpoint = Checkpoint(
-            self.states.checkpoints(index), self.config.checkpoint, movable, position, best, stopping, arrays
-        )
-        checkpoint.set_model(trainee)
-        if position.step < steps.total and not state.get("stopped"):
-            watchers = [*self._watchers(index, position), best, *([stopping] if stopping else []), checkpoint]
+            self.states.checkpoints(index), self.config.checkpoint, movable, position, best, guard, stopping,
+            arrays,
+        )  # fmt: skip
+        for keeper in (guard, checkpoint):
+            keeper.set_model(trainee)
+        unfinished = position.step < steps.total or state.get("epoch_open")
+        if unfinished and not state.get("stopped"):
+            watchers = [*self._watchers(index, position), guard, best, *([stopping] if stopping else [])]
+            watchers.append(checkpoint)
             self._fit_steps(index, trainee, position, watchers, checkpoint)
         self.best = best.state
         adopt_average(trainee.optimizer)
@@ -160,14 +165,16 @@ class Trainer:
         return position.seconds
 
     def _fit_steps(self, index: int, trainee, position: Position, watchers: list, checkpoint) -> None:
-        stage, steps, first_step = self.stages[index], self.steps[index], position.first_step
+        stage, steps = self.stages[index], self.steps[index]
         trainee.make_train_function()
-        trainee.train_function = StepWindow(trainee, first_step, steps)
+        trainee.train_function = StepWindow(trainee, position, steps)
+        # where only the last validation is left, fit still wants a batch to pass over
+        first_step = min(position.first_step, steps.total - 1)
         try:
             trainee.fit(
                 self.training_data(stage, steps, first_step, trainee),
                 epochs=steps.epochs,
-                initial_epoch=first_step // steps.per_epoch,
+                initial_epoch=position.first_epoch,
                 steps_per_epoch=steps.per_epoch,
                 validation_data=self.feed.validation(stage),
                 validation_freq=stage.validate_every,
@@ -195,7 +202,6 @@ class Trainer:
             Progress(self._title(index), self.steps[index].epochs),
             MetricsLog(self.run_dir, metrics, position, steps_before),
             TensorBoardLog(self.run_dir.tensorboard, self.parts, stage, index, position, steps_before),
-            LossGuard(position, stage.name, self.feed.names_of_step),
         ]
 
     def _best_model(self, index: int, movable: dict, position: Position) -> BestModel:
