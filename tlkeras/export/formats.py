@@ -244,7 +244,7 @@ FORMATS.add(
 )
 FORMATS.add(
     "litert_float16",
-    Format(_lite_writer("float16"), load_litert, "model.tflite", "LiteRT, float16: half the size", 2e-2),
+    Format(_lite_writer("float16"), load_litert, "model.tflite", "LiteRT, float16: half the size", 5e-2),
 )
 FORMATS.add(
     "litert_int8",
