@@ -92,6 +92,8 @@ def test_a_sweep_runs_lists_failures_and_resumes(config_file, monkeypatch):
     row = next(row for row in rows if row["run"] == "heads_2")
     assert row["test_accuracy"] == metrics["source"]["test"]["accuracy"]
     assert row["model.head.units"] == "[8, 4]"
+    page = (workdir / "compare.html").read_text()
+    assert all(f"heads_{i}" in page for i in range(3))
 
 
 def test_another_sweep_in_the_workdir_is_refused(config_file, tmp_path):

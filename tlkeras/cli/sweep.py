@@ -40,13 +40,13 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
         print(f"Dry run: nothing was trained and {workdir} was not touched.")
         return
     from tlkeras.search.results import means_over_seeds
-    from tlkeras.search.sweep import run_sweep
+    from tlkeras.search.sweep import PAGE, run_sweep
 
     rows = run_sweep(runs, workdir, flags.processes)
     if flags.seeds > 1:
         print_table(means_over_seeds(rows), title=f"Means over {flags.seeds} seeds")
     print_table(rows)
-    print(f"Written to {workdir / 'sweep.csv'}.")
+    print(f"Written to {workdir / 'sweep.csv'}; side by side in {workdir / PAGE}.")
     failed = [row["run"] for row in rows if row["error"]]
     if failed:
         raise RunError(

@@ -16,11 +16,12 @@ from tlkeras.run_dir.lock import RunLock
 from tlkeras.search.plan import SweepRun
 from tlkeras.search.results import results_table
 
+PAGE = "compare.html"
 _FILE, _LOGS = "sweep.json", "logs"
 
 
 def run_sweep(runs: list[SweepRun], workdir: str | os.PathLike, processes: int = 1) -> list[dict[str, Any]]:
-    """Runs all runs of a sweep that are not finished yet, and writes `sweep.csv`.
+    """Runs all runs of a sweep that are not finished yet, and writes `sweep.csv` and `compare.html`.
 
     A run that fails is listed and does not stop the others; started again, the sweep tries it again.
     Runs share the feature cache that their config names.
@@ -45,6 +46,7 @@ def run_sweep(runs: list[SweepRun], workdir: str | os.PathLike, processes: int =
         failures = _run_all(runs, folder, processes)
         rows = results_table(runs, folder, failures)
         RunDir(folder).write_rows("sweep.csv", rows)
+        _write_comparison([folder / row["run"] for row in rows if not row["error"]], folder / PAGE)
     finally:
         lock.release()
     return rows
@@ -74,6 +76,17 @@ def _as_json(runs: list[SweepRun]) -> dict[str, Any]:
         run.name: {"overrides": list(run.overrides), "config": run.config.model_dump(mode="json")}
         for run in runs
     }
+
+
+def _write_comparison(paths: list[Path], page: Path) -> None:
+    from tlkeras.report import write_comparison
+
+    if not paths:
+        return
+    try:
+        write_comparison(paths, page)
+    except UserError as error:  # the runs and their table are there all the same
+        print(f"{page} is not written: {error}")
 
 
 def _run_all(runs: list[SweepRun], folder: Path, processes: int) -> dict[str, str]:
