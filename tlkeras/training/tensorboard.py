@@ -15,7 +15,7 @@ _PICTURES = 16
 class TensorBoardLog(keras.callbacks.Callback):
     """Writes scalars, learning rates per block, inputs and, by choice, histograms and a profile.
 
-    The step axis counts optimizer steps over all stages of the run; the scalar `stage` is the number of
+    The step axis counts optimizer steps over all stages of the run; the scalar `epoch/stage` is the number of
     the stage, so that its steps mark where one ends. Only the chief of several workers writes.
 
     Args:
@@ -70,7 +70,7 @@ class TensorBoardLog(keras.callbacks.Callback):
             for name, value in (logs or {}).items():
                 tf.summary.scalar(f"epoch/{name}", float(value))
             tf.summary.scalar("epoch/learning_rate", rate)
-            tf.summary.scalar("stage", self.index)
+            tf.summary.scalar("epoch/stage", self.index)
             for block, factor in self._factors(optimizer).items():
                 tf.summary.scalar(f"learning_rate/{block}", rate * factor)
             if self.config.histograms:

@@ -1,0 +1,33 @@
+"""Runs that several tests look at, each trained once per session."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run_command(*words, cwd=None, timeout=300):
+    """Runs `tlkeras WORDS` in a process of its own; `check` is left to the caller."""
+    program = "import sys; from tlkeras.cli.main import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", program, *map(str, words)],
+        capture_output=True, text=True, timeout=timeout, cwd=cwd,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """A finished run of `synthetic_smoke`; not to be changed, see `run_copy`."""
+    workdir = tmp_path_factory.mktemp("trained") / "smoke"
+    words = ["--set", "tensorboard.histograms=true", "--set", "stages.1.augment.flip=horizontal"]
+    done = run_command("train", "--config=synthetic_smoke", f"--workdir={workdir}", *words)
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+@pytest.fixture
+def run_copy(trained, tmp_path) -> Path:
+    """A copy of `trained` that a test may change."""
+    return Path(shutil.copytree(trained, tmp_path / "copy"))
