@@ -53,12 +53,14 @@ def main(options: dict) -> None:
         metrics=["accuracy"],
     )
     first = _FirstStep()
-    began = time.time()
+    began, cpu = time.time(), time.process_time()
     model.fit(dataset, epochs=options["epochs"], verbose=0, callbacks=[first])
     print(
         json.dumps(
             {
                 "seconds": time.time() - began,
+                "cpu": time.process_time() - cpu,
+                "jit": bool(model.jit_compile),
                 "start": first.time - imported,
                 "import": imported - started,
                 "memory_mb": peak_memory_mb(),

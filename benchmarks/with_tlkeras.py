@@ -57,13 +57,16 @@ def main(options: dict) -> None:
     parts = prepare(config)
     run_dir = RunDir(options["workdir"])
     run_dir.start(config.model_dump(mode="json"), fresh=True)
+    cpu = time.process_time()
     Trainer(parts, run_dir).train()
+    cpu = time.process_time() - cpu
     end = run_dir.ledger.last(event="completed")
     kernel = keras.ops.convert_to_numpy(parts.model.head.trainable_variables[0])
     print(
         json.dumps(
             {
                 "seconds": end["extraction_seconds"] + end["training_seconds"],
+                "cpu": cpu,
                 "extraction": end["extraction_seconds"],
                 "training": end["training_seconds"],
                 "start": first[0] - imported,

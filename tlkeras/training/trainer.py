@@ -13,6 +13,7 @@ from tlkeras.training.averaging import ValidateAverage, adopt_average
 from tlkeras.training.callbacks import EarlyStopping, LossGuard, MetricsLog, Position, Progress
 from tlkeras.training.feed import Feed
 from tlkeras.training.find_lr import find_learning_rate
+from tlkeras.training.input_watch import InputWatch
 from tlkeras.training.keeping import BestModel, Checkpoint
 from tlkeras.training.optimizers import build_optimizer
 from tlkeras.training.stages import Steps, count_steps, expand_stages, learning_rate_multipliers
@@ -158,6 +159,9 @@ class Trainer:
         if unfinished and not state.get("stopped"):
             watchers = [*self._watchers(index, position), guard, best, *([stopping] if stopping else [])]
             watchers.append(checkpoint)
+            if self.runtime.workers == 1:
+                steps_left = lambda: self.training_data(stage, steps, position.first_step, trainee)  # noqa: E731
+                watchers.append(InputWatch(self._title(index), steps_left))
             self._fit_steps(index, trainee, position, watchers, checkpoint)
         self.best = best.state
         adopt_average(trainee.optimizer)

@@ -1,0 +1,41 @@
+"""Times a stage of a config: a table of input, trunk, tail, head and update, and a TensorBoard profile.
+
+The feature cache is left out: the table shows what it would save (the trunk) and what it would not.
+"""
+
+from pathlib import Path
+
+from absl import flags as absl_flags
+
+from tlkeras.cli.common import config_from, define_config_flags, no_arguments
+
+USAGE = "tlkeras profile --config=FILE|NAME [--stage=0] [--set path=value ...] [--workdir=DIR]"
+
+
+def define_flags(flags: absl_flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    define_config_flags(flags)
+    absl_flags.DEFINE_integer("stage", 0, "Index of the stage.", lower_bound=0, flag_values=flags)
+    absl_flags.DEFINE_string(
+        "workdir", None, "Where the profile is written; default runs/NAME.profile.", flag_values=flags
+    )
+
+
+def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
+    """Runs the command."""
+    no_arguments(arguments)
+    config = config_from(flags)
+    from tlkeras.cli.tables import print_table
+    from tlkeras.prepare import checked, prepare
+
+    config = checked(config)
+    parts = prepare(config)
+    from tlkeras.training.profile import profile_stage
+
+    folder = Path(flags.workdir or f"runs/{config.name}.profile")
+    rows = profile_stage(parts, flags.stage, folder)
+    print_table(rows, title=f"Stage {flags.stage}, batches of {parts.batch_size}")
+    times = {row["part"]: row["ms a step"] for row in rows}
+    if times["input"] > times["step"]:
+        print("The input is the wall: it takes longer than the step that it feeds.")
+    print(f"Profile of ten steps: tensorboard --logdir={folder} (needs tensorboard-plugin-profile)")

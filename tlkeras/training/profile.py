@@ -1,0 +1,127 @@
+"""Where a training step spends its time: input, trunk, tail, head, update."""
+
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tlkeras.errors import UserError
+from tlkeras.prepare import Parts
+from tlkeras.run_dir import RunDir
+from tlkeras.training.trainer import Trainer
+
+STEPS = 10
+
+
+def profile_stage(parts: Parts, index: int, folder: Path) -> list[dict]:
+    """Times the parts of a stage's steps without the feature cache, and writes a TensorBoard profile.
+
+    The weights move by some steps; use the model for nothing else.
+
+    Args:
+        parts: The run's parts.
+        index: Index of the stage, gradual stages expanded.
+        folder: Where TensorBoard finds the profile.
+
+    Returns:
+        One dict per part: its name, milliseconds a step, share of the step. `input` is the pipeline alone,
+        `trunk`, `tail` and `head` are forward passes, `update` is the rest of the step: the backward pass
+        and the optimizer. `step` is a whole step on data that is at hand.
+
+    Raises:
+        UserError: There is no such stage.
+    """
+    trainer = Trainer(parts, RunDir(folder))
+    if not 0 <= index < len(trainer.stages):
+        raise UserError(f"The config has {len(trainer.stages)} stages. Received: stage={index}")
+    stage, steps = trainer.stages[index], trainer.steps[index]
+    selection = parts.model.select(stage.train, stage.bn)
+    with parts.runtime.scope():
+        trainee = trainer.compile(stage.model_copy(update={"steps_per_call": 1}), steps, selection)
+    data = trainer.training_data(stage, steps, 0, trainee)
+    milliseconds = {"input": _input(data)}
+    batch = next(iter(data))
+    milliseconds |= _forward(parts.model, _inputs(batch))
+    repeated = tf.data.Dataset.from_tensors(batch).repeat()
+    step = _step(trainee, parts.runtime.distribute(repeated))
+    milliseconds["update"] = max(step - sum(v for k, v in milliseconds.items() if k != "input"), 0.0)
+    _write_profile(trainee, data, folder)
+    rows = [
+        {"part": part, "ms a step": round(value, 2), "share": f"{100 * value / step:.0f} %"}
+        for part, value in milliseconds.items()
+    ]
+    return [*rows, {"part": "step", "ms a step": round(step, 2), "share": "100 %"}]
+
+
+def _input(data) -> float:
+    """Returns what one batch takes where nothing else is done."""
+    batches = iter(data)
+    for _ in range(2):
+        next(batches)
+    began, count = time.perf_counter(), 0
+    for _ in zip(range(STEPS), batches, strict=False):
+        count += 1
+    return 1e3 * (time.perf_counter() - began) / max(count, 1)
+
+
+def _inputs(batch) -> tf.Tensor:
+    """Returns the source's inputs of a batch, those of the first replica under a strategy."""
+    x = batch[0][0] if isinstance(batch[0], tuple | list) else batch[0]
+    return x.values[0] if hasattr(x, "values") else x
+
+
+def _forward(model, x) -> dict[str, float]:
+    """Returns the milliseconds of the parts of a forward pass."""
+    try:
+        trunk = model.trunk()
+    except ValueError:  # everything trains
+        times = {"tail": _call(lambda x: model.features(x, training=True), x)}
+        features = model.features(x, training=False)
+    else:
+        times = {"trunk": _call(lambda x: trunk(x, training=False), x)}
+        cut = trunk(x, training=False)
+        after_cut = model.on_features()
+        times["tail"] = _call(lambda x: after_cut.features(x, training=True), cut)
+        features = after_cut.features(cut, training=False)
+    return times | {"head": _call(lambda x: model.classify(x, training=True), features)}
+
+
+def _call(function, x) -> float:
+    """Returns the median milliseconds of a function in a graph."""
+    function = tf.function(function, autograph=False)
+    times = []
+    for _ in range(STEPS + 1):
+        began = time.perf_counter()
+        np.asarray(function(x))  # waits for the device
+        times.append(time.perf_counter() - began)
+    return 1e3 * float(np.median(times[1:]))
+
+
+def _step(trainee, repeated) -> float:
+    """Returns the median milliseconds of a whole step on a batch that is at hand."""
+    clock = _Clock()
+    trainee.fit(repeated, steps_per_epoch=STEPS + 2, callbacks=[clock], shuffle=False, verbose=0)
+    return 1e3 * float(np.median(np.diff(clock.times)[1:]))
+
+
+class _Clock(keras.callbacks.Callback):
+    """Notes when each step ends; its loss is read, which waits for the device."""
+
+    def __init__(self):
+        super().__init__()
+        self.times: list[float] = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        float((logs or {}).get("loss", 0.0))
+        self.times.append(time.perf_counter())
+
+
+def _write_profile(trainee, data, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    tf.profiler.experimental.start(str(folder))
+    try:
+        trainee.fit(data, steps_per_epoch=STEPS, shuffle=False, verbose=0)
+    finally:
+        tf.profiler.experimental.stop()
