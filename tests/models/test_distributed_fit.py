@@ -47,6 +47,23 @@ def environment(worker=None, ports=()):
     return environ
 
 
+def run_together(runs, folder):
+    """Runs one process per topology side by side; all must end well."""
+    processes = {}
+    for name, (strategy, environ) in runs.items():
+        command = [sys.executable, str(SCRIPT), strategy, str(folder / f"{name}.npz")]
+        with open(folder / f"{name}.log", "w") as log:
+            processes[name] = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
+    try:
+        codes = {name: process.wait(timeout=300) for name, process in processes.items()}
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.wait()
+    for name, code in codes.items():
+        assert code == 0, f"{name}:\n{(folder / f'{name}.log').read_text()[-4000:]}"
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """What each topology's process wrote: `{topology: {"case/key": array}}`."""
@@ -58,18 +75,8 @@ def results(tmp_path_factory):
         "worker_0": ("multi_worker", environment(0, ports)),
         "worker_1": ("multi_worker", environment(1, ports)),
     }
-    processes = {}
-    for name, (strategy, environ) in runs.items():
-        command = [sys.executable, str(SCRIPT), strategy, str(folder / f"{name}.npz")]
-        with open(folder / f"{name}.log", "w") as log:
-            processes[name] = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
-    try:
-        codes = {name: process.wait(timeout=300) for name, process in processes.items()}
-    finally:
-        for process in processes.values():
-            process.kill()
-    for name, code in codes.items():
-        assert code == 0, f"{name}:\n{(folder / f'{name}.log').read_text()[-4000:]}"
+    for group in (("one", "mirrored"), ("worker_0", "worker_1")):  # two at a time: two cores will do
+        run_together({name: runs[name] for name in group}, folder)
     return {name: dict(np.load(folder / f"{name}.npz")) for name in runs}
 
 

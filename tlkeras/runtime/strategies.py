@@ -72,6 +72,9 @@ def make_tpu(required: bool) -> Any | None:
 def make_mirrored(devices: int | None) -> Any:
     """Returns a `MirroredStrategy` on all or the first GPUs, or on logical CPU devices where there is none.
 
+    One device mirrors nothing: it gets TensorFlow's default strategy, whose steps cost several times less on
+    small networks.
+
     Raises:
         UserError: More GPUs wanted than there are, or CPU devices that can no longer be divided.
     """
@@ -84,8 +87,10 @@ def make_mirrored(devices: int | None) -> Any:
                 f"runtime.devices must be at most the number of GPUs. Received: devices={devices}, "
                 f"{len(gpus)} GPUs"
             )
-        return tf.distribute.MirroredStrategy([f"GPU:{k}" for k in range(devices or len(gpus))])
-    devices = devices or 1
+        names = [f"GPU:{k}" for k in range(devices or len(gpus))]
+        return tf.distribute.MirroredStrategy(names) if len(names) > 1 else tf.distribute.get_strategy()
+    if devices in (None, 1):
+        return tf.distribute.get_strategy()
     _divide_cpu(devices)
     # Collectives on CPU serve one strategy per process; copying to one device serves any number.
     return tf.distribute.MirroredStrategy(
