@@ -12,13 +12,8 @@ from tlkeras.models.construct import construct
 from tlkeras.models.cut_points import find_blocks
 from tlkeras.models.naming import reproducible
 
-# One of each family, the small ones; benchmarks/all_backbones.py walks all rows.
-MEMBERS = [
-    "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_lite1", "efficientnet_v2_b0",
-    "inception_resnet_v2", "inception_v3", "mobilenet", "mobilenet_v2", "mobilenet_v3_large",
-    "mobilenet_v3_small", "nasnet_mobile", "resnet50", "resnet50_v2", "vgg16", "xception", "small_cnn",
-    "dann_digits", "none",
-]  # fmt: skip
+# test_cut_points.py looks at one of each family, benchmarks/all_backbones.py at all rows.
+MEMBERS = ["efficientnet_lite1", "mobilenet_v3_large", "vgg19", "small_cnn", "dann_digits", "none"]
 
 
 def build(name, **options):
@@ -44,7 +39,7 @@ def test_the_facts_of_a_row_hold(name):
         assert len(model.get_layer(row.grad_cam).output.shape) == 4
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v3_small", "nasnet_mobile", "densenet121"])
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "resnet50_v2", "densenet121"])
 def test_blocks_hold_every_layer_once_and_all_have_weights(name):
     row, model = build(name)
     blocks = find_blocks(model, row.family)

@@ -17,7 +17,7 @@ MEMBERS = [
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-def test_tail_of_trunk_equals_the_backbone(name, pixels, randomise_statistics, relative_difference):
+def test_blocks_and_tail_of_trunk_of_a_family(name, pixels, randomise_statistics, relative_difference):
     row = BACKBONES.get(name)
     side = max(row.family.min_size, 32)
     with reproducible(0, "backbone"):
@@ -26,11 +26,18 @@ def test_tail_of_trunk_equals_the_backbone(name, pixels, randomise_statistics, r
     randomise_statistics(backbone, x)
     expected = backbone(x)
     blocks = find_blocks(backbone, row.family)
+    assert tuple(block.name for block in blocks) == row.block_names
+    assert backbone.count_params() == row.parameters
+    assert len(backbone.get_layer(row.grad_cam).output.shape) == 4
     for i in (0, len(blocks) // 2, len(blocks) - 2):
         trunk, tail = split(backbone, blocks[i].cut)
         assert relative_difference(expected, tail(trunk(x))) < 1e-5
         assert {id(v) for v in trunk.variables + tail.variables} == {id(v) for v in backbone.variables}
         assert not {id(v) for v in trunk.variables} & {id(v) for v in tail.variables}
+        # Where two tensors cross, they pass as one.
+        sizes = [int(np.prod(t.shape[1:])) for t in blocks[i].cut.tensors]
+        assert len(sizes) == 1 or trunk.output_shape == (None, sum(sizes))
+        assert (len(sizes) == 2) == (name == "nasnet_mobile")
 
 
 def toy():
@@ -53,15 +60,3 @@ def test_layers_without_a_name_of_their_own_end_the_block_before():
     blocks = find_blocks(toy(), Family("identity", ((r"^([ac])(_|$)", r"block_\1"),)))
     assert [(b.name, b.cut.name) for b in blocks] == [("block_a", "relu"), ("block_c", "c")]
     assert [layer.name for layer in blocks[0].layers][1:] == ["a_1", "a_2", "a_add", "relu"]
-
-
-def test_two_tensors_cross_a_cut_as_one():
-    row = BACKBONES.get("nasnet_mobile")
-    with reproducible(0, "backbone"):
-        backbone = construct(row, (32, 32, 3), {})
-    cut = find_blocks(backbone, row.family)[8].cut
-    trunk, tail = split(backbone, cut)
-    assert len(cut.tensors) == 2
-    assert len(tail.inputs) == len(trunk.outputs) == 1
-    sizes = [int(np.prod(t.shape[1:])) for t in cut.tensors]
-    assert trunk.output_shape == (None, sum(sizes))
