@@ -98,15 +98,17 @@ def _calibration(record: RunRecord, domain: str, predictions: Predictions) -> di
         "error": record.metrics[domain][record.shown_split(domain)].get("expected_calibration_error"),
         "mean_confidence": float(confidence.mean()) if len(confidence) else None,
         "accuracy": float(hits.mean()) if len(hits) else None,
-        "temperature": _temperature(record.predictions(domain, "val")),
+        "temperature": _temperature(record.predictions(domain, "val")) if domain == "source" else None,
     }
 
 
 def _temperature(validation: Predictions | None) -> float | None:
+    """What would calibrate the logits; None where it cannot be told, or no temperature would."""
     if validation is None or validation.labels is None or not len(validation):
         return None
     fits = validation.task in ("multiclass", "binary") and np.isfinite(validation.logits).all()
-    return fit_temperature(validation) if fits else None
+    temperature = fit_temperature(validation) if fits else 0.0
+    return temperature if 0.06 < temperature < 19 else None
 
 
 def _gallery(record: RunRecord, domain: str) -> dict[str, Any]:

@@ -113,7 +113,8 @@ def _facts(record: RunRecord) -> list[tuple[str, Any]]:
 def _cards(record: RunRecord) -> list[dict[str, Any]]:
     """The few numbers that people look for first."""
     cards = []
-    for domain in record.metrics:
+    # what a run adapts to is what it is judged by
+    for domain in sorted(record.metrics, key=lambda name: name != "target"):
         split = record.shown_split(domain)
         if split is None:
             continue
