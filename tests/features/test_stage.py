@@ -4,7 +4,13 @@ import keras
 import numpy as np
 import pytest
 
-from tlkeras.config import AugmentConfig, CheckpointConfig, apply_overrides
+from tlkeras.config import (
+    AdaptationConfig,
+    AugmentConfig,
+    CheckpointConfig,
+    DataConfig,
+    apply_overrides,
+)
 from tlkeras.data import training_batches
 from tlkeras.errors import Interrupted
 from tlkeras.features import batches
@@ -150,3 +156,17 @@ def test_several_steps_per_call_end_at_checkpoints(model):
     assert steps_per_call(model, 100, 130) == 26
     model.select("last:1")
     assert steps_per_call(model, 100, None) == 8
+
+
+def test_adaptation_on_a_frozen_trunk_trains_as_on_pixels(config, pictures, tmp_path):
+    np.savez(tmp_path / "target.npz", x_train=255 - pictures["train"][0], y_train=pictures["train"][1])
+    config = apply_overrides(config, ["model.neck.bottleneck=8", "stages.0.epochs=2"])
+    target = DataConfig(source=f"npz:{tmp_path / 'target.npz'}")
+    adaptation = AdaptationConfig(method="dann", target=target, twin=False, options={"units": [8]})
+    config = config.model_copy(update={"adaptation": adaptation})
+    cached, run_dir = train(config, pictures, tmp_path / "cached")
+    plain, other = train(uncached(config), pictures, tmp_path / "plain")
+    for path, values in plain.items():
+        np.testing.assert_allclose(cached[path], values, rtol=0, atol=1e-5, err_msg=path)
+    watched = [run.read_rows(run.stage_metrics(0, "head"))[-1]["val_selection"] for run in (run_dir, other)]
+    np.testing.assert_allclose(*(float(value) for value in watched), rtol=1e-4)

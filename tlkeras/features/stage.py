@@ -21,6 +21,7 @@ class StageFeatures:
         domains: By name.
         extractor: Name of the extractor that made them.
         seconds: What it took to compute or to read them.
+        augmented: Domain names and splits whose features are those of augmented views.
     """
 
     def __init__(
@@ -29,15 +30,18 @@ class StageFeatures:
         domains: Mapping[str, Domain],
         extractor: str,
         seconds: float,
+        augmented: set[tuple[str, str]] = frozenset(),
     ):
         self._features = dict(features)
         self._domains = dict(domains)
         self.extractor = extractor
         self.seconds = seconds
+        self._augmented = set(augmented)
 
-    def has(self, domain: str, split: str) -> bool:
-        """Whether there are features of a split."""
-        return (domain, split) in self._features
+    def without_augmentation(self, domain: str, split: str) -> Features | None:
+        """Returns the features of the rows as they are; None where there are none."""
+        found = self._features.get((domain, split))
+        return None if found is None or (domain, split) in self._augmented else found[0]
 
     def training_batches(
         self, *, domain: str = "source", batch_size: int, seed: int, start_step: int, steps: int,
@@ -94,30 +98,28 @@ def open_stage(
     cache: FeatureCache,
     model,
     stage: StageConfig,
-    domains: Sequence[tuple[Domain, int]],
+    splits: Sequence[tuple[Domain, str, int]],
     *,
     title: str,
     facts: dict | None = None,
     extractor: str | None = None,
 ) -> StageFeatures | None:
-    """Returns features of `train` and `val` of all domains; None, with a notice, where they do not pay.
+    """Returns features of splits; None, with a notice, where they do not pay.
 
     Args:
         cache: The feature cache.
         model: The transfer model with the stage selected.
         stage: Its augmentation.
-        domains: Each with the seed of its augmentation.
+        splits: Domains and names of splits, each with the seed of its augmentation.
         title: Stands before progress lines.
         facts: Kept beside the entries, for people.
         extractor: The one that an earlier process of this run used; None is free.
     """
     places, requests = [], []
-    for domain, seed in domains:
-        for split in ("train", "val"):
-            if split in domain.splits and len(domain.splits[split]):
-                for request in _requests(domain, split, stage, seed):
-                    places.append((domain.name, split))
-                    requests.append(request)
+    for domain, split, seed in splits:
+        for request in _requests(domain, split, stage, seed):
+            places.append((domain.name, split))
+            requests.append(request)
     began = time.monotonic()
     try:
         opened = cache.open(model.trunk(), requests, extractor=extractor, title=title, facts=facts)
@@ -130,8 +132,9 @@ def open_stage(
     seconds = time.monotonic() - began
     if not opened.computed_rows:
         print(f"{title}: features of an earlier run are reused ({opened.extractor}).", flush=True)
-    by_name = {domain.name: domain for domain, _ in domains}
-    return StageFeatures(features, by_name, opened.extractor, seconds)
+    augmented = set() if stage.augment.is_identity else {place for place in places if place[1] == "train"}
+    by_name = {domain.name: domain for domain, _, _ in splits}
+    return StageFeatures(features, by_name, opened.extractor, seconds, augmented)
 
 
 def steps_per_call(model: keras.Model, per_epoch: int, every_steps: int | None) -> int:

@@ -36,11 +36,13 @@ class DomainWatch(keras.callbacks.Callback):
 
     Args:
         parts: The run's parts.
+        features: What the stage trains on in place of pixels, where its trunk is frozen; see `StageFeatures`.
     """
 
-    def __init__(self, parts: Parts):
+    def __init__(self, parts: Parts, features=None):
         super().__init__()
         self.parts = parts
+        self.features = features
         self.needs = needs(parts.config.adaptation.selection)
         self.outputs = features_and_logits(parts.model)
 
@@ -56,18 +58,25 @@ class DomainWatch(keras.callbacks.Callback):
     def _quantities(self) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         """Returns what the validator needs, and the target's labels for the oracle column."""
         source, target = self.parts.source, self.parts.targets[0]
-        rows = _some(_held_out(target))
-        features, logits = outputs_of(self.outputs, target, rows, self.parts.batch_size)
+        rows, features, logits = self._seen(target, held_out(target))
         seen = {"target_features": features, "target_logits": logits}
         if any(name.startswith("source_val") for name in self.needs):
-            held_out = _some(_held_out(source))
-            features, logits = outputs_of(self.outputs, source, held_out, self.parts.batch_size)
+            of_source, features, logits = self._seen(source, held_out(source))
             seen["source_val_features"], seen["source_val_logits"] = features, logits
-            seen["source_val_labels"] = held_out.labels
+            seen["source_val_labels"] = of_source.labels
         if "source_train_features" in self.needs:
-            train = _some(source.splits["train"])
-            seen["source_train_features"] = outputs_of(self.outputs, source, train, self.parts.batch_size)[0]
+            seen["source_train_features"] = self._seen(source, "train")[1]
         return seen, rows.labels
+
+    def _seen(self, domain: Domain, split: str) -> tuple[Rows, np.ndarray, np.ndarray]:
+        """Returns at most `WATCHED_ROWS` rows of a split, evenly taken, their features and their logits."""
+        rows = domain.splits[split]
+        places = np.linspace(0, len(rows) - 1, min(len(rows), WATCHED_ROWS)).astype(int)
+        at_cut = self.features and self.features.without_augmentation(domain.name, split)
+        rows = rows.take(places)
+        if at_cut is None:
+            return rows, *outputs_of(self.outputs, domain, rows, self.parts.batch_size)
+        return rows, *after_cut(self.parts.model, at_cut.take(places))
 
 
 def features_and_logits(model) -> keras.Model:
@@ -93,12 +102,17 @@ def outputs_of(model, domain: Domain, rows: Rows, batch_size: int) -> tuple[np.n
     return features, logits
 
 
-def _held_out(domain: Domain) -> Rows:
-    return domain.splits.get("val", domain.splits["train"])
+def after_cut(model, at_cut: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns features `(n, d)` and logits `(n, classes)` for what the trunk of a stage puts out.
+
+    Args:
+        model: A transfer model that is fed features.
+        at_cut: The trunk's outputs.
+    """
+    features = np.asarray(model.features(at_cut, training=False))
+    return features, np.asarray(model.classify(features, training=False))
 
 
-def _some(rows: Rows) -> Rows:
-    """Returns at most `WATCHED_ROWS` rows, evenly taken."""
-    if len(rows) <= WATCHED_ROWS:
-        return rows
-    return rows.take(np.linspace(0, len(rows) - 1, WATCHED_ROWS).astype(int))
+def held_out(domain: Domain) -> str:
+    """Returns the split on which a domain is watched."""
+    return "val" if "val" in domain.splits else "train"

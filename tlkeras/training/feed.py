@@ -11,7 +11,7 @@ from tlkeras.data.pipeline import rows_of_step
 from tlkeras.features.stage import StageFeatures
 from tlkeras.prepare import Parts
 from tlkeras.training import objectives
-from tlkeras.training.adapting import adapts
+from tlkeras.training.adapting import adapts, held_out
 from tlkeras.training.stages import Steps
 
 # Added to the run's seed, so that the target's order is not the source's.
@@ -35,11 +35,16 @@ class Feed:
         self.batch_size = parts.batch_size
         self.features: StageFeatures | None = None  # what the current stage trains on in place of pixels
 
-    def domains_of(self, stage: StageConfig) -> list[tuple[Domain, int]]:
-        """Returns the domains that a stage draws from, each with the seed of its batches."""
-        seed = self.config.seed
-        targets = self.targets if adapts(self.parts, stage) else []
-        return [(d, seed) for d in self.sources] + [(d, seed + TARGET_SEED) for d in targets]
+    def splits_of(self, stage: StageConfig) -> list[tuple[Domain, str, int]]:
+        """Returns `(domain, split, seed of its batches)` for all that a stage trains on or watches."""
+        seed, wanted = self.config.seed, []
+        for domain in self.sources:
+            wanted += [(domain, split, seed) for split in ("train", "val") if split in domain.splits]
+        for domain in self.targets:
+            train = ["train"] if adapts(self.parts, stage) else []
+            watched = [held_out(domain)] if domain is self.targets[0] else []
+            wanted += [(domain, split, seed + TARGET_SEED) for split in dict.fromkeys(train + watched)]
+        return wanted
 
     def training(self, stage: StageConfig, steps: Steps, first_step: int, target_views: int = 0):
         """Returns the batches of a stage from `first_step` on.

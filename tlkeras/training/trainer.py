@@ -202,7 +202,7 @@ class Trainer:
         return [
             position,
             ValidateAverage(),
-            *([DomainWatch(self.parts)] if self.parts.targets else []),
+            *([DomainWatch(self.parts, self.feed.features)] if self.parts.targets else []),
             Progress(self._title(index), self.steps[index].epochs),
             MetricsLog(self.run_dir, metrics, position, steps_before),
             TensorBoardLog(self.run_dir.tensorboard, self.parts, stage, index, position, steps_before),

@@ -32,8 +32,8 @@ def open_features(
     """
     note = folder / "features.json"
     noted = run_dir.read_json(note) if (run_dir.path / note).is_file() else {}
-    domains = feed.domains_of(stage)
-    rows = max(len(domain.splits["train"]) for domain, _ in domains)
+    splits = feed.splits_of(stage)
+    rows = max(len(domain.splits[split]) for domain, split, _ in splits)
     seen = steps.total * parts.batch_size // max(1, len(feed.sources))
     reason = reason_against(stage, parts.config.cache, parts.config.data, parts.model, seen, rows)
     if adapts(parts, stage) and _draws_strong_views(parts):
@@ -45,7 +45,7 @@ def open_features(
         FeatureCache(parts.config.cache, runtime.strategy, runtime.config.threads),
         parts.model,
         stage,
-        domains,
+        splits,
         title=title,
         facts={"backbone": parts.config.model.backbone, "train": stage.train},
         extractor=noted.get("extractor"),
