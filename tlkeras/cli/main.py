@@ -25,6 +25,7 @@ COMMANDS = {
     "inspect": "look at the data of a config before training on it",
     "export": "export a finished run for serving, phones and other frameworks",
     "sweep": "run a config many times with other settings or seeds",
+    "rank": "rank sources to transfer from, without fine-tuning any",
     "reproduce": "run a finished run again and compare",
     "cache": "show or free the features of frozen backbones that runs share",
     "profile": "time a stage: input, trunk, tail, head, update",

@@ -81,20 +81,33 @@ def _evidence(left, eigenvalues, target, shape: tuple[int, int]) -> float:
 def h_score(features, labels) -> float:
     """Variance between classes relative to all variance, tr(cov(f)^-1 cov(E[f|y])) (Bao et al. 2019)."""
     features, labels = _features_and_labels(features, labels)
-    between = np.atleast_2d(np.cov(_class_means(features, labels), rowvar=False))
-    total = np.atleast_2d(np.cov(features, rowvar=False))
-    return float(np.trace(np.linalg.pinv(total, rcond=1e-15) @ between))
+    left, singular = _principal_rows(features)
+    kept = singular > singular[0] * np.finfo(np.float64).eps * max(features.shape)
+    return float((_class_means(left[:, kept], labels) ** 2).sum())
 
 
 @SCORES.register("regularized_h_score")
 def regularized_h_score(features, labels) -> float:
     """H-score with Ledoit-Wolf shrinkage, for fewer samples than dimensions (Ibrahim et al. 2022)."""
-    from sklearn.covariance import ledoit_wolf
+    from sklearn.covariance import ledoit_wolf_shrinkage
 
     features, labels = _features_and_labels(features, labels)
-    total, shrinkage = ledoit_wolf(features)
-    between = np.atleast_2d(np.cov(_class_means(features, labels), rowvar=False))
-    return float((1 - shrinkage) * np.trace(np.linalg.pinv(total) @ between))
+    rows, dimensions = features.shape
+    left, singular = _principal_rows(features)
+    shrinkage = ledoit_wolf_shrinkage(features)
+    mean_variance = (singular**2).sum() / rows / dimensions
+    total = (1 - shrinkage) * singular**2 / rows + shrinkage * mean_variance
+    between = singular**2 * (_class_means(left, labels) ** 2).sum(axis=0) / (rows - 1)
+    return float((1 - shrinkage) * (between[total > 0] / total[total > 0]).sum())
+
+
+def _principal_rows(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns U `(n, k)` and S `(k,)` of the centred features' singular value decomposition.
+
+    In that basis the covariance is diagonal, and needs no inverse of `d x d`: classes average rows of U.
+    """
+    left, singular, _ = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)
+    return left, singular
 
 
 @SCORES.register("transrate")

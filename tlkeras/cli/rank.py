@@ -1,0 +1,43 @@
+"""Ranks sources to transfer from, backbones with weights and earlier runs, without fine-tuning any."""
+
+from pathlib import Path
+
+from absl import flags as absl_flags
+
+from tlkeras.cli.common import config_from, define_config_flags, no_arguments
+from tlkeras.cli.tables import print_table
+from tlkeras.errors import UserError
+
+USAGE = "tlkeras rank --config=FILE|NAME --candidates=NAME[:WEIGHTS],... [--workdir=DIR] [--rows=N]"
+
+
+def define_flags(flags: absl_flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    define_config_flags(flags)
+    absl_flags.DEFINE_string(
+        "candidates", None,
+        "NAME[:WEIGHTS],...: backbones, run directories, wildcards; WEIGHTS is imagenet, none, a file or a "
+        "run.", flag_values=flags,
+    )  # fmt: skip
+    absl_flags.DEFINE_string("workdir", None, "Where the ranking is written; default runs/NAME.rank.",
+                             flag_values=flags)  # fmt: skip
+    absl_flags.DEFINE_integer("rows", 2000, "Training rows looked at, at most.", lower_bound=20,
+                              flag_values=flags)  # fmt: skip
+
+
+def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
+    """Runs the command."""
+    no_arguments(arguments)
+    if not flags.candidates:
+        raise UserError(
+            "--candidates is missing, e.g. --candidates='mobilenet_v2,*lite*,runs/old'"
+        )
+    config = config_from(flags)
+    from tlkeras.search.rank import TABLE, rank
+
+    workdir = Path(flags.workdir or f"runs/{config.name}.rank")
+    table = rank(config, flags.candidates, workdir, rows=flags.rows)
+    hidden = {"error"} if not any(row["error"] for row in table) else set()
+    print_table([{k: v for k, v in row.items() if k not in hidden} for row in table])
+    print((workdir / "recommendation.txt").read_text("utf-8"), end="")
+    print(f"Written to {workdir / TABLE} and {workdir / 'ranking.png'}.")

@@ -1,0 +1,112 @@
+"""What a ranking comes to: a recommendation in words, and a picture."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkeras.run_dir import replacing
+
+_PANELS = {
+    "probe_accuracy": "probe accuracy",
+    "logme": "LogME",
+    "leep": "LEEP",
+    "nce": "NCE",
+    "h_score": "H-score",
+    "transrate": "TransRate",
+}
+_SURE = 2.0  # standard errors of a paired difference that count as one
+
+
+def title(row: dict[str, Any]) -> str:
+    """Returns the name of a row of the table."""
+    return row["candidate"] if row["weights"] == "run" else f"{row['candidate']}:{row['weights']}"
+
+
+def recommend(table: list[dict[str, Any]], right: dict[str, np.ndarray]) -> str:
+    """Returns the recommendation.
+
+    Args:
+        table: Rows of `ranking.csv`, the best first.
+        right: By title, which rows the candidate's cross-validated probe had right, bool `(n,)`; the
+            rows are the same for all.
+    """
+    scored = [row for row in table if not row["error"]]
+    best, *others = scored
+    lines = [
+        f"Start from {title(best)}: a linear probe on its frozen features is right on "
+        f"{best['probe_accuracy']:.1%} of {len(right[title(best)])} held-out training rows."
+    ]
+    equal = [row for row in others if not _sure(right[title(best)], right[title(row)])]
+    smaller = [row for row in equal if row["parameters"] < 0.7 * best["parameters"]]
+    if others and not equal:
+        gap = best["probe_accuracy"] - others[0]["probe_accuracy"]
+        lines.append(f"{title(others[0])} follows {gap * 100:.1f} points behind, more than chance explains.")
+    elif equal:
+        lines.append(
+            f"These rows cannot tell it from {', '.join(map(title, equal))} (within {_SURE:g} standard "
+            "errors)."
+        )
+    if smaller:
+        small = min(smaller, key=lambda row: row["parameters"])
+        lines.append(
+            f"{title(small)} does as well with {small['parameters']:,} parameters in place of "
+            f"{best['parameters']:,}: it is the cheaper choice."
+        )
+    lines += _warnings(scored, best)
+    return "\n".join(lines)
+
+
+def _warnings(scored: list[dict[str, Any]], best: dict[str, Any]) -> list[str]:
+    lines = []
+    by_logme = max(scored, key=lambda row: row["logme"])
+    if by_logme is not best:
+        lines.append(f"LogME would rather have {title(by_logme)}; fine-tune both where the budget allows.")
+    random = [row for row in scored if row["weights"] == "none"]
+    if random and random[0] is best:
+        lines.append(
+            "Random weights lead: none of these sources knows anything that this task needs. Expect no gain "
+            "from transfer, or offer better sources."
+        )
+    elif random:
+        gain = best["probe_accuracy"] - random[0]["probe_accuracy"]
+        lines.append(f"Over random weights ({title(random[0])}) that is a gain of {gain * 100:.1f} points.")
+    return lines
+
+
+def _sure(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether the first is right more often than chance explains, row by row."""
+    if first.shape != second.shape:
+        return True
+    difference = first.astype(float) - second.astype(float)
+    return difference.mean() > _SURE * max(difference.std() / np.sqrt(len(difference)), 1e-12)
+
+
+def draw(table: list[dict[str, Any]], path: Path) -> None:
+    """Draws one panel per score, the candidates from best to worst.
+
+    Args:
+        table: Rows of `ranking.csv`.
+        path: A `.png` file.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    scored = [row for row in table if not row["error"]][::-1]
+    panels = [name for name in _PANELS if any(row[name] != "" for row in scored)]
+    figure = Figure(figsize=(2.2 + 2.1 * len(panels), 1.0 + 0.34 * len(scored)), layout="constrained")
+    FigureCanvasAgg(figure)
+    places = np.arange(len(scored))
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axis, name in zip(axes, panels, strict=True):
+        values = np.array([np.nan if row[name] == "" else row[name] for row in scored], float)
+        axis.hlines(places, np.nanmin(values), values, color="#c8ccd4", linewidth=1)
+        axis.plot(values, places, "o", color="#2563eb", markersize=6)
+        axis.set_title(_PANELS[name], fontsize=10)
+        axis.spines[["top", "right", "left"]].set_visible(False)
+        axis.tick_params(axis="x", labelsize=8)
+        axis.locator_params(axis="x", nbins=4)
+    axes[0].set_yticks(places, [title(row) for row in scored], fontsize=9, parse_math=False)
+    axes[0].set_ylim(-0.6, len(scored) - 0.4)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=130)
