@@ -30,13 +30,6 @@ def _backbones(pattern: str) -> list[dict]:
     return summary_rows(pattern)
 
 
-def _blocks(pattern: str) -> list[dict]:
-    """The blocks of one backbone, which is built for it: `--filter` is its exact name."""
-    from tlkeras.models import block_rows
-
-    return block_rows(pattern)
-
-
 def _heads(pattern: str) -> list[dict]:
     from tlkeras.models import HEADS
 
@@ -66,13 +59,13 @@ def _optimizers(pattern: str) -> list[dict]:
 
 
 def _methods(pattern: str) -> list[dict]:
-    from tlkeras.adaptation import METHODS
+    from tlkeras.adaptation.methods import METHODS
 
     return [{"method": name, "what it is": _summary(method)} for name, method in METHODS.items(pattern)]
 
 
 def _validators(pattern: str) -> list[dict]:
-    from tlkeras.adaptation import VALIDATORS
+    from tlkeras.adaptation.validators import VALIDATORS
 
     return [{"validator": name, "what it is": _summary(v)} for name, v in VALIDATORS.items(pattern)]
 
@@ -87,7 +80,6 @@ def _first_line(path) -> str:
 
 KINDS = {
     "backbones": _backbones,
-    "blocks": _blocks,
     "heads": _heads,
     "experiments": _experiments,
     "sources": _sources,

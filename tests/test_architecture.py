@@ -1,0 +1,108 @@
+"""The shape of the project: imports run one way, modules stay small, starting is quick."""
+
+import ast
+import configparser
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "tlkeras"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# Each floor may import from those above it, never from its own neighbours or from below.
+FLOORS = (
+    ("errors",),
+    ("registry",),
+    ("config",),
+    ("runtime", "run_dir"),
+    ("data",),
+    ("models",),
+    ("features",),
+    ("adaptation", "transfer"),
+    ("prepare",),
+    ("training",),
+    ("evaluation",),
+    ("manifest", "saved_run", "plan"),
+    ("retrieval", "export", "report"),
+    ("baselines", "folds"),
+    ("run",),
+    ("reproduce", "search"),
+    ("cli",),
+)
+FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
+
+
+def room(path: Path) -> str:
+    """The package or module right below tlkeras that a file belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "tlkeras":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tlkeras."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("tlkeras.")}
+    return (found & FLOOR_OF.keys()) - {room(path)}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_one_way(path):
+    if room(path) == "__init__":
+        return
+    assert room(path) in FLOOR_OF, f"{room(path)} has no floor yet"
+    below = {name for name in imported_rooms(path) if FLOOR_OF[name] >= FLOOR_OF[room(path)]}
+    assert not below
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_modules_and_functions_stay_small(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            assert not body or body[-1].end_lineno - body[0].lineno < 40, node.name
+
+
+def test_setup_cfg_names_every_package():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    named = set(setup["options"]["packages"].split())
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in MODULES if path.name == "__init__.py"}
+    assert named == found | {"tlkeras.experiments"}
+
+
+def test_the_test_files_have_names_of_their_own():
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)
+
+
+def quickest(code: str, tries: int = 5) -> float:
+    """The least seconds that a fresh interpreter takes for `code`, less those it takes for nothing."""
+
+    def once(program: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+        return time.perf_counter() - began
+
+    return min(once(code) for _ in range(tries)) - min(once("pass") for _ in range(tries))
+
+
+def test_import_is_quick():
+    assert quickest("import tlkeras") < 0.2
+
+
+def test_help_is_quick_and_needs_no_tensorflow():
+    program = (
+        "import sys; from tlkeras.cli.main import main; assert main(['train', '--help']) == 0;"
+        "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
+    )
+    assert quickest(program) < 0.5
