@@ -1,5 +1,8 @@
 """Explanations against closed forms, known places and randomised weights."""
 
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -157,3 +160,16 @@ def test_a_model_without_spatial_layers_is_refused_by_name():
     model = keras.Model(images, keras.layers.Dense(2)(keras.layers.Flatten()(images)))
     maps, method = explain_images(model, np.ones((2, 8, 8, 3), "float32"))
     assert maps.shape == (2, 8, 8) and method == "integrated gradients"
+
+
+def test_the_heat_lies_on_the_cat_and_on_the_motorcycle():
+    """EfficientNet-Lite0 with its ImageNet classes on two photos; the net is one nested layer here."""
+    sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+    import grad_cam_photos
+
+    model, photos = grad_cam_photos.classifier(), grad_cam_photos.photos()
+    maps = grad_cam(model, np.stack(list(photos.values())), layer="top_activation")
+    for name, heat in zip(photos, maps, strict=True):
+        assert grad_cam_photos.share_inside(heat, grad_cam_photos.PLACES[name]) > 0.8, name
+    top, left = np.unravel_index(maps[1].argmax(), maps[1].shape)
+    assert 0.25 < top / 224 < 0.8 and 0.2 < left / 224 < 0.85

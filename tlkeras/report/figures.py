@@ -126,7 +126,7 @@ def blend(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
     grey = pixels.mean(axis=-1, keepdims=True) * 0.6 + 50
     colors = 255 * matplotlib.colormaps["inferno"](heat)[..., :3]
-    weight = np.sqrt(heat)[..., None] * 0.75
+    weight = np.sqrt(heat)[..., None] * 0.65
     return np.clip((1 - weight) * grey + weight * colors, 0, 255).astype(np.uint8)
 
 
