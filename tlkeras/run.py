@@ -62,8 +62,9 @@ def run_experiment(
         if asks_for_verdict(config):
             train_twins(config, run_dir, lambda twin, path: run_experiment(twin, path, data))
             print(write_verdict(config, run_dir))
-        write_tensorboard(run_dir.path)
-        print(f"Report: {write_report(run_dir.path)}")
+        if parts.runtime.is_chief:
+            write_tensorboard(run_dir.path)
+            print(f"Report: {write_report(run_dir.path)}")
         run_dir.mark_finished()
     finally:
         run_dir.lock.release()
@@ -84,7 +85,8 @@ def train_and_evaluate(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> Non
         parts.model.to_functional().save(temporary)
     evaluated = predict_domains(parts.model, parts.domains, parts.batch_size, parts.runtime)
     metrics = write_evaluation(run_dir, evaluated)
-    write_evidence(run_dir, parts.model.to_functional(), parts.domains, evaluated, parts.config)
+    if parts.runtime.is_chief:
+        write_evidence(run_dir, parts.model.to_functional(), parts.domains, evaluated, parts.config)
     print(_summary(run_dir, metrics))
 
 
