@@ -25,6 +25,7 @@ class Position(keras.callbacks.Callback):
         super().__init__()
         self._began = time.monotonic() - seconds_before
         self.steps = steps
+        self.epoch_open = epoch_open
         self.step = self.first_step = first_step
         self.epoch = self.first_epoch = (first_step - epoch_open) // steps.per_epoch
 

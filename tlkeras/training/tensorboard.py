@@ -8,6 +8,7 @@ from tlkeras.config import AugmentConfig, StageConfig
 from tlkeras.data import Domain, training_batches
 from tlkeras.prepare import Parts
 from tlkeras.training.callbacks import Position
+from tlkeras.training.event_files import keep_events
 
 _PICTURES = 16
 
@@ -42,6 +43,7 @@ class TensorBoardLog(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         if self.parts.runtime.is_chief:
+            keep_events(self.folder, self._was_before)
             self._writer = tf.summary.create_file_writer(self.folder)
         else:
             self._writer = tf.summary.create_noop_writer()
@@ -49,10 +51,18 @@ class TensorBoardLog(keras.callbacks.Callback):
         if self.position.first_step:
             return
         with self._writer.as_default(self.steps_before):
-            tf.summary.text("stage", f"Stage {self.index + 1}, **{self.stage.name}**, begins.")
+            tf.summary.text(f"stage/{self.stage.name}", f"Stage {self.index + 1}, **{self.stage.name}**, begins.")
             if self.config.images:
                 for name, pixels in _inputs(self.parts, self.stage).items():
                     tf.summary.image(f"inputs/{self.stage.name}/{name}", pixels / 255, max_outputs=_PICTURES)
+
+    def _was_before(self, step: int, tag: str) -> bool:
+        """Whether a value was written before the point from which the stage goes on."""
+        now = self.steps_before + self.position.first_step
+        if self.position.first_step == 0:  # the stage's own first lines have the step of the last epoch before
+            own = tag.startswith(f"inputs/{self.stage.name}/") or tag == f"stage/{self.stage.name}"
+            return step < now or (step == now and not own)
+        return step <= now - self.position.epoch_open
 
     def on_train_batch_begin(self, batch, logs=None):
         if self.config.profile and batch == self.config.profile[0] and self.position.epoch == 0:
