@@ -1,7 +1,7 @@
 """tlkeras against a plain Keras script that does the same work, as ratios of paired runs.
 
 Command:  python benchmarks/speed.py [--case=NAME ...] [--pairs=3] [--folder=DIR]
-Cases:    frozen frozen_auto resnet second_head last2 all augment lite_all lite_augment growth start
+Cases:    frozen frozen_auto resnet second_head last2 all augment lite_all lite_augment growth start agreement
 Time:     all of it about two hours on two CPU cores; `--case=frozen` ten minutes.
 
 Both sides read the same made-up JPEG files from disk, in processes of their own, one after the other, so
@@ -43,17 +43,15 @@ CASES = {
 def main() -> None:
     """Runs the cases and prints their table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--case", action="append", choices=[*CASES, "growth", "start"])
+    parser.add_argument("--case", action="append", choices=[*CASES, *OTHERS])
     parser.add_argument("--pairs", type=int)
     parser.add_argument("--folder", default=str(Path(tempfile.gettempdir()) / "tlkeras_speed"))
     parser.add_argument("--weights", default=None, choices=["imagenet", None])
     arguments = parser.parse_args()
     folder = Path(arguments.folder)
-    for name in arguments.case or [*CASES, "growth", "start"]:
-        if name == "growth":
-            growth(folder, arguments.weights)
-        elif name == "start":
-            start(folder, arguments.weights)
+    for name in arguments.case or [*CASES, *OTHERS]:
+        if name in OTHERS:
+            OTHERS[name](folder, arguments.weights)
         else:
             options = BASE | {"weights": arguments.weights} | CASES[name]
             compare(name, options, folder, arguments.pairs or options["pairs"])
@@ -85,6 +83,7 @@ def compare(name: str, options: dict, folder: Path, pairs: int) -> None:
         "95 % interval": f"{low:.2f} to {high:.2f}",
         "plain s": round(statistics.median(p["seconds"] for p, _ in found), 1),
         "tlkeras s": round(statistics.median(o[counted] for _, o in found), 2),
+        "ratio of CPU time": round(statistics.median(p["cpu"] / o["cpu"] for p, o in found), 2),
         "plain MiB": round(max(p["memory_mb"] for p, _ in found)),
         "tlkeras MiB": round(max(o["memory_mb"] for _, o in found)),
     }
@@ -129,9 +128,21 @@ def start(folder: Path, weights) -> None:
     options |= {"workdir": str(folder / "run"), "cache": {"dir": str(folder / "cache")}}
     shutil.rmtree(folder / "cache", ignore_errors=True)
     ours = run("with_tlkeras.py", options)
-    print(
-        f"start: import tlkeras {statistics.median(times):.3f} s; first step {ours['start']:.1f} s after imports"
-    )
+    print(f"start: import tlkeras {statistics.median(times):.3f} s; first step {ours['start']:.1f} s later")
+
+
+def agreement(folder: Path, weights) -> None:
+    """Prints on how many test rows heads agree that were trained on features of different extractors."""
+    options = BASE | {
+        "weights": weights,
+        "epochs": 10,
+        "folder": str(make_folder(folder / "images_2000", 2000)),
+    }
+    options |= {"workdir": str(folder / "agreement"), "cache": {"dir": str(folder / "cache")}}
+    print("agreement:", json.dumps(run("agreement.py", options)), flush=True)
+
+
+OTHERS = {"growth": growth, "start": start, "agreement": agreement}
 
 
 if __name__ == "__main__":

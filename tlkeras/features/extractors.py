@@ -98,7 +98,7 @@ def usable(trunk: Trunk) -> tuple[str, ...]:
     """Returns the extractors that can be worth a trial for this trunk on this machine.
 
     XNNPACK beats TensorFlow on CPU for depthwise convolutions and loses for plain ones
-    (benchmarks/README.md); several devices share a batch only with the plain function.
+    (docs/scale.md); several devices share a batch only with the plain function.
     """
     if trunk.replicas > 1 or "TPU" in type(trunk.strategy).__name__:
         return ("exact",)
