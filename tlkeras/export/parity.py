@@ -8,6 +8,9 @@ import numpy as np
 from tlkeras.errors import RunError
 from tlkeras.evaluation import Predictions
 
+LEAST_AGREEMENT = 0.75
+QUANTISED_TOLERANCE = 0.25
+
 
 class ExportRefused(RunError):
     """An export whose answers differ from those of `predict`. Nothing of it is kept."""
@@ -81,30 +84,36 @@ def compare(answers: np.ndarray, reference: Predictions) -> Parity:
     )
 
 
-def check(parity: Parity, what: str, *, tolerance: float | None, accuracy_drop: float | None) -> None:
+def check(parity: Parity, what: str, *, tolerance: float | None, accuracy_drop: float) -> None:
     """Refuses an export that does not answer as `predict` does.
 
     Args:
         parity: The comparison.
         what: The format, for the message.
-        tolerance: Largest `relative` difference; None does not look at it.
-        accuracy_drop: Largest loss of accuracy (of agreement, where there are no labels), as a fraction;
-            None does not look at it.
+        tolerance: Largest `relative` difference. None is for quantised models: they must give the same
+            answer on three rows of four (for regression, differ by a quarter of the spread at most).
+        accuracy_drop: Largest loss of accuracy (of agreement, where there are no labels), as a fraction.
 
     Raises:
         ExportRefused: It differs by more.
     """
     facts = f"difference {parity.difference:.2g}, relative to the spread of the answers {parity.relative:.2g}"
-    if not np.isfinite(parity.difference) or (tolerance is not None and parity.relative > tolerance):
+    quantised = tolerance is None
+    if quantised:
+        tolerance = QUANTISED_TOLERANCE if parity.agreement is None else np.inf
+    if not np.isfinite(parity.difference) or parity.relative > tolerance:
         raise ExportRefused(
             f"The {what} export is refused: its answers differ from those of `predict` on {parity.rows} "
             f"rows. Received: {facts}. Allowed: {tolerance:g}"
-            if tolerance is not None
-            else f"The {what} export is refused: its answers are no numbers of the right shape."
+        )
+    if quantised and parity.agreement is not None and parity.agreement < LEAST_AGREEMENT:
+        raise ExportRefused(
+            f"The {what} export is refused: its answers are not those of `predict` on too many of "
+            f"{parity.rows} rows. Received: {parity.agreement:.0%} equal. Allowed: {LEAST_AGREEMENT:.0%}"
         )
     drop = parity.accuracy_drop
     drop = drop if drop is not None or parity.agreement is None else 1 - parity.agreement
-    if accuracy_drop is not None and drop is not None and drop > accuracy_drop:
+    if drop is not None and drop > accuracy_drop:
         raise ExportRefused(
             f"The {what} export is refused: it loses accuracy on {parity.rows} rows. Received: a drop of "
             f"{drop:.3f}, {facts}. Allowed: {accuracy_drop:g}; --accuracy_drop=... allows more"
