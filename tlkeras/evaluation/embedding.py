@@ -88,11 +88,10 @@ def plane(features: np.ndarray, seed: int = 0) -> np.ndarray:
         padded = np.zeros((len(features), 2), np.float32)
         padded[:, : min(2, features.shape[1])] = features[:, :2]
         return padded
-    reduced = PCA(width, random_state=seed).fit_transform(features)
-    reduced /= max(reduced.std(), 1e-12)
-    perplexity = min(30.0, (len(features) - 1) / 3)
-    tsne = TSNE(2, perplexity=perplexity, init="pca", random_state=seed, max_iter=500)
+    tsne = TSNE(2, perplexity=min(30.0, (len(features) - 1) / 3), init="pca", random_state=seed, max_iter=500)
     with threadpool_limits(1):  # threads that wait for each other take a minute on a busy machine
+        reduced = PCA(width, random_state=seed).fit_transform(features)
+        reduced /= max(reduced.std(), 1e-12)
         return tsne.fit_transform(reduced).astype(np.float32)
 
 
