@@ -3,8 +3,8 @@
     python benchmarks/all_backbones.py [--filter='efficientnet*']
 
 Prints a line per backbone: seconds, parameters, blocks, the largest difference of tail(trunk(x)) and of
-the loaded model, relative to the outputs' spread over rows. Ends with 1 where a row is wrong. About six
-minutes and 8 GiB for all rows on two cores; weights are random.
+the loaded model, relative to the outputs' spread over rows. Ends with 1 where a row is wrong. Weights are
+random. All rows took 17 minutes on two cores that had much else to do.
 """
 
 import os
