@@ -31,7 +31,7 @@ CASES = {
     "frozen": {},
     "frozen_auto": {"cache": {"extractor": "auto"}, "warm_choice": True},
     "resnet": {"backbone": "resnet50", "cache": {"extractor": "auto"}, "rows": 1000, "warm_choice": True},
-    "second_head": {"head": [256], "first_head": []},
+    "second_head": {"head": [], "first_head": [256]},
     "last2": {"train": "last:2", "open_from": "block_16_expand", "rows": 2000, "epochs": 5},
     "all": {"train": "all", "open_from": "", **SMALL},
     "augment": {"flip": True, **SMALL},

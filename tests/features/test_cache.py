@@ -14,8 +14,9 @@ from tlkeras.config import AugmentConfig
 from tlkeras.errors import UserError
 from tlkeras.features import cache as cache_module
 from tlkeras.features import extractors
-from tlkeras.features.cache import FeatureCache, NotWorthwhile, Request, identity_of
+from tlkeras.features.cache import FeatureCache, NotWorthwhile
 from tlkeras.features.extractors import EXTRACTORS, Trunk, relative_difference
+from tlkeras.features.identity import Request, identity_of
 
 
 def opened(config, model, domain, split="train", **update):
@@ -81,7 +82,7 @@ def test_what_trains_does_not_change_the_key(config, model, domain):
 def test_the_identity_is_the_same_in_another_process(config, domain):
     code = (
         "from tlkeras.models import build_model; from tlkeras.config import ModelConfig;"
-        "from tlkeras.features.cache import identity_of; import json;"
+        "from tlkeras.features.identity import identity_of; import json;"
         "m = build_model(ModelConfig(backbone='small_cnn', weights=None), input_shape=(16, 16, 3),"
         " num_outputs=3, seed=0); m.trunk(); print(json.dumps(identity_of(m.trunk())))"
     )

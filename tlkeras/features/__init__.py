@@ -12,7 +12,7 @@ _HOMES = {
     "Features": "arrays",
     "EXTRACTORS": "extractors",
     "FeatureCache": "cache",
-    "Request": "cache",
+    "Request": "identity",
     "training_batches": "batches",
     "evaluation_batches": "batches",
     "StageFeatures": "stage",

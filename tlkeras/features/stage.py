@@ -10,7 +10,8 @@ from tlkeras.config import CacheConfig, DataConfig, StageConfig
 from tlkeras.data import Domain
 from tlkeras.features import batches
 from tlkeras.features.arrays import Features
-from tlkeras.features.cache import FeatureCache, NotWorthwhile, Request
+from tlkeras.features.cache import FeatureCache, NotWorthwhile
+from tlkeras.features.identity import Request
 
 
 class StageFeatures:

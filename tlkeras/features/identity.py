@@ -1,0 +1,78 @@
+"""All that features depend on: the trunk, and the rows with the way they are read."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from tlkeras.config import AugmentConfig
+from tlkeras.data import Domain, Rows, evaluation_batches, view_batches
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One split, or one fixed augmented view of it, whose features are wanted.
+
+    Attributes:
+        rows: The rows.
+        domain: Their domain.
+        split: `train`, `val` or `test`.
+        augment: How a view is drawn; None is no augmentation.
+        seed: Seed of the augmentation.
+        view: Number of the view; None is no augmentation.
+    """
+
+    rows: Rows
+    domain: Domain
+    split: str
+    augment: AugmentConfig | None = None
+    seed: int = 0
+    view: int | None = None
+
+    @cached_property
+    def facts(self) -> dict:
+        """What the features depend on beside the trunk and the extractor."""
+        config = self.domain.config
+        view = None if self.view is None else [self.augment.model_dump(), self.seed, self.view]
+        return {
+            "data": self.rows.fingerprint(),
+            "split": self.split,
+            "input_shape": list(self.domain.input_shape),
+            "resize": [config.resize, config.interpolation, config.crop_fraction],
+            "view": view,
+        }
+
+    def batches(self, batch_size: int) -> tf.data.Dataset:
+        """Returns padded batches `(x, y, weight)` of all rows in their order."""
+        if self.view is None:
+            return evaluation_batches(self.rows, self.domain, batch_size=batch_size, pad=True)
+        return view_batches(
+            self.rows, self.domain, batch_size=batch_size, seed=self.seed, augment=self.augment,
+            view=self.view, pad=True,
+        )  # fmt: skip
+
+
+def identity_of(trunk: keras.Model) -> dict:
+    """Returns digests of a trunk's config (preprocessing included) and of its weights."""
+    config = json.dumps(_without_trainable(trunk.get_config()), sort_keys=True, default=str)
+    digest = hashlib.sha256()
+    for variable in trunk.variables:
+        if "seed" not in variable.path.rsplit("/", 1)[-1]:  # state of dropout, which is off in a trunk
+            digest.update(np.ascontiguousarray(ops.convert_to_numpy(variable)).tobytes())
+    kind = "accelerated" if tf.config.list_logical_devices("GPU") else "cpu"  # TF32 differs from float32
+    return {
+        "config": hashlib.sha256(config.encode()).hexdigest(),
+        "weights": digest.hexdigest(),
+        "device": kind,
+    }
+
+
+def _without_trainable(value):
+    if isinstance(value, dict):
+        return {k: _without_trainable(v) for k, v in value.items() if k != "trainable"}
+    return [_without_trainable(v) for v in value] if isinstance(value, list | tuple) else value
