@@ -8,6 +8,14 @@ from pathlib import Path
 import pytest
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_the_session(tmp_path_factory):
+    """Keeps the features that runs share away from those of the person who runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 def run_command(*words, cwd=None, timeout=300):
     """Runs `tlkeras WORDS` in a process of its own; `check` is left to the caller."""
     program = "import sys; from tlkeras.cli.main import main; sys.exit(main())"

@@ -90,13 +90,12 @@ def transfer_parameters(model: keras.Model, source: keras.Model, name: str) -> W
     Raises:
         UserError: Where not a single layer matches.
     """
-    targets, sources = _layers_with_weights(model), _renumbered(_layers_with_weights(source))
-    matched = []
-    for layer_name, layer in targets.items():
-        partner = sources.get(layer_name)
-        if partner is not None and _shapes(partner) == _shapes(layer):
-            _set_weights(layer, partner.get_weights())
-            matched.append(layer_name)
+    targets, named = _layers_with_weights(model), _layers_with_weights(source)
+    # as they are called; renumbered only where that finds more partners
+    sources = max((named, _renumbered(named)), key=lambda layers: len(_partners(targets, layers)))
+    matched = _partners(targets, sources)
+    for layer_name in matched:
+        _set_weights(targets[layer_name], sources[layer_name].get_weights())
     unmatched = tuple(n for n in targets if n not in matched)
     unused = tuple(n for n in sources if n not in matched)
     if not matched and targets:
@@ -111,6 +110,11 @@ def transfer_parameters(model: keras.Model, source: keras.Model, name: str) -> W
         )  # fmt: skip
     _fold_efficientnet_scale(model)
     return WeightReport(name, tuple(matched), unmatched, unused)
+
+
+def _partners(targets: dict, sources: dict) -> list[str]:
+    """Returns the names under which both sides have a layer with weights of the same shapes."""
+    return [n for n, x in targets.items() if n in sources and _shapes(sources[n]) == _shapes(x)]
 
 
 def _layers_with_weights(model: keras.Model) -> dict[str, keras.layers.Layer]:
