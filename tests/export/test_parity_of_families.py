@@ -16,9 +16,15 @@ def benchmark():
     return module
 
 
-@pytest.mark.parametrize(("backbone", "options"), [("mobilenet", {"alpha": 0.25}), ("vgg16", {})])
-def test_families_answer_alike_in_every_format(benchmark, backbone, options):
-    formats = ["saved_model", "litert", "onnx", "keras"]
+@pytest.mark.parametrize(
+    ("backbone", "options", "formats"),
+    [
+        ("mobilenet", {"alpha": 0.25}, ["saved_model", "litert", "onnx", "keras"]),
+        # its Normalization layer keeps constants outside the graph, which tf2onnx took for inputs
+        ("efficientnet_b0", {}, ["onnx"]),
+    ],
+)
+def test_families_answer_alike_in_every_format(benchmark, backbone, options, formats):
     compared = benchmark.measure(backbone, 32, formats, rows=8, **options)
     for name, parity in compared.items():
         assert 0 <= parity.relative < 1e-3, (name, parity)

@@ -179,7 +179,7 @@ def write_onnx(served: ServedModel, folder: Path) -> None:
     import onnx
     import tf2onnx
 
-    function = served.function()
+    function = _with_constants(served)
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     with _quiet():
         model, _ = tf2onnx.convert.from_function(
@@ -190,6 +190,24 @@ def write_onnx(served: ServedModel, folder: Path) -> None:
     onnx.helper.set_model_props(model, {"labels": json.dumps(served.class_names), "task": served.task})
     onnx.checker.check_model(model)
     onnx.save_model(model, str(folder / "model.onnx"))
+
+
+def _with_constants(served: ServedModel):
+    """Returns the model as a `tf.function` that captures nothing.
+
+    Keras keeps some constants (the mean of a Normalization layer) outside the graph, and tf2onnx would
+    make inputs of them.
+    """
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    function = served.function()
+    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
+
+    @tf.function(input_signature=function.input_signature)
+    def answer(inputs):
+        return {served.output_name: frozen(inputs)[0]}
+
+    return answer
 
 
 def load_onnx(folder: Path) -> Answer:
