@@ -111,7 +111,7 @@ def test_pictures(server):
 
 def test_text(server, trained):
     tags = server("/plugin/text/tags")[RUN]
-    assert {"config", "stage"} <= set(tags)
+    assert {"config", "stage/head", "stage/all"} <= set(tags)
     (answer,) = server("/plugin/text/text", run=RUN, tag="config")
     assert "synthetic:shapes" in answer["text"] and "<code>" in answer["text"]
 

@@ -51,7 +51,9 @@ class TensorBoardLog(keras.callbacks.Callback):
         if self.position.first_step:
             return
         with self._writer.as_default(self.steps_before):
-            tf.summary.text(f"stage/{self.stage.name}", f"Stage {self.index + 1}, **{self.stage.name}**, begins.")
+            tf.summary.text(
+                f"stage/{self.stage.name}", f"Stage {self.index + 1}, **{self.stage.name}**, begins."
+            )
             if self.config.images:
                 for name, pixels in _inputs(self.parts, self.stage).items():
                     tf.summary.image(f"inputs/{self.stage.name}/{name}", pixels / 255, max_outputs=_PICTURES)
@@ -59,7 +61,8 @@ class TensorBoardLog(keras.callbacks.Callback):
     def _was_before(self, step: int, tag: str) -> bool:
         """Whether a value was written before the point from which the stage goes on."""
         now = self.steps_before + self.position.first_step
-        if self.position.first_step == 0:  # the stage's own first lines have the step of the last epoch before
+        if self.position.first_step == 0:
+            # the stage's own first lines have the step of the last epoch before
             own = tag.startswith(f"inputs/{self.stage.name}/") or tag == f"stage/{self.stage.name}"
             return step < now or (step == now and not own)
         return step <= now - self.position.epoch_open
