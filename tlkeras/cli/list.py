@@ -70,6 +70,12 @@ def _validators(pattern: str) -> list[dict]:
     return [{"validator": name, "what it is": _summary(v)} for name, v in VALIDATORS.items(pattern)]
 
 
+def _regularizers(pattern: str) -> list[dict]:
+    from tlkeras.transfer.regularizers import REGULARIZERS
+
+    return [{"regularizer": name, "what it is": _summary(r)} for name, r in REGULARIZERS.items(pattern)]
+
+
 def _summary(thing) -> str:
     return (thing.__doc__ or "").strip().partition("\n")[0]
 
@@ -86,4 +92,5 @@ KINDS = {
     "optimizers": _optimizers,
     "methods": _methods,
     "validators": _validators,
+    "regularizers": _regularizers,
 }

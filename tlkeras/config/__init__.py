@@ -22,6 +22,7 @@ from tlkeras.config.stage import (
     ScheduleConfig,
     StageConfig,
 )
+from tlkeras.config.transfer import RegularizerConfig, VerdictConfig
 
 __all__ = [
     "AdaptationConfig",
@@ -35,11 +36,13 @@ __all__ = [
     "ModelConfig",
     "NeckConfig",
     "OptimizerConfig",
+    "RegularizerConfig",
     "RuntimeConfig",
     "ScheduleConfig",
     "StageConfig",
     "StrengthConfig",
     "TensorBoardConfig",
+    "VerdictConfig",
     "apply_overrides",
     "dump_config",
     "load_config",

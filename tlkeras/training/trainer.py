@@ -16,6 +16,7 @@ from tlkeras.training.find_lr import find_learning_rate
 from tlkeras.training.input_watch import InputWatch
 from tlkeras.training.keeping import BestModel, Checkpoint
 from tlkeras.training.optimizers import build_optimizer
+from tlkeras.training.regularizing import regularized_model
 from tlkeras.training.stages import Steps, count_steps, expand_stages, learning_rate_multipliers
 from tlkeras.training.states import RunStates
 from tlkeras.training.step_window import StepWindow
@@ -111,7 +112,11 @@ class Trainer:
         """Returns the model that fit gets, with a new optimizer for what is selected."""
         multipliers = learning_rate_multipliers(stage, self.model, selection)
         optimizer = build_optimizer(stage.optimizer, steps=steps.total, multipliers=multipliers)
-        trainee = adaptation_model(self.parts, steps) if adapts(self.parts, stage) else self.model
+        trainee = self.model
+        if stage.regularizer is not None:
+            trainee = regularized_model(self.parts, stage, self.states)
+        elif adapts(self.parts, stage):
+            trainee = adaptation_model(self.parts, steps)
         trainee.compile(
             optimizer=optimizer,
             loss=objectives.loss_for(stage, self.parts.source),

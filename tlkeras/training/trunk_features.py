@@ -10,6 +10,7 @@ from tlkeras.prepare import Parts
 from tlkeras.run_dir import RunDir
 from tlkeras.training.adapting import adapts
 from tlkeras.training.feed import Feed
+from tlkeras.training.regularizing import looks_at_inputs
 from tlkeras.training.stages import Steps
 
 
@@ -36,7 +37,7 @@ def open_features(
     rows = max(len(domain.splits[split]) for domain, split, _ in splits)
     seen = steps.total * parts.batch_size // max(1, len(feed.sources))
     reason = reason_against(stage, parts.config.cache, parts.config.data, parts.model, seen, rows)
-    if adapts(parts, stage) and _draws_strong_views(parts):
+    if looks_at_inputs(stage) or (adapts(parts, stage) and _draws_strong_views(parts)):
         return None
     if reason is not None or noted.get("extractor", "") is None:
         return None

@@ -1,0 +1,201 @@
+"""What each regularizer does to the weights of a small network, through the run's own trainer."""
+
+import keras
+import numpy as np
+import pytest
+
+from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig, StageConfig
+from tlkeras.errors import UserError
+from tlkeras.prepare import prepare
+from tlkeras.run_dir import RunDir
+from tlkeras.training.trainer import Trainer
+
+SGD = {"name": "sgd", "learning_rate": 0.05}
+
+
+@pytest.fixture
+def pictures():
+    rng = np.random.default_rng(0)
+    y = np.arange(64) % 3
+    x = (rng.integers(0, 120, (64, 8, 8, 3)) + 60 * y[:, None, None, None]).astype(np.uint8)
+    return {"train": (x[:48], y[:48]), "val": (x[48:56], y[48:56]), "test": (x[56:], y[56:])}
+
+
+@pytest.fixture
+def train(tmp_path, pictures):
+    """Returns a function that trains two stages, the second regularised: (start, end, trainer)."""
+
+    def run(regularizer=None, name="run", train="all", epochs=3, **stage):
+        stages = [
+            StageConfig(name="head", epochs=2, optimizer=SGD),
+            StageConfig(
+                name="tune", train=train, epochs=epochs, optimizer=SGD, regularizer=regularizer, **stage
+            ),
+        ]
+        config = ExperimentConfig(
+            data=DataConfig(source="npz:memory", image_size=8, batch_size=16),
+            model=ModelConfig(backbone="small_cnn", weights=None, backbone_options={"filters": [4, 6]}),
+            stages=stages,
+            cache={"dir": str(tmp_path / "cache"), "extractor": "exact"},
+        )
+        parts = prepare(config, pictures)
+        trainer = Trainer(parts, RunDir(tmp_path / name))
+        trainer.check()
+        start = values(parts.model)
+        trainer.run_dir.start(config.model_dump(mode="json"))
+        trainer.train()
+        trainer.states.load_end(1)
+        trainer.run_dir.lock.release()
+        return start, values(parts.model), trainer
+
+    return run
+
+
+def values(model) -> dict:
+    return {v.path: v.numpy() for v in model.variables}
+
+
+def moved(start, end) -> dict:
+    """Largest change of the backbone's kernels."""
+    return {n: np.abs(end[n] - start[n]).max() for n in start if "conv" in n and n.endswith("kernel")}
+
+
+@pytest.mark.parametrize("name", ["l2_sp", "delta", "bss", "mixout"])
+@pytest.mark.parametrize("bn", ["frozen", "train"])
+def test_weight_zero_is_plain_fine_tuning_bit_for_bit(train, name, bn):
+    _, plain, _ = train(None, "plain", bn=bn)
+    _, zero, _ = train({"name": name, "weight": 0}, "zero", bn=bn)
+    for path in plain:
+        np.testing.assert_array_equal(plain[path], zero[path], err_msg=path)
+
+
+def test_l2_sp_keeps_the_start_and_lets_the_head_go(train):
+    _, plain, _ = train(None, "plain", bn="train")
+    start, held, _ = train({"name": "l2_sp", "weight": 20.0}, "held", bn="train")  # 20 * .05: straight back
+    assert max(moved(start, held).values()) < 0.2 * max(moved(start, plain).values())
+    head = next(n for n in start if n.endswith("logits/kernel"))
+    assert np.abs(held[head] - start[head]).max() > 0.01
+
+
+def test_l2_sp_goes_back_to_what_the_first_stage_began_with(train, tmp_path, pictures):
+    stages = [
+        StageConfig(name="first", train="all", epochs=3, bn="train", optimizer=SGD),
+        StageConfig(name="back", train="all", epochs=3, bn="train", optimizer=SGD,
+                    regularizer={"name": "l2_sp", "weight": 20.0}),
+    ]  # fmt: skip
+    config = ExperimentConfig(
+        data=DataConfig(source="npz:memory", image_size=8, batch_size=16),
+        model=ModelConfig(backbone="small_cnn", weights=None, backbone_options={"filters": [4, 6]}),
+        stages=stages,
+    )
+    parts = prepare(config, pictures)
+    trainer = Trainer(parts, RunDir(tmp_path / "run"))
+    start = values(parts.model)
+    trainer.run_dir.start(config.model_dump(mode="json"))
+    trainer.train()
+    trainer.states.load_end(0)
+    between = values(parts.model)
+    trainer.states.load_end(1)
+    end = values(parts.model)
+    assert max(moved(start, end).values()) < 0.3 * max(moved(start, between).values())
+
+
+def test_delta_keeps_the_feature_maps_near_the_start(train):
+    start, plain, _ = train(None, "plain", bn="train")
+    _, held, _ = train({"name": "delta", "weight": 5.0}, "held", bn="train")
+    assert max(moved(start, held).values()) < 0.5 * max(moved(start, plain).values())
+
+
+def test_bss_makes_the_smallest_singular_value_smaller(train, pictures):
+    smallest = []
+    for regularizer in (None, {"name": "bss", "weight": 0.1}):
+        _, _, trainer = train(regularizer, str(regularizer)[:4], bn="train", epochs=6)
+        features = trainer.model.features(pictures["train"][0][:16].astype("float32"), training=False)
+        smallest.append(np.linalg.svd(features, compute_uv=False)[-1])
+    assert smallest[1] < 0.7 * smallest[0]
+
+
+def test_mixout_moves_less_and_is_not_plain(train):
+    start, plain, _ = train(None, "plain", bn="train")
+    _, mixed, _ = train({"name": "mixout", "weight": 0.5}, "mixed", bn="train")
+    assert any(np.abs(plain[n] - mixed[n]).max() > 1e-6 for n in moved(start, plain))
+    statistics = [n for n in start if n.endswith("moving_mean")]
+    assert all(np.abs(mixed[n] - start[n]).max() > 1e-6 for n in statistics)  # the layers' own updates count
+
+
+def test_lora_changes_kernels_by_a_matrix_of_its_rank(train):
+    start, end, trainer = train({"name": "lora", "options": {"rank": 2}}, "lora", bn="frozen")
+    name = next(n for n in start if n.endswith("conv_2/kernel"))
+    change = (end[name] - start[name]).reshape(-1, start[name].shape[-1])
+    singular = np.linalg.svd(change, compute_uv=False)
+    assert singular[1] > 1e-7 and singular[2] < 1e-5 * singular[0]
+    others = [n for n in start if ("bn" in n or n.endswith("conv_1/bias")) and "head" not in n]
+    for path in others:
+        np.testing.assert_array_equal(start[path], end[path])
+    assert not any("lora" in v.path for v in trainer.model.to_functional().variables)
+
+
+def test_lora_moves_as_keras_does(train):
+    """One step of gradient descent on A and B is that of a Dense layer with `enable_lora`."""
+    from tlkeras.transfer.regularizers.weights import LoRA
+
+    rng = np.random.default_rng(0)
+    x, kernel, a = (rng.normal(size=s).astype("float32") for s in ((5, 4), (4, 3), (4, 2)))
+    dense = keras.layers.Dense(3, use_bias=False)
+    dense.build((None, 4))
+    dense.kernel.assign(kernel)
+    dense.enable_lora(2)
+    dense.lora_kernel_a.assign(a)
+    dense.lora_kernel_b.assign(np.ones((2, 3)))
+    ours = LoRA(rank=2)
+    ours._start = [keras.Variable(kernel)]
+    ours._pairs = [(keras.Variable(a), keras.Variable(np.ones((2, 3), "float32")))]
+    np.testing.assert_allclose(x @ ours._sums()[0].numpy(), dense(x).numpy(), rtol=1e-5)
+
+
+def test_stochastic_norm_uses_moving_statistics_for_some_channels(train):
+    from tlkeras.transfer.regularizers.weights import StochasticNormalization
+
+    bn = keras.layers.BatchNormalization(momentum=0.5)
+    x = np.random.default_rng(0).normal(3, 2, size=(32, 40)).astype("float32")
+    bn(x)
+    layer = StochasticNormalization(bn, 0.5, seed=1)
+    layer.step = 3
+    before = bn(x, training=False).numpy()
+    found = layer(x, training=True).numpy()
+    by_batch = (x - x.mean(axis=0)) / np.sqrt(x.var(axis=0) + bn.epsilon)
+    from_moving = np.isclose(found, before, atol=1e-4).all(axis=0)
+    from_batch = np.isclose(found, by_batch, atol=1e-3).all(axis=0)
+    assert np.logical_xor(from_moving, from_batch).all() and 8 < from_moving.sum() < 32
+    assert np.abs(bn.moving_mean.numpy()).max() > 1  # and they move
+
+
+def test_stochastic_norm_trains_and_leaves_a_plain_model(train):
+    start, end, trainer = train({"name": "stochastic_norm"}, "stochastic", bn="train")
+    assert max(moved(start, end).values()) > 0
+    kinds = {type(layer).__name__ for layer in trainer.model.to_functional().layers}
+    assert "StochasticNormalization" not in kinds
+    with pytest.raises(UserError, match="bn='train'"):
+        train({"name": "stochastic_norm"}, "frozen", bn="frozen")
+
+
+@pytest.mark.parametrize("stage", [{"train": "head"}])
+def test_nothing_to_hold_back_is_refused(train, stage):
+    with pytest.raises(UserError, match="open blocks"):
+        train({"name": "l2_sp"}, "refused", **stage)
+
+
+@pytest.mark.parametrize(
+    ("regularizer", "message"),
+    [
+        ({"name": "l2sp"}, "Did you mean 'l2_sp'"),
+        ({"name": "bss", "options": {"q": 1}}, "bss refuses its options"),
+        ({"name": "mixout", "weight": 1.0}, "below 1"),
+        ({"name": "distillation"}, "options.teacher"),
+        ({"name": "co_tuning"}, "no source head"),
+    ],
+)
+def test_mistakes_are_refused_before_the_workdir_is_touched(train, tmp_path, regularizer, message):
+    with pytest.raises(UserError, match=message):
+        train(regularizer, "refused")
+    assert not (tmp_path / "refused").exists()

@@ -1,0 +1,40 @@
+"""How a stage is held back while it fine-tunes, and what a run is compared with."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from tlkeras.config.base import Config
+
+
+class RegularizerConfig(Config):
+    """A way of fine-tuning that keeps more of the source; `tlkeras list regularizers` prints all.
+
+    Attributes:
+        name: `l2_sp`, `delta`, `bss`, `stochastic_norm`, `mixout`, `lora`, `co_tuning` or `distillation`.
+        weight: How strongly it acts: the factor of its loss, or the probability with which it replaces;
+            0 is plain fine-tuning. None is the value of its paper.
+        options: Its further settings, e.g. `{"rank": 8}` or `{"teacher": "runs/large"}`.
+    """
+
+    name: str
+    weight: Annotated[float, Field(ge=0)] | None = None
+    options: dict[str, Any] = {}
+
+
+Baseline = Literal["scratch", "random_features", "frozen_probe", "source_only"]
+
+
+class VerdictConfig(Config):
+    """Which runs without the transfer a run is judged by.
+
+    Attributes:
+        baselines: `scratch`: the same network from random weights, all of it trained from the first
+            step. `random_features`: the head alone, on the standardised outputs of a random backbone.
+            `frozen_probe`: the head alone, on the pretrained backbone. `source_only`: the adaptation's
+            twin that never sees the target.
+        seeds: Seeds of the run and of each baseline behind the verdict.
+    """
+
+    baselines: tuple[Baseline, ...] = ()
+    seeds: Annotated[int, Field(ge=1)] = 1

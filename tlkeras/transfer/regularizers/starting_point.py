@@ -1,0 +1,83 @@
+"""Stay near the start: in the weights (L2-SP), or in the feature maps (DELTA)."""
+
+import keras
+from keras import ops
+
+from tlkeras.errors import UserError
+from tlkeras.models.graph import nodes_in_order
+from tlkeras.transfer.regularizers.base import REGULARIZERS, Batch, Regularizer, Setting
+
+
+@REGULARIZERS.register("l2_sp")
+class L2SP(Regularizer):
+    """Half the squared distance to the start weights (Li et al. 2018, "Explicit inductive bias", L2-SP).
+
+    The loss is `weight / 2 * sum (w - w0)^2` over the backbone's trained variables; w0 are the weights
+    before the run's first stage. The new head has no start worth keeping and is left out: for the
+    paper's decay of the head set the optimizer's `weight_decay`.
+    """
+
+    default_weight = 0.01
+
+    def prepare(self, setting: Setting) -> None:
+        """Copies the start weights."""
+        self._variables = setting.backbone_variables
+        self._start = setting.start_copies(self._variables)
+
+    def loss(self, batch: Batch):
+        """Returns half the squared distance of the weights."""
+        pairs = zip(self._variables, self._start, strict=True)
+        squares = [ops.sum(ops.square(ops.cast(v, "float32") - ops.cast(s, "float32"))) for v, s in pairs]
+        return 0.5 * sum(squares)
+
+
+@REGULARIZERS.register("delta")
+class Delta(Regularizer):
+    """Feature maps stay near those of the start network (Li et al. 2019, DELTA, equation 4).
+
+    For the outputs of some opened blocks the loss is half the squared difference to what the start
+    weights give for the same rows: the mean over rows and positions, the sum over channels. All
+    channels count alike; the paper weighs them by how much a trained head loses without each.
+
+    Args:
+        weight: Factor of the loss.
+        blocks: How many of the opened blocks are compared, evenly taken, the last one included.
+    """
+
+    default_weight = 0.01
+
+    def __init__(self, weight: float | None = None, blocks: int = 4):
+        super().__init__(weight)
+        self.blocks = int(blocks)
+        if self.blocks < 1:
+            raise UserError(f"delta compares one block or more. Received: options.blocks={blocks}")
+
+    def prepare(self, setting: Setting) -> None:
+        """Finds the feature maps and copies the start weights."""
+        tail, self._trains = setting.model.tail, setting.stage.bn != "inference"
+        outputs = {node.operation.name: node.output_tensors[0] for node in nodes_in_order(tail)}
+        names = [block.cut.name for block in setting.model.blocks[:-1] if block.cut.name in outputs]
+        count = min(self.blocks - 1, len(names))
+        places = [round((i + 1) * len(names) / (count + 1)) - 1 for i in range(count)]
+        self._maps = keras.Model(tail.inputs, [tail.outputs[0], *(outputs[names[i]] for i in places)])
+        moving = [v for v in setting.model.backbone.variables if "moving_" in v.path]
+        self._variables = [*setting.backbone_variables, *moving]
+        self._start = setting.start_copies(self._variables)
+
+    def forward(self, model, x, step):
+        """Returns features and logits, and keeps the feature maps of this step."""
+        self._inputs = model.before_tail(x)
+        self._now = keras.tree.flatten(self._maps(self._inputs, training=self._trains))
+        features = model.neck(self._now[0], training=True)
+        return features, model.classify(features, training=True)
+
+    def loss(self, batch: Batch):
+        """Returns half the squared difference of the feature maps."""
+        mapping = [(v, s.value) for v, s in zip(self._variables, self._start, strict=True)]
+        with keras.StatelessScope(state_mapping=mapping):
+            start = keras.tree.flatten(self._maps(self._inputs, training=False))
+        total = 0.0
+        for now, before in zip(self._now, start, strict=True):
+            apart = ops.square(ops.cast(now, "float32") - ops.stop_gradient(ops.cast(before, "float32")))
+            total += 0.5 * ops.mean(ops.sum(apart, axis=-1))
+        return total
