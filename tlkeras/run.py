@@ -75,7 +75,11 @@ def train_and_evaluate(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> Non
     """Runs the stages, saves the best model and evaluates it."""
     from tlkeras.evaluation.evaluate import predict_domains, write_evaluation
     from tlkeras.evaluation.evidence import write_evidence
+    from tlkeras.evaluation.prediction_files import write_skipped
 
+    skipped = run_dir.evaluation / "skipped.csv"
+    if count := write_skipped(parts.domains, skipped):
+        print(f"{count} unreadable files are left out, listed in {skipped}")
     if not run_dir.manifest.is_file():
         run_dir.write_json(run_dir.manifest, manifest(parts))
     trainer.train()

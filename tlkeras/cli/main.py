@@ -34,6 +34,10 @@ COMMANDS = {
 
 
 _GO_ON = "What was saved stays; the same command goes on from there."
+_OUT_OF_MEMORY = (
+    "Out of memory. What was saved stays. Start again with a smaller data.batch_size, data.image_size or "
+    "cache.memory_mb in another --workdir, or the same command where there is more memory."
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,7 +97,7 @@ def _exit_code(run, debug: bool) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        return _fail(f"{type(error).__name__}: {error} (--debug shows the traceback)", 1)
+        return _fail(_unforeseen(error), 1)
 
 
 @contextlib.contextmanager
@@ -126,7 +130,18 @@ def _sentence(error: BaseException) -> str:
         return f"Interrupted. {_GO_ON}"
     if isinstance(error, OSError) and not isinstance(error, UserError | RunError):
         return f"{error.strerror or error}: {error.filename or 'no file named'}"
-    return str(error) or type(error).__name__
+    return _OUT_OF_MEMORY if isinstance(error, MemoryError) else str(error)
+
+
+def _unforeseen(error: Exception) -> str:
+    """Returns what to say about an error that nobody raised on purpose."""
+    if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's; importing it for this takes seconds
+        return _OUT_OF_MEMORY
+    text = str(error)
+    # an error of ours that was raised inside tf.data arrives as the text of one of TensorFlow's
+    if "UserError: " in text:
+        return text.partition("UserError: ")[2].partition("\n")[0]
+    return f"{type(error).__name__}: {text[:500]} (--debug shows the traceback)"
 
 
 def _fail(message: str, code: int) -> int:

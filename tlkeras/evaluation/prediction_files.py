@@ -4,12 +4,13 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tlkeras.data import Domain
 from tlkeras.evaluation.predictions import Predictions
 from tlkeras.run_dir import write_text
 
@@ -33,6 +34,17 @@ def csv_text(columns: list[str], rows: list[list[Any]]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([escape_cell(cell) for cell in row] for row in (columns, *rows))
     return text.getvalue()
+
+
+def write_skipped(domains: Mapping[str, Domain], path: str | os.PathLike) -> int:
+    """Lists the files that `data.on_error=skip` left out, by domain, with the reason; returns their number.
+
+    Nothing is written where none was left out.
+    """
+    rows = [[name, str(row), reason] for name, domain in domains.items() for row, reason in domain.skipped]
+    if rows:
+        write_text(path, csv_text(["domain", "file", "reason"], rows))
+    return len(rows)
 
 
 def predictions_text(predictions: Predictions, format: str = "csv") -> str:

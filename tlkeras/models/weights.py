@@ -169,7 +169,7 @@ def _best_model(run: Path) -> keras.Model:
 
 def _read_model(file: Path) -> keras.Model:
     try:
-        return keras.models.load_model(file, compile=False)
+        return keras.models.load_model(file, compile=False, safe_mode=True)
     except (ValueError, TypeError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"Keras cannot read {file}: {reason}") from error

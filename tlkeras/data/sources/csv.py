@@ -34,6 +34,8 @@ def load(argument: str, config: DataConfig, seed: int) -> Table:
             f"{file}: the column 'split' is filled in some rows only. Received: {len(splits['all'])} empty"
         )
     _check_groups(file, splits)
+    if config.task in ("multiclass", "binary"):
+        _check_labels(file, splits)
     return Table({split: _rows(file, rows) for split, rows in splits.items()})
 
 
@@ -78,6 +80,16 @@ def _line(file: Path, number: int, row: dict, header: list[str]) -> dict[str, st
 def _shown(row: dict) -> str:
     values = [v for value in row.values() for v in (value if isinstance(value, list) else [value])]
     return ",".join("" if v is None else v for v in values)[:80]
+
+
+def _check_labels(file: Path, splits: dict[str, list[dict[str, str]]]) -> None:
+    for lines in splits.values():
+        missing = [line for line in lines if not line.get("label")]
+        if 0 < len(missing) < len(lines):
+            raise UserError(
+                f"{file}, line {missing[0]['line']}: the label is empty, in other rows it is not. "
+                f"Received: {len(missing)} rows without a label"
+            )
 
 
 def _check_groups(file: Path, splits: dict[str, list[dict[str, str]]]) -> None:

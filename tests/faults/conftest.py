@@ -1,0 +1,13 @@
+"""One server of real processes for all fault tests."""
+
+import pytest
+from commands_process import CommandServer
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """Starts commands in processes of their own; the mirrored ones have two logical CPUs."""
+    # oneDNN shares its state between logical CPUs; see tlkeras.runtime
+    found = CommandServer(tmp_path_factory.mktemp("logs"), {"TF_ENABLE_ONEDNN_OPTS": "0"})
+    yield found
+    found.close()
