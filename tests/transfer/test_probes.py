@@ -1,8 +1,17 @@
 import numpy as np
 import pytest
 
+from tlkeras import run_experiment
+from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig, ProbeConfig, StageConfig
 from tlkeras.errors import UserError
-from tlkeras.transfer.probes import PROBES, cross_validated, fit_probe, make_probe, probe_scores
+from tlkeras.transfer.probes import (
+    PROBES,
+    cross_validated,
+    fit_probe,
+    linear_weights,
+    make_probe,
+    probe_scores,
+)
 
 
 def _blobs(shift: float = 3.0):
@@ -43,3 +52,53 @@ def test_class_with_one_row_lowers_the_folds():
 def test_unknown_option_names_the_probe():
     with pytest.raises(UserError, match="knn refuses its options"):
         make_probe("knn", options={"neighbours": 3})
+
+
+@pytest.mark.parametrize("name", [name for name, probe in PROBES.items() if probe.linear])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_linear_weights_say_what_the_probe_says(name, classes):
+    x, y = _blobs(1.0)
+    x, y = 1e-9 * x[y < classes] + 3e-9, y[y < classes]
+    kernel, bias = linear_weights(ProbeConfig(name=name), x, y, classes, seed=0)
+    probe = fit_probe(make_probe(name), x, y)
+    np.testing.assert_array_equal((x @ kernel + bias).argmax(axis=1), probe.predict(x))
+
+
+@pytest.fixture
+def config(tmp_path):
+    return ExperimentConfig(
+        data=DataConfig(source="digits", image_size=8, limit=200),
+        model=ModelConfig(backbone="small_cnn", weights=None, backbone_options={"filters": [8, 16]}),
+        stages=[
+            StageConfig(name="probe", probe=ProbeConfig()),
+            StageConfig(name="tune", train="all", epochs=1, optimizer={"learning_rate": 1e-5}),
+        ],
+        cache={"dir": str(tmp_path / "cache"), "extractor": "exact"},
+    )
+
+
+def test_probe_stage_puts_the_learner_into_the_saved_model(config, tmp_path):
+    run = run_experiment(config.model_copy(update={"stages": config.stages[:1]}), tmp_path / "run")
+    assert run.metrics["source"]["train"]["accuracy"] > 0.8  # of 24 random features
+    events = run.run_dir.ledger.records()
+    done = next(e for e in events if e["stage"] == "probe" and e["event"] == "completed")
+    assert done["steps"] == 0 and done["best_metric"]["monitor"] == "val_accuracy"
+    again = run_experiment(run.config, tmp_path / "again")
+    for ours, theirs in zip(run.model.get_weights(), again.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_fine_tuning_goes_on_from_a_probe(config, tmp_path):
+    run = run_experiment(config, tmp_path / "run")
+    assert run.metrics["source"]["train"]["accuracy"] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"probe": {"name": "knn"}}, "must be linear"), ({"train": "all"}, "set train='head'")],
+)
+def test_what_a_head_cannot_hold_is_refused(config, tmp_path, change, message):
+    stage = StageConfig.model_validate(config.stages[0].model_dump() | change)
+    with pytest.raises(UserError, match=message):
+        run_experiment(config.model_copy(update={"stages": (stage,)}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

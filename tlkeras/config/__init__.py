@@ -22,7 +22,7 @@ from tlkeras.config.stage import (
     ScheduleConfig,
     StageConfig,
 )
-from tlkeras.config.transfer import RegularizerConfig, VerdictConfig
+from tlkeras.config.transfer import ProbeConfig, RegularizerConfig, VerdictConfig
 
 __all__ = [
     "AdaptationConfig",
@@ -36,6 +36,7 @@ __all__ = [
     "ModelConfig",
     "NeckConfig",
     "OptimizerConfig",
+    "ProbeConfig",
     "RegularizerConfig",
     "RuntimeConfig",
     "ScheduleConfig",

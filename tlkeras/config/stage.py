@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from tlkeras.config.base import Config
 from tlkeras.config.data import AugmentConfig, Fraction, PositiveInt
-from tlkeras.config.transfer import RegularizerConfig
+from tlkeras.config.transfer import ProbeConfig, RegularizerConfig
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -96,6 +96,8 @@ class StageConfig(Config):
         validate_every: Epochs between validations.
         adapt: Whether the run's adaptation method is active in this stage.
         regularizer: Keeps the stage near its source; None is plain fine-tuning.
+        probe: Fits a scikit-learn learner on frozen features and puts it into the linear head; epochs,
+            optimizer, augmentation and loss then mean nothing. None is gradient descent.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]{1,64}$")]
@@ -115,6 +117,7 @@ class StageConfig(Config):
     validate_every: PositiveInt = 1
     adapt: bool = True
     regularizer: RegularizerConfig | None = None
+    probe: ProbeConfig | None = None
 
     @model_validator(mode="after")
     def _train_is_well_formed(self):

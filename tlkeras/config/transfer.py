@@ -22,6 +22,18 @@ class RegularizerConfig(Config):
     options: dict[str, Any] = {}
 
 
+class ProbeConfig(Config):
+    """A classical learner on frozen features in the place of gradient steps.
+
+    Attributes:
+        name: `logistic_regression`, `linear_svm` or `prototypes`; the head must be linear.
+        options: Keyword arguments of the scikit-learn class, e.g. `{"C": 0.1}`.
+    """
+
+    name: str = "logistic_regression"
+    options: dict[str, Any] = {}
+
+
 Baseline = Literal["scratch", "random_features", "frozen_probe", "source_only"]
 
 

@@ -16,6 +16,7 @@ from tlkeras.training.find_lr import find_learning_rate
 from tlkeras.training.input_watch import InputWatch
 from tlkeras.training.keeping import BestModel, Checkpoint
 from tlkeras.training.optimizers import build_optimizer
+from tlkeras.training.probing import check_probe, train_probe_stage
 from tlkeras.training.regularizing import regularized_model
 from tlkeras.training.stages import Steps, count_steps, expand_stages, learning_rate_multipliers
 from tlkeras.training.states import RunStates
@@ -49,6 +50,9 @@ class Trainer:
     def check(self) -> None:
         """Raises `UserError` where a stage asks for what this model or data does not have."""
         for stage, steps in zip(self.stages, self.steps, strict=True):
+            if stage.probe is not None:
+                check_probe(self.parts, stage)
+                continue
             selection = self.model.select(stage.train, stage.bn)
             optimizer = stage.optimizer
             if optimizer.learning_rate == "auto":
@@ -67,7 +71,10 @@ class Trainer:
                 continue
             if not live and index > 0:
                 self.best = self.states.load_end(index - 1)
-            self._train_stage(index)
+            if stage.probe is None:
+                self._train_stage(index)
+            else:
+                train_probe_stage(self, index)
             live = True
         self.best = self.best if live else self.states.load_end(len(self.stages) - 1)
         self.load_best()

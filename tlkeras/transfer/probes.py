@@ -5,16 +5,36 @@ Each is a scikit-learn classifier on features standardised by the training rows'
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from tlkeras.config import ProbeConfig
 from tlkeras.errors import UserError
 from tlkeras.registry import Registry
 
-PROBES: Registry[Callable] = Registry("probe")
+
+@dataclass(frozen=True)
+class Probe:
+    """One kind of probe.
+
+    Attributes:
+        build: Called with a seed and options; returns an unfitted scikit-learn classifier.
+        linear: Whether what it learns is a matrix and a bias, which a linear head can hold.
+    """
+
+    build: Callable
+    linear: bool
 
 
-@PROBES.register("logistic_regression")
+PROBES: Registry[Probe] = Registry("probe")
+
+
+def _probe(name: str, linear: bool):
+    return lambda build: PROBES.add(name, Probe(build, linear)).build
+
+
+@_probe("logistic_regression", linear=True)
 def logistic_regression(seed: int = 0, **options):
     """Multinomial logistic regression with an L2 penalty; options of scikit-learn's class, e.g. C."""
     from sklearn.linear_model import LogisticRegression
@@ -22,7 +42,7 @@ def logistic_regression(seed: int = 0, **options):
     return _standardized(LogisticRegression(**{"max_iter": 2000, "random_state": seed, **options}))
 
 
-@PROBES.register("linear_svm")
+@_probe("linear_svm", linear=True)
 def linear_svm(seed: int = 0, **options):
     """Linear support vector machine, one against the rest; options of scikit-learn's LinearSVC."""
     from sklearn.svm import LinearSVC
@@ -30,7 +50,7 @@ def linear_svm(seed: int = 0, **options):
     return _standardized(LinearSVC(**{"C": 0.01, "max_iter": 10_000, "random_state": seed, **options}))
 
 
-@PROBES.register("knn")
+@_probe("knn", linear=False)
 def knn(seed: int = 0, **options):
     """k nearest neighbours, weighted by distance; options of scikit-learn's KNeighborsClassifier."""
     from sklearn.neighbors import KNeighborsClassifier
@@ -38,14 +58,14 @@ def knn(seed: int = 0, **options):
     return _standardized(KNeighborsClassifier(**{"n_neighbors": 5, "weights": "distance", **options}))
 
 
-@PROBES.register("prototypes")
+@_probe("prototypes", linear=True)
 def prototypes(seed: int = 0, **options):
     """The nearest class mean (Snell et al. 2017, section 2.3, on fixed features)."""
     return _standardized(_Prototypes(**options))
 
 
 class _Prototypes:
-    """Class means as a scikit-learn classifier whose scores are minus half the squared distances."""
+    """Class means as a scikit-learn classifier; a score is minus half the squared distance, but for x^2."""
 
     def __init__(self):
         self.means_ = None
@@ -53,10 +73,11 @@ class _Prototypes:
     def fit(self, features, labels):
         self.classes_ = np.unique(labels)
         self.means_ = np.stack([features[labels == c].mean(axis=0) for c in self.classes_])
+        self.coef_, self.intercept_ = self.means_, -0.5 * (self.means_**2).sum(axis=1)
         return self
 
     def decision_function(self, features):
-        return features @ self.means_.T - 0.5 * (self.means_**2).sum(axis=1)
+        return features @ self.coef_.T + self.intercept_
 
     def predict(self, features):
         return self.classes_[self.decision_function(features).argmax(axis=1)]
@@ -90,7 +111,7 @@ def make_probe(name: str, seed: int = 0, options: dict | None = None):
         UserError: An unknown name or option.
     """
     try:
-        return PROBES.get(name)(seed, **(options or {}))
+        return PROBES.get(name).build(seed, **(options or {}))
     except TypeError as error:
         raise UserError(f"The probe {name} refuses its options: {error}. Received: {options}") from error
 
@@ -151,3 +172,30 @@ def cross_validated(
         probe = fit_probe(make_probe(name, seed), features[fit], labels[fit])
         right[held_out] = probe.predict(features[held_out]) == labels[held_out]
     return float(right.mean()), right
+
+
+def linear_weights(
+    config: ProbeConfig, features: np.ndarray, labels: np.ndarray, classes: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fits a linear probe; returns what gives its scores on features as they are, not standardised.
+
+    Args:
+        config: Which probe, and its options.
+        features: `(n, d)`.
+        labels: Class numbers `(n,)`.
+        classes: Number of classes; one without rows gets a bias that never wins.
+        seed: Of what the learner draws.
+
+    Returns:
+        Kernel `(d, classes)` and bias `(classes,)`, float64.
+    """
+    fitted = fit_probe(make_probe(config.name, seed, config.options), features, labels)
+    scaler, learner = fitted[0], fitted[-1]
+    weights, offsets = np.asarray(learner.coef_), np.asarray(learner.intercept_).reshape(-1)
+    if len(learner.classes_) == 2 and len(weights) == 1:
+        weights, offsets = np.concatenate([-weights, weights]) / 2, np.concatenate([-offsets, offsets]) / 2
+    weights = weights / scaler.scale_
+    kernel, bias = np.zeros((features.shape[1], classes)), np.full(classes, -1e4)
+    kernel[:, learner.classes_] = weights.T
+    bias[learner.classes_] = offsets - weights @ scaler.mean_
+    return kernel, bias

@@ -211,7 +211,7 @@ class StochasticNormalization(keras.layers.Layer):
         self.layer, self.probability, self.draw_seed = layer, probability, seed
         self.step = 0
 
-    def call(self, x, training=None):
+    def call(self, x, training=None, mask=None):
         """Returns the normalised inputs."""
         if not training:
             return self.layer(x, training=False)

@@ -1,0 +1,54 @@
+"""Trains each regularizer on one device and on two logical CPUs; prints how far the weights lie apart."""
+
+import json
+import os
+import sys
+
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+import tensorflow as tf
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+
+from tlkeras.config import DataConfig, ModelConfig, StageConfig  # noqa: E402
+from tlkeras.data import load_domain  # noqa: E402
+from tlkeras.models import build_model  # noqa: E402
+from tlkeras.transfer.regularized_model import RegularizedModel  # noqa: E402
+from tlkeras.transfer.regularizers import make_regularizer  # noqa: E402
+
+MIRRORED = tf.distribute.MirroredStrategy(
+    ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
+)
+rng = np.random.default_rng(0)
+Y = (np.arange(32) % 3).astype("int32")
+X = rng.normal(size=(32, 6)).astype("float32") + np.eye(6, dtype="float32")[Y]
+DATA = DataConfig(source="npz:memory")
+
+
+def fitted(strategy, name, weight):
+    domain = load_domain(DATA, seed=0, arrays={"train": (X, Y), "val": (X, Y), "test": (X, Y)})
+    config = ModelConfig(backbone="mlp", weights=None, backbone_options={"units": [8, 5]})
+    stage = StageConfig(name="tune", train="all", regularizer={"name": name})
+    with strategy.scope():
+        model = build_model(config, input_shape=(6,), num_outputs=3)
+        model.select("all")
+        trainee = RegularizedModel(
+            model, make_regularizer(name, weight), stage=stage, source=config, domain=domain, start={}, seed=0
+        )
+        trainee.compile(
+            keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            steps_per_execution=2,
+        )  # fmt: skip
+        data = tf.data.Dataset.from_tensor_slices((X, Y)).repeat().batch(16, drop_remainder=True)
+        trainee.fit(data, steps_per_epoch=10, epochs=1, verbose=0)
+    return [v.numpy() for v in model.variables]
+
+
+apart = {}
+for name, weight in json.loads(sys.argv[1]).items():
+    one, two = (fitted(s, name, weight) for s in (tf.distribute.get_strategy(), MIRRORED))
+    apart[name] = max(float(np.abs(a - b).max()) for a, b in zip(one, two, strict=True))
+print(json.dumps(apart))
