@@ -9,6 +9,7 @@ from tlkeras.config.base import Config
 from tlkeras.config.data import DataConfig, PositiveInt
 from tlkeras.config.model import ModelConfig
 from tlkeras.config.stage import StageConfig
+from tlkeras.config.transfer import VerdictConfig
 
 
 class CacheConfig(Config):
@@ -106,10 +107,21 @@ class ExperimentConfig(Config):
     runtime: RuntimeConfig = RuntimeConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     tensorboard: TensorBoardConfig = TensorBoardConfig()
+    verdict: VerdictConfig = VerdictConfig()
 
     @model_validator(mode="after")
     def _stage_names_differ(self):
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ValueError(f"stages must have different names. Received: {', '.join(names)}")
+        return self
+
+    @model_validator(mode="after")
+    def _baselines_exist(self):
+        adapts = self.adaptation is not None and self.adaptation.method != "none"
+        if "source_only" in self.verdict.baselines and not adapts:
+            raise ValueError(
+                "verdict.baselines: source_only is the twin of an adaptation, and this config has none. "
+                f"Allowed: scratch, random_features, frozen_probe. Received: {list(self.verdict.baselines)}"
+            )
         return self

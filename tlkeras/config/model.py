@@ -55,6 +55,7 @@ class ModelConfig(Config):
         fallback: Backbone that takes over, with a notice, where the ImageNet weights of `backbone` are
             neither at hand nor to be downloaded.
         backbone_options: Extra keyword arguments of the backbone's builder, e.g. `{"alpha": 0.5}`.
+        bn_momentum: Momentum of the backbone's BatchNormalization; None leaves each layer its own.
         neck: Pooling and bottleneck.
         head: The new head.
     """
@@ -63,5 +64,6 @@ class ModelConfig(Config):
     weights: str | None = "imagenet"
     fallback: str | None = None
     backbone_options: dict[str, Any] = {}
+    bn_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
     neck: NeckConfig = NeckConfig()
     head: HeadConfig = HeadConfig()

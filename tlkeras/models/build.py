@@ -1,8 +1,11 @@
 """From a model config to a model that can be trained."""
 
+import keras
+
 from tlkeras.config import ModelConfig
 from tlkeras.models.backbones import BACKBONES
 from tlkeras.models.cut_points import find_blocks
+from tlkeras.models.graph import leaf_layers
 from tlkeras.models.heads import HEADS, build_head
 from tlkeras.models.naming import reproducible
 from tlkeras.models.neck import build_neck
@@ -34,6 +37,10 @@ def build_model(
     input_shape = tuple(input_shape)
     with reproducible(seed, "backbone"):
         backbone, report = load_backbone(row, config.weights, input_shape, config.backbone_options)
+    if config.bn_momentum is not None:
+        for layer in leaf_layers([backbone]):
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = config.bn_momentum
     neck_config = config.neck
     if head_row.pooling is not None:
         neck_config = neck_config.model_copy(update={"pooling": head_row.pooling})

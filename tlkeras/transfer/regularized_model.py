@@ -70,7 +70,8 @@ class RegularizedModel(DistributedFit):
         x, labels, sample_weight = self.labelled_part(data)
         with tf.GradientTape() as tape:
             if self.acts:
-                features, logits = self.regularizer.forward(self.model, x, self.optimizer.iterations)
+                step = ops.convert_to_tensor(self.optimizer.iterations)
+                features, logits = self.regularizer.forward(self.model, x, step)
             else:
                 features, logits = None, self.model(x, training=True)
             loss = self.compute_loss(x, labels, logits, sample_weight, training=True)
