@@ -192,9 +192,15 @@ class StochasticNorm(Regularizer):
     def forward(self, model, x, step):
         """Returns features and logits with stochastic normalisation."""
         for layer in self._layers:
-            layer.step = step
+            layer.clock.step = step
         features = model.neck(self._tail(model.before_tail(x), training=True), training=True)
         return features, model.classify(features, training=True)
+
+
+class _Clock:
+    """Holds the step, which Keras would take for a part of the layer."""
+
+    step = 0
 
 
 class StochasticNormalization(keras.layers.Layer):
@@ -209,7 +215,7 @@ class StochasticNormalization(keras.layers.Layer):
     def __init__(self, layer, probability: float, seed: int):
         super().__init__(name=f"{layer.name}_stochastic", dtype=layer.dtype_policy)
         self.layer, self.probability, self.draw_seed = layer, probability, seed
-        self.step = 0
+        self.clock = _Clock()
 
     def call(self, x, training=None, mask=None):
         """Returns the normalised inputs."""
@@ -218,7 +224,7 @@ class StochasticNormalization(keras.layers.Layer):
         by_moving = self.layer(x, training=False)  # before the batch moves them
         by_batch = self.layer(x, training=True)
         shape = [1] * (len(x.shape) - 1) + [x.shape[-1]]
-        moving = _draw(shape, self.draw_seed, self.step) < self.probability
+        moving = _draw(shape, self.draw_seed, self.clock.step) < self.probability
         return ops.where(moving, by_moving, by_batch)
 
     def compute_output_shape(self, input_shape):

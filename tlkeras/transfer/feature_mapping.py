@@ -1,0 +1,126 @@
+"""Maps between the feature spaces of two domains, fitted once and then applied: float64 numpy.
+
+Each is fitted on source features `(n, d)` and target features `(m, d)` and maps source features to
+where the target's lie, so that a classifier fitted on the mapped source suits the target.
+"""
+
+import numpy as np
+
+from tlkeras.errors import UserError
+from tlkeras.registry import Registry
+
+MAPPINGS: Registry[type] = Registry("feature mapping")
+
+
+@MAPPINGS.register("coral")
+class Coral:
+    """Whitens the source and re-colours it with the target's covariance (Sun et al. 2016, algorithm 1).
+
+    Args:
+        regularization: Added to the diagonal of both covariances; the paper's is 1.
+        center: Whether the means are matched too; the paper assumes normalised features.
+    """
+
+    def __init__(self, regularization: float = 1.0, center: bool = True):
+        self.regularization, self.center = float(regularization), center
+
+    def fit(self, source: np.ndarray, target: np.ndarray) -> "Coral":
+        """Finds the map."""
+        source, target = _pair(source, target)
+        eye = self.regularization * np.eye(source.shape[1])
+        whiten = _power(np.cov(source, rowvar=False) + eye, -0.5)
+        self.matrix = whiten @ _power(np.cov(target, rowvar=False) + eye, 0.5)
+        self.means = (source.mean(axis=0), target.mean(axis=0)) if self.center else (0.0, 0.0)
+        return self
+
+    def map_source(self, features: np.ndarray) -> np.ndarray:
+        """Returns source features `(k, d)` in the target's place."""
+        return (np.asarray(features, np.float64) - self.means[0]) @ self.matrix + self.means[1]
+
+    def map_target(self, features: np.ndarray) -> np.ndarray:
+        """Returns target features as they are."""
+        return np.asarray(features, np.float64)
+
+
+@MAPPINGS.register("subspace_alignment")
+class SubspaceAlignment:
+    """Turns the source's principal axes into the target's (Fernando et al. 2013, section 3).
+
+    Args:
+        dimensions: Number of principal axes; at most what the smaller domain has.
+    """
+
+    def __init__(self, dimensions: int = 64):
+        self.dimensions = int(dimensions)
+
+    def fit(self, source: np.ndarray, target: np.ndarray) -> "SubspaceAlignment":
+        """Finds both bases and the alignment."""
+        source, target = _pair(source, target)
+        self.means = source.mean(axis=0), target.mean(axis=0)
+        most = min(self.dimensions, source.shape[1], len(source) - 1, len(target) - 1)
+        axes = [
+            np.linalg.svd(x - mean, full_matrices=False)[2][:most].T
+            for x, mean in zip((source, target), self.means, strict=True)
+        ]
+        self.source_map, self.target_map = axes[0] @ (axes[0].T @ axes[1]), axes[1]
+        return self
+
+    def map_source(self, features: np.ndarray) -> np.ndarray:
+        """Returns source features `(k, d)` on the target's axes `(k, dimensions)`."""
+        return (np.asarray(features, np.float64) - self.means[0]) @ self.source_map
+
+    def map_target(self, features: np.ndarray) -> np.ndarray:
+        """Returns target features on their own axes `(k, dimensions)`."""
+        return (np.asarray(features, np.float64) - self.means[1]) @ self.target_map
+
+
+@MAPPINGS.register("linear_map")
+class LinearMap:
+    """Ridge regression from source to target features of the same samples, row i with row i.
+
+    The two may have different widths: this is how a head trained on one backbone serves another.
+
+    Args:
+        regularization: Penalty, as a fraction of the mean variance of the source's features.
+    """
+
+    def __init__(self, regularization: float = 1e-3):
+        self.regularization = float(regularization)
+
+    def fit(self, source: np.ndarray, target: np.ndarray) -> "LinearMap":
+        """Finds the map from paired samples `(n, d)` and `(n, e)`."""
+        source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
+        if source.ndim != 2 or target.ndim != 2 or len(source) != len(target):
+            raise UserError(
+                "linear_map needs the same samples in both spaces, row by row. "
+                f"Received: {source.shape} and {target.shape}"
+            )
+        self.means = source.mean(axis=0), target.mean(axis=0)
+        x, y = source - self.means[0], target - self.means[1]
+        scatter = x.T @ x
+        penalty = self.regularization * max(np.trace(scatter) / len(scatter), 1e-300)
+        self.matrix = np.linalg.solve(scatter + penalty * np.eye(len(scatter)), x.T @ y)
+        return self
+
+    def map_source(self, features: np.ndarray) -> np.ndarray:
+        """Returns source features `(k, d)` as target features `(k, e)`."""
+        return (np.asarray(features, np.float64) - self.means[0]) @ self.matrix + self.means[1]
+
+    def map_target(self, features: np.ndarray) -> np.ndarray:
+        """Returns target features as they are."""
+        return np.asarray(features, np.float64)
+
+
+def _pair(source, target) -> tuple[np.ndarray, np.ndarray]:
+    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
+    if source.ndim != 2 or source.shape[1:] != target.shape[1:] or min(len(source), len(target)) < 2:
+        raise UserError(
+            "A mapping needs features (n, d) and (m, d), two rows or more each. "
+            f"Received: {source.shape} and {target.shape}"
+        )
+    return source, target
+
+
+def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:
+    values, vectors = np.linalg.eigh(matrix)
+    return (vectors * np.maximum(values, 1e-300) ** exponent) @ vectors.T
