@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import time
 import zlib
 from collections.abc import Iterator
@@ -120,6 +121,10 @@ class FeatureStore:
             RunError: The disk is full.
             UserError: The folder cannot be written.
         """
+        for left in self.path(key).parent.glob(
+            f".{key}.*.tmp"
+        ):  # by a process that was killed: we have its lock
+            shutil.rmtree(left, ignore_errors=True)
         with replacing(self.path(key)) as temporary:
             temporary.mkdir()
             writer = EntryWriter(temporary, key, rows, tuple(shape), dtype, facts)

@@ -171,11 +171,11 @@ class Checkpoint(keras.callbacks.Callback):
         Args:
             finished: Whether fit has ended, so that averaged weights have taken the weights' place.
         """
-        arrays = snapshots.capture(self.named, "model/")
+        arrays = snapshots.capture(self.named, "model/", replicas=True)
         arrays |= snapshots.capture_list(self.model.optimizer.variables, "optimizer/")
         self.guard.check_weights(arrays)
         if self._epoch_open:
-            arrays |= snapshots.capture_list(self._metric_variables(), "metrics/")
+            arrays |= snapshots.capture_list(self._metric_variables(), "metrics/", replicas=True)
         state = {
             "step": self.position.step,
             "epoch_open": self._epoch_open,

@@ -41,28 +41,28 @@ class RunStates:
         """Keeps the state in which a stage begins, or goes back to it; returns its last checkpoint."""
         start = self.start(index).load()
         if start is None:
-            self.start(index).save_arrays(snapshots.capture(self._named()), step=0)
+            self.start(index).save_arrays(snapshots.capture(self._named(), replicas=True), step=0)
             return None
         snapshots.restore(self._named(), start[0])
         return self.checkpoints(index).load()
 
-    def load_start(self, index: int) -> None:
-        """Puts the model into the state in which a stage began."""
-        snapshots.restore(self._named(), self._whole(self.start(index), index)[0])
+    def load_start(self, index: int, *, replicas: bool = True) -> None:
+        """Puts the model into the state in which a stage began; see `snapshots.restore` for `replicas`."""
+        snapshots.restore(self._named(), self._whole(self.start(index), index)[0], replicas=replicas)
 
     def load_end(self, index: int) -> dict:
         """Puts the model into the state in which a completed stage ended; returns the run's best so far."""
         end = self._whole(self.checkpoints(index), index)
         self.load_start(index)
         named = self._named()
-        moved = {k: v for k, v in end[0].items() if k.removeprefix("model/") in named}
+        moved = {k: v for k, v in end[0].items() if snapshots.base_name(k.removeprefix("model/")) in named}
         snapshots.restore(named, moved, "model/")
         return end[1]["best"]
 
     def load_best(self, best: dict) -> None:
-        """Puts the best weights of the run into the model."""
+        """Puts the best weights of the run into the model, the same on all replicas as in `best.keras`."""
         arrays = self._whole(self.best, best["stage"])[0]
-        self.load_start(best["stage"])
+        self.load_start(best["stage"], replicas=False)
         snapshots.restore(self._named(), arrays)
 
     def _named(self) -> dict:
