@@ -22,10 +22,10 @@ from tlkeras.models.build import build_model
 SEEDS = range(5)
 STEPS, BATCH = 3000, 32
 CONSTANT = StrengthConfig(schedule="constant")
-ADVERSARIAL = {"units": (15,)}
+ADVERSARIAL = {"units": (32, 32)}
 # what differs from the defaults on two input dimensions: weight, strength and settings
 ROWS: dict[str, tuple[float, StrengthConfig, dict]] = {
-    "dann": (1.0, StrengthConfig(schedule="constant", value=6), {"units": ()}),
+    "dann": (1.0, StrengthConfig(schedule="constant", value=6), {"units": (32, 32)}),
     "cdan": (1.0, CONSTANT, ADVERSARIAL),
     "cdan_e": (1.0, CONSTANT, ADVERSARIAL),
     "pada": (1.0, CONSTANT, ADVERSARIAL),

@@ -23,7 +23,7 @@ def blobs(seed):
     return source.astype("float32"), labels, shifted.astype("float32"), labels
 
 
-def accuracies(problem, seed, *, strength=6.0, steps=1000, sign=1.0, method="dann"):
+def accuracies(problem, seed, *, strength=6.0, steps=1000, sign=1.0, method="dann", units=()):
     """Returns accuracy on source and target."""
     source, labels, target, target_labels = problem(seed)
     model = sigmoid_network(seed=10 * seed)
@@ -31,7 +31,7 @@ def accuracies(problem, seed, *, strength=6.0, steps=1000, sign=1.0, method="dan
         model,
         method,
         steps=steps,
-        options={"units": ()} if method == "dann" else {},
+        options={"units": units} if method == "dann" else {},
         strength=StrengthConfig(schedule="constant", value=strength),
         seed=seed,
     )
@@ -48,8 +48,8 @@ def accuracies(problem, seed, *, strength=6.0, steps=1000, sign=1.0, method="dan
     return (predicted[0] == labels).mean(), (predicted[1] == target_labels).mean()
 
 
-def medians(problem, **settings):
-    runs = [accuracies(problem, seed, **settings) for seed in SEEDS]
+def medians(problem, seeds=SEEDS, **settings):
+    runs = [accuracies(problem, seed, **settings) for seed in seeds]
     return tuple(statistics.median(x) for x in zip(*runs, strict=True))
 
 
@@ -74,8 +74,22 @@ def test_a_flipped_sign_does_not_solve_the_blobs():
     assert medians(blobs, sign=-1.0)[1] < 0.80
 
 
-def test_dann_beats_source_only_on_moons():
-    source, target = medians(moons, steps=3000)
-    _, without = medians(moons, steps=3000, method="none")
+# Domain classifiers without a hidden layer, or with one, leave some seeds in a bad corner (medians of .85
+# to .94); with two of 32 units the median over seeds 0 to 14 was .967 on target and .993 on source.
+MOONS = {"steps": 3000, "units": (32, 32), "seeds": range(5)}
+
+
+def test_moons_without_adaptation():
+    source, target = medians(moons, method="none", **MOONS)
     assert source >= 0.99
-    assert target > without
+    assert 0.81 <= target <= 0.89
+
+
+def test_dann_on_moons():
+    source, target = medians(moons, **MOONS)
+    assert source >= 0.99
+    assert target >= 0.93
+
+
+def test_a_flipped_sign_fails_on_moons():
+    assert medians(moons, sign=-1.0, **MOONS)[1] < 0.89

@@ -211,6 +211,8 @@ def _check_augment(augment: AugmentConfig, domain: Domain, with_labels: bool) ->
 def _dataset(dataset: tf.data.Dataset, rows: Rows) -> tf.data.Dataset:
     settings = tf.data.Options()
     settings.deterministic = True
+    # with its autotuner on, TensorFlow 2.21 waits up to a minute when an iterator ends
+    settings.autotune.enabled = False
     dataset = dataset.prefetch(tf.data.AUTOTUNE).with_options(settings)
     dataset.rows = rows  # its functions hold the rows weakly
     return dataset

@@ -99,5 +99,6 @@ def _unrolled(chunk, specs: tuple, begin: int, end: int, width: int) -> tf.data.
     steps = starts.map(read).prefetch(1).unbatch()
     settings = tf.data.Options()
     settings.deterministic = True
+    settings.autotune.enabled = False  # as in tlkeras.data.pipeline
     steps = steps.apply(tf.data.experimental.assert_cardinality(end - begin))
     return steps.prefetch(tf.data.AUTOTUNE).with_options(settings)

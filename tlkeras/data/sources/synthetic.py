@@ -12,7 +12,7 @@ SHAPES = ("circle", "square", "triangle", "cross", "ring", "diamond", "bars", "f
 _DEFAULTS = {
     "shapes": {"n": 512, "size": 32, "classes": 4, "shift": 0.0, "noise": 0.05},
     "blobs": {"n": 300, "sd": 0.2, "shift": (0.0, 0.0), "distance": 1.0},
-    "moons": {"n": 150, "noise": 0.05, "angle": 0.0, "shift": (0.0, 0.0)},
+    "moons": {"n": 150, "noise": 0.05, "angle": 0.0, "scale": 1.0, "shift": (0.0, 0.0)},
 }
 
 
@@ -23,8 +23,8 @@ def load(argument: str, config: DataConfig, seed: int) -> Table:
       `n` training images; `shift` in 0..1 turns towards the negative with a gradient laid over it.
     - `synthetic:blobs?n=300&sd=.2&shift=1,-1`: two Gaussian blobs, `n` training rows each, `distance`
       apart on the first axis and moved by `shift`.
-    - `synthetic:moons?n=150&noise=.05&angle=35&shift=0,0`: two inter-twinning half moons, `n` training
-      rows each, turned by `angle` degrees about their centre.
+    - `synthetic:moons?n=150&noise=.05&angle=35&scale=1&shift=0,0`: two inter-twinning half moons, `n`
+      training rows each, turned by `angle` degrees about their centre and stretched by `scale`.
 
     val and test are drawn afresh, a quarter and a half as large as train.
     """
@@ -52,7 +52,7 @@ def _blobs(rng, n, sd, shift, distance):
     return x.astype(np.float32), y
 
 
-def _moons(rng, n, noise, angle, shift):
+def _moons(rng, n, noise, angle, scale, shift):
     turn = rng.uniform(0, np.pi, 2 * n)
     y = np.repeat([0, 1], n)
     outer = np.stack([np.cos(turn), np.sin(turn)], axis=1)
@@ -60,7 +60,7 @@ def _moons(rng, n, noise, angle, shift):
     x = np.where(y[:, None] == 0, outer, inner) + rng.normal(0, noise, (2 * n, 2))
     radians, centre = np.deg2rad(angle), np.array([0.5, 0.25])
     rotation = np.array([[np.cos(radians), np.sin(radians)], [-np.sin(radians), np.cos(radians)]])
-    return ((x - centre) @ rotation + centre + np.array(shift)).astype(np.float32), y
+    return ((x - centre) @ rotation * scale + centre + np.array(shift)).astype(np.float32), y
 
 
 def _shapes(rng, n, size, classes, shift, noise):
