@@ -11,6 +11,7 @@ from tlkeras.manifest import manifest
 from tlkeras.prepare import Parts, checked, prepare
 from tlkeras.report import write_report, write_tensorboard
 from tlkeras.run_dir import RunDir
+from tlkeras.tasks import asks_for_tasks, run_tasks
 
 if TYPE_CHECKING:
     from tlkeras.saved_run import SavedRun
@@ -46,6 +47,8 @@ def run_experiment(
     if asks_for_folds(config):
         train = lambda fold, path: run_experiment(fold, path, data)  # noqa: E731
         return run_folds(config, run_dir.path, train, fresh=fresh)
+    if asks_for_tasks(config):
+        return run_tasks(config, run_dir.path, lambda task, path: run_experiment(task, path), fresh=fresh)
     config = checked(config)
     as_json = config.model_dump(mode="json")
     if not fresh and run_dir.check(as_json) == "finished":

@@ -22,6 +22,7 @@ from tlkeras.config.stage import (
     ScheduleConfig,
     StageConfig,
 )
+from tlkeras.config.tasks import TasksConfig
 from tlkeras.config.transfer import ProbeConfig, RegularizerConfig, VerdictConfig
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "ScheduleConfig",
     "StageConfig",
     "StrengthConfig",
+    "TasksConfig",
     "TensorBoardConfig",
     "VerdictConfig",
     "apply_overrides",

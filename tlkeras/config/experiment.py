@@ -9,6 +9,7 @@ from tlkeras.config.base import Config
 from tlkeras.config.data import DataConfig, PositiveInt
 from tlkeras.config.model import ModelConfig
 from tlkeras.config.stage import StageConfig
+from tlkeras.config.tasks import TasksConfig
 from tlkeras.config.transfer import VerdictConfig
 
 
@@ -108,6 +109,7 @@ class ExperimentConfig(Config):
     checkpoint: CheckpointConfig = CheckpointConfig()
     tensorboard: TensorBoardConfig = TensorBoardConfig()
     verdict: VerdictConfig = VerdictConfig()
+    tasks: TasksConfig | None = None
 
     @model_validator(mode="after")
     def _stage_names_differ(self):

@@ -1,4 +1,4 @@
-"""How a stage is held back while it fine-tunes, and what a run is compared with."""
+"""What beside plain fine-tuning is transferred, and what a run is compared with."""
 
 from typing import Annotated, Any, Literal
 

@@ -14,6 +14,7 @@ from tlkeras.training.callbacks import EarlyStopping, LossGuard, MetricsLog, Pos
 from tlkeras.training.feed import Feed
 from tlkeras.training.find_lr import find_learning_rate
 from tlkeras.training.input_watch import InputWatch
+from tlkeras.training.joint import joint_batches, joint_model, trains_jointly
 from tlkeras.training.keeping import BestModel, Checkpoint
 from tlkeras.training.optimizers import build_optimizer
 from tlkeras.training.probing import check_probe, train_probe_stage
@@ -122,6 +123,8 @@ class Trainer:
         trainee = self.model
         if stage.regularizer is not None:
             trainee = regularized_model(self.parts, stage, self.states)
+        elif trains_jointly(self.config):
+            trainee = joint_model(self.parts, stage)
         elif adapts(self.parts, stage):
             trainee = adaptation_model(self.parts, steps)
         trainee.compile(
@@ -203,6 +206,8 @@ class Trainer:
 
     def training_data(self, stage: StageConfig, steps: Steps, first_step: int, trainee):
         """Returns the batches of a stage from `first_step` on, as `trainee` takes them."""
+        if trains_jointly(self.config):
+            return joint_batches(self.parts, self.feed, stage, steps, first_step)
         views = trainee.method.target_views if adapts(self.parts, stage) else 0
         return self.feed.training(stage, steps, first_step, views)
 

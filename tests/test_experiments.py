@@ -1,0 +1,117 @@
+"""Every named experiment plans its full size, and runs end to end when it is made small."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tlkeras import run_experiment
+from tlkeras.cli.main import main
+from tlkeras.config import apply_overrides, load_config, shipped_experiments
+from tlkeras.plan import plan
+
+FULL_SIZE = {  # the stages that plan prints, and the trainable parameters of the first
+    "vgg16_ten_classes": (["head"], 16 * 512 * 1024 + 1024 + 1024 * 10 + 10),
+    "vgg16_cats_vs_dogs": (["head", "finetune"], None),
+    "resnet50_gap": (["head", "finetune"], 2048 * 10 + 10),
+    "resnet50_gap_dann": (["adapt"], None),
+    "resnet50_cifar10": (["head", "finetune"], 2048 * 10 + 10),
+    "medical_folder": (["head", "finetune"], None),
+    "hospital_to_hospital": (["head", "adapt"], None),
+    "sim_to_real": (["adapt"], None),
+    "two_task_shared": (["both"], None),
+}
+
+
+@pytest.mark.parametrize("name", FULL_SIZE)
+def test_plan_prints_the_stages_of_the_full_size(name):
+    planned = plan(load_config(name, ["model.fallback=none", "model.weights=none"]))
+    stages, trainable = FULL_SIZE[name]
+    assert [row["stage"] for row in planned.rows] == stages
+    if trainable is not None:
+        assert planned.rows[0]["trainable"] == trainable
+
+
+def test_every_experiment_states_its_command():
+    for name, path in shipped_experiments().items():
+        text = path.read_text("utf-8")
+        assert f"--config={name}" in text and text.startswith('"""'), name
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Returns a function that writes a folder of tiny pictures of two classes."""
+
+    def write(name, brightness):
+        rng = np.random.default_rng(0)
+        for label, kind in enumerate(("healthy", "ill")):
+            (tmp_path / name / kind).mkdir(parents=True)
+            for number in range(12):
+                pixels = rng.integers(0, 100, (32, 32, 3)) + brightness + 80 * label
+                Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / name / kind / f"{number}.png")
+        return f"folder:{tmp_path / name}"
+
+    return write
+
+
+def small(name, tmp_path, *more):
+    """Returns an experiment on a tiny backbone of random weights, a few steps long."""
+    config = load_config(name)
+    words = ["model.weights=none", "model.fallback=none", "model.backbone=small_cnn", "data.image_size=16",
+             'model.backbone_options={"filters": [4, 6, 8, 8]}', "data.batch_size=4",
+             f"cache.dir={tmp_path / 'cache'}"]  # fmt: skip
+    for number, _ in enumerate(config.stages):
+        words.append(f"stages.{number}.epochs=1")
+    if config.adaptation is not None and "units" in config.adaptation.options:
+        words.append('adaptation.options={"units": [8]}')
+    return apply_overrides(config, [*words, *more])
+
+
+@pytest.mark.parametrize("name", ["resnet50_gap", "medical_folder", "vgg16_ten_classes"])
+def test_folder_experiments_run_end_to_end(name, tmp_path, folder):
+    config = small(name, tmp_path, f"data.source={folder('here', 0)}")
+    run = run_experiment(config, tmp_path / "run")
+    assert set(run.metrics["source"]) == {"train", "val", "test"}
+    if name == "medical_folder":
+        assert {"auc", "sensitivity_at_specificity"} <= run.metrics["source"]["test"].keys()
+        assert (run.path / "evaluation" / "verdict.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["resnet50_gap_dann", "hospital_to_hospital", "sim_to_real"])
+def test_adapting_experiments_run_end_to_end(name, tmp_path, folder):
+    config = small(
+        name, tmp_path, f"data.source={folder('here', 0)}", f"adaptation.target.source={folder('there', 60)}",
+        "adaptation.seeds=1",
+    )  # fmt: skip
+    run = run_experiment(config, tmp_path / "run")
+    assert "target" in run.metrics
+    assert (run.path / "evaluation" / "verdict.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["resnet50_cifar10", "vgg16_cats_vs_dogs"])
+def test_tfds_experiments_run_on_mock_data(name, tmp_path):
+    import tensorflow_datasets as tfds
+
+    with tfds.testing.mock_data(num_examples=40):
+        run = run_experiment(small(name, tmp_path), tmp_path / "run")
+    assert run.metrics["source"]["test"]["rows"] > 0
+
+
+def test_two_tasks_share_a_layer_of_64(tmp_path):
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(10, 100))
+    words = []
+    for name, path in (("first", "data.source"), ("second", "tasks.source.source")):
+        y = np.arange(200) % 10
+        x = (centres[y] + 0.3 * rng.normal(size=(200, 100))).astype(np.float32)
+        np.savez(tmp_path / f"{name}.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+        words.append(f"{path}=npz:{tmp_path / name}.npz")
+    run = run_experiment(load_config("two_task_shared", words), tmp_path / "run")
+    for task in ("source", "target"):
+        assert run.metrics[task]["test"]["accuracy"] > 0.9
+        assert run.before_and_after[task]["before"]["test"]["accuracy"] < 0.5
+
+
+def test_plan_command_names_the_stages(capsys):
+    assert main(["plan", "--config=resnet50_cifar10", "--set", "model.weights=none"]) == 0
+    said = capsys.readouterr().out
+    assert "head" in said and "finetune" in said

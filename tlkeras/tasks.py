@@ -1,0 +1,215 @@
+"""A source task trained here, then shared with the target task: the runs, and what each task has of it."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tlkeras.config import ExperimentConfig
+from tlkeras.errors import UserError
+from tlkeras.run_dir import RunDir
+
+
+@dataclass(frozen=True)
+class TasksRun:
+    """Both tasks of an experiment.
+
+    Attributes:
+        path: The run directory; the runs of the tasks lie in `source` and `target` below it.
+        target: The finished run of the target task.
+        metrics: `{"source": {split: {...}}, "target": {...}}`, after all training.
+        before_and_after: What `evaluation/tasks.json` holds.
+    """
+
+    path: Path
+    target: Any
+    metrics: dict[str, Any]
+    before_and_after: dict[str, Any]
+
+
+def asks_for_tasks(config: ExperimentConfig) -> bool:
+    """Whether an experiment is the runs of two tasks."""
+    return config.tasks is not None and not config.tasks.joint_run
+
+
+def run_tasks(
+    config: ExperimentConfig,
+    workdir: str | os.PathLike,
+    train: Callable[[ExperimentConfig, Path], Any],
+    *,
+    fresh: bool = False,
+) -> TasksRun:
+    """Trains both tasks, or goes on where an earlier process stopped, and evaluates both before and after.
+
+    Args:
+        config: The target's experiment, with `tasks`.
+        workdir: The run directory.
+        train: Trains a config in a directory and returns the finished run: `run_experiment`.
+        fresh: Whether to start over; an old run in the workdir is kept under another name.
+
+    Raises:
+        UserError: The config does not suit the strategy, or the workdir holds another run.
+    """
+    source, target = task_configs(config, RunDir(workdir).path)
+    run_dir = RunDir(workdir)
+    if run_dir.start(config.model_dump(mode="json"), fresh=fresh) == "finished":
+        print(f"{run_dir.path} is finished already; --fresh starts over and keeps the old run.")
+    try:
+        if source is not None:
+            train(source, run_dir.path / "source")
+        finished = train(target, run_dir.path / "target")
+        if not run_dir.is_finished:
+            _evaluate(run_dir, source, target)
+            run_dir.mark_finished()
+    finally:
+        run_dir.lock.release()
+    found = run_dir.read_json("evaluation/tasks.json")
+    print(_summary(found))
+    return TasksRun(run_dir.path, finished, run_dir.read_json("evaluation/metrics.json"), found)
+
+
+def task_configs(config: ExperimentConfig, path: Path) -> tuple[ExperimentConfig | None, ExperimentConfig]:
+    """Returns the experiments of the source task (None where it has no run of its own) and of the target.
+
+    Args:
+        config: The experiment, with `tasks`.
+        path: Its run directory.
+    """
+    tasks, only_head = config.tasks, {"train": "head", "gradual": False}
+    source_stages, target_stages, weights = tasks.stages, config.stages, str(path / "source")
+    if tasks.strategy == "share_gradients":
+        update: dict[str, Any] = {"tasks": tasks.model_copy(update={"joint_run": True})}
+        update["cache"] = config.cache.model_copy(update={"enabled": False})
+        # both private parts must be of one moment: that of the last step
+        update["checkpoint"] = config.checkpoint.model_copy(update={"monitor": "last_step"})
+        return None, config.model_copy(update=update | {"name": _named(config, "target")})
+    if tasks.strategy == "fix_common":
+        target_stages = tuple(s.model_copy(update=only_head) for s in target_stages)
+    elif all(s.train == "head" for s in target_stages):
+        raise UserError(
+            f"{tasks.strategy} trains the common part with the target: open blocks in a stage "
+            "(train='all'), or take fix_common. Received: train='head' in every stage"
+        )
+    if tasks.strategy == "private_first":
+        source_stages = tuple(s.model_copy(update=only_head | {"bn": "frozen"}) for s in source_stages)
+        weights = config.model.weights
+    size = tasks.source.image_size or config.data.image_size
+    source = config.model_copy(
+        update={
+            "name": _named(config, "source"), "data": tasks.source.model_copy(update={"image_size": size}),
+            "model": config.model.model_copy(update={"head": tasks.head}), "stages": source_stages,
+            "tasks": None, "adaptation": None, "verdict": type(config.verdict)(),
+        }
+    )  # fmt: skip
+    target = config.model_copy(
+        update={
+            "name": _named(config, "target"), "stages": target_stages, "tasks": None,
+            "model": config.model.model_copy(update={"weights": weights, "fallback": None}),
+        }
+    )  # fmt: skip
+    return source, target
+
+
+def _evaluate(run_dir: RunDir, source: ExperimentConfig | None, target: ExperimentConfig) -> None:
+    """Writes how good both tasks were on the common part before the target trained, and after."""
+    from tlkeras.evaluation.evaluate import predict_domains, write_evaluation
+    from tlkeras.evaluation.metrics import compute_metrics
+    from tlkeras.prepare import prepare
+    from tlkeras.saved_run import load_model
+
+    parts = prepare(target)
+    before, after, domain = (_joint_models if source is None else _separate_models)(run_dir, parts, source)
+    own = load_model(RunDir(run_dir.path / "target").best_model)
+    domains = {"source": domain, "target": parts.source}
+    evaluated = {
+        "before": predict_domains(before, {"source": domain}, 32)
+        | predict_domains(parts.model, {"target": parts.source}, 32),
+        "after": predict_domains(after, {"source": domain}, 32)
+        | predict_domains(own, {"target": parts.source}, 32),
+    }
+    found: dict[str, Any] = {"strategy": target.tasks.strategy if source is None else _strategy(run_dir)}
+    for name in domains:
+        found[name] = {
+            when: {split: compute_metrics(p) for split, p in evaluated[when][name].items()}
+            for when in ("before", "after")
+        }
+    run_dir.write_json("evaluation/tasks.json", found)
+    write_evaluation(run_dir, evaluated["after"])
+
+
+def _separate_models(run_dir: RunDir, parts, source: ExperimentConfig):
+    """Returns the source's model before and after the target changed the common part, and its data.
+
+    `parts.model` is the target's as it began.
+    """
+    from tlkeras.models import build_model
+    from tlkeras.prepare import read_domains
+    from tlkeras.saved_run import load_model
+
+    domain = read_domains(source)["source"]
+    before = load_model(RunDir(run_dir.path / "source").best_model)
+    model = source.model.model_copy(update={"weights": str(run_dir.path / "target"), "fallback": None})
+    after = build_model(
+        model, input_shape=domain.input_shape, num_outputs=domain.num_outputs, seed=source.seed
+    )
+    private = {layer.name: layer for layer in before.layers if layer.weights}
+    for part in (after.neck, after.head):
+        for layer in part.layers:
+            if layer.weights:
+                layer.set_weights(private[layer.name].get_weights())
+    return before, after.to_functional(), domain
+
+
+def _joint_models(run_dir: RunDir, parts, source):
+    """Returns the source's model before and after the joint training, and its data."""
+    import keras
+
+    from tlkeras.training import snapshots
+    from tlkeras.training.joint import joint_model, source_task
+    from tlkeras.transfer.sharing import source_model
+
+    domain, stage = source_task(parts.config), parts.config.stages[0]
+    parts.model.select(stage.train, stage.bn)
+    joint = joint_model(parts, stage)
+    plain = source_model(parts.model, joint.private.value)
+    before = keras.models.clone_model(plain)
+    before.set_weights(plain.get_weights())
+    trained = joint_after(RunDir(run_dir.path / "target"), parts, joint, snapshots)
+    return before, trained, domain
+
+
+def joint_after(run_dir: RunDir, parts, joint, snapshots):
+    """Returns the source's model with what the joint training came to; `parts.model` stays as it began."""
+    import keras
+
+    from tlkeras.transfer.sharing import source_model
+
+    named = snapshots.named_variables(joint)
+    kept = snapshots.capture(named)
+    arrays, _ = run_dir.checkpoints(0, parts.config.stages[0].name, parts.config.checkpoint.keep).load()
+    snapshots.restore(named, arrays, "model/")
+    plain = source_model(parts.model, joint.private.value)
+    after = keras.models.clone_model(plain)
+    after.set_weights(plain.get_weights())
+    snapshots.restore(named, kept)
+    return after
+
+
+def _strategy(run_dir: RunDir) -> str:
+    return json.loads(run_dir.config.read_text("utf-8"))["tasks"]["strategy"]
+
+
+def _summary(found: dict[str, Any]) -> str:
+    lines = [f"\nTasks, {found['strategy']}:"]
+    for task in ("source", "target"):
+        for split, after in found[task]["after"].items():
+            name = "accuracy" if "accuracy" in after else "rmse"
+            before = found[task]["before"][split][name]
+            lines.append(f"  {task} {split}: {name} {before:.3f} before, {after[name]:.3f} after")
+    return "\n".join(lines)
+
+
+def _named(config: ExperimentConfig, suffix: str) -> str:
+    return f"{config.name[:50]}.{suffix}"

@@ -1,0 +1,77 @@
+"""What a run on two tasks at once adds: the model around the model, and batches of both."""
+
+import tensorflow as tf
+
+from tlkeras.config import ExperimentConfig, StageConfig
+from tlkeras.data import Domain, load_domain, training_batches
+from tlkeras.errors import UserError
+from tlkeras.models import BACKBONES
+from tlkeras.prepare import Parts
+from tlkeras.training import objectives
+from tlkeras.training.feed import Feed
+from tlkeras.training.stages import Steps
+from tlkeras.transfer.sharing import JointModel, PrivatePart
+
+# Added to the run's seed, so that the source's order is not the target's.
+SOURCE_SEED = 15_485_863
+
+
+def trains_jointly(config: ExperimentConfig) -> bool:
+    """Whether a run trains two tasks at once."""
+    return config.tasks is not None and config.tasks.joint_run
+
+
+def source_task(config: ExperimentConfig) -> Domain:
+    """Returns the data of the source task, pictures at the target's size."""
+    data, size = (
+        config.tasks.source,
+        config.data.image_size or BACKBONES.get(config.model.backbone).size or None,
+    )
+    if data.image_size is None and config.data.image_size is not None:
+        data = data.model_copy(update={"image_size": config.data.image_size})
+    return load_domain(data, seed=config.seed, default_image_size=size, name="source_task")
+
+
+def joint_model(parts: Parts, stage: StageConfig) -> JointModel:
+    """Returns the model that trains both tasks, around the run's model.
+
+    Raises:
+        UserError: Where the tasks do not fit one network, or the run has several stages.
+    """
+    config, domain = parts.config, source_task(parts.config)
+    if len(config.stages) != 1 or config.stages[0].gradual:
+        raise UserError(
+            "share_gradients trains both tasks in one stage. "
+            f"Received: {len(config.stages)} stages{', the first gradual' * config.stages[0].gradual}"
+        )
+    if domain.modality != parts.source.modality or (
+        domain.modality == "image" and domain.input_shape != parts.source.input_shape
+    ):
+        raise UserError(
+            "Both tasks must be of pictures of one size, or of vectors. "
+            f"Received: inputs {parts.source.input_shape} and {domain.input_shape}"
+        )
+    private = private_part(parts, domain)
+    loss = objectives.loss_for(stage.model_copy(update={"class_weights": None}), domain)
+    return JointModel(parts.model, private, loss, config.tasks.weight, config.tasks.batches == "alternating")
+
+
+def private_part(parts: Parts, domain: Domain) -> PrivatePart:
+    """Returns the source's private part with its initial weights."""
+    config = parts.config
+    return PrivatePart(
+        parts.model, config.model.neck, config.tasks.head, domain.input_shape, domain.num_outputs, config.seed
+    )
+
+
+def joint_batches(parts: Parts, feed: Feed, stage: StageConfig, steps: Steps, first_step: int):
+    """Returns batches of both tasks from `first_step` on; the shorter task begins anew on its own."""
+    domain = source_task(parts.config)
+    plain = stage.augment.model_copy(update={"mixup": 0.0, "cutmix": 0.0})
+    source = training_batches(
+        domain.splits["train"], domain, batch_size=parts.batch_size, seed=parts.config.seed + SOURCE_SEED,
+        augment=plain, start_step=first_step, steps=steps.total,
+    )  # fmt: skip
+    source = objectives.with_label_form(source, stage, domain)
+    both = tf.data.Dataset.zip((feed.training(stage, steps, first_step), source))
+    return parts.runtime.distribute(both)
