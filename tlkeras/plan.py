@@ -8,6 +8,7 @@ from tlkeras.prepare import checked, read_domains
 from tlkeras.runtime import start
 
 ASSUMED_CLASSES = 10
+ASSUMED_FEATURES = 100
 UNKNOWN_STEPS = 1_000_000
 
 
@@ -59,9 +60,13 @@ def _source(config: ExperimentConfig) -> tuple[tuple, list[str]]:
     except UserError as error:
         from tlkeras.models import BACKBONES
 
-        size = config.data.image_size or BACKBONES.get(config.model.backbone).size or 224
+        row = BACKBONES.get(config.model.backbone)
+        size = config.data.image_size or row.size or 224
         shape = (size, size, 3) if isinstance(size, int) else (*size, 3)
         note = f"The data is not at hand ({error}) {ASSUMED_CLASSES} classes are assumed."
+        if row.input == "vector":
+            shape = (ASSUMED_FEATURES,)
+            note = note[:-1] + f", and vectors of {ASSUMED_FEATURES} features."
         return (shape, ASSUMED_CLASSES, None), [note]
 
 

@@ -12,6 +12,7 @@ from tlkeras.prepare import Parts, checked, prepare
 from tlkeras.report import write_report, write_tensorboard
 from tlkeras.run_dir import RunDir
 from tlkeras.tasks import asks_for_tasks, run_tasks
+from tlkeras.transfer.parameters import write_transfer
 
 if TYPE_CHECKING:
     from tlkeras.saved_run import SavedRun
@@ -76,6 +77,7 @@ def run_experiment(
 
 def train_and_evaluate(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> None:
     """Runs the stages, saves the best model and evaluates it."""
+    from tlkeras.evaluation.domains import class_shares
     from tlkeras.evaluation.evaluate import predict_domains, write_evaluation
     from tlkeras.evaluation.evidence import write_evidence
     from tlkeras.evaluation.prediction_files import write_skipped
@@ -85,20 +87,23 @@ def train_and_evaluate(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> Non
         print(f"{count} unreadable files are left out, listed in {skipped}")
     if not run_dir.manifest.is_file():
         run_dir.write_json(run_dir.manifest, manifest(parts))
+        if line := write_transfer(run_dir, parts.model.weights_report):
+            print(line)
     trainer.train()
-    if parts.targets:
-        _describe_domains(trainer, parts, run_dir)
+    domains = _describe_domains(trainer, parts, run_dir) if parts.targets else {}
     with run_dir.replacing(run_dir.best_model) as temporary:
         parts.model.to_functional().save(temporary)
     evaluated = predict_domains(parts.model, parts.domains, parts.batch_size, parts.runtime)
+    if domains:
+        run_dir.write_json(run_dir.evaluation / "domains.json", domains | class_shares(evaluated))
     metrics = write_evaluation(run_dir, evaluated)
     if parts.runtime.is_chief:
         write_evidence(run_dir, parts.model.to_functional(), parts.domains, evaluated, parts.config)
     print(_summary(run_dir, metrics))
 
 
-def _describe_domains(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> None:
-    """Writes how far apart the domains lay before the first stage, and lie in the best model."""
+def _describe_domains(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> dict:
+    """Returns how far apart the domains lay before the first stage, and lie in the best model."""
     from tlkeras.evaluation.domains import describe_domains
 
     model, found = parts.model.to_functional(), {}
@@ -106,7 +111,7 @@ def _describe_domains(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> None
     found["before"] = describe_domains(run_dir, "before", model, parts.domains)
     trainer.load_best()
     found["after"] = describe_domains(run_dir, "after", model, parts.domains)
-    run_dir.write_json(run_dir.evaluation / "domains.json", found)
+    return found
 
 
 def _found_batch_size(run_dir: RunDir) -> int | None:
