@@ -71,6 +71,7 @@ def prepare(
     runtime = start(config.runtime, config.seed)
     from tlkeras.data import effective_batch_size
     from tlkeras.models import build_model
+    from tlkeras.models.distributed_fit import synchronize_batch_norm
 
     domains = read_domains(config, arrays)
     source = domains["source"]
@@ -81,6 +82,7 @@ def prepare(
         model = build_model(
             config.model, input_shape=source.input_shape, num_outputs=source.num_outputs, seed=config.seed
         )
+    synchronize_batch_norm(model, config.runtime.sync_batch_norm)
     if batch_size is None:
         batch_size = _found_batch_size(config, runtime, model, len(train))
     return Parts(config, runtime, domains, model, effective_batch_size(train, batch_size, runtime.replicas))

@@ -33,6 +33,30 @@ def describe_domains(run_dir: RunDir, when: str, model, domains: dict[str, Domai
     }
 
 
+def class_shares(evaluated) -> dict[str, dict[str, float]]:
+    """Returns how often each class is predicted on the target, beside its share in the source's labels.
+
+    Args:
+        evaluated: Predictions by domain and split, as `predict_domains` returns them.
+    """
+    source, target = evaluated["source"]["train"], _last(evaluated["target"])
+    if source.task != "multiclass":
+        return {}
+    return {
+        "source_labels": _shares(source.labels, source.class_names),
+        "target_predictions": _shares(target.predicted, source.class_names),
+    }
+
+
+def _shares(classes: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
+    counts = np.bincount(classes, minlength=len(names))
+    return {name: float(count / len(classes)) for name, count in zip(names, counts, strict=True)}
+
+
+def _last(splits: dict):
+    return splits.get("test") or splits.get("val") or splits["train"]
+
+
 def _some(domain: Domain) -> Rows:
     """Returns up to `ROWS` rows that the model was not fitted to, evenly taken."""
     rows = domain.splits.get("test") or domain.splits.get("val") or domain.splits["train"]

@@ -19,6 +19,7 @@ def import_tensorflow():
             import tensorflow
     import tensorflow
 
+    tensorflow.get_logger().setLevel("ERROR")  # it warns of retracing where each model is used once
     return tensorflow
 
 

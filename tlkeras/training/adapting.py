@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from tlkeras.adaptation.adaptation_model import AdaptationModel
+from tlkeras.adaptation.batch_norm import adapt_batch_norm
 from tlkeras.adaptation.validators import needs, validate
 from tlkeras.config import StageConfig
 from tlkeras.data import Domain, Rows, evaluation_batches
@@ -26,6 +27,13 @@ def adaptation_model(parts: Parts, steps: Steps) -> AdaptationModel:
     return AdaptationModel.from_config(
         parts.config.adaptation, parts.model, steps=steps.total, seed=parts.config.seed
     )
+
+
+def put_in_target_statistics(parts: Parts) -> None:
+    """Replaces the model's BatchNormalization statistics by the target's, see `adapt_batch_norm`."""
+    target = parts.targets[0]
+    batches = evaluation_batches(target.splits["train"], target, batch_size=parts.batch_size)
+    adapt_batch_norm(parts.model.to_functional(), (x for x, _, _ in batches))
 
 
 class DomainWatch(keras.callbacks.Callback):

@@ -36,7 +36,7 @@ def _records(path: Path) -> tuple[list[bytes], bool]:
     records = []
     try:
         for record in tf.data.TFRecordDataset(str(path)):
-            records.append(record.numpy())
+            records.append(record.numpy())  # noqa: PERF401 (what was read before the damage is kept)
     except tf.errors.DataLossError:
         return records, False
     return records, True

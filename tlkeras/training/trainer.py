@@ -7,7 +7,7 @@ from tlkeras.features.stage import steps_per_call
 from tlkeras.prepare import Parts
 from tlkeras.run_dir import RunDir
 from tlkeras.training import objectives, snapshots
-from tlkeras.training.adapting import DomainWatch, adaptation_model, adapts
+from tlkeras.training.adapting import DomainWatch, adaptation_model, adapts, put_in_target_statistics
 from tlkeras.training.audit import FreezeAudit
 from tlkeras.training.averaging import ValidateAverage, adopt_average
 from tlkeras.training.callbacks import EarlyStopping, LossGuard, MetricsLog, Position, Progress
@@ -86,6 +86,9 @@ class Trainer:
             self.states.load_end(len(self.stages) - 1)
         else:
             self.states.load_best(self.best)
+        adaptation = self.config.adaptation
+        if adaptation is not None and adaptation.method != "none" and adaptation.batch_norm == "adabn":
+            put_in_target_statistics(self.parts)
 
     def _train_stage(self, index: int) -> None:
         selection = self.model.select(self.stages[index].train, self.stages[index].bn)
