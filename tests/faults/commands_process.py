@@ -104,16 +104,28 @@ class Command:
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Sends a signal."""
+        self._signalled = time.monotonic()
         os.kill(self.pid, number)
+
+    @property
+    def seconds_since_signal(self) -> float:
+        """Seconds from the signal to the end."""
+        return self._ended - self._signalled
 
     def wait(self) -> Ended:
         """Waits for the end."""
         code = int(self.answers.readline())
+        self._ended = time.monotonic()
         return Ended(code, self.log.read_text(errors="replace"), time.monotonic() - self.began)
 
 
 def plan_fault(
-    within: str = "", at_event: int = 0, path: str = "", number: int = signal.SIGKILL, repeat: int = 1
+    within: str = "",
+    at_event: int = 0,
+    path: str = "",
+    number: int = signal.SIGKILL,
+    repeat: int = 1,
+    reading: bool = False,
 ) -> None:
     """Makes this process send itself a signal just before it touches a file.
 
@@ -125,6 +137,7 @@ def plan_fault(
         path: Only paths that hold this text count.
         number: The signal.
         repeat: How often it is sent.
+        reading: Whether opening to read counts too.
     """
     seen = 0
 
@@ -132,9 +145,8 @@ def plan_fault(
         nonlocal seen
         if name == "open":
             mode, flags = arguments[1], arguments[2]
-            if not (isinstance(mode, str) and set(mode) & set("wax+")) and not flags & (
-                os.O_WRONLY | os.O_RDWR
-            ):
+            writes = (isinstance(mode, str) and set(mode) & set("wax+")) or flags & (os.O_WRONLY | os.O_RDWR)
+            if not (writes or reading):
                 return
         elif name not in ("os.rename", "os.remove"):
             return

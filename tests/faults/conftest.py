@@ -11,3 +11,11 @@ def server(tmp_path_factory):
     found = CommandServer(tmp_path_factory.mktemp("logs"), {"TF_ENABLE_ONEDNN_OPTS": "0"})
     yield found
     found.close()
+
+
+@pytest.fixture
+def second_server(tmp_path_factory):
+    """A second one, for two commands at once."""
+    found = CommandServer(tmp_path_factory.mktemp("more_logs"))
+    yield found
+    found.close()
