@@ -1,0 +1,148 @@
+"""What takes too long for CI: runs killed by the dozen, many generated mistakes, memory over many epochs.
+
+Command:  scripts/soak.sh [--only=kills|mirrored|words|memory] [--runs=30] [--minutes=20] [--seed=0]
+
+Prints a line per run and a verdict per part; exits 1 where one did not hold. Compared is with the same
+run left alone: weights, optimizer, logs, metrics and predictions, all to the bit.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FAULTS = ROOT / "tests" / "faults"
+sys.path.insert(0, str(FAULTS))
+
+from commands_process import CommandServer  # noqa: E402
+from fault_words import ADAPTING, MIRRORED, settings, train  # noqa: E402
+from kill_chain import run_with_kills  # noqa: E402
+from run_outcome import check_books, differences, outcome  # noqa: E402
+
+DANN = [*ADAPTING, *settings("adaptation.method=dann", "adaptation.options={}")]
+TWIN = settings("adaptation.twin=true")
+# what is trained, and the share of the runs that train it
+ONE_DEVICE = {"plain": [], "wasserstein": ADAPTING, "dann with its twin": [*DANN, *TWIN]}
+TWO_REPLICAS = {"plain": MIRRORED, "wasserstein": [*ADAPTING, *MIRRORED]}
+MB = 1024
+
+
+def main() -> int:
+    """Runs the parts that were asked for and returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=["kills", "mirrored", "words", "memory"])
+    parser.add_argument(
+        "--runs", type=int, default=30, help="killed runs on one device; a third on two replicas"
+    )
+    parser.add_argument("--minutes", type=float, default=20, help="length of the memory part")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    parts = {
+        "kills": lambda folder: kills(folder, ONE_DEVICE, asked.runs, asked.seed),
+        "mirrored": lambda folder: kills(folder, TWO_REPLICAS, -(-asked.runs // 3), asked.seed),
+        "words": lambda folder: words(),
+        "memory": lambda folder: memory(folder, asked.minutes),
+    }
+    good = True
+    for name, part in parts.items():
+        if asked.only in (None, name):
+            with tempfile.TemporaryDirectory(prefix=f"soak_{name}_") as folder:
+                held = part(Path(folder))
+            print(f"{name}: {'held' if held else 'DID NOT HOLD'}\n", flush=True)
+            good &= held
+    return 0 if good else 1
+
+
+def kills(folder: Path, trained: dict[str, list[str]], runs: int, seed: int) -> bool:
+    """Kills runs up to four times each, at file events and at moments, and compares their ends."""
+    server = CommandServer(folder, {"TF_ENABLE_ONEDNN_OPTS": "0"})
+    alone, seconds = {}, {}
+    for name, more in trained.items():
+        ended = server.run(*train(folder / name, *more))
+        if ended.code:
+            print(f"{name}, left alone: exit code {ended.code}: {ended.error}")
+            return False
+        alone[name], seconds[name] = outcome(folder / name / "run"), ended.seconds
+    equal = 0
+    for number in range(runs):
+        name = list(trained)[number % len(trained)]
+        rng = random.Random(1000 * seed + number)
+        place = folder / f"killed_{number}"
+        chain = run_with_kills(
+            server,
+            train(place, *trained[name]),
+            place,
+            rng.randint(1, 4),
+            rng,
+            events=110,
+            seconds=seconds[name],
+        )
+        different = [f"exit code {chain.code}"]
+        if chain.code == 0:
+            different = differences(alone[name], outcome(place / "run"))
+            check_books(place / "run", {"00_head": 2, "01_all": 2})
+        equal += not different
+        print(
+            f"{number + 1:3d} {name}: {'equal' if not different else 'DIFFERENT ' + ', '.join(different[:5])}"
+        )
+        for moment in chain.moments:
+            print(f"      killed {moment}")
+        sys.stdout.flush()
+        if not different:
+            shutil.rmtree(place)
+    server.close()
+    print(f"{equal} of {runs} killed runs ended like the one left alone")
+    return equal == runs
+
+
+def words() -> bool:
+    """Asks for many more generated mistakes than CI, and for real processes."""
+    more = {"TLKERAS_FAULT_EXAMPLES": "2000", "TLKERAS_FAULT_PROCESSES": "40"}
+    command = [sys.executable, "-m", "pytest", "-q", str(FAULTS / "test_bad_words.py")]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | more, check=False).returncode == 0
+
+
+def memory(folder: Path, minutes: float) -> bool:
+    """Trains short epochs with validation and checkpoints in one process and watches its resident memory.
+
+    Each epoch does what an epoch of any length does besides its steps: validate, log, save. The first
+    eighth of the time is warm-up.
+    """
+    server = CommandServer(folder)
+    more = settings("stages.1.epochs=1000000", "stages.1.early_stopping=none", "checkpoint.every_steps=3")
+    command = server.start(*train(folder / "run", *more))
+    command.wait_for("[2/2] all: epoch 2/")
+    curve, began = [], time.monotonic()
+    while (now := time.monotonic() - began) < 60 * minutes:
+        epochs = command.log.read_text(errors="replace").count("[2/2] all: epoch")
+        curve.append((now, epochs, _resident(command.pid)))
+        time.sleep(60 * minutes / 480)
+    command.kill()
+    command.wait()
+    server.close()
+    for seconds, epochs, size in curve[:: max(1, len(curve) // 24)]:
+        print(f"  {seconds / 60:6.1f} min  {epochs:6d} epochs  {size / MB:8.1f} MB")
+    warm = [size for seconds, _, size in curve if seconds > 60 * minutes / 8]
+    tenth = max(1, len(warm) // 10)
+    first, last = (sorted(part)[len(part) // 2] for part in (warm[:tenth], warm[-tenth:]))
+    growth = last / first - 1
+    print(f"Resident memory after warm-up: {first / MB:.1f} to {last / MB:.1f} MB ({growth:+.2%})")
+    return growth < 0.01
+
+
+def _resident(pid: int) -> int:
+    """Returns the resident memory of a process in KiB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    raise ProcessLookupError(pid)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
