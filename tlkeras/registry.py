@@ -1,10 +1,13 @@
 """One registry class for everything that a config names: backbones, heads, sources, methods, ..."""
 
 import fnmatch
+import functools
+import importlib
+import os
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from tlkeras.errors import unknown
+from tlkeras.errors import UserError, unknown
 
 Entry = TypeVar("Entry")
 
@@ -27,25 +30,42 @@ class Registry(Generic[Entry]):
         self.kind = kind
         self._entries: dict[str, Entry] = {}
 
-    def add(self, name: str, entry: Entry) -> Entry:
-        """Registers `entry` under `name`. Raises `ValueError` where the name is taken."""
-        if name in self._entries:
-            raise ValueError(f"The {self.kind} {name!r} is registered already.")
+    def add(self, name: str, entry: Entry, *, replace: bool = False) -> Entry:
+        """Registers `entry` under `name`.
+
+        Args:
+            name: What a config says.
+            entry: What it stands for.
+            replace: Whether an entry of that name gives way, as in a config file that is read twice or in
+                the cell of a notebook.
+
+        Raises:
+            ValueError: The name is taken.
+        """
+        if name in self._entries and not replace:
+            raise ValueError(f"The {self.kind} {name!r} is registered already; replace=True replaces it.")
         self._entries[name] = entry
         return entry
 
-    def register(self, name: str) -> Callable[[Entry], Entry]:
-        """Returns a decorator that registers what it decorates under `name`."""
-        return lambda entry: self.add(name, entry)
+    def register(self, name: str, *, replace: bool = False) -> Callable[[Entry], Entry]:
+        """Returns a decorator that registers what it decorates under `name`; see `add`."""
+        return lambda entry: self.add(name, entry, replace=replace)
 
     def get(self, name: str) -> Entry:
-        """Returns the entry called `name`. Raises `UserError` with the nearest name where there is none."""
+        """Returns the entry called `name`, built in or of an installed package that extends tlkeras.
+
+        Raises:
+            UserError: There is none; the text names the nearest.
+        """
+        if name not in self._entries:
+            load_extensions()
         if name not in self._entries:
             raise unknown(self.kind, name, self.names())
         return self._entries[name]
 
     def names(self, pattern: str = "*") -> list[str]:
         """Returns the sorted names that match a shell-style wildcard `pattern`."""
+        load_extensions()
         return sorted(fnmatch.filter(self._entries, pattern))
 
     def items(self, pattern: str = "*") -> Iterator[tuple[str, Entry]]:
@@ -58,3 +78,21 @@ class Registry(Generic[Entry]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+@functools.cache
+def load_extensions() -> None:
+    """Imports the modules that register entries of their own, once per process.
+
+    These are the modules named in the environment variable `TLKERAS_EXTENSIONS`, with commas between
+    them, and those that installed packages name as entry points of the group `tlkeras`.
+    """
+    from importlib.metadata import entry_points
+
+    for module in filter(None, os.environ.get("TLKERAS_EXTENSIONS", "").split(",")):
+        try:
+            importlib.import_module(module.strip())
+        except ImportError as error:
+            raise UserError(f"TLKERAS_EXTENSIONS names what cannot be imported: {error}.") from error
+    for point in entry_points(group="tlkeras"):
+        point.load()

