@@ -36,7 +36,7 @@ def get_config() -> ExperimentConfig:
                 optimizer=OptimizerConfig(
                     name="adam",
                     learning_rate=1e-4,
-                    schedule=ScheduleConfig(name="cosine", warmup_steps=20),
+                    schedule=ScheduleConfig(name="cosine", warmup_steps=5),
                 ),
                 augment=AugmentConfig(flip="horizontal", crop=0.8),
                 early_stopping=EarlyStoppingConfig(patience=6),
