@@ -24,6 +24,6 @@ def get_config() -> ExperimentConfig:
         model=ModelConfig(backbone="small_cnn", weights=None),
         stages=[
             StageConfig(name="head", train="head", epochs=2, optimizer=OptimizerConfig(learning_rate=1e-2)),
-            StageConfig(name="all", train="all", epochs=4, optimizer=OptimizerConfig(learning_rate=3e-3)),
+            StageConfig(name="all", train="all", epochs=8, optimizer=OptimizerConfig(learning_rate=5e-3)),
         ],
     )
