@@ -26,6 +26,7 @@ COMMANDS = {
     "export": "export a finished run for serving, phones and other frameworks",
     "sweep": "run a config many times with other settings or seeds",
     "rank": "rank sources to transfer from, without fine-tuning any",
+    "auto": "search for a good config in a given time",
     "reproduce": "run a finished run again and compare",
     "cache": "show or free the features of frozen backbones that runs share",
     "profile": "time a stage: input, trunk, tail, head, update",

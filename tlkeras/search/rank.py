@@ -1,6 +1,7 @@
 """Which source to transfer from: scores of many candidates on their cached features, without training."""
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ def rank(
     workdir: str | os.PathLike,
     *,
     rows: int = 2000,
+    seconds: float | None = None,
     tell: Callable[[str], None] = print,
 ) -> list[dict[str, Any]]:
     """Scores candidates on the training rows of a config and writes table, picture and recommendation.
@@ -40,6 +42,7 @@ def rank(
         candidates: `NAME[:WEIGHTS],...`; see `parse_candidates`.
         workdir: Gets `ranking.csv`, `ranking.png` and `recommendation.txt`.
         rows: At most this many training rows are looked at, evenly from all classes.
+        seconds: No candidate is begun after this time, but for the first; None is no limit.
         tell: Gets lines about the progress.
 
     Returns:
@@ -56,10 +59,12 @@ def rank(
     chosen = parse_candidates(candidates, config)
     runtime = start(config.runtime, config.seed)
     scorer = _Scorer(config, runtime, rows)
-    table, right = [], {}
+    table, right, began = [], {}, time.monotonic()
     for number, candidate in enumerate(chosen, start=1):
         tell(f"[{number}/{len(chosen)}] {candidate.title}")
         try:
+            if right and seconds is not None and time.monotonic() - began > seconds:
+                raise UserError("no time was left for it")
             row, right[candidate.title] = scorer.score(candidate)
         except UserError as error:
             if len(chosen) == 1:

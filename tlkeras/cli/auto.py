@@ -1,0 +1,30 @@
+"""Searches in a given time for what to transfer and how: source, depth, rates, regularizer, augmentation."""
+
+from pathlib import Path
+
+from absl import flags as absl_flags
+
+from tlkeras.cli.common import config_from, define_config_flags, no_arguments
+
+USAGE = "tlkeras auto --config=FILE|NAME --budget=20m [--candidates=NAME[:WEIGHTS],...] [--workdir=DIR]"
+
+
+def define_flags(flags: absl_flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    define_config_flags(flags)
+    absl_flags.DEFINE_string("budget", "20m", "Time in all, e.g. 90s, 20m, 1.5h.", flag_values=flags)
+    absl_flags.DEFINE_string("candidates", None, "Sources to choose from, as for rank.", flag_values=flags)
+    absl_flags.DEFINE_string("workdir", None, "Where everything is written; default runs/NAME.auto.",
+                             flag_values=flags)  # fmt: skip
+
+
+def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
+    """Runs the command."""
+    no_arguments(arguments)
+    config = config_from(flags)
+    from tlkeras.search.auto import auto, parse_budget
+
+    workdir = Path(flags.workdir or f"runs/{config.name}.auto")
+    auto(config, workdir, budget=parse_budget(flags.budget), candidates=flags.candidates)
+    print((workdir / "auto.md").read_text("utf-8"))
+    print(f"Train it again: tlkeras train --config={workdir / 'best.json'}")
