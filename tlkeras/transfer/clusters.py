@@ -1,0 +1,93 @@
+"""Unsupervised transfer: groups among the features of a pretrained network, without any label."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tlkeras.errors import UserError, unknown
+
+KINDS = ("k_means", "gaussian_mixture")
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """What was found.
+
+    Attributes:
+        assigned: Number of each row's cluster, int `(n,)`.
+        scores: `nmi`, `ari` and `matched_accuracy` against labels; empty without.
+    """
+
+    assigned: np.ndarray
+    scores: dict[str, float]
+
+
+def cluster(
+    features: np.ndarray,
+    count: int,
+    *,
+    kind: str = "k_means",
+    components: int | None = 50,
+    labels: np.ndarray | None = None,
+    seed: int = 0,
+) -> Clusters:
+    """Standardised features -> PCA -> clusters.
+
+    Args:
+        features: `(n, d)`.
+        count: Number of clusters, from 2.
+        kind: `k_means`, or `gaussian_mixture` with a diagonal covariance.
+        components: Principal components that are kept; None keeps all.
+        labels: Classes `(n,)`, which serve the scores alone.
+        seed: Of the starts.
+
+    Raises:
+        UserError: Fewer rows than clusters, or an unknown kind.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.decomposition import PCA
+    from sklearn.mixture import GaussianMixture
+    from sklearn.preprocessing import StandardScaler
+
+    features = np.asarray(features, np.float64)
+    if kind not in KINDS:
+        raise unknown("kind of clusters", kind, KINDS)
+    if features.ndim != 2 or not 2 <= count <= len(features):
+        raise UserError(
+            "Clusters need features (n, d) and at least a row each. "
+            f"Received: features of shape {features.shape}, count={count}"
+        )
+    x = StandardScaler().fit_transform(features)
+    if components is not None and components < min(x.shape):
+        x = PCA(components, random_state=seed).fit_transform(x)
+    if kind == "k_means":
+        assigned = KMeans(count, n_init=10, random_state=seed).fit_predict(x)
+    else:
+        mixture = GaussianMixture(count, covariance_type="diag", reg_covar=1e-4, random_state=seed)
+        assigned = mixture.fit_predict(x)
+    return Clusters(assigned, {} if labels is None else cluster_scores(assigned, labels))
+
+
+def cluster_scores(assigned: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Returns how well clusters agree with classes.
+
+    Args:
+        assigned: Clusters `(n,)`.
+        labels: Classes `(n,)`.
+
+    Returns:
+        `nmi` (normalised mutual information) and `ari` (adjusted Rand index), both 1 at best and about 0
+        by chance, and `matched_accuracy`, with each cluster named by the best one-to-one match.
+    """
+    from scipy.optimize import linear_sum_assignment
+    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+    rows, columns = (np.unique(np.asarray(v), return_inverse=True)[1].reshape(-1) for v in (assigned, labels))
+    table = np.zeros((rows.max() + 1, columns.max() + 1), int)
+    np.add.at(table, (rows, columns), 1)
+    matched = table[linear_sum_assignment(-table)].sum()
+    return {
+        "nmi": float(normalized_mutual_info_score(labels, assigned)),
+        "ari": float(adjusted_rand_score(labels, assigned)),
+        "matched_accuracy": float(matched / len(rows)),
+    }
