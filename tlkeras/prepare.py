@@ -14,7 +14,7 @@ from tlkeras.data import Domain, Inspection, check_files, inspect_domain, load_d
 from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES
 from tlkeras.models.weight_files import require_weights
-from tlkeras.runtime import Runtime, start
+from tlkeras.runtime import Runtime, start, watch_workers
 
 
 @dataclass
@@ -69,6 +69,11 @@ def prepare(
         UserError: The data, the weights or the devices are not what the config says.
     """
     runtime = start(config.runtime, config.seed)
+    with watch_workers(runtime):
+        return _prepared(config, runtime, arrays, batch_size)
+
+
+def _prepared(config: ExperimentConfig, runtime: Runtime, arrays, batch_size: int | None) -> Parts:
     from tlkeras.data import effective_batch_size
     from tlkeras.models import build_model
     from tlkeras.models.distributed_fit import synchronize_batch_norm

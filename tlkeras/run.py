@@ -10,11 +10,13 @@ from tlkeras.folds import asks_for_folds, run_folds
 from tlkeras.manifest import manifest
 from tlkeras.prepare import Parts, checked, prepare
 from tlkeras.report import write_report, write_tensorboard
-from tlkeras.run_dir import RunDir
+from tlkeras.run_dir import RunDir, copy_run, own_run_dir
+from tlkeras.runtime import check_single_process, from_chief, wait_for_all, watch_workers
 from tlkeras.tasks import asks_for_tasks, run_tasks
 from tlkeras.transfer.parameters import write_transfer
 
 if TYPE_CHECKING:
+    from tlkeras.runtime import Runtime
     from tlkeras.saved_run import SavedRun
     from tlkeras.training.trainer import Trainer
 
@@ -45,6 +47,8 @@ def run_experiment(
         Interrupted: A signal asked to stop; the state is saved.
     """
     run_dir = RunDir(workdir or f"runs/{config.name}")
+    if asks_for_folds(config) or asks_for_tasks(config):
+        check_single_process("data.folds and tasks")
     if asks_for_folds(config):
         train = lambda fold, path: run_experiment(fold, path, data)  # noqa: E731
         return run_folds(config, run_dir.path, train, fresh=fresh)
@@ -56,23 +60,45 @@ def run_experiment(
         print(f"{run_dir.path} is finished already; --fresh starts over and keeps the old run.")
         return _load(run_dir)
     parts = prepare(config, data, None if fresh else _found_batch_size(run_dir))
+    own = own_run_dir(run_dir, parts.runtime.is_chief)
+    with watch_workers(parts.runtime):
+        _run(parts, run_dir, own, as_json, fresh, lambda twin, path: run_experiment(twin, path, data))
+    return _load(run_dir if run_dir.is_run else own)
+
+
+def _run(parts: Parts, run_dir: RunDir, own: RunDir, as_json: dict, fresh: bool, train_twin) -> None:
+    """Does all that writes: in `own`, which is the run directory, or for other workers than the chief theirs.
+
+    Every worker does the same, so that all take part in what they do together; the report is the chief's.
+    """
     from tlkeras.training.trainer import Trainer
 
-    trainer = Trainer(parts, run_dir)
+    runtime, config = parts.runtime, parts.config
+    trainer = Trainer(parts, own)
     trainer.check()
-    run_dir.start(as_json, fresh=fresh)
+    if runtime.is_chief:
+        own.start(as_json, fresh=fresh)
+    copy_run(run_dir, own, from_chief(runtime, len(own.ledger.records())))
+    wait_for_all(runtime)
     try:
-        train_and_evaluate(trainer, parts, run_dir)
+        if not runtime.is_chief:
+            own.start(as_json)
+        train_and_evaluate(trainer, parts, own)
         if asks_for_verdict(config):
-            train_twins(config, run_dir, lambda twin, path: run_experiment(twin, path, data))
-            print(write_verdict(config, run_dir))
-        if parts.runtime.is_chief:
-            write_tensorboard(run_dir.path)
-            print(f"Report: {write_report(run_dir.path)}")
-        run_dir.mark_finished()
+            train_twins(config, own, train_twin)
+            _say(runtime, write_verdict(config, own))
+        if runtime.is_chief:
+            write_tensorboard(own.path)
+            print(f"Report: {write_report(own.path)}")
+        own.mark_finished()
+        wait_for_all(runtime)  # the chief writes longest, and would take the others' end for a loss
     finally:
-        run_dir.lock.release()
-    return _load(run_dir)
+        own.lock.release()
+
+
+def _say(runtime: "Runtime", text: str) -> None:
+    if runtime.is_chief:
+        print(text)
 
 
 def train_and_evaluate(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> None:
@@ -84,11 +110,11 @@ def train_and_evaluate(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> Non
 
     skipped = run_dir.evaluation / "skipped.csv"
     if count := write_skipped(parts.domains, skipped):
-        print(f"{count} unreadable files are left out, listed in {skipped}")
+        _say(parts.runtime, f"{count} unreadable files are left out, listed in {skipped}")
     if not run_dir.manifest.is_file():
         run_dir.write_json(run_dir.manifest, manifest(parts))
         if line := write_transfer(run_dir, parts.model.weights_report):
-            print(line)
+            _say(parts.runtime, line)
     trainer.train()
     domains = _describe_domains(trainer, parts, run_dir) if parts.targets else {}
     with run_dir.replacing(run_dir.best_model) as temporary:
@@ -99,7 +125,7 @@ def train_and_evaluate(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> Non
     metrics = write_evaluation(run_dir, evaluated)
     if parts.runtime.is_chief:
         write_evidence(run_dir, parts.model.to_functional(), parts.domains, evaluated, parts.config)
-    print(_summary(run_dir, metrics))
+    _say(parts.runtime, _summary(run_dir, metrics))
 
 
 def _describe_domains(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> dict:

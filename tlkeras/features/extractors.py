@@ -142,7 +142,9 @@ def _on_all_replicas(trunk: Trunk):
 
     def extract(x):
         parts = strategy.experimental_distribute_values_from_function(
-            lambda context: tf.convert_to_tensor(x[context.replica_id_in_sync_group * share :][:share])
+            lambda context: tf.convert_to_tensor(
+                x[context.replica_id_in_sync_group % trunk.replicas * share :][:share]
+            )
         )
         outputs = strategy.experimental_local_results(step(parts))
         return np.concatenate([output.numpy() for output in outputs])

@@ -1,8 +1,21 @@
 """Where a run computes: TensorFlow's devices, a tf.distribute strategy, precision, threads and seeds."""
 
-from tlkeras.runtime.choice import check_batch_size
+from tlkeras.runtime.choice import check_batch_size, check_single_process
 from tlkeras.runtime.health import WorkerLostError, watch_workers
 from tlkeras.runtime.importing import import_tensorflow
 from tlkeras.runtime.start import Runtime, start
+from tlkeras.runtime.workers import Decisions, arrays_from_chief, from_chief, wait_for_all
 
-__all__ = ["Runtime", "WorkerLostError", "check_batch_size", "import_tensorflow", "start", "watch_workers"]
+__all__ = [
+    "Decisions",
+    "Runtime",
+    "WorkerLostError",
+    "arrays_from_chief",
+    "check_batch_size",
+    "check_single_process",
+    "from_chief",
+    "import_tensorflow",
+    "start",
+    "wait_for_all",
+    "watch_workers",
+]

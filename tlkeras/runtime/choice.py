@@ -63,6 +63,20 @@ def check_batch_size(batch_size: int, replicas: int) -> None:
         )
 
 
+def check_single_process(what: str) -> None:
+    """Raises `UserError` where several workers are named for what one process does.
+
+    Args:
+        what: Stands at the beginning of the message.
+    """
+    cluster = named_cluster()
+    if cluster is not None:
+        raise UserError(
+            f"{what} make several runs, one after the other; start each of them with all workers, or use "
+            f"one process. Received: {cluster.workers} workers, named by {cluster.source}"
+        )
+
+
 def named_cluster(
     workers: Sequence[str] = (), worker_index: int | None = None, environ: Mapping[str, str] = os.environ
 ) -> Cluster | None:

@@ -10,6 +10,7 @@ from tlkeras.config import StageConfig
 from tlkeras.data import Domain, Rows, evaluation_batches
 from tlkeras.models.graph import output_of
 from tlkeras.prepare import Parts
+from tlkeras.runtime import from_chief
 from tlkeras.training.averaging import averaged_weights
 from tlkeras.training.stages import Steps
 
@@ -59,7 +60,8 @@ class DomainWatch(keras.callbacks.Callback):
             return
         with averaged_weights(self.model.optimizer):
             seen, labels = self._quantities()
-        logs["val_selection"] = validate(self.parts.config.adaptation.selection, **seen)
+        score = validate(self.parts.config.adaptation.selection, **seen)
+        logs["val_selection"] = from_chief(self.parts.runtime, float(score))  # it decides in every worker
         if labels is not None and self.parts.source.task == "multiclass":
             logs["oracle_target_accuracy"] = float(np.mean(seen["target_logits"].argmax(axis=1) == labels))
 

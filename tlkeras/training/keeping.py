@@ -10,6 +10,7 @@ import numpy as np
 from tlkeras.config import CheckpointConfig
 from tlkeras.errors import Interrupted
 from tlkeras.run_dir import CheckpointStore
+from tlkeras.runtime import Decisions
 from tlkeras.training import snapshots
 from tlkeras.training.averaging import averaged_weights
 from tlkeras.training.callbacks import EarlyStopping, LossGuard, Position, lower_is_better
@@ -92,6 +93,7 @@ class Checkpoint(keras.callbacks.Callback):
         guard: The stage's `LossGuard`, asked before anything is written.
         early_stopping: The stage's `EarlyStopping`, or None.
         resumed: Arrays of the checkpoint that the stage goes on from, or None.
+        decisions: Lets several workers save and stop at the same step; None is a single process.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class Checkpoint(keras.callbacks.Callback):
         guard: LossGuard,
         early_stopping: EarlyStopping | None,
         resumed: dict[str, np.ndarray] | None = None,
+        decisions: Decisions | None = None,
     ):
         super().__init__()
         self.store = store
@@ -114,6 +117,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.guard = guard
         self.early_stopping = early_stopping
         self._resumed = resumed
+        self._decisions = decisions
         self._signal = 0
         self._handlers = {}
         self._saved_at = time.monotonic()
@@ -139,13 +143,14 @@ class Checkpoint(keras.callbacks.Callback):
             self._can_stop = self.position.epoch_ends
             return
         steps, minutes = self.config.every_steps, self.config.every_minutes
-        due = steps is not None and self.position.step - self._saved_step >= steps
-        due |= minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
+        late = minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
         if self.position.epoch_ends:
-            due |= self._end_took is None or self._end_took > PATIENCE_SECONDS
-        if due or self._signal:
+            late |= self._end_took is None or self._end_took > PATIENCE_SECONDS
+        late, stop = self._decided(late)
+        due = late or (steps is not None and self.position.step - self._saved_step >= steps)
+        if due or stop:
             self.save()
-        if self._signal:
+        if stop:
             self._stop()
         self._can_stop = due and self.position.epoch_ends
 
@@ -153,8 +158,17 @@ class Checkpoint(keras.callbacks.Callback):
         self._end_took = time.monotonic() - self._last_step_at
         self._epoch_open = False
         self.save()
-        if self._signal:
+        if self._decided(False)[1]:
             self._stop()
+
+    def _decided(self, late: bool) -> tuple[bool, bool]:
+        """Returns whether to save and whether to stop; the same in all workers, as saving is collective."""
+        stop = bool(self._signal)
+        if self._decisions is None:
+            return late, stop
+        late, stop = self._decisions.any_worker(late, stop, now=self.position.epoch_ends)
+        self._signal = self._signal or (signal.SIGTERM if stop else 0)
+        return late, stop
 
     def on_train_end(self, logs=None):
         self.release()
@@ -196,7 +210,7 @@ class Checkpoint(keras.callbacks.Callback):
         if asked_twice:
             self.release()
             raise Interrupted(number, "Stopped at once. The same command goes on from the last checkpoint.")
-        if self._can_stop:
+        if self._can_stop and self._decisions is None:
             self._stop()
 
     def _stop(self):

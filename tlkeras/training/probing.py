@@ -12,6 +12,7 @@ from tlkeras.evaluation.predictions import Predictions
 from tlkeras.features.cache import FeatureCache, NotWorthwhile, Request
 from tlkeras.models.graph import output_of
 from tlkeras.prepare import Parts
+from tlkeras.runtime import arrays_from_chief, from_chief
 from tlkeras.training import snapshots
 from tlkeras.training.audit import FreezeAudit
 from tlkeras.transfer.probes import PROBES
@@ -56,13 +57,14 @@ def train_probe_stage(trainer, index: int) -> None:
     labels = np.asarray(parts.source.splits["train"].labels).reshape(-1).astype(int)
     kernel, bias = weights_of(stage.probe, features["train"], labels, _classes(parts), parts.config.seed)
     dense = _last_layer(parts.model)
+    kernel, bias = arrays_from_chief(parts.runtime, [kernel, bias])
     if dense.kernel.shape[-1] == 1:  # one logit for yes or no
         kernel, bias = kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]
     dense.kernel.assign(kernel)
     if dense.bias is not None:
         dense.bias.assign(bias)
     audit.check()
-    logs = _logs(parts, features, kernel, bias)
+    logs = from_chief(parts.runtime, _logs(parts, features, kernel, bias))
     _keep(trainer, index, logs)
     shown = ", ".join(f"{name} {value:.3f}" for name, value in logs.items())
     print(f"{trainer._title(index)}: {stage.probe.name} on frozen features: {shown}", flush=True)

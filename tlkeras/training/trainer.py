@@ -6,6 +6,7 @@ from tlkeras.config import StageConfig
 from tlkeras.features.stage import steps_per_call
 from tlkeras.prepare import Parts
 from tlkeras.run_dir import RunDir
+from tlkeras.runtime import Decisions
 from tlkeras.training import objectives, snapshots
 from tlkeras.training.adapting import DomainWatch, adaptation_model, adapts, put_in_target_statistics
 from tlkeras.training.audit import FreezeAudit
@@ -24,6 +25,7 @@ from tlkeras.training.states import RunStates
 from tlkeras.training.step_window import StepWindow
 from tlkeras.training.tensorboard import TensorBoardLog
 from tlkeras.training.trunk_features import open_features
+from tlkeras.training.workers import check_batch_norm
 
 
 class Trainer:
@@ -55,6 +57,7 @@ class Trainer:
                 check_probe(self.parts, stage)
                 continue
             selection = self.model.select(stage.train, stage.bn)
+            check_batch_norm(self.parts, stage)
             optimizer = stage.optimizer
             if optimizer.learning_rate == "auto":
                 optimizer = optimizer.model_copy(update={"learning_rate": 1.0})
@@ -169,7 +172,7 @@ class Trainer:
         guard = LossGuard(position, stage.name, self.feed.names_of_step)
         checkpoint = Checkpoint(
             self.states.checkpoints(index), self.config.checkpoint, movable, position, best, guard, stopping,
-            arrays,
+            arrays, Decisions(self.runtime) if self.runtime.workers > 1 else None,
         )  # fmt: skip
         for keeper in (guard, checkpoint):
             keeper.set_model(trainee)
@@ -223,7 +226,7 @@ class Trainer:
             position,
             ValidateAverage(),
             *([DomainWatch(self.parts, self.feed.features)] if self.parts.targets else []),
-            Progress(self._title(index), self.steps[index].epochs),
+            *([Progress(self._title(index), self.steps[index].epochs)] if self.runtime.is_chief else []),
             MetricsLog(self.run_dir, metrics, position, steps_before),
             TensorBoardLog(self.run_dir.tensorboard, self.parts, stage, index, position, steps_before),
         ]

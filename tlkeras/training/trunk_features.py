@@ -8,6 +8,7 @@ from tlkeras.features.cache import FeatureCache
 from tlkeras.features.stage import StageFeatures, open_stage, reason_against
 from tlkeras.prepare import Parts
 from tlkeras.run_dir import RunDir
+from tlkeras.runtime import from_chief
 from tlkeras.training.adapting import adapts
 from tlkeras.training.feed import Feed
 from tlkeras.training.regularizing import looks_at_inputs
@@ -42,6 +43,10 @@ def open_features(
     if reason is not None or noted.get("extractor", "") is None:
         return None
     runtime = parts.runtime
+    if not runtime.is_chief:  # what pays is measured, and must not be measured twice
+        noted = from_chief(runtime)
+        if noted["extractor"] is None:
+            return None
     features = open_stage(
         FeatureCache(parts.config.cache, runtime.strategy, runtime.config.threads),
         parts.model,
@@ -56,7 +61,8 @@ def open_features(
         parts.model.feed("features")
     if runtime.is_chief:
         name, seconds = (features.extractor, features.seconds) if features else (None, 0.0)
-        run_dir.write_json(note, {"extractor": name, "seconds": seconds})
+        noted = from_chief(runtime, {"extractor": name, "seconds": seconds})
+    run_dir.write_json(note, noted)
     return features
 
 
