@@ -1,1 +1,1 @@
-"""Transfer beside fine-tuning: transferability scores, distances between domains."""
+"""Transfer beside plain fine-tuning: scores, distances, probes, feature maps, regularizers, shared networks."""
