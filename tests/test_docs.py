@@ -1,0 +1,190 @@
+"""Every code block of README.md, CONTRIBUTING.md and docs/ runs, or is at least a command that would.
+
+Python blocks of one page share a namespace and run in a folder that has what the pages speak of. Of the
+shell's blocks every `tlkeras` command is parsed: its flags exist, its config loads, every `--set` fits. Those
+in `EXECUTED` are run as well. Other programs (installing, activating, schedulers) are not; the scripts that
+they name must exist.
+"""
+
+import ast
+import importlib
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from absl import flags as absl_flags
+from PIL import Image
+
+from tlkeras.cli.main import COMMANDS, main
+from tlkeras.config import ExperimentConfig, apply_overrides, load_config
+from tlkeras.models import BACKBONES, HEADS
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = {str(page.relative_to(ROOT)): page for page in PAGES if page.is_file()}
+
+# Commands of the pages that are run as they stand; the others would train for long, or on what is not here.
+EXECUTED = {
+    "tlkeras inspect --config=image_folder --set data.source=folder:PICTURES",
+    "tlkeras predict runs/mine ONE.jpg A_FOLDER",
+    "tlkeras report runs/quickstart",
+    "tlkeras plan --config=quickstart --set stages.1.train=all --set stages.1.optimizer.learning_rate=1e-4",
+    "tlkeras list heads",
+    "tlkeras list sources",
+    "tlkeras list methods",
+}
+OTHER_PROGRAMS = set("bash gcloud git kubectl pip python ruff sbatch source srun tensorboard".split())
+TEN_LINES = ("adding_a_backbone.md", "adding_a_head.md", "adding_a_source.md", "adding_a_method.md")
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    words = "|".join(languages)
+    return re.findall(rf"^```(?:{words})\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Returns the commands of a page as words, without comments and assignments to the environment."""
+    found = []
+    for block in blocks(page, "bash", "sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+                words = words[1:]
+            found += [words] if words else []
+    return found
+
+
+def picture(path: Path, number: int, label: int) -> None:
+    rng = np.random.default_rng(number)
+    pixels = rng.integers(0, 60, (24, 30, 3)) + np.eye(3, dtype=int)[label] * 150
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path, trained, monkeypatch) -> Path:
+    """The folder in which a reader stands: pictures of three kinds, and finished runs."""
+    for label, kind in enumerate(("apples", "leaves", "skies")):
+        for number in range(10):
+            picture(tmp_path / "PICTURES" / kind / f"{number}.png", number, label)
+    shutil.copytree(tmp_path / "PICTURES", tmp_path / "pictures")
+    shutil.copytree(tmp_path / "PICTURES/leaves", tmp_path / "A_FOLDER")
+    picture(tmp_path / "ONE.jpg", 99, 2)
+    for name in ("smoke", "mine", "quickstart"):
+        shutil.copytree(trained, tmp_path / "runs" / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def parsed(command: str, words: list[str]) -> tuple[absl_flags.FlagValues, list[str]]:
+    module = importlib.import_module(f"tlkeras.cli.{command}")
+    flags = absl_flags.FlagValues()
+    module.define_flags(flags)
+    absl_flags.DEFINE_boolean("debug", False, "", flag_values=flags)
+    return flags, flags([command, *words])[1:]
+
+
+def check(words: list[str]) -> None:
+    """Raises where a `tlkeras` command of a page could not be started."""
+    command, *rest = words
+    assert command in COMMANDS, f"no command {command!r}"
+    flags, _ = parsed(command, rest)
+    if "config" in flags and flags.config is not None:
+        config = load_config(flags.config, flags.set)
+        BACKBONES.get(config.model.backbone)
+        HEADS.get(config.model.head.name)
+    elif "set" in flags and flags.set:
+        apply_overrides(load_config("synthetic_smoke"), flags.set)
+
+
+def python_pages() -> list[str]:
+    return [name for name, page in PAGES.items() if blocks(page, "python") and name != "docs/reports.md"]
+
+
+@pytest.mark.parametrize("name", python_pages())  # tests/report/test_reports_page.py runs that of reports.md
+def test_python_of_a_page_runs(name, folder):
+    names = {"__name__": "page"}
+    for number, code in enumerate(blocks(PAGES[name], "python")):
+        exec(compile(code, f"{name}, block {number}", "exec"), names)
+    if "get_config" in names:
+        assert isinstance(names["get_config"](), ExperimentConfig)
+    if "run" in names:
+        assert (names["run"].path / "report.html").is_file()
+
+
+@pytest.mark.parametrize("name", [name for name, page in PAGES.items() if commands(page)])
+def test_commands_of_a_page_could_be_started(name, folder):
+    for program, *words in commands(PAGES[name]):
+        if program == "tlkeras":
+            check(words)
+            continue
+        assert program in OTHER_PROGRAMS, f"{program} is neither tlkeras nor a program that pages may name"
+        for word in words:
+            if re.match(r"(scripts|benchmarks|tests|experiments)/", word):
+                assert (ROOT / word).exists(), word
+
+
+@pytest.mark.parametrize("command", sorted(EXECUTED))
+def test_cheap_commands_of_the_pages_run(command, folder, capsys):
+    stand = {shlex.join(words) for page in PAGES.values() for words in commands(page)}
+    assert command in stand, "no page names it any more: take it out of EXECUTED"
+    assert main(shlex.split(command)[1:]) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_commands_named_in_sentences_exist(name):
+    text = re.sub(r"^```.*?^```", "", PAGES[name].read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for command in re.findall(r"`tlkeras ([a-z_]+)", text):
+        assert command in COMMANDS
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name):
+    page = PAGES[name]
+    for target in re.findall(r"\]\((?!https?:)([^)#]*)(?:#[^)]*)?\)", page.read_text("utf-8")):
+        assert not target or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("name", TEN_LINES)
+def test_what_is_added_takes_at_most_ten_lines(name):
+    first = blocks(PAGES[f"docs/{name}"], "python")[0]
+    assert len([line for line in first.splitlines() if line.strip()]) <= 12  # imports included
+    code = [node for node in ast.parse(first).body if not isinstance(node, ast.Import | ast.ImportFrom)]
+    assert sum(node.end_lineno - node.lineno + 1 for node in code) <= 10
+
+
+def test_the_page_on_the_design_shows_the_floors():
+    from test_architecture import FLOORS
+
+    rows = re.findall(r"^\| (`.*?`) \|", (ROOT / "docs/design.md").read_text("utf-8"), re.MULTILINE)
+    assert [tuple(re.findall(r"`(\w+)`", row)) for row in rows] == list(FLOORS)
+
+
+def test_the_index_names_every_page():
+    index = (ROOT / "docs/README.md").read_text("utf-8")
+    missing = [p.name for p in (ROOT / "docs").glob("*.md") if p.name != "README.md" and p.name not in index]
+    assert not missing
+
+
+def test_a_wrong_command_is_found(folder):
+    for words in (
+        ["trian"],
+        ["train", "--confg=digits"],
+        ["train", "--config=digits", "--set", "data.sorce=x"],
+    ):
+        with pytest.raises(Exception, match=r"trian|confg|sorce"):
+            check(words)
+
+
+def test_the_citation_says_version_and_licence():
+    import yaml
+
+    from tlkeras import __version__
+
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert str(citation["version"]) == __version__ and citation["license"] == "Apache-2.0"
+    assert {"cff-version", "message", "title", "authors", "type"} <= citation.keys()
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
