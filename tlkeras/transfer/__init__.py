@@ -1,1 +1,1 @@
-"""Transfer beside plain fine-tuning: scores, distances, probes, feature maps, regularizers, shared networks."""
+"""Transfer beside plain fine-tuning: scores, distances, probes, feature maps, regularizers, sharing."""
