@@ -1,6 +1,6 @@
 # Sourced by the scripts beside it: makes or reuses .venv and installs this checkout with the named extras.
 # PYTHON names the interpreter to use (3.11 to 3.13).
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || return
 
 find_python() {
   for name in ${PYTHON:-} python3.12 python3.11 python3.13 python3; do

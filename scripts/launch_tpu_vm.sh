@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Makes a TPU VM with gcloud, installs this checkout there, trains, and copies the run back.
+#
+#   scripts/launch_tpu_vm.sh --name=NAME --zone=ZONE [--type=v3-8] [--project=P] [--spot] [--keep] [--dry_run]
+#     -- --config=EXPERIMENT [flags of tlkeras train]
+#   scripts/launch_tpu_vm.sh --name=cats --zone=us-central1-b --dry_run -- --config=vgg16_cats_vs_dogs
+#
+# Prints each command before it runs; --dry_run only prints. The machine costs money until it is deleted, which
+# the script does at its end, whatever happens, unless --keep is given. One TPU host (8 cores) at a time.
+set -euo pipefail
+
+name='' zone='' kind=v3-8 project='' version=tpu-ubuntu2204-base spot=false keep=false dry_run=false
+while [ $# -gt 0 ]; do
+  case $1 in
+    --name=*) name=${1#*=} ;;
+    --zone=*) zone=${1#*=} ;;
+    --type=*) kind=${1#*=} ;;
+    --project=*) project=${1#*=} ;;
+    --version=*) version=${1#*=} ;;
+    --spot) spot=true ;;
+    --keep) keep=true ;;
+    --dry_run) dry_run=true ;;
+    --help | -h)
+      sed -n '2,9s/^# \{0,1\}//p' "$0"
+      exit 0
+      ;;
+    --)
+      shift
+      break
+      ;;
+    *)
+      echo "Unknown flag before --. Received: $1" >&2
+      exit 2
+      ;;
+  esac
+  shift
+done
+if [ -z "$name" ] || [ -z "$zone" ]; then
+  echo "--name and --zone are needed. Received: --name=$name --zone=$zone" >&2
+  exit 2
+fi
+if ! $dry_run && ! command -v gcloud >/dev/null; then
+  echo "gcloud is not installed: see https://cloud.google.com/sdk/docs/install, or use --dry_run." >&2
+  exit 2
+fi
+
+run() {
+  echo "+ ${*@Q}"
+  if ! $dry_run; then "$@"; fi
+}
+where=(--zone="$zone")
+if [ -n "$project" ]; then where+=(--project="$project"); fi
+tpu() { # tpu VERB ARGUMENTS
+  local verb=$1
+  shift
+  run gcloud compute tpus tpu-vm "$verb" "$name" "${where[@]}" "$@"
+}
+on_host() { tpu ssh --command="$1"; }
+
+create=(--accelerator-type="$kind" --version="$version")
+if $spot; then create+=(--spot); fi
+cd "$(dirname "$0")/.."
+if ! $keep; then trap 'tpu delete --quiet' EXIT; fi
+tpu create "${create[@]}"
+archive=$(mktemp -d)/tlkeras.tar.gz
+run git archive --format=tar.gz --output="$archive" HEAD
+run gcloud compute tpus tpu-vm scp "$archive" "$name:tlkeras.tar.gz" "${where[@]}"
+on_host "mkdir -p tlkeras && tar -xzf tlkeras.tar.gz -C tlkeras && python3 -m venv .venv && .venv/bin/pip install -q -e './tlkeras[tpu]'"
+code=0
+on_host ".venv/bin/tlkeras train --strategy=tpu --workdir=run ${*@Q}" || code=$?
+run gcloud compute tpus tpu-vm scp --recurse "$name:run" "runs/$name" "${where[@]}"
+exit "$code"
