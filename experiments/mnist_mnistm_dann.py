@@ -3,6 +3,8 @@
 Command:  tlkeras train --config=mnist_mnistm_dann --workdir=runs/mnistm
           MNIST comes from TFDS; with an .npz file of it (x_train, y_train, x_test, y_test):
           --set data.source=npz:FILE --set adaptation.target.source=mnist_m:npz:FILE
+Time:     about three minutes on two CPU cores for the run, as long again for its twin.
+Expect:   a target accuracy of .73 (.781, .739, .684 for seeds 0 to 2), .59 for the twin.
 
 Network, strength and learning rate of Ganin et al. (2016), figure 4a and section 5.2.2. The paper
 reports .5225 for source only and .7666 for DANN, with photographs of BSDS500; here MNIST-M is made from

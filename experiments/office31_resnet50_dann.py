@@ -2,6 +2,8 @@
 
 Command:  tlkeras train --config=office31_resnet50_dann --workdir=runs/office31
               --set data.source=folder:OFFICE31/amazon --set adaptation.target.source=folder:OFFICE31/webcam
+Time:     about an hour on one GPU; not measured by us, for want of one and of the data.
+Expect:   target accuracy beside that of your own twin.
 
 Bottleneck of 256 before both heads, the backbone's learning rate a tenth of theirs, and a domain
 classifier of 1024-1024-1, as tllib sets it up. Published gains over source only range from 0 to 7 points,

@@ -1,6 +1,9 @@
-"""Eight categories of emoji, learned from 64 drawings in each by a network that knows photographs.
+"""Eight categories of emoji, learned from a thousand drawings by a network that knows photographs.
 
 Command:  tlkeras train --config=quickstart --workdir=runs/quickstart
+Time:     about 90 s on two CPU cores, after the install.
+Expect:   a test accuracy of .66 on emoji that no split shares (.665, .658, .665 for seeds
+          0 to 2; a logistic regression on the same frozen features reaches .632).
 """
 
 from tlkeras.config import (

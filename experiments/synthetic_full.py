@@ -1,6 +1,8 @@
 """All that a resumed run must get right, in seconds: BN, dropout, augmentation, Adam, a schedule, EMA.
 
 Command:  tlkeras train --config=synthetic_full --workdir=runs/full
+Time:     about 20 s on two CPU cores.
+Expect:   a test accuracy above .95.
 """
 
 from tlkeras.config import (

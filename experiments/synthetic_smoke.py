@@ -5,6 +5,7 @@ Time:     about 15 s on two CPU cores.
 Expect:   a test accuracy above .9 on four kinds of coloured shapes.
 
 No dropout and frozen BatchNorm, so one device, mirrored replicas and several workers reach equal weights.
+Adam's epsilon is large enough not to magnify rounding: gradients of 1e-7 differ between them by a percent.
 """
 
 from tlkeras.config import (
@@ -23,7 +24,11 @@ def get_config() -> ExperimentConfig:
         data=DataConfig(source="synthetic:shapes", image_size=32, batch_size=32),
         model=ModelConfig(backbone="small_cnn", weights=None),
         stages=[
-            StageConfig(name="head", train="head", epochs=2, optimizer=OptimizerConfig(learning_rate=1e-2)),
-            StageConfig(name="all", train="all", epochs=8, optimizer=OptimizerConfig(learning_rate=5e-3)),
+            StageConfig(name="head", train="head", epochs=2, optimizer=_adam(1e-2)),
+            StageConfig(name="all", train="all", epochs=8, optimizer=_adam(5e-3)),
         ],
     )
+
+
+def _adam(learning_rate: float) -> OptimizerConfig:
+    return OptimizerConfig(name="adam", learning_rate=learning_rate, options={"epsilon": 1e-4})

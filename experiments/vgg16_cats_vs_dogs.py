@@ -1,6 +1,9 @@
 """The classic: a frozen VGG16, flatten, a Dense layer of 1024, softmax over cats and dogs.
 
 Command:  tlkeras train --config=vgg16_cats_vs_dogs --workdir=runs/cats
+Time:     about 20 minutes on one GPU; not measured by us, for want of one.
+Expect:   a test accuracy of about .9 after the first stage, as such networks are reported
+          to reach; not measured by us: data and weights need a download.
 """
 
 from tlkeras.config import (
