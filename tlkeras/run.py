@@ -10,7 +10,7 @@ from tlkeras.folds import asks_for_folds, run_folds
 from tlkeras.manifest import manifest
 from tlkeras.prepare import Parts, checked, prepare
 from tlkeras.report import write_report, write_tensorboard
-from tlkeras.run_dir import RunDir, copy_run, own_run_dir
+from tlkeras.run_dir import RunDir, copy_run, is_remote, mirrored, own_run_dir
 from tlkeras.runtime import check_single_process, from_chief, wait_for_all, watch_workers
 from tlkeras.tasks import asks_for_tasks, run_tasks
 from tlkeras.transfer.parameters import write_transfer
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from tlkeras.runtime import Runtime
     from tlkeras.saved_run import SavedRun
     from tlkeras.training.trainer import Trainer
+
+# A run goes on with another number of devices and ends at the same weights.
+MAY_DIFFER = ("runtime.strategy", "runtime.devices")
 
 
 def run_experiment(
@@ -32,7 +35,8 @@ def run_experiment(
 
     Args:
         config: The experiment.
-        workdir: The run directory; None is `runs/NAME`.
+        workdir: The run directory; None is `runs/NAME`. On Google Drive or gs:// the run works in a local
+            folder, and is copied there after each checkpoint.
         data: Arrays in place of `config.data.source`: `{"train": (x, y), "val": ..., "test": ...}` with
             x uint8 or float `(n, h, w, 3)` in 0..255 or float `(n, d)`, y class numbers `(n,)` or one-hot
             `(n, classes)`.
@@ -46,9 +50,13 @@ def run_experiment(
         RunError: The run cannot go on; what was saved stays.
         Interrupted: A signal asked to stop; the state is saved.
     """
+    if is_remote(workdir):
+        check_single_process("A workdir on Google Drive or gs://")
+        with mirrored(workdir, fresh=fresh) as folder:
+            return run_experiment(config, folder, data)
     run_dir = RunDir(workdir or f"runs/{config.name}")
     if asks_for_folds(config) or asks_for_tasks(config):
-        check_single_process("data.folds and tasks")
+        check_single_process("An experiment of several runs (data.folds, tasks)")
     if asks_for_folds(config):
         train = lambda fold, path: run_experiment(fold, path, data)  # noqa: E731
         return run_folds(config, run_dir.path, train, fresh=fresh)
@@ -56,7 +64,7 @@ def run_experiment(
         return run_tasks(config, run_dir.path, lambda task, path: run_experiment(task, path), fresh=fresh)
     config = checked(config)
     as_json = config.model_dump(mode="json")
-    if not fresh and run_dir.check(as_json) == "finished":
+    if not fresh and run_dir.check(as_json, ignore=MAY_DIFFER) == "finished":
         print(f"{run_dir.path} is finished already; --fresh starts over and keeps the old run.")
         return _load(run_dir)
     parts = prepare(config, data, None if fresh else _found_batch_size(run_dir))
@@ -77,12 +85,12 @@ def _run(parts: Parts, run_dir: RunDir, own: RunDir, as_json: dict, fresh: bool,
     trainer = Trainer(parts, own)
     trainer.check()
     if runtime.is_chief:
-        own.start(as_json, fresh=fresh)
+        own.start(as_json, fresh=fresh, ignore=MAY_DIFFER)
     copy_run(run_dir, own, from_chief(runtime, len(own.ledger.records())))
     wait_for_all(runtime)
     try:
         if not runtime.is_chief:
-            own.start(as_json)
+            own.start(as_json, ignore=MAY_DIFFER)
         train_and_evaluate(trainer, parts, own)
         if asks_for_verdict(config):
             train_twins(config, own, train_twin)

@@ -1,7 +1,5 @@
 """Trains, evaluates and saves what a config says; an unfinished run in the workdir is resumed."""
 
-from pathlib import Path
-
 from absl import flags as absl_flags
 
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
@@ -23,7 +21,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
     no_arguments(arguments)
     config = config_from(flags)
-    workdir = Path(flags.workdir or f"runs/{config.name}")
+    workdir = flags.workdir or f"runs/{config.name}"
     if flags.dry_run:
         from tlkeras.cli.plan import print_plan
 

@@ -4,6 +4,7 @@ from tlkeras.run_dir.atomic import disk_errors, remove_leftovers, replacing, wri
 from tlkeras.run_dir.checkpoints import CheckpointStore
 from tlkeras.run_dir.ledger import Ledger
 from tlkeras.run_dir.lock import RunLock
+from tlkeras.run_dir.mirror import is_remote, mirrored
 from tlkeras.run_dir.private_copy import copy_run, own_run_dir
 from tlkeras.run_dir.run_dir import RunDir, config_differences
 
@@ -15,6 +16,8 @@ __all__ = [
     "config_differences",
     "copy_run",
     "disk_errors",
+    "is_remote",
+    "mirrored",
     "own_run_dir",
     "remove_leftovers",
     "replacing",

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras.run_dir.atomic import disk_errors, replacing
+from tlkeras.run_dir.mirror import after_checkpoint
 
 _NAME = re.compile(r"^step-(\d+)\.([0-9a-f]{32})\.\w+$")
 _DTYPES = {
@@ -98,6 +99,7 @@ class CheckpointStore:
             for chunk in chunks:
                 _write_all(file, chunk)
         self._drop_old(target, step)
+        after_checkpoint(target)
         return target
 
     def latest(self) -> Path | None:

@@ -72,8 +72,8 @@ def check_single_process(what: str) -> None:
     cluster = named_cluster()
     if cluster is not None:
         raise UserError(
-            f"{what} make several runs, one after the other; start each of them with all workers, or use "
-            f"one process. Received: {cluster.workers} workers, named by {cluster.source}"
+            f"{what} works with a single process only. "
+            f"Received: {cluster.workers} workers, named by {cluster.source}"
         )
 
 

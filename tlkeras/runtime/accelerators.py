@@ -1,0 +1,54 @@
+"""Which accelerator a notebook's machine has, and what is wrong where one was expected."""
+
+import importlib.util
+import os
+from collections.abc import Mapping
+
+from tlkeras.runtime.choice import has_libtpu, has_nvidia_driver
+
+_TPU_NAMES = ("COLAB_TPU_ADDR", "TPU_NAME", "TPU_ACCELERATOR_TYPE", "TPU_WORKER_ID")
+
+
+def accelerator_report(strategy: str, replicas: int, environ: Mapping[str, str] = os.environ) -> str:
+    """Returns what a run will compute on, and advice where the machine has more than TensorFlow can use.
+
+    Args:
+        strategy: `runtime.name` of a started runtime.
+        replicas: Its replicas.
+        environ: Environment variables.
+    """
+    if strategy == "tpu":
+        return f"Found a TPU with {replicas} cores."
+    gpus = _gpus()
+    if gpus:
+        found = f"Found {gpus} GPU{'s' if gpus > 1 else ''}, {replicas} in use."
+    else:
+        found = "Found no accelerator: the CPU is used, and the notebook takes its small experiment."
+    return " ".join([found, *missing(gpus, environ)])
+
+
+def missing(gpus: int, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Returns why what the machine seems to have is not used, one sentence each."""
+    reasons = []
+    tpu_here = any(environ.get(name) for name in _TPU_NAMES) or os.path.exists("/dev/accel0")
+    if tpu_here and importlib.util.find_spec("tensorflow") is None:
+        reasons.append("Colab's TPU runtimes ship no TensorFlow: pip install 'tlkeras[tpu]', then restart.")
+    elif tpu_here and not has_libtpu():
+        reasons.append(
+            "There is a TPU, but this TensorFlow is not the TPU build: pip install 'tlkeras[tpu]', then "
+            "restart the session (Runtime > Restart)."
+        )
+    elif tpu_here:
+        reasons.append(
+            "There is a TPU and its driver, but it does not answer: another process or notebook holds it; "
+            "end that (Runtime > Manage sessions), then restart the session."
+        )
+    if has_nvidia_driver() and not gpus:
+        reasons.append("There is an NVIDIA driver, but TensorFlow sees no GPU: pip install 'tlkeras[gpu]'.")
+    return reasons
+
+
+def _gpus() -> int:
+    import tensorflow as tf
+
+    return len(tf.config.list_physical_devices("GPU"))
