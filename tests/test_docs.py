@@ -36,7 +36,7 @@ EXECUTED = {
     "tlkeras list sources",
     "tlkeras list methods",
 }
-OTHER_PROGRAMS = set("bash gcloud git kubectl pip python ruff sbatch source srun tensorboard".split())
+OTHER_PROGRAMS = ("bash", "git", "kubectl", "pip", "python", "ruff", "sbatch", "source", "tensorboard")
 TEN_LINES = ("adding_a_backbone.md", "adding_a_head.md", "adding_a_source.md", "adding_a_method.md")
 
 
@@ -125,6 +125,8 @@ def test_commands_of_a_page_could_be_started(name, folder):
         for word in words:
             if re.match(r"(scripts|benchmarks|tests|experiments)/", word):
                 assert (ROOT / word).exists(), word
+        if any(word.startswith("--config=") for word in words):  # a launcher: what it hands to train
+            check(["train", *words[words.index("--") + 1 if "--" in words else 1 :]])
 
 
 @pytest.mark.parametrize("command", sorted(EXECUTED))

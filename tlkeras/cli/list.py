@@ -5,8 +5,12 @@ from absl import flags as absl_flags
 from tlkeras.cli.tables import print_table
 from tlkeras.config import shipped_experiments
 from tlkeras.errors import UserError, unknown
+from tlkeras.runtime import import_tensorflow
 
 USAGE = "tlkeras list KIND [--filter='*b0*']"
+
+
+_OF_KERAS = ("heads", "optimizers", "methods", "validators", "regularizers")
 
 
 def define_flags(flags: absl_flags.FlagValues) -> None:
@@ -21,6 +25,8 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     (kind,) = arguments
     if kind not in KINDS:
         raise unknown("kind of list", kind, KINDS)
+    if kind in _OF_KERAS:
+        import_tensorflow()
     print_table(KINDS[kind](flags.filter))
 
 
