@@ -94,7 +94,7 @@ class Command:
     def __post_init__(self):
         self.began = time.monotonic()
 
-    def wait_for(self, text: str, seconds: float = 120.0) -> None:
+    def wait_for(self, text: str, seconds: float = 600.0) -> None:
         """Waits until the command has printed a text."""
         end = time.monotonic() + seconds
         while text not in self.log.read_text(errors="replace"):

@@ -2,6 +2,8 @@
 
 import pytest
 from commands_process import CommandServer
+from fault_words import train
+from run_outcome import outcome
 
 
 @pytest.fixture(scope="session")
@@ -11,6 +13,15 @@ def server(tmp_path_factory):
     found = CommandServer(tmp_path_factory.mktemp("logs"), {"TF_ENABLE_ONEDNN_OPTS": "0"})
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def alone(server, tmp_path_factory):
+    """What the small training comes to when nobody disturbs it; see `fault_words.train`."""
+    folder = tmp_path_factory.mktemp("alone")
+    ended = server.run(*train(folder))
+    assert ended.code == 0, ended.output
+    return outcome(folder / "run")
 
 
 @pytest.fixture

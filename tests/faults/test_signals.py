@@ -2,21 +2,11 @@
 
 import signal
 
-import pytest
 from bad_pictures import encoded, picture
 from fault_words import ADAPTING, settings, train
 from run_outcome import check_books, differences, outcome
 
 TERM, INT = int(signal.SIGTERM), int(signal.SIGINT)
-
-
-@pytest.fixture(scope="module")
-def alone(server, tmp_path_factory):
-    """What a run that nobody disturbs comes to."""
-    folder = tmp_path_factory.mktemp("alone")
-    ended = server.run(*train(folder))
-    assert ended.code == 0, ended.output
-    return outcome(folder / "run")
 
 
 # the signal comes just before this file is written for the n-th time
@@ -48,7 +38,7 @@ def test_saved_within_a_step_and_the_second_signal_stops_at_once(server, tmp_pat
     command.kill(signal.SIGTERM)
     ended = command.wait()
     assert ended.code == 143 and "state saved" in ended.error, ended
-    assert command.seconds_since_signal < 5 + 1, ended
+    assert command.seconds_since_signal < 5 + 5, ended  # the last is for a step on a busy machine
     # twice the same moment: the second does not wait for the step
     ended = server.run(
         *words, within=str(tmp_path), path="01_all/metrics.csv", at_event=1, number=INT, repeat=2
