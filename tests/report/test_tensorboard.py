@@ -95,7 +95,7 @@ def test_each_block_has_its_learning_rate(server):
         f"learning_rate/{block}" for block in ("conv_1", "conv_2", "conv_3", "head")
     }
     head = server("/plugin/scalars/scalars", run=RUN, tag="learning_rate/head")
-    np.testing.assert_allclose([value for *_, value in head], [1e-2] * 2 + [3e-3] * 4, rtol=1e-6)
+    np.testing.assert_allclose([value for *_, value in head], [1e-2] * 2 + [5e-3] * 8, rtol=1e-6)
 
 
 def test_pictures(server):
@@ -124,7 +124,7 @@ def test_hyperparameters(server):
     (group,) = answer["sessionGroups"]
     assert group["name"] == "smoke"
     assert group["hparams"]["data.source"] == "synthetic:shapes"
-    assert group["hparams"]["stages.1.optimizer.learning_rate"] == 3e-3
+    assert group["hparams"]["stages.1.optimizer.learning_rate"] == 5e-3
 
 
 def test_histograms(server):
