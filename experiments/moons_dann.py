@@ -1,4 +1,4 @@
-"""Two half moons, and the same turned by 35 degrees without labels: DANN in half a minute.
+"""Two half moons, and the same turned by 35 degrees without labels: DANN in a minute.
 
 Command:  tlkeras train --config=moons_dann --workdir=runs/moons
 Time:     about a minute on two CPU cores, the source-only twin included.
