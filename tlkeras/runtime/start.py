@@ -130,10 +130,11 @@ def start(
     import keras
 
     _set_threads(config)
-    if config.deterministic:
-        tf.config.experimental.enable_op_determinism()
     name, strategy = _strategy(chosen, config, cluster)
     keras.utils.set_random_seed(seed)
+    # On a TPU XLA is deterministic by itself, and refuses max pooling's gradient where this is asked for.
+    if config.deterministic and name != "tpu":
+        tf.config.experimental.enable_op_determinism()
     keras.config.set_dtype_policy(config.precision)
     if cluster is None:
         return Runtime(name, strategy, config, seed)
