@@ -1,0 +1,119 @@
+"""Whole runs by `tlkeras train` end at the same weights everywhere, are stopped, killed, and go on."""
+
+import json
+import signal
+import time
+
+import numpy as np
+import pytest
+from small_runs import experiment
+from worker_processes import finish, start
+
+from tlkeras.run_dir import CheckpointStore, Ledger
+
+LAST_EPOCH_BUT_ONE = "[2/2] all: epoch 3/4"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("whole_runs")
+
+
+@pytest.fixture(scope="module")
+def configs(folder):
+    """The experiments' files, by name."""
+    paths = {}
+    for name in ("stages", "adapted"):
+        paths[name] = folder / f"{name}.json"
+        values = experiment(name, str(folder / f"cache_{name}")).model_dump(mode="json")
+        paths[name].write_text(json.dumps(values))
+    return paths
+
+
+@pytest.fixture(scope="module")
+def finished(folder, configs):
+    """Undisturbed runs: `{(experiment, topology): workdir}`."""
+    runs = {}
+    for name, config in configs.items():
+        for topology in ("one", "mirrored", "workers"):
+            runs[name, topology] = folder / f"{name}_{topology}"
+            finish(start(topology, config, runs[name, topology], folder / "logs" / name))
+    return runs
+
+
+def weights(workdir) -> dict[str, np.ndarray]:
+    """Returns the last weights of a run and its best ones."""
+    last, _ = CheckpointStore(workdir / "stages" / "01_all" / "checkpoint").load()
+    best, _ = CheckpointStore(workdir / "stages" / "best").load()
+    last = {k: v for k, v in last.items() if k.startswith("model/") and "seed_generator" not in k}
+    return last | {f"best/{k}": v for k, v in best.items() if "seed_generator" not in k}
+
+
+def assert_equal_weights(one, other):
+    one, other = weights(one), weights(other)
+    assert one.keys() == other.keys() and len(one) > 10
+    for name, values in one.items():
+        np.testing.assert_allclose(other[name], values, rtol=0, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("topology", ["mirrored", "workers"])
+@pytest.mark.parametrize("name", ["stages", "adapted"])
+def test_equal_weights_and_metrics(finished, name, topology):
+    one, other = finished[name, "one"], finished[name, topology]
+    assert_equal_weights(one, other)
+    expected, received = (json.loads((run / "evaluation/metrics.json").read_text()) for run in (one, other))
+    for domain, splits in expected.items():
+        for split, values in splits.items():
+            assert received[domain][split]["accuracy"] == values["accuracy"], (domain, split)
+
+
+def test_training_moved_the_weights(finished):
+    for name in ("stages", "adapted"):
+        start_state, _ = CheckpointStore(finished[name, "one"] / "stages" / "00_head" / "start").load()
+        last = weights(finished[name, "one"])
+        moved = [k for k, v in start_state.items() if np.abs(last.get(f"model/{k}", v) - v).max() > 1e-3]
+        assert any("conv" in k for k in moved) and any("head" in k or "logits" in k for k in moved), moved
+
+
+def test_features_were_cached_where_they_can_be(finished):
+    for topology in ("one", "mirrored", "workers"):
+        note = finished["adapted", topology] / "stages" / "00_head" / "features.json"
+        assert json.loads(note.read_text())["extractor"]
+
+
+def test_only_the_chief_writes(folder, finished):
+    events = Ledger(finished["stages", "workers"] / "ledger.jsonl").records()
+    assert [e["event"] for e in events].count("started") == 2  # one for each stage
+    assert (finished["stages", "workers"] / "report.html").exists()
+    chief, other = ((folder / "logs" / "stages" / f"workers_{i}.log").read_text() for i in (0, 1))
+    assert "epoch 1/3" in chief and "epoch 1/3" not in other
+
+
+@pytest.mark.parametrize(("first", "second"), [("mirrored", "one"), ("one", "mirrored")])
+def test_a_stopped_run_goes_on_with_another_number_of_replicas(folder, configs, finished, first, second):
+    workdir, logs = folder / f"{first}_to_{second}", folder / "logs" / first
+    (training,) = start(first, configs["stages"], workdir, logs)
+    training.wait_for(LAST_EPOCH_BUT_ONE)
+    training.process.send_signal(signal.SIGTERM)
+    assert training.wait() == 143, training.output[-2000:]
+    finish(start(second, configs["stages"], workdir, logs))
+    assert_equal_weights(finished["stages", "one"], workdir)
+
+
+def test_a_killed_worker_ends_the_other_and_both_go_on(folder, configs, finished):
+    workdir, logs = folder / "killed", folder / "logs" / "killed"
+    chief, other = start("workers", configs["stages"], workdir, logs)
+    chief.wait_for(LAST_EPOCH_BUT_ONE)
+    other.process.kill()
+    killed = time.monotonic()
+    try:
+        assert chief.wait(60) not in (0, None)
+    finally:
+        chief.process.kill()
+    assert time.monotonic() - killed < 30
+    assert "Start all workers again" in chief.output, chief.output[-3000:]
+    assert not (workdir / "report.html").exists()
+    finish(start("workers", configs["stages"], workdir, logs / "again"))
+    assert_equal_weights(finished["stages", "workers"], workdir)
+    events = [e["event"] for e in Ledger(workdir / "ledger.jsonl").records()]
+    assert "resumed" in events

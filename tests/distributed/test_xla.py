@@ -1,0 +1,53 @@
+"""The train step compiles with XLA for a member of several families, as a TPU would do with it."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.python.util import _pywrap_determinism
+
+from tlkeras.config import ModelConfig
+from tlkeras.models import build_model
+
+ROWS = 4
+# smallest members at the smallest size that they take: XLA on CPU compiles slowly
+MEMBERS = {"small_cnn": 16, "mobilenet_v2": 32}
+
+
+@pytest.fixture(autouse=True)
+def without_op_determinism():
+    """As on a TPU: XLA has no deterministic gradient of max pooling."""
+    was = _pywrap_determinism.is_enabled()
+    _pywrap_determinism.enable(False)
+    yield
+    _pywrap_determinism.enable(was)
+
+
+def steps(backbone: str, jit_compile: bool):
+    """Returns the loss and the head's weights after two steps on one batch."""
+    size = MEMBERS[backbone]
+    keras.utils.set_random_seed(0)
+    config = ModelConfig(backbone=backbone, weights=None)
+    model = build_model(config, input_shape=(size, size, 3), num_outputs=3, seed=0)
+    model.select("last:1", "frozen")
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.integers(0, 256, (ROWS, size, size, 3)).astype("float32"))
+    y = tf.constant(np.arange(ROWS, dtype="int32") % 3)
+    optimizer = keras.optimizers.SGD(0.01)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, jit_compile=False)
+    optimizer.build(model.trainable_variables)
+    step = tf.function(lambda batch: model.train_step(batch), jit_compile=jit_compile, autograph=False)
+    step((x, y))
+    values = step((x, y))
+    return float(values["loss"]), [np.asarray(w) for w in model.head.get_weights()]
+
+
+@pytest.mark.parametrize("backbone", MEMBERS)
+def test_compiled_and_plain_steps_agree(backbone):
+    plain_loss, plain = steps(backbone, False)
+    loss, weights = steps(backbone, True)
+    assert np.isfinite(loss)
+    np.testing.assert_allclose(loss, plain_loss, rtol=1e-4)
+    for received, expected in zip(weights, plain, strict=True):
+        np.testing.assert_allclose(received, expected, atol=1e-4)
