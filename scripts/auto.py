@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: its inspect.py is not the library's
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: it has an inspect.py
 
 from tlkeras.cli.main import main
 

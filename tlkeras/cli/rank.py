@@ -29,9 +29,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
     no_arguments(arguments)
     if not flags.candidates:
-        raise UserError(
-            "--candidates is missing, e.g. --candidates='mobilenet_v2,*lite*,runs/old'"
-        )
+        raise UserError("--candidates is missing, e.g. --candidates='mobilenet_v2,*lite*,runs/old'")
     config = config_from(flags)
     from tlkeras.search.rank import TABLE, rank
 
