@@ -2,7 +2,7 @@
 
 Command:  tlkeras train --config=quickstart_dann --workdir=runs/quickstart_dann
 Time:     about two minutes on two CPU cores, the twin included.
-Expect:   see the table of methods in the README.
+Expect:   read the verdict: the twin reaches a target accuracy of .40 (mean of seeds 0 to 2).
 """
 
 from tlkeras.config import (

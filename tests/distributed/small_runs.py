@@ -28,7 +28,8 @@ def experiment(name: str, cache_dir: str) -> ExperimentConfig:
     adapted = name == "adapted"
     opened = "last:2" if adapted else "all"
     stages = [
-        StageConfig(name="head", train="head", epochs=3, optimizer=SGD),
+        # a frozen backbone leaves DANN nothing to move: it begins in the second stage
+        StageConfig(name="head", train="head", epochs=3, optimizer=SGD, adapt=False),
         StageConfig(name="all", train=opened, epochs=4, optimizer=adam, steps_per_call=2),
     ]
     return ExperimentConfig(
