@@ -272,6 +272,7 @@ def _replica_spec(element_spec):
 
     def of_one_replica(spec):
         spec = spec._value_specs[0] if hasattr(spec, "_value_specs") else spec
-        return None if isinstance(spec, (tf.OptionalSpec, tf.NoneTensorSpec)) else spec
+        # by name: TensorFlow 2.19 has the class of the second, but exports it nowhere
+        return None if type(spec).__name__ in ("OptionalSpec", "NoneTensorSpec") else spec
 
     return tf.nest.map_structure(of_one_replica, element_spec)
