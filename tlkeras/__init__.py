@@ -3,7 +3,7 @@
 Names are imported when they are first used: `import tlkeras` is quick and needs no TensorFlow.
 """
 
-import importlib
+from tlkeras.lazy import lazy_names
 
 __version__ = "0.1.0"
 
@@ -18,9 +18,4 @@ _HOMES = {
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]
-
-
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

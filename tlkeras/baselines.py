@@ -40,8 +40,7 @@ def asks_for_verdict(config: ExperimentConfig) -> bool:
 
 def baselines(config: ExperimentConfig) -> tuple[str, ...]:
     """Returns the names of the run's baselines, the one that gives the verdict first."""
-    adapts = config.adaptation is not None and config.adaptation.method != "none"
-    twin = ("source_only",) if adapts and config.adaptation.twin else ()
+    twin = ("source_only",) if config.adapts and config.adaptation.twin else ()
     return tuple(dict.fromkeys((*twin, *config.verdict.baselines)))
 
 

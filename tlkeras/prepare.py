@@ -44,15 +44,17 @@ class Parts:
     @property
     def sources(self) -> list[Domain]:
         """All domains that train with labels."""
-        return [domain for name, domain in self.domains.items() if not name.startswith("target")] + [
-            domain for name, domain in self.domains.items() if name == "target_labelled"
-        ]
+        return [domain for name, domain in self.domains.items() if not _is_unlabelled(name)]
 
     @property
     def targets(self) -> list[Domain]:
         """All unlabelled target domains."""
-        names = [n for n in self.domains if n.startswith("target") and n != "target_labelled"]
-        return [self.domains[name] for name in names]
+        return [domain for name, domain in self.domains.items() if _is_unlabelled(name)]
+
+
+def _is_unlabelled(name: str) -> bool:
+    """Whether a domain of this name is a target that trains without labels."""
+    return name.startswith("target") and name != "target_labelled"
 
 
 def prepare(
@@ -135,7 +137,7 @@ def read_domains(
             seed=config.seed,
             default_image_size=source.image_size,
             name=name,
-            by_hash=name.startswith("target") and name != "target_labelled",
+            by_hash=_is_unlabelled(name),
             class_names=source.class_names,
         )
     if check:
@@ -168,7 +170,7 @@ def _without_labelled_targets(domains: dict[str, Domain]) -> dict[str, Domain]:
         return domains
     labelled = {d for rows in domains["target_labelled"].splits.values() for d in rows.digests}
     for name, domain in domains.items():
-        if name.startswith("target") and name != "target_labelled":
+        if _is_unlabelled(name):
             kept = {
                 split: rows.take(np.array([digest not in labelled for digest in rows.digests], bool))
                 for split, rows in domain.splits.items()

@@ -111,6 +111,11 @@ class ExperimentConfig(Config):
     verdict: VerdictConfig = VerdictConfig()
     tasks: TasksConfig | None = None
 
+    @property
+    def adapts(self) -> bool:
+        """Whether a method draws the domains together; a twin has a target too, but the method `none`."""
+        return self.adaptation is not None and self.adaptation.method != "none"
+
     @model_validator(mode="after")
     def _stage_names_differ(self):
         names = [stage.name for stage in self.stages]
@@ -120,8 +125,7 @@ class ExperimentConfig(Config):
 
     @model_validator(mode="after")
     def _baselines_exist(self):
-        adapts = self.adaptation is not None and self.adaptation.method != "none"
-        if "source_only" in self.verdict.baselines and not adapts:
+        if "source_only" in self.verdict.baselines and not self.adapts:
             raise ValueError(
                 "verdict.baselines: source_only is the twin of an adaptation, and this config has none. "
                 f"Allowed: scratch, random_features, frozen_probe. Received: {list(self.verdict.baselines)}"

@@ -3,7 +3,7 @@
 Names are imported when they are first used, because TensorFlow comes with them.
 """
 
-import importlib
+from tlkeras.lazy import lazy_names
 
 _HOMES = {
     "FORMATS": "formats",
@@ -14,9 +14,4 @@ _HOMES = {
 }
 
 __all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -3,7 +3,7 @@
 Names are looked up on first use, since only some of them need TensorFlow.
 """
 
-import importlib
+from tlkeras.lazy import lazy_names
 
 _HOMES = {
     "EntryInfo": "store",
@@ -19,9 +19,4 @@ _HOMES = {
 }
 
 __all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -19,8 +19,7 @@ WATCHED_ROWS = 2000  # of each domain; a score on more would only take longer
 
 def adapts(parts: Parts, stage: StageConfig) -> bool:
     """Whether a stage draws the domains together."""
-    adaptation = parts.config.adaptation
-    return adaptation is not None and adaptation.method != "none" and stage.adapt
+    return parts.config.adapts and stage.adapt
 
 
 def adaptation_model(parts: Parts, steps: Steps) -> AdaptationModel:

@@ -89,8 +89,7 @@ class Trainer:
             self.states.load_end(len(self.stages) - 1)
         else:
             self.states.load_best(self.best)
-        adaptation = self.config.adaptation
-        if adaptation is not None and adaptation.method != "none" and adaptation.batch_norm == "adabn":
+        if self.config.adapts and self.config.adaptation.batch_norm == "adabn":
             put_in_target_statistics(self.parts)
 
     def _train_stage(self, index: int) -> None:
@@ -232,11 +231,10 @@ class Trainer:
         ]
 
     def _best_model(self, index: int, movable: dict, position: Position) -> BestModel:
-        adaptation = self.config.adaptation
         monitor = "val_loss" if self.parts.source.task == "regression" else "val_accuracy"
         floor = None
-        if adaptation is not None and adaptation.method != "none":
-            monitor, floor = "val_selection", adaptation.source_floor
+        if self.config.adapts:
+            monitor, floor = "val_selection", self.config.adaptation.source_floor
         monitor = self.config.checkpoint.monitor or monitor
         moved = {id(variable) for variable in movable.values()}
         own = {n: v for n, v in snapshots.named_variables(self.model).items() if id(v) in moved}
