@@ -12,10 +12,11 @@ from tlkeras.adaptation.replicas import gather_rows
 from tlkeras.adaptation.strength import strength_schedule
 from tlkeras.config.adaptation import AdaptationConfig, StrengthConfig
 from tlkeras.errors import UserError
-from tlkeras.models.distributed_fit import DistributedFit, scale_for_replicas
+from tlkeras.models.distributed_fit import scale_for_replicas
+from tlkeras.models.paired_fit import PairedFit
 
 
-class AdaptationModel(DistributedFit):
+class AdaptationModel(PairedFit):
     """Wraps a model for training on two domains: class loss on source rows plus `weight * D`.
 
     Batches are `((source_x, source_y[, weight]), target_x)`; see `pair_batches`. Inside each replica
@@ -61,7 +62,6 @@ class AdaptationModel(DistributedFit):
         self.method = make_method(method, options) if isinstance(method, str) else method
         self.weight, self.steps, self.seed = float(weight), int(steps), seed
         self.schedule = strength_schedule(strength or StrengthConfig())
-        self._evaluating = False
         feature_size, classes = self._probe(tuple(input_shape or model.input_shape[1:]))
         self.method.prepare(feature_size, classes, seed)
         self.step = self.add_weight(
@@ -153,13 +153,7 @@ class AdaptationModel(DistributedFit):
         adaptation = [m for m in (*adaptation, *self.method._metrics) if m is not None]
         ids = {id(m) for m in adaptation}
         own = [m for m in own if id(m) not in ids]
-        return own if self._evaluating else own + adaptation
-
-    def labelled_part(self, batch):
-        """Returns the source's part of a training batch, or an evaluation batch as it is."""
-        if isinstance(batch, tuple | list) and isinstance(batch[0], tuple | list):
-            batch = batch[0]
-        return keras.utils.unpack_x_y_sample_weight(batch)
+        return own if self.is_evaluating else own + adaptation
 
     def fit(self, *args, callbacks=None, **kwargs):
         """As `keras.Model.fit`; stops with an error where the reversal layer gets no gradient."""
@@ -169,14 +163,6 @@ class AdaptationModel(DistributedFit):
             else:
                 callbacks = [*(callbacks or []), GradientGuard()]
         return super().fit(*args, callbacks=callbacks, **kwargs)
-
-    def evaluate(self, *args, **kwargs):
-        """As `keras.Model.evaluate`, of the wrapped model; metrics of adaptation are left alone."""
-        self._evaluating = True
-        try:
-            return super().evaluate(*args, **kwargs)
-        finally:
-            self._evaluating = False
 
     def train_step(self, data):
         """One step: forward on both domains, critic steps, class loss + weight * D, one update."""

@@ -5,11 +5,11 @@ import tensorflow as tf
 from keras import ops
 
 from tlkeras.config import HeadConfig, NeckConfig
-from tlkeras.models.distributed_fit import DistributedFit
 from tlkeras.models.graph import replay
 from tlkeras.models.heads import build_head
 from tlkeras.models.naming import reproducible
 from tlkeras.models.neck import build_neck
+from tlkeras.models.paired_fit import PairedFit
 
 
 class PrivatePart:
@@ -44,7 +44,7 @@ class PrivatePart:
         return [part for part in (self.adapter, self.neck, self.head) if part is not None]
 
 
-class JointModel(DistributedFit):
+class JointModel(PairedFit):
     """Trains a target and a source task together: class loss + weight * the source's, one update.
 
     Batches are `((target_x, target_y[, weight]), (source_x, source_y))`. The tasks pass the common part
@@ -66,7 +66,6 @@ class JointModel(DistributedFit):
         self.private = _Held(private)
         self.source_loss, self.weight, self.alternating = source_loss, float(weight), alternating
         self.source_tracker = keras.metrics.Mean(name="source_loss")
-        self._evaluating = False
         self.built = True
 
     def build(self, input_shape=None):
@@ -82,21 +81,7 @@ class JointModel(DistributedFit):
     def metrics(self):
         """The target's; while training, the source's loss as well."""
         own = [m for m in super().metrics if m is not self.source_tracker]
-        return own if self._evaluating else [*own, self.source_tracker]
-
-    def evaluate(self, *args, **kwargs):
-        """As `keras.Model.evaluate`, of the target's model."""
-        self._evaluating = True
-        try:
-            return super().evaluate(*args, **kwargs)
-        finally:
-            self._evaluating = False
-
-    def labelled_part(self, batch):
-        """Returns the target's part of a training batch, or an evaluation batch as it is."""
-        if isinstance(batch, tuple | list) and isinstance(batch[0], tuple | list):
-            batch = batch[0]
-        return keras.utils.unpack_x_y_sample_weight(batch)
+        return own if self.is_evaluating else [*own, self.source_tracker]
 
     def call(self, x, training=None):
         """Returns the target's logits."""
