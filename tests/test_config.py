@@ -77,11 +77,20 @@ def test_an_override_opens_what_was_none(config):
     assert (changed.adaptation.target.source, changed.adaptation.weight) == ("digits", 0.5)
 
 
+def test_a_stage_may_be_called_by_its_name():
+    config = load_config(
+        "quickstart", ["stages.finetune.epochs=7", "stages.head.optimizer.learning_rate=0.5"]
+    )
+    assert [stage.epochs for stage in config.stages] == [10, 7]
+    assert config.stages[0].optimizer.learning_rate == 0.5
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [
         ("stages.1.epoch=7", ("'epoch'", "Did you mean 'epochs'?")),
         ("stages.7.epochs=3", ("2 entries", "0 to 1", "7")),
+        ("stages.tune.epochs=3", ("2 entries", "called head, all", "tune")),
         ("data.batch_size=foo", ("data.batch_size", "integer", "'auto'", "'foo'")),
         ("data.batch_size=-3", ("data.batch_size", "greater than or equal to 1")),
         ("stages.0.train=last:0", ("last:N", "'last:0'")),

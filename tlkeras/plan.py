@@ -72,7 +72,7 @@ def _source(config: ExperimentConfig) -> tuple[tuple, list[str]]:
 
 def _stage_rows(config: ExperimentConfig, model, rows: int | None) -> list[dict]:
     from tlkeras.training.optimizers import build_optimizer
-    from tlkeras.training.stages import count_steps, expand_stages, learning_rate_multipliers
+    from tlkeras.training.stages import count_steps, expand_stages, learning_rate_multipliers, place_of
 
     table = []
     for stage in expand_stages(config.stages, [block.name for block in model.blocks]):
@@ -84,7 +84,8 @@ def _stage_rows(config: ExperimentConfig, model, rows: int | None) -> list[dict]
         if rows is not None and config.data.batch_size != "auto":
             steps = count_steps(stage, rows, min(config.data.batch_size, rows)).total
         if rate != "auto":  # refuses unknown names and options
-            build_optimizer(stage.optimizer, steps=steps or UNKNOWN_STEPS)
+            where = f"{place_of(stage, config.stages)}.optimizer"
+            build_optimizer(stage.optimizer, steps=steps or UNKNOWN_STEPS, where=where)
         table.append(
             {
                 "stage": stage.name,

@@ -9,6 +9,7 @@ import numpy as np
 from tlkeras.data.files import image_files, readable_batches
 from tlkeras.errors import UserError
 from tlkeras.evaluation.embedding import feature_model, features_of, nearest
+from tlkeras.evaluation.neighbors import label_texts
 from tlkeras.prepare import read_domains
 from tlkeras.run_dir import replacing
 from tlkeras.saved_run import SavedRun
@@ -91,25 +92,14 @@ def _training_features(run: SavedRun) -> tuple[list[str], list[str], np.ndarray]
     if path.is_file():
         with np.load(path, allow_pickle=False) as kept:
             if str(kept["model"]) == stamp and len(kept["features"]) == len(rows):
-                return [str(i) for i in rows.ids], _labels(rows, domain), kept["features"]
+                return [str(i) for i in rows.ids], label_texts(rows, domain), kept["features"]
     features = features_of(run.model, rows, domain)
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, features=features, model=np.array(stamp))
-    return [str(i) for i in rows.ids], _labels(rows, domain), features
+    return [str(i) for i in rows.ids], label_texts(rows, domain), features
 
 
 def _stamp(run: SavedRun) -> str:
     """What tells whether the model is still the one that the kept features came from."""
     facts = run.run_dir.best_model.stat()
     return f"{facts.st_size} {facts.st_mtime_ns}"
-
-
-def _labels(rows, domain) -> list[str]:
-    if rows.labels is None:
-        return [""] * len(rows)
-    if domain.task in ("multiclass", "binary"):
-        return [domain.class_names[int(label)] for label in rows.labels]
-    if domain.task == "multilabel":
-        chosen = (np.flatnonzero(row) for row in rows.labels)
-        return ["|".join(domain.class_names[i] for i in row) for row in chosen]
-    return [",".join(f"{value:g}" for value in np.atleast_1d(row)) for row in rows.labels]

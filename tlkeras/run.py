@@ -125,14 +125,15 @@ def train_and_evaluate(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> Non
             _say(parts.runtime, line)
     trainer.train()
     domains = _describe_domains(trainer, parts, run_dir) if parts.targets else {}
+    model = parts.model.to_functional()
     with run_dir.replacing(run_dir.best_model) as temporary:
-        parts.model.to_functional().save(temporary)
+        model.save(temporary)
     evaluated = predict_domains(parts.model, parts.domains, parts.batch_size, parts.runtime)
     if domains:
         run_dir.write_json(run_dir.evaluation / "domains.json", domains | class_shares(evaluated))
     metrics = write_evaluation(run_dir, evaluated)
     if parts.runtime.is_chief:
-        write_evidence(run_dir, parts.model.to_functional(), parts.domains, evaluated, parts.config)
+        write_evidence(run_dir, model, parts.domains, evaluated, parts.config)
     _say(parts.runtime, _summary(run_dir, metrics))
 
 
@@ -160,9 +161,8 @@ def _load(run_dir: RunDir) -> "SavedRun":
 
 
 def _summary(run_dir: RunDir, metrics: dict) -> str:
-    lines = []
-    for domain, splits in metrics.items():
-        for split, values in splits.items():
-            name = "accuracy" if "accuracy" in values else "rmse"
-            lines.append(f"  {domain} {split}: {name} {values[name]:.3f} on {values['rows']} rows")
-    return "\n".join(["", "Finished:", *lines, f"Everything about this run is in {run_dir.path}/"])
+    from tlkeras.evaluation.intervals import few_rows_note, score_line
+
+    lines = [f"  {score_line(name, *item)}" for name, splits in metrics.items() for item in splits.items()]
+    note = [text] if (text := few_rows_note(metrics)) else []
+    return "\n".join(["", "Finished:", *lines, *note, f"Everything about this run is in {run_dir.path}/"])

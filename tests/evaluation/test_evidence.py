@@ -10,8 +10,9 @@ from tlkeras.cli.main import main
 from tlkeras.evaluation import Predictions
 from tlkeras.evaluation.embedding import nearest, plane
 from tlkeras.evaluation.embedding_file import read_embedding
-from tlkeras.evaluation.gallery import choose, save_png
+from tlkeras.evaluation.gallery import choose
 from tlkeras.evaluation.metrics import cross_entropy
+from tlkeras.evaluation.picture_files import save_png
 
 
 def predictions(count=60, classes=4, seed=0):
@@ -66,6 +67,31 @@ def test_the_gallery_shows_the_rows_it_names(trained):
             np.testing.assert_array_equal(np.asarray(image), rows.inputs[i])
         with Image.open(trained / "evaluation/gallery" / entry["heat"]) as heat:
             assert heat.mode == "L" and np.asarray(heat).max() in (0, 255)
+
+
+def test_the_worst_have_their_nearest_training_rows(trained):
+    from tlkeras.config import load_config
+    from tlkeras.evaluation.embedding import features_of
+    from tlkeras.prepare import read_domains
+    from tlkeras.saved_run import load_run
+
+    index = json.loads((trained / "evaluation/gallery/index.json").read_text())
+    assert [len(entry["neighbors"]) for entry in index] == [3] * 8 + [0] * 4
+    domain = read_domains(load_config(str(trained / "config.json")))["source"]
+    train, model = domain.splits["train"], load_run(trained).model
+    known = features_of(model, train, domain)
+    known /= np.linalg.norm(known, axis=1, keepdims=True)
+    for entry in index[:8:3]:
+        row = domain.splits["test"].take(np.array([list(domain.splits["test"].ids).index(entry["id"])]))
+        query = features_of(model, row, domain)[0]
+        cosines = known @ query / np.linalg.norm(query)
+        for near in entry["neighbors"]:
+            i = list(train.ids).index(near["id"])
+            assert near["similarity"] == pytest.approx(cosines[i], abs=1e-3)
+            assert near["label"] == domain.class_names[train.labels[i]]
+            with Image.open(trained / "evaluation/gallery" / near["picture"]) as image:
+                np.testing.assert_array_equal(np.asarray(image), train.inputs[i])
+        assert entry["neighbors"][-1]["similarity"] >= np.sort(cosines)[-3] - 1e-3
 
 
 def test_the_embedding_holds_features_of_the_saved_model(trained):

@@ -57,7 +57,7 @@ def test_train_writes_a_page_that_holds_everything(trained):
         assert re.search(f"<h3>{part}", text)
     accuracy = json.loads((trained / "evaluation/metrics.json").read_text())["source"]["test"]["accuracy"]
     assert f"{100 * accuracy:.1f} %" in text
-    assert len(page.images) == 2 * 12 and all(image["alt"] for image in page.images)
+    assert len(page.images) == 2 * 12 + 3 * 8 and all(image["alt"] for image in page.images)
     assert page.tags.count("h1") == 1 and 'lang="en"' in text
     assert page.tags.count("table") == page.tags.count("caption")
     assert len(set(page.ids)) == len(page.ids)
@@ -87,6 +87,7 @@ def test_names_of_users_are_text(run_copy, tmp_path):
     _rename_classes(run_copy, names)
     index = json.loads((run_copy / "evaluation/gallery/index.json").read_text())
     index[0] |= {"id": f"{HOSTILE}\udc80.png", "label": HOSTILE}
+    index[0]["neighbors"][0] |= {"id": HOSTILE, "label": HOSTILE}
     (run_copy / "evaluation/gallery/index.json").write_text(json.dumps(index))
     text = write_report(run_copy).read_text()
     Outline(text)
@@ -118,6 +119,19 @@ def test_verdict_and_data_health_are_told(run_copy):
     assert 'badge bad">hurt<' in text and "so it is." in text and "Look out." in text
     assert "train a.png = test b.png" in text and "broken.png is cut short" in text
     assert "train c.png (dog)" in text
+
+
+def test_few_rows_are_spoken_of_and_runs_without_neighbours_are_shown(run_copy):
+    metrics = json.loads((run_copy / "evaluation/metrics.json").read_text())
+    metrics["source"]["val"]["rows"] = 4
+    (run_copy / "evaluation/metrics.json").write_text(json.dumps(metrics))
+    index = json.loads((run_copy / "evaluation/gallery/index.json").read_text())
+    for entry in index:
+        del entry["neighbors"]
+    (run_copy / "evaluation/gallery/index.json").write_text(json.dumps(index))
+    text = write_report(run_copy).read_text()
+    assert "Few rows in source val: one row of source val is 25 points" in text
+    assert len(Outline(text).images) == 2 * 12 and "Nearest in training" not in text
 
 
 def test_a_run_that_has_just_begun_has_a_page_too(run_copy):

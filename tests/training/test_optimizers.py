@@ -204,7 +204,7 @@ def test_a_constant_learning_rate_can_be_changed():
         ({"name": "sgd", "options": {"momentun": 0.9}}, "Did you mean 'momentum'"),
         ({"name": "sgd", "options": {"momentum": 3.0}}, "momentum"),
         ({"clipnorm": 1.0, "global_clipnorm": 1.0}, "Received: clipnorm=1.0, global_clipnorm=1.0"),
-        ({"schedule": ScheduleConfig(warmup_steps=20)}, "warmup_steps=20, steps=20"),
+        ({"schedule": ScheduleConfig(warmup_steps=20)}, "warmup_steps=20, steps=20. --set stages.0.opt"),
         ({"schedule": ScheduleConfig(name="exponential")}, "final=0.0"),
     ],
 )

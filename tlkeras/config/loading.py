@@ -132,12 +132,18 @@ def _assign(tree: Any, path: str, text: str) -> None:
 
 
 def _index(node: Any, key: str, parent: str, path: str) -> str | int:
-    """Returns `key` as a list index where `node` is a list."""
+    """Returns `key` as a list index where `node` is a list; an entry may be called by its `name`."""
     if not isinstance(node, list):
         return key
-    if not (key.isdigit() and int(key) < len(node)):
-        raise UserError(f"{path}: {parent} holds {len(node)} entries, 0 to {len(node) - 1}. Received: {key}")
-    return int(key)
+    if key.isdigit() and int(key) < len(node):
+        return int(key)
+    names = [entry.get("name") if isinstance(entry, dict) else None for entry in node]
+    if key in names:
+        return names.index(key)
+    called = f", called {', '.join(names)}" if names and all(names) else ""
+    raise UserError(
+        f"{path}: {parent} holds {len(node)} entries, 0 to {len(node) - 1}{called}. Received: {key}"
+    )
 
 
 def _child_type(annotation: Any, key: str, path: str) -> Any:

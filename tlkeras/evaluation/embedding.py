@@ -1,5 +1,6 @@
 """Where a model puts examples in its feature space: features, a plane to look at, nearest neighbours."""
 
+import weakref
 from pathlib import Path
 
 import keras
@@ -14,17 +15,22 @@ from tlkeras.run_dir import replacing
 
 ROWS = 250  # per domain: enough to see clusters, few enough for t-SNE in a second or two
 _THUMBNAIL = 32
+_PARTS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def feature_model(model: keras.Model) -> keras.Model:
     """Returns the part of a saved model from raw inputs to feature vectors: its layer `features`.
 
+    The same model gives the same part, whose `predict` is then compiled once.
+
     Raises:
         UserError: The model has no such layer.
     """
+    if model in _PARTS:
+        return _PARTS[model]
     for node in nodes_in_order(model):
         if node.operation.name == "features":
-            return keras.Model(model.inputs, node.output_tensors[0])
+            return _PARTS.setdefault(model, keras.Model(model.inputs, node.output_tensors[0]))
     raise UserError(f"The model has no layer called 'features'. Received: model {model.name!r}")
 
 

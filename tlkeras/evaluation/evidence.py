@@ -11,6 +11,7 @@ from tlkeras.data import Domain, inspect_domain
 from tlkeras.evaluation.embedding import write_embedding
 from tlkeras.evaluation.evaluate import Evaluated
 from tlkeras.evaluation.gallery import write_gallery
+from tlkeras.evaluation.neighbors import TrainingRows
 from tlkeras.run_dir import RunDir
 
 _LISTED = 50  # files of each kind that data_health.json names; all are counted
@@ -28,13 +29,13 @@ def write_evidence(run_dir: RunDir, model, domains: dict[str, Domain], evaluated
     """
     health = {name: data_health(domain) for name, domain in domains.items()}
     run_dir.write_json(run_dir.evaluation / "data_health.json", health)
+    training = TrainingRows(model, domains["source"], config.seed)
     for name, splits in evaluated.items():
         split = next((split for split in ("test", "val", "train") if split in splits), None)
         if split is not None:
             folder = run_dir.evaluation if name == "source" else run_dir.evaluation / name
-            write_gallery(
-                folder / "gallery", model, domains[name], split, splits[split], config.model.backbone
-            )
+            facts = (model, domains[name], split, splits[split], config.model.backbone, training)
+            write_gallery(folder / "gallery", *facts)
     after = run_dir.evaluation / "embedding_after.npz"
     if not after.is_file():  # under adaptation it is written with the one before training
         write_embedding(after, model, domains, seed=config.seed)

@@ -6,25 +6,33 @@ from typing import Any
 import keras
 import numpy as np
 
-from tlkeras.data import Domain, evaluation_batches
+from tlkeras.data import Domain
 from tlkeras.evaluation.explain import explain_images
 from tlkeras.evaluation.metrics import cross_entropy
+from tlkeras.evaluation.neighbors import TrainingRows, write_neighbors
+from tlkeras.evaluation.picture_files import pixels_of, save_png
 from tlkeras.evaluation.prediction_files import records
 from tlkeras.evaluation.predictions import Predictions
-from tlkeras.run_dir import replacing, write_json
+from tlkeras.run_dir import write_json
 
 WORST = 8
 BEST = 4
-LARGEST_SIDE = 320
 
 
 def write_gallery(
-    folder: Path, model: keras.Model, domain: Domain, split: str, predictions: Predictions, backbone: str
+    folder: Path,
+    model: keras.Model,
+    domain: Domain,
+    split: str,
+    predictions: Predictions,
+    backbone: str,
+    training: TrainingRows | None = None,
 ) -> list[dict[str, Any]]:
     """Writes pictures, heat maps and `index.json` of the rows with the largest and smallest loss.
 
     Each entry of the index has `kind` (`worst` or `best`), `id`, `label`, `prediction`, `probability`,
-    `loss`, `picture` and `heat` (names of PNG files; the heat map is grey, black to white), `method`.
+    `loss`, `picture` and `heat` (names of PNG files; the heat map is grey, black to white), `method`; the
+    worst also `neighbors`, what lies nearest to them in training, see `write_neighbors`.
 
     Args:
         folder: Where they go, e.g. `RUN/evaluation/gallery`.
@@ -33,6 +41,7 @@ def write_gallery(
         split: Name of the split.
         predictions: Of all its rows, in their order, with labels.
         backbone: Registered name; says which layer Grad-CAM reads.
+        training: Where the neighbours of the worst are looked for; None looks for none.
 
     Returns:
         The index; empty for vectors.
@@ -41,7 +50,7 @@ def write_gallery(
         return []
     worst, best = choose(predictions)
     indices = np.array([*worst, *best])
-    images = _images(domain, split, indices)
+    images = pixels_of(domain.splits[split].take(indices), domain)
     targets = None if predictions.task in ("multilabel", "regression") else predictions.predicted[indices]
     heat, method = explain_images(model, images, targets, backbone)
     facts, losses = list(records(predictions.take(indices))), cross_entropy(predictions)[indices]
@@ -54,6 +63,10 @@ def write_gallery(
         save_png(folder / entry["picture"], images[i])
         save_png(folder / entry["heat"], 255 * heat[i])
         index.append(entry)
+    if training is not None:
+        stems = [f"worst_{number:02d}" for number in range(len(worst))]
+        near = write_neighbors(folder, stems, images[: len(worst)], training)
+        index = [e | {"neighbors": n} for e, n in zip(index, near + [[]] * len(best), strict=True)]
     write_json(folder / "index.json", index)
     return index
 
@@ -76,20 +89,3 @@ def choose(predictions: Predictions, worst: int = WORST, best: int = BEST) -> tu
             by_class[int(answers[index])] += 1
     rest = [int(index) for index in order[count:][::-1] if int(index) not in chosen]
     return order[:count], np.array([*chosen, *rest][:best], int)
-
-
-def save_png(path: Path, pixels: np.ndarray) -> None:
-    """Writes pixels in 0..255, `(h, w)` or `(h, w, 3)`, made smaller where they exceed `LARGEST_SIDE`."""
-    from PIL import Image
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.fromarray(np.clip(np.round(np.nan_to_num(pixels)), 0, 255).astype(np.uint8))
-    image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
-    with replacing(path) as temporary:
-        image.save(temporary, format="PNG")
-
-
-def _images(domain: Domain, split: str, indices: np.ndarray) -> np.ndarray:
-    rows = domain.splits[split].take(indices)
-    batches = evaluation_batches(rows, domain, batch_size=len(indices))
-    return np.concatenate([np.asarray(x) for x, _, _ in batches])

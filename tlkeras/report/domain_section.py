@@ -119,8 +119,15 @@ def _gallery(record: RunRecord, domain: str) -> dict[str, Any]:
                 "image": figures.picture(entry["picture"]),
                 "overlay": figures.overlay(entry["picture"], entry["heat"]),
             }
-            entries.append(entry | images | {"wrong": _is_wrong(entry), "side": _side(entry["picture"])})
+            facts = {"wrong": _is_wrong(entry), "side": _side(entry["picture"]), "near": _neighbors(entry)}
+            entries.append(entry | images | facts)
     return {kind: [entry for entry in entries if entry["kind"] == kind] for kind in ("worst", "best")}
+
+
+def _neighbors(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """The nearest training pictures; runs from before they were kept have none."""
+    paths = [(near, entry["picture"].with_name(near["picture"])) for near in entry.get("neighbors", ())]
+    return [near | {"image": figures.picture(path)} for near, path in paths if path.is_file()]
 
 
 def _is_wrong(entry: dict[str, Any]) -> bool | None:

@@ -121,13 +121,22 @@ def overlay(picture_path: Path, heat_path: Path) -> str:
 
 
 def blend(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Returns pixels in 0..255 with a heat map in 0..1 laid over them, uint8 `(..., h, w, 3)`."""
-    import matplotlib
+    """Returns pixels lit by a heat map: as they are where it is hot, in a blue dusk where it is cold.
 
-    grey = pixels.mean(axis=-1, keepdims=True) * 0.6 + 50
-    colors = 255 * matplotlib.colormaps["inferno"](heat)[..., :3]
-    weight = np.sqrt(heat)[..., None] * 0.65
-    return np.clip((1 - weight) * grey + weight * colors, 0, 255).astype(np.uint8)
+    A light instead of a colour scale: it needs no legend, reads on white and on dark pictures, and to
+    those who do not see red beside green.
+
+    Args:
+        pixels: 0..255, `(..., h, w, 3)`.
+        heat: 0..1, `(..., h, w)`.
+
+    Returns:
+        uint8 `(..., h, w, 3)`.
+    """
+    grey = pixels.mean(axis=-1, keepdims=True)
+    dusk = np.array([14, 20, 54]) + grey * np.array([0.20, 0.24, 0.36])
+    light = np.clip(heat, 0, 1)[..., None] ** 1.5
+    return np.clip(light * pixels + (1 - light) * dusk, 0, 255).astype(np.uint8)
 
 
 def _spread(lines) -> float:

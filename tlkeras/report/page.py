@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from tlkeras.evaluation.intervals import few_rows_note
 from tlkeras.report import figures
 from tlkeras.report.domain_section import domain_section
 from tlkeras.report.reading import RunRecord, as_json, read_run, score_interval
-from tlkeras.report.rendering import render
+from tlkeras.report.rendering import number, render
 
 # Shown first and in this order; what else was measured follows.
 _CURVES = ("loss", "accuracy", "learning_rate")
@@ -36,11 +37,13 @@ def write_report(run: str | os.PathLike, output: str | os.PathLike | None = None
         status="complete" if record.is_complete else "not finished yet",
         facts=_facts(record),
         cards=_cards(record),
+        few_rows=few_rows_note(record.metrics),
         verdict=_verdict(record),
         curves=curves({"": record}),
         domains=[domain_section(record, domain) for domain in record.metrics],
         embeddings=_embeddings(record),
         distances=record.distances,
+        class_shares=record.class_shares,
         health=record.health,
         stages=_stages(record),
         config=as_json(record.config),
@@ -189,7 +192,7 @@ def _environment(record: RunRecord) -> list[tuple[str, Any]]:
     rows.append(("seed", manifest.get("seed")))
     prints = manifest.get("data_fingerprint", {})
     rows += [(f"data fingerprint, {domain}", fingerprint) for domain, fingerprint in prints.items()]
-    return [(name, value) for name, value in rows if value is not None]
+    return [(name, number(value)) for name, value in rows if value is not None]
 
 
 def _reproduce(record: RunRecord) -> dict[str, str]:

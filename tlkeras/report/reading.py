@@ -80,9 +80,20 @@ class RunRecord:
         """What was found in the data, by domain."""
         return self._json(self.run_dir.evaluation / "data_health.json") or {}
 
-    @cached_property
+    @property
     def distances(self) -> dict[str, dict[str, float]]:
         """How far apart the domains lie `before` and `after` training."""
+        return {when: self._domains[when] for when in ("before", "after") if when in self._domains}
+
+    @property
+    def class_shares(self) -> list[tuple[str, float, float | None]]:
+        """Each class, its share of the source's labels and of what is predicted on the target."""
+        labels = self._domains.get("source_labels") or {}
+        predicted = self._domains.get("target_predictions") or {}
+        return [(name, share, predicted.get(name)) for name, share in labels.items()]
+
+    @cached_property
+    def _domains(self) -> dict[str, dict[str, float]]:
         return self._json(self.run_dir.evaluation / "domains.json") or {}
 
     @property
@@ -142,15 +153,19 @@ def read_run(path: str | os.PathLike) -> RunRecord:
 def score_interval(
     predictions: Predictions, confidence: float = 0.95, draws: int = 2000
 ) -> tuple[float, float, float]:
-    """Returns a score and its bootstrap interval over the rows (Efron 1979), `(score, low, high)`.
+    """Returns a score and its interval over the rows, `(score, low, high)`.
 
-    The score is that of the verdict: accuracy, or R2 for regression.
+    The score is that of the verdict: accuracy (interval of Wilson 1927), or what rows of regression and of
+    several labels score (bootstrap, Efron 1979).
     """
+    from tlkeras.evaluation.intervals import wilson_interval
     from tlkeras.evaluation.verdict import row_scores
 
     if predictions.labels is None or not len(predictions):
         raise UserError("An interval needs labelled rows. Received: none")
     scores = row_scores(predictions)
+    if predictions.task in ("multiclass", "binary"):
+        return float(scores.mean()), *wilson_interval(float(scores.mean()), len(scores), confidence)
     values, counts = np.unique(scores, return_counts=True)
     rng, size = np.random.default_rng(0), len(scores)
     if len(values) <= 64:

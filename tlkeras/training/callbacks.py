@@ -71,19 +71,57 @@ class Progress(keras.callbacks.ProgbarLogger):
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
         self.epochs = 1  # keeps Keras from printing its own "Epoch 1/5" beside the title
-        self._began, self._done = time.monotonic(), 0
+        self._pace = EpochPace()
 
     def on_epoch_begin(self, epoch, logs=None):
+        self._pace.begin(time.monotonic())
         left = ""
-        if self._done:
-            seconds = (time.monotonic() - self._began) / self._done * (self.stage_epochs - epoch)
-            left = f", about {_duration(seconds)} left in this stage"
+        if seconds := self._pace.seconds_per_epoch:
+            left = f", about {_duration(seconds * (self.stage_epochs - epoch))} left in this stage"
         print(f"{self.title}: epoch {epoch + 1}/{self.stage_epochs}{left}", flush=True)
         super().on_epoch_begin(epoch, logs)
 
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, logs)
+        self._pace.batch(batch, time.monotonic())
+
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, logs)
-        self._done += 1
+        self._pace.end(time.monotonic())
+
+
+class EpochPace:
+    """How long an epoch takes, without what only the first one does: compiling its step and its validation.
+
+    Until a second epoch has ended, the first is reckoned from its batches after the first one.
+    """
+
+    def __init__(self):
+        self._began = 0.0
+        self._calls: list[tuple[int, float]] = []  # batches and time after each call of the first epoch
+        self._epochs: list[float] = []
+
+    def begin(self, now: float) -> None:
+        """An epoch begins."""
+        self._began = now
+
+    def batch(self, number: int, now: float) -> None:
+        """The batches up to `number`, counted from 0, of the epoch are done."""
+        if not self._epochs:
+            self._calls = [*self._calls[:1], (number + 1, now)]
+
+    def end(self, now: float) -> None:
+        """The epoch has ended, validation included."""
+        seconds = now - self._began
+        if not self._epochs and len(self._calls) > 1:
+            (first, early), (last, late) = self._calls
+            seconds = (late - early) * last / (last - first)
+        self._epochs.append(seconds)
+
+    @property
+    def seconds_per_epoch(self) -> float:
+        """The estimate; 0 while no epoch has ended."""
+        return float(np.median(self._epochs[1:][-5:] or self._epochs or [0.0]))
 
 
 class MetricsLog(keras.callbacks.Callback):

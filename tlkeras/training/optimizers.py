@@ -51,6 +51,7 @@ def build_optimizer(
     steps: int,
     multipliers: dict[str, float] | None = None,
     variables=None,
+    where: str = "stages.0.optimizer",
 ):
     """Returns a Keras optimizer for one stage. Call it inside the strategy's scope.
 
@@ -64,6 +65,7 @@ def build_optimizer(
             fewer updates; batches left over at the end make none.
         multipliers: Factor on the learning rate by `variable.path`; 1 for those not named, 0 freezes.
         variables: Where given, the optimizer is built on them, so that a checkpoint can be restored.
+        where: Path of the config in the experiment's, for messages.
 
     Raises:
         UserError: An unknown optimizer or option, two kinds of clipping, or a schedule that cannot be.
@@ -81,7 +83,7 @@ def build_optimizer(
         arguments |= {"use_ema": True, "ema_momentum": config.ema_momentum}
     try:
         optimizer = stage_optimizer_class(base)(
-            learning_rate=build_schedule(config.schedule, config.learning_rate, steps=steps),
+            learning_rate=build_schedule(config.schedule, config.learning_rate, steps=steps, where=where),
             clipnorm=config.clipnorm,
             global_clipnorm=config.global_clipnorm,
             multipliers=multipliers,

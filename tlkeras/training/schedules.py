@@ -119,13 +119,16 @@ def _ganin(config, learning_rate, steps):
     return GaninSchedule(learning_rate, steps)
 
 
-def build_schedule(config: ScheduleConfig, learning_rate: float, *, steps: int):
+def build_schedule(
+    config: ScheduleConfig, learning_rate: float, *, steps: int, where: str = "stages.0.optimizer"
+):
     """Returns the learning rate over a stage, as Keras optimizers take it.
 
     Args:
         config: Name and shape of the schedule.
         learning_rate: Peak learning rate; positive.
         steps: Training steps (batches) of the stage; after the warm-up the schedule spans the rest.
+        where: Path of the optimizer in the experiment's config, for messages.
 
     Returns:
         A float for a constant learning rate (which callbacks may then change), else a serializable
@@ -136,8 +139,9 @@ def build_schedule(config: ScheduleConfig, learning_rate: float, *, steps: int):
     """
     if config.warmup_steps >= max(steps, 1):
         raise UserError(
-            "optimizer.schedule.warmup_steps must be smaller than the stage's number of steps. "
-            f"Received: warmup_steps={config.warmup_steps}, steps={steps}"
+            f"{where}.schedule.warmup_steps must be smaller than the stage's number of steps. "
+            f"Received: warmup_steps={config.warmup_steps}, steps={steps}. "
+            f"--set {where}.schedule.warmup_steps={max(steps // 10, 0)} would do, or more epochs"
         )
     schedule = SCHEDULES.get(config.name)(config, learning_rate, steps - config.warmup_steps)
     if config.warmup_steps:

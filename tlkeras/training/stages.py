@@ -1,6 +1,7 @@
 """From what a config says of a stage to numbers: gradual expansion, steps, learning-rate multipliers."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,6 +54,15 @@ def expand_stages(stages: Sequence[StageConfig], block_names: Sequence[str]) -> 
                 update["train"] = stage.train
             expanded.append(stage.model_copy(update=update))
     return expanded
+
+
+def place_of(stage: StageConfig, stages: Sequence[StageConfig]) -> str:
+    """Returns where a stage, which may come from a gradual one, stands in the config: `stages.1`."""
+    for index, configured in enumerate(stages):
+        opened = configured.gradual and re.fullmatch(re.escape(configured.name) + r"_\d+", stage.name)
+        if opened or configured.name == stage.name:
+            return f"stages.{index}"
+    raise ValueError(f"No stage of the config is called {stage.name!r}.")
 
 
 def learning_rate_multipliers(stage: StageConfig, model, selection) -> dict[str, float]:

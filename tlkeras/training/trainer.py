@@ -20,7 +20,7 @@ from tlkeras.training.keeping import BestModel, Checkpoint
 from tlkeras.training.optimizers import build_optimizer
 from tlkeras.training.probing import check_probe, train_probe_stage
 from tlkeras.training.regularizing import regularized_model
-from tlkeras.training.stages import Steps, count_steps, expand_stages, learning_rate_multipliers
+from tlkeras.training.stages import Steps, count_steps, expand_stages, learning_rate_multipliers, place_of
 from tlkeras.training.states import RunStates
 from tlkeras.training.step_window import StepWindow
 from tlkeras.training.tensorboard import TensorBoardLog
@@ -124,7 +124,8 @@ class Trainer:
     def compile(self, stage: StageConfig, steps: Steps, selection) -> keras.Model:
         """Returns the model that fit gets, with a new optimizer for what is selected."""
         multipliers = learning_rate_multipliers(stage, self.model, selection)
-        optimizer = build_optimizer(stage.optimizer, steps=steps.total, multipliers=multipliers)
+        where = f"{place_of(stage, self.config.stages)}.optimizer"
+        optimizer = build_optimizer(stage.optimizer, steps=steps.total, multipliers=multipliers, where=where)
         trainee = self.model
         if stage.regularizer is not None:
             trainee = regularized_model(self.parts, stage, self.states)

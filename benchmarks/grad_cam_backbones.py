@@ -1,0 +1,83 @@
+"""Grad-CAM on every backbone: is the map what it should be, and does it hang on the weights?
+
+    python benchmarks/grad_cam_backbones.py [--filter='resnet*'] [--least=30000000]
+
+Prints a line per backbone: the layer that is read, the size of its maps, the largest difference to class
+activation mapping (which Grad-CAM is for a linear head on averaged maps: Selvaraju et al. 2017, section 3.1),
+and the correlation of the maps with those of the same network after its weights were shuffled (Adebayo et al.
+2018). Ends with 1 where a map is empty, differs, or does not change. Weights are random, with
+BatchNormalization statistics of a batch, disturbed at random.
+"""
+
+import time
+
+import numpy as np
+from absl import app, flags
+from export_parity import random_network, smooth_images  # first: it imports TensorFlow as tlkeras does
+
+import keras  # isort: skip
+
+from tlkeras.evaluation.explain import cam_layer, grad_cam
+from tlkeras.models import BACKBONES
+from tlkeras.models.graph import output_of
+
+FILTER = flags.DEFINE_string("filter", "*", "Which backbones, as a wildcard.")
+LEAST = flags.DEFINE_integer("least", 0, "Parameters that a backbone must have.")
+ROWS = 4
+
+
+def activation_maps(model: keras.Model, images: np.ndarray, targets: np.ndarray, layer: str):
+    """Returns the class activation maps (Zhou et al. 2016) `(n, h, w)`, in 0..1, and the layer's outputs."""
+    maps = keras.Model(model.inputs, output_of(model, layer)).predict(images, verbose=0)
+    kernel = model.get_layer("logits").kernel.numpy()
+    heat = np.stack([np.maximum(maps[i] @ kernel[:, target], 0) for i, target in enumerate(targets)])
+    heat = np.asarray(keras.ops.image.resize(heat[..., None], images.shape[1:3]))[..., 0]
+    return heat / np.maximum(heat.max(axis=(1, 2), keepdims=True), 1e-30), maps
+
+
+def shuffle(model: keras.Model) -> None:
+    """Shuffles each weight of a model in place; statistics of BatchNormalization stay."""
+    rng = np.random.default_rng(5)
+    for variable in model.trainable_variables:
+        values = variable.numpy().ravel()
+        rng.shuffle(values)
+        variable.assign(values.reshape(variable.shape))
+
+
+def check(name: str) -> bool:
+    """Checks one backbone and prints what was found."""
+    row, start = BACKBONES.get(name), time.perf_counter()
+    side = max(row.family.min_size, 96 if row.size > 32 else 32)
+    images = smooth_images(8, side)
+    model = random_network(name, side, images)
+    layer = cam_layer(model, name)
+    logits = model.predict(images, verbose=0)
+    surest = np.argsort(-logits.max(axis=1))[:ROWS]  # a map is empty where nothing speaks for the class
+    images, targets = images[surest], logits[surest].argmax(axis=1)
+    expected, maps = activation_maps(model, images, targets, layer)
+    heat = grad_cam(model, images, targets, layer)
+    difference = float(np.abs(heat - expected).max())
+    shuffle(model)
+    other = grad_cam(model, images, targets, layer)
+    same = float(np.corrcoef(heat.ravel(), other.ravel())[0, 1]) if other.any() else 0.0
+    right = layer == row.grad_cam and heat.any() and difference < 2e-3 and same < 0.9
+    print(
+        f"{'ok   ' if right else 'WRONG'} {name:20} {row.parameters or model.count_params():>12,} "
+        f"{layer:32} {maps.shape[1]:>2} x {maps.shape[2]:<2} CAM {difference:.0e}  shuffled {same:+.2f}  "
+        f"{time.perf_counter() - start:5.0f} s",
+        flush=True,
+    )
+    keras.utils.clear_session()
+    return right
+
+
+def main(_) -> int:
+    """Checks all backbones of images that match."""
+    names = [n for n in BACKBONES.names(FILTER.value) if BACKBONES.get(n).input == "image"]
+    chosen = [n for n in names if (BACKBONES.get(n).parameters or 0) >= LEAST.value]
+    results = [check(name) for name in chosen]
+    return int(not all(results))
+
+
+if __name__ == "__main__":
+    app.run(main)

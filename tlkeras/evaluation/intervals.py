@@ -1,0 +1,59 @@
+"""How sure a share of few rows is."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+FEW_ROWS = 50
+
+
+def wilson_interval(share: float, rows: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Returns the interval of a share of right answers (Wilson 1927).
+
+    Unlike a bootstrap it does not shrink to a point where all of a few rows are right.
+
+    Args:
+        share: Of the rows that are right, 0..1.
+        rows: At least 1.
+        confidence: Between 0 and 1.
+    """
+    from statistics import NormalDist
+
+    z2 = NormalDist().inv_cdf((1 + confidence) / 2) ** 2
+    centre = (share + z2 / (2 * rows)) / (1 + z2 / rows)
+    half = math.sqrt(z2 * share * (1 - share) / rows + z2 * z2 / (4 * rows * rows)) / (1 + z2 / rows)
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def score_line(domain: str, split: str, values: Mapping[str, Any]) -> str:
+    """Returns the accuracy (or error) of a split as a line, with its interval unless it was trained on."""
+    name = "accuracy" if "accuracy" in values else "rmse"
+    line = f"{domain} {split}: {name} {values[name]:.3f} on {values['rows']} rows"
+    if name != "accuracy" or split == "train" or not values["rows"]:
+        return line
+    low, high = wilson_interval(values["accuracy"], values["rows"])
+    return f"{line} (95 % interval {low:.3f} to {high:.3f})"
+
+
+def few_rows_note(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Returns what to think of splits that are too small to tell much; nothing where none is.
+
+    Args:
+        metrics: `{domain: {split: {"rows": ..., ...}}}`.
+    """
+    few = {
+        f"{domain} {split}": values["rows"]
+        for domain, splits in metrics.items()
+        for split, values in splits.items()
+        if split != "train" and 0 < values["rows"] < FEW_ROWS
+    }
+    if not few:
+        return ""
+    smallest = min(few, key=few.get)
+    note = (
+        f"Few rows in {', '.join(few)}: one row of {smallest} is {100 / few[smallest]:.0f} points, so these "
+        "numbers say little."
+    )
+    if any(name.endswith(" val") for name in few):
+        note += " The best epoch was chosen by val."
+    return f"{note} data.folds=5 tests every row once; more pictures say more."
