@@ -5,4 +5,5 @@ source "$(dirname "$0")/_environment.sh"
 install tensorflow,quickstart,export,test
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
-exec .venv/bin/python -m pytest "$@"
+# a file's tests stay in one process, since they share what they trained
+exec .venv/bin/python -m pytest -n logical --maxprocesses=4 --dist loadfile "$@"

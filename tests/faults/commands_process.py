@@ -95,12 +95,19 @@ class Command:
         self.began = time.monotonic()
 
     def wait_for(self, text: str, seconds: float = 600.0) -> None:
-        """Waits until the command has printed a text."""
+        """Waits until the command has printed a text; fails where it ends without."""
         end = time.monotonic() + seconds
-        while text not in self.log.read_text(errors="replace"):
-            if time.monotonic() > end:
-                raise TimeoutError(f"{text!r} was not printed:\n{self.log.read_text(errors='replace')}")
+        while text not in (printed := self.log.read_text(errors="replace")):
+            if time.monotonic() > end or not self._runs():
+                raise TimeoutError(f"{text!r} was not printed:\n{printed}")
             time.sleep(0.01)
+
+    def _runs(self) -> bool:
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Sends a signal."""
