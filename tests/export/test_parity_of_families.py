@@ -29,3 +29,30 @@ def test_families_answer_alike_in_every_format(benchmark, backbone, options, for
     for name, parity in compared.items():
         assert 0 <= parity.relative < 1e-3, (name, parity)
         assert parity.agreement == 1
+
+
+def test_grouped_convolutions_leave_in_every_format(tmp_path):
+    """Keras has XLA compile them (ConvNeXt's are grouped), which left a call in ONNX that nothing runs."""
+    for package in ("tf2onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    import keras
+    import numpy as np
+
+    from tlkeras.data.reading import PixelSpec
+    from tlkeras.export import FORMATS, ServedModel
+    from tlkeras.export.served_model import answering_model
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((12, 12, 3))
+    x = keras.layers.Conv2D(8, 3)(keras.layers.Rescaling(1 / 255)(inputs))
+    x = keras.layers.Conv2D(8, 3, groups=8, padding="same")(x)
+    x = keras.layers.GlobalMaxPooling2D()(keras.layers.Conv2D(12, 3, groups=4)(x))
+    model = answering_model(keras.Model(inputs, keras.layers.Dense(3)(x)), "multiclass")
+    served = ServedModel(model, "multiclass", ("a", "b", "c"), (12, 12, 3), PixelSpec((12, 12)), None, {})
+    images = np.random.default_rng(0).uniform(0, 255, (4, 12, 12, 3)).astype("float32")
+    expected = model.predict(images, verbose=0)
+    assert np.ptp(expected, axis=0).max() > 1e-2
+    for name in ("onnx", "litert", "saved_model", "keras"):
+        (tmp_path / name).mkdir()
+        FORMATS.get(name).write(served, tmp_path / name)
+        np.testing.assert_allclose(FORMATS.get(name).load(tmp_path / name)(images), expected, atol=1e-5)

@@ -201,13 +201,29 @@ def _with_constants(served: ServedModel):
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     function = served.function()
-    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
+    with _nested_functions_inlined():
+        frozen = convert_variables_to_constants_v2(function.get_concrete_function())
 
     @tf.function(input_signature=function.input_signature)
     def answer(inputs):
         return {served.output_name: frozen(inputs)[0]}
 
     return answer
+
+
+@contextlib.contextmanager
+def _nested_functions_inlined() -> Iterator[None]:
+    """Traces `tf.function`s within a function as plain Python.
+
+    Keras wraps each grouped convolution into one that XLA compiles, which stays a call that ONNX has no
+    operation for.
+    """
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def load_onnx(folder: Path) -> Answer:
