@@ -21,7 +21,7 @@ install() { # install EXTRAS: nothing is done where the same extras of the same 
   fi
   if [ ! -f "$mark" ] || [ setup.cfg -nt "$mark" ]; then
     echo "Installing tlkeras[$1] into .venv (TensorFlow is large: a minute or two) ..."
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[$1]"
+    .venv/bin/python -m pip install -qq --disable-pip-version-check -e ".[$1]"
     touch "$mark"
   fi
 }

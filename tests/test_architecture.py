@@ -34,6 +34,7 @@ FLOORS = (
     ("run",),
     ("reproduce", "search"),
     ("cli",),
+    ("__main__",),
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -54,7 +55,12 @@ SOURCES: Registry[Source] = Registry("source")
 
 def read_source(config: DataConfig, seed: int) -> Table:
     """Reads `config.source`. Raises `UserError` for an unknown kind or a mistake in its argument."""
-    kind, _, argument = config.source.partition(":")
+    kind, colon, argument = config.source.partition(":")
+    if not colon and kind not in SOURCES and Path(kind).expanduser().exists():
+        raise UserError(
+            f"data.source says first of what kind it is: folder:DIR, csv:FILE, npz:FILE. "
+            f"Did you mean '{_kind_of(Path(kind).expanduser())}:{kind}'? Received: {kind!r}"
+        )
     source = SOURCES.get(kind)
     if config.split_names and not source.names_splits:
         raise UserError(
@@ -62,6 +68,11 @@ def read_source(config: DataConfig, seed: int) -> Table:
             f"Received: data.split_names={config.split_names}"
         )
     return source.load(argument, config, seed)
+
+
+def _kind_of(path: Path) -> str:
+    """The source that reads a path by its looks."""
+    return {".csv": "csv", ".npz": "npz"}.get(path.suffix.lower(), "folder")
 
 
 def row_ids(count: int, prefix: str = "row") -> np.ndarray:

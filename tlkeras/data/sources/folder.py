@@ -9,7 +9,7 @@ from tlkeras.config.data import DataConfig
 from tlkeras.data.rows import Rows
 from tlkeras.data.scan import image_format
 from tlkeras.data.sources.base import Source, Table
-from tlkeras.errors import UserError
+from tlkeras.errors import UserError, nearest
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 _SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
@@ -22,7 +22,7 @@ def load(argument: str, config: DataConfig, seed: int) -> Table:
     """
     root = Path(argument).expanduser()
     if not argument or not root.is_dir():
-        raise UserError(f"data.source: no such folder. Received: {str(root)!r}")
+        raise UserError(f"data.source: no such folder{_why_not(root)} Received: {str(root)!r}")
     folders = _split_folders(root, config)
     if not folders:
         return Table({"all": _rows(root, root, class_names(root))}, class_names(root) or None)
@@ -33,6 +33,17 @@ def load(argument: str, config: DataConfig, seed: int) -> Table:
                 f"{folder} has a class that {folders['train']} has not. Received: {strange[0]!r} in {split}"
             )
     return Table({s: _rows(root, folder, names) for s, folder in folders.items()}, names or None)
+
+
+def _why_not(root: Path) -> str:
+    """Says what may be wrong with a path that is no folder: a slip of the pen, or another place."""
+    if root.is_file():
+        return ": it is a file."
+    if not root.parent.is_dir():
+        return f": {str(root.parent)!r} is none either, seen from {str(Path.cwd())!r}."
+    beside = [entry.name for entry in root.parent.iterdir() if entry.is_dir()]
+    where = "" if root.is_absolute() else f", seen from {str(Path.cwd())!r}"
+    return f"{where}.{nearest(root.name, beside)}"
 
 
 def _split_folders(root: Path, config: DataConfig) -> dict[str, Path]:
