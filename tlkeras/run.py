@@ -11,7 +11,7 @@ from tlkeras.manifest import manifest
 from tlkeras.prepare import Parts, checked, prepare
 from tlkeras.report import write_report, write_tensorboard
 from tlkeras.run_dir import RunDir, copy_run, is_remote, mirrored, own_run_dir
-from tlkeras.runtime import check_single_process, from_chief, wait_for_all, watch_workers
+from tlkeras.runtime import check_single_process, from_chief, import_tensorflow, wait_for_all, watch_workers
 from tlkeras.tasks import asks_for_tasks, run_tasks
 from tlkeras.transfer.parameters import write_transfer
 
@@ -155,6 +155,7 @@ def _found_batch_size(run_dir: RunDir) -> int | None:
 
 
 def _load(run_dir: RunDir) -> "SavedRun":
+    import_tensorflow()  # a run that is finished already has not started a runtime
     from tlkeras.saved_run import load_run
 
     return load_run(run_dir.path)
