@@ -114,6 +114,7 @@ def train_and_evaluate(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> Non
     from tlkeras.evaluation.domains import class_shares
     from tlkeras.evaluation.evaluate import predict_domains, write_evaluation
     from tlkeras.evaluation.evidence import write_evidence
+    from tlkeras.evaluation.pairs import pair_metrics
     from tlkeras.evaluation.prediction_files import write_skipped
 
     skipped = run_dir.evaluation / "skipped.csv"
@@ -131,7 +132,8 @@ def train_and_evaluate(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> Non
     evaluated = predict_domains(parts.model, parts.domains, parts.batch_size, parts.runtime)
     if domains:
         run_dir.write_json(run_dir.evaluation / "domains.json", domains | class_shares(evaluated))
-    metrics = write_evaluation(run_dir, evaluated)
+    measured = pair_metrics(parts.model, parts.domains, parts.config, parts.batch_size)
+    metrics = write_evaluation(run_dir, evaluated, measured)
     if parts.runtime.is_chief:
         write_evidence(run_dir, model, parts.domains, evaluated, parts.config)
     _say(parts.runtime, _summary(run_dir, metrics))

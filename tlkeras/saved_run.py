@@ -14,6 +14,7 @@ from tlkeras.data.files import image_files, readable_batches
 from tlkeras.errors import UserError
 from tlkeras.evaluation import Predictions, compute_metrics
 from tlkeras.evaluation.evaluate import predict_domains, write_evaluation
+from tlkeras.evaluation.pairs import pair_metrics
 from tlkeras.prepare import read_domains
 from tlkeras.run_dir import RunDir
 
@@ -130,9 +131,11 @@ class SavedRun:
                 f"Received: {', '.join(domains['source'].class_names)}"
             )
         evaluated = predict_domains(self.model, domains, batch_size=32)
+        measured = pair_metrics(self.model, domains, config, self.manifest["batch_size"])
         if overrides:
-            return {d: {s: compute_metrics(p) for s, p in splits.items()} for d, splits in evaluated.items()}
-        return write_evaluation(self.run_dir, evaluated)
+            found = {d: {s: compute_metrics(p) for s, p in splits.items()} for d, splits in evaluated.items()}
+            return found | measured
+        return write_evaluation(self.run_dir, evaluated, measured)
 
     def _predictions(self, logits: np.ndarray, ids=None) -> Predictions:
         return Predictions.from_logits(

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from tlkeras import run_experiment
-from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig, ProbeConfig, StageConfig
+from tlkeras import load_run, run_experiment
+from tlkeras.config import DataConfig, ExperimentConfig, HeadConfig, ModelConfig, ProbeConfig, StageConfig
 from tlkeras.errors import UserError
+from tlkeras.evaluation import Predictions
 from tlkeras.transfer.probes import (
     PROBES,
     cross_validated,
@@ -95,10 +96,52 @@ def test_fine_tuning_goes_on_from_a_probe(config, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"probe": {"name": "knn"}}, "must be linear"), ({"train": "all"}, "set train='head'")],
+    [
+        ({"probe": {"name": "knn"}}, "set model.head.name=neighbors"),
+        ({"train": "all"}, "set train='head'"),
+        ({"probe": {"name": "logistic_regression", "options": {"D": 1}}}, "refuses its options"),
+    ],
 )
 def test_what_a_head_cannot_hold_is_refused(config, tmp_path, change, message):
     stage = StageConfig.model_validate(config.stages[0].model_dump() | change)
     with pytest.raises(UserError, match=message):
         run_experiment(config.model_copy(update={"stages": (stage,)}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_knn_stage_saves_the_rows_that_it_asks(config, tmp_path):
+    head = HeadConfig(name="neighbors", neighbors=3, vote="uniform")
+    stage = config.stages[0].model_copy(update={"probe": ProbeConfig(name="knn")})
+    model = config.model.model_copy(update={"head": head})
+    run = run_experiment(config.model_copy(update={"model": model, "stages": (stage,)}), tmp_path / "run")
+    layer = load_run(tmp_path / "run").model.layers[-1]
+    assert layer.examples.shape[0] == run.metrics["source"]["train"]["rows"]
+    assert run.metrics["source"]["test"]["accuracy"] > 0.5
+    answers = Predictions.load(run.path / "evaluation/predictions_test.npz").probabilities
+    np.testing.assert_allclose(3 * answers, np.round(3 * answers), atol=1e-4)  # votes of three
+    again = run_experiment(run.config, tmp_path / "run")  # finished: opened, not trained
+    assert again.metrics == run.metrics
+
+
+def test_prototypes_and_svm_are_learners_of_a_stage(config, tmp_path):
+    for name in ("prototypes", "linear_svm"):
+        stage = config.stages[0].model_copy(update={"probe": ProbeConfig(name=name)})
+        run = run_experiment(config.model_copy(update={"stages": (stage,)}), tmp_path / name)
+        assert run.metrics["source"]["test"]["accuracy"] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("head", "probe"), [({"name": "neighbors"}, {"name": "prototypes"}), ({"name": "neighbors"}, None)]
+)
+def test_neighbors_head_without_its_probe_is_refused(config, head, probe):
+    values = config.model_dump() | {"stages": [config.stages[0].model_dump() | {"probe": probe}]}
+    with pytest.raises(ValueError, match=r"each stage must have probe.name='knn'"):
+        ExperimentConfig.model_validate(values | {"model": config.model.model_dump() | {"head": head}})
+
+
+def test_more_neighbors_than_rows_are_refused(config, tmp_path):
+    head = HeadConfig(name="neighbors", neighbors=10_000)
+    stage = config.stages[0].model_copy(update={"probe": ProbeConfig(name="knn")})
+    model = config.model.model_copy(update={"head": head})
+    with pytest.raises(UserError, match=r"head.neighbors must be 1\.\."):
+        run_experiment(config.model_copy(update={"model": model, "stages": (stage,)}), tmp_path / "run")

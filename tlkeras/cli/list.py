@@ -1,4 +1,4 @@
-"""Lists what a config can name: backbones, heads, experiments, sources, optimizers, methods, validators."""
+"""Lists what a config can name: backbones, heads, experiments, sources, optimizers, methods, probes, ..."""
 
 from absl import flags as absl_flags
 
@@ -82,6 +82,18 @@ def _regularizers(pattern: str) -> list[dict]:
     return [{"regularizer": name, "what it is": _summary(r)} for name, r in REGULARIZERS.items(pattern)]
 
 
+def _probes(pattern: str) -> list[dict]:
+    from tlkeras.transfer.probes import PROBES
+
+    return [{"probe": name, "what it is": _summary(p.build)} for name, p in PROBES.items(pattern)]
+
+
+def _mappings(pattern: str) -> list[dict]:
+    from tlkeras.transfer.feature_mapping import MAPPINGS
+
+    return [{"mapping": name, "what it is": _summary(m)} for name, m in MAPPINGS.items(pattern)]
+
+
 def _summary(thing) -> str:
     return (thing.__doc__ or "").strip().partition("\n")[0]
 
@@ -99,4 +111,6 @@ KINDS = {
     "methods": _methods,
     "validators": _validators,
     "regularizers": _regularizers,
+    "probes": _probes,
+    "mappings": _mappings,
 }

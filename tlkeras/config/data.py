@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tlkeras.config.base import Config
+from tlkeras.config.pretext import PretextConfig
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -67,6 +68,8 @@ class DataConfig(Config):
         on_error: `fail` names unreadable examples before training starts; `skip` lists and leaves them out.
         memory_mb: Memory that decoded images may take in this process, in MiB; more is read again each epoch.
         views: Number of fixed augmented views of each training row; None draws a new one every epoch.
+        pretext: A task that the pictures set by themselves, in the place of their labels: pictures without
+            labels will do, such as one flat folder.
     """
 
     source: str
@@ -87,6 +90,15 @@ class DataConfig(Config):
     on_error: Literal["fail", "skip"] = "fail"
     memory_mb: Annotated[int, Field(ge=0)] = 2048
     views: PositiveInt | None = None
+    pretext: PretextConfig | None = None
+
+    @model_validator(mode="after")
+    def _pretext_has_no_folds(self):
+        if self.pretext is not None and self.folds is not None:
+            raise ValueError(
+                f"pretext: a source without labels of its own has no folds. Received: folds={self.folds}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fold_exists(self):

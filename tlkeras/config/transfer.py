@@ -22,16 +22,34 @@ class RegularizerConfig(Config):
     options: dict[str, Any] = {}
 
 
-class ProbeConfig(Config):
-    """A classical learner on frozen features in the place of gradient steps.
+class MappingConfig(Config):
+    """A map from the source's feature space to the target's; `tlkeras list mappings` prints all.
 
     Attributes:
-        name: `logistic_regression`, `linear_svm` or `prototypes`; the head must be linear.
-        options: Keyword arguments of the scikit-learn class, e.g. `{"C": 0.1}`.
+        name: `coral` (whitening and re-colouring), `subspace_alignment`, or `linear_map`, which learns from
+            rows that have the same id in both domains.
+        options: Its settings, e.g. `{"dimensions": 32}`.
+    """
+
+    name: str = "coral"
+    options: dict[str, Any] = {}
+
+
+class ProbeConfig(Config):
+    """A classical learner on frozen features in the place of gradient steps; `tlkeras list probes`.
+
+    Attributes:
+        name: `logistic_regression`, `linear_svm` or `prototypes`, which become the weights of a linear head;
+            or `knn`, whose rows are kept by the head `neighbors`.
+        options: Keyword arguments of the scikit-learn class, e.g. `{"C": 0.1}`. Those of `knn` are
+            `model.head.neighbors` and `model.head.vote`.
+        mapping: Maps the source's features to where those of `adaptation.target` lie, before the learner is
+            fitted; the model is then one for the target. None is no map.
     """
 
     name: str = "logistic_regression"
     options: dict[str, Any] = {}
+    mapping: MappingConfig | None = None
 
 
 Baseline = Literal["scratch", "random_features", "frozen_probe", "source_only"]

@@ -17,6 +17,7 @@ _HOMES = {
     "training_batches": "pipeline",
     "evaluation_batches": "pipeline",
     "view_batches": "pipeline",
+    "view_pair_batches": "pipeline",
     "check_files": "check",
     "Inspection": "inspect",
     "inspect_domain": "inspect",

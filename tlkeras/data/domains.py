@@ -9,6 +9,7 @@ import numpy as np
 from tlkeras.config.data import DataConfig
 from tlkeras.data import splits as choose
 from tlkeras.data.labels import encode
+from tlkeras.data.pretext import with_pretext
 from tlkeras.data.rows import Rows
 from tlkeras.data.scan import scan
 from tlkeras.data.sources import Table, read_source
@@ -45,6 +46,11 @@ class Domain:
     input_shape: tuple[int, ...]
     config: DataConfig
     skipped: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def draws_pairs(self) -> bool:
+        """Whether training takes two views of each row, told apart by nothing but their row."""
+        return self.config.pretext is not None and self.config.pretext.name == "simclr"
 
     @property
     def image_size(self) -> tuple[int, int] | None:
@@ -109,13 +115,16 @@ def load_domain(
     )
     splits = {split: replace(rows, labels=labels[split]) for split, rows in splits.items()}
     first = splits.get("train", splits.get("all"))
-    if name.startswith("source"):
+    if name.startswith("source") and config.pretext is None:
         _check_classes(first.labels, names, config.task, where, complete=class_names is None)
     splits = _divide(splits, table, config, seed, by_hash)
     splits = {split: _limit(rows, split, config, seed, by_hash) for split, rows in splits.items()}
     if table.draw is not None:
         splits = {s: replace(rows, inputs=table.draw(rows.inputs)) for s, rows in splits.items()}
-    return _domain(name, splits, names, config, default_image_size)
+    domain = _domain(name, splits, names, config, default_image_size)
+    # labels end here, after the division: it is the one that a task with these labels has, so that
+    # pictures on which that task is tested are not among those that are learned from
+    return domain if config.pretext is None else with_pretext(domain)
 
 
 def _domain(name, splits, names, config, default_image_size):

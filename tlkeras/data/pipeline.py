@@ -13,11 +13,14 @@ import tensorflow as tf
 from tlkeras.config.data import AugmentConfig
 from tlkeras.data.augment import augment_batch, mix_batch
 from tlkeras.data.domains import Domain
+from tlkeras.data.pretext import PADDING, drawn_turns, turned, two_views
 from tlkeras.data.reading import reader
 from tlkeras.data.rows import Rows
 from tlkeras.errors import UserError
 
 _log = logging.getLogger("tlkeras")
+# Added to the seed of views that are only looked at, so that they are none of those trained on.
+_EVALUATION_SEED = 32_452_843
 
 
 def effective_batch_size(rows: Rows | int, batch_size: int, replicas: int = 1) -> int:
@@ -87,16 +90,18 @@ def training_batches(
     Returns:
         `steps - start_step` batches `(x, y)`, or `x` alone. `x`: `float32` `(b, h, w, 3)` in 0..255 or
         `(b, d)`. `y`: `int32` `(b,)` for multiclass (`float32` `(b, k)` under mixup and cutmix), else
-        `float32` `(b, num_outputs)`.
+        `float32` `(b, num_outputs)`. Of a domain that draws pairs: `x` with `2 b` rows, the two views of
+        a picture side by side, `y` `int32` `(2 b,)` the number of the picture in the batch.
     """
     if not 0 < batch_size <= len(rows):
         raise UserError(f"batch_size must be 1..{len(rows)}, the number of rows. Received: {batch_size}")
-    if with_labels and rows.labels is None:
+    if with_labels and rows.labels is None and not domain.draws_pairs:
         raise UserError(f"The domain {domain.name!r} has no labels to train on. Received: labels=None")
     augment = augment or AugmentConfig()
     _check_augment(augment, domain, with_labels)
     read, labels = reader(rows, domain.config), _label_reader(rows, domain)
     mixes, count = bool(augment.mixup or augment.cutmix), len(rows)
+    rotates = domain.config.pretext is not None and not domain.draws_pairs
 
     def indices_of(step):
         epoch, indices = rows_of_step(count, seed, step, batch_size)
@@ -108,10 +113,14 @@ def training_batches(
         epoch.set_shape(())
         indices.set_shape((batch_size,))
         view = epoch if domain.config.views is None else epoch % domain.config.views
+        if domain.draws_pairs:
+            pictures = tf.repeat(tf.range(batch_size), 2)
+            return two_views(read(indices), augment, seed, view, indices), pictures
         x = tf.cast(augment_batch(read(indices), augment, seed, view, indices), tf.float32)
         if not with_labels:
             return x
-        y = labels(indices)
+        y = drawn_turns(seed, view, indices) if rotates else labels(indices)
+        x = turned(x, y) if rotates else x
         if mixes and domain.task == "multiclass":
             y = tf.one_hot(y, domain.num_outputs)
         return mix_batch(x, y, augment, seed, epoch, indices) if mixes else (x, y)
@@ -153,15 +162,44 @@ def view_batches(
     return _in_order(rows, domain, batch_size, pad, change)
 
 
+def view_pair_batches(
+    rows: Rows, domain: Domain, *, batch_size: int, seed: int, augment: AugmentConfig
+) -> tf.data.Dataset:
+    """Makes batches of all rows in their order, each in two views, to measure a task of pairs by.
+
+    Args:
+        rows: The rows to evaluate.
+        domain: Their domain, which draws pairs.
+        batch_size: Pictures per batch; the last batch is filled up.
+        seed: Of the views, which are the same in every pass.
+        augment: How they are drawn.
+
+    Returns:
+        Batches `(x, y, weight)` of `2 batch_size` rows, as those of `training_batches`. Of a picture that
+        fills up, `y` is -1 and `weight` 0.
+    """
+    view = tf.constant(0, tf.int64)
+
+    def change(x, indices):
+        return two_views(x, augment, (seed + _EVALUATION_SEED) % 2**31, view, indices)
+
+    def in_pairs(x, y, weight):
+        pictures = tf.where(weight > 0, tf.range(batch_size), PADDING)
+        return x, tf.repeat(pictures, 2), tf.repeat(weight, 2)
+
+    return _dataset(_in_order(rows, domain, batch_size, True, change).map(in_pairs), rows)
+
+
 def _in_order(rows, domain, batch_size, pad, change):
     read, labels, count = reader(rows, domain.config), _label_reader(rows, domain), len(rows)
+    rotates = domain.config.pretext is not None and not domain.draws_pairs
 
     @tf.autograph.experimental.do_not_convert
     def batch_of(start, width):
         positions = start + tf.range(width, dtype=tf.int64)
         indices = tf.minimum(positions, count - 1)
-        x = tf.cast(change(read(indices), indices), tf.float32)
-        return x, labels(indices), tf.cast(positions < count, tf.float32)
+        x, y = tf.cast(change(read(indices), indices), tf.float32), labels(indices)
+        return turned(x, y) if rotates else x, y, tf.cast(positions < count, tf.float32)
 
     rest = count % batch_size
     full = count - rest + (batch_size if pad and rest else 0)
@@ -199,6 +237,8 @@ def _label_reader(rows: Rows, domain: Domain):
 
 
 def _check_augment(augment: AugmentConfig, domain: Domain, with_labels: bool) -> None:
+    if domain.config.pretext is not None and not with_labels:
+        raise UserError(f"A pretext task makes labels. Received: {domain.config.pretext.name}, without them")
     if domain.modality == "vector" and not augment.model_copy(update={"mixup": 0.0}).is_identity:
         raise UserError(f"Vectors can be augmented by mixup only. Received: {augment.model_dump()}")
     if (augment.mixup or augment.cutmix) and not with_labels:

@@ -44,11 +44,18 @@ def predict_split(model, domain: Domain, split: str, batch_size: int, runtime=No
     )
 
 
-def write_evaluation(run_dir: RunDir, evaluated: Evaluated) -> dict[str, Any]:
+def write_evaluation(
+    run_dir: RunDir, evaluated: Evaluated, measured: dict[str, dict] | None = None
+) -> dict[str, Any]:
     """Writes `metrics.json`, and per domain `confusion.csv` and `predictions.csv` of its test split.
 
     The source's files lie in `evaluation/`, those of another domain in `evaluation/DOMAIN/`. All
     predictions are kept beside them as `predictions_SPLIT.npz`, for reports and comparisons.
+
+    Args:
+        run_dir: The run.
+        evaluated: Predictions of labelled splits.
+        measured: Metrics that need no labels, `{domain: {split: {...}}}`; see `pair_metrics`.
 
     Returns:
         The metrics: `{domain: {split: {...}}}`.
@@ -56,7 +63,7 @@ def write_evaluation(run_dir: RunDir, evaluated: Evaluated) -> dict[str, Any]:
     metrics = {
         domain: {split: compute_metrics(p) for split, p in splits.items()}
         for domain, splits in evaluated.items()
-    }
+    } | (measured or {})
     for domain, splits in evaluated.items():
         folder = run_dir.evaluation if domain == "source" else run_dir.evaluation / domain
         for split, predictions in splits.items():

@@ -39,7 +39,8 @@ class Request:
         """What the features depend on beside the trunk and the extractor."""
         config = self.domain.config
         view = None if self.view is None else [self.augment.model_dump(), self.seed, self.view]
-        return {
+        turned = {"turned": True} if config.pretext is not None and not self.domain.draws_pairs else {}
+        return turned | {
             "data": self.rows.fingerprint(),
             "split": self.split,
             "input_shape": list(self.domain.input_shape),

@@ -180,6 +180,8 @@ class _Scorer:
 
 
 def _labels(domain) -> np.ndarray:
+    if domain.splits["train"].labels is None:
+        raise UserError("Ranking needs labels of the target task. Received: data.pretext without them")
     return np.asarray(domain.splits["train"].labels).reshape(-1).astype(int)
 
 

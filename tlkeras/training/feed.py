@@ -6,8 +6,9 @@ import tensorflow as tf
 
 from tlkeras.adaptation.pairs import pair_batches
 from tlkeras.config import AugmentConfig, StageConfig
-from tlkeras.data import Domain, evaluation_batches, training_batches
+from tlkeras.data import Domain, evaluation_batches, training_batches, view_pair_batches
 from tlkeras.data.pipeline import rows_of_step
+from tlkeras.errors import UserError
 from tlkeras.features.stage import StageFeatures
 from tlkeras.prepare import Parts
 from tlkeras.training import objectives
@@ -33,6 +34,11 @@ class Feed:
         self.sources = parts.sources
         self.targets = parts.targets
         self.batch_size = parts.batch_size
+        if self.source.draws_pairs and self.batch_size < 2 * self.runtime.replicas:
+            raise UserError(
+                "simclr compares a picture with others of its replica: two pictures per replica at least. "
+                f"Received: batches of {self.batch_size}, {self.runtime.replicas} replicas"
+            )
         self.features: StageFeatures | None = None  # what the current stage trains on in place of pixels
 
     def splits_of(self, stage: StageConfig) -> list[tuple[Domain, str, int]]:
@@ -74,7 +80,11 @@ class Feed:
         rows = self.source.splits.get("val")
         if rows is None or not len(rows):
             return None
-        if self.features is not None:
+        if self.source.draws_pairs:
+            batches = view_pair_batches(
+                rows, self.source, batch_size=self.batch_size, seed=self.config.seed, augment=stage.augment
+            )
+        elif self.features is not None:
             batches = self.features.evaluation_batches(batch_size=self.batch_size)
         else:
             batches = evaluation_batches(rows, self.source, batch_size=self.batch_size, pad=True)

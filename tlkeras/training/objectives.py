@@ -7,6 +7,7 @@ from keras import ops
 from tlkeras.config import StageConfig
 from tlkeras.data import Domain
 from tlkeras.errors import UserError
+from tlkeras.transfer.contrastive import NTXent, pair_found
 
 
 def wants_one_hot(stage: StageConfig, task: str) -> bool:
@@ -19,12 +20,14 @@ def loss_for(stage: StageConfig, domain: Domain) -> keras.losses.Loss:
     """Returns the loss on logits for the domain's task.
 
     Multiclass: cross-entropy, logits `(batch, classes)`. Binary and multilabel: sigmoid cross-entropy,
-    logits `(batch, outputs)`. Regression: mean squared error.
+    logits `(batch, outputs)`. Regression: mean squared error. Pairs of views: NT-Xent.
 
     Raises:
         UserError: Class weights for a task without classes, or of the wrong number.
     """
-    if domain.task == "regression":
+    if domain.draws_pairs:
+        loss = NTXent(domain.config.pretext.temperature)
+    elif domain.task == "regression":
         loss = keras.losses.MeanSquaredError()
     elif domain.task == "multiclass" and wants_one_hot(stage, domain.task):
         loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=stage.label_smoothing)
@@ -38,6 +41,8 @@ def loss_for(stage: StageConfig, domain: Domain) -> keras.losses.Loss:
 
 def metrics_for(stage: StageConfig, domain: Domain) -> list[keras.metrics.Metric]:
     """Returns the metrics that are watched while training; they honour sample weights."""
+    if domain.draws_pairs:
+        return [keras.metrics.MeanMetricWrapper(pair_found, name="accuracy")]
     if domain.task == "regression":
         return [keras.metrics.MeanAbsoluteError(name="mae")]
     if domain.task != "multiclass":

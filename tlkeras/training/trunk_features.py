@@ -38,6 +38,8 @@ def open_features(
     rows = max(len(domain.splits[split]) for domain, split, _ in splits)
     seen = steps.total * parts.batch_size // max(1, len(feed.sources))
     reason = reason_against(stage, parts.config.cache, parts.config.data, parts.model, seen, rows)
+    if parts.source.config.pretext is not None:
+        return None  # turns and views are drawn anew in every epoch
     if looks_at_inputs(stage) or (adapts(parts, stage) and _draws_strong_views(parts)):
         return None
     if reason is not None or noted.get("extractor", "") is None:

@@ -6,14 +6,63 @@ where the target's lie, so that a classifier fitted on the mapped source suits t
 
 import numpy as np
 
+from tlkeras.config import MappingConfig
 from tlkeras.errors import UserError
 from tlkeras.registry import Registry
 
-MAPPINGS: Registry[type] = Registry("feature mapping")
+
+class FeatureMapping:
+    """What all mappings have.
+
+    Attributes:
+        pairs: Whether it is fitted on the same samples in both spaces, row by row.
+        same_space: Whether target features stay where they are.
+    """
+
+    pairs = False
+    same_space = True
+
+    def fit(self, source: np.ndarray, target: np.ndarray) -> "FeatureMapping":
+        """Finds the map from features `(n, d)` and `(m, d)`."""
+        raise NotImplementedError
+
+    def map_source(self, features: np.ndarray) -> np.ndarray:
+        """Returns source features `(k, d)` in the target's place."""
+        raise NotImplementedError
+
+    def map_target(self, features: np.ndarray) -> np.ndarray:
+        """Returns target features as a classifier of mapped source features takes them: as they are."""
+        return np.asarray(features, np.float64)
+
+    def before_mapping(self, kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns a linear classifier of mapped features as one of target features as they are.
+
+        Args:
+            kernel: `(mapped d, classes)`.
+            bias: `(classes,)`.
+        """
+        return kernel, bias
+
+
+MAPPINGS: Registry[type[FeatureMapping]] = Registry("feature mapping")
+
+
+def make_mapping(config: MappingConfig) -> FeatureMapping:
+    """Returns a mapping that is not fitted yet.
+
+    Raises:
+        UserError: An unknown name or option.
+    """
+    try:
+        return MAPPINGS.get(config.name)(**config.options)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"The mapping {config.name} refuses its options: {error}. Received: {config.options}"
+        ) from error
 
 
 @MAPPINGS.register("coral")
-class Coral:
+class Coral(FeatureMapping):
     """Whitens the source and re-colours it with the target's covariance (Sun et al. 2016, algorithm 1).
 
     Args:
@@ -37,18 +86,16 @@ class Coral:
         """Returns source features `(k, d)` in the target's place."""
         return (np.asarray(features, np.float64) - self.means[0]) @ self.matrix + self.means[1]
 
-    def map_target(self, features: np.ndarray) -> np.ndarray:
-        """Returns target features as they are."""
-        return np.asarray(features, np.float64)
-
 
 @MAPPINGS.register("subspace_alignment")
-class SubspaceAlignment:
+class SubspaceAlignment(FeatureMapping):
     """Turns the source's principal axes into the target's (Fernando et al. 2013, section 3).
 
     Args:
         dimensions: Number of principal axes; at most what the smaller domain has.
     """
+
+    same_space = False
 
     def __init__(self, dimensions: int = 64):
         self.dimensions = int(dimensions)
@@ -73,9 +120,14 @@ class SubspaceAlignment:
         """Returns target features on their own axes `(k, dimensions)`."""
         return (np.asarray(features, np.float64) - self.means[1]) @ self.target_map
 
+    def before_mapping(self, kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the classifier with the target's axes put in front of it."""
+        kernel = self.target_map @ kernel
+        return kernel, bias - self.means[1] @ kernel
+
 
 @MAPPINGS.register("linear_map")
-class LinearMap:
+class LinearMap(FeatureMapping):
     """Ridge regression from source to target features of the same samples, row i with row i.
 
     The two may have different widths: this is how a head trained on one backbone serves another.
@@ -83,6 +135,8 @@ class LinearMap:
     Args:
         regularization: Penalty, as a fraction of the mean variance of the source's features.
     """
+
+    pairs = True
 
     def __init__(self, regularization: float = 1e-3):
         self.regularization = float(regularization)
@@ -105,10 +159,6 @@ class LinearMap:
     def map_source(self, features: np.ndarray) -> np.ndarray:
         """Returns source features `(k, d)` as target features `(k, e)`."""
         return (np.asarray(features, np.float64) - self.means[0]) @ self.matrix + self.means[1]
-
-    def map_target(self, features: np.ndarray) -> np.ndarray:
-        """Returns target features as they are."""
-        return np.asarray(features, np.float64)
 
 
 def _pair(source, target) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,75 @@
+"""The frozen features that a probe stage is fitted on, and the map of them to a target's."""
+
+import keras
+import numpy as np
+
+from tlkeras.config import MappingConfig
+from tlkeras.data import Domain
+from tlkeras.errors import UserError
+from tlkeras.features.cache import FeatureCache, NotWorthwhile, Request
+from tlkeras.models.graph import output_of
+from tlkeras.prepare import Parts
+from tlkeras.transfer.feature_mapping import FeatureMapping, make_mapping
+
+
+def check_mapping(parts: Parts, config: MappingConfig, *, linear: bool) -> None:
+    """Raises `UserError` where a mapping cannot serve a run.
+
+    Args:
+        parts: The run's parts.
+        config: The mapping.
+        linear: Whether the learner behind it is linear.
+    """
+    mapping = make_mapping(config)
+    if not linear and not mapping.same_space:
+        raise UserError(
+            "A knn probe compares features as they are, and this mapping moves those of the target too. "
+            f"Allowed: coral, linear_map. Received: probe.mapping.name={config.name}"
+        )
+    if mapping.pairs:
+        _paired(parts)
+
+
+def fitted_mapping(parts: Parts, config: MappingConfig | None, source: np.ndarray) -> FeatureMapping | None:
+    """Returns the mapping from the source's to the target's features, fitted on training rows.
+
+    Args:
+        parts: The run's parts.
+        config: None is no mapping.
+        source: Features of the source's training rows `(n, d)`.
+    """
+    if config is None:
+        return None
+    target = features_of(parts, parts.targets[0], "train")
+    if (mapping := make_mapping(config)).pairs:
+        ours, theirs = _paired(parts)
+        source, target = source[ours], target[theirs]
+    return mapping.fit(source, target)
+
+
+def features_of(parts: Parts, domain: Domain, split: str) -> np.ndarray:
+    """Returns the feature vectors of a split from the cache, float64 `(n, d)`."""
+    plain = parts.model.to_functional()
+    trunk = keras.Model(plain.inputs, output_of(plain, "features"), name="trunk")
+    rows = domain.splits[split]
+    cache = FeatureCache(parts.config.cache, parts.runtime.strategy, parts.config.runtime.threads)
+    facts = {"backbone": parts.config.model.backbone, "train": "probe"}
+    try:
+        opened = cache.open(trunk, [Request(rows, domain, split)], title="probe", facts=facts)
+    except NotWorthwhile as reason:
+        raise UserError(f"A probe needs all features at once: {reason}.") from reason
+    return np.asarray(opened.features[0].take(np.arange(len(rows))), np.float64)
+
+
+def _paired(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the places of the training rows that have the same id in both domains."""
+    source, target = (d.splits["train"].ids for d in (parts.source, parts.targets[0]))
+    common, ours, theirs = np.intersect1d(
+        source.astype(str), target.astype(str), assume_unique=True, return_indices=True
+    )
+    if len(common) < 2:
+        raise UserError(
+            "linear_map learns from rows that have the same id in source and target, such as files of one "
+            f"name. Received: {len(common)} such rows in train"
+        )
+    return ours, theirs
