@@ -38,7 +38,8 @@ def curves_figure(
     figure, axes = _panel()
     for i, (label, steps, values) in enumerate(lines):
         color, marker = SERIES[i % len(SERIES)], "o" if len(steps) < 40 else None
-        axes.plot(steps, values, color=color, marker=marker, markersize=3, linewidth=1.6, label=label)
+        style = {"linestyle": ("-", (0, (4, 2)), (0, (1, 1.5)))[i // len(SERIES) % 3], "linewidth": 1.6}
+        axes.plot(steps, values, color=color, marker=marker, markersize=3, label=label, **style)
     top = axes.get_xaxis_transform()
     for stage, step in boundaries:
         axes.axvline(step, color=MUTED, linewidth=0.8, linestyle=(0, (3, 3)))
