@@ -103,6 +103,12 @@ def test_import_is_quick():
     assert quickest("import tlkeras") < 0.2
 
 
+def test_configs_and_data_leave_tensorflow_to_the_runtime():
+    # it reads settings when it is imported, which only the runtime knows
+    program = "import sys, tlkeras.run; from tlkeras.data import load_domain; assert 'tensorflow' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
 def test_help_is_quick_and_needs_no_tensorflow():
     program = (
         "import sys; from tlkeras.cli.main import main; assert main(['train', '--help']) == 0;"
