@@ -1,5 +1,8 @@
 """Pictures that set their own task: turns and pairs of views, made in the pipeline."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,7 +10,7 @@ from PIL import Image
 
 from tlkeras.config import AugmentConfig, DataConfig, PretextConfig
 from tlkeras.data import evaluation_batches, load_domain, training_batches, view_pair_batches
-from tlkeras.data.pretext import turned
+from tlkeras.data.turns_and_views import turned
 from tlkeras.errors import UserError
 
 ROTATION, SIMCLR = PretextConfig(name="rotation"), PretextConfig(name="simclr", dimensions=7)
@@ -122,3 +125,12 @@ def test_what_cannot_be_turned_is_refused(source, pretext, more, message):
         return
     with pytest.raises(UserError, match=message):
         loaded(source, pretext, **more)
+
+
+def test_reading_unlabelled_pictures_leaves_tensorflow_to_the_runtime(flat_folder):
+    program = (
+        "import sys; from tlkeras.config import DataConfig; from tlkeras.data import load_domain;"
+        f"data = DataConfig(source={flat_folder!r}, pretext={{'name': 'rotation'}});"
+        "load_domain(data, seed=0, default_image_size=8); assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -9,6 +9,7 @@ import numpy as np
 from tlkeras.config.data import DataConfig
 from tlkeras.data import splits as choose
 from tlkeras.data.labels import encode
+from tlkeras.data.pretext import with_pretext
 from tlkeras.data.rows import Rows
 from tlkeras.data.scan import scan
 from tlkeras.data.sources import Table, read_source
@@ -123,11 +124,7 @@ def load_domain(
     domain = _domain(name, splits, names, config, default_image_size)
     # labels end here, after the division: it is the one that a task with these labels has, so that
     # pictures on which that task is tested are not among those that are learned from
-    if config.pretext is None:
-        return domain
-    from tlkeras.data.pretext import with_pretext  # imports TensorFlow, which the runtime sets up first
-
-    return with_pretext(domain)
+    return domain if config.pretext is None else with_pretext(domain)
 
 
 def _domain(name, splits, names, config, default_image_size):

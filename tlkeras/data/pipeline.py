@@ -13,9 +13,9 @@ import tensorflow as tf
 from tlkeras.config.data import AugmentConfig
 from tlkeras.data.augment import augment_batch, mix_batch
 from tlkeras.data.domains import Domain
-from tlkeras.data.pretext import PADDING, drawn_turns, turned, two_views
 from tlkeras.data.reading import reader
 from tlkeras.data.rows import Rows
+from tlkeras.data.turns_and_views import PADDING, drawn_turns, turned, two_views
 from tlkeras.errors import UserError
 
 _log = logging.getLogger("tlkeras")

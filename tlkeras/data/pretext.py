@@ -1,23 +1,13 @@
-"""Tasks that pictures set by themselves: quarter turns to tell apart, and pairs of views to find.
-
-As all augmentation, turns and views are a pure function of (seed, epoch, row).
-"""
+"""Tasks that pictures set by themselves: quarter turns to tell apart, and pairs of views to find."""
 
 from dataclasses import replace
 
 import numpy as np
-import tensorflow as tf
 
-from tlkeras.config.data import AugmentConfig
-from tlkeras.data.augment import augment_batch, uniform
 from tlkeras.data.splits import hash_fractions
 from tlkeras.errors import UserError
 
 TURNS = ("0 degrees", "90 degrees", "180 degrees", "270 degrees")
-PADDING = -1  # the number of a view that fills up the last batch of an evaluation
-_TURN_STREAM = 5
-# Added to the seed for the second view of a row, modulo the seeds that there are.
-_SECOND_VIEW = 982_451_653
 
 
 def with_pretext(domain):
@@ -51,35 +41,3 @@ def with_pretext(domain):
 
 def _fixed_turns(ids: np.ndarray) -> np.ndarray:
     return (hash_fractions(ids, "turn") * len(TURNS)).astype(np.int32)
-
-
-def drawn_turns(seed: int, epoch: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
-    """Returns the quarter turns of rows in an epoch of training, `int32` `(b,)` in 0..3."""
-    u = uniform(seed, epoch, indices, 1, stream=_TURN_STREAM)[:, 0]
-    return tf.cast(u * len(TURNS), tf.int32)
-
-
-def turned(images: tf.Tensor, turns: tf.Tensor) -> tf.Tensor:
-    """Turns square pictures `(b, side, side, 3)` counter-clockwise by quarter turns `int32` `(b,)`."""
-    places = tf.dynamic_partition(tf.range(tf.shape(images)[0]), turns, len(TURNS))
-    parts = [tf.image.rot90(tf.gather(images, at), k) for k, at in enumerate(places)]
-    return tf.ensure_shape(tf.dynamic_stitch(places, parts), images.shape)
-
-
-def two_views(
-    images: tf.Tensor, augment: AugmentConfig, seed: int, epoch: tf.Tensor, indices: tf.Tensor
-) -> tf.Tensor:
-    """Returns two views of each picture, `float32` `(2 b, h, w, 3)`, those of one picture side by side.
-
-    Side by side, so that replicas, who divide a batch in its order, never part them.
-
-    Args:
-        images: `(b, h, w, 3)` in 0..255.
-        augment: How a view is drawn.
-        seed: The stage's seed.
-        epoch: `int64` scalar.
-        indices: `int64` `(b,)`: the rows.
-    """
-    seeds = (seed, (seed + _SECOND_VIEW) % 2**31)
-    views = [tf.cast(augment_batch(images, augment, s, epoch, indices), tf.float32) for s in seeds]
-    return tf.reshape(tf.stack(views, axis=1), (2 * images.shape[0], *images.shape[1:]))
