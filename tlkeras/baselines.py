@@ -40,7 +40,8 @@ def asks_for_verdict(config: ExperimentConfig) -> bool:
 
 def baselines(config: ExperimentConfig) -> tuple[str, ...]:
     """Returns the names of the run's baselines, the one that gives the verdict first."""
-    twin = ("source_only",) if config.adapts and config.adaptation.twin else ()
+    looks = config.adapts or config.maps_features
+    twin = ("source_only",) if looks and config.adaptation.twin else ()
     return tuple(dict.fromkeys((*twin, *config.verdict.baselines)))
 
 
@@ -77,7 +78,14 @@ def source_only(config: ExperimentConfig) -> ExperimentConfig:
     """Returns the same experiment, seed, steps and batches, without a look at the target."""
     adaptation = config.adaptation.model_copy(update={"method": "none", "twin": False, "seeds": 1})
     update = {"name": _named(config, "twin"), "adaptation": adaptation, "verdict": VerdictConfig()}
+    update["stages"] = tuple(_without_mapping(stage) for stage in config.stages)
     return config.model_copy(update=update)
+
+
+def _without_mapping(stage: StageConfig) -> StageConfig:
+    if stage.probe is None or stage.probe.mapping is None:
+        return stage
+    return stage.model_copy(update={"probe": stage.probe.model_copy(update={"mapping": None})})
 
 
 def with_seed(config: ExperimentConfig, number: int) -> ExperimentConfig:
@@ -109,7 +117,10 @@ def _scratch(config: ExperimentConfig, steps: int) -> dict[str, Any]:
             "learning_rate_multipliers": {}, "regularizer": None, "probe": None, "early_stopping": None,
         }
     )  # fmt: skip
-    model = config.model.model_copy(update={"weights": None, "fallback": None, "bn_momentum": 0.9})
+    update = {"weights": None, "fallback": None, "bn_momentum": 0.9}
+    if config.model.head.name == "neighbors":  # which cannot be trained
+        update["head"] = HeadConfig()
+    model = config.model.model_copy(update=update)
     return {"model": model, "stages": (stage,)}
 
 

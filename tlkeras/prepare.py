@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkeras.config import DataConfig, ExperimentConfig
+from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig
 from tlkeras.data import Domain, Inspection, check_files, inspect_domain, load_domain
 from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES
@@ -87,12 +87,22 @@ def _prepared(config: ExperimentConfig, runtime: Runtime, arrays, batch_size: in
         batch_size = effective_batch_size(train, config.data.batch_size, runtime.replicas)
     with runtime.scope():
         model = build_model(
-            config.model, input_shape=source.input_shape, num_outputs=source.num_outputs, seed=config.seed
+            _with_rows(config.model, len(train)),
+            input_shape=source.input_shape,
+            num_outputs=source.num_outputs,
+            seed=config.seed,
         )
     synchronize_batch_norm(model, config.runtime.sync_batch_norm)
     if batch_size is None:
         batch_size = _found_batch_size(config, runtime, model, len(train))
     return Parts(config, runtime, domains, model, effective_batch_size(train, batch_size, runtime.replicas))
+
+
+def _with_rows(model: ModelConfig, rows: int) -> ModelConfig:
+    """Returns the model with room for the training rows, where its head holds them."""
+    if model.head.name != "neighbors":
+        return model
+    return model.model_copy(update={"head": model.head.model_copy(update={"rows": rows})})
 
 
 def _found_batch_size(config: ExperimentConfig, runtime: Runtime, model, rows: int) -> int:

@@ -116,6 +116,7 @@ def _evaluate(run_dir: RunDir, source: ExperimentConfig | None, target: Experime
     """Writes how good both tasks were on the common part before the target trained, and after."""
     from tlkeras.evaluation.evaluate import predict_domains, write_evaluation
     from tlkeras.evaluation.metrics import compute_metrics
+    from tlkeras.evaluation.pairs import pair_metrics
     from tlkeras.prepare import prepare
     from tlkeras.saved_run import load_model
 
@@ -129,14 +130,19 @@ def _evaluate(run_dir: RunDir, source: ExperimentConfig | None, target: Experime
         "after": predict_domains(after, {"source": domain}, 32)
         | predict_domains(own, {"target": parts.source}, 32),
     }
+    pairs = {
+        when: pair_metrics(model, {"source": domain}, source or target, parts.batch_size)
+        for when, model in (("before", before), ("after", after))
+    }
     found: dict[str, Any] = {"strategy": target.tasks.strategy if source is None else _strategy(run_dir)}
     for name in domains:
         found[name] = {
             when: {split: compute_metrics(p) for split, p in evaluated[when][name].items()}
+            | pairs[when].get(name, {})
             for when in ("before", "after")
         }
     run_dir.write_json("evaluation/tasks.json", found)
-    write_evaluation(run_dir, evaluated["after"])
+    write_evaluation(run_dir, evaluated["after"], pairs["after"])
 
 
 def _separate_models(run_dir: RunDir, parts, source: ExperimentConfig):

@@ -16,6 +16,7 @@ from tlkeras.config.loading import (
     shipped_experiments,
 )
 from tlkeras.config.model import HeadConfig, ModelConfig, NeckConfig
+from tlkeras.config.pretext import PretextConfig
 from tlkeras.config.stage import (
     EarlyStoppingConfig,
     OptimizerConfig,
@@ -23,7 +24,7 @@ from tlkeras.config.stage import (
     StageConfig,
 )
 from tlkeras.config.tasks import TasksConfig
-from tlkeras.config.transfer import ProbeConfig, RegularizerConfig, VerdictConfig
+from tlkeras.config.transfer import MappingConfig, ProbeConfig, RegularizerConfig, VerdictConfig
 
 __all__ = [
     "AdaptationConfig",
@@ -34,9 +35,11 @@ __all__ = [
     "EarlyStoppingConfig",
     "ExperimentConfig",
     "HeadConfig",
+    "MappingConfig",
     "ModelConfig",
     "NeckConfig",
     "OptimizerConfig",
+    "PretextConfig",
     "ProbeConfig",
     "RegularizerConfig",
     "RuntimeConfig",

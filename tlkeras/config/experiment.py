@@ -8,6 +8,7 @@ from tlkeras.config.adaptation import AdaptationConfig
 from tlkeras.config.base import Config
 from tlkeras.config.data import DataConfig, PositiveInt
 from tlkeras.config.model import ModelConfig
+from tlkeras.config.pretext import check_pretext
 from tlkeras.config.stage import StageConfig
 from tlkeras.config.tasks import TasksConfig
 from tlkeras.config.transfer import VerdictConfig
@@ -112,6 +113,11 @@ class ExperimentConfig(Config):
     tasks: TasksConfig | None = None
 
     @property
+    def maps_features(self) -> bool:
+        """Whether a probe maps the source's features to the target's."""
+        return any(stage.probe is not None and stage.probe.mapping is not None for stage in self.stages)
+
+    @property
     def adapts(self) -> bool:
         """Whether a method draws the domains together; a twin has a target too, but the method `none`."""
         return self.adaptation is not None and self.adaptation.method != "none"
@@ -125,9 +131,52 @@ class ExperimentConfig(Config):
 
     @model_validator(mode="after")
     def _baselines_exist(self):
-        if "source_only" in self.verdict.baselines and not self.adapts:
+        if "source_only" in self.verdict.baselines and not (self.adapts or self.maps_features):
             raise ValueError(
                 "verdict.baselines: source_only is the twin of an adaptation, and this config has none. "
                 f"Allowed: scratch, random_features, frozen_probe. Received: {list(self.verdict.baselines)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _mapping_has_a_target(self):
+        if self.maps_features and self.adaptation is None:
+            raise ValueError(
+                "probe.mapping maps the source's features to those of a target: give adaptation.target (and "
+                "adaptation.method='none'). Received: adaptation=None"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _neighbors_are_a_probe(self):
+        for stage in self.stages if self.model.head.name == "neighbors" else ():
+            if stage.probe is None or stage.probe.name != "knn":
+                raise ValueError(
+                    "The head 'neighbors' holds training rows and learns nothing else: each stage must have "
+                    f"probe.name='knn'. Received: stages.{stage.name}.probe="
+                    f"{stage.probe and stage.probe.name}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _pretexts_fit(self):
+        check_pretext("data", self.data, self.model.head, self.stages)
+        if self.tasks is not None:
+            together = self.tasks.strategy == "share_gradients"
+            stages = self.stages if together else self.tasks.stages
+            check_pretext("tasks.source", self.tasks.source, self.tasks.head, stages)
+        if self.data.pretext is not None and self.verdict.baselines:
+            raise ValueError(
+                "verdict.baselines judge a task with labels: ask for them where the target trains. "
+                f"Received: data.pretext={self.data.pretext.name}, {list(self.verdict.baselines)}"
+            )
+        adaptation = self.adaptation
+        if adaptation is not None:
+            domains = (adaptation.target, *adaptation.more_targets, *adaptation.more_sources)
+            if any(data.pretext for data in (self.data, *domains, adaptation.target_labelled) if data):
+                raise ValueError(
+                    "adaptation draws labelled and unlabelled domains together, and a pretext task has no "
+                    "labels. Pretrain with tasks.source.pretext, or adapt from the run of data.pretext by "
+                    "model.weights. Received: pretext and adaptation"
+                )
         return self

@@ -34,6 +34,9 @@ class HeadConfig(Config):
         batch_norm: Whether hidden layers are followed by BatchNormalization.
         zero_init: Whether the last layer's kernel and bias start at zero.
         scale: Start value of the `cosine` head's learned scale.
+        neighbors: How many of its rows the `neighbors` head asks.
+        vote: How it counts them: by one over their `distance`, or each the same (`uniform`).
+        rows: How many rows it holds. A run sets it to the number of its training rows.
     """
 
     name: str = "linear"
@@ -43,6 +46,9 @@ class HeadConfig(Config):
     batch_norm: bool = False
     zero_init: bool = False
     scale: Annotated[float, Field(gt=0)] = 16.0
+    neighbors: PositiveInt = 5
+    vote: Literal["distance", "uniform"] = "distance"
+    rows: PositiveInt | None = None
 
 
 class ModelConfig(Config):

@@ -8,6 +8,7 @@ from keras import layers, ops
 
 from tlkeras.config import HeadConfig
 from tlkeras.errors import UserError
+from tlkeras.models.neighbors import NearestNeighbors
 from tlkeras.registry import Registry
 
 
@@ -123,10 +124,21 @@ class CosineSimilarity(layers.Layer):
         return {**super().get_config(), "units": self.units, "scale": self.initial_scale}
 
 
+def _neighbors(config: HeadConfig, num_outputs: int, x):
+    rows = config.rows or config.neighbors
+    if config.neighbors > rows:
+        raise UserError(
+            f"head.neighbors must be 1..{rows}, the number of training rows. Received: {config.neighbors}"
+        )
+    layer = NearestNeighbors(num_outputs, rows, config.neighbors, config.vote, dtype="float32", name="logits")
+    return layer(x)
+
+
 HEADS.add("linear", Head(_linear, "one Dense layer"))
 HEADS.add("mlp", Head(_mlp, "hidden Dense layers of `units`, then one Dense layer"))
 HEADS.add(
     "flatten_dense",
     Head(_mlp, "the classic VGG head: flatten, Dense of `units`, Dense", pooling="flatten"),
 )
+HEADS.add("neighbors", Head(_neighbors, "the training rows themselves, for a knn probe", plain=False))
 HEADS.add("cosine", Head(_cosine, "scaled cosine to one vector per class", plain=False))

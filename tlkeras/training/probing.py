@@ -1,4 +1,4 @@
-"""A stage without gradient steps: a scikit-learn learner on frozen features, put into the linear head."""
+"""A stage without gradient steps: a classical learner on frozen features, put into the head."""
 
 import time
 
@@ -9,34 +9,39 @@ from tlkeras.config import StageConfig
 from tlkeras.errors import UserError
 from tlkeras.evaluation.metrics import compute_metrics
 from tlkeras.evaluation.predictions import Predictions
-from tlkeras.features.cache import FeatureCache, NotWorthwhile, Request
-from tlkeras.models.graph import output_of
+from tlkeras.models.neighbors import NearestNeighbors
 from tlkeras.prepare import Parts
 from tlkeras.runtime import arrays_from_chief, from_chief
 from tlkeras.training import snapshots
 from tlkeras.training.audit import FreezeAudit
-from tlkeras.transfer.probes import PROBES
+from tlkeras.training.mapping import check_mapping, features_of, fitted_mapping
+from tlkeras.transfer.feature_mapping import FeatureMapping
+from tlkeras.transfer.probes import PROBES, make_probe
 from tlkeras.transfer.probes import linear_weights as weights_of
 
 
 def check_probe(parts: Parts, stage: StageConfig) -> None:
     """Raises `UserError` where a probe cannot take the place of the stage's training."""
-    kind = PROBES.get(stage.probe.name)
-    dense = _last_layer(parts.model)
-    plain = len([x for x in parts.model.head.layers if x.weights]) == 1 and type(dense) is keras.layers.Dense
-    if stage.train != "head" or not plain:
+    probe, of = PROBES.get(stage.probe.name), f"Received: stages.{stage.name}"
+    layer = _last_layer(parts.model)
+    plain = len([x for x in parts.model.head.layers if x.weights]) == 1 and type(layer) is keras.layers.Dense
+    head = f"head={parts.config.model.head.name!r}"
+    if stage.train != "head" or (probe.linear and not plain):
         raise UserError(
             "A probe is put into a linear head: set train='head' and model.head.name=linear. "
-            f"Received: stages.{stage.name}.train={stage.train!r}, head={parts.config.model.head.name!r}"
+            f"{of}.train={stage.train!r}, {head}"
         )
-    if not kind.linear:
-        linear = ", ".join(name for name, probe in PROBES.items() if probe.linear)
+    if not probe.linear and (not isinstance(layer, NearestNeighbors) or stage.probe.options):
         raise UserError(
-            f"A stage keeps its probe as the head's weights, so it must be linear. Allowed: {linear}. "
-            f"'tlkeras rank' takes all. Received: stages.{stage.name}.probe.name={stage.probe.name}"
+            f"A {stage.probe.name} probe is kept as the rows it was fitted on: set "
+            "model.head.name=neighbors, and model.head.neighbors and model.head.vote in place of options. "
+            f"{of}.probe={stage.probe.name}, options={stage.probe.options}, {head}"
         )
     if parts.source.task not in ("multiclass", "binary"):
         raise UserError(f"A probe needs one class per row. Received: data.task={parts.source.task}")
+    make_probe(stage.probe.name, options=stage.probe.options)
+    if stage.probe.mapping is not None:
+        check_mapping(parts, stage.probe.mapping, linear=probe.linear)
 
 
 def train_probe_stage(trainer, index: int) -> None:
@@ -52,22 +57,19 @@ def train_probe_stage(trainer, index: int) -> None:
     audit = FreezeAudit(parts.model, selection, stage.name)
     trainer.run_dir.ledger.append(stage=stage.name, event="started")
     began = time.monotonic()
-    features = {split: _features(parts, split) for split in ("train", "val") if split in parts.source.splits}
+    domain = parts.source
+    features = {s: features_of(parts, domain, s) for s in ("train", "val") if s in domain.splits}
+    mapping = fitted_mapping(parts, stage.probe.mapping, features["train"])
+    if mapping is not None:
+        features = {split: mapping.map_source(values) for split, values in features.items()}
     extracted = time.monotonic()
-    labels = np.asarray(parts.source.splits["train"].labels).reshape(-1).astype(int)
-    kernel, bias = weights_of(stage.probe, features["train"], labels, _classes(parts), parts.config.seed)
-    dense = _last_layer(parts.model)
-    kernel, bias = arrays_from_chief(parts.runtime, [kernel, bias])
-    if dense.kernel.shape[-1] == 1:  # one logit for yes or no
-        kernel, bias = kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]
-    dense.kernel.assign(kernel)
-    if dense.bias is not None:
-        dense.bias.assign(bias)
+    answer = _fit(parts, stage, features["train"], mapping)
     audit.check()
-    logs = from_chief(parts.runtime, _logs(parts, features, kernel, bias))
+    logs = from_chief(parts.runtime, _logs(parts, features, answer))
     _keep(trainer, index, logs)
     shown = ", ".join(f"{name} {value:.3f}" for name, value in logs.items())
-    print(f"{trainer._title(index)}: {stage.probe.name} on frozen features: {shown}", flush=True)
+    where = "frozen features" if mapping is None else f"features mapped by {stage.probe.mapping.name}"
+    print(f"{trainer._title(index)}: {stage.probe.name} on {where}: {shown}", flush=True)
     trainer._record_end(index, _NoSteps, audit, time.monotonic() - extracted, extracted - began)
     trainer.run_dir.mark_stage_done(index, stage.name)
 
@@ -91,35 +93,37 @@ def _keep(trainer, index: int, logs: dict[str, float]) -> None:
     trainer.run_dir.write_rows(trainer.run_dir.stage_metrics(index, stage.name), [row])
 
 
-def _features(parts: Parts, split: str) -> np.ndarray:
-    """Returns the feature vectors of a split from the cache, float64 `(n, d)`."""
-    plain = parts.model.to_functional()
-    trunk = keras.Model(plain.inputs, output_of(plain, "features"), name="trunk")
-    rows = parts.source.splits[split]
-    cache = FeatureCache(parts.config.cache, parts.runtime.strategy, parts.config.runtime.threads)
-    facts = {"backbone": parts.config.model.backbone, "train": "probe"}
-    try:
-        opened = cache.open(trunk, [Request(rows, parts.source, split)], title="probe", facts=facts)
-    except NotWorthwhile as reason:
-        raise UserError(f"A probe needs all features at once: {reason}.") from reason
-    return np.asarray(opened.features[0].take(np.arange(len(rows))), np.float64)
+def _fit(parts: Parts, stage: StageConfig, features: np.ndarray, mapping: FeatureMapping | None):
+    """Fits the learner, puts it into the head, and returns it as a function of (mapped) features."""
+    layer = _last_layer(parts.model)
+    labels = np.asarray(parts.source.splits["train"].labels).reshape(-1).astype(int)
+    if isinstance(layer, NearestNeighbors):
+        layer.put(*arrays_from_chief(parts.runtime, [features, labels]))
+        return lambda x: np.concatenate([np.asarray(layer(x[i : i + 256])) for i in range(0, len(x), 256)])
+    kernel, bias = weights_of(
+        stage.probe, features, labels, max(2, parts.source.num_outputs), parts.config.seed
+    )
+    kernel, bias = arrays_from_chief(parts.runtime, [kernel, bias])
+    if layer.kernel.shape[-1] == 1:  # one logit for yes or no
+        kernel, bias = kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]
+    own_kernel, own_bias = (kernel, bias) if mapping is None else mapping.before_mapping(kernel, bias)
+    layer.kernel.assign(own_kernel)
+    if layer.bias is not None:
+        layer.bias.assign(own_bias)
+    return lambda x: x @ kernel + bias
 
 
-def _logs(parts: Parts, features: dict, kernel: np.ndarray, bias: np.ndarray) -> dict[str, float]:
+def _logs(parts: Parts, features: dict, answer) -> dict[str, float]:
     found = {}
     for split, values in features.items():
         predictions = Predictions.from_logits(
-            values @ kernel + bias, task=parts.source.task, labels=parts.source.splits[split].labels,
+            answer(values), task=parts.source.task, labels=parts.source.splits[split].labels,
             class_names=parts.source.class_names,
         )  # fmt: skip
         numbers = compute_metrics(predictions)
         prefix = "" if split == "train" else "val_"
         found |= {prefix + name: float(numbers[name]) for name in ("accuracy", "loss") if name in numbers}
     return found
-
-
-def _classes(parts: Parts) -> int:
-    return max(2, parts.source.num_outputs)
 
 
 def _last_layer(model):
