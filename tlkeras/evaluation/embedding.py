@@ -1,6 +1,7 @@
 """Where a model puts examples in its feature space: features, a plane to look at, nearest neighbours."""
 
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 
 import keras
@@ -49,7 +50,13 @@ def features_of(model: keras.Model, rows: Rows, domain: Domain, batch_size: int 
 
 
 def write_embedding(
-    path: Path, model: keras.Model, domains: dict[str, Domain], *, seed: int = 0, rows: int = ROWS
+    path: Path,
+    model: keras.Model,
+    domains: dict[str, Domain],
+    *,
+    seed: int = 0,
+    rows: int = ROWS,
+    known: Mapping[str, Mapping[str, np.ndarray | None]] | None = None,
 ) -> None:
     """Writes an `.npz` with examples of all domains in the model's feature space and in the plane.
 
@@ -63,9 +70,16 @@ def write_embedding(
         domains: By name. Rows are drawn from their test split, or from the last there is.
         seed: Which rows are drawn, and where t-SNE starts.
         rows: At most this many per domain.
+        known: Features of whole splits by domain and split, where somebody has them already.
     """
-    drawn = {name: _drawn(domain, rows, seed) for name, domain in domains.items()}
-    features = np.concatenate([features_of(model, drawn[name], domains[name]) for name in drawn])
+    drawn, features = {}, []
+    for name, domain in domains.items():
+        split = next(split for split in ("test", "val", "train") if domain.splits.get(split))
+        chosen = _chosen(len(domain.splits[split]), rows, seed)
+        drawn[name] = domain.splits[split].take(chosen)
+        whole = (known or {}).get(name, {}).get(split)
+        features.append(features_of(model, drawn[name], domain) if whole is None else whole[chosen])
+    features = np.concatenate(features)
     arrays = {
         "coordinates": plane(features, seed),
         "features": features.astype(np.float16),
@@ -122,10 +136,8 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)
 
 
-def _drawn(domain: Domain, count: int, seed: int) -> Rows:
-    rows = domain.splits.get("test") or domain.splits.get("val") or domain.splits["train"]
-    chosen = np.random.default_rng(seed).permutation(len(rows))[:count]
-    return rows.take(np.sort(chosen))
+def _chosen(rows: int, count: int, seed: int) -> np.ndarray:
+    return np.sort(np.random.default_rng(seed).permutation(rows)[:count])
 
 
 def _labels(rows: Rows, domain: Domain) -> np.ndarray:

@@ -1,28 +1,52 @@
 """Predict every split of every domain once, and write down what follows from it."""
 
+import contextlib
 from typing import Any
 
 from tlkeras.data import Domain, evaluation_batches
 from tlkeras.evaluation.metrics import compute_metrics, write_confusion
 from tlkeras.evaluation.prediction_files import write_csv
 from tlkeras.evaluation.predictions import Predictions, predict_rows
+from tlkeras.models.distributed_fit import DistributedFit
+from tlkeras.models.transfer_model import TransferModel
 from tlkeras.run_dir import RunDir
 
+KEPT_FEATURES = 5000  # rows of a split; a report looks at no more
+
 Evaluated = dict[str, dict[str, Predictions]]
+
+
+class _WithFeatures(DistributedFit):
+    """Logits and the features they are made from, in one pass of the backbone."""
+
+    def __init__(self, model):
+        super().__init__(name="with_features")
+        self.model = model
+
+    def call(self, x, training=None):
+        features = self.model.features(x, training=training)
+        return {"logits": self.model.classify(features, training=training), "features": features}
 
 
 def predict_domains(model, domains: dict[str, Domain], batch_size: int, runtime=None) -> Evaluated:
     """Returns the predictions of a model for every labelled split, by domain and split.
 
     Args:
-        model: Raw inputs to logits.
+        model: Raw inputs to logits. Of a `TransferModel` the predictions of splits of up to `KEPT_FEATURES`
+            rows hold the features too.
         domains: By name.
         batch_size: Rows per step over all replicas.
         runtime: Distributes the batches; None is one device.
     """
+    telling = model
+    if isinstance(model, TransferModel):
+        with runtime.scope() if runtime is not None else contextlib.nullcontext():
+            telling = _WithFeatures(model)
     return {
         name: {
-            split: predict_split(model, domain, split, batch_size, runtime)
+            split: predict_split(
+                telling if len(rows) <= KEPT_FEATURES else model, domain, split, batch_size, runtime
+            )
             for split, rows in domain.splits.items()
             if len(rows) and rows.labels is not None
         }

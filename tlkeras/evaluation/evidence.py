@@ -29,7 +29,8 @@ def write_evidence(run_dir: RunDir, model, domains: dict[str, Domain], evaluated
     """
     health = {name: data_health(domain) for name, domain in domains.items()}
     run_dir.write_json(run_dir.evaluation / "data_health.json", health)
-    training = TrainingRows(model, domains["source"], config.seed)
+    known = {name: {s: p.features for s, p in splits.items()} for name, splits in evaluated.items()}
+    training = TrainingRows(model, domains["source"], config.seed, known.get("source", {}).get("train"))
     for name, splits in evaluated.items():
         split = next((split for split in ("test", "val", "train") if split in splits), None)
         if split is not None:
@@ -38,7 +39,7 @@ def write_evidence(run_dir: RunDir, model, domains: dict[str, Domain], evaluated
             write_gallery(folder / "gallery", *facts)
     after = run_dir.evaluation / "embedding_after.npz"
     if not after.is_file():  # under adaptation it is written with the one before training
-        write_embedding(after, model, domains, seed=config.seed)
+        write_embedding(after, model, domains, seed=config.seed, known=known)
 
 
 def data_health(domain: Domain) -> dict[str, Any]:

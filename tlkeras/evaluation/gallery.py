@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from tlkeras.data import Domain
+from tlkeras.evaluation.embedding import features_of
 from tlkeras.evaluation.explain import explain_images
 from tlkeras.evaluation.metrics import cross_entropy
 from tlkeras.evaluation.neighbors import TrainingRows, write_neighbors
@@ -50,7 +51,8 @@ def write_gallery(
         return []
     worst, best = choose(predictions)
     indices = np.array([*worst, *best])
-    images = pixels_of(domain.splits[split].take(indices), domain)
+    rows = domain.splits[split].take(indices)
+    images = pixels_of(rows, domain)
     targets = None if predictions.task in ("multilabel", "regression") else predictions.predicted[indices]
     heat, method = explain_images(model, images, targets, backbone)
     facts, losses = list(records(predictions.take(indices))), cross_entropy(predictions)[indices]
@@ -65,7 +67,9 @@ def write_gallery(
         index.append(entry)
     if training is not None:
         stems = [f"worst_{number:02d}" for number in range(len(worst))]
-        near = write_neighbors(folder, stems, images[: len(worst)], training)
+        features = predictions.features
+        features = features_of(model, rows, domain) if features is None else features[indices]
+        near = write_neighbors(folder, stems, features[: len(worst)], training)
         index = [e | {"neighbors": n} for e, n in zip(index, near + [[]] * len(best), strict=True)]
     write_json(folder / "index.json", index)
     return index

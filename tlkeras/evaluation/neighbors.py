@@ -10,7 +10,7 @@ import numpy as np
 
 from tlkeras.data import Domain
 from tlkeras.data.rows import Rows
-from tlkeras.evaluation.embedding import feature_model, features_of, nearest
+from tlkeras.evaluation.embedding import features_of, nearest
 from tlkeras.evaluation.picture_files import pixels_of, save_png
 
 COUNT = 3
@@ -26,11 +26,13 @@ class TrainingRows:
         model: Raw images to logits, with a layer `features`.
         domain: The labelled domain that the model was trained on.
         seed: Which rows are searched where there are more than `SEARCHED`.
+        known: Features of all training rows, float `(n, d)`, where somebody has them already.
     """
 
     model: keras.Model
     domain: Domain
     seed: int = 0
+    known: np.ndarray | None = None
 
     @cached_property
     def rows(self) -> Rows:
@@ -43,29 +45,26 @@ class TrainingRows:
     @cached_property
     def features(self) -> np.ndarray:
         """Their features, float32 `(n, d)`."""
+        if self.known is not None and len(self.known) == len(self.rows):
+            return self.known
         return features_of(self.model, self.rows, self.domain)
-
-    def nearest(self, images: np.ndarray, count: int = COUNT) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the places in `rows` of the most similar ones, and the cosines, `(n, count)` each."""
-        found = feature_model(self.model).predict_on_batch(images)
-        return nearest(np.asarray(found).reshape(len(images), -1), self.features, count)
 
 
 def write_neighbors(
-    folder: Path, stems: list[str], images: np.ndarray, training: TrainingRows
+    folder: Path, stems: list[str], features: np.ndarray, training: TrainingRows
 ) -> list[list[dict[str, Any]]]:
     """Writes the nearest training pictures of each image, small, as `STEM_near_0.png` and so on.
 
     Args:
         folder: Where they go.
         stems: What the files of each image begin with.
-        images: Raw pixels `(n, h, w, 3)`.
+        features: Of the images, float `(n, d)`.
         training: Where neighbours are looked for.
 
     Returns:
         For each image, the most similar first: `id`, `label`, `similarity` (cosine, -1..1), `picture`.
     """
-    indices, similarity = training.nearest(images)
+    indices, similarity = nearest(features, training.features, COUNT)
     pixels = pixels_of(training.rows.take(indices.ravel()), training.domain)
     pixels = pixels.reshape(*indices.shape, *pixels.shape[1:])
     labels = label_texts(training.rows, training.domain)

@@ -24,6 +24,7 @@ class Predictions:
             binary, whatever the width of the logits; None for regression.
         class_names: Names of the `k` classes (two for binary); empty for regression.
         task: `multiclass`, `binary`, `multilabel` or `regression`.
+        features: float32 (n, d), from which the head made the logits, where the model told; not saved.
     """
 
     ids: np.ndarray
@@ -32,6 +33,7 @@ class Predictions:
     probabilities: np.ndarray | None
     class_names: tuple[str, ...]
     task: Task
+    features: np.ndarray | None = None
 
     @classmethod
     def from_logits(
@@ -42,6 +44,7 @@ class Predictions:
         labels: np.ndarray | None = None,
         ids: Sequence[str] | np.ndarray | None = None,
         class_names: Sequence[str] = (),
+        features: np.ndarray | None = None,
     ) -> "Predictions":
         """Makes predictions from a model's outputs.
 
@@ -52,6 +55,7 @@ class Predictions:
                 (n, k) for multilabel; (n,) or (n, k) for regression; None where unknown.
             ids: Names of the rows; `row:0`, `row:1`, ... by default.
             class_names: Names of the classes; `0`, `1`, ... by default.
+            features: float (n, d), where they are known.
 
         Raises:
             ValueError: The shapes do not fit each other.
@@ -78,6 +82,7 @@ class Predictions:
             probabilities=_probabilities(logits, task),
             class_names=names if expected else (),
             task=task,
+            features=None if features is None else np.asarray(features, np.float32).reshape(count, -1),
         )
 
     def __len__(self) -> int:
@@ -100,6 +105,7 @@ class Predictions:
             labels=None if self.labels is None else self.labels[rows],
             logits=self.logits[rows],
             probabilities=None if self.probabilities is None else self.probabilities[rows],
+            features=None if self.features is None else self.features[rows],
         )
 
     def save(self, path: str | os.PathLike) -> None:
@@ -145,7 +151,8 @@ def predict_rows(
     """Runs a model once over the evaluation batches of a split, without dropout, in order.
 
     Args:
-        model: A Keras model that puts out logits, or any function of one batch of inputs.
+        model: A Keras model that puts out logits, or any function of one batch of inputs; with `ids` also
+            one that puts out a dict of `logits` and `features`.
         batches: Of `x`, `(x, y)` or `(x, y, weight)`; rows of weight 0 are padding and left out.
         task: What is predicted.
         class_names: Names of the classes.
@@ -153,17 +160,22 @@ def predict_rows(
             `predict`, which runs on every device of a strategy; padding can only stand at the end.
         labels: True answers. None takes those of the batches where `ids` are not given.
     """
+    features = None
     if ids is not None and hasattr(model, "predict"):
-        logits = np.asarray(model.predict(batches, verbose=0))
+        logits = model.predict(batches, verbose=0)
+        if isinstance(logits, dict):
+            logits, features = logits["logits"], np.asarray(logits["features"])[: len(ids)]
         if len(logits) < len(ids):
             raise ValueError(
                 f"The model answered {len(logits)} of {len(ids)} rows. Received: ids={ids[:3]}..."
             )
-        logits = logits[: len(ids)]
+        logits = np.asarray(logits)[: len(ids)]
     else:
         logits, found = _batch_by_batch(model, batches)
         labels = found if labels is None else labels
-    return Predictions.from_logits(logits, task=task, labels=labels, ids=ids, class_names=class_names)
+    return Predictions.from_logits(
+        logits, task=task, labels=labels, ids=ids, class_names=class_names, features=features
+    )
 
 
 def _batch_by_batch(model: Any, batches: Iterable) -> tuple[np.ndarray, np.ndarray | None]:
