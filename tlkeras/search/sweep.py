@@ -121,9 +121,8 @@ def _here(run: SweepRun, folder: Path) -> str:
         RunDir(folder / run.name).check(run.config.model_dump(mode="json"))
         return ""
     try:
-        import keras
-
-        keras.backend.clear_session()
+        if keras := sys.modules.get("keras"):  # what an earlier run left; the runtime imports it first
+            keras.backend.clear_session()
         run_experiment(run.config, folder / run.name)
     except (UserError, RunError, OSError, MemoryError) as error:
         return " ".join(str(error).split())
