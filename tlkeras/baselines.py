@@ -9,6 +9,7 @@ import numpy as np
 from tlkeras.config import (
     ExperimentConfig,
     HeadConfig,
+    ModelConfig,
     NeckConfig,
     ProbeConfig,
     StageConfig,
@@ -76,7 +77,8 @@ def baseline(config: ExperimentConfig, name: str, steps: int) -> ExperimentConfi
 
 def source_only(config: ExperimentConfig) -> ExperimentConfig:
     """Returns the same experiment, seed, steps and batches, without a look at the target."""
-    adaptation = config.adaptation.model_copy(update={"method": "none", "twin": False, "seeds": 1})
+    alone = {"method": "none", "batch_norm": "shared", "twin": False, "seeds": 1}
+    adaptation = config.adaptation.model_copy(update=alone)
     update = {"name": _named(config, "twin"), "adaptation": adaptation, "verdict": VerdictConfig()}
     update["stages"] = tuple(_without_mapping(stage) for stage in config.stages)
     return config.model_copy(update=update)
@@ -120,11 +122,23 @@ def _scratch(config: ExperimentConfig, steps: int) -> dict[str, Any]:
     update = {"weights": None, "fallback": None, "bn_momentum": 0.9}
     if config.model.head.name == "neighbors":  # which cannot be trained
         update["head"] = HeadConfig()
-    model = config.model.model_copy(update=update)
-    return {"model": model, "stages": (stage,)}
+    return {
+        "model": _without_knowledge(config.model, frozen=False).model_copy(update=update),
+        "stages": (stage,),
+    }
+
+
+def _without_knowledge(model: ModelConfig, *, frozen: bool) -> ModelConfig:
+    """Returns a model whose nested model, if it has one, starts with random weights."""
+    if model.nested is None:
+        return model
+    return model.model_copy(
+        update={"nested": model.nested.model_copy(update={"pretrained": False, "frozen": frozen})}
+    )
 
 
 def _random_features(config: ExperimentConfig, steps: int) -> dict[str, Any]:
+    config = config.model_copy(update={"model": _without_knowledge(config.model, frozen=True)})
     return _probed(config, weights=None)
 
 

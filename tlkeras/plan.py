@@ -60,7 +60,7 @@ def _source(config: ExperimentConfig) -> tuple[tuple, list[str]]:
     except UserError as error:
         from tlkeras.models import BACKBONES
 
-        row = BACKBONES.get(config.model.backbone)
+        row = BACKBONES.get(config.model.first_network)
         size = config.data.image_size or row.size or 224
         shape = (size, size, 3) if isinstance(size, int) else (*size, 3)
         note = f"The data is not at hand ({error}) {ASSUMED_CLASSES} classes are assumed."

@@ -124,7 +124,8 @@ def checked(config: ExperimentConfig) -> ExperimentConfig:
     Raises:
         UserError: A name that nothing is registered under.
     """
-    BACKBONES.get(config.model.backbone)
+    for name in (config.model.backbone, config.model.first_network):
+        BACKBONES.get(name)
     return _with_fallback(config)
 
 
@@ -138,7 +139,7 @@ def read_domains(
         arrays: Arrays in place of the source; see `run_experiment`.
         check: Whether unreadable files are refused or left out, as `data.on_error` says.
     """
-    size = BACKBONES.get(config.model.backbone).size or None
+    size = BACKBONES.get(config.model.first_network).size or None
     source = load_domain(config.data, seed=config.seed, default_image_size=size, arrays=arrays)
     domains = {"source": source}
     for name, data in _further_domains(config).items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tlkeras.config import ExperimentConfig
+from tlkeras.config import AdapterConfig, ExperimentConfig
 from tlkeras.errors import UserError
 from tlkeras.run_dir import RunDir
 
@@ -52,9 +52,10 @@ def run_tasks(
     Raises:
         UserError: The config does not suit the strategy, or the workdir holds another run.
     """
+    config_of_user, config = config, with_fitting_inputs(config)
     source, target = task_configs(config, RunDir(workdir).path)
     run_dir = RunDir(workdir)
-    if run_dir.start(config.model_dump(mode="json"), fresh=fresh) == "finished":
+    if run_dir.start(config_of_user.model_dump(mode="json"), fresh=fresh) == "finished":
         print(f"{run_dir.path} is finished already; --fresh starts over and keeps the old run.")
     try:
         if source is not None:
@@ -68,6 +69,36 @@ def run_tasks(
     found = run_dir.read_json("evaluation/tasks.json")
     print(_summary(found))
     return TasksRun(run_dir.path, finished, run_dir.read_json("evaluation/metrics.json"), found)
+
+
+def with_fitting_inputs(config: ExperimentConfig) -> ExperimentConfig:
+    """Returns the config with an adapter for a source whose vectors are of another width than the target's.
+
+    Raises:
+        UserError: The inputs of the tasks do not meet in one common part.
+    """
+    from tlkeras.prepare import checked, read_domains
+    from tlkeras.training.joint import source_task
+
+    if config.model.nested is not None:
+        raise UserError(
+            "model.nested takes a whole earlier model, and tasks train a source to share: take one of them. "
+            f"Received: model.nested.source={config.model.nested.source!r} and tasks"
+        )
+    target = checked(config.model_copy(update={"adaptation": None}))
+    shapes = read_domains(target, check=False)["source"].input_shape, source_task(config).input_shape
+    adapters = config.model.adapter, config.tasks.adapter
+    wanted, own = (s if a is None else a.units[-1:] for s, a in zip(shapes, adapters, strict=True))
+    if own == wanted:
+        return config
+    if config.tasks.adapter is None and len(own) == len(wanted) == 1:
+        adapter = AdapterConfig(units=wanted, activation="linear")
+        return config.model_copy(update={"tasks": config.tasks.model_copy(update={"adapter": adapter})})
+    raise UserError(
+        f"The common part takes {wanted} from the target and would get {own} from the source. Give both "
+        "tasks pictures of one size (data.image_size), or each an adapter that ends in the same width "
+        f"(model.adapter.units, tasks.adapter.units). Received: inputs of {shapes[0]} and {shapes[1]}"
+    )
 
 
 def task_configs(config: ExperimentConfig, path: Path) -> tuple[ExperimentConfig | None, ExperimentConfig]:
@@ -93,13 +124,16 @@ def task_configs(config: ExperimentConfig, path: Path) -> tuple[ExperimentConfig
             "(train='all'), or take fix_common. Received: train='head' in every stage"
         )
     if tasks.strategy == "private_first":
-        source_stages = tuple(s.model_copy(update=only_head | {"bn": "frozen"}) for s in source_stages)
+        # statistics of the common part stay as they are; those of an adapter are the source's own
+        bn = {} if tasks.adapter else {"bn": "frozen"}
+        source_stages = tuple(s.model_copy(update=only_head | bn) for s in source_stages)
         weights = config.model.weights
-    size = tasks.source.image_size or config.data.image_size
+    size = tasks.source.image_size or (None if tasks.adapter else config.data.image_size)
+    private = {"head": tasks.head, "neck": tasks.neck or config.model.neck, "adapter": tasks.adapter}
     source = config.model_copy(
         update={
             "name": _named(config, "source"), "data": tasks.source.model_copy(update={"image_size": size}),
-            "model": config.model.model_copy(update={"head": tasks.head}), "stages": source_stages,
+            "model": config.model.model_copy(update=private), "stages": source_stages,
             "tasks": None, "adaptation": None, "verdict": type(config.verdict)(),
         }
     )  # fmt: skip
@@ -151,6 +185,7 @@ def _separate_models(run_dir: RunDir, parts, source: ExperimentConfig):
     `parts.model` is the target's as it began.
     """
     from tlkeras.models import build_model
+    from tlkeras.models.adapter import adapter_layers
     from tlkeras.prepare import read_domains
     from tlkeras.saved_run import load_model
 
@@ -161,10 +196,9 @@ def _separate_models(run_dir: RunDir, parts, source: ExperimentConfig):
         model, input_shape=domain.input_shape, num_outputs=domain.num_outputs, seed=source.seed
     )
     private = {layer.name: layer for layer in before.layers if layer.weights}
-    for part in (after.neck, after.head):
-        for layer in part.layers:
-            if layer.weights:
-                layer.set_weights(private[layer.name].get_weights())
+    for layer in (*adapter_layers(after.backbone), *after.neck.layers, *after.head.layers):
+        if layer.weights:
+            layer.set_weights(private[layer.name].get_weights())
     return before, after.to_functional(), domain
 
 

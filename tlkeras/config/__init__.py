@@ -15,7 +15,14 @@ from tlkeras.config.loading import (
     load_config,
     shipped_experiments,
 )
-from tlkeras.config.model import HeadConfig, ModelConfig, NeckConfig
+from tlkeras.config.model import (
+    AdapterConfig,
+    BranchConfig,
+    HeadConfig,
+    ModelConfig,
+    NeckConfig,
+    NestedConfig,
+)
 from tlkeras.config.pretext import PretextConfig
 from tlkeras.config.stage import (
     EarlyStoppingConfig,
@@ -28,7 +35,9 @@ from tlkeras.config.transfer import MappingConfig, ProbeConfig, RegularizerConfi
 
 __all__ = [
     "AdaptationConfig",
+    "AdapterConfig",
     "AugmentConfig",
+    "BranchConfig",
     "CacheConfig",
     "CheckpointConfig",
     "DataConfig",
@@ -38,6 +47,7 @@ __all__ = [
     "MappingConfig",
     "ModelConfig",
     "NeckConfig",
+    "NestedConfig",
     "OptimizerConfig",
     "PretextConfig",
     "ProbeConfig",

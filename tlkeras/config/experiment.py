@@ -136,6 +136,12 @@ class ExperimentConfig(Config):
                 "verdict.baselines: source_only is the twin of an adaptation, and this config has none. "
                 f"Allowed: scratch, random_features, frozen_probe. Received: {list(self.verdict.baselines)}"
             )
+        probed = [name for name in self.verdict.baselines if name in ("random_features", "frozen_probe")]
+        if probed and self.model.adapter is not None:
+            raise ValueError(
+                "verdict.baselines: a probe fits the head alone, and the adapter before it would stay random. "
+                f"Allowed with model.adapter: scratch, source_only. Received: {probed}"
+            )
         return self
 
     @model_validator(mode="after")

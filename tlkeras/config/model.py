@@ -2,10 +2,72 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tlkeras.config.base import Config
 from tlkeras.config.data import Fraction, PositiveInt
+
+Pooling = Literal["avg", "max", "both", "flatten"]
+
+
+class BranchConfig(Config):
+    """Dense layers of a task's own: one of the private branches that stand side by side in a neck.
+
+    Attributes:
+        pooling: As in `NeckConfig`; None is the neck's.
+        units: Widths of the layers; empty hands on what was pooled.
+        activation: Activation after each layer.
+        dropout: Dropout rate after each layer.
+    """
+
+    pooling: Pooling | None = None
+    units: tuple[PositiveInt, ...] = (64,)
+    activation: str = "relu"
+    dropout: Fraction = 0.0
+
+
+class AdapterConfig(BranchConfig):
+    """A private input branch: a task's own inputs to the vectors that the common part takes.
+
+    It trains in every stage, as neck and head do, so nothing behind it is cached. BatchNormalization in its
+    network follows the stage's `bn`.
+
+    Attributes:
+        backbone: The network in front of the dense layers, a registered name; `none` is none.
+        weights: Its weights, as in `ModelConfig`.
+        backbone_options: Extra keyword arguments of its builder.
+        pooling: Of what the network puts out.
+        units: Widths of the layers; the last is that of the common part's inputs.
+    """
+
+    backbone: str = "none"
+    weights: str | None = None
+    backbone_options: dict[str, Any] = {}
+    pooling: Pooling = "flatten"
+    units: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64,)
+
+
+class NestedConfig(Config):
+    """A whole earlier model, head included, as a part of this one (task nesting).
+
+    Its outputs are features for this model's head. It takes the same raw inputs, and lies at the bottom of
+    the blocks, as the block `nested`.
+
+    Attributes:
+        source: Directory of an earlier run, or a `.keras` file.
+        activation: On its outputs, which a run leaves as logits: `linear` takes them as they are, `softmax`
+            and `sigmoid` make probabilities of them.
+        join: `concat` sets them beside the pooled features of the backbone; `alone` is without a backbone
+            (`backbone="none"`).
+        frozen: Whether it stays as it is in all stages, `train="all"` too.
+        pretrained: False takes its architecture with random weights.
+    """
+
+    source: str
+    activation: Literal["linear", "softmax", "sigmoid"] = "linear"
+    join: Literal["concat", "alone"] = "concat"
+    frozen: bool = True
+    pretrained: bool = True
 
 
 class NeckConfig(Config):
@@ -14,13 +76,28 @@ class NeckConfig(Config):
     Attributes:
         pooling: Over the spatial axes: average, max, both concatenated, or none of it (`flatten`).
             Ignored where the backbone already puts out vectors.
-        bottleneck: Units of an optional Dense-BatchNorm-ReLU layer after pooling; None is no bottleneck.
+        branches: Private branches side by side, each on the backbone's output; none is no dense layer.
+        join: How their outputs become one vector: side by side, or averaged.
+        bottleneck: Units of an optional Dense-BatchNorm-ReLU layer after pooling and branches; None is no
+            bottleneck.
         dropout: Dropout rate on the feature vector.
     """
 
-    pooling: Literal["avg", "max", "both", "flatten"] = "avg"
+    pooling: Pooling = "avg"
+    branches: tuple[BranchConfig, ...] = ()
+    join: Literal["concat", "average"] = "concat"
     bottleneck: PositiveInt | None = None
     dropout: Fraction = 0.0
+
+    @model_validator(mode="after")
+    def _branches_can_be_averaged(self):
+        widths = [branch.units[-1:] for branch in self.branches]
+        if self.join == "average" and (() in widths or len(set(widths)) > 1):
+            raise ValueError(
+                "join='average' needs branches whose last layers are equally wide. "
+                f"Received: branches of units {[list(b.units) for b in self.branches]}"
+            )
+        return self
 
 
 class HeadConfig(Config):
@@ -62,7 +139,9 @@ class ModelConfig(Config):
             neither at hand nor to be downloaded.
         backbone_options: Extra keyword arguments of the backbone's builder, e.g. `{"alpha": 0.5}`.
         bn_momentum: Momentum of the backbone's BatchNormalization; None leaves each layer its own.
-        neck: Pooling and bottleneck.
+        adapter: A private input branch in front of the backbone, which then takes its vectors; None is none.
+        nested: A whole earlier model as a part of this one; None is none.
+        neck: Pooling, private branches and bottleneck.
         head: The new head.
     """
 
@@ -71,5 +150,21 @@ class ModelConfig(Config):
     fallback: str | None = None
     backbone_options: dict[str, Any] = {}
     bn_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    adapter: AdapterConfig | None = None
+    nested: NestedConfig | None = None
     neck: NeckConfig = NeckConfig()
     head: HeadConfig = HeadConfig()
+
+    @property
+    def first_network(self) -> str:
+        """Name of the network that raw inputs meet first: the adapter's, where there is one."""
+        return self.backbone if self.adapter is None else self.adapter.backbone
+
+    @model_validator(mode="after")
+    def _alone_is_without_a_backbone(self):
+        if self.nested is not None and self.nested.join == "alone" and self.backbone != "none":
+            raise ValueError(
+                "nested.join='alone' is without a backbone: set backbone='none' and weights=none. "
+                f"Received: backbone={self.backbone!r}"
+            )
+        return self

@@ -6,14 +6,15 @@ from pydantic import Field
 
 from tlkeras.config.base import Config
 from tlkeras.config.data import DataConfig
-from tlkeras.config.model import HeadConfig
+from tlkeras.config.model import AdapterConfig, HeadConfig, NeckConfig
 from tlkeras.config.stage import StageConfig
 
 
 class TasksConfig(Config):
     """A source task beside the run's own, the target task; the backbone is their common part.
 
-    Neck and head are each task's private part. Names of the strategies by what crosses over:
+    Neck, head and, for inputs of different shape, an adapter in front of the common part are each task's
+    private part; the target's are those of `model`. Names of the strategies by what crosses over:
 
     - `fix_common`: the source trains the common part, which then stays; the target trains its private part.
     - `share_weights`: the target starts from the source's common part and trains it on, as its stages say.
@@ -24,7 +25,10 @@ class TasksConfig(Config):
     Attributes:
         strategy: How the common part is shared.
         source: Data of the source task, with classes of its own.
-        head: The source's private head; the neck is like the target's.
+        head: The source's private head.
+        neck: The source's private neck, with its branches; None is one like the target's.
+        adapter: The source's private input branch; its last width is that of the common part's inputs. None,
+            where the inputs are vectors of another width than the target's, is one linear layer.
         stages: How the source task is trained, where it is trained by itself.
         weight: `share_gradients`: factor of the source's loss.
         batches: `share_gradients`: each step takes a batch of both tasks (`joint`), or of the target in
@@ -35,6 +39,8 @@ class TasksConfig(Config):
     strategy: Literal["fix_common", "share_weights", "private_first", "share_gradients"] = "share_weights"
     source: DataConfig
     head: HeadConfig = HeadConfig()
+    neck: NeckConfig | None = None
+    adapter: AdapterConfig | None = None
     stages: tuple[StageConfig, ...] = (StageConfig(name="source", train="all", bn="train"),)
     weight: Annotated[float, Field(ge=0)] = 1.0
     batches: Literal["joint", "alternating"] = "joint"

@@ -2,13 +2,15 @@
 
 import keras
 
-from tlkeras.config import ModelConfig
+from tlkeras.config import HeadConfig, ModelConfig, NeckConfig
+from tlkeras.models.adapter import behind_adapter, build_adapter, preprocessing_of
 from tlkeras.models.backbones import BACKBONES
 from tlkeras.models.cut_points import find_blocks
 from tlkeras.models.graph import leaf_layers
 from tlkeras.models.heads import HEADS, build_head
 from tlkeras.models.naming import reproducible
 from tlkeras.models.neck import build_neck
+from tlkeras.models.nesting import nest
 from tlkeras.models.preprocessing import build_preprocessing
 from tlkeras.models.transfer_model import TransferModel
 from tlkeras.models.weights import load_backbone
@@ -17,7 +19,7 @@ from tlkeras.models.weights import load_backbone
 def build_model(
     config: ModelConfig, *, input_shape: tuple[int, ...], num_outputs: int, seed: int = 0
 ) -> TransferModel:
-    """Builds preprocessing, backbone, neck and head.
+    """Builds preprocessing, backbone (behind an adapter, beside a nested model), neck and head.
 
     Names of layers and variables, and every initial weight that is not loaded, depend on the arguments
     alone and not on what the process built before. Make it inside the scope of a strategy, and after the
@@ -33,24 +35,46 @@ def build_model(
         UserError: Where the config names what does not exist, or weights cannot be had.
     """
     row = BACKBONES.get(config.backbone)
-    head_row = HEADS.get(config.head.name)
+    HEADS.get(config.head.name)
     input_shape = tuple(input_shape)
+    taken = input_shape if config.adapter is None else config.adapter.units[-1:]
     with reproducible(seed, "backbone"):
-        backbone, report = load_backbone(row, config.weights, input_shape, config.backbone_options)
+        backbone, report = load_backbone(row, config.weights, taken, config.backbone_options)
     if config.bn_momentum is not None:
         for layer in leaf_layers([backbone]):
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = config.bn_momentum
-    neck_config = config.neck
-    if head_row.pooling is not None:
-        neck_config = neck_config.model_copy(update={"pooling": head_row.pooling})
+    neck_config = neck_for(config.neck, config.head)
+    preprocess, backbone, blocks = _body(config, neck_config, input_shape, backbone, seed)
     with reproducible(seed, "neck"):
         neck = build_neck(neck_config, backbone.outputs[0])
     with reproducible(seed, "head"):
         head = build_head(config.head, num_outputs, neck.outputs[0])
     with reproducible(seed, "model"):
-        preprocess = build_preprocessing(row.family.preprocessing, input_shape)
-        blocks = find_blocks(backbone, row.family)
         model = TransferModel(preprocess, backbone, blocks, neck, head, report, name="model")
         model.build()
     return model
+
+
+def neck_for(neck: NeckConfig, head: HeadConfig) -> NeckConfig:
+    """Returns the neck with the pooling that a head needs, where it needs one."""
+    pooling = HEADS.get(head.name).pooling
+    return neck if pooling is None else neck.model_copy(update={"pooling": pooling})
+
+
+def _body(config: ModelConfig, neck: NeckConfig, input_shape: tuple, backbone: keras.Model, seed: int):
+    """Returns preprocessing, backbone and blocks, with an adapter before and a nested model beside them."""
+    family = BACKBONES.get(config.backbone).family
+    blocks, mode = find_blocks(backbone, family), family.preprocessing
+    if config.adapter is not None:
+        with reproducible(seed, "adapter"):
+            adapter = build_adapter(config.adapter, input_shape)
+        backbone, blocks = behind_adapter(adapter, backbone, blocks)
+        mode = preprocessing_of(config.adapter)
+    with reproducible(seed, "preprocess"):
+        preprocess = build_preprocessing(mode, input_shape)
+    if config.nested is not None:
+        with reproducible(seed, "nested"):
+            backbone, blocks = nest(config.nested, neck, preprocess, backbone, blocks)
+            preprocess = build_preprocessing("identity", input_shape)
+    return preprocess, backbone, blocks

@@ -3,6 +3,7 @@
 import collections
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 import keras
 
@@ -31,11 +32,14 @@ class Block:
         name: As in `train="from:NAME"`.
         layers: Its layers in topological order.
         cut: The cut point after it.
+        opens: Whether it trains as the stage says, or in every stage (a private adapter), or in none (a
+            nested model that is frozen).
     """
 
     name: str
     layers: tuple[keras.layers.Layer, ...]
     cut: CutPoint
+    opens: Literal["by_stage", "always", "never"] = "by_stage"
 
 
 def find_cut_points(model: keras.Model, live_tensors: int = 1) -> list[tuple[CutPoint, tuple]]:
@@ -151,8 +155,10 @@ def _tail(tensors: tuple, model: keras.Model) -> keras.Model:
 def _pack(tensors: tuple):
     if len(tensors) == 1:
         return tensors[0]
-    flat = [keras.layers.Flatten(name=f"cut_flatten_{i}")(t) for i, t in enumerate(tensors)]
-    return keras.layers.Concatenate(name="cut_join")(flat)
+    # pixels beside features in half precision: the finer type, or they would lose what tells them apart
+    dtype = "float32" if any(t.dtype == "float32" for t in tensors) else None
+    flat = [keras.layers.Flatten(dtype=dtype, name=f"cut_flatten_{i}")(t) for i, t in enumerate(tensors)]
+    return keras.layers.Concatenate(dtype=dtype, name="cut_join")(flat)
 
 
 def _unpack(x, tensors: tuple) -> list:
@@ -160,6 +166,7 @@ def _unpack(x, tensors: tuple) -> list:
     for i, tensor in enumerate(tensors):
         size = int(keras.ops.prod(tensor.shape[1:]))
         part = x[:, start : start + size]
-        parts.append(keras.layers.Reshape(tensor.shape[1:], name=f"cut_reshape_{i}")(part))
+        reshape = keras.layers.Reshape(tensor.shape[1:], dtype=tensor.dtype, name=f"cut_reshape_{i}")
+        parts.append(reshape(part))
         start += size
     return parts

@@ -36,6 +36,8 @@ class Selection:
 def opened_layers(blocks: Sequence[Block], train: str, backbone: str) -> list[tuple[int, keras.layers.Layer]]:
     """Returns `(index of the block, layer)` for each layer of the backbone that `train` opens.
 
+    Blocks that are always or never open are none that `train` could name or count.
+
     Args:
         blocks: The blocks of the backbone, from input to output.
         train: `head`, `last:N`, `from:NAME`, `all` or `regex:PATTERN`.
@@ -44,6 +46,15 @@ def opened_layers(blocks: Sequence[Block], train: str, backbone: str) -> list[tu
     Raises:
         UserError: Where `train` names no block or layer of this backbone, or too many blocks.
     """
+    always = [(i, x) for i, block in enumerate(blocks) if block.opens == "always" for x in block.layers]
+    by_stage = [i for i, block in enumerate(blocks) if block.opens == "by_stage"]
+    opened = _opened_by_stage([blocks[i] for i in by_stage], train, backbone)
+    return always + [(by_stage[i], layer) for i, layer in opened]
+
+
+def _opened_by_stage(
+    blocks: Sequence[Block], train: str, backbone: str
+) -> list[tuple[int, keras.layers.Layer]]:
     kind, _, argument = train.partition(":")
     if kind == "regex":
         return _matching_layers(blocks, argument, train, backbone)

@@ -56,7 +56,7 @@ def _mlp(config: HeadConfig, num_outputs: int, x):
         x = layers.Dense(width, use_bias=not config.batch_norm, name=f"head_dense_{i}")(x)
         if config.batch_norm:
             x = layers.BatchNormalization(name=f"head_bn_{i}")(x)
-        x = layers.Activation(_activation(config.activation), name=f"head_activation_{i}")(x)
+        x = layers.Activation(known_activation(config.activation), name=f"head_activation_{i}")(x)
         if config.dropout:
             x = layers.Dropout(config.dropout, name=f"head_dropout_{i}")(x)
     return _linear(config, num_outputs, x)
@@ -71,7 +71,8 @@ def _cosine(config: HeadConfig, num_outputs: int, x):
     return CosineSimilarity(num_outputs, scale=config.scale, dtype="float32", name="logits")(x)
 
 
-def _activation(name: str) -> str:
+def known_activation(name: str) -> str:
+    """Returns the name of an activation that Keras knows. Raises `UserError` for any other."""
     try:
         keras.activations.get(name)
     except ValueError as error:

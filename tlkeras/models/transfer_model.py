@@ -113,8 +113,8 @@ class TransferModel(DistributedFit):
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """The backbone's blocks, from input to output."""
-        return self._blocks
+        """The backbone's blocks that stages open, from input to output."""
+        return tuple(block for block in self._blocks if block.opens == "by_stage")
 
     @property
     def input_shape(self) -> tuple:
@@ -185,7 +185,7 @@ class TransferModel(DistributedFit):
         Raises:
             UserError: Where `train` names no block or layer of this backbone.
         """
-        opened = opened_layers(self.blocks, train, self.backbone.name)
+        opened = opened_layers(self._blocks, train, self.backbone.name)
         # Layer by layer: assigning a model the value it has already does nothing to its layers, since
         # TensorFlow's tracking returns early from `self.x = self.x`.
         for part, trains in (
@@ -200,13 +200,13 @@ class TransferModel(DistributedFit):
                 if isinstance(layer, keras.layers.BatchNormalization):
                     layer.trainable = False
         indices = sorted({i for i, _ in opened})
-        first = indices[0] if indices else len(self.blocks)
+        first = indices[0] if indices else len(self._blocks)
         self._route.value = self._routed(first, tail_trains=bn != "inference")
         self._takes_features = False
         return Selection(
             train=train,
             bn=bn,
-            blocks=tuple(self.blocks[i].name for i in indices),
+            blocks=tuple(self._blocks[i].name for i in indices),
             layers=frozenset(layer.name for _, layer in opened),
             cut=self._route.value.cut and self._route.value.cut.name,
             depths=self._depths(),
@@ -251,20 +251,21 @@ class TransferModel(DistributedFit):
         return self._functional.value
 
     def _routed(self, first: int, tail_trains: bool) -> _Route:
-        if first == 0 and self.blocks:
+        if first == 0 and self._blocks:
             return _Route(None, None, self.backbone, tail_trains, None, self.neck)
-        if first == len(self.blocks):
+        if first == len(self._blocks):
             (output,) = self.backbone.outputs
             cut = CutPoint(_producer(output), (output,))
             return _Route(cut, self.backbone, None, tail_trains, *_split_neck(self.neck))
-        cut = self.blocks[first - 1].cut
+        cut = self._blocks[first - 1].cut
         return _Route(cut, *split(self.backbone, cut), tail_trains, None, self.neck)
 
     def _depths(self) -> dict[str, int]:
         depths = {v.path: 0 for part in (self.neck, self.head) for v in part.variables}
-        for i, block in enumerate(self.blocks):
+        for i, block in enumerate(self._blocks):
             for layer in block.layers:
-                depths.update((v.path, len(self.blocks) - i) for v in layer.variables)
+                depth = 0 if block.opens == "always" else len(self._blocks) - i
+                depths.update((v.path, depth) for v in layer.variables)
         return depths
 
 

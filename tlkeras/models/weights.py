@@ -14,7 +14,8 @@ from absl import logging
 from tlkeras.errors import UserError
 from tlkeras.models.backbones import Backbone
 from tlkeras.models.construct import construct
-from tlkeras.models.graph import leaf_layers
+from tlkeras.models.graph import leaf_layers, set_weights
+from tlkeras.models.saved_models import best_model, read_model
 from tlkeras.models.torch_files import read_tensors
 from tlkeras.models.weight_files import missing_weights, require_weights, wheel_file
 
@@ -61,7 +62,7 @@ def load_backbone(
     model = construct(row, input_shape, options)
     path = Path(weights).expanduser()
     if path.is_dir():
-        return model, transfer_parameters(model, _best_model(path), weights)
+        return model, transfer_parameters(model, best_model(path, "model.weights"), weights)
     if not path.is_file():
         raise UserError(
             "model.weights must be 'imagenet', a .weights.h5 or .keras file, a run directory or none. "
@@ -70,7 +71,7 @@ def load_backbone(
     if path.name.endswith(".weights.h5"):
         return model, _load_weights_file(model, path)
     if path.suffix == ".keras":
-        return model, transfer_parameters(model, _read_model(path), weights)
+        return model, transfer_parameters(model, read_model(path), weights)
     raise UserError(
         f"A file of weights must end in .weights.h5 or .keras. Received: model.weights={weights!r}"
     )
@@ -95,7 +96,7 @@ def transfer_parameters(model: keras.Model, source: keras.Model, name: str) -> W
     sources = max((named, _renumbered(named)), key=lambda layers: len(_partners(targets, layers)))
     matched = _partners(targets, sources)
     for layer_name in matched:
-        _set_weights(targets[layer_name], sources[layer_name].get_weights())
+        set_weights(targets[layer_name], sources[layer_name].get_weights())
     unmatched = tuple(n for n in targets if n not in matched)
     unused = tuple(n for n in sources if n not in matched)
     if not matched and targets:
@@ -147,32 +148,8 @@ def _automatic_name(layer) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
 
 
-def _set_weights(layer, weights) -> None:
-    layer.set_weights(weights)
-    if isinstance(layer, keras.layers.Normalization):
-        layer.finalize_state()  # it computes with copies of its variables
-
-
 def _shapes(layer) -> list[tuple]:
     return [tuple(weight.shape) for weight in layer.weights]
-
-
-def _best_model(run: Path) -> keras.Model:
-    file = run / "best.keras"
-    if not file.is_file():
-        raise UserError(
-            f"{run} holds no best.keras: it is no run directory, or its run has not finished an epoch. "
-            f"Received: model.weights={str(run)!r}"
-        )
-    return _read_model(file)
-
-
-def _read_model(file: Path) -> keras.Model:
-    try:
-        return keras.models.load_model(file, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"Keras cannot read {file}: {reason}") from error
 
 
 def _load_weights_file(model: keras.Model, path: Path) -> WeightReport:
@@ -291,4 +268,4 @@ def _fold_efficientnet_scale(model: keras.Model) -> None:
             continue
         mean, variance, *rest = layer.get_weights()
         if np.allclose(variance.ravel(), deviations, atol=1e-4):
-            _set_weights(layer, [mean, variance**2, *rest])
+            set_weights(layer, [mean, variance**2, *rest])

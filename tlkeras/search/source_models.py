@@ -65,7 +65,7 @@ def source_model(candidate: Candidate, config: ExperimentConfig, input_shape: tu
     model_config = config.model.model_copy(
         update={
             "backbone": candidate.name, "weights": candidate.weights, "fallback": None,
-            "backbone_options": options, "neck": NeckConfig(pooling=pooling),
+            "backbone_options": options, "adapter": None, "nested": None, "neck": NeckConfig(pooling=pooling),
             "head": config.model.head.model_copy(update={"name": "linear"}),
         }
     )  # fmt: skip

@@ -22,13 +22,13 @@ def trains_jointly(config: ExperimentConfig) -> bool:
 
 
 def source_task(config: ExperimentConfig) -> Domain:
-    """Returns the data of the source task, pictures at the target's size."""
-    data, size = (
-        config.tasks.source,
-        config.data.image_size or BACKBONES.get(config.model.backbone).size or None,
-    )
-    if data.image_size is None and config.data.image_size is not None:
-        data = data.model_copy(update={"image_size": config.data.image_size})
+    """Returns the data of the source task, pictures at the target's size or, before an adapter, their own."""
+    data, adapter = config.tasks.source, config.tasks.adapter
+    if adapter is not None:
+        size = BACKBONES.get(adapter.backbone).size or None
+    else:
+        size = config.data.image_size or BACKBONES.get(config.model.backbone).size or None
+        data = data.model_copy(update={"image_size": data.image_size or config.data.image_size})
     return load_domain(data, seed=config.seed, default_image_size=size, name="source_task")
 
 
@@ -36,7 +36,7 @@ def joint_model(parts: Parts, stage: StageConfig) -> JointModel:
     """Returns the model that trains both tasks, around the run's model.
 
     Raises:
-        UserError: Where the tasks do not fit one network, or the run has several stages.
+        UserError: Where the run has several stages.
     """
     config, domain = parts.config, source_task(parts.config)
     if len(config.stages) != 1 or config.stages[0].gradual:
@@ -44,23 +44,17 @@ def joint_model(parts: Parts, stage: StageConfig) -> JointModel:
             "share_gradients trains both tasks in one stage. "
             f"Received: {len(config.stages)} stages{', the first gradual' * config.stages[0].gradual}"
         )
-    if domain.modality != parts.source.modality or (
-        domain.modality == "image" and domain.input_shape != parts.source.input_shape
-    ):
-        raise UserError(
-            "Both tasks must be of pictures of one size, or of vectors. "
-            f"Received: inputs {parts.source.input_shape} and {domain.input_shape}"
-        )
     private = private_part(parts, domain)
     loss = objectives.loss_for(stage.model_copy(update={"class_weights": None}), domain)
-    return JointModel(parts.model, private, loss, config.tasks.weight, config.tasks.batches == "alternating")
+    alternating = config.tasks.batches == "alternating"
+    return JointModel(parts.model, private, loss, config.tasks.weight, alternating, stage.bn == "inference")
 
 
 def private_part(parts: Parts, domain: Domain) -> PrivatePart:
     """Returns the source's private part with its initial weights."""
     config = parts.config
     return PrivatePart(
-        parts.model, config.model.neck, config.tasks.head, domain.input_shape, domain.num_outputs, config.seed
+        parts.model, config.model, config.tasks, domain.input_shape, domain.num_outputs, config.seed
     )
 
 

@@ -4,38 +4,50 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from tlkeras.config import HeadConfig, NeckConfig
-from tlkeras.models.graph import replay
+from tlkeras.config import ModelConfig, TasksConfig
+from tlkeras.models.adapter import build_adapter, common_part, preprocessing_of
+from tlkeras.models.build import neck_for
+from tlkeras.models.graph import RenamedCopies, replay
 from tlkeras.models.heads import build_head
 from tlkeras.models.naming import reproducible
 from tlkeras.models.neck import build_neck
 from tlkeras.models.paired_fit import PairedFit
+from tlkeras.models.preprocessing import build_preprocessing
 
 
 class PrivatePart:
-    """What belongs to the source task alone: neck, head and, for inputs of another width, an adapter.
+    """What belongs to the source task alone: neck, head and, for inputs of another shape, an adapter.
 
     Args:
-        model: The target's transfer model; its preprocessing and backbone are the common part.
-        neck: Like the target's.
-        head: The source's.
-        input_shape: Of the source's inputs; vectors may be of another width than the target's.
+        model: The target's transfer model; its backbone, without the target's adapter, is the common part.
+        model_config: The target's; gives the neck where the source has none of its own.
+        tasks: Neck, head and adapter of the source.
+        input_shape: Of the source's inputs.
         num_outputs: Of the source's logits.
         seed: Of the initial weights.
+
+    Attributes:
+        common: The common part, where it is less than the target's whole backbone; None otherwise.
     """
 
     def __init__(
-        self, model, neck: NeckConfig, head: HeadConfig, input_shape: tuple, num_outputs: int, seed: int
+        self,
+        model,
+        model_config: ModelConfig,
+        tasks: TasksConfig,
+        input_shape: tuple,
+        num_outputs: int,
+        seed: int,
     ):
-        expected = tuple(model.preprocess.input_shape[1:])
-        self.adapter = None
+        self.preprocess = self.adapter = None
         with reproducible(seed, "source_private"):
-            if tuple(input_shape) != expected and len(input_shape) == len(expected) == 1:
-                inputs = keras.Input(input_shape, name="source_inputs")
-                dense = keras.layers.Dense(expected[0], name="source_adapter")
-                self.adapter = keras.Model(inputs, dense(inputs), name="source_adapter_part")
+            if tasks.adapter is not None:
+                self.preprocess = build_preprocessing(preprocessing_of(tasks.adapter), input_shape)
+                self.adapter = build_adapter(tasks.adapter, input_shape)
+            neck = neck_for(tasks.neck or model_config.neck, tasks.head)
             self.neck = build_neck(neck, model.backbone.outputs[0])
-            self.head = build_head(head, num_outputs, self.neck.outputs[0])
+            self.head = build_head(tasks.head, num_outputs, self.neck.outputs[0])
+        self.common = common_part(model.backbone)
         self.input_shape = tuple(input_shape)
 
     @property
@@ -57,14 +69,24 @@ class JointModel(PairedFit):
         source_loss: Keras loss on the source's logits.
         weight: Of the source's loss.
         alternating: Whether even steps train the target and odd steps the source.
+        inference: Whether the common part is called as in inference (a stage with `bn="inference"`).
     """
 
-    def __init__(self, model, private: PrivatePart, source_loss, weight: float, alternating: bool):
+    def __init__(
+        self,
+        model,
+        private: PrivatePart,
+        source_loss,
+        weight: float,
+        alternating: bool,
+        inference: bool = False,
+    ):
         super().__init__(name="joint")
         self.model = model  # first, so that its variables have the names that they have by themselves
         self.source_parts = private.parts
         self.private = _Held(private)
         self.source_loss, self.weight, self.alternating = source_loss, float(weight), alternating
+        self.inference = inference
         self.source_tracker = keras.metrics.Mean(name="source_loss")
         self.built = True
 
@@ -91,10 +113,12 @@ class JointModel(PairedFit):
         """Returns the source's logits `(b, classes)` for its inputs."""
         private = self.private.value
         if private.adapter is not None:
-            x = private.adapter(x, training=training)
-        x = self.model.before_tail(x)
-        if self.model.tail is not None:
-            x = self.model.tail(x, training=training)
+            x = private.adapter(private.preprocess(x), training=training)
+        common_training = False if self.inference else training
+        if private.common is not None:
+            x = private.common(x, training=common_training)
+        else:
+            x = self.model.through_tail(self.model.before_tail(x), training=common_training)
         return private.head(private.neck(x, training=training), training=training)
 
     def train_step(self, data):
@@ -123,8 +147,11 @@ class JointModel(PairedFit):
 def source_model(model, private: PrivatePart) -> keras.Model:
     """Returns the plain functional model of the source task on a transfer model's common part."""
     x = inputs = keras.Input(private.input_shape, dtype="float32", name="inputs")
-    for part in (private.adapter, model.preprocess, model.backbone, private.neck, private.head):
-        x = x if part is None else replay(part, x)
+    if private.adapter is not None:
+        x = replay(private.adapter, replay(private.preprocess, x, RenamedCopies("source_")))
+    common = (model.preprocess, model.backbone) if private.common is None else (private.common,)
+    for part in (*common, private.neck, private.head):
+        x = replay(part, x)
     return keras.Model(inputs, x, name="source_model")
 
 

@@ -1,0 +1,94 @@
+"""A private input branch in front of a common part, so that tasks with inputs of different shape share it."""
+
+import dataclasses
+
+import keras
+
+from tlkeras.config import AdapterConfig
+from tlkeras.errors import UserError
+from tlkeras.models.backbones import BACKBONES
+from tlkeras.models.cut_points import Block, CutPoint
+from tlkeras.models.graph import RenamedCopies, output_of, replay, replayed_tensors
+from tlkeras.models.neck import dense_layers, pool
+from tlkeras.models.weights import load_backbone
+
+ADAPTER = "adapter"
+
+
+def build_adapter(config: AdapterConfig, input_shape: tuple[int, ...]) -> keras.Model:
+    """Returns the adapter as a functional model from its network's inputs to vectors.
+
+    All its layers have names with `adapter_` before them, so that its network may be of the kind of the
+    common part, whose weights are matched by name.
+
+    Args:
+        config: Network, pooling and dense layers.
+        input_shape: Shape of one raw input, `(height, width, 3)` or `(d,)`.
+
+    Returns:
+        A model with outputs of shape `(b, config.units[-1])`.
+    """
+    network, _ = load_backbone(
+        BACKBONES.get(config.backbone), config.weights, input_shape, config.backbone_options
+    )
+    inputs = keras.Input(input_shape, dtype="float32", name="adapter_inputs")
+    copies = RenamedCopies(f"{ADAPTER}_")
+    x = pool(replay(network, inputs, copies), config.pooling, ADAPTER)
+    copies.take_weights()
+    return keras.Model(inputs, dense_layers(config, x, ADAPTER), name=ADAPTER)
+
+
+def preprocessing_of(config: AdapterConfig) -> str:
+    """Returns the key of the preprocessing that the adapter's network wants."""
+    return BACKBONES.get(config.backbone).family.preprocessing
+
+
+def adapter_layers(backbone: keras.Model) -> list[keras.layers.Layer]:
+    """Returns the layers of the adapter in a backbone; none where it has no adapter."""
+    return [layer for layer in backbone.layers if layer.name.startswith(f"{ADAPTER}_")]
+
+
+def common_part(backbone: keras.Model) -> keras.Model | None:
+    """Returns what stands behind the adapter of a backbone, of the same layers; None without an adapter."""
+    layers = adapter_layers(backbone)
+    if not layers:
+        return None
+    return keras.Model(output_of(backbone, layers[-1].name), backbone.outputs[0], name="common")
+
+
+def behind_adapter(
+    adapter: keras.Model, common: keras.Model, blocks: list[Block]
+) -> tuple[keras.Model, list[Block]]:
+    """Returns a backbone of adapter and common part, and its blocks, of which the first is `adapter`.
+
+    Args:
+        adapter: From `build_adapter`.
+        common: The common part, a functional model of vectors.
+        blocks: Its blocks.
+
+    Raises:
+        UserError: Where the common part takes no such vectors.
+    """
+    if tuple(adapter.output_shape) != tuple(common.input_shape):
+        raise UserError(
+            f"An adapter puts out vectors, and {common.name} takes {common.input_shape[1:]}. "
+            f"Received: adapter.units ending in {adapter.output_shape[-1]}"
+        )
+    x = inputs = keras.Input(adapter.input_shape[1:], dtype="float32", name="backbone_inputs")
+    x = replay(adapter, x)
+    known = replayed_tensors(common, x)
+    backbone = keras.Model(inputs, known[id(common.outputs[0])], name=common.name)
+    first = Block(ADAPTER, tuple(adapter.layers[1:]), CutPoint(adapter.layers[-1].name, (x,)), opens="always")
+    return backbone, [first, *moved(blocks, known)]
+
+
+def moved(blocks: list[Block], known: dict, beside: tuple = ()) -> list[Block]:
+    """Returns blocks with their cuts in another graph, in which the same layers were replayed.
+
+    Args:
+        blocks: Blocks of the graph that was replayed.
+        known: What `replayed_tensors` returned.
+        beside: Tensors that cross each of these cuts as well.
+    """
+    cuts = [CutPoint(b.cut.name, (*beside, *(known[id(t)] for t in b.cut.tensors))) for b in blocks]
+    return [dataclasses.replace(block, cut=cut) for block, cut in zip(blocks, cuts, strict=True)]

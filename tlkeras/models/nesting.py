@@ -1,0 +1,85 @@
+"""Task nesting: a whole earlier model, with its head, as a part of another."""
+
+import keras
+from keras import layers
+
+from tlkeras.config import NeckConfig, NestedConfig
+from tlkeras.errors import UserError
+from tlkeras.models.adapter import moved
+from tlkeras.models.cut_points import Block, CutPoint
+from tlkeras.models.graph import RenamedCopies, functional, has_graph, replay, replayed_tensors
+from tlkeras.models.neck import pool
+from tlkeras.models.saved_models import open_source
+
+NESTED = "nested"
+_FIELD = "model.nested.source"
+
+
+def nest(
+    config: NestedConfig,
+    neck: NeckConfig,
+    preprocess: keras.Model,
+    backbone: keras.Model,
+    blocks: list[Block],
+) -> tuple[keras.Model, list[Block]]:
+    """Returns a backbone that holds the nested model, and its blocks, of which the first is `nested`.
+
+    It takes raw inputs, as the nested model does, so the preprocessing moves into it; and it pools, since
+    vectors stand beside vectors only.
+
+    Args:
+        config: Which model, and how its outputs join.
+        neck: Its pooling is taken.
+        preprocess: Raw inputs to the backbone's.
+        backbone: The backbone; left out with `join="alone"`.
+        blocks: Its blocks.
+
+    Raises:
+        UserError: The source cannot be opened, or does not take these inputs.
+    """
+    source = open_source(config.source, _FIELD)
+    _check(source, preprocess.input_shape[1:], config)
+    inputs = keras.Input(preprocess.input_shape[1:], dtype="float32", name="backbone_inputs")
+    copies = RenamedCopies(f"{NESTED}_")
+    outputs = replay(source, inputs, copies)
+    if config.pretrained:
+        copies.take_weights()
+    if config.activation != "linear":
+        outputs = layers.Activation(config.activation, dtype="float32", name="nested_probabilities")(outputs)
+    opens = "never" if config.frozen else "by_stage"
+    if config.join == "alone":
+        block = Block(NESTED, copies.layers, CutPoint(NESTED, (outputs,)), opens)
+        return keras.Model(inputs, outputs, name=NESTED), [block]
+    first = Block(NESTED, copies.layers, CutPoint(NESTED, (inputs, outputs)), opens)
+    # under another name, for what stands before the backbone is called so too
+    prepared = replay(preprocess, inputs, RenamedCopies("backbone_"))
+    known = replayed_tensors(backbone, prepared)
+    features = pool(known[id(backbone.outputs[0])], neck.pooling)
+    joined = layers.Concatenate(name="beside_nested")([features, outputs])
+    own = moved(blocks, known, beside=(outputs,))
+    return keras.Model(inputs, joined, name=backbone.name), [first, *own]
+
+
+def _check(source: keras.Model, input_shape: tuple, config: NestedConfig) -> None:
+    """Raises `UserError` where a model cannot stand inside another with these inputs."""
+    if not has_graph(source):
+        raise UserError(
+            "A nested model must be functional or Sequential, with one input and one output. "
+            f"Received: {_FIELD}={config.source!r}, a {type(source).__name__}"
+        )
+    expected = tuple(functional(source).inputs[0].shape[1:])
+    fits = len(expected) == len(input_shape) and all(
+        a in (None, b) for a, b in zip(expected, input_shape, strict=True)
+    )
+    if not fits:
+        hint = f": set data.image_size={list(expected[:2])}" if len(expected) == len(input_shape) == 3 else ""
+        raise UserError(
+            f"The nested model takes inputs of {expected}, and the data have {tuple(input_shape)}{hint}. "
+            f"Received: {_FIELD}={config.source!r}"
+        )
+    outputs = functional(source).outputs[0].shape[1:]
+    if len(outputs) != 1:
+        raise UserError(
+            "A nested model must put out one vector per example, logits or probabilities. "
+            f"Received: {_FIELD}={config.source!r}, outputs of {tuple(outputs)}"
+        )

@@ -1,0 +1,49 @@
+"""Models of earlier runs and of files, opened as sources."""
+
+from pathlib import Path
+
+import keras
+
+from tlkeras.errors import UserError
+
+
+def open_source(value: str, field: str) -> keras.Model:
+    """Returns the model that a config names by the directory of a run or a `.keras` file.
+
+    Args:
+        value: What the config says.
+        field: Where it says so, for messages.
+
+    Raises:
+        UserError: There is no such model, or Keras cannot read it.
+    """
+    path = Path(value).expanduser()
+    if path.is_dir():
+        return best_model(path, field)
+    if path.is_file() and path.suffix == ".keras":
+        return read_model(path)
+    what = "Its name must end in .keras" if path.is_file() else "There is no such file or directory"
+    raise UserError(
+        f"{field} must be the directory of an earlier run or a .keras file. {what}. "
+        f"Received: {field}={value!r}"
+    )
+
+
+def best_model(run: Path, field: str) -> keras.Model:
+    """Returns the best model of a run directory. Raises `UserError` where it holds none."""
+    file = run / "best.keras"
+    if not file.is_file():
+        raise UserError(
+            f"{run} holds no best.keras: it is no run directory, or its run has not finished an epoch. "
+            f"Received: {field}={str(run)!r}"
+        )
+    return read_model(file)
+
+
+def read_model(file: Path) -> keras.Model:
+    """Returns the model in a `.keras` file; code in the file is never run. Raises `UserError`."""
+    try:
+        return keras.models.load_model(file, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"Keras cannot read {file}: {reason}") from error
