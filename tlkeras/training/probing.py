@@ -40,7 +40,7 @@ def check_probe(parts: Parts, stage: StageConfig) -> None:
     if parts.config.model.adapter is not None:
         raise UserError(
             "A probe fits the head alone, and the adapter before it would stay random: train the stage. "
-            f"Received: stages.{stage.name}.probe and model.adapter"
+            f"{of}.probe and model.adapter"
         )
     if parts.source.task not in ("multiclass", "binary"):
         raise UserError(f"A probe needs one class per row. Received: data.task={parts.source.task}")
