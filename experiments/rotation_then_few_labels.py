@@ -1,6 +1,8 @@
 """Learns from unlabelled digits by how they are turned, then from ten labels per class.
 
 Command:  tlkeras train --config=rotation_then_few_labels --workdir=runs/rotation
+Time:     about 45 s on two busy CPU cores, and 10 s for the twin from scratch.
+Expect:   a test accuracy of .95 (.953, .953, .947 for seeds 0 to 2; from scratch .950, .930, .914).
 Your own: --set tasks.source.source=folder:UNLABELLED --set data.source=folder:LABELLED
 """
 

@@ -1,6 +1,8 @@
 """Learns from unlabelled digits which two views show the same one (SimCLR), then from ten labels per class.
 
 Command:  tlkeras train --config=simclr_then_few_labels --workdir=runs/simclr
+Time:     about 90 s on two busy CPU cores, and 10 s for the twin from scratch.
+Expect:   a test accuracy of .96 (.950, .964, .964 for seeds 0 to 2; from scratch .950, .930, .914).
 Your own: --set tasks.source.source=folder:UNLABELLED --set data.source=folder:LABELLED
 """
 
