@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tlkeras.models.folding import Folded
 from tlkeras.registry import Registry
 
 EXTRACTORS: Registry = Registry("extractor")
@@ -30,6 +31,7 @@ class Trunk:
         self.strategy = strategy or tf.distribute.get_strategy()
         self.threads = threads or os.cpu_count() or 1
         self.input_shape = (batch_size, *model.input_shape[1:])
+        self.call = Folded(model)
         self._concrete = None
         self._frozen = None
 
@@ -47,7 +49,7 @@ class Trunk:
     def concrete(self):
         """Returns the traced function of one batch."""
         if self._concrete is None:
-            call = tf.function(lambda x: self.model(x, training=False), autograph=False)
+            call = tf.function(lambda x: self.call(x), autograph=False)
             self._concrete = call.get_concrete_function(tf.TensorSpec(self.input_shape, tf.float32))
         return self._concrete
 
@@ -62,7 +64,7 @@ class Trunk:
 
 @EXTRACTORS.register("exact")
 def exact(trunk: Trunk):
-    """The model's own function, on every device of this process; what the others are compared with."""
+    """What the model computes in a step, on every device of this process; the others are compared with it."""
     if trunk.replicas > 1 and trunk.batch_size % trunk.replicas == 0:
         return _on_all_replicas(trunk)
     function = trunk.concrete()
@@ -71,7 +73,7 @@ def exact(trunk: Trunk):
 
 @EXTRACTORS.register("folded")
 def folded(trunk: Trunk):
-    """Constants folded into the graph, where TensorFlow fuses convolution, BatchNorm and activation."""
+    """Variables folded into the graph as constants."""
     function = trunk.frozen()
     return lambda x: function(tf.convert_to_tensor(x))[0].numpy()
 
@@ -134,11 +136,11 @@ def seconds_per_row(extract, batch: np.ndarray, trials: int = 3) -> float:
 
 def _on_all_replicas(trunk: Trunk):
     share = trunk.batch_size // trunk.replicas
-    model, strategy = trunk.model, trunk.strategy
+    strategy = trunk.strategy
 
     @tf.function(autograph=False)
     def step(x):
-        return strategy.run(lambda part: model(part, training=False), args=(x,))
+        return strategy.run(trunk.call, args=(x,))
 
     def extract(x):
         parts = strategy.experimental_distribute_values_from_function(

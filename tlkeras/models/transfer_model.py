@@ -1,40 +1,16 @@
 """The model that a run trains: preprocessing, backbone, neck and head."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 import keras
 from keras import ops
 
-from tlkeras.models.cut_points import Block, CutPoint, find_cut_points, split
+from tlkeras.models.cut_points import Block
 from tlkeras.models.distributed_fit import DistributedFit
 from tlkeras.models.freezing import Selection, opened_layers
 from tlkeras.models.graph import leaf_layers, replay
+from tlkeras.models.route import Route, route_for
 from tlkeras.models.weights import WeightReport
-
-
-@dataclass(frozen=True)
-class _Route:
-    """How inputs pass backbone and neck in the current stage; kept out of Keras' tracking of layers.
-
-    Where the whole backbone is frozen, the neck's layers without weights (pooling) are fixed as well:
-    `fixed_neck` holds them, and `neck` what is left of it.
-    """
-
-    cut: CutPoint | None
-    trunk: keras.Model | None
-    tail: keras.Model | None
-    tail_trains: bool
-    fixed_neck: keras.Model | None
-    neck: keras.Model
-
-    def after_cut(self, x, training):
-        """Returns the neck's output for what `TransferModel.trunk` puts out."""
-        (expected,) = (self.tail or self.neck).inputs
-        x = ops.cast(x, expected.dtype)  # features may be kept in half precision
-        if self.tail is not None:
-            x = self.tail(x, training=training if self.tail_trains else False)
-        return self.neck(x, training=training)
 
 
 class FeatureModel(DistributedFit):
@@ -47,7 +23,7 @@ class FeatureModel(DistributedFit):
         head: Features to logits.
     """
 
-    def __init__(self, route: _Route, head: keras.Model, **kwargs):
+    def __init__(self, route: Route, head: keras.Model, **kwargs):
         super().__init__(**kwargs)
         self.tail, self.neck, self.head = route.tail, route.neck, head
         self._route = _Held(route)
@@ -150,11 +126,7 @@ class TransferModel(DistributedFit):
         route = self._route.value
         if self._takes_features:
             return route.after_cut(x, training)
-        x = self.preprocess(x)
-        if route.trunk is not None:
-            x = route.trunk(x, training=False)
-        if route.tail is not None:
-            x = route.tail(x, training=training if route.tail_trains else False)
+        x = route.through_tail(route.to_cut(self.preprocess(x)), training)
         return self.neck(x, training=training)
 
     @property
@@ -167,8 +139,11 @@ class TransferModel(DistributedFit):
         route = self._route.value
         if self._takes_features:
             return ops.cast(x, (route.tail or route.neck).inputs[0].dtype)
-        x = self.preprocess(x)
-        return x if route.trunk is None else route.trunk(x, training=False)
+        return route.to_cut(self.preprocess(x))
+
+    def through_tail(self, x, training=None):
+        """Returns the backbone's output for what `before_tail` returns."""
+        return self._route.value.through_tail(x, training)
 
     def classify(self, features, training=None):
         """Returns float32 logits for feature vectors `(b, features)`."""
@@ -201,7 +176,9 @@ class TransferModel(DistributedFit):
                     layer.trainable = False
         indices = sorted({i for i, _ in opened})
         first = indices[0] if indices else len(self._blocks)
-        self._route.value = self._routed(first, tail_trains=bn != "inference")
+        self._route.value = route_for(
+            self.backbone, self.neck, self._blocks, first, tail_trains=bn != "inference"
+        )
         self._takes_features = False
         return Selection(
             train=train,
@@ -232,7 +209,7 @@ class TransferModel(DistributedFit):
         model.build()
         return model
 
-    def _require_trunk(self) -> _Route:
+    def _require_trunk(self) -> Route:
         if self._route.value.trunk is None:
             raise ValueError("Nothing is frozen, so there is no trunk. Select fewer blocks first.")
         return self._route.value
@@ -250,16 +227,6 @@ class TransferModel(DistributedFit):
             self._functional.value = keras.Model(inputs, x, name="model")
         return self._functional.value
 
-    def _routed(self, first: int, tail_trains: bool) -> _Route:
-        if first == 0 and self._blocks:
-            return _Route(None, None, self.backbone, tail_trains, None, self.neck)
-        if first == len(self._blocks):
-            (output,) = self.backbone.outputs
-            cut = CutPoint(_producer(output), (output,))
-            return _Route(cut, self.backbone, None, tail_trains, *_split_neck(self.neck))
-        cut = self._blocks[first - 1].cut
-        return _Route(cut, *split(self.backbone, cut), tail_trains, None, self.neck)
-
     def _depths(self) -> dict[str, int]:
         depths = {v.path: 0 for part in (self.neck, self.head) for v in part.variables}
         for i, block in enumerate(self._blocks):
@@ -274,23 +241,3 @@ class _Held:
 
     def __init__(self, value=None):
         self.value = value
-
-
-def _split_neck(neck: keras.Model) -> tuple[keras.Model | None, keras.Model]:
-    """Returns the neck's first layers, as far as they have no variables, and the rest of it.
-
-    A layer that draws random numbers has the state of its generator as a variable.
-    """
-    fixed = None
-    for cut, layers in find_cut_points(neck):
-        if any(layer.variables for layer in layers):
-            break
-        if not isinstance(layers[-1], keras.layers.Identity):  # so that the trunk is the same with dropout
-            fixed = cut
-    if fixed is None or fixed.tensors[0] is neck.inputs[0]:
-        return None, neck
-    return split(neck, fixed)
-
-
-def _producer(tensor) -> str:
-    return tensor._keras_history.operation.name

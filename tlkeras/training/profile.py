@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.errors import UserError
+from tlkeras.models.folding import Folded
 from tlkeras.prepare import Parts
 from tlkeras.run_dir import RunDir
 from tlkeras.training.trainer import Trainer
@@ -75,13 +76,13 @@ def _inputs(batch) -> tf.Tensor:
 def _forward(model, x) -> dict[str, float]:
     """Returns the milliseconds of the parts of a forward pass."""
     try:
-        trunk = model.trunk()
+        trunk = Folded(model.trunk())
     except ValueError:  # everything trains
         times = {"tail": _call(lambda x: model.features(x, training=True), x)}
         features = model.features(x, training=False)
     else:
-        times = {"trunk": _call(lambda x: trunk(x, training=False), x)}
-        cut = trunk(x, training=False)
+        times = {"trunk": _call(trunk, x)}
+        cut = trunk(x)
         after_cut = model.on_features()
         times["tail"] = _call(lambda x: after_cut.features(x, training=True), cut)
         features = after_cut.features(cut, training=False)

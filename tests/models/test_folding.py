@@ -1,0 +1,106 @@
+"""Folded BatchNormalization: the same numbers, gradients and statistics as the plain model."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tlkeras.models.folding import Folded
+
+layers = keras.layers
+
+
+def network(dtype="float32") -> keras.Model:
+    """Every kind of convolution before BatchNormalization, and places where folding would be wrong."""
+    x = inputs = keras.Input((16, 16, 3))
+    options = {"dtype": dtype}
+    x = layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False, name="conv", **options)(x)
+    x = layers.ReLU(6.0, **options)(layers.BatchNormalization(name="conv_bn", **options)(x))
+    x = layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2, name="depthwise", **options)(x)
+    x = layers.BatchNormalization(scale=False, name="depthwise_bn", **options)(x)
+    x = layers.SeparableConv2D(8, 3, dilation_rate=2, padding="same", name="separable", **options)(x)
+    x = layers.BatchNormalization(center=False, name="separable_bn", **options)(x)
+    read_twice = layers.Conv2D(8, 1, name="read_twice", **options)(x)
+    x = layers.Add(**options)([read_twice, layers.BatchNormalization(name="beside", **options)(read_twice)])
+    x = layers.Conv2D(8, 1, activation="relu", name="with_activation", **options)(x)
+    x = layers.Dropout(0.5, **options)(layers.BatchNormalization(name="after_activation", **options)(x))
+    return keras.Model(inputs, layers.GlobalAveragePooling2D(**options)(x))
+
+
+def with_statistics(model, seed=0) -> keras.Model:
+    rng = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            for variable in layer.variables:
+                variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+        elif getattr(layer, "use_bias", False):
+            layer.bias.assign(rng.normal(size=layer.bias.shape))
+    return model
+
+
+@pytest.fixture
+def model():
+    keras.utils.set_random_seed(0)
+    return with_statistics(network())
+
+
+@pytest.fixture
+def x():
+    return np.random.default_rng(1).normal(size=(4, 16, 16, 3)).astype("float32")
+
+
+def test_folds_only_what_nothing_else_reads(model):
+    pairs = {conv.name: bn.name for conv, bn in Folded(model)._pairs.items()}
+    assert pairs == {"conv": "conv_bn", "depthwise": "depthwise_bn", "separable": "separable_bn"}
+
+
+def test_outputs_are_those_of_the_plain_model(model, x):
+    expected = model(x, training=False).numpy()
+    assert expected.std() > 0.1
+    np.testing.assert_allclose(Folded(model)(x), expected, atol=1e-5)
+
+
+def test_follows_new_weights(model, x):
+    folded = Folded(model)
+    before = folded(x).numpy()
+    with_statistics(model, seed=7)
+    expected = model(x, training=False).numpy()
+    assert np.abs(expected - before).max() > 0.1
+    np.testing.assert_allclose(folded(x), expected, atol=1e-5)
+
+
+def test_gradients_reach_every_variable(model, x):
+    variables = model.trainable_variables
+
+    def gradients(call):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(call(x) ** 2)
+        return tape.gradient(loss, [v.value for v in variables])
+
+    expected = gradients(lambda x: model(x, training=False))
+    for variable, ours, theirs in zip(variables, gradients(Folded(model)), expected, strict=True):
+        scale = np.abs(theirs).max()
+        assert scale > 0, variable.path
+        np.testing.assert_allclose(ours, theirs, atol=1e-5 * scale, err_msg=variable.path)
+
+
+def test_statistics_move_in_training_where_the_layer_trains(model, x):
+    model.get_layer("conv_bn").trainable = False
+    moved = {}
+    for name in ("conv_bn", "depthwise_bn"):
+        moved[name] = model.get_layer(name).moving_mean.numpy()
+    Folded(model)(x, training=True)
+    assert np.array_equal(model.get_layer("conv_bn").moving_mean.numpy(), moved["conv_bn"])
+    assert not np.array_equal(model.get_layer("depthwise_bn").moving_mean.numpy(), moved["depthwise_bn"])
+
+
+def test_dropout_follows_the_argument(model, x):
+    folded = Folded(model)
+    assert np.array_equal(folded(x, training=False), folded(x, training=False))
+    assert not np.array_equal(folded(x, training=True), folded(x, training=True))
+
+
+def test_half_precision_is_left_as_it_is(x):
+    model = with_statistics(network("mixed_bfloat16"))
+    assert not Folded(model)._pairs
+    assert np.array_equal(Folded(model)(x), model(x, training=False))
