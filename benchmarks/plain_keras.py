@@ -1,6 +1,7 @@
 """What a user would write without tlkeras, after Keras' own guide to transfer learning.
 
-`image_dataset_from_directory` with cache and prefetch, a base called with `training=False`, `fit`.
+`image_dataset_from_directory` with prefetch (and cache, where asked), a base called with
+`training=False`, `fit`.
 Prints one line of JSON: seconds of `fit`, seconds until its first step, peak memory.
 """
 
@@ -26,7 +27,9 @@ def main(options: dict) -> None:
         f"{options['folder']}/train", image_size=size, batch_size=32, seed=0, verbose=False
     )
     classes = len(dataset.class_names)
-    dataset = dataset.cache().prefetch(tf.data.AUTOTUNE)
+    if options["plain_cache"]:
+        dataset = dataset.cache()
+    dataset = dataset.prefetch(tf.data.AUTOTUNE)
     if options["flip"]:
         flip = keras.layers.RandomFlip("horizontal")
         dataset = dataset.map(lambda x, y: (flip(x, training=True), y), tf.data.AUTOTUNE)

@@ -1,13 +1,14 @@
 """tlkeras against a plain Keras script that does the same work, as ratios of paired runs.
 
 Command:  python benchmarks/speed.py [--case=NAME ...] [--pairs=3] [--folder=DIR]
-Cases:    frozen frozen_auto resnet second_head last2 all augment lite_all lite_augment growth start agreement
+Cases:    frozen frozen_cached frozen_auto resnet second_head last2 all augment lite_all lite_augment growth start agreement
 Time:     all of it about two hours on two CPU cores; `--case=frozen` ten minutes.
 
 Both sides read the same made-up JPEG files from disk, in processes of their own, one after the other, so
 that what else the machine does falls on both. Counted is extraction plus training (`fit`, on the plain
 side); importing, building and the files' check are in the columns `start`. A ratio above 1 means that tlkeras
-was faster. ImageNet weights are taken where they are at hand (KERAS_HOME), random ones otherwise.
+was faster. The script of `frozen`, `resnet`, `second_head` and `last2` reads its files in every epoch, as
+TensorFlow's tutorial has it; that of the others keeps decoded pictures in memory. ImageNet weights are taken where they are at hand (KERAS_HOME), random ones otherwise.
 """
 
 import argparse
@@ -24,11 +25,13 @@ from measuring import interval, run
 BASE = {
     "backbone": "mobilenet_v2", "weights": None, "size": 160, "epochs": 10, "rows": 4000, "flip": False,
     "head": [], "train": "head", "open_from": None, "cache": {"extractor": "exact"}, "pairs": 3,
+    "plain_cache": False,
 }  # fmt: skip
 
-SMALL = {"rows": 640, "epochs": 3, "pairs": 5}
+SMALL = {"rows": 640, "epochs": 3, "pairs": 5, "plain_cache": True}
 CASES = {
     "frozen": {},
+    "frozen_cached": {"plain_cache": True},
     "frozen_auto": {"cache": {"extractor": "auto"}, "warm_choice": True},
     "resnet": {"backbone": "resnet50", "cache": {"extractor": "auto"}, "rows": 1000, "warm_choice": True},
     "second_head": {"head": [], "first_head": [256]},
@@ -62,9 +65,7 @@ def compare(name: str, options: dict, folder: Path, pairs: int) -> None:
     options = dict(options, folder=str(make_folder(folder / f"images_{options['rows']}", options["rows"])))
     options |= {"workdir": str(folder / "run"), "cache": {**options["cache"], "dir": str(folder / "cache")}}
     shutil.rmtree(folder / "cache", ignore_errors=True)
-    if options.get(
-        "warm_choice"
-    ):  # the extractors' measurement is kept from an earlier run; features are not
+    if options.get("warm_choice"):  # an earlier run has measured the extractors; its features are gone
         run("with_tlkeras.py", options)
     if "first_head" in options:  # a run with another head has been here before
         run("with_tlkeras.py", options | {"head": options["first_head"], "epochs": 1})
