@@ -31,8 +31,8 @@ def test_families_answer_alike_in_every_format(benchmark, backbone, options, for
         assert parity.agreement == 1
 
 
-def test_grouped_convolutions_leave_in_every_format(tmp_path):
-    """Keras has XLA compile them (ConvNeXt's are grouped), which left a call in ONNX that nothing runs."""
+def test_grouped_convolutions_and_gelu_leave_in_every_format(tmp_path):
+    """ConvNeXt has both: Keras has XLA compile the former, and the latter needs Erfc, which ONNX has not."""
     for package in ("tf2onnx", "onnxruntime"):
         pytest.importorskip(package)
     import keras
@@ -45,7 +45,7 @@ def test_grouped_convolutions_leave_in_every_format(tmp_path):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((12, 12, 3))
     x = keras.layers.Conv2D(8, 3)(keras.layers.Rescaling(1 / 255)(inputs))
-    x = keras.layers.Conv2D(8, 3, groups=8, padding="same")(x)
+    x = keras.layers.Conv2D(8, 3, groups=8, padding="same", activation="gelu")(x)
     x = keras.layers.GlobalMaxPooling2D()(keras.layers.Conv2D(12, 3, groups=4)(x))
     model = answering_model(keras.Model(inputs, keras.layers.Dense(3)(x)), "multiclass")
     served = ServedModel(model, "multiclass", ("a", "b", "c"), (12, 12, 3), PixelSpec((12, 12)), None, {})

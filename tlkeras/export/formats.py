@@ -21,7 +21,6 @@ from tlkeras.runtime.importing import stderr_kept_back
 
 Answer = Callable[[np.ndarray], np.ndarray]
 
-ONNX_OPSET = 17
 _CHECK_BATCH = 32
 
 
@@ -177,53 +176,14 @@ def load_litert(folder: Path) -> Answer:
 def write_onnx(served: ServedModel, folder: Path) -> None:
     """Writes ONNX with any number of rows; labels stand in its metadata too."""
     import onnx
-    import tf2onnx
 
-    function = _with_constants(served)
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    from tlkeras.export.onnx_model import onnx_model
+
     with _quiet():
-        model, _ = tf2onnx.convert.from_function(
-            function, input_signature=function.input_signature, opset=ONNX_OPSET
-        )
-    for tensor in (*model.graph.input, *model.graph.output):
-        tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
+        model = onnx_model(served)
     onnx.helper.set_model_props(model, {"labels": json.dumps(served.class_names), "task": served.task})
     onnx.checker.check_model(model)
     onnx.save_model(model, str(folder / "model.onnx"))
-
-
-def _with_constants(served: ServedModel):
-    """Returns the model as a `tf.function` that captures nothing.
-
-    Keras keeps some constants (the mean of a Normalization layer) outside the graph, and tf2onnx would
-    make inputs of them.
-    """
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    function = served.function()
-    with _nested_functions_inlined():
-        frozen = convert_variables_to_constants_v2(function.get_concrete_function())
-
-    @tf.function(input_signature=function.input_signature)
-    def answer(inputs):
-        return {served.output_name: frozen(inputs)[0]}
-
-    return answer
-
-
-@contextlib.contextmanager
-def _nested_functions_inlined() -> Iterator[None]:
-    """Traces `tf.function`s within a function as plain Python.
-
-    Keras wraps each grouped convolution into one that XLA compiles, which stays a call that ONNX has no
-    operation for.
-    """
-    before = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(before)
 
 
 def load_onnx(folder: Path) -> Answer:

@@ -1,0 +1,73 @@
+"""A model as ONNX: what tf2onnx needs to be told, and what it lacks."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from tlkeras.export.served_model import ServedModel
+
+OPSET = 17
+
+
+def onnx_model(served: ServedModel):
+    """Returns the model as an `onnx.ModelProto` that takes any number of rows."""
+    import tf2onnx
+
+    function = _with_constants(served)
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    model, _ = tf2onnx.convert.from_function(
+        function,
+        input_signature=function.input_signature,
+        opset=OPSET,
+        custom_op_handlers={"Erfc": (_one_minus_erf, [])},  # of GELU
+    )
+    for tensor in (*model.graph.input, *model.graph.output):
+        tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
+    return model
+
+
+def _one_minus_erf(graph, node, name, args) -> None:
+    """Replaces a node of tf2onnx that ONNX has no operation for: erfc(x) = 1 - erf(x)."""
+    (source,), (target,) = node.input, node.output
+    shape, dtype = graph.get_shape(target), graph.get_dtype(target)
+    one = graph.make_const(f"{name}/one", np.array(1, np.float32)).output[0]
+    graph.remove_node(node.name)
+    erf = graph.make_node("Erf", [source], shapes=[shape], dtypes=[dtype]).output[0]
+    graph.make_node("Sub", [one, erf], outputs=[target], name=name, shapes=[shape], dtypes=[dtype])
+
+
+def _with_constants(served: ServedModel):
+    """Returns the model as a `tf.function` that captures nothing.
+
+    Keras keeps some constants (the mean of a Normalization layer) outside the graph, and tf2onnx would
+    make inputs of them.
+    """
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    function = served.function()
+    with _nested_functions_inlined():
+        frozen = convert_variables_to_constants_v2(function.get_concrete_function())
+
+    @tf.function(input_signature=function.input_signature)
+    def answer(inputs):
+        return {served.output_name: frozen(inputs)[0]}
+
+    return answer
+
+
+@contextlib.contextmanager
+def _nested_functions_inlined() -> Iterator[None]:
+    """Traces `tf.function`s within a function as plain Python.
+
+    Keras wraps each grouped convolution into one that XLA compiles, which stays a call that ONNX has no
+    operation for.
+    """
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
