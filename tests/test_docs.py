@@ -1,9 +1,9 @@
 """Every code block of README.md, CONTRIBUTING.md and docs/ runs, or is at least a command that would.
 
 Python blocks of one page share a namespace and run in a folder that has what the pages speak of. Of the
-shell's blocks every `tlkeras` command is parsed: its flags exist, its config loads, every `--set` fits. Those
-in `EXECUTED` are run as well. Other programs (installing, activating, schedulers) are not; the scripts that
-they name must exist.
+shell's blocks every `tlkeras` command is parsed: its flags exist, its config loads, every `--set` fits. Each
+is also run, as it stands (`EXECUTED`), made smaller (`SMALLER`) or by another test (`ELSEWHERE`); a command
+that stands in none of the three fails. Scripts that are named must exist.
 """
 
 import ast
@@ -11,6 +11,7 @@ import importlib
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -26,16 +27,58 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = {str(page.relative_to(ROOT)): page for page in PAGES if page.is_file()}
 
-# Commands of the pages that are run as they stand; the others would train for long, or on what is not here.
-EXECUTED = {
+# Each command of each page stands in one of these three, so that none is skipped without a word.
+EXECUTED = {  # as it stands
     "tlkeras inspect --config=image_folder --set data.source=folder:PICTURES",
     "tlkeras predict runs/mine ONE.jpg A_FOLDER",
     "tlkeras report runs/quickstart",
+    "tlkeras export runs/quickstart --format=saved_model",
+    "tlkeras export runs/quickstart --format=onnx,litert_float16",
     "tlkeras plan --config=quickstart --set stages.1.train=all --set stages.1.optimizer.learning_rate=1e-4",
     "tlkeras list heads",
     "tlkeras list sources",
     "tlkeras list methods",
+    "tlkeras sweep --config=heads.py --dry_run",
+    "tlkeras sweep --config=heads.py --workdir=runs/heads",
+    "tlkeras compare runs/heads --output=compare.html",
+    "bash scripts/launch_tpu_vm.sh --name=cats --zone=us-central1-b --dry_run -- --config=vgg16_cats_vs_dogs",
 }
+_TINY = "model.backbone=small_cnn model.weights=none model.fallback=none data.image_size=16 data.batch_size=4"
+_SHORT = f"{_TINY} stages.0.epochs=1 stages.1.epochs=1"
+SMALLER = {  # with these words of `--set` added: a tiny network of random weights, one epoch
+    "tlkeras train --config=image_folder --set data.source=folder:PICTURES --workdir=runs/mine":
+        f"{_SHORT} stages.1.train=last:1 stages.1.optimizer.schedule.warmup_steps=0",
+    "tlkeras train --config=hospital_to_hospital --set data.source=folder:HERE "
+    "--set adaptation.target.source=folder:THERE":
+        f"{_SHORT} adaptation.seeds=1 stages.1.train=all",
+    "tlkeras train --config=moons_dann --workdir=runs/moons": "stages.0.steps=40",
+}  # fmt: skip
+ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a network
+    "bash scripts/quickstart.sh": "tests/test_launch_scripts.py",
+    "bash scripts/test.sh": "scripts/test.sh",
+    "source .venv/bin/activate": "scripts/_environment.sh",
+    "ruff check . '&&' ruff format .": "scripts/test.sh",
+    "python -m pytest tests/data -q": "scripts/test.sh",
+    "python -W error -m pytest tests/test_docs.py -q": "scripts/test.sh",
+    "tensorboard --logdir runs/quickstart/tensorboard": "tests/report/test_tensorboard.py",
+    "tlkeras evaluate runs/stripes": "tests/test_registry.py",
+    "tlkeras train --config=synthetic_smoke --strategy=mirrored --set runtime.devices=2 "
+    "--workdir=runs/mirrored": "tests/distributed/test_whole_runs.py",
+    "bash scripts/launch_multi_worker.sh --workers=2 -- --config=synthetic_smoke --workdir=runs/two":
+        "tests/test_launch_scripts.py",
+    "sbatch scripts/slurm.sbatch --config=synthetic_smoke --workdir=/shared/runs/smoke":
+        "tests/test_launch_scripts.py",
+    "kubectl apply -f scripts/kubernetes.yaml": "tests/test_launch_scripts.py",
+    "tlkeras train --config=synthetic_smoke --strategy=multi_worker --workdir=/shared/runs/smoke --dry_run":
+        "tests/test_runtime.py",
+    "tlkeras rank --config=image_folder --set data.source=folder:PICTURES --candidates='*lite*'":
+        "tests/search/test_rank.py",
+    "tlkeras auto --config=image_folder --set data.source=folder:PICTURES --budget=20m":
+        "tests/search/test_auto.py",
+    "tlkeras reproduce runs/mine": "tests/test_reproduce.py",
+}  # fmt: skip
+ELSEWHERE_PAGES = {"docs/reports.md": "tests/report/test_reports_page.py"}
+LANGUAGES = {"bash", "sh", "python", "mermaid", ""}
 OTHER_PROGRAMS = ("bash", "git", "kubectl", "pip", "python", "ruff", "sbatch", "source", "tensorboard")
 TEN_LINES = ("adding_a_backbone.md", "adding_a_head.md", "adding_a_source.md", "adding_a_method.md")
 
@@ -70,7 +113,10 @@ def folder(tmp_path, trained, monkeypatch) -> Path:
     for label, kind in enumerate(("apples", "leaves", "skies")):
         for number in range(10):
             picture(tmp_path / "PICTURES" / kind / f"{number}.png", number, label)
-    shutil.copytree(tmp_path / "PICTURES", tmp_path / "pictures")
+    for name in ("pictures", "HERE", "THERE"):
+        shutil.copytree(tmp_path / "PICTURES", tmp_path / name)
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    (tmp_path / "heads.py").write_text(blocks(PAGES["docs/many_runs.md"], "python")[0])
     shutil.copytree(tmp_path / "PICTURES/leaves", tmp_path / "A_FOLDER")
     picture(tmp_path / "ONE.jpg", 99, 2)
     for name in ("smoke", "mine", "quickstart"):
@@ -129,11 +175,46 @@ def test_commands_of_a_page_could_be_started(name, folder):
             check(["train", *words[words.index("--") + 1 if "--" in words else 1 :]])
 
 
+def standing() -> set[str]:
+    """Returns all commands of all pages."""
+    return {
+        shlex.join(words)
+        for name, page in PAGES.items()
+        if name not in ELSEWHERE_PAGES
+        for words in commands(page)
+    }
+
+
+def test_no_command_is_left_out_in_silence():
+    known = [shlex.join(shlex.split(c)) for c in (*EXECUTED, *SMALLER, *ELSEWHERE)]
+    assert sorted(known) == sorted(standing())
+    for path in (*ELSEWHERE.values(), *ELSEWHERE_PAGES.values()):
+        assert (ROOT / path).is_file(), path
+    for name, page in PAGES.items():
+        fences = re.findall(r"^```(.*)$", page.read_text("utf-8"), re.MULTILINE)
+        assert len(fences) % 2 == 0 and set(fences) <= LANGUAGES, name
+
+
 @pytest.mark.parametrize("command", sorted(EXECUTED))
-def test_cheap_commands_of_the_pages_run(command, folder, capsys):
-    stand = {shlex.join(words) for page in PAGES.values() for words in commands(page)}
-    assert command in stand, "no page names it any more: take it out of EXECUTED"
-    assert main(shlex.split(command)[1:]) == 0, capsys.readouterr().err
+def test_commands_of_the_pages_run(command, folder, capsys):
+    program, *words = shlex.split(command)
+    if command.startswith("tlkeras compare runs/heads"):
+        for name in ("heads_0", "heads_1"):
+            shutil.copytree(folder / "runs/smoke", folder / "runs/heads" / name)
+    if program == "tlkeras":
+        assert main(words) == 0, capsys.readouterr().err
+    else:
+        done = subprocess.run([program, *words], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 and done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("command", sorted(SMALLER))
+def test_long_commands_of_the_pages_run_when_made_smaller(command, folder, capsys):
+    shutil.rmtree(folder / "runs")
+    changes = [word for change in SMALLER[command].split() for word in ("--set", change)]
+    assert main([*shlex.split(command)[1:], *changes]) == 0, capsys.readouterr().err
+    (report,) = folder.glob("runs/*/report.html")
+    assert report.stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("name", PAGES)
