@@ -1,5 +1,7 @@
 """The model that trains on a labelled source and an unlabelled target."""
 
+from contextlib import nullcontext
+
 import keras
 import tensorflow as tf
 from keras import ops
@@ -8,6 +10,7 @@ from tlkeras.adaptation.batch_norm import DomainStatistics, batch_norm_layers
 from tlkeras.adaptation.class_histogram import ClassHistogram
 from tlkeras.adaptation.gradient_guard import GradientGuard
 from tlkeras.adaptation.methods import METHODS, Method, Pair, make_method
+from tlkeras.adaptation.pairs import target_views
 from tlkeras.adaptation.replicas import gather_rows
 from tlkeras.adaptation.strength import strength_schedule
 from tlkeras.config.adaptation import AdaptationConfig, StrengthConfig
@@ -43,6 +46,8 @@ class AdaptationModel(PairedFit):
             features, so that D could move nothing.
     """
 
+    validates_source = False
+
     def __init__(
         self,
         model: keras.Model,
@@ -64,6 +69,8 @@ class AdaptationModel(PairedFit):
         self.schedule = strength_schedule(strength or StrengthConfig())
         feature_size, classes = self._probe(tuple(input_shape or model.input_shape[1:]))
         self.method.prepare(feature_size, classes, seed)
+        if self.method.reversal is not None:
+            self.method.reversal.gradient_norm.gathered = self.method.gathers
         self.step = self.add_weight(
             name="adaptation_step", shape=(), dtype="int32", initializer="zeros", trainable=False,
             aggregation="only_first_replica",
@@ -155,18 +162,34 @@ class AdaptationModel(PairedFit):
         own = [m for m in own if id(m) not in ids]
         return own if self.is_evaluating else own + adaptation
 
+    def source_statistics(self):
+        """Returns a context with the source's BatchNormalization, where each domain has its own."""
+        return nullcontext() if self.statistics is None else self.statistics.source()
+
     def fit(self, *args, callbacks=None, **kwargs):
-        """As `keras.Model.fit`; stops with an error where the reversal layer gets no gradient."""
+        """As `keras.Model.fit`; stops with an error where the reversal layer gets no gradient.
+
+        Validation rows are the source's, and are normalised as such.
+        """
         if self.weight > 0 and self.method.reversal is not None:
             if isinstance(callbacks, keras.callbacks.CallbackList):
                 callbacks.append(GradientGuard())
             else:
                 callbacks = [*(callbacks or []), GradientGuard()]
-        return super().fit(*args, callbacks=callbacks, **kwargs)
+        self.validates_source = True
+        try:
+            return super().fit(*args, callbacks=callbacks, **kwargs)
+        finally:
+            self.validates_source = False
+
+    def evaluate(self, *args, **kwargs):
+        """As `PairedFit.evaluate`; the saved model's answers, except for `fit`'s own validation."""
+        with self.source_statistics() if self.validates_source else nullcontext():
+            return super().evaluate(*args, **kwargs)
 
     def train_step(self, data):
         """One step: forward on both domains, critic steps, class loss + weight * D, one update."""
-        source, views = self.labelled_part(data), self._views(data)
+        source, views = self.labelled_part(data), target_views(data, self.method.target_views)
         x, labels, sample_weight = source
         strength = self._advance()
         with tf.GradientTape() as tape:
@@ -197,31 +220,15 @@ class AdaptationModel(PairedFit):
         self.step.assign_add(1)
         return strength
 
-    def _views(self, data) -> tuple:
-        """Returns the views of the target, and refuses anything that could be labels."""
-        paired = isinstance(data, tuple | list) and isinstance(data[0], tuple | list)
-        views = data[1] if paired and len(data) == 2 else None
-        views = views if isinstance(views, tuple | list) else (views,)
-        wanted = self.method.target_views
-        if not paired or len(views) != wanted or any(v.shape != views[0].shape for v in views):
-            raise UserError(
-                f"A training batch must be ((source_x, source_y), target_x), with {wanted} view(s) of "
-                "the target and no target labels. Received: "
-                f"{keras.tree.map_structure(lambda v: tuple(v.shape), data)}"
-            )
-        return tuple(views)
-
     def _forward(self, x, labels, views, strength):
         """Returns all that a method may ask for, and the logits of this replica."""
         if self.statistics is None:
-            features = self.model.features(ops.concatenate([x, *views]), training=True)
+            features, logits = self._outputs(ops.concatenate([x, *views]))
         else:
-            self.statistics.exchange()
-            of_source = self.model.features(x, training=True)
-            self.statistics.exchange()
-            of_target = self.model.features(ops.concatenate(views), training=True)
-            features = ops.concatenate([of_source, of_target])
-        logits = self.model.classify(features, training=True)
+            with self.statistics.source():
+                of_source = self._outputs(x)
+            pairs = zip(of_source, self._outputs(ops.concatenate(views)), strict=True)
+            features, logits = (ops.concatenate(pair) for pair in pairs)
         rows = ops.shape(x)[0]
         both = rows + ops.shape(views[0])[0]
         parts = [slice(0, rows), slice(rows, both), slice(both, None)]
@@ -241,6 +248,11 @@ class AdaptationModel(PairedFit):
                 if k in self.method.needs
             }
         return {**supplied, "strength": strength}, own
+
+    def _outputs(self, x):
+        """Returns features and logits in training."""
+        features = self.model.features(x, training=True)
+        return features, self.model.classify(features, training=True)
 
     def _copied_features(self, x, strength):
         """Returns the source's features by the copied encoder, which follows while strength is 0."""

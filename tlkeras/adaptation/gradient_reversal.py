@@ -6,7 +6,14 @@ from keras import ops
 
 
 class GradientNorm(keras.metrics.Metric):
-    """Root mean square, over steps, of the norm of a gradient whose rows lie on several replicas."""
+    """Root mean square, over steps, of the norm of a gradient whose rows lie on several replicas.
+
+    Attributes:
+        gathered: Whether each replica holds the gradient of all rows, divided by the number of
+            replicas, instead of that of its own.
+    """
+
+    gathered = False
 
     def __init__(self, name: str = "reversal_gradient_norm", **kwargs):
         super().__init__(name=name, **kwargs)
@@ -15,7 +22,8 @@ class GradientNorm(keras.metrics.Metric):
 
     def update_state(self, gradient, sample_weight=None):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        self.total.assign_add(ops.sum(ops.square(ops.cast(gradient, "float32"))))
+        squares = ops.sum(ops.square(ops.cast(gradient, "float32")))
+        self.total.assign_add(squares * replicas if self.gathered else squares)
         self.steps.assign_add(1 / replicas)
 
     def result(self):

@@ -1,5 +1,6 @@
 """Source batches beside target batches, from which target labels have been dropped."""
 
+import keras
 import tensorflow as tf
 
 from tlkeras.errors import UserError
@@ -22,6 +23,28 @@ def pair_batches(source: tf.data.Dataset, *target_views: tf.data.Dataset) -> tf.
         raise UserError(f"The source needs labels. Received: batches of {source_spec}")
     views = tuple(view.map(_inputs_only, num_parallel_calls=1) for view in target_views)
     return tf.data.Dataset.zip((source, views[0] if len(views) == 1 else views))
+
+
+def target_views(batch, wanted: int) -> tuple:
+    """Returns the views of the target in a training batch, and refuses anything that could be labels.
+
+    Args:
+        batch: As `pair_batches` yields it.
+        wanted: How many views there must be.
+
+    Raises:
+        UserError: The batch is of another form.
+    """
+    paired = isinstance(batch, tuple | list) and isinstance(batch[0], tuple | list)
+    views = batch[1] if paired and len(batch) == 2 else None
+    views = views if isinstance(views, tuple | list) else (views,)
+    if not paired or len(views) != wanted or any(v.shape != views[0].shape for v in views):
+        raise UserError(
+            f"A training batch must be ((source_x, source_y), target_x), with {wanted} view(s) of "
+            "the target and no target labels. Received: "
+            f"{keras.tree.map_structure(lambda v: tuple(v.shape), batch)}"
+        )
+    return tuple(views)
 
 
 def _inputs_only(x, *_):

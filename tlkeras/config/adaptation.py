@@ -40,7 +40,8 @@ class AdaptationConfig(Config):
             target evaluation.
         strength: Schedule of the strength.
         batch_norm: `shared` statistics over one concatenated batch, `domain_specific` statistics
-            (Chang et al. 2019), or `adabn` (Li et al. 2016): target statistics put in at the end.
+            (Chang et al. 2019; the saved model holds the target's), or `adabn` (Li et al. 2016):
+            target statistics put in at the end, also into a source-only model (`method="none"`).
         selection: How the best epoch is chosen without target labels; `tlkeras list validators`.
         source_floor: Share of the best source validation accuracy that a chosen epoch must keep.
         twin: Whether a source-only twin is trained for the verdict.

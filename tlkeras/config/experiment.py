@@ -119,8 +119,9 @@ class ExperimentConfig(Config):
 
     @property
     def adapts(self) -> bool:
-        """Whether a method draws the domains together; a twin has a target too, but the method `none`."""
-        return self.adaptation is not None and self.adaptation.method != "none"
+        """Whether anything looks at the target; a twin has one too, but no method and shared statistics."""
+        adaptation = self.adaptation
+        return adaptation is not None and (adaptation.method != "none" or adaptation.batch_norm != "shared")
 
     @model_validator(mode="after")
     def _stage_names_differ(self):

@@ -1,13 +1,16 @@
 """What a stage that adapts to a target domain adds: the model around the model, and its watcher."""
 
+from contextlib import nullcontext
+
 import keras
 import numpy as np
 
 from tlkeras.adaptation.adaptation_model import AdaptationModel
-from tlkeras.adaptation.batch_norm import adapt_batch_norm
+from tlkeras.adaptation.batch_norm import adapt_batch_norm, batch_norm_layers
 from tlkeras.adaptation.validators import needs, validate
 from tlkeras.config import StageConfig
 from tlkeras.data import Domain, Rows, evaluation_batches
+from tlkeras.errors import UserError
 from tlkeras.models.graph import output_of
 from tlkeras.prepare import Parts
 from tlkeras.runtime import from_chief
@@ -17,9 +20,33 @@ from tlkeras.training.stages import Steps
 WATCHED_ROWS = 2000  # of each domain; a score on more would only take longer
 
 
+def check_domain_statistics(parts: Parts, stage: StageConfig) -> None:
+    """Raises `UserError` where the domains are to have statistics of their own, and none would move."""
+    if not adapts(parts, stage) or parts.config.adaptation.batch_norm != "domain_specific":
+        return
+    inside = {id(layer) for layer in batch_norm_layers(parts.model.backbone)}
+    moving = [
+        layer
+        for layer in batch_norm_layers(parts.model)
+        if layer.trainable and (stage.bn == "train" or id(layer) not in inside)
+    ]
+    if not moving:
+        raise UserError(
+            "adaptation.batch_norm='domain_specific' needs statistics that move: "
+            f"stages.{stage.name}.bn=train, or a bottleneck (model.neck.bottleneck=256). "
+            "For a frozen network there is adabn. "
+            f"Received: stages.{stage.name}.bn={stage.bn}"
+        )
+
+
 def adapts(parts: Parts, stage: StageConfig) -> bool:
-    """Whether a stage draws the domains together."""
-    return parts.config.adapts and stage.adapt
+    """Whether a stage trains on both domains; AdaBN alone only looks at the target afterwards."""
+    adaptation = parts.config.adaptation
+    return (
+        adaptation is not None
+        and stage.adapt
+        and (adaptation.method != "none" or adaptation.batch_norm == "domain_specific")
+    )
 
 
 def adaptation_model(parts: Parts, steps: Steps) -> AdaptationModel:
@@ -69,12 +96,14 @@ class DomainWatch(keras.callbacks.Callback):
         source, target = self.parts.source, self.parts.targets[0]
         rows, features, logits = self._seen(target, held_out(target))
         seen = {"target_features": features, "target_logits": logits}
-        if any(name.startswith("source_val") for name in self.needs):
-            of_source, features, logits = self._seen(source, held_out(source))
-            seen["source_val_features"], seen["source_val_logits"] = features, logits
-            seen["source_val_labels"] = of_source.labels
-        if "source_train_features" in self.needs:
-            seen["source_train_features"] = self._seen(source, "train")[1]
+        adapting = getattr(self.model, "source_statistics", None)  # not in a stage that does not adapt
+        with adapting() if adapting else nullcontext():
+            if any(name.startswith("source_val") for name in self.needs):
+                of_source, features, logits = self._seen(source, held_out(source))
+                seen["source_val_features"], seen["source_val_logits"] = features, logits
+                seen["source_val_labels"] = of_source.labels
+            if "source_train_features" in self.needs:
+                seen["source_train_features"] = self._seen(source, "train")[1]
         return seen, rows.labels
 
     def _seen(self, domain: Domain, split: str) -> tuple[Rows, np.ndarray, np.ndarray]:

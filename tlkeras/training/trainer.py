@@ -8,7 +8,13 @@ from tlkeras.prepare import Parts
 from tlkeras.run_dir import RunDir
 from tlkeras.runtime import Decisions
 from tlkeras.training import objectives, snapshots
-from tlkeras.training.adapting import DomainWatch, adaptation_model, adapts, put_in_target_statistics
+from tlkeras.training.adapting import (
+    DomainWatch,
+    adaptation_model,
+    adapts,
+    check_domain_statistics,
+    put_in_target_statistics,
+)
 from tlkeras.training.audit import FreezeAudit
 from tlkeras.training.averaging import ValidateAverage, adopt_average
 from tlkeras.training.callbacks import EarlyStopping, LossGuard, MetricsLog, Position, Progress
@@ -58,6 +64,7 @@ class Trainer:
                 continue
             selection = self.model.select(stage.train, stage.bn)
             check_batch_norm(self.parts, stage)
+            check_domain_statistics(self.parts, stage)
             optimizer = stage.optimizer
             if optimizer.learning_rate == "auto":
                 optimizer = optimizer.model_copy(update={"learning_rate": 1.0})
