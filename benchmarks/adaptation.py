@@ -1,33 +1,25 @@
 """Every adaptation method beside its source-only twin: `python benchmarks/adaptation.py [SECTION ...]`.
 
-Prints one table per section. `moons` and `blobs` take a few minutes each on two cores; `speed` compares
-one training step of DANN with a source-only step on the digit network of Ganin et al. (2016). Each section
-is a function of no arguments that prints its table; add one to SECTIONS for another data set.
+Prints one table per section. `moons` and `blobs` are here and take a few minutes each on two cores; whole
+runs on pictures (`emoji`, `mnist_m`, `digits`, `fashion`, `partial`) are in `adaptation_runs.py`, and the
+time of a step (`speed`) in `adaptation_speed.py`. `METHODS=dann,cdan` leaves out the other methods. Each
+section is a function of no arguments that prints its table; add one to SECTIONS for another data set.
 """
 
-import contextlib
-import io
-import os
 import statistics
 import sys
-import tempfile
-import time
 from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
+from adaptation_runs import chosen_methods, digits, emoji, fashion, mnist_m, partial
+from adaptation_speed import speed
 
-from tlkeras import load_config, run_experiment
 from tlkeras.adaptation.adaptation_model import AdaptationModel
-from tlkeras.adaptation.methods import METHODS, make_method
-from tlkeras.config import HeadConfig, ModelConfig, NeckConfig, StrengthConfig
-from tlkeras.evaluation import compute_metrics
-from tlkeras.evaluation.evaluate import predict_split
+from tlkeras.adaptation.methods import make_method
+from tlkeras.config import HeadConfig, ModelConfig, StrengthConfig
 from tlkeras.models.build import build_model
-from tlkeras.prepare import checked, prepare
-from tlkeras.run_dir import RunDir
-from tlkeras.training.trainer import Trainer
 
 SEEDS = range(5)
 STEPS, BATCH = 3000, 32
@@ -44,16 +36,6 @@ ROWS: dict[str, tuple[float, StrengthConfig, dict]] = {
     "mdd": (1.0, CONSTANT, {"units": (15,)}),
     "deep_coral": (100.0, CONSTANT, {}),
     "afn": (0.05, CONSTANT, {}),
-}
-
-# on deep features: losses on another scale than cross-entropy want another weight
-EMOJI_ROWS: dict[str, tuple[float, None, dict]] = {
-    "dann": (0.3, None, {"units": (256,)}),
-    "cdan": (0.3, None, {"units": (256,)}),
-    "cdan_e": (0.3, None, {"units": (256,)}),
-    "pada": (0.3, None, {"units": (256,)}),
-    "wasserstein": (0.1, None, {}),
-    "afn": (0.05, None, {}),
 }
 
 
@@ -130,7 +112,7 @@ def method_table(title: str, problem: Callable) -> None:
     print(f"\n| {title}, {len(SEEDS)} seeds | source | target | gain | seeds better | target, all |")
     print("|---|---|---|---|---|---|")
     twins = [accuracies(problem, "none", seed) for seed in SEEDS]
-    for name in ["none", *(n for n in METHODS.names() if n != "none")]:
+    for name in ["none", *chosen_methods()]:
         runs = twins if name == "none" else [accuracies(problem, name, seed) for seed in SEEDS]
         source, target = (statistics.median(x) for x in zip(*runs, strict=True))
         gains = [run[1] - twin[1] for run, twin in zip(runs, twins, strict=True)]
@@ -141,99 +123,15 @@ def method_table(title: str, problem: Callable) -> None:
         print(f"| {label} | {row} |", flush=True)
 
 
-def digit_network():
-    """Figure 4a of Ganin et al. (2016)."""
-    config = ModelConfig(
-        backbone="dann_digits",
-        weights=None,
-        neck=NeckConfig(pooling="flatten"),
-        head=HeadConfig(name="mlp", units=(100, 100)),
-    )
-    model = build_model(config, input_shape=(28, 28, 3), num_outputs=10)
-    model.select("all", bn="train")
-    return model
-
-
-def seconds_per_step(model, data, steps: int = 100) -> float:
-    """Returns the best of five timings, after warm-up."""
-    model.compile(
-        optimizer=keras.optimizers.SGD(0.01, momentum=0.9),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        steps_per_execution=steps,
-    )
-    timings = []
-    for _ in range(6):
-        begin = time.perf_counter()
-        model.fit(data, steps_per_epoch=steps, verbose=0, shuffle=False)
-        timings.append((time.perf_counter() - begin) / steps)
-    return min(timings[1:])
-
-
-def emoji() -> None:
-    """Prints every method on Twemoji -> OpenMoji: the frozen backbone, a bottleneck of 256, three seeds."""
-    print("\n| Twemoji to OpenMoji, 3 seeds | target, mean | gain over the twin, mean | sd | gains |")
-    print("|---|---|---|---|---|")
-    twins = [trained_on_emoji("none", seed) for seed in range(3)]
-    for name in ["none", *(n for n in METHODS.names() if n != "none")]:
-        runs = twins if name == "none" else [trained_on_emoji(name, seed) for seed in range(3)]
-        gains = [run - twin for run, twin in zip(runs, twins, strict=True)]
-        every = " ".join(f"{gain:+.3f}" for gain in gains)
-        label = "source only" if name == "none" else name
-        row = f"{statistics.mean(runs):.3f} | {statistics.mean(gains):+.3f} | {statistics.stdev(gains):.3f}"
-        print(f"| {label} | {row} | {every} |", flush=True)
-
-
-def trained_on_emoji(method: str, seed: int) -> float:
-    """Returns target test accuracy of `quickstart_dann` with another method, at that method's defaults."""
-    weight, _, options = EMOJI_ROWS.get(method, (0.3, None, {}))
-    config = load_config("quickstart_dann", [f"seed={seed}", "adaptation.twin=false"])
-    adaptation = config.adaptation.model_copy(update={"method": method, "weight": weight, "options": options})
-    parts = prepare(checked(config.model_copy(update={"adaptation": adaptation})))
-    with tempfile.TemporaryDirectory() as workdir, contextlib.redirect_stdout(io.StringIO()):
-        trainer = Trainer(parts, RunDir(workdir))
-        trainer.train()
-        predictions = predict_split(parts.model, parts.domains["target"], "test", parts.batch_size)
-    return compute_metrics(predictions)["accuracy"]
-
-
-def mnist_m() -> None:
-    """Prints DANN and its twin on MNIST -> MNIST-M; MNIST_NPZ names an .npz of MNIST, else TFDS is asked."""
-    found = [on_digits(seed, os.environ.get("MNIST_NPZ")) for seed in range(3)]
-    print("\n| MNIST to MNIST-M | source only | DANN | gain | verdict |\n|---|---|---|---|---|")
-    for seed, v in enumerate(found):
-        print(f"| seed {seed} | {v['baseline']:.3f} | {v['run']:.3f} | {v['gain']:+.3f} | {v['verdict']} |")
-
-
-def on_digits(seed: int, file: str | None) -> dict:
-    """Returns the verdict of one run of `mnist_mnistm_dann`."""
-    settings = [f"seed={seed}"]
-    if file:
-        settings += [f"data.source=npz:{file}", f"adaptation.target.source=mnist_m:npz:{file}"]
-    with tempfile.TemporaryDirectory() as workdir, contextlib.redirect_stdout(io.StringIO()):
-        run = run_experiment(load_config("mnist_mnistm_dann", settings), workdir + "/run")
-        return run.run_dir.read_json("evaluation/verdict.json")
-
-
-def speed() -> None:
-    """Prints the time of a step with and without DANN; both include Keras' fit."""
-    rng = np.random.default_rng(0)
-    x = rng.uniform(0, 255, (2, BATCH, 28, 28, 3)).astype("float32")
-    y = rng.integers(0, 10, BATCH).astype("int32")
-    plain = tf.data.Dataset.from_tensors((x[0], y)).repeat()
-    both = tf.data.Dataset.from_tensors(((x[0], y), x[1])).repeat()
-    source_only = seconds_per_step(digit_network(), plain)
-    dann = AdaptationModel(digit_network(), "dann", steps=600, options={"units": (100,)})
-    adapted = seconds_per_step(dann, both)
-    print(f"\nsource only {1e3 * source_only:.2f} ms, DANN {1e3 * adapted:.2f} ms a step:", end=" ")
-    print(f"{adapted / source_only:.2f} times")
-
-
 SECTIONS = {
     "moons": lambda: method_table("moons", moons),
     "blobs": lambda: method_table("blobs", blobs),
     "speed": speed,
-    "emoji": emoji,
     "mnist_m": mnist_m,
+    "digits": digits,
+    "fashion": fashion,
+    "partial": partial,
+    "emoji": emoji,
 }
 
 if __name__ == "__main__":

@@ -1,0 +1,123 @@
+"""One training step of DANN on the digit network beside a source-only step, and beside adapt's DANN.
+
+    ADAPT_PYTHON=ENV/bin/python python benchmarks/adaptation.py speed
+
+`ADAPT_PYTHON` is the Python of an environment with adapt 0.4.5, see `adapt_dann_step.py`; without it the peer
+is left out. The contestants take turns, so that a machine that slows down slows all of them; a ratio is the
+median over the rounds. All of them fit on the same number of rows, sliced from arrays and batched anew.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tlkeras.adaptation.adaptation_model import AdaptationModel
+from tlkeras.config import HeadConfig, ModelConfig, NeckConfig
+from tlkeras.models.build import build_model
+
+BATCH, STEPS, ROUNDS = 32, 100, 9
+
+
+def digit_network():
+    """Figure 4a of Ganin et al. (2016)."""
+    config = ModelConfig(
+        backbone="dann_digits",
+        weights=None,
+        neck=NeckConfig(pooling="flatten"),
+        head=HeadConfig(name="mlp", units=(100, 100)),
+    )
+    model = build_model(config, input_shape=(28, 28, 3), num_outputs=10)
+    model.select("all", bn="train")
+    return model
+
+
+def contestants(per_call: int) -> dict:
+    """Returns functions that fit `STEPS` steps, by name."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 255, (2, STEPS * BATCH, 28, 28, 3)).astype("float32")
+    y = rng.integers(0, 10, STEPS * BATCH).astype("int32")
+    plain = _batches((x[0], y))
+    both = _batches(((x[0], y), x[1]))
+    dann = AdaptationModel(digit_network(), "dann", steps=STEPS * ROUNDS, options={"units": (100,)})
+    found = {
+        "source only": _fitting(digit_network(), plain, per_call),
+        "DANN": _fitting(dann, both, per_call),
+    }
+    if peer := os.environ.get("ADAPT_PYTHON"):
+        found["adapt"] = _peer(peer, per_call)
+    return found
+
+
+def _batches(arrays) -> tf.data.Dataset:
+    """Rows cut from arrays and batched, as adapt has them; fetched ahead, as tlkeras' own pipelines do."""
+    data = tf.data.Dataset.from_tensor_slices(arrays).batch(BATCH, drop_remainder=True)
+    return data.prefetch(tf.data.AUTOTUNE)
+
+
+def _fitting(model, data, per_call: int):
+    model.compile(
+        optimizer=keras.optimizers.SGD(0.01, momentum=0.9),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        steps_per_execution=per_call,
+    )
+
+    def fit() -> float:
+        begin = time.perf_counter()
+        model.fit(data, verbose=0, shuffle=False)
+        return (time.perf_counter() - begin) / STEPS
+
+    return fit
+
+
+def _peer(python: str, per_call: int):
+    script = Path(__file__).with_name("adapt_dann_step.py")
+    options = json.dumps({"batch": BATCH, "steps": STEPS, "per_call": per_call})
+    process = subprocess.Popen(
+        [python, str(script), options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+    def fit() -> float:
+        process.stdin.write("fit\n")
+        process.stdin.flush()
+        return json.loads(process.stdout.readline())
+
+    return fit
+
+
+def speed() -> None:
+    """Prints milliseconds per step, Keras' fit included, with one step per call and with fifty."""
+    print("\n| steps per call | source only | DANN | adapt | DANN / source only | DANN / adapt |")
+    print("|---|---|---|---|---|---|")
+    for per_call in (1, 50):
+        found = contestants(per_call)
+        times = {name: [] for name in found}
+        for number in range(ROUNDS + 2):
+            for name, fit in found.items():
+                seconds = fit()
+                if number >= 2:  # the first two trace and warm up
+                    times[name].append(seconds)
+        print(f"| {per_call} | {_row(times)} |", flush=True)
+
+
+def _row(times: dict[str, list[float]]) -> str:
+    cells = [f"{1e3 * statistics.median(times[name]):.2f} ms" for name in ("source only", "DANN")]
+    cells.append(f"{1e3 * statistics.median(times['adapt']):.2f} ms" if "adapt" in times else "-")
+    for other in ("source only", "adapt"):
+        if other not in times:
+            cells.append("-")
+            continue
+        ratios = [dann / peer for dann, peer in zip(times["DANN"], times[other], strict=True)]
+        cells.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    return " | ".join(cells)
+
+
+if __name__ == "__main__":
+    sys.exit(speed())
