@@ -140,7 +140,7 @@ class ExperimentConfig(Config):
         probed = [name for name in self.verdict.baselines if name in ("random_features", "frozen_probe")]
         if probed and self.model.adapter is not None:
             raise ValueError(
-                "verdict.baselines: a probe fits the head alone, and the adapter before it would stay random. "
+                "verdict.baselines: a probe fits the head alone, the adapter before it would stay random. "
                 f"Allowed with model.adapter: scratch, source_only. Received: {probed}"
             )
         return self
