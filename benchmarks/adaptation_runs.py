@@ -96,7 +96,7 @@ def digits() -> None:
     """Prints the verdict on MNIST -> the 8x8 digits of scikit-learn enlarged, 1000 rows without labels."""
     words = ["adaptation.target.source=digits", "adaptation.target.test_fraction=0.42",
              'adaptation.target.limit={"train": 1000}', "adaptation.target.val_fraction=0.02",
-             "adaptation.seeds=3"]  # fmt: skip
+             "adaptation.seeds=5"]  # fmt: skip
     _judged("MNIST to 8x8 digits enlarged", from_mnist(*SHORT, *words))
 
 
