@@ -1,14 +1,16 @@
 """tlkeras against a plain Keras script that does the same work, as ratios of paired runs.
 
 Command:  python benchmarks/speed.py [--case=NAME ...] [--pairs=3] [--folder=DIR]
-Cases:    frozen frozen_cached frozen_auto resnet second_head last2 all augment lite_all lite_augment growth start agreement
+Cases:    frozen frozen_cached frozen_auto resnet second_head last2 all augment lite_all lite_augment growth
+          start agreement
 Time:     all of it about two hours on two CPU cores; `--case=frozen` ten minutes.
 
 Both sides read the same made-up JPEG files from disk, in processes of their own, one after the other, so
 that what else the machine does falls on both. Counted is extraction plus training (`fit`, on the plain
 side); importing, building and the files' check are in the columns `start`. A ratio above 1 means that tlkeras
 was faster. The script of `frozen`, `resnet`, `second_head` and `last2` reads its files in every epoch, as
-TensorFlow's tutorial has it; that of the others keeps decoded pictures in memory. ImageNet weights are taken where they are at hand (KERAS_HOME), random ones otherwise.
+TensorFlow's tutorial has it; that of the others keeps decoded pictures in memory. ImageNet weights are
+taken with --weights=imagenet (KERAS_HOME), random ones otherwise.
 """
 
 import argparse
