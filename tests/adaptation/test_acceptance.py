@@ -5,7 +5,7 @@ import statistics
 import keras
 import numpy as np
 import pytest
-from conftest import batches, moons, sigmoid_network
+from small_problems import batches, moons, sigmoid_network
 
 from tlkeras.adaptation.adaptation_model import AdaptationModel
 from tlkeras.config.adaptation import StrengthConfig

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import Tapped, batches, dense, sigmoid_network, train
+from small_problems import Tapped, batches, dense, sigmoid_network, train
 
 from tlkeras.adaptation.adaptation_model import AdaptationModel
 from tlkeras.adaptation.methods import METHODS, make_method

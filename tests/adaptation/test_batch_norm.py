@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import sigmoid_network, train
+from small_problems import sigmoid_network, train
 
 from tlkeras.adaptation.batch_norm import adapt_batch_norm, batch_norm_layers
 from tlkeras.errors import UserError

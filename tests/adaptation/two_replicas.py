@@ -11,7 +11,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 import numpy as np  # noqa: E402
-from conftest import sigmoid_network, train  # noqa: E402
+from small_problems import sigmoid_network, train  # noqa: E402
 
 from tlkeras.adaptation.methods import make_method  # noqa: E402
 from tlkeras.config.adaptation import StrengthConfig  # noqa: E402

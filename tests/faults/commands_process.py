@@ -5,6 +5,7 @@ can be killed, and what it leaves behind is only what lies on the disk. Run as a
 server.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -110,9 +111,10 @@ class Command:
         return True
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """Sends a signal."""
+        """Sends a signal; one that comes after the end is lost."""
         self._signalled = time.monotonic()
-        os.kill(self.pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
     @property
     def seconds_since_signal(self) -> float:
