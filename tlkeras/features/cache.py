@@ -165,14 +165,17 @@ class _Work:
     def _choose(self, config: CacheConfig, request: Request) -> Chosen:
         """Chooses the extractor for all that is missing, by a first real batch."""
         if self.chosen is None:
-            batch = next(iter(request.batches(self.trunk.batch_size).take(1)))[0].numpy()
             known = Measurements(
                 self.store.directory / "extractors.json", self.identity["config"], self.trunk.batch_size,
                 self.trunk.threads,
             )  # fmt: skip
-            self.chosen = choose(config, self.trunk, batch, sum(len(r.rows) for r in self.requests), known)
+            rows = sum(len(r.rows) for r in self.requests)
+            self.chosen = choose(config, self.trunk, lambda: self._first_batch(request), rows, known)
             self._refuse_what_does_not_pay()
         return self.chosen
+
+    def _first_batch(self, request: Request) -> np.ndarray:
+        return next(iter(request.batches(self.trunk.batch_size).take(1)))[0].numpy()
 
     def _refuse_what_does_not_pay(self) -> None:
         row_bytes = self._row_bytes

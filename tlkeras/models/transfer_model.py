@@ -84,6 +84,7 @@ class TransferModel(DistributedFit):
         self._blocks = tuple(blocks)
         self._functional = _Held()
         self._route = _Held()
+        self._trunk = _Held()
         self._takes_features = False
         self.select("head")
 
@@ -179,6 +180,7 @@ class TransferModel(DistributedFit):
         self._route.value = route_for(
             self.backbone, self.neck, self._blocks, first, tail_trains=bn != "inference"
         )
+        self._trunk.value = None
         self._takes_features = False
         return Selection(
             train=train,
@@ -198,10 +200,12 @@ class TransferModel(DistributedFit):
             ValueError: Where the selection leaves no block frozen.
         """
         route = self._require_trunk()
-        x = inputs = keras.Input(self.preprocess.input_shape[1:], dtype="float32", name="inputs")
-        for part in (self.preprocess, route.trunk, route.fixed_neck):
-            x = x if part is None else replay(part, x)
-        return keras.Model(inputs, x, name="trunk")
+        if self._trunk.value is None:
+            x = inputs = keras.Input(self.preprocess.input_shape[1:], dtype="float32", name="inputs")
+            for part in (self.preprocess, route.trunk, route.fixed_neck):
+                x = x if part is None else replay(part, x)
+            self._trunk.value = keras.Model(inputs, x, name="trunk")
+        return self._trunk.value
 
     def on_features(self) -> FeatureModel:
         """Returns the model from the trunk's output to logits; it shares all layers and variables."""
