@@ -14,7 +14,7 @@ from tlkeras.config import dump_config, load_config
 
 # examples of every kind of mistake; the long part asks for more through the environment
 EXAMPLES = int(os.environ.get("TLKERAS_FAULT_EXAMPLES", "220"))
-PROCESSES = int(os.environ.get("TLKERAS_FAULT_PROCESSES", "4"))
+PROCESSES = int(os.environ.get("TLKERAS_FAULT_PROCESSES", "20"))
 
 names = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=3, max_size=12).map(lambda text: f"zz{text}")
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
