@@ -1,4 +1,9 @@
-"""The train step compiles with XLA for a member of several families, as a TPU would do with it."""
+"""The train step compiles with XLA for a member of each family, as a TPU would do with it.
+
+XLA compiles slowly on CPU, so CI takes two of them. TLKERAS_XLA=all takes every one, in about ten minutes.
+"""
+
+import os
 
 import keras
 import numpy as np
@@ -10,8 +15,12 @@ from tlkeras.config import ModelConfig
 from tlkeras.models import build_model
 
 ROWS = 4
-# smallest members at the smallest size that they take: XLA on CPU compiles slowly
+# smallest members at the smallest size that they take
 MEMBERS = {"small_cnn": 16, "mobilenet_v2": 32}
+if os.environ.get("TLKERAS_XLA") == "all":
+    small = ("vgg16", "resnet50", "resnet50_v2", "mobilenet", "mobilenet_v3_small", "efficientnet_b0")
+    small += ("efficientnet_v2b0", "efficientnet_lite0", "densenet121", "convnext_tiny", "nasnet_mobile")
+    MEMBERS |= dict.fromkeys(small, 32) | {"xception": 71, "inception_v3": 75, "inception_resnet_v2": 75}
 
 
 @pytest.fixture(autouse=True)
@@ -29,9 +38,10 @@ def steps(backbone: str, jit_compile: bool):
     keras.utils.set_random_seed(0)
     config = ModelConfig(backbone=backbone, weights=None)
     model = build_model(config, input_shape=(size, size, 3), num_outputs=3, seed=0)
-    model.select("last:1", "frozen")
     rng = np.random.default_rng(0)
     x = tf.constant(rng.integers(0, 256, (ROWS, size, size, 3)).astype("float32"))
+    _take_statistics(model, x)
+    model.select("last:1", "frozen")
     y = tf.constant(np.arange(ROWS, dtype="int32") % 3)
     optimizer = keras.optimizers.SGD(0.01)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -43,11 +53,20 @@ def steps(backbone: str, jit_compile: bool):
     return float(values["loss"]), [np.asarray(w) for w in model.head.get_weights()]
 
 
+def _take_statistics(model, x):
+    """Gives BatchNormalization the statistics of a batch, without which a fresh network puts out nothing."""
+    norms = [n for n in model.backbone._flatten_layers() if isinstance(n, keras.layers.BatchNormalization)]
+    for layer in norms:
+        layer.momentum, layer.trainable = 0.0, True
+    model.backbone(model.preprocess(x), training=True)
+
+
 @pytest.mark.parametrize("backbone", MEMBERS)
 def test_compiled_and_plain_steps_agree(backbone):
     plain_loss, plain = steps(backbone, False)
     loss, weights = steps(backbone, True)
-    assert np.isfinite(loss)
-    np.testing.assert_allclose(loss, plain_loss, rtol=1e-4)
+    assert np.isfinite(loss) and abs(plain_loss - np.log(3)) > 1e-4  # what a dead network would give
+    # rounding grows by thousands on its way through a deep random network
+    np.testing.assert_allclose(loss, plain_loss, rtol=5e-3)
     for received, expected in zip(weights, plain, strict=True):
-        np.testing.assert_allclose(received, expected, atol=1e-4)
+        np.testing.assert_allclose(received, expected, atol=2e-3)
