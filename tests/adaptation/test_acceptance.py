@@ -87,7 +87,8 @@ def test_moons_without_adaptation():
 
 def test_dann_on_moons():
     source, target = medians(moons, **MOONS)
-    assert source >= 0.99
+    # .99 to 1. in most orders of summation (benchmarks/adaptation.py: .997), .983 in one that was seen
+    assert source >= 0.98
     assert target >= 0.93
 
 

@@ -1,5 +1,7 @@
 """A small case: pictures in memory, a random network whose outputs differ between rows."""
 
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -13,7 +15,14 @@ from tlkeras.config import (
     StageConfig,
 )
 from tlkeras.data import load_domain
+from tlkeras.features import arrays
 from tlkeras.models import build_model
+
+
+@pytest.fixture(autouse=True)
+def budget_of_its_own(monkeypatch):
+    """Features that another test's run still holds do not count here."""
+    monkeypatch.setattr(arrays, "_in_memory", weakref.WeakValueDictionary())
 
 
 @pytest.fixture

@@ -23,7 +23,9 @@ def small(head="linear", neck=None, **options):
 def test_every_head_gives_logits(head, pixels):
     logits = np.asarray(small(head)(pixels(3, 16)))
     assert logits.shape == (3, 5)
-    assert logits.std() > 1e-4
+    assert np.isfinite(logits).all()
+    if head != "neighbors":  # which says the same of every row until it has seen some
+        assert logits.std() > 1e-4
 
 
 @pytest.mark.parametrize("head", HEADS.names())
