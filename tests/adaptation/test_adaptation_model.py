@@ -220,3 +220,12 @@ def test_mixed_precision_trains_and_measures_without_the_loss_scale(small_batche
             keras.config.set_dtype_policy("float32")
         norms[policy] = history["reversal_gradient_norm"][0]
     assert norms["mixed_float16"] == pytest.approx(norms["float32"], rel=0.05)
+
+
+def test_state_has_the_same_names_in_every_model():
+    """A process that goes on has made fewer optimizers before this one."""
+    names = []
+    for _ in range(2):
+        adaptation = AdaptationModel(sigmoid_network(seed=0), "wasserstein", steps=1)
+        names.append([v.path for v in adaptation.further_variables])
+    assert names[0] == names[1] and len(names[0]) > 4

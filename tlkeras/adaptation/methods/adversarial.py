@@ -156,7 +156,8 @@ class Wasserstein(Method):
     def __init__(self, units=(128,), critic_steps=5, critic_learning_rate=1e-3, penalty=10.0):
         super().__init__()
         self.units, self.critic_steps, self.penalty = tuple(units), critic_steps, penalty
-        self.critic_optimizer = keras.optimizers.Adam(critic_learning_rate)
+        # Keras would number it, otherwise in a process that goes on than in the one that saved
+        self.critic_optimizer = keras.optimizers.Adam(critic_learning_rate, name="critic_adam")
 
     def make_heads(self, features, classes):
         self.critic = self.head(features, self.units, 1, "critic")
