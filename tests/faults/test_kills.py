@@ -18,6 +18,19 @@ def test_and_so_where_it_adapts_on_two_replicas(server, tmp_path):
     check_killed_run(server, tmp_path / "killed", words, 2, 7, outcome(tmp_path / "alone/run"))
 
 
+def test_and_so_where_it_adapts_and_a_stage_is_done(server, tmp_path):
+    """The process that goes on makes fewer models than the one that was killed."""
+    ended = server.run(*train(tmp_path / "alone", *ADAPTING))
+    assert ended.code == 0, ended.output
+    killed = tmp_path / "killed"
+    words = train(killed, *ADAPTING)
+    assert server.run(*words, within=str(killed), path="01_all/checkpoint", at_event=6).code == -9
+    assert list((killed / "run/stages/01_all/checkpoint").iterdir()), "nothing to go on from"
+    ended = server.run(*words)
+    assert ended.code == 0, ended.output
+    assert differences(outcome(tmp_path / "alone/run"), outcome(killed / "run")) == []
+
+
 def check_killed_run(server, killed, words, kills, seed, wanted):
     """Asserts that a run killed so often ends with the wanted outcome, its books in order."""
     chain = run_with_kills(server, train(killed, *words), killed, kills, random.Random(seed), events=70)

@@ -62,7 +62,8 @@ class AdaptationModel(PairedFit):
         input_shape: tuple[int, ...] | None = None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        # numbered by Keras, its state would have another name in a process that goes on
+        super().__init__(**{"name": "adaptation_model"} | kwargs)
         self.model = model
         self.method = make_method(method, options) if isinstance(method, str) else method
         self.weight, self.steps, self.seed = float(weight), int(steps), seed

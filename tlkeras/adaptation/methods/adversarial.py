@@ -162,7 +162,7 @@ class Wasserstein(Method):
     def make_heads(self, features, classes):
         self.critic = self.head(features, self.units, 1, "critic")
         self.critic_optimizer.build(self.critic.trainable_variables)
-        self.random = keras.random.SeedGenerator(self.seed)
+        self.random = keras.random.SeedGenerator(self.seed, name="adaptation_random")
 
     @property
     def critic_variables(self):
