@@ -30,7 +30,7 @@ ROWS: dict[str, tuple[float, StrengthConfig, dict]] = {
     "dann": (1.0, StrengthConfig(schedule="constant", value=6), {"units": (32, 32)}),
     "cdan": (1.0, CONSTANT, ADVERSARIAL),
     "cdan_e": (1.0, CONSTANT, ADVERSARIAL),
-    "pada": (1.0, CONSTANT, ADVERSARIAL),
+    "pada": (1.0, StrengthConfig(schedule="constant", value=6), ADVERSARIAL),
     "adda": (0.1, StrengthConfig(schedule="warm_start", start=0.5), ADVERSARIAL),
     "wasserstein": (1.0, CONSTANT, {"units": (32,)}),
     "mdd": (1.0, CONSTANT, {"units": (15,)}),
