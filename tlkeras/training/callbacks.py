@@ -170,12 +170,12 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
         super().__init__(
             monitor=config.monitor, patience=config.patience, min_delta=config.min_delta, mode=mode
         )
-        self._restored = state
+        self._restored = state or {}
+        self.__dict__.update(self._restored)  # for a stage of which nothing is left to train
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
-        if self._restored:
-            self.__dict__.update(self._restored)
+        self.__dict__.update(self._restored)
 
     def on_epoch_end(self, epoch, logs=None):
         # Keras warns where a monitor is missing; epochs without validation simply do not count
