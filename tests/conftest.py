@@ -1,5 +1,7 @@
 """Runs that several tests look at, each trained once per session."""
 
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +25,24 @@ def run_command(*words, cwd=None, timeout=300):
         [sys.executable, "-c", program, *map(str, words)],
         capture_output=True, text=True, timeout=timeout, cwd=cwd,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def last_json():
+    """Returns `last_json(script, *words)`: what the last line says of a script in a process of its own."""
+    root = str(Path(__file__).parents[1])
+
+    def run(script, *words):
+        paths = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+        done = subprocess.run(
+            [sys.executable, script, *words],
+            env={**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""},
+            capture_output=True, text=True, timeout=600,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-4000:]
+        return json.loads(done.stdout.strip().splitlines()[-1])
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,6 @@
 """One device and two replicas end at the same weights and logs."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,18 +10,9 @@ CASES = {"dann": {"units": [8]}, "dan": {}, "deep_coral": {}, "cdan_e": {"units"
 
 
 @pytest.fixture(scope="module")
-def apart():
+def apart(last_json):
     """Returns, per method, the largest difference of weights and of logs."""
-    paths = os.pathsep.join([str(HERE), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
-    output = subprocess.run(
-        [sys.executable, HERE / "two_replicas.py", json.dumps(CASES)],
-        env={**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert output.returncode == 0, output.stderr[-4000:]
-    return json.loads(output.stdout.strip().splitlines()[-1])
+    return last_json(HERE / "two_replicas.py", json.dumps(CASES))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -53,6 +53,11 @@ class Domain:
         return self.config.pretext is not None and self.config.pretext.name == "simclr"
 
     @property
+    def turns_pictures(self) -> bool:
+        """Whether batches hold each row turned, with the turn as its label."""
+        return self.config.pretext is not None and not self.draws_pairs
+
+    @property
     def image_size(self) -> tuple[int, int] | None:
         """Height and width after resizing; None for vectors."""
         return self.input_shape[:2] if self.modality == "image" else None

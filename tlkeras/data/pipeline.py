@@ -101,7 +101,6 @@ def training_batches(
     _check_augment(augment, domain, with_labels)
     read, labels = reader(rows, domain.config), _label_reader(rows, domain)
     mixes, count = bool(augment.mixup or augment.cutmix), len(rows)
-    rotates = domain.config.pretext is not None and not domain.draws_pairs
 
     def indices_of(step):
         epoch, indices = rows_of_step(count, seed, step, batch_size)
@@ -119,8 +118,8 @@ def training_batches(
         x = tf.cast(augment_batch(read(indices), augment, seed, view, indices), tf.float32)
         if not with_labels:
             return x
-        y = drawn_turns(seed, view, indices) if rotates else labels(indices)
-        x = turned(x, y) if rotates else x
+        y = drawn_turns(seed, view, indices) if domain.turns_pictures else labels(indices)
+        x = turned(x, y) if domain.turns_pictures else x
         if mixes and domain.task == "multiclass":
             y = tf.one_hot(y, domain.num_outputs)
         return mix_batch(x, y, augment, seed, epoch, indices) if mixes else (x, y)
@@ -192,14 +191,13 @@ def view_pair_batches(
 
 def _in_order(rows, domain, batch_size, pad, change):
     read, labels, count = reader(rows, domain.config), _label_reader(rows, domain), len(rows)
-    rotates = domain.config.pretext is not None and not domain.draws_pairs
 
     @tf.autograph.experimental.do_not_convert
     def batch_of(start, width):
         positions = start + tf.range(width, dtype=tf.int64)
         indices = tf.minimum(positions, count - 1)
         x, y = tf.cast(change(read(indices), indices), tf.float32), labels(indices)
-        return turned(x, y) if rotates else x, y, tf.cast(positions < count, tf.float32)
+        return turned(x, y) if domain.turns_pictures else x, y, tf.cast(positions < count, tf.float32)
 
     rest = count % batch_size
     full = count - rest + (batch_size if pad and rest else 0)

@@ -39,7 +39,7 @@ class Request:
         """What the features depend on beside the trunk and the extractor."""
         config = self.domain.config
         view = None if self.view is None else [self.augment.model_dump(), self.seed, self.view]
-        turned = {"turned": True} if config.pretext is not None and not self.domain.draws_pairs else {}
+        turned = {"turned": True} if self.domain.turns_pictures else {}
         return turned | {
             "data": self.rows.fingerprint(),
             "split": self.split,

@@ -2,15 +2,15 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from worker_processes import free_ports
 
-SCRIPT = Path(__file__).parents[1] / "distributed" / "topology_cases.py"
+SCRIPT = Path(__file__).parent / "topology_cases.py"
 TOPOLOGIES = ("mirrored", "worker_0", "worker_1")
 EQUAL_CASES = (
     "plain",
@@ -24,17 +24,6 @@ EQUAL_CASES = (
     "synchronized_batch_norm",
     "uneven_evaluation_and_order",
 )
-
-
-def free_ports(count):
-    """Returns ports on 127.0.0.1 that were free a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def environment(worker=None, ports=()):
