@@ -128,6 +128,10 @@ def test_a_mistake_is_one_line_that_helps(config, override, words):
             "from tlkeras.config import *\ndef get_config(): return ExperimentConfig(data=1, stages=[])",
             "data",
         ),
+        (
+            "from tlkeras.config import *\ndef get_config(): return StageConfig(name='a', epoch=1)",
+            "'epoch'.*Did you mean 'epochs'.*steps_per_call",
+        ),
     ],
 )
 def test_a_broken_python_config_is_one_line(tmp_path, content, word):

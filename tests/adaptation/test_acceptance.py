@@ -10,7 +10,7 @@ from small_problems import batches, moons, sigmoid_network
 from tlkeras.adaptation.adaptation_model import AdaptationModel
 from tlkeras.config.adaptation import StrengthConfig
 
-SEEDS = (0, 1, 2)
+SEEDS = range(7)
 
 
 def blobs(seed):
@@ -23,8 +23,12 @@ def blobs(seed):
     return source.astype("float32"), labels, shifted.astype("float32"), labels
 
 
-def accuracies(problem, seed, *, strength=6.0, steps=1000, sign=1.0, method="dann", units=()):
-    """Returns accuracy on source and target."""
+def accuracies(problem, seed, *, strength=6.0, sign=1.0, method="dann", units=(), steps=3000):
+    """Returns accuracy on source and target, of weights that are averaged over some hundred steps.
+
+    The two players circle each other, so the weights of any one step are a lottery: over 20 seeds on the
+    blobs the lower decile of the target's accuracy is .69 for the last step and .80 for the average.
+    """
     source, labels, target, target_labels = problem(seed)
     model = sigmoid_network(seed=10 * seed)
     adaptation = AdaptationModel(
@@ -38,7 +42,7 @@ def accuracies(problem, seed, *, strength=6.0, steps=1000, sign=1.0, method="dan
     schedule = adaptation.schedule
     adaptation.schedule = lambda p: sign * schedule(p)
     adaptation.compile(
-        optimizer=keras.optimizers.Adam(0.01),
+        optimizer=keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.99),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         steps_per_execution=500,
     )
@@ -74,22 +78,22 @@ def test_a_flipped_sign_does_not_solve_the_blobs():
     assert medians(blobs, sign=-1.0)[1] < 0.80
 
 
-# Domain classifiers without a hidden layer, or with one, leave some seeds in a bad corner (medians of .85
-# to .94); with two of 32 units the median over seeds 0 to 14 was .967 on target and .993 on source.
-MOONS = {"steps": 3000, "units": (32, 32), "seeds": range(5)}
+# Domain classifiers without a hidden layer, or with one, leave more seeds in a bad corner (medians of .85 to
+# .94). With two of 32 units one seed in five still ends below .93, and which one it is depends on the order
+# in which a machine sums: a median of five moved between .917 and .987, that of 25 holds still.
+MOONS = {"units": (32, 32)}
 
 
 def test_moons_without_adaptation():
-    source, target = medians(moons, method="none", **MOONS)
+    source, target = medians(moons, method="none")
     assert source >= 0.99
     assert 0.81 <= target <= 0.89
 
 
 def test_dann_on_moons():
-    source, target = medians(moons, **MOONS)
-    # .99 to 1. in most orders of summation (benchmarks/adaptation.py: .997), .983 in one that was seen
-    assert source >= 0.98
-    assert target >= 0.93
+    source, target = medians(moons, seeds=range(25), **MOONS)
+    assert source >= 0.97  # .98 to .993 were seen
+    assert target >= 0.93  # .96
 
 
 def test_a_flipped_sign_fails_on_moons():

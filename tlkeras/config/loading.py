@@ -9,6 +9,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from tlkeras.config.base import Config
 from tlkeras.config.experiment import ExperimentConfig
 from tlkeras.errors import UserError, nearest, unknown
 
@@ -196,7 +197,9 @@ def _one_line(error: ValidationError) -> str:
     first = errors[0]
     path = _dotted(first["loc"])
     if first["type"] == "extra_forbidden":
-        allowed = _fields_beside(first["loc"])
+        # a .py config makes its parts one by one, so the mistake may lie in a part that stands alone
+        root = next((c for c in Config.__subclasses__() if c.__name__ == error.title), ExperimentConfig)
+        allowed = _fields_beside(first["loc"], root)
         hint = nearest(str(first["loc"][-1]), allowed)
         return f"Unknown config field {path!r}.{hint} Allowed: {', '.join(allowed)}."
     # a field of several types fails once for each of them: all of them are what is allowed
@@ -226,9 +229,9 @@ def _is_union_tag(part: Any) -> bool:
     return (isinstance(part, str) and any(mark in part for mark in "[]()-")) or part in ("int", "str")
 
 
-def _fields_beside(location: tuple) -> list[str]:
-    """Returns the fields that the parent of `location` has."""
-    annotation: Any = ExperimentConfig
+def _fields_beside(location: tuple, root: type[Config]) -> list[str]:
+    """Returns the fields that the parent of `location`, a path from a `root`, has."""
+    annotation: Any = root
     for part in location[:-1]:
         if not _is_union_tag(part):
             annotation = _child_type(annotation, str(part), ".".join(map(str, location)))
