@@ -172,6 +172,8 @@ def plan_fault(
 
 
 def _serve() -> None:
+    # a shell starts what runs behind `&` with SIGINT ignored, and that is inherited
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in _IMPORTED_ONCE:
         importlib.import_module(name)
 
