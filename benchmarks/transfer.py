@@ -2,9 +2,10 @@
 
 Fashion-MNIST, as Keras keeps it, in two halves: classes 0 to 4 are the source (2500 rows), classes 5 to 9
 the target with 10 labels per class and 2500 test rows. Sections: `sharing` (strategies against scratch),
-`regularizers` (against plain fine-tuning), `rank` (scores against fine-tuned accuracy, weighted Kendall
-tau), `verdict` (a source of shuffled labels, a helpful one, and twenty comparisons of a config with itself).
-Each prints a table of the mean and the standard deviation over the seeds.
+`regularizers` (against plain fine-tuning), `rank` and `rank_alike` (scores against fine-tuned accuracy,
+weighted Kendall tau; emoji as well), `verdict` (a source of shuffled labels, a helpful one, and twenty
+comparisons of a config with itself). Each prints a table of the mean and the standard deviation over the
+seeds, with tlkeras' verdict on all seeds together where there is something to compare with.
 """
 
 import contextlib
@@ -16,8 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import weightedtau
 
-from tlkeras import run_experiment
+from tlkeras import load_config, run_experiment
 from tlkeras.config import (
     DataConfig,
     ExperimentConfig,
@@ -28,10 +30,12 @@ from tlkeras.config import (
     TasksConfig,
     VerdictConfig,
 )
+from tlkeras.evaluation import Predictions, judge
+from tlkeras.search.rank import rank as score
 
 WORK = Path(tempfile.mkdtemp(prefix="tlkeras_transfer_"))
 SEEDS = next((int(w.partition("=")[2]) for w in sys.argv if w.startswith("--seeds=")), 3)
-SIZE, ROWS = 28, 2500
+SIZE, LARGE, ROWS = 28, 96, 2500
 REGULARIZERS = {
     "plain": None,
     "l2_sp": RegularizerConfig(name="l2_sp", weight=0.1),
@@ -71,11 +75,11 @@ def config(seed: int, *stages: StageConfig, weights: str | None = None, **more) 
     )
 
 
-def source_config(seed: int, data: str = "source", epochs: int = 6) -> ExperimentConfig:
+def source_config(seed: int, data: str = "source", epochs: int = 6, size: int = SIZE) -> ExperimentConfig:
     """Returns the source's experiment."""
     return ExperimentConfig(
         seed=seed,
-        data=DataConfig(source=f"npz:{WORK / data}.npz", image_size=SIZE, batch_size=50),
+        data=DataConfig(source=f"npz:{WORK / data}.npz", image_size=size, batch_size=50),
         model=ModelConfig(backbone="small_cnn", weights=None),
         stages=(stage("source", epochs=epochs),),
     )
@@ -98,6 +102,21 @@ def accuracy(run, task: str = "source") -> float:
     return run.metrics[task]["test"]["accuracy"]
 
 
+def tested(run, task: str = "source") -> Predictions:
+    """Returns a run's predictions of the test rows."""
+    folder = run.path / "evaluation" / ("" if task == "source" else task)
+    return Predictions.load(folder / "predictions_test.npz")
+
+
+def show_verdicts(predictions: dict[str, list[Predictions]], baseline: str) -> None:
+    """Prints the verdict on each row against the baseline's, over all seeds."""
+    for name, runs in predictions.items():
+        if name != baseline:
+            verdict = judge(runs, predictions[baseline], baseline_name=baseline)
+            low, high = verdict.interval
+            print(f"  {name:18s} {verdict.verdict}: {verdict.gain:+.3f}, {low:+.3f} to {high:+.3f} (99 %)")
+
+
 def source_of(seed: int, data: str = "source") -> str:
     """Returns the directory of a source run, trained when it is first asked for."""
     trained(f"{data}_{seed}", source_config(seed, data))
@@ -115,63 +134,93 @@ def show(title: str, columns: dict[str, list[float]]) -> None:
 def sharing() -> None:
     """Strategies of sharing against training from scratch."""
     table: dict[str, list[float]] = {}
+    predictions: dict[str, list[Predictions]] = {}
     source = DataConfig(source=f"npz:{WORK / 'source.npz'}", image_size=SIZE, batch_size=25)
     for seed in range(SEEDS):
-        table.setdefault("scratch", []).append(accuracy(trained(f"scratch_{seed}", config(seed, stage()))))
+        run = trained(f"scratch_{seed}", config(seed, stage()))
+        table.setdefault("scratch", []).append(accuracy(run))
+        predictions.setdefault("scratch", []).append(tested(run))
         for strategy in ("fix_common", "share_weights", "private_first", "share_gradients"):
             tasks = TasksConfig(strategy=strategy, source=source, stages=(stage("source", epochs=6),))
             joint = strategy == "share_gradients"
-            run = trained(f"{strategy}_{seed}", config(seed, stage(epochs=120 if joint else 40), tasks=tasks))
+            # with a fresh common part `private_first` would be training from scratch
+            given = source_of(seed) if strategy == "private_first" else None
+            tune = stage(epochs=120 if joint else 40)
+            run = trained(f"{strategy}_{seed}", config(seed, tune, weights=given, tasks=tasks))
             table.setdefault(strategy, []).append(accuracy(run, "target"))
+            predictions.setdefault(strategy, []).append(tested(run, "target"))
             key, found = f"  {strategy}: source", run.before_and_after["source"]
             for when in ("before", "after"):
                 table.setdefault(f"{key} {when}", []).append(found[when]["test"]["accuracy"])
     show("Target test accuracy by strategy of sharing", table)
+    show_verdicts(predictions, "scratch")
 
 
 def regularizers() -> None:
     """Regularised against plain fine-tuning."""
     table: dict[str, list[float]] = {}
+    predictions: dict[str, list[Predictions]] = {}
     for seed in range(SEEDS):
         source = source_of(seed)
         for name, regularizer in REGULARIZERS.items():
             run = trained(f"reg_{name}_{seed}", config(seed, stage(regularizer=regularizer), weights=source))
             table.setdefault(name, []).append(accuracy(run))
+            predictions.setdefault(name, []).append(tested(run))
     show("Target test accuracy, 10 labels per class, from the source's weights", table)
+    show_verdicts(predictions, "plain")
 
 
 def rank() -> None:
-    """Scores of eight candidates against the accuracy that fine-tuning them gives, on both halves."""
-    from scipy.stats import weightedtau
+    """Seven candidates, of which some know photographs and some nothing, on clothes and on emoji."""
+    made = {name: source_config(0, name, size=LARGE) for name in ("source", "shuffled")}
+    for name, experiment in made.items():
+        trained(f"{name}_large", experiment)
+    candidates = [
+        (net, weights) for net in ("efficientnet_lite0", "mobilenet_v2") for weights in ("imagenet", None)
+    ]
+    candidates += [("small_cnn", str(WORK / f"{name}_large")) for name in made] + [("small_cnn", None)]
+    tune = stage(epochs=30, rate=5e-4)
+    clothes = config(0, tune)
+    clothes = clothes.model_copy(update={"data": clothes.data.model_copy(update={"image_size": LARGE})})
+    emoji = load_config("quickstart").data.model_copy(update={"batch_size": 25, "per_class": 20})
+    _agreement("clothes", clothes, candidates)
+    tune = tune.model_copy(update={"epochs": 12})
+    _agreement("emoji", clothes.model_copy(update={"data": emoji, "stages": (tune,)}), candidates)
 
-    from tlkeras.search.rank import rank as score
 
+def rank_alike() -> None:
+    """Candidates that fine-tuning makes nearly alike: one small network by what it was trained on."""
+    candidates: list[tuple[str, str | None]] = [("small_cnn", None)]
+    for data in ("source", "shuffled", "target"):
+        for epochs in (1, 6) if data != "target" else (6,):
+            name = f"{data}_{epochs}_epochs"
+            trained(name, source_config(0, data, epochs))
+            candidates.append(("small_cnn", str(WORK / name)))
     for target in ("target", "source"):
-        candidates = {"none": None}
-        for data in ("source", "shuffled", "target"):
-            for epochs in (1, 6) if data != "target" else (6,):
-                name = f"{data}_{epochs}_epochs"
-                trained(name, source_config(0, data, epochs))
-                candidates[name] = str(WORK / name)
         base = config(0, stage())
         data = base.data.model_copy(update={"source": f"npz:{WORK / target}.npz"})
-        base = base.model_copy(update={"data": data})
-        words = ",".join(f"small_cnn:{path or 'none'}" for path in candidates.values())
-        with contextlib.redirect_stdout(io.StringIO()):
-            table = score(base, words, WORK / f"ranking_{target}")
-        tuned = {}
-        for name, path in candidates.items():
-            runs = [
-                trained(f"tuned_{target}_{name}_{seed}", base.model_copy(update={
-                    "seed": seed, "model": base.model.model_copy(update={"weights": path})}))
-                for seed in range(SEEDS)
-            ]  # fmt: skip
-            tuned[str(path or "none")] = [accuracy(run) for run in runs]
-        show(f"Fine-tuned accuracy on {target}", {Path(n).name: values for n, values in tuned.items()})
-        means = [np.mean(tuned[row["weights"]]) for row in table]
-        for column in ("probe_accuracy", "logme", "h_score", "transrate"):
-            values = np.array([row[column] for row in table], float)
-            print(f"  weighted tau of {column}: {_with_interval(weightedtau, values, np.array(means))}")
+        _agreement(f"alike_{target}", base.model_copy(update={"data": data}), candidates)
+
+
+def _agreement(title: str, base: ExperimentConfig, candidates: list[tuple[str, str | None]]) -> None:
+    """Prints the candidates' fine-tuned accuracy, and how well each score foretells their order."""
+    words = ",".join(f"{name}:{weights or 'none'}" for name, weights in candidates)
+    with contextlib.redirect_stdout(io.StringIO()):
+        table = score(base, words, WORK / f"ranking_{title}")
+    tuned = {}
+    for number, (name, weights) in enumerate(candidates):
+        model = base.model.model_copy(update={"backbone": name, "weights": weights})
+        tuned[name, str(weights or "none")] = [
+            accuracy(
+                trained(f"{title}_{number}_{seed}", base.model_copy(update={"seed": seed, "model": model}))
+            )
+            for seed in range(SEEDS)
+        ]
+    show(f"Fine-tuned accuracy: {title}", {f"{n} {Path(w).name}": values for (n, w), values in tuned.items()})
+    means = np.array([np.mean(tuned[row["candidate"], row["weights"]]) for row in table])
+    for column in ("probe_accuracy", "logme", "h_score", "regularized_h_score", "transrate"):
+        values = np.array([row[column] for row in table], float)
+        print(f"  weighted tau of {column}: {_with_interval(weightedtau, values, means)}", flush=True)
 
 
 def _with_interval(tau: Callable, scores: np.ndarray, accuracies: np.ndarray) -> str:
@@ -182,8 +231,6 @@ def _with_interval(tau: Callable, scores: np.ndarray, accuracies: np.ndarray) ->
 
 def verdict() -> None:
     """The verdicts in cases of known answer."""
-    from tlkeras.evaluation import Predictions, judge
-
     baselines = VerdictConfig(baselines=("scratch",), seeds=SEEDS)
     for data in ("source", "shuffled"):
         # a frozen source shows what it knows; fine-tuning might make up for it
@@ -192,12 +239,18 @@ def verdict() -> None:
         found = run.run_dir.read_json("evaluation/verdict.json")
         print(f"\nFrozen {data} weights against scratch: {found['verdict']}. {found['sentence']}", flush=True)
     runs = [trained(f"same_{i}", config(i, stage(epochs=20))) for i in range(21)]
-    tests = [Predictions.load(run.path / "evaluation" / "predictions_test.npz") for run in runs]
+    tests = [tested(run) for run in runs]
     words = [judge(a, b).verdict for a, b in itertools.pairwise(tests)]
     print(f"The same config with two seeds: {words.count('no_difference')} of {len(words)} 'no_difference'")
 
 
-SECTIONS = {"sharing": sharing, "regularizers": regularizers, "rank": rank, "verdict": verdict}
+SECTIONS = {
+    "sharing": sharing,
+    "regularizers": regularizers,
+    "rank": rank,
+    "rank_alike": rank_alike,
+    "verdict": verdict,
+}
 
 if __name__ == "__main__":
     write_halves()

@@ -92,6 +92,25 @@ def test_share_gradients_trains_both(config, tmp_path, batches):
         assert when["after"]["train"]["loss"] < when["before"]["train"]["loss"]
 
 
+def test_tasks_far_apart_share_batch_normalization(config, tmp_path):
+    """Normalised each by itself while they train, they would meet statistics of neither afterwards."""
+    with np.load(tmp_path / "source.npz") as arrays:
+        np.savez(tmp_path / "far.npz", **{k: v + 6 if k[0] == "x" else v for k, v in arrays.items()})
+    options = {"units": [12, 8], "batch_norm": True}
+    stage = config.stages[0].model_copy(update={"bn": "train", "epochs": 60})
+    config = config.model_copy(
+        update={"stages": (stage,), "model": config.model.model_copy(update={"backbone_options": options})}
+    )
+    run = shared(
+        config,
+        tmp_path,
+        strategy="share_gradients",
+        source=DataConfig(source=f"npz:{tmp_path / 'far.npz'}", batch_size=16),
+    )
+    for task in ("source", "target"):
+        assert run.before_and_after[task]["after"]["test"]["accuracy"] > 0.95
+
+
 def test_weight_zero_leaves_the_target_alone(config, tmp_path):
     run = shared(config, tmp_path, strategy="share_gradients", weight=0.0)
     alone = config.model_copy(

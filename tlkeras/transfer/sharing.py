@@ -59,9 +59,10 @@ class PrivatePart:
 class JointModel(PairedFit):
     """Trains a target and a source task together: class loss + weight * the source's, one update.
 
-    Batches are `((target_x, target_y[, weight]), (source_x, source_y))`. The tasks pass the common part
-    one after the other, so that BatchNormalization sees each by itself; gradients add up there. The
-    target's model is trained in place; validation and metrics are the target's.
+    Batches are `((target_x, target_y[, weight]), (source_x, source_y))`. Inputs of the same shape pass the
+    common part in one batch, so that BatchNormalization trains with the statistics that it keeps; others
+    pass one after the other. Gradients add up there. The target's model is trained in place; validation
+    and metrics are the target's.
 
     Args:
         model: The target's transfer model, with its stage selected.
@@ -109,6 +110,18 @@ class JointModel(PairedFit):
         """Returns the target's logits."""
         return self.model(x, training=training)
 
+    def logits(self, x, source_x, training=None):
+        """Returns the target's and the source's logits for batches of both."""
+        private = self.private.value
+        adapted = private.common is not None or private.adapter is not None
+        if adapted or x.dtype != source_x.dtype or x.shape[1:] != source_x.shape[1:]:
+            return self.model(x, training=training), self.source_logits(source_x, training=training)
+        both = self.model.before_tail(ops.concatenate([x, source_x]))
+        both = self.model.through_tail(both, training=training)
+        rows = ops.shape(x)[0]
+        own = self.model.head(self.model.neck(both[:rows], training=training), training=training)
+        return own, private.head(private.neck(both[rows:], training=training), training=training)
+
     def source_logits(self, x, training=None):
         """Returns the source's logits `(b, classes)` for its inputs."""
         private = self.private.value
@@ -126,9 +139,9 @@ class JointModel(PairedFit):
         x, labels, sample_weight = self.labelled_part(data)
         source_x, source_labels = data[1][:2]
         with tf.GradientTape() as tape:
-            logits = self.model(x, training=True)
+            logits, source_logits = self.logits(x, source_x, training=True)
             loss = self.compute_loss(x, labels, logits, sample_weight, training=True)
-            source_loss = self.source_loss(source_labels, self.source_logits(source_x, training=True))
+            source_loss = self.source_loss(source_labels, source_logits)
             total = loss + self.weight * source_loss
             if self.alternating:
                 even = ops.equal(ops.convert_to_tensor(self.optimizer.iterations) % 2, 0)
