@@ -232,12 +232,24 @@ def _with_interval(tau: Callable, scores: np.ndarray, accuracies: np.ndarray) ->
 def verdict() -> None:
     """The verdicts in cases of known answer."""
     baselines = VerdictConfig(baselines=("scratch",), seeds=SEEDS)
-    for data in ("source", "shuffled"):
-        # a frozen source shows what it knows; fine-tuning might make up for it
-        head = StageConfig(name="head", epochs=60, optimizer=OptimizerConfig(learning_rate=0.01))
-        run = trained(f"verdict_{data}", config(0, head, weights=source_of(0, data), verdict=baselines))
+    # a frozen source shows what it knows; fine-tuning might make up for it
+    head = StageConfig(name="head", epochs=60, optimizer=OptimizerConfig(learning_rate=0.01))
+    photographs = ModelConfig(backbone="mobilenet_v2", weights="imagenet")
+    for name, model, size in (
+        ("photographs", photographs, LARGE),
+        ("other clothes", None, SIZE),
+        ("shuffled labels", None, SIZE),
+    ):
+        weights = None if model else source_of(0, "source" if name == "other clothes" else "shuffled")
+        experiment = config(0, head, weights=weights, verdict=baselines)
+        data = experiment.data.model_copy(update={"image_size": size})
+        experiment = experiment.model_copy(update={"model": model or experiment.model, "data": data})
+        run = trained(f"verdict_{name.replace(' ', '_')}", experiment)
         found = run.run_dir.read_json("evaluation/verdict.json")
-        print(f"\nFrozen {data} weights against scratch: {found['verdict']}. {found['sentence']}", flush=True)
+        print(
+            f"\nA frozen source of {name} against scratch: {found['verdict']}. {found['sentence']}",
+            flush=True,
+        )
     runs = [trained(f"same_{i}", config(i, stage(epochs=20))) for i in range(21)]
     tests = [tested(run) for run in runs]
     words = [judge(a, b).verdict for a, b in itertools.pairwise(tests)]

@@ -48,12 +48,14 @@ def adapter_layers(backbone: keras.Model) -> list[keras.layers.Layer]:
     return [layer for layer in backbone.layers if layer.name.startswith(f"{ADAPTER}_")]
 
 
-def common_part(backbone: keras.Model) -> keras.Model | None:
-    """Returns what stands behind the adapter of a backbone, of the same layers; None without an adapter."""
+def adapter_and_common(backbone: keras.Model) -> tuple[keras.Model, keras.Model] | tuple[None, None]:
+    """Returns a backbone's adapter and what stands behind it, of the same layers; twice None without one."""
     layers = adapter_layers(backbone)
     if not layers:
-        return None
-    return keras.Model(output_of(backbone, layers[-1].name), backbone.outputs[0], name="common")
+        return None, None
+    meeting = output_of(backbone, layers[-1].name)
+    adapter = keras.Model(backbone.inputs, meeting, name=ADAPTER)
+    return adapter, keras.Model(meeting, backbone.outputs[0], name="common")
 
 
 def behind_adapter(

@@ -5,7 +5,7 @@ import tensorflow as tf
 from keras import ops
 
 from tlkeras.config import ModelConfig, TasksConfig
-from tlkeras.models.adapter import build_adapter, common_part, preprocessing_of
+from tlkeras.models.adapter import adapter_and_common, build_adapter, preprocessing_of
 from tlkeras.models.build import neck_for
 from tlkeras.models.graph import RenamedCopies, replay
 from tlkeras.models.heads import build_head
@@ -27,7 +27,8 @@ class PrivatePart:
         seed: Of the initial weights.
 
     Attributes:
-        common: The common part, where it is less than the target's whole backbone; None otherwise.
+        target_adapter: The target's adapter, and
+        common: the common part behind it; both are None where the target's whole backbone is common.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class PrivatePart:
             neck = neck_for(tasks.neck or model_config.neck, tasks.head)
             self.neck = build_neck(neck, model.backbone.outputs[0])
             self.head = build_head(tasks.head, num_outputs, self.neck.outputs[0])
-        self.common = common_part(model.backbone)
+        self.target_adapter, self.common = adapter_and_common(model.backbone)
         self.input_shape = tuple(input_shape)
 
     @property
@@ -59,10 +60,9 @@ class PrivatePart:
 class JointModel(PairedFit):
     """Trains a target and a source task together: class loss + weight * the source's, one update.
 
-    Batches are `((target_x, target_y[, weight]), (source_x, source_y))`. Inputs of the same shape pass the
-    common part in one batch, so that BatchNormalization trains with the statistics that it keeps; others
-    pass one after the other. Gradients add up there. The target's model is trained in place; validation
-    and metrics are the target's.
+    Batches are `((target_x, target_y[, weight]), (source_x, source_y))`. Both tasks' rows pass the common
+    part in one batch, so that BatchNormalization trains with the statistics that it keeps; gradients add up
+    there. The target's model is trained in place; validation and metrics are the target's.
 
     Args:
         model: The target's transfer model, with its stage selected.
@@ -111,28 +111,21 @@ class JointModel(PairedFit):
         return self.model(x, training=training)
 
     def logits(self, x, source_x, training=None):
-        """Returns the target's and the source's logits for batches of both."""
-        private = self.private.value
-        adapted = private.common is not None or private.adapter is not None
-        if adapted or x.dtype != source_x.dtype or x.shape[1:] != source_x.shape[1:]:
-            return self.model(x, training=training), self.source_logits(source_x, training=training)
-        both = self.model.before_tail(ops.concatenate([x, source_x]))
-        both = self.model.through_tail(both, training=training)
-        rows = ops.shape(x)[0]
-        own = self.model.head(self.model.neck(both[:rows], training=training), training=training)
-        return own, private.head(private.neck(both[rows:], training=training), training=training)
-
-    def source_logits(self, x, training=None):
-        """Returns the source's logits `(b, classes)` for its inputs."""
+        """Returns the target's logits for `x` and the source's for `source_x`, after one common pass."""
         private = self.private.value
         if private.adapter is not None:
-            x = private.adapter(private.preprocess(x), training=training)
+            source_x = private.adapter(private.preprocess(source_x), training=training)
         common_training = False if self.inference else training
-        if private.common is not None:
-            x = private.common(x, training=common_training)
+        if private.common is None:
+            both = self.model.before_tail(_stacked(x, source_x))
+            both = self.model.through_tail(both, training=common_training)
         else:
-            x = self.model.through_tail(self.model.before_tail(x), training=common_training)
-        return private.head(private.neck(x, training=training), training=training)
+            x = private.target_adapter(self.model.preprocess(x), training=common_training)
+            both = private.common(_stacked(x, source_x), training=common_training)
+        rows = ops.shape(x)[0]
+        own = self.model.neck(both[:rows], training=training)
+        others = private.neck(both[rows:], training=training)
+        return self.model.classify(own, training=training), private.head(others, training=training)
 
     def train_step(self, data):
         """One step on both tasks."""
@@ -166,6 +159,13 @@ def source_model(model, private: PrivatePart) -> keras.Model:
     for part in (*common, private.neck, private.head):
         x = replay(part, x)
     return keras.Model(inputs, x, name="source_model")
+
+
+def _stacked(x, source_x):
+    """Returns the rows of both in one batch; pictures of one task may be bytes and of the other not."""
+    if x.dtype != source_x.dtype:
+        x, source_x = ops.cast(x, "float32"), ops.cast(source_x, "float32")
+    return ops.concatenate([x, source_x])
 
 
 class _Held:
