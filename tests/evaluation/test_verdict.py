@@ -37,6 +37,7 @@ def test_verdicts(run, twin, verdict, seeds):
     assert content["verdict"] == verdict and len(content["interval"]) == 2
     assert "source only" in got.sentence and "\n" not in got.sentence
     assert ("negative transfer" in got.sentence) == (verdict == "hurt")
+    assert ("another seed" in got.sentence) == (seeds == 1 and verdict != "no_difference")
 
 
 def test_small_effects_are_no_difference_however_certain():
