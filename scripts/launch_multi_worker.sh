@@ -23,7 +23,10 @@ while [ $# -gt 0 ]; do
       shift
       break
       ;;
-    *) break ;;
+    *)
+      echo "Unknown flag before --; those of tlkeras train come after it. Received: $1" >&2
+      exit 2
+      ;;
   esac
   shift
 done

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Makes a TPU VM with gcloud, installs this checkout there, trains, and copies the run back.
 #
-#   scripts/launch_tpu_vm.sh --name=NAME --zone=ZONE [--type=v3-8] [--project=P] [--spot] [--keep] [--dry_run]
-#     -- --config=EXPERIMENT [flags of tlkeras train]
+#   scripts/launch_tpu_vm.sh --name=NAME --zone=ZONE [--type=v3-8] [--project=P] [--version=V] [--spot] [--keep]
+#     [--dry_run] -- --config=EXPERIMENT [flags of tlkeras train]
 #   scripts/launch_tpu_vm.sh --name=cats --zone=us-central1-b --dry_run -- --config=vgg16_cats_vs_dogs
 #
 # Prints each command before it runs; --dry_run only prints. The machine costs money until it is deleted, which
-# the script does at its end, whatever happens, unless --keep is given. One TPU host (8 cores) at a time.
+# the script does at its end, whatever happens, unless --keep is given. One TPU host at a time: types of several
+# hosts are refused. A run with --workdir=gs://... is there already and is not copied back.
 set -euo pipefail
 
-name='' zone='' kind=v3-8 project='' version=tpu-ubuntu2204-base spot=false keep=false dry_run=false
+name='' zone='' kind=v3-8 project='' version='' spot=false keep=false dry_run=false
 while [ $# -gt 0 ]; do
   case $1 in
     --name=*) name=${1#*=} ;;
@@ -21,7 +22,7 @@ while [ $# -gt 0 ]; do
     --keep) keep=true ;;
     --dry_run) dry_run=true ;;
     --help | -h)
-      sed -n '2,9s/^# \{0,1\}//p' "$0"
+      sed -n '2,10s/^# \{0,1\}//p' "$0"
       exit 0
       ;;
     --)
@@ -39,6 +40,24 @@ if [ -z "$name" ] || [ -z "$zone" ]; then
   echo "--name and --zone are needed. Received: --name=$name --zone=$zone" >&2
   exit 2
 fi
+case $kind in
+  v2-8 | v3-8 | v4-8) image=tpu-ubuntu2204-base ;;
+  v5litepod-[148]) image=v2-alpha-tpuv5-lite ;;
+  v5p-8) image=v2-alpha-tpuv5 ;;
+  v6e-[148]) image=v2-alpha-tpuv6e ;;
+  *)
+    echo "--type must be a TPU of one host: v2-8, v3-8, v4-8, v5litepod-1, -4 or -8, v5p-8, v6e-1, -4 or -8. Received: --type=$kind" >&2
+    exit 2
+    ;;
+esac
+version=${version:-$image}
+workdir=run
+for ((i = 1; i <= $#; i++)); do # the last one counts, as it does in tlkeras
+  case ${!i} in
+    --workdir=* | -workdir=*) workdir=${!i#*=} ;;
+    --workdir | -workdir) j=$((i + 1)) && workdir=${!j:-$workdir} ;;
+  esac
+done
 if ! $dry_run && ! command -v gcloud >/dev/null; then
   echo "gcloud is not installed: see https://cloud.google.com/sdk/docs/install, or use --dry_run." >&2
   exit 2
@@ -56,6 +75,7 @@ tpu() { # tpu VERB ARGUMENTS
   run gcloud compute tpus tpu-vm "$verb" "$name" "${where[@]}" "$@"
 }
 on_host() { tpu ssh --command="$1"; }
+libtpu=https://storage.googleapis.com/libtpu-tf-releases/index.html
 
 create=(--accelerator-type="$kind" --version="$version")
 if $spot; then create+=(--spot); fi
@@ -65,8 +85,19 @@ tpu create "${create[@]}"
 archive=$(mktemp -d)/tlkeras.tar.gz
 run git archive --format=tar.gz --output="$archive" HEAD
 run gcloud compute tpus tpu-vm scp "$archive" "$name:tlkeras.tar.gz" "${where[@]}"
-on_host "mkdir -p tlkeras && tar -xzf tlkeras.tar.gz -C tlkeras && python3 -m venv .venv && .venv/bin/pip install -q -e './tlkeras[tpu]'"
+on_host "mkdir -p tlkeras && tar -xzf tlkeras.tar.gz -C tlkeras"
+# the images have Python 3.10, which tlkeras does not run on: uv brings one of its own
+on_host "curl -LsSf https://astral.sh/uv/install.sh | sh"
+on_host ".local/bin/uv venv --quiet --python=3.12 .venv"
+on_host ".local/bin/uv pip install --quiet --python=.venv/bin/python --find-links=$libtpu -e './tlkeras[tpu]'"
 code=0
 on_host ".venv/bin/tlkeras train --strategy=tpu --workdir=run ${*@Q}" || code=$?
-run gcloud compute tpus tpu-vm scp --recurse "$name:run" "runs/$name" "${where[@]}"
+case $workdir in
+  *://*) echo "What was saved lies in $workdir." ;;
+  *)
+    run mkdir -p runs
+    # a training that failed early has left nothing to copy: its own exit code counts
+    run gcloud compute tpus tpu-vm scp --recurse "$name:$workdir" "runs/$name" "${where[@]}" || code=$((code ? code : 1))
+    ;;
+esac
 exit "$code"

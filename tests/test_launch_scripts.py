@@ -18,7 +18,7 @@ def bash(*words, **environ):
     """Runs a script without anything of the surroundings but PATH."""
     path = "/usr/local/bin:/usr/bin:/bin"
     command = ["bash", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, env={"PATH": path, **environ}, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, env={"PATH": path} | environ, timeout=60)
 
 
 @pytest.mark.parametrize("script", SHELL, ids=lambda path: path.name)
@@ -56,8 +56,17 @@ def test_launch_multi_worker_refuses_a_wrong_number():
     assert result.returncode == 2 and "Received: --workers=two" in result.stderr
 
 
-def test_slurm_starts_one_worker_per_task():
-    result = bash(SCRIPTS / "slurm.sbatch", "--config=a", "--workdir=/x y", DRY_RUN="1", TLKERAS_ENV="/env")
+@pytest.mark.parametrize("flag", ["--worker=3", "--config=synthetic_smoke", "--dryrun"])
+def test_launch_multi_worker_refuses_unknown_flags_and_starts_nothing(flag):
+    result = bash(SCRIPTS / "launch_multi_worker.sh", flag, "--dry_run", "--", "--config=synthetic_smoke")
+    assert result.returncode == 2 and f"Received: {flag}" in result.stderr
+    assert result.stderr.count("\n") == 1 and not result.stdout
+
+
+@pytest.mark.parametrize(("flags", "environ"), [(["--dry_run"], {}), ([], {"DRY_RUN": "1"})])
+def test_slurm_starts_one_worker_per_task(flags, environ):
+    words = [*flags, "--config=a", "--workdir=/x y"]
+    result = bash(SCRIPTS / "slurm.sbatch", *words, TLKERAS_ENV="/env", **environ)
     words = shlex.split(result.stdout)
     expected = ["/env/bin/tlkeras", "train", "--strategy=multi_worker", "--config=a", "--workdir=/x y"]
     assert words[0] == "srun" and words[2:] == expected
@@ -83,6 +92,79 @@ def test_launch_tpu_vm_prints_each_command_and_deletes_the_machine():
     assert lines[-1][4:6] == ["delete", "cats"]
     kept = bash(SCRIPTS / "launch_tpu_vm.sh", "--keep", *flags)
     assert "delete" not in kept.stdout
+
+
+@pytest.fixture
+def tpu_vm(tmp_path):
+    """Runs launch_tpu_vm.sh with a gcloud that fails where its words contain one of those given."""
+
+    def run(fails, *flags):
+        gcloud = tmp_path / "gcloud"
+        cases = "".join(f'*"{words}"*) exit {code} ;;\n' for words, code in fails.items())
+        gcloud.write_text(f'#!/bin/bash\necho "$@" >>{tmp_path}/calls\ncase "$*" in\n{cases}*) ;;\nesac\n')
+        gcloud.chmod(0o755)
+        checkout = tmp_path / "checkout"
+        shutil.copytree(SCRIPTS, checkout / "scripts", dirs_exist_ok=True)
+        git = tmp_path / "git"
+        git.write_text("#!/bin/sh\n")
+        git.chmod(0o755)
+        path = f"{tmp_path}:/usr/local/bin:/usr/bin:/bin"
+        words = ["--name=cats", "--zone=z", "--", "--config=a", *flags]
+        result = bash(checkout / "scripts/launch_tpu_vm.sh", *words, PATH=path)
+        return result, (tmp_path / "calls").read_text().splitlines(), checkout
+
+    return run
+
+
+def test_launch_tpu_vm_brings_a_python_that_tlkeras_runs_on(tpu_vm):
+    result, calls, _ = tpu_vm({})
+    assert result.returncode == 0, result.stderr
+    made = next(call for call in calls if "uv venv" in call)
+    assert tuple(map(int, re.search(r"--python=(\d+)\.(\d+)", made).groups())) >= (3, 11)
+    order = ["astral.sh/uv/install.sh", "uv venv", "uv pip install", "tlkeras train", "scp --recurse", "delete"]
+    assert [next(i for i, call in enumerate(calls) if step in call) for step in order] == sorted(
+        next(i for i, call in enumerate(calls) if step in call) for step in order
+    )
+
+
+@pytest.mark.parametrize(("flags", "copied"), [
+    ([], "cats:run runs/cats"),
+    (["--workdir=/data/a"], "cats:/data/a runs/cats"),
+    (["--workdir", "b/c"], "cats:b/c runs/cats"),
+    (["--workdir=gs://bucket/run"], None),
+    (["--workdir", "gs://bucket/run"], None),
+])  # fmt: skip
+def test_launch_tpu_vm_copies_back_what_lies_on_the_machine(tpu_vm, flags, copied):
+    result, calls, checkout = tpu_vm({"scp --recurse cats:run": 0 if copied else 1}, *flags)
+    assert result.returncode == 0, result.stderr
+    copies = [call for call in calls if "scp --recurse" in call]
+    assert len(copies) == bool(copied) and all(copied in call for call in copies)
+    assert (checkout / "runs").is_dir() == bool(copied)
+    assert "delete cats" in calls[-1]
+
+
+def test_launch_tpu_vm_ends_with_the_code_of_the_training(tpu_vm):
+    result, calls, _ = tpu_vm({"tlkeras train": 2, "scp --recurse": 1})
+    assert result.returncode == 2 and "delete cats" in calls[-1]
+    result, calls, _ = tpu_vm({"scp --recurse": 7})
+    assert result.returncode == 1 and "delete cats" in calls[-1]
+
+
+@pytest.mark.parametrize("kind", ["v4-32", "v5litepod-16", "v6e-256", "v3-32", "v5p-128", "v7-8"])
+def test_launch_tpu_vm_refuses_several_hosts(kind):
+    result = bash(SCRIPTS / "launch_tpu_vm.sh", "--name=x", "--zone=z", f"--type={kind}", "--dry_run")
+    assert result.returncode == 2 and f"Received: --type={kind}" in result.stderr
+    assert result.stderr.count("\n") == 1 and not result.stdout
+
+
+@pytest.mark.parametrize(("kind", "image"), [
+    ("v5litepod-8", "v2-alpha-tpuv5-lite"), ("v5p-8", "v2-alpha-tpuv5"), ("v6e-1", "v2-alpha-tpuv6e"),
+    ("v2-8", "tpu-ubuntu2204-base"),
+])  # fmt: skip
+def test_launch_tpu_vm_takes_the_image_of_the_type(kind, image):
+    flags = ["--name=x", "--zone=z", f"--type={kind}", "--dry_run"]
+    assert f"'--version={image}'" in bash(SCRIPTS / "launch_tpu_vm.sh", *flags).stdout
+    assert "'--version=mine'" in bash(SCRIPTS / "launch_tpu_vm.sh", *flags, "--version=mine").stdout
 
 
 @pytest.mark.parametrize(("flags", "said"), [
