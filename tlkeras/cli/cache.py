@@ -1,6 +1,7 @@
 """Shows and frees the features that runs share: `tlkeras cache list`, `tlkeras cache clear [KEY ...]`.
 
-A key may be given by its first digits. Without keys, `clear` removes everything.
+A key may be given by its first digits. Without keys, `clear` removes everything but what a run is computing
+at that moment.
 """
 
 import time
@@ -10,6 +11,7 @@ from absl import flags as absl_flags
 from tlkeras.errors import UserError, unknown
 
 USAGE = "tlkeras cache list|clear [KEY ...] [--dir=DIR]"
+KEPT = "is being computed by a run, and stays"
 
 
 def define_flags(flags: absl_flags.FlagValues) -> None:
@@ -28,11 +30,16 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
         raise unknown("action", action, ("list", "clear"))
     store = FeatureStore(flags.dir)
     if action == "list":
+        if keys:
+            raise UserError(f"'list' shows all entries and takes no key. Received: {' '.join(keys)}")
         _list(store)
     elif keys:
         _remove(store, keys)
     else:
-        print(f"{_size(store.clear())} freed in {store.directory}")
+        freed, busy = store.clear()
+        print(f"{_size(freed)} freed in {store.directory}")
+        for key in busy:
+            print(f"{key[:12]} {KEPT}")
 
 
 def _list(store) -> None:
@@ -69,8 +76,8 @@ def _remove(store, keys: list[str]) -> None:
                 f"A key must begin as exactly one entry does ('tlkeras cache list' shows them). "
                 f"Received: {key!r}, which fits {len(found)}"
             )
-        store.remove(found[0].key)
-        print(f"{_size(found[0].nbytes)} freed ({found[0].key[:12]})")
+        freed, busy = store.clear([found[0].key])
+        print(f"{found[0].key[:12]} {KEPT}" if busy else f"{_size(freed)} freed ({found[0].key[:12]})")
 
 
 def _split(facts: dict) -> str:

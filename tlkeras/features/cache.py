@@ -149,18 +149,28 @@ class _Work:
             if self.chosen.name != name:  # the one asked for was not accepted
                 return self._one(config, request, self.chosen.name)
         with self.store.locked(key):
-            return self._read(key) or self._compute(key, request)
+            return self._read(key, replace=True) or self._compute(key, request)
 
-    def _read(self, key: str) -> Features | None:
+    def _read(self, key: str, replace: bool = False) -> Features | None:
+        """Returns the features of a whole entry; `replace` says that the lock is held to make it anew."""
         info = self.store.find(key)
         if info is None:
             return None
         damaged = self.store.damaged(info)
-        if damaged is not None:
+        if damaged is None:
+            return self._opened(key)
+        if replace:
             print(f"{damaged} is damaged: its features are computed again.", flush=True)
             self.store.remove(key)
+        return None
+
+    def _opened(self, key: str, array: np.ndarray | None = None) -> Features | None:
+        """Returns the features of an entry; None where somebody has removed it."""
+        info = self.store.find(key)
+        try:
+            return info and open_entry(self.store, info, self.cache.config.memory_mb, array)
+        except FileNotFoundError:
             return None
-        return open_entry(self.store, info, self.cache.config.memory_mb)
 
     def _choose(self, config: CacheConfig, request: Request) -> Chosen:
         """Chooses the extractor for all that is missing, by a first real batch."""
@@ -199,25 +209,38 @@ class _Work:
         return int(np.prod(self.trunk.output_shape)) * numpy_dtype(self.cache.config.dtype).itemsize
 
     def _compute(self, key: str, request: Request) -> Features:
-        """Computes, keeps and returns the features of a request."""
-        config, rows = self.cache.config, len(request.rows)
-        fits = fits_memory(rows * self._row_bytes, config.memory_mb)
-        array = np.empty((rows, *self.trunk.output_shape), numpy_dtype(config.dtype)) if fits else None
-        if not self.store.usable():
-            return self._in_memory_only(request, array, "it cannot be written")
+        """Computes, keeps and returns the features of a request, whose lock is held."""
+        rows = len(request.rows)
+        fits = fits_memory(rows * self._row_bytes, self.cache.config.memory_mb)
+        array = (
+            np.empty((rows, *self.trunk.output_shape), numpy_dtype(self.cache.config.dtype)) if fits else None
+        )
+        reason = "it cannot be written"
+        if self.store.usable():
+            try:
+                for _ in range(2):
+                    if self._write(key, request, array) and (found := self._opened(key, array)):
+                        self.computed += rows
+                        return found
+                reason = "somebody removes what is written there"
+            except RunError as error:  # the disk is full
+                reason = str(error)
+        return self._in_memory_only(request, array, reason)
+
+    def _write(self, key: str, request: Request, array: np.ndarray | None) -> bool:
+        """Writes an entry, and into `array` beside it; returns whether nobody removed the files meanwhile."""
         facts = {**self.facts, "extractor": self.chosen.name, "data": request.domain.config.source}
         facts |= {"split": request.split, "view": request.view}
+        rows, dtype = len(request.rows), self.cache.config.dtype
         try:
-            with self.store.writing(key, rows, self.trunk.output_shape, config.dtype, facts) as writer:
+            with self.store.writing(key, rows, self.trunk.output_shape, dtype, facts) as writer:
                 for begin, batch in self._outputs(request):
                     writer.append(batch)
-                    if fits:
+                    if array is not None:
                         array[begin : begin + len(batch)] = batch
-        except RunError as error:  # the disk is full
-            return self._in_memory_only(request, array, str(error))
-        self.computed += rows
-        info = self.store.find(key)
-        return open_entry(self.store, info, config.memory_mb, array)
+        except FileNotFoundError:
+            return False
+        return True
 
     def _in_memory_only(self, request: Request, array: np.ndarray | None, reason: str) -> Features:
         if array is None:

@@ -1,26 +1,27 @@
 """The folder of feature entries that runs share. An entry is either absent, or whole."""
 
 import contextlib
-import errno
 import json
 import os
 import re
 import shutil
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from tlkeras.features.entry_lock import entry_lock
 from tlkeras.run_dir import replacing
-from tlkeras.run_dir.atomic import remove_leftovers, write_json
+from tlkeras.run_dir.atomic import plain
 
 # Shards of this size are what extraction holds in memory at a time.
 SHARD_BYTES = 64 * 2**20
 _READ_BYTES = 2**22
 _KEY = re.compile(r"^[0-9a-f]{32}$")
+_OF_ENTRY = re.compile(r"^\.?([0-9a-f]{32})(\.[0-9a-f]{8}\.tmp)?$")  # whole, half-written, or its lock
 
 
 def default_cache_dir() -> Path:
@@ -121,10 +122,6 @@ class FeatureStore:
             RunError: The disk is full.
             UserError: The folder cannot be written.
         """
-        for left in self.path(key).parent.glob(
-            f".{key}.*.tmp"
-        ):  # by a process that was killed: we have its lock
-            shutil.rmtree(left, ignore_errors=True)
         with replacing(self.path(key)) as temporary:
             temporary.mkdir()
             writer = EntryWriter(temporary, key, rows, tuple(shape), dtype, facts)
@@ -140,18 +137,10 @@ class FeatureStore:
 
         Where the file system has no locks, both make it, and the last one's files stay.
         """
-        path = self.directory / "locks" / key
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError:
+        with entry_lock(self._lock_path(key)) as held:
+            if held:  # then what is half-written is by a process that was killed
+                self._remove_half_written(key)
             yield
-            return
-        try:
-            _wait_for_lock(descriptor)
-            yield
-        finally:
-            os.close(descriptor)
 
     def entries(self) -> list[EntryInfo]:
         """Returns all whole entries, newest first."""
@@ -169,20 +158,49 @@ class FeatureStore:
                 child.unlink()
             path.rmdir()
 
-    def clear(self) -> int:
-        """Removes all entries, what killed processes left, and measurements; returns the bytes freed."""
-        folder = self.directory / "features"
-        if not folder.is_dir():
-            return 0
-        freed = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-        for path in folder.iterdir():
-            if _KEY.match(path.name):
-                self.remove(path.name)
-        remove_leftovers(folder)
-        for path in (self.directory / "locks").glob("*"):
-            path.unlink(missing_ok=True)
-        (self.directory / "extractors.json").unlink(missing_ok=True)
-        return freed
+    def clear(self, keys: Iterable[str] | None = None) -> tuple[int, list[str]]:
+        """Removes entries, whole ones and what killed processes left of them.
+
+        An entry that a process is making, here or elsewhere, stays: its lock is held.
+
+        Args:
+            keys: Which; None is all, and the measurements of extractors with them.
+
+        Returns:
+            `(bytes freed, keys that are being made)`.
+        """
+        freed, busy = 0, []
+        for key in sorted(self._keys_in_use() if keys is None else keys):
+            lock = self._lock_path(key)
+            try:
+                with entry_lock(lock, wait=False):
+                    freed += sum(map(_size_of, [self.path(key), *self._half_written(key)]))
+                    self._remove_half_written(key)
+                    self.remove(key)
+                    with contextlib.suppress(OSError):
+                        lock.unlink()
+            except BlockingIOError:
+                busy.append(key)
+        if keys is None:
+            with contextlib.suppress(OSError):
+                (self.directory / "extractors.json").unlink()
+        return freed, busy
+
+    def _keys_in_use(self) -> set[str]:
+        """Returns the keys of all entries, half-written ones, and locks."""
+        folders = (self.directory / "features", self.directory / "locks")
+        names = [path.name for folder in folders if folder.is_dir() for path in folder.iterdir()]
+        return {match[1] for name in names if (match := _OF_ENTRY.match(name))}
+
+    def _lock_path(self, key: str) -> Path:
+        return self.directory / "locks" / key
+
+    def _half_written(self, key: str) -> list[Path]:
+        return list((self.directory / "features").glob(f".{key}.*.tmp"))
+
+    def _remove_half_written(self, key: str) -> None:
+        for left in self._half_written(key):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 class EntryWriter:
@@ -222,7 +240,8 @@ class EntryWriter:
             self._key, self._rows, self._shape, self._dtype, self._shard_rows, tuple(self._checksums),
             self._facts, time.time(),
         )  # fmt: skip
-        write_json(self._folder / "entry.json", asdict(info))
+        # the folder is put in place as a whole; where somebody has removed it, it must not come back empty
+        (self._folder / "entry.json").write_text(json.dumps(plain(asdict(info)), indent=2), "utf-8")
 
     def close(self) -> None:
         """Closes the file that is being written."""
@@ -248,20 +267,10 @@ def _checksum(path: Path) -> int:
     return checksum
 
 
-def _wait_for_lock(descriptor: int) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    told = False
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                return  # no locks here
-        if not told:
-            print("Another process computes the same features: waiting for it.", flush=True)
-            told = True
-        time.sleep(0.2)
+def _size_of(folder: Path) -> int:
+    """Returns the bytes of the files in a folder; of those that are there."""
+    size = 0
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            size += path.stat().st_size
+    return size

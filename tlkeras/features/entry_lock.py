@@ -1,0 +1,79 @@
+"""The lock of an entry: one process makes it, nobody removes it meanwhile."""
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def entry_lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Holds an exclusive lock on a file, which is made where it is missing.
+
+    The file may be removed by whoever holds its lock: who waited for that one begins anew.
+
+    Args:
+        path: The lock file.
+        wait: Whether to wait for another process that holds it.
+
+    Yields:
+        Whether the lock is held; False where the file system has no locks or the file cannot be made.
+
+    Raises:
+        BlockingIOError: Another process holds it, and `wait` is false.
+    """
+    descriptor = _take(path, wait)
+    try:
+        yield descriptor is not None
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _take(path: Path, wait: bool) -> int | None:
+    told = False
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError:
+            return None
+        try:
+            locked = _lock(descriptor)
+        except BlockingIOError:
+            os.close(descriptor)
+            if not wait:
+                raise
+            if not told:
+                print("Another process computes the same features: waiting for it.", flush=True)
+            told = True
+            time.sleep(0.2)
+            continue
+        if locked and _lies_at(descriptor, path):
+            return descriptor
+        os.close(descriptor)
+        if not locked:
+            return None
+
+
+def _lock(descriptor: int) -> bool:
+    """Locks a file at once; returns False where there are no locks, raises where another one holds it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            raise BlockingIOError(error.errno, "held by another process") from error
+        return False
+    return True
+
+
+def _lies_at(descriptor: int, path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    return False
