@@ -70,6 +70,7 @@ def baseline(config: ExperimentConfig, name: str, steps: int) -> ExperimentConfi
         return source_only(config)
     make = {"scratch": _scratch, "random_features": _random_features, "frozen_probe": _frozen_probe}[name]
     changed = make(config, steps) | {"name": _named(config, name), "verdict": VerdictConfig()}
+    changed["tasks"] = None  # of share_gradients: trained beside the source, it would have the transfer
     if config.adaptation is not None:
         changed["adaptation"] = config.adaptation.model_copy(update={"twin": False, "seeds": 1})
     return config.model_copy(update=changed)
@@ -164,18 +165,20 @@ def _probed(config: ExperimentConfig, weights: str | None) -> dict[str, Any]:
 def write_verdict(config: ExperimentConfig, run_dir: RunDir) -> str:
     """Judges the run on its test rows, writes `evaluation/verdict.json`, returns its sentences.
 
-    The rows are the target's, where there is one. The file holds the verdict over the first baseline,
-    and under `baselines` that over each of them.
+    The rows are the target's, where there is one; without labels the verdict is `not_judged`. The file
+    holds the verdict over the first baseline, and under `baselines` that over each of them.
     """
     seeds = [run_dir, *(RunDir(run_dir.path / "seeds" / str(i)) for i in range(1, _seeds(config)))]
     found = {name: _judged(config, name, seeds) for name in baselines(config)}
     first = next(iter(found.values()))
     run_dir.write_json(run_dir.evaluation / "verdict.json", first | {"baselines": found})
-    return "\n".join(verdict["sentence"] for verdict in found.values())
+    said = [verdict[key] for verdict in found.values() for key in ("sentence", "warning") if verdict[key]]
+    return "\n".join(said)
 
 
 def _judged(config: ExperimentConfig, name: str, seeds: list[RunDir]) -> dict[str, Any]:
     from tlkeras.evaluation import judge
+    from tlkeras.evaluation.unlabelled import unlabelled_verdict
 
     domain = "source" if config.adaptation is None else "target"
     runs = [_predictions(run, domain) for run in seeds]
@@ -183,17 +186,21 @@ def _judged(config: ExperimentConfig, name: str, seeds: list[RunDir]) -> dict[st
     scores = None
     if name == "source_only":
         scores = tuple(float(np.mean([_information(p) for p in side])) for side in (runs, others))
-    verdict = judge(runs, others, baseline_name=NAMES[name], information_maximization=scores).to_json()
+    words = {"baseline_name": NAMES[name], "information_maximization": scores}
+    labelled = all(run.labels is not None for run in runs)
+    verdict = (judge(runs, others, **words) if labelled else unlabelled_verdict(runs, **words)).to_json()
     verdict["advice"] = ADVICE[name] if verdict["verdict"] == "hurt" else None
     return verdict
 
 
 def _predictions(run: RunDir, domain: str):
     from tlkeras.evaluation import Predictions
+    from tlkeras.evaluation.predictions import shown_split
 
     folder = run.evaluation if domain == "source" else run.evaluation / domain
-    split = next(s for s in ("test", "val", "train") if (folder / f"predictions_{s}.npz").is_file())
-    return Predictions.load(folder / f"predictions_{split}.npz")
+    files = {split: folder / f"predictions_{split}.npz" for split in ("test", "val", "train")}
+    splits = {split: Predictions.load(path) for split, path in files.items() if path.is_file()}
+    return splits[shown_split(splits)]
 
 
 def _directory(run_dir: RunDir, name: str) -> RunDir:

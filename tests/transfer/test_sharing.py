@@ -7,9 +7,19 @@ import numpy as np
 import pytest
 
 from tlkeras import run_experiment
-from tlkeras.config import DataConfig, ExperimentConfig, HeadConfig, ModelConfig, StageConfig, TasksConfig
+from tlkeras.baselines import baseline
+from tlkeras.config import (
+    DataConfig,
+    ExperimentConfig,
+    HeadConfig,
+    ModelConfig,
+    StageConfig,
+    TasksConfig,
+)
 from tlkeras.errors import UserError
 from tlkeras.models import build_model
+from tlkeras.tasks import task_configs
+from tlkeras.training.joint import trains_jointly
 
 ADAM = {"learning_rate": 0.01}
 
@@ -123,6 +133,13 @@ def test_weight_zero_leaves_the_target_alone(config, tmp_path):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
     source = run.before_and_after["source"]
     assert source["before"]["test"]["loss"] != source["after"]["test"]["loss"]  # the common part moved
+
+
+@pytest.mark.parametrize("name", ["scratch", "random_features", "frozen_probe"])
+def test_baselines_of_shared_gradients_know_nothing_of_the_source(config, tmp_path, name):
+    tasks = config.tasks.model_copy(update={"strategy": "share_gradients"})
+    _, joint = task_configs(config.model_copy(update={"tasks": tasks}), tmp_path)
+    assert trains_jointly(joint) and not trains_jointly(baseline(joint, name, steps=8))
 
 
 def test_inputs_of_another_width_pass_a_private_layer_first(config, tmp_path):
