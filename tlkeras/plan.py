@@ -49,7 +49,7 @@ def plan(config: ExperimentConfig) -> Plan:
         f"{config.model.backbone} (weights: {config.model.weights or 'none'}), input {_times(shape)}, "
         f"{len(model.blocks)} blocks, {model.count_params():,} parameters, {outputs} outputs"
     )
-    return Plan(line, _stage_rows(config, model, rows), notes)
+    return Plan(line, _stage_rows(config, model, rows), notes + _trunk_notes(config, model, rows))
 
 
 def _source(config: ExperimentConfig) -> tuple[tuple, list[str]]:
@@ -102,6 +102,28 @@ def _stage_rows(config: ExperimentConfig, model, rows: int | None) -> list[dict]
             }
         )
     return table
+
+
+def _trunk_notes(config: ExperimentConfig, model, rows: int | None) -> list[str]:
+    """Says which stages compute a frozen trunk in every step instead of once, and why."""
+    from tlkeras.features.stage import IN_EVERY_STEP, nothing_to_keep, too_short
+    from tlkeras.training.stages import count_steps, expand_stages
+    from tlkeras.training.trunk_features import reason_against_features
+
+    notes = []
+    for stage in expand_stages(config.stages, [block.name for block in model.blocks]):
+        model.select(stage.train, stage.bn)
+        if stage.probe is not None or nothing_to_keep(config.cache, model):
+            continue
+        reason = reason_against_features(config, stage)
+        if reason is None and rows is not None and config.data.batch_size != "auto" and not config.adapts:
+            batch_size = min(config.data.batch_size, rows)
+            steps = count_steps(stage, rows, batch_size).total
+            if too_short(stage, config.data, steps, [rows], batch_size):
+                reason = "the stage is too short to repay an extraction (features of earlier runs are used)"
+        if reason is not None:
+            notes.append(f"{stage.name}: {IN_EVERY_STEP}: {reason}.")
+    return notes
 
 
 def _rates(rate, factors) -> str:

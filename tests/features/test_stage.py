@@ -15,9 +15,12 @@ from tlkeras.data import training_batches
 from tlkeras.errors import Interrupted
 from tlkeras.features import batches
 from tlkeras.features.arrays import ArrayFeatures
-from tlkeras.features.stage import reason_against, steps_per_call
+from tlkeras.features.stage import steps_per_call
+from tlkeras.plan import plan
 from tlkeras.prepare import prepare
 from tlkeras.run_dir import RunDir
+from tlkeras.search.plan import SweepRun
+from tlkeras.search.sweep import run_sweep
 from tlkeras.training import callbacks
 from tlkeras.training.trainer import Trainer
 
@@ -130,23 +133,69 @@ def test_resuming_within_an_epoch_is_bit_identical(config, pictures, tmp_path, m
 
 
 @pytest.mark.parametrize(
-    ("update", "reason"),
+    ("update", "words", "keeps", "reason"),
     [
-        ({}, None),
-        ({"train": "last:1"}, None),
-        ({"train": "all"}, "no block is frozen"),
-        ({"augment": AugmentConfig(flip="horizontal")}, "random augmentation"),
-        ({"augment": AugmentConfig(mixup=0.2)}, "mixup"),
-        ({"steps": 3}, "every row"),
+        ({}, [], True, None),
+        ({"epochs": 1}, [], True, None),  # 75 rows in batches of 8: the last three are dropped
+        ({"train": "last:1", "steps": 9}, [], True, None),
+        ({"augment": AugmentConfig(flip="horizontal")}, ["data.views=3"], True, None),
+        ({"augment": AugmentConfig(flip="horizontal"), "epochs": 2}, ["data.views=3"], False, "too short"),
+        ({"augment": AugmentConfig(flip="horizontal")}, [], False, "random augmentation"),
+        ({"augment": AugmentConfig(mixup=0.2)}, [], False, "mixup"),
+        ({"steps": 8}, [], False, "too short"),
+        ({"train": "all"}, [], False, None),
+        ({"augment": AugmentConfig(mixup=0.2)}, ["cache.enabled=false"], False, None),
     ],
+    ids=str,
 )
-def test_stages_that_the_cache_can_serve(config, model, update, reason):
-    config = with_stage(config, **update)
-    stage = config.stages[0]
-    model.select(stage.train)
-    seen = 24 if stage.steps else 225
-    found = reason_against(stage, config.cache, config.data, model, seen, 75)
-    assert found is None if reason is None else reason in found
+def test_stages_that_the_cache_can_serve(config, pictures, tmp_path, capsys, update, words, keeps, reason):
+    config = apply_overrides(with_stage(config, **update), words)
+    opened, _ = open_features_of(config, pictures, tmp_path / "run")
+    assert (opened is not None) == keeps
+    said = capsys.readouterr().out
+    assert said.count("the frozen trunk is computed in every step: ") == (reason is not None)
+    assert reason is None or reason in said
+    planned = plan(config.model_copy(update={"data": config.data.model_copy(update={"source": SHAPES})}))
+    assert planned.notes == [] if reason is None else reason in planned.notes[0]
+
+
+SHAPES = "synthetic:shapes?n=75&size=16"
+
+
+def open_features_of(config, pictures, folder):
+    parts, run_dir = prepare(config, pictures), RunDir(folder)
+    trainer = Trainer(parts, run_dir)
+    parts.model.select(trainer.stages[0].train, trainer.stages[0].bn)
+    return trainer._open_features(0), run_dir
+
+
+def computed_rows(run_dir):
+    return run_dir.read_json("stages/00_head/features.json")["computed_rows"]
+
+
+def test_a_short_stage_takes_what_is_kept_already(config, pictures, tmp_path):
+    opened, first = open_features_of(config, pictures, tmp_path / "first")
+    del opened
+    assert computed_rows(first) == 75 + 21
+    opened, second = open_features_of(with_stage(config, steps=3), pictures, tmp_path / "second")
+    assert opened is not None and computed_rows(second) == 0
+
+
+def test_another_head_on_the_same_data_computes_nothing(config, pictures, tmp_path):
+    _, first = train(config, pictures, tmp_path / "first")
+    other = apply_overrides(config, ["model.head.name=mlp", "seed=0", "stages.0.epochs=1"])
+    _, second = train(other, pictures, tmp_path / "second")
+    assert (computed_rows(first), computed_rows(second)) == (96, 0)
+    assert second.ledger.last(event="completed")["event"] == "completed"
+
+
+def test_a_sweep_of_two_heads_computes_one_trunk(config, tmp_path, capsys):
+    config = apply_overrides(config, [f"data.source={SHAPES}", "stages.0.epochs=1"])
+    words = [("model.head.name=linear",), ("model.head.name=mlp",)]
+    runs = [SweepRun(f"run_{i}", w, 0, apply_overrides(config, w)) for i, w in enumerate(words)]
+    run_sweep(runs, tmp_path / "sweep")
+    found = [computed_rows(RunDir(tmp_path / "sweep" / run.name)) for run in runs]
+    assert found[0] > 0 and found[1] == 0
 
 
 def test_several_steps_per_call_end_at_checkpoints(model):

@@ -77,7 +77,7 @@ class FeatureCache:
         extractor: str | None = None,
         title: str = "features",
         facts: dict | None = None,
-        epochs: int | None = None,
+        compute: bool = True,
     ) -> Opened:
         """Returns the features of all requests; what is missing is computed and kept.
 
@@ -87,15 +87,15 @@ class FeatureCache:
             extractor: Name that must be used, as of an earlier process of the same run; None is free.
             title: Stands before the progress line.
             facts: Kept beside the entries for `tlkeras cache list`, e.g. backbone and cut.
-            epochs: How often the features will be read; None is unknown.
+            compute: Whether what is missing may be computed.
 
         Raises:
-            NotWorthwhile: Where reading them would be slower than computing them again, or nothing can
-                hold them.
+            NotWorthwhile: Where reading them would be slower than computing them again, nothing can
+                hold them, or they are not there and must not be computed.
         """
-        work = _Work(self, trunk, requests, title, facts or {}, epochs)
+        work = _Work(self, trunk, requests, title, facts or {})
         config = self.config if extractor is None else self.config.model_copy(update={"extractor": extractor})
-        return work.run(config)
+        return work.run(config, compute)
 
     def present(self, trunk_identity: dict, request: Request, extractor: str):
         """Returns the `EntryInfo` of a request where its features are kept, else None."""
@@ -110,9 +110,9 @@ class FeatureCache:
 class _Work:
     """One call of `FeatureCache.open`."""
 
-    def __init__(self, cache: FeatureCache, trunk: keras.Model, requests, title: str, facts: dict, epochs):
+    def __init__(self, cache: FeatureCache, trunk: keras.Model, requests, title: str, facts: dict):
         self.cache, self.store, self.requests = cache, cache.store, list(requests)
-        self.title, self.facts, self.epochs = title, facts, epochs
+        self.title, self.facts = title, facts
         self.identity = identity_of(trunk)
         gpu = bool(tf.config.list_logical_devices("GPU"))
         replicas = 1 if cache.strategy is None else cache.strategy.num_replicas_in_sync
@@ -120,9 +120,13 @@ class _Work:
         self.chosen: Chosen | None = None
         self.computed = 0
 
-    def run(self, config: CacheConfig) -> Opened:
+    def run(self, config: CacheConfig, compute: bool) -> Opened:
         """Returns all features."""
-        name = config.extractor if config.extractor != "auto" else self._complete_under()
+        wanted = _BY_SPEED if config.extractor == "auto" else (config.extractor,)
+        name = next((name for name in wanted if not self._missing(name)), None)
+        if name is None and not compute:
+            raise NotWorthwhile("its features are not kept yet, and the stage is too short to repay them")
+        name = name or (config.extractor if config.extractor != "auto" else None)
         features = []
         for request in self.requests:
             features.append(self._one(config, request, name))
@@ -130,12 +134,10 @@ class _Work:
                 name = self.chosen.name
         return Opened(features, name or self.chosen.name, self.computed)
 
-    def _complete_under(self) -> str | None:
-        """Returns the extractor under which everything is there already."""
-        for name in _BY_SPEED:
-            if all(self.cache.present(self.identity, request, name) for request in self.requests):
-                return name
-        return None
+    def _missing(self, name: str) -> int:
+        """Returns how many rows an extractor would have to compute."""
+        present = self.cache.present
+        return sum(len(r.rows) for r in self.requests if not present(self.identity, r, name))
 
     def _one(self, config: CacheConfig, request: Request, name: str | None) -> Features:
         if name is None:
@@ -179,8 +181,8 @@ class _Work:
                 self.store.directory / "extractors.json", self.identity["config"], self.trunk.batch_size,
                 self.trunk.threads,
             )  # fmt: skip
-            rows = sum(len(r.rows) for r in self.requests)
-            self.chosen = choose(config, self.trunk, lambda: self._first_batch(request), rows, known)
+            batch = lambda: self._first_batch(request)  # noqa: E731
+            self.chosen = choose(config, self.trunk, batch, self._missing, known)
             self._refuse_what_does_not_pay()
         return self.chosen
 
@@ -198,6 +200,7 @@ class _Work:
                 f"a row of features takes {row_bytes / 2**20:.2g} MiB, which is read no faster than computed"
             )
         free = _free_bytes(self.store.directory)
+        needed = row_bytes * self._missing(self.chosen.name)
         if needed > 0.9 * free:
             raise NotWorthwhile(
                 f"features take {needed / 2**30:.2g} GiB, {free / 2**30:.2g} GiB are free in "

@@ -75,15 +75,19 @@ class Measurements:
 
 
 def choose(
-    config: CacheConfig, trunk: Trunk, first_batch: Callable[[], np.ndarray], rows: int, known: Measurements
+    config: CacheConfig,
+    trunk: Trunk,
+    first_batch: Callable[[], np.ndarray],
+    rows: Callable[[str], int],
+    known: Measurements,
 ) -> Chosen:
-    """Returns the extractor to use for `rows` rows.
+    """Returns the extractor to use.
 
     Args:
         config: `extractor` names one or says `auto`; `tolerance` is what may differ from exact.
         trunk: The trunk.
         first_batch: Returns a real batch of raw inputs, on which others are compared with exact.
-        rows: Rows that are about to be computed.
+        rows: Returns how many rows the extractor of a name would have to compute; others are kept already.
         known: Measurements of earlier runs; new ones are added.
     """
     if config.extractor == "exact":
@@ -102,7 +106,7 @@ def choose(
     return best
 
 
-def _promises(name: str, rows: int, best: Chosen, known: dict, tolerance: float) -> bool:
+def _promises(name: str, rows: Callable[[str], int], best: Chosen, known: dict, tolerance: float) -> bool:
     """Whether getting an extractor ready and using it would be faster than going on with the best so far."""
     exact_row = known["exact"]["row"] if "exact" in known else best.seconds_per_row
     if name in known:
@@ -114,7 +118,7 @@ def _promises(name: str, rows: int, best: Chosen, known: dict, tolerance: float)
         setup, speedup = EXPECTED[name]
         ratio = 1 / speedup
     expected_row = ratio * exact_row
-    return setup + rows * expected_row < WORTH * rows * best.seconds_per_row
+    return setup + rows(name) * expected_row < WORTH * rows(best.name) * best.seconds_per_row
 
 
 def _exact(trunk: Trunk, batch: np.ndarray, known: Measurements) -> Chosen:

@@ -13,6 +13,8 @@ from tlkeras.features.arrays import Features
 from tlkeras.features.cache import FeatureCache, NotWorthwhile
 from tlkeras.features.identity import Request
 
+IN_EVERY_STEP = "the frozen trunk is computed in every step"
+
 
 class StageFeatures:
     """The features of the splits that a stage trains and validates on.
@@ -23,6 +25,7 @@ class StageFeatures:
         extractor: Name of the extractor that made them.
         seconds: What it took to compute or to read them.
         augmented: Domain names and splits whose features are those of augmented views.
+        computed_rows: Rows whose features were not kept before.
     """
 
     def __init__(
@@ -32,12 +35,14 @@ class StageFeatures:
         extractor: str,
         seconds: float,
         augmented: set[tuple[str, str]] = frozenset(),
+        computed_rows: int = 0,
     ):
         self._features = dict(features)
         self._domains = dict(domains)
         self.extractor = extractor
         self.seconds = seconds
         self._augmented = set(augmented)
+        self.computed_rows = computed_rows
 
     def without_augmentation(self, domain: str, split: str) -> Features | None:
         """Returns the features of the rows as they are; None where there are none."""
@@ -64,35 +69,49 @@ class StageFeatures:
         return batches.evaluation_batches(features, rows, self._domains[domain], batch_size=batch_size)
 
 
-def reason_against(
-    stage: StageConfig, config: CacheConfig, data: DataConfig, model, rows_seen: int, rows: int
-) -> str | None:
-    """Says why a stage has to compute its trunk in every step; None where features can serve it.
+def nothing_to_keep(config: CacheConfig, model) -> bool:
+    """Whether a stage has no trunk whose outputs could be kept, or the config wants none kept.
+
+    Args:
+        config: Whether the cache is enabled.
+        model: The transfer model with the stage selected.
+    """
+    if not config.enabled:
+        return True
+    try:
+        return not model.trunk().variables  # nothing stands before the head
+    except ValueError:  # no block is frozen
+        return True
+
+
+def reason_against(stage: StageConfig, data: DataConfig) -> str | None:
+    """Says why pixels before a stage's frozen trunk change with every epoch; None where they do not.
 
     Args:
         stage: The stage.
-        config: Whether the cache is enabled.
-        data: Its `views`.
-        model: The transfer model with the stage selected.
-        rows_seen: Rows that the stage trains on, counting each epoch.
-        rows: Training rows.
+        data: Its `pretext` and `views`.
     """
-    if not config.enabled:
-        return "cache.enabled is false"
-    try:
-        trunk = model.trunk()
-    except ValueError:
-        return "no block is frozen"
-    if not trunk.variables:
-        return "nothing stands before the head"
+    if data.pretext is not None:
+        return "turns and views of a pretext task are drawn anew in every epoch"
     if stage.augment.mixup or stage.augment.cutmix:
         return "mixup and cutmix mix pixels anew in every epoch"
     if not stage.augment.is_identity and data.views is None:
         return "random augmentation stands before it (data.views=K keeps K fixed views)"
-    views = 1 if stage.augment.is_identity else data.views
-    if rows_seen < rows * views:
-        return "the stage does not see every row"
     return None
+
+
+def too_short(stage: StageConfig, data: DataConfig, batches_read: int, rows: Sequence[int], batch_size: int):
+    """Returns whether a stage reads fewer rows than there are to compute, counted in whole batches.
+
+    Args:
+        stage: Its augmentation.
+        data: Its `views`.
+        batches_read: Batches of one domain that all steps of the stage read.
+        rows: Training rows of each domain.
+        batch_size: Rows of a batch.
+    """
+    views = 1 if stage.augment.is_identity else data.views or 1
+    return batches_read < views * sum(max(count // batch_size, 1) for count in rows)
 
 
 def open_stage(
@@ -104,6 +123,7 @@ def open_stage(
     title: str,
     facts: dict | None = None,
     extractor: str | None = None,
+    compute: bool = True,
 ) -> StageFeatures | None:
     """Returns features of splits; None, with a notice, where they do not pay.
 
@@ -115,6 +135,7 @@ def open_stage(
         title: Stands before progress lines.
         facts: Kept beside the entries, for people.
         extractor: The one that an earlier process of this run used; None is free.
+        compute: Whether what is missing is worth being computed; else only what is kept already is used.
     """
     places, requests = [], []
     for domain, split, seed in splits:
@@ -123,9 +144,11 @@ def open_stage(
             requests.append(request)
     began = time.monotonic()
     try:
-        opened = cache.open(model.trunk(), requests, extractor=extractor, title=title, facts=facts)
+        opened = cache.open(
+            model.trunk(), requests, extractor=extractor, title=title, facts=facts, compute=compute
+        )
     except NotWorthwhile as reason:
-        print(f"{title}: the frozen trunk is computed in every step: {reason}.", flush=True)
+        print(f"{title}: {IN_EVERY_STEP}: {reason}.", flush=True)
         return None
     features: dict[tuple[str, str], list[Features]] = {}
     for place, found in zip(places, opened.features, strict=True):
@@ -135,7 +158,7 @@ def open_stage(
         print(f"{title}: features of an earlier run are reused ({opened.extractor}).", flush=True)
     augmented = set() if stage.augment.is_identity else {place for place in places if place[1] == "train"}
     by_name = {domain.name: domain for domain, _, _ in splits}
-    return StageFeatures(features, by_name, opened.extractor, seconds, augmented)
+    return StageFeatures(features, by_name, opened.extractor, seconds, augmented, opened.computed_rows)
 
 
 def steps_per_call(model: keras.Model, per_epoch: int, every_steps: int | None) -> int:

@@ -35,7 +35,8 @@ def rank(
 
     The order is that of a cross-validated logistic regression on the features (Kornblith et al. 2019),
     equal ones by LogME. Scores that need the source model's own head (LEEP, NCE) are empty for a
-    candidate that has none at hand. Features come from the cache that runs share.
+    candidate that has none at hand. Features come from the cache that runs share. With `adaptation.target`
+    or `tasks.source`, the distances between its data and the config's are in the table too.
 
     Args:
         config: The target task; its model and stages are not trained.
@@ -117,8 +118,8 @@ class _Scorer:
             "candidate": candidate.name, "weights": candidate.weights or "none",
             "probe_accuracy": accuracy, "features": source.features, "parameters": source.parameters,
         }  # fmt: skip
-        if "target" in outputs:
-            scores |= _distances(features, outputs["target"][:, : source.features])
+        for other in outputs.keys() - {"source"}:
+            scores |= _distances(features, outputs[other][:, : source.features])
         found = facts | scores
         return {name: found.get(name, "") for name in (*COLUMNS, *found)}, right
 
@@ -132,13 +133,17 @@ class _Scorer:
         configs = {"source": self.config.data}
         if self.config.adaptation is not None:
             configs["target"] = self.config.adaptation.target
+        elif self.config.tasks is not None:
+            configs["task"] = self.config.tasks.source
         found = {}
         for name, data in configs.items():
             data = data.model_copy(update={"image_size": size}) if size is not None else data
             domain = load_domain(
                 data, seed=self.config.seed, default_image_size=size, name=name, by_hash=name == "target",
-                class_names=found["source"].class_names if found else None,
+                class_names=found["source"].class_names if name == "target" else None,
             )  # fmt: skip
+            if name == "task" and domain.input_shape != found["source"].input_shape:
+                continue  # an adapter's business: one network does not take both
             train = domain.splits["train"]
             if len(train) > self.rows:
                 classes = train.labels if name == "source" else None
@@ -152,9 +157,7 @@ class _Scorer:
 
         rows = domain.splits["train"]
         facts = {"backbone": candidate.title, "train": "rank"}
-        opened = self.cache.open(
-            source.trunk, [Request(rows, domain, "train")], title="  ", facts=facts, epochs=1
-        )
+        opened = self.cache.open(source.trunk, [Request(rows, domain, "train")], title="  ", facts=facts)
         return np.asarray(opened.features[0].take(np.arange(len(rows))), np.float64)
 
     def _probabilities(self, candidate: Candidate, source, outputs: np.ndarray) -> np.ndarray | None:

@@ -3,9 +3,16 @@
 from pathlib import Path
 
 from tlkeras.adaptation.methods import make_method
-from tlkeras.config import StageConfig
+from tlkeras.config import ExperimentConfig, StageConfig
 from tlkeras.features.cache import FeatureCache
-from tlkeras.features.stage import StageFeatures, open_stage, reason_against
+from tlkeras.features.stage import (
+    IN_EVERY_STEP,
+    StageFeatures,
+    nothing_to_keep,
+    open_stage,
+    reason_against,
+    too_short,
+)
 from tlkeras.prepare import Parts
 from tlkeras.run_dir import RunDir
 from tlkeras.runtime import from_chief
@@ -20,6 +27,9 @@ def open_features(
 ) -> StageFeatures | None:
     """Returns what a stage trains on in place of pixels, and feeds the model with it; None without.
 
+    Where the trunk is frozen and pixels are needed all the same, the reason is printed. A stage too short
+    to repay an extraction takes what earlier runs have kept.
+
     Which extractor was used is noted in the stage's `features.json`, so that a run that goes on, on a
     machine where another one would be chosen by now, sees the same features.
 
@@ -32,17 +42,16 @@ def open_features(
         folder: The stage's folder.
         title: Stands before progress lines.
     """
+    if nothing_to_keep(parts.config.cache, parts.model):
+        return None
     note = folder / "features.json"
     noted = run_dir.read_json(note) if (run_dir.path / note).is_file() else {}
-    splits = feed.splits_of(stage)
-    rows = max(len(domain.splits[split]) for domain, split, _ in splits)
-    seen = steps.total * parts.batch_size // max(1, len(feed.sources))
-    reason = reason_against(stage, parts.config.cache, parts.config.data, parts.model, seen, rows)
-    if parts.source.config.pretext is not None:
-        return None  # turns and views are drawn anew in every epoch
-    if looks_at_inputs(stage) or (adapts(parts, stage) and _draws_strong_views(parts)):
+    reason = reason_against_features(parts.config, stage)
+    if reason is not None:
+        if parts.runtime.is_chief:
+            print(f"{title}: {IN_EVERY_STEP}: {reason}.", flush=True)
         return None
-    if reason is not None or noted.get("extractor", "") is None:
+    if noted.get("extractor", "") is None:
         return None
     runtime = parts.runtime
     if not runtime.is_chief:  # what pays is measured, and must not be measured twice
@@ -53,22 +62,38 @@ def open_features(
         FeatureCache(parts.config.cache, runtime.strategy, runtime.config.threads),
         parts.model,
         stage,
-        splits,
+        feed.splits_of(stage),
         title=title,
         facts={"backbone": parts.config.model.backbone, "train": stage.train},
         extractor=noted.get("extractor"),
+        compute="extractor" in noted or not _too_short(parts, feed, stage, steps),
     )
     if features is not None:
         features.seconds += noted.get("seconds", 0.0)
+        features.computed_rows += noted.get("computed_rows", 0)
         parts.model.feed("features")
     if runtime.is_chief:
-        name, seconds = (features.extractor, features.seconds) if features else (None, 0.0)
-        noted = from_chief(runtime, {"extractor": name, "seconds": seconds})
+        noted = {"extractor": None, "seconds": 0.0, "computed_rows": 0}
+        if features is not None:
+            noted = {name: getattr(features, name) for name in noted}
+        noted = from_chief(runtime, noted)
     run_dir.write_json(note, noted)
     return features
 
 
-def _draws_strong_views(parts: Parts) -> bool:
-    """Whether the method shows each target row a second time, augmented anew."""
-    adaptation = parts.config.adaptation
-    return make_method(adaptation.method, adaptation.options).target_views > 1
+def reason_against_features(config: ExperimentConfig, stage: StageConfig) -> str | None:
+    """Says why a stage with a frozen trunk trains on pixels all the same; None where it need not."""
+    adaptation = config.adaptation if stage.adapt else None
+    reason = reason_against(stage, config.data)
+    if reason is None and looks_at_inputs(stage):
+        reason = f"the regularizer {stage.regularizer.name} looks at the pixels"
+    if reason is None and adaptation and make_method(adaptation.method, adaptation.options).target_views > 1:
+        reason = f"{adaptation.method} shows each target row a second time, augmented anew"
+    return reason
+
+
+def _too_short(parts: Parts, feed: Feed, stage: StageConfig, steps: Steps) -> bool:
+    domains = [*feed.sources, *(feed.targets if adapts(parts, stage) else ())]
+    rows = [len(domain.splits["train"]) for domain in domains]
+    read = steps.total * (2 if adapts(parts, stage) else 1)
+    return too_short(stage, parts.config.data, read, rows, parts.batch_size)
