@@ -37,7 +37,7 @@ from tlkeras.search.rank import rank as score
 
 WORK = Path(tempfile.mkdtemp(prefix="tlkeras_transfer_"))
 SEEDS = next((int(w.partition("=")[2]) for w in sys.argv if w.startswith("--seeds=")), 3)
-SIZE, LARGE, ROWS = 28, 96, 2500
+SIZE, LARGE, ROWS = 28, 64, 2500
 REGULARIZERS = {
     "plain": None,
     "l2_sp": RegularizerConfig(name="l2_sp", weight=0.1),
@@ -186,12 +186,13 @@ def rank() -> None:
         (net, weights) for net in ("efficientnet_lite0", "mobilenet_v2") for weights in ("imagenet", None)
     ]
     candidates += [("small_cnn", str(WORK / f"{name}_large")) for name in made] + [("small_cnn", None)]
-    tune = stage(epochs=30, rate=5e-4)
+    tune = stage(epochs=20, rate=5e-4)
     clothes = config(0, tune)
     clothes = clothes.model_copy(update={"data": clothes.data.model_copy(update={"image_size": LARGE})})
-    emoji = load_config("quickstart").data.model_copy(update={"batch_size": 25, "per_class": 20})
+    emoji = load_config("quickstart").data
+    emoji = emoji.model_copy(update={"image_size": LARGE, "batch_size": 25, "per_class": 20})
     _agreement("clothes", clothes, candidates)
-    tune = tune.model_copy(update={"epochs": 12})
+    tune = tune.model_copy(update={"epochs": 8})
     _agreement("emoji", clothes.model_copy(update={"data": emoji, "stages": (tune,)}), candidates)
 
 
