@@ -14,6 +14,7 @@ from tlkeras.run_dir import RunDir, copy_run, is_remote, mirrored, own_run_dir
 from tlkeras.runtime import check_single_process, from_chief, import_tensorflow, wait_for_all, watch_workers
 from tlkeras.tasks import asks_for_tasks, run_tasks
 from tlkeras.transfer.parameters import write_transfer
+from tlkeras.transfer.task_checks import check_tasks
 
 if TYPE_CHECKING:
     from tlkeras.runtime import Runtime
@@ -50,6 +51,7 @@ def run_experiment(
         RunError: The run cannot go on; what was saved stays.
         Interrupted: A signal asked to stop; the state is saved.
     """
+    check_tasks(config, data)
     if is_remote(workdir):
         check_single_process("A workdir on Google Drive or gs://")
         with mirrored(workdir, fresh=fresh) as folder:

@@ -25,7 +25,7 @@ def load_run(path: str | os.PathLike) -> "SavedRun":
     Raises:
         UserError: The path is no run directory, or its run has no model yet.
     """
-    run_dir = RunDir(path).require_run()
+    run_dir = RunDir(path).require_run().require_one_run()
     if not run_dir.best_model.is_file():
         raise UserError(
             f"The run in {run_dir.path} has no best.keras yet: start `tlkeras train` again to finish it."

@@ -80,11 +80,6 @@ def with_fitting_inputs(config: ExperimentConfig) -> ExperimentConfig:
     from tlkeras.prepare import checked, read_domains
     from tlkeras.training.joint import source_task
 
-    if config.model.nested is not None:
-        raise UserError(
-            "model.nested takes a whole earlier model, and tasks train a source to share: take one of them. "
-            f"Received: model.nested.source={config.model.nested.source!r} and tasks"
-        )
     target = checked(config.model_copy(update={"adaptation": None}))
     shapes = read_domains(target, check=False)["source"].input_shape, source_task(config).input_shape
     adapters = config.model.adapter, config.tasks.adapter

@@ -8,6 +8,7 @@ import pytest
 
 from tlkeras import run_experiment
 from tlkeras.baselines import baseline
+from tlkeras.cli.main import main
 from tlkeras.config import (
     DataConfig,
     ExperimentConfig,
@@ -154,6 +155,10 @@ def test_finished_tasks_are_not_trained_again(config, tmp_path, capsys):
     capsys.readouterr()
     shared(config, tmp_path, strategy="fix_common")
     assert "finished already" in capsys.readouterr().out
+    for words in (["evaluate"], ["predict"], ["export", "--format=saved_model"], ["report"]):
+        name, *flags = words
+        assert main([name, f"{tmp_path / 'run'}", *["x.png"][: name == "predict"], *flags]) == 2
+        assert f"name one of them, {tmp_path / 'run/target'}" in capsys.readouterr().err
 
 
 def test_sharing_weights_with_a_frozen_common_part_is_refused(config, tmp_path):

@@ -29,6 +29,8 @@ def write_report(run: str | os.PathLike, output: str | os.PathLike | None = None
         UserError: The path is no run directory, or a file in it is damaged.
     """
     record = read_run(run)
+    if not record.run_dir.manifest.is_file():  # that of folds has one, of all folds
+        record.run_dir.require_one_run()
     return render(
         "report.html",
         output or record.run_dir.report,

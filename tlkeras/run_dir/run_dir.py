@@ -101,6 +101,16 @@ class RunDir:
             f"Received: run={str(self.path)!r}"
         )
 
+    def require_one_run(self) -> "RunDir":
+        """Returns itself. Raises `UserError` where the run is several, of tasks or of folds."""
+        inner = [n for n in ("target", "source", "fold_0") if (self.path / n / "config.json").is_file()]
+        if inner and not self.best_model.is_file():
+            raise UserError(
+                f"{self.path} holds several runs, each with a model of its own: name one of them, "
+                f"{self.path / inner[0]} for instance. Received: run={str(self.path)!r}"
+            )
+        return self
+
     def check(
         self, config: dict[str, Any], *, ignore: tuple[str, ...] = ()
     ) -> Literal["new", "resume", "finished"]:

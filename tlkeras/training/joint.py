@@ -4,7 +4,6 @@ import tensorflow as tf
 
 from tlkeras.config import ExperimentConfig, StageConfig
 from tlkeras.data import Domain, load_domain, training_batches
-from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES
 from tlkeras.prepare import Parts
 from tlkeras.training import objectives
@@ -33,17 +32,8 @@ def source_task(config: ExperimentConfig) -> Domain:
 
 
 def joint_model(parts: Parts, stage: StageConfig) -> JointModel:
-    """Returns the model that trains both tasks, around the run's model.
-
-    Raises:
-        UserError: Where the run has several stages.
-    """
+    """Returns the model that trains both tasks, around the run's model."""
     config, domain = parts.config, source_task(parts.config)
-    if len(config.stages) != 1 or config.stages[0].gradual:
-        raise UserError(
-            "share_gradients trains both tasks in one stage. "
-            f"Received: {len(config.stages)} stages{', the first gradual' * config.stages[0].gradual}"
-        )
     private = private_part(parts, domain)
     loss = objectives.loss_for(stage.model_copy(update={"class_weights": None}), domain)
     alternating = config.tasks.batches == "alternating"
