@@ -114,8 +114,27 @@ def _found_batch_size(config: ExperimentConfig, runtime: Runtime, model, rows: i
             "Received: data.batch_size=auto, strategy=multi_worker"
         )
     return find_batch_size(
-        model, list(config.stages), rows=rows, scope=runtime.scope, replicas=runtime.replicas
+        model,
+        list(config.stages),
+        rows=rows,
+        scope=runtime.scope,
+        replicas=runtime.replicas,
+        passed=_rows_passed(config),
     )
+
+
+def _rows_passed(config: ExperimentConfig) -> int:
+    """Returns how many rows a step passes through the network for each row of its batch, at most."""
+    from tlkeras.adaptation.methods import make_method
+
+    adaptation = config.adaptation
+    if config.tasks is not None and config.tasks.joint_run:
+        return 2  # those of the other task
+    if adaptation is None or not any(stage.adapt for stage in config.stages):
+        return 1
+    if adaptation.method == "none" and adaptation.batch_norm != "domain_specific":
+        return 1
+    return 1 + make_method(adaptation.method, adaptation.options).target_views
 
 
 def checked(config: ExperimentConfig) -> ExperimentConfig:

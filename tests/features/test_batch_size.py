@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tlkeras.config import apply_overrides
+from tlkeras.config import ExperimentConfig, apply_overrides
 from tlkeras.errors import UserError
 from tlkeras.models import batch_size
 from tlkeras.models.batch_size import find_batch_size
+from tlkeras.prepare import prepare
 from tlkeras.run import run_experiment
 
 
@@ -58,3 +59,26 @@ def test_a_run_that_goes_on_takes_the_same_size(config, pictures, tmp_path, monk
     (tmp_path / "run" / "ledger.jsonl").unlink()  # as if it had not finished
     monkeypatch.setattr(batch_size, "find_batch_size", lambda *unused, **settings: pytest.fail("asked again"))
     run_experiment(config, tmp_path / "run", pictures)
+
+
+ADAPTATION = {"target": {"source": "synthetic:shapes?n=960&size=16&shift=1"}, "twin": False}
+PLAIN = {"source": "synthetic:shapes?n=960&size=16", "image_size": 16, "batch_size": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("update", "expected"),
+    [
+        ({}, 48),
+        ({"adaptation": ADAPTATION | {"method": "dann"}}, 24),  # source and target rows
+        ({"adaptation": ADAPTATION | {"method": "adamatch"}}, 12),  # and a second view of the target
+        ({"adaptation": ADAPTATION | {"method": "none", "batch_norm": "adabn"}}, 48),  # only afterwards
+    ],
+    ids=["plain", "dann", "adamatch", "adabn"],
+)
+def test_a_step_is_tried_with_all_the_rows_that_it_holds(config, monkeypatch, update, expected):
+    held = lambda model, size, scope: float(size) if size <= 48 else None  # noqa: E731
+    monkeypatch.setattr(batch_size, "_rows_per_second", held)
+    monkeypatch.setattr(batch_size, "SMALLEST", 6)
+    values = config.model_dump() | {"data": PLAIN} | update
+    config = ExperimentConfig.model_validate(values)
+    assert prepare(config).batch_size == expected

@@ -139,3 +139,6 @@ def test_the_command_lists_and_clears(entries, values, capsys):
     assert main(["cache", "clear", f"--dir={entries.directory}"]) == 0
     assert entries.entries() == [] and not list((entries.directory / "features").iterdir())
     assert main(["cache", "lost", f"--dir={entries.directory}"]) == 2
+    capsys.readouterr()
+    assert main(["cache", "list", "zzz", f"--dir={entries.directory}"]) == 2
+    assert "zzz" in capsys.readouterr().err

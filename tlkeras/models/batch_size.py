@@ -17,12 +17,16 @@ WORTHWHILE = 1.1
 _STEPS = 3
 
 
-def find_batch_size(model, stages: list[StageConfig], *, rows: int, scope, replicas: int = 1) -> int:
+def find_batch_size(
+    model, stages: list[StageConfig], *, rows: int, scope, replicas: int = 1, passed: int = 1
+) -> int:
     """Returns a global batch size for all stages of a run; the model is left as it was.
 
-    Sizes are doubled, from 8 a replica on, and tried on the stage that trains most, on made-up inputs. It
-    ends where memory does, where rows a second grow by less than a tenth, where an epoch would have fewer
-    than ten steps, or at 64 on CPU and 1024 elsewhere.
+    Sizes are doubled, from 8 a replica on, and tried on the stage that trains most, on made-up inputs: as
+    many as a step passes through the network, with target rows and second views. What a method holds beside
+    them (a teacher's or a source model's weights, critics) is not tried. It ends where memory does, where
+    rows a second grow by less than a tenth, where an epoch would have fewer than ten steps, or at 64 on CPU
+    and 1024 elsewhere.
 
     Args:
         model: The transfer model.
@@ -30,6 +34,7 @@ def find_batch_size(model, stages: list[StageConfig], *, rows: int, scope, repli
         rows: Training rows.
         scope: Makes the context of the run's strategy.
         replicas: Replicas that share a batch.
+        passed: Rows that a step passes through the network for each row of its batch.
 
     Raises:
         UserError: Where not even the smallest batch fits.
@@ -41,10 +46,10 @@ def find_batch_size(model, stages: list[StageConfig], *, rows: int, scope, repli
     chosen, fastest, size = None, 0.0, SMALLEST * replicas
     try:
         while size <= most:
-            rate = _rows_per_second(model, size, scope)
+            rate = _rows_per_second(model, passed * size, scope)
             if rate is None:
                 break
-            print(f"batch size {size}: {rate:,.0f} rows/s", flush=True)
+            print(f"batch size {size}: {rate / passed:,.0f} rows/s", flush=True)
             if rate < WORTHWHILE * fastest:
                 break
             chosen, fastest, size = size, rate, 2 * size

@@ -1,6 +1,7 @@
 """Where a training step spends its time: input, trunk, tail, head, update."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -14,12 +15,14 @@ from tlkeras.run_dir import RunDir
 from tlkeras.training.trainer import Trainer
 
 STEPS = 10
+_WARM = 2
 
 
 def profile_stage(parts: Parts, index: int, folder: Path) -> list[dict]:
     """Times the parts of a stage's steps without the feature cache, and writes a TensorBoard profile.
 
-    The weights move by some steps; use the model for nothing else.
+    A stage of fewer steps than are timed is timed as if it were longer. The weights move by some steps; use
+    the model for nothing else.
 
     Args:
         parts: The run's parts.
@@ -32,12 +35,17 @@ def profile_stage(parts: Parts, index: int, folder: Path) -> list[dict]:
         and the optimizer. `step` is a whole step on data that is at hand.
 
     Raises:
-        UserError: There is no such stage.
+        UserError: There is no such stage, or it takes no steps.
     """
     trainer = Trainer(parts, RunDir(folder))
     if not 0 <= index < len(trainer.stages):
         raise UserError(f"The config has {len(trainer.stages)} stages. Received: stage={index}")
     stage, steps = trainer.stages[index], trainer.steps[index]
+    if stage.probe is not None:
+        raise UserError(
+            f"A probe is fitted at once and takes no steps to profile. Received: stage={index} ({stage.name})"
+        )
+    steps = replace(steps, total=max(steps.total, STEPS + _WARM))
     selection = parts.model.select(stage.train, stage.bn)
     with parts.runtime.scope():
         trainee = trainer.compile(stage.model_copy(update={"steps_per_call": 1}), steps, selection)
@@ -59,7 +67,7 @@ def profile_stage(parts: Parts, index: int, folder: Path) -> list[dict]:
 def _input(data) -> float:
     """Returns what one batch takes where nothing else is done."""
     batches = iter(data)
-    for _ in range(2):
+    for _ in range(_WARM):
         next(batches)
     began, count = time.perf_counter(), 0
     for _ in zip(range(STEPS), batches, strict=False):

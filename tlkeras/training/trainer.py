@@ -189,7 +189,8 @@ class Trainer:
             watchers.append(checkpoint)
             if self.runtime.workers == 1:
                 steps_left = lambda: self.training_data(stage, steps, position.first_step, trainee)  # noqa: E731
-                watchers.append(InputWatch(self._title(index), steps_left))
+                passed_over = position.first_step - position.first_epoch * steps.per_epoch
+                watchers.append(InputWatch(self._title(index), steps_left, passed_over))
             self._fit_steps(index, trainee, position, watchers, checkpoint)
         self.best = best.state
         adopt_average(trainee.optimizer)
