@@ -69,8 +69,8 @@ ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a networ
     "sbatch scripts/slurm.sbatch --config=synthetic_smoke --workdir=/shared/runs/smoke":
         "tests/test_launch_scripts.py",
     "kubectl apply -f scripts/kubernetes.yaml": "tests/test_launch_scripts.py",
-    "tlkeras train --config=synthetic_smoke --strategy=multi_worker --workdir=/shared/runs/smoke --dry_run":
-        "tests/test_runtime.py",
+    "tlkeras train --config=synthetic_smoke --workers=host-a:22220,host-b:22220 --worker_index=0 --dry_run":
+        "tests/cli/test_train_workers.py",
     "tlkeras rank --config=image_folder --set data.source=folder:PICTURES --candidates='*lite*'":
         "tests/search/test_rank.py",
     "tlkeras auto --config=image_folder --set data.source=folder:PICTURES --budget=20m":

@@ -101,7 +101,7 @@ def tpu_vm(tmp_path):
     def run(fails, *flags):
         gcloud = tmp_path / "gcloud"
         cases = "".join(f'*"{words}"*) exit {code} ;;\n' for words, code in fails.items())
-        gcloud.write_text(f'#!/bin/bash\necho "$@" >>{tmp_path}/calls\ncase "$*" in\n{cases}*) ;;\nesac\n')
+        gcloud.write_text(f'#!/bin/bash\necho "$@" >>{tmp_path}/calls\ncase "$*" in\n{cases}esac\n')
         gcloud.chmod(0o755)
         checkout = tmp_path / "checkout"
         shutil.copytree(SCRIPTS, checkout / "scripts", dirs_exist_ok=True)
@@ -121,7 +121,14 @@ def test_launch_tpu_vm_brings_a_python_that_tlkeras_runs_on(tpu_vm):
     assert result.returncode == 0, result.stderr
     made = next(call for call in calls if "uv venv" in call)
     assert tuple(map(int, re.search(r"--python=(\d+)\.(\d+)", made).groups())) >= (3, 11)
-    order = ["astral.sh/uv/install.sh", "uv venv", "uv pip install", "tlkeras train", "scp --recurse", "delete"]
+    order = [
+        "astral.sh/uv/install.sh",
+        "uv venv",
+        "uv pip install",
+        "tlkeras train",
+        "scp --recurse",
+        "delete",
+    ]
     assert [next(i for i, call in enumerate(calls) if step in call) for step in order] == sorted(
         next(i for i, call in enumerate(calls) if step in call) for step in order
     )
@@ -179,24 +186,40 @@ def test_launch_tpu_vm_refuses(flags, said):
     assert result.returncode == 2 and said in result.stderr
 
 
-def test_kubernetes_pods_make_the_same_cluster(tmp_path):
-    """The pod's own script, with a stand-in for tlkeras."""
+@pytest.fixture
+def pod(tmp_path):
+    """Runs the script of a Kubernetes pod with another program for tlkeras."""
     yaml = pytest.importorskip("yaml")
     _, job = yaml.safe_load_all((SCRIPTS / "kubernetes.yaml").read_text())
     spec = job["spec"]
     (container,) = spec["template"]["spec"]["containers"]
     assert spec["completions"] == spec["parallelism"] == int(container["env"][0]["value"])
-    stand_in = tmp_path / "tlkeras"
-    stand_in.write_text('#!/bin/sh\nprintf "%s\\n" "$TF_CONFIG" "$@"\n')
-    stand_in.chmod(0o755)
-    command = [*container["command"][1:], *container["args"]]
-    result = subprocess.run(
-        ["bash", *command], capture_output=True, text=True,
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "WORKERS": "2", "JOB_COMPLETION_INDEX": "1"},
-    )  # fmt: skip
-    config, *words = result.stdout.splitlines()
+
+    def run(program, **environ):
+        tlkeras = tmp_path / "tlkeras"
+        tlkeras.write_text(f"#!/bin/sh\n{program}\n")
+        tlkeras.chmod(0o755)
+        environ |= {"PATH": f"{tmp_path}:/usr/bin:/bin", "WORKERS": "2", "JOB_COMPLETION_INDEX": "1"}
+        command = ["bash", *container["command"][1:], *container["args"]]
+        return subprocess.run(command, capture_output=True, text=True, env=environ, timeout=300)
+
+    return run
+
+
+def test_kubernetes_pods_make_the_same_cluster(pod):
+    config, *words = pod('printf "%s\\n" "$TF_CONFIG" "$@"').stdout.splitlines()
     assert json.loads(config) == {
         "cluster": {"worker": ["tlkeras-0.tlkeras:22220", "tlkeras-1.tlkeras:22220"]},
         "task": {"type": "worker", "index": 1},
     }
     assert words[:2] == ["train", "--strategy=multi_worker"] and "--workdir=/runs/cats" in words
+
+
+def test_kubernetes_flags_are_those_of_train(pod, tmp_path):
+    """All that a pod passes to tlkeras, with the pod's TF_CONFIG: a dry run waits for no other worker."""
+    home = {"HOME": str(tmp_path), "PYTHONPATH": str(SCRIPTS.parent), "CUDA_VISIBLE_DEVICES": ""}
+    result = pod(f'exec {sys.executable} -m tlkeras "$@" --dry_run', **home)
+    assert result.returncode == 0, result.stderr
+    assert "vgg16 " in result.stdout and "/runs/cats was not touched" in result.stdout
+    broken = pod(f'exec {sys.executable} -m tlkeras "$@" --worker_index=1 --dry_run', **home)
+    assert broken.returncode == 2 and "worker_index" in broken.stderr

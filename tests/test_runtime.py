@@ -12,7 +12,15 @@ import pytest
 
 from tlkeras.config import RuntimeConfig
 from tlkeras.errors import UserError
-from tlkeras.runtime import WorkerLostError, check_batch_size, strategies, watch_workers
+from tlkeras.runtime import (
+    WorkerLostError,
+    check_batch_size,
+    choice,
+    name_workers,
+    start,
+    strategies,
+    watch_workers,
+)
 from tlkeras.runtime.choice import Cluster, check_tensorflow, choose, named_cluster
 
 ROOT = Path(__file__).parents[1]
@@ -40,10 +48,41 @@ def test_workers_are_read_from_the_environment(environ, expected):
     assert named_cluster(environ=environ) == expected
 
 
-def test_flags_come_before_the_environment():
-    environ = tf_config({"worker": WORKERS}, index=1)
-    cluster = named_cluster([*WORKERS, "127.0.0.1:3333"], 2, environ)
-    assert (cluster.source, cluster.workers, cluster.index) == ("flags", 3, 2)
+@pytest.fixture
+def no_flags(monkeypatch):
+    """Forgets afterwards who was named."""
+    monkeypatch.setattr(choice, "_from_flags", None)
+
+
+def test_flags_come_before_slurm(no_flags):
+    slurm = {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "2"}
+    name_workers([], None, slurm)
+    assert named_cluster(slurm).source == "slurm"
+    name_workers([*WORKERS, "[::1]:3333"], 2, slurm)
+    assert named_cluster(slurm) == Cluster("flags", 3, 2, (*WORKERS, "[::1]:3333"))
+    name_workers(WORKERS[:1], 0, {})
+    assert named_cluster({}) is None
+
+
+@pytest.mark.parametrize(
+    ("workers", "index", "environ", "says"),
+    [
+        (WORKERS, 2, {}, r"0\.\.1\. Received: .*worker_index=2"),
+        (WORKERS, -1, {}, r"0\.\.1\. Received: .*worker_index=-1"),
+        (WORKERS, None, {}, "go together.*worker_index=None"),
+        ([], 0, {}, "go together.*workers=None, worker_index=0"),
+        (["a:1", "b"], 0, {}, "host:port.*Received: 'b'"),
+        (["a:1", "http://b:2"], 0, {}, "Received: 'http://b:2'"),
+        (["a:1", "b:70000"], 0, {}, "Received: 'b:70000'"),
+        (["a:1", "b:0"], 0, {}, "Received: 'b:0'"),
+        (["a:1", "a:1"], 0, {}, "address of its own"),
+        (WORKERS, 0, tf_config({"worker": WORKERS}), "named twice: unset TF_CONFIG"),
+    ],
+)
+def test_workers_that_cannot_be_are_refused(workers, index, environ, says, no_flags):
+    with pytest.raises(UserError, match=says) as error:
+        name_workers(workers, index, environ)
+    assert "\n" not in str(error.value) and choice._from_flags is None
 
 
 @pytest.mark.parametrize(
@@ -57,8 +96,6 @@ def test_flags_come_before_the_environment():
 def test_clusters_that_cannot_be_are_refused(environ, says):
     with pytest.raises(UserError, match=says):
         named_cluster(environ=environ)
-    with pytest.raises(UserError, match=r"0\.\.1"):
-        named_cluster(WORKERS, 2)
 
 
 def test_choice_of_the_strategy():
@@ -233,12 +270,26 @@ def test_a_started_process():
     assert facts["drawn"][0] == facts["drawn"][1]
     about = facts["about"]
     assert (about["strategy"], about["devices"], about["precision"]) == ("mirrored", {"CPU": 2}, "float32")
+    assert (about["strategy_asked"], about["strategy_class"]) == ("mirrored", "MirroredStrategy")
     assert (about["deterministic"], about["threads"], about["seed"], about["onednn"]) == (True, 2, 5, "0")
     assert [said.split("Received: ")[1] for said in facts["refused"]] == [
         "devices=3",
         "threads=1",
         "jit_compile=True, strategy=MirroredStrategy",
     ]
+
+
+@pytest.mark.parametrize("devices", [None, 1])
+def test_one_device_mirrors_nothing_and_says_so(devices, monkeypatch):
+    """One device needs no strategy: the default one runs, and the manifest names it."""
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
+    runtime = start(RuntimeConfig(strategy="mirrored", devices=devices, deterministic=False), 0)
+    about = runtime.describe()
+    assert runtime.strategy is tf.distribute.get_strategy() and about["replicas"] == 1
+    assert (about["strategy"], about["strategy_asked"]) == ("none", "mirrored")
+    assert about["strategy_class"] == "_DefaultDistributionStrategy"
 
 
 def test_the_choice_is_read_without_tensorflow():

@@ -34,7 +34,7 @@ def plan(config: ExperimentConfig) -> Plan:
         UserError: The config names what does not exist.
     """
     config = checked(config)
-    start(config.runtime, config.seed)
+    start(config.runtime, config.seed, alone=True)
     from tlkeras.models import build_model
 
     source, notes = _source(config)

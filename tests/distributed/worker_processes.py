@@ -1,4 +1,7 @@
-"""`tlkeras train` as processes: on one device, on two mirrored CPUs, as two workers on 127.0.0.1."""
+"""`tlkeras train` as processes: on one device, on two mirrored CPUs, as two workers on 127.0.0.1.
+
+`workers` are named by TF_CONFIG, `workers_by_flags` by --workers and --worker_index.
+"""
 
 import json
 import os
@@ -14,6 +17,7 @@ FLAGS = {
     "one": ["--strategy=none"],
     "mirrored": ["--strategy=mirrored", "--set", "runtime.devices=2"],
     "workers": ["--strategy=multi_worker"],
+    "workers_by_flags": ["--strategy=auto"],
 }
 
 
@@ -51,20 +55,22 @@ class Training:
 
 
 def start(topology: str, config: Path, workdir: Path, folder: Path, *more: str) -> list[Training]:
-    """Starts the processes of a topology, all with the same command."""
+    """Starts the processes of a topology, all with the same config and workdir."""
     folder.mkdir(parents=True, exist_ok=True)
-    ports = free_ports(2) if topology == "workers" else []
-    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+    ports = free_ports(2) if topology.startswith("workers") else []
+    addresses = [f"127.0.0.1:{port}" for port in ports]
     kept = {k: v for k, v in os.environ.items() if k != "TF_CONFIG"}
     kept |= {"TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
     trainings = []
     for index in range(max(len(ports), 1)):
-        environ = dict(kept)
-        if ports:
+        environ, named = dict(kept), []
+        if topology == "workers":
             task = {"type": "worker", "index": index}
-            environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
+            environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
+        elif topology == "workers_by_flags":
+            named = [f"--workers={','.join(addresses)}", f"--worker_index={index}"]
         log = folder / f"{topology}_{index}.log"
-        flags = [f"--config={config}", f"--workdir={workdir}", *FLAGS[topology], *more]
+        flags = [f"--config={config}", f"--workdir={workdir}", *FLAGS[topology], *named, *more]
         command = [sys.executable, str(ROOT / "scripts" / "train.py"), *flags]
         with open(log, "w") as out:
             process = subprocess.Popen(command, env=environ, stdout=out, stderr=out, cwd=folder)

@@ -3,6 +3,7 @@
 from absl import flags as absl_flags
 
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
+from tlkeras.runtime import name_workers
 
 USAGE = "tlkeras train --config=FILE|NAME [--set path=value ...] [--workdir=DIR] [flags]"
 
@@ -11,6 +12,10 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
     define_config_flags(flags)
     absl_flags.DEFINE_string("workdir", None, "The run directory; default runs/NAME.", flag_values=flags)
+    absl_flags.DEFINE_list("workers", None, "host:port of every worker, the chief first; alike in all.",
+                           flag_values=flags)  # fmt: skip
+    absl_flags.DEFINE_integer("worker_index", None, "Which of --workers this process is, from 0.",
+                              flag_values=flags)  # fmt: skip
     absl_flags.DEFINE_boolean("dry_run", False, "Check everything, print the plan, train nothing.",
                               flag_values=flags)  # fmt: skip
     absl_flags.DEFINE_boolean("fresh", False, "Start over; the old run is kept under another name.",
@@ -20,6 +25,7 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
     no_arguments(arguments)
+    name_workers(flags.workers or (), flags.worker_index)
     config = config_from(flags)
     workdir = flags.workdir or f"runs/{config.name}"
     if flags.dry_run:

@@ -1,6 +1,6 @@
 """Where a run computes: TensorFlow's devices, a tf.distribute strategy, precision, threads and seeds."""
 
-from tlkeras.runtime.choice import check_batch_size, check_single_process
+from tlkeras.runtime.choice import check_batch_size, check_single_process, name_workers
 from tlkeras.runtime.health import WorkerLostError, watch_workers
 from tlkeras.runtime.importing import import_tensorflow
 from tlkeras.runtime.start import Runtime, start
@@ -15,6 +15,7 @@ __all__ = [
     "check_single_process",
     "from_chief",
     "import_tensorflow",
+    "name_workers",
     "start",
     "wait_for_all",
     "watch_workers",

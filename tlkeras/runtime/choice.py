@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,26 +78,63 @@ def check_single_process(what: str) -> None:
         )
 
 
-def named_cluster(
-    workers: Sequence[str] = (), worker_index: int | None = None, environ: Mapping[str, str] = os.environ
-) -> Cluster | None:
-    """Returns the cluster that flags, TF_CONFIG or SLURM name, in this order; None for a single process.
+# What `name_workers` was told. Like TF_CONFIG it is a property of the process, not of a run.
+_from_flags: Cluster | None = None
+
+
+def name_workers(
+    workers: Sequence[str], worker_index: int | None, environ: Mapping[str, str] = os.environ
+) -> None:
+    """Says who trains together and which of them this process is, in place of TF_CONFIG or SLURM.
+
+    Holds until the process ends. Nothing given changes nothing.
 
     Args:
-        workers: `host:port` of every worker, from flags.
-        worker_index: Which of `workers` this process is.
+        workers: `host:port` of every worker, in the same order everywhere; the first is the chief.
+        worker_index: Which of `workers` this process is, from 0.
+        environ: Environment variables.
+
+    Raises:
+        UserError: One without the other, addresses or an index that cannot be, or TF_CONFIG is set too.
+    """
+    global _from_flags
+    if not workers and worker_index is None:
+        return
+    received = f"Received: workers={','.join(workers) or None}, worker_index={worker_index}"
+    if not workers or worker_index is None:
+        raise UserError(f"workers and worker_index go together: all addresses, and this one's. {received}")
+    wrong = [address for address in workers if not _is_address(address)]
+    if wrong:
+        raise UserError(f"A worker's address must be host:port, port in 1..65535. Received: {wrong[0]!r}")
+    if len(set(workers)) < len(workers):
+        raise UserError(f"Each worker must have an address of its own. {received}")
+    if not 0 <= worker_index < len(workers):
+        raise UserError(f"worker_index must lie in 0..{len(workers) - 1}. {received}")
+    if environ.get("TF_CONFIG"):
+        raise UserError(
+            "Workers are named twice: unset TF_CONFIG, or leave workers and worker_index out. "
+            f"{received}, TF_CONFIG={environ['TF_CONFIG'][:120]!r}"
+        )
+    several = len(workers) > 1
+    _from_flags = Cluster("flags", len(workers), worker_index, tuple(workers)) if several else None
+
+
+def _is_address(text: str) -> bool:
+    found = re.fullmatch(r"([^\s:/,@\[\]]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})", text)
+    return found is not None and 0 < int(found[2]) < 65536
+
+
+def named_cluster(environ: Mapping[str, str] = os.environ) -> Cluster | None:
+    """Returns the cluster that `name_workers`, TF_CONFIG or SLURM name, in this order; None for one process.
+
+    Args:
         environ: Environment variables.
 
     Raises:
         UserError: A cluster that is not well formed, or has parameter servers.
     """
-    if workers:
-        if worker_index is None or not 0 <= worker_index < len(workers):
-            raise UserError(
-                f"The worker's index must lie in 0..{len(workers) - 1}. "
-                f"Received: worker_index={worker_index}, {len(workers)} workers"
-            )
-        return Cluster("flags", len(workers), worker_index, tuple(workers)) if len(workers) > 1 else None
+    if _from_flags is not None:
+        return _from_flags
     if environ.get("TF_CONFIG"):
         return _from_tf_config(environ["TF_CONFIG"])
     if "SLURM_PROCID" in environ and int(environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
@@ -141,7 +179,8 @@ def choose(config: RuntimeConfig, cluster: Cluster | None) -> str:
     if config.strategy == "multi_worker" and cluster is None:
         raise UserError(
             "strategy=multi_worker needs several workers, named by TF_CONFIG, by SLURM (srun --ntasks) or by "
-            "flags; scripts/launch_multi_worker.sh starts some on this machine. Received: a single process"
+            "--workers and --worker_index; scripts/launch_multi_worker.sh starts some on this machine. "
+            "Received: a single process"
         )
     if cluster is not None and config.strategy not in ("auto", "multi_worker"):
         raise UserError(

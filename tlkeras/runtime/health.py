@@ -2,11 +2,11 @@
 
 import contextlib
 
-from tlkeras.errors import UserError
+from tlkeras.errors import RunError
 
 
-class WorkerLostError(UserError):
-    """Another worker has gone; this one cannot go on alone and must end with a non-zero exit code."""
+class WorkerLostError(RunError):
+    """Another worker has gone; this one cannot go on alone and ends with exit code 1."""
 
 
 @contextlib.contextmanager

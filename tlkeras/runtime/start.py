@@ -3,7 +3,6 @@
 import os
 import platform
 import sys
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +19,8 @@ class Runtime:
     """Where a run computes.
 
     Attributes:
-        name: `none`, `mirrored`, `multi_worker` or `tpu`: what `auto` came to.
+        name: `none`, `mirrored`, `multi_worker` or `tpu`: what runs. `auto` comes to one of them, and
+            `mirrored` over one device to `none`.
         strategy: The tf.distribute strategy; TensorFlow's default strategy for `none`.
         config: What was asked for.
         seed: Seed of Python, NumPy and TensorFlow.
@@ -68,7 +68,10 @@ class Runtime:
         return dataset.with_options(options)
 
     def describe(self) -> dict[str, Any]:
-        """Returns versions, devices, threads, strategy, precision and seed, ready for JSON."""
+        """Returns versions, devices, threads, strategy, precision and seed, ready for JSON.
+
+        `strategy` is what runs, `strategy_asked` what the config says, `strategy_class` TensorFlow's class.
+        """
         import keras
         import numpy as np
         import tensorflow as tf
@@ -78,6 +81,8 @@ class Runtime:
         devices = [d.device_type for d in tf.config.list_logical_devices() if "SYSTEM" not in d.device_type]
         return {
             "strategy": self.name,
+            "strategy_asked": self.config.strategy,
+            "strategy_class": type(self.strategy).__name__,
             "replicas": self.replicas,
             "workers": self.workers,
             "worker_index": self.worker_index,
@@ -103,28 +108,28 @@ class Runtime:
 _strategies: dict[tuple, Any] = {}
 
 
-def start(
-    config: RuntimeConfig, seed: int, *, workers: Sequence[str] = (), worker_index: int | None = None
-) -> Runtime:
+def start(config: RuntimeConfig, seed: int, *, alone: bool = False) -> Runtime:
     """Sets up TensorFlow as the config says. Call it before anything else uses TensorFlow.
 
     Called again in the same process it returns the same strategy with the new seed and precision.
 
-    `strategy="auto"` takes, in this order: several workers named by flags, TF_CONFIG or SLURM; a TPU where
-    libtpu is installed and one answers; all GPUs where there are several; one device.
+    `strategy="auto"` takes, in this order: several workers named by `name_workers`, TF_CONFIG or SLURM; a
+    TPU where libtpu is installed and one answers; all GPUs where there are several; one device.
 
     Args:
         config: Strategy, devices, threads, precision and determinism.
         seed: Seed of Python, NumPy and TensorFlow; at least 0.
-        workers: `host:port` of every worker, where neither TF_CONFIG nor SLURM says so.
-        worker_index: Which of `workers` this process is.
+        alone: Whether to do without the other workers, where nothing is trained: which there are is checked,
+            and none is waited for.
 
     Raises:
         UserError: TensorFlow is missing, or what is wanted cannot be had here.
     """
     check_tensorflow()
-    cluster = named_cluster(workers, worker_index)
+    cluster = named_cluster()
     chosen = choose(config, cluster)
+    if alone and chosen == "multi_worker":
+        chosen, cluster = "none", None
     _set_environment(chosen)
     tf = import_tensorflow()
     import keras
@@ -159,7 +164,9 @@ def _make_strategy(chosen: str, config: RuntimeConfig, cluster: Cluster | None) 
         if strategy is not None:
             return "tpu", strategy
     if chosen == "mirrored" or (chosen == "local" and config.devices != 1 and gpu_count() > 1):
-        return "mirrored", make_mirrored(config.devices)
+        strategy = make_mirrored(config.devices)
+        mirrors = isinstance(strategy, tf.distribute.MirroredStrategy)
+        return "mirrored" if mirrors else "none", strategy
     if config.devices is not None and config.devices > max(gpu_count(), 1):
         raise UserError(
             "strategy=auto divides no CPU; strategy=mirrored does. "
