@@ -1,7 +1,10 @@
 """A run whose workdir lies on Google Drive or gs://: written locally, copied there after each checkpoint.
 
 Neither place has locks or a rename that replaces a file at once, and both are slow. So the run works on a
-local disk, and a session that dies loses what came after its last checkpoint, no more.
+local disk, and a session that dies loses what came after its last checkpoint, no more. Both also fail for a
+while now and then: a copy that fails is tried again, and then left to the next checkpoint.
+
+One process of a machine at a time works with a place; sessions on other machines are not noticed.
 """
 
 import contextlib
@@ -10,21 +13,30 @@ import os
 import re
 import shutil
 import tempfile
+import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from tlkeras.errors import UserError
+from tlkeras.errors import RunError, UserError
+from tlkeras.run_dir.lock import RunLock
 
 DRIVE = "/content/drive"  # where Colab mounts it
+RETRY_AFTER_SECONDS = (1.0, 4.0)
 _PROBE = ".tlkeras-probe"
 _NOT_COPIED = re.compile(r"(^|/)\.")
 _active: dict[Path, "Mirror"] = {}
 
 
 def is_remote(workdir: str | os.PathLike | None) -> bool:
-    """Whether a workdir lies where a run cannot work directly."""
+    """Whether a workdir lies where a run cannot work directly: at an address, or on Drive in any spelling."""
     text = os.fspath(workdir or "")
-    return "://" in text or text.startswith(DRIVE + "/")
+    return "://" in text or _place(text).startswith(DRIVE + "/")
+
+
+def _place(workdir: str) -> str:
+    """Returns an address as it is, a path absolute and without links: so `drive/x` in /content is Drive."""
+    return workdir if "://" in workdir else os.path.realpath(os.path.expanduser(workdir))
 
 
 @contextlib.contextmanager
@@ -36,30 +48,34 @@ def mirrored(workdir: str | os.PathLike, *, fresh: bool = False) -> Iterator[Pat
         fresh: Whether what lies there is kept under another name and not gone on with.
 
     Raises:
-        UserError: Files cannot be written there.
+        UserError: Files cannot be written there, or another process works with this place.
+        RunError: What the run came to could not be copied there; it stays in the local folder.
 
     Example:
         >>> with mirrored("gs://bucket/runs/cats") as folder:
         ...     run_experiment(config, folder)
     """
     mirror = Mirror(os.fspath(workdir))
-    mirror.check()
-    if fresh:
-        mirror.set_aside()
-    mirror.pull()
-    _active[mirror.folder] = mirror
-    try:
-        yield mirror.folder
-    finally:
-        del _active[mirror.folder]
-        mirror.push()
+    with mirror.locked():  # first of all, as what follows empties the local folder
+        mirror.check()
+        mirror.begin(fresh)
+        _active[mirror.folder] = mirror
+        try:
+            yield mirror.folder
+        except BaseException:
+            mirror.push_or_warn()
+            raise
+        else:
+            mirror.push_at_the_end()
+        finally:
+            del _active[mirror.folder]
 
 
 def after_checkpoint(path: Path) -> None:
     """Copies the run that a new checkpoint belongs to, where it is mirrored."""
     for folder, mirror in _active.items():
         if path.is_relative_to(folder):
-            mirror.push()
+            mirror.push_or_warn()
 
 
 class Mirror:
@@ -71,12 +87,35 @@ class Mirror:
     """
 
     def __init__(self, remote: str, local: str | os.PathLike | None = None):
-        self.remote = remote.rstrip("/")
+        self.remote = _place(remote).rstrip("/")
         name = Path(self.remote).name
         digest = hashlib.sha256(self.remote.encode()).hexdigest()[:12]
         here = Path(tempfile.gettempdir()) / f"tlkeras-mirror-{digest}" / name
         self.folder = Path(local) if local is not None else here
         self._sent: dict[str, tuple[int, int]] = {}
+        # beside the folder while it holds what could not be copied, so that no later start throws that away
+        self._unsent = self.folder.with_name(f".{self.folder.name}.unsent")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other processes of this machine away. Raises `UserError` where one is there already."""
+        lock = RunLock(self.folder.with_name(f".{self.folder.name}.lock"))
+        try:
+            lock.acquire()
+        except UserError as error:
+            raise UserError(str(error).replace(str(lock.path.parent), self.remote)) from None
+        with lock:
+            yield
+
+    def begin(self, fresh: bool) -> None:
+        """Makes the local folder what a run goes on from: as at the remote, or as it is where it is ahead."""
+        ahead = self._is_ahead()
+        if ahead:
+            self.push_at_the_end()
+        if fresh:
+            self.set_aside()
+        if fresh or not ahead:
+            self.pull()
 
     def check(self) -> None:
         """Raises `UserError` where no file can be written, read and removed at the remote."""
@@ -99,13 +138,14 @@ class Mirror:
                 whole = file.read() == b"tlkeras"
             files.remove(probe)
         except Exception as error:  # TensorFlow, Drive and Google's client each have errors of their own
-            raise self._refused(str(error).strip().splitlines()[0][:160]) from error
+            raise self._refused(_first_line(error)) from error
         if not whole:
             raise self._refused("a file written there comes back changed")
 
     def pull(self) -> None:
         """Makes the local folder what the remote one is."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._unsent.unlink(missing_ok=True)
         files = _gfile()
         for name in self._remote_files():
             path = self.folder / name
@@ -134,6 +174,49 @@ class Mirror:
                 files.remove(f"{self.remote}/{name}")
             del self._sent[name]
 
+    def push_or_warn(self) -> None:
+        """Copies what is new, and goes on where that fails more than once."""
+        if error := self._failure_of_push():
+            warnings.warn(
+                f"The run could not be copied to {self.remote} ({error}); it goes on in {self.folder}, and "
+                "the next checkpoint tries again.",
+                stacklevel=3,
+            )
+
+    def push_at_the_end(self) -> None:
+        """Copies what is new. Raises `RunError` where that fails more than once."""
+        if error := self._failure_of_push():
+            raise RunError(
+                f"The run could not be copied to {self.remote}; all of it is in {self.folder}. Copy that "
+                f"folder, or start the same command on this machine: it copies first. The error: {error}"
+            )
+
+    def _failure_of_push(self) -> str | None:
+        """Returns why the last of several tries failed, None where one did not."""
+        for wait in (*RETRY_AFTER_SECONDS, 0.0):
+            try:
+                self.push()
+                self._unsent.unlink(missing_ok=True)
+                return None
+            except Exception as error:  # see `check`
+                failure = _first_line(error)
+                time.sleep(wait)
+        with contextlib.suppress(OSError):  # a full disk
+            self._unsent.touch()
+        return failure
+
+    def _is_ahead(self) -> bool:
+        """Whether the local folder holds the remote's run and what could not be copied of it."""
+        if not (self._unsent.exists() and (self.folder / "config.json").is_file()):
+            return False
+        files, there = _gfile(), f"{self.remote}/ledger.jsonl"
+        here = self.folder / "ledger.jsonl"
+        ledger = here.read_text("utf-8") if here.exists() else ""
+        if not files.exists(there):
+            return not files.exists(f"{self.remote}/config.json")
+        with files.GFile(there, "r") as file:
+            return ledger.startswith(file.read())
+
     def set_aside(self) -> None:
         """Renames the remote folder to `NAME.old-1` (2, 3, ...) where it holds a run."""
         files, number = _gfile(), 1
@@ -158,6 +241,10 @@ class Mirror:
             "The workdir cannot hold a run: files there cannot be written, read and removed. "
             f"Received: workdir={self.remote!r} ({why})"
         )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
 
 
 def _state(path: Path) -> tuple[int, int]:
