@@ -1,5 +1,7 @@
 """Every named experiment plans its full size, and runs end to end when it is made small."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,27 +10,58 @@ from tlkeras import run_experiment
 from tlkeras.cli.main import main
 from tlkeras.config import apply_overrides, load_config, shipped_experiments
 from tlkeras.plan import plan
+from tlkeras.tasks import planned_runs
 
 FULL_SIZE = {  # the stages that plan prints, and the trainable parameters of the first
     "vgg16_ten_classes": (["head"], 16 * 512 * 1024 + 1024 + 1024 * 10 + 10),
-    "vgg16_cats_vs_dogs": (["head", "finetune"], None),
+    "vgg16_cats_vs_dogs": (["head"], None),
     "resnet50_gap": (["head", "finetune"], 2048 * 10 + 10),
     "resnet50_gap_dann": (["adapt"], None),
     "resnet50_cifar10": (["head", "finetune"], 2048 * 10 + 10),
     "medical_folder": (["head", "finetune"], None),
     "hospital_to_hospital": (["head", "adapt"], None),
     "sim_to_real": (["adapt"], None),
-    "two_task_shared": (["both"], None),
+    "two_task_shared": (["both"], 100 * 64 + 64 + 64 * 64 + 64 + 64 * 10 + 10),
+    "rotation_then_few_labels": (["rotation", "few_labels"], None),
+    "simclr_then_few_labels": (["simclr", "few_labels"], None),
 }
 
 
 @pytest.mark.parametrize("name", FULL_SIZE)
 def test_plan_prints_the_stages_of_the_full_size(name):
-    planned = plan(load_config(name, ["model.fallback=none", "model.weights=none"]))
+    rows = planned_rows(load_config(name, ["model.fallback=none", "model.weights=none"]))
     stages, trainable = FULL_SIZE[name]
-    assert [row["stage"] for row in planned.rows] == stages
+    assert [row["stage"] for row in rows] == stages
     if trainable is not None:
-        assert planned.rows[0]["trainable"] == trainable
+        assert rows[0]["trainable"] == trainable
+
+
+def planned_rows(config):
+    """Returns the stages of all runs that an experiment will be."""
+    return [row for run in planned_runs(config, Path("runs")).values() for row in plan(run).rows]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "trained"),
+    [
+        ("fix_common", [("source", "all"), ("both", "head")]),
+        ("share_weights", [("source", "all"), ("both", "all")]),
+        ("private_first", [("source", "head"), ("both", "all")]),
+    ],
+)
+def test_plan_says_what_each_task_trains(strategy, trained):
+    rows = planned_rows(load_config("two_task_shared", [f"tasks.strategy={strategy}"]))
+    assert [(row["stage"], row["train"]) for row in rows] == trained
+
+
+def test_plan_command_shows_both_tasks(capsys):
+    words = ["--set", "tasks.source.source=digits", "--set", "tasks.source.limit=100"]
+    assert main(["plan", "--config=rotation_then_few_labels", *words]) == 0
+    said = capsys.readouterr().out
+    assert "source: small_cnn" in said and "4 outputs" in said and "target: small_cnn" in said
+    assert main(["plan", "--config=two_task_shared"]) == 0
+    private = f"{64 * 64 + 64 + 64 * 10 + 10:,} parameters of the source's private part"
+    assert private in capsys.readouterr().out
 
 
 def test_every_experiment_states_its_command():

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tlkeras.config import ExperimentConfig
+from tlkeras.data.pretext import TURNS
 from tlkeras.errors import UserError
 from tlkeras.prepare import checked, read_domains
 from tlkeras.runtime import start
@@ -49,7 +50,24 @@ def plan(config: ExperimentConfig) -> Plan:
         f"{config.model.backbone} (weights: {config.model.weights or 'none'}), input {_times(shape)}, "
         f"{len(model.blocks)} blocks, {model.count_params():,} parameters, {outputs} outputs"
     )
-    return Plan(line, _stage_rows(config, model, rows), notes + _trunk_notes(config, model, rows))
+    notes += _trunk_notes(config, model, rows) + _beside(config, model)
+    return Plan(line, _stage_rows(config, model, rows), notes)
+
+
+def _beside(config: ExperimentConfig, model) -> list[str]:
+    """Returns what a run on two tasks at once trains beside its stages' variables."""
+    from tlkeras.training.joint import trains_jointly
+    from tlkeras.transfer.sharing import PrivatePart
+
+    if not trains_jointly(config):
+        return []
+    comes_in = {"data": config.tasks.source, "tasks": None}
+    comes_in["model"] = config.model.model_copy(update={"adapter": config.tasks.adapter})
+    (shape, outputs, _), notes = _source(config.model_copy(update=comes_in))
+    private = PrivatePart(model, config.model, config.tasks, shape, outputs, config.seed)
+    weights = [v for part in private.parts for v in part.trainable_variables]
+    count = sum(v.value.shape.num_elements() for v in weights)
+    return [*notes, f"Trained as well: {count:,} parameters of the source's private part, {outputs} outputs."]
 
 
 def _source(config: ExperimentConfig) -> tuple[tuple, list[str]]:
@@ -63,11 +81,19 @@ def _source(config: ExperimentConfig) -> tuple[tuple, list[str]]:
         row = BACKBONES.get(config.model.first_network)
         size = config.data.image_size or row.size or 224
         shape = (size, size, 3) if isinstance(size, int) else (*size, 3)
-        note = f"The data is not at hand ({error}) {ASSUMED_CLASSES} classes are assumed."
+        outputs = _assumed_outputs(config)
+        note = f"The data is not at hand ({error}) {outputs} outputs are assumed."
         if row.input == "vector":
             shape = (ASSUMED_FEATURES,)
             note = note[:-1] + f", and vectors of {ASSUMED_FEATURES} features."
-        return (shape, ASSUMED_CLASSES, None), [note]
+        return (shape, outputs, None), [note]
+
+
+def _assumed_outputs(config: ExperimentConfig) -> int:
+    pretext = config.data.pretext
+    if pretext is None:
+        return ASSUMED_CLASSES
+    return pretext.dimensions if pretext.name == "simclr" else len(TURNS)
 
 
 def _stage_rows(config: ExperimentConfig, model, rows: int | None) -> list[dict]:

@@ -10,6 +10,7 @@ from typing import Any
 from tlkeras.config import AdapterConfig, ExperimentConfig
 from tlkeras.errors import UserError
 from tlkeras.run_dir import RunDir
+from tlkeras.transfer.task_checks import check_tasks
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ def run_tasks(
     Raises:
         UserError: The config does not suit the strategy, or the workdir holds another run.
     """
-    config_of_user, config = config, with_fitting_inputs(config)
+    from tlkeras.prepare import checked
+
+    config_of_user, config = config, with_fitting_inputs(checked(config))
     source, target = task_configs(config, RunDir(workdir).path)
     run_dir = RunDir(workdir)
     if run_dir.start(config_of_user.model_dump(mode="json"), fresh=fresh) == "finished":
@@ -71,17 +74,47 @@ def run_tasks(
     return TasksRun(run_dir.path, finished, run_dir.read_json("evaluation/metrics.json"), found)
 
 
+def planned_runs(config: ExperimentConfig, path: Path) -> dict[str, ExperimentConfig]:
+    """Returns the runs that an experiment will be, by name: those of its tasks, or itself under no name.
+
+    Args:
+        config: The experiment. Where its data are not at hand, its inputs are taken to meet.
+        path: Its run directory.
+
+    Raises:
+        UserError: As `run_tasks`.
+    """
+    check_tasks(config)
+    if not asks_for_tasks(config):
+        return {"": config}
+    try:
+        shapes = _input_shapes(config)
+    except UserError:
+        source, target = task_configs(config, path)
+    else:
+        source, target = task_configs(_fitting(config, shapes), path)
+    return {"source and target": target} if source is None else {"source": source, "target": target}
+
+
 def with_fitting_inputs(config: ExperimentConfig) -> ExperimentConfig:
     """Returns the config with an adapter for a source whose vectors are of another width than the target's.
 
     Raises:
         UserError: The inputs of the tasks do not meet in one common part.
     """
-    from tlkeras.prepare import checked, read_domains
+    return _fitting(config, _input_shapes(config))
+
+
+def _input_shapes(config: ExperimentConfig) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Returns the shapes of the target's and of the source's inputs."""
+    from tlkeras.prepare import read_domains
     from tlkeras.training.joint import source_task
 
-    target = checked(config.model_copy(update={"adaptation": None}))
-    shapes = read_domains(target, check=False)["source"].input_shape, source_task(config).input_shape
+    target = config.model_copy(update={"adaptation": None})
+    return read_domains(target, check=False)["source"].input_shape, source_task(config).input_shape
+
+
+def _fitting(config: ExperimentConfig, shapes: tuple) -> ExperimentConfig:
     adapters = config.model.adapter, config.tasks.adapter
     wanted, own = (s if a is None else a.units[-1:] for s, a in zip(shapes, adapters, strict=True))
     if own == wanted:

@@ -1,5 +1,7 @@
 """Prints what each stage trains: layers, parameters, steps, learning rates. No picture is read."""
 
+from pathlib import Path
+
 from absl import flags as absl_flags
 
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
@@ -21,11 +23,14 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
 
 
 def print_plan(config: ExperimentConfig) -> None:
-    """Prints the plan of an experiment."""
+    """Prints the plan of an experiment, of each run that it will be."""
     from tlkeras.plan import plan
+    from tlkeras.prepare import checked
+    from tlkeras.tasks import planned_runs
 
-    planned = plan(config)
-    print(planned.model)
-    for note in planned.notes:
-        print(note)
-    print_table(planned.rows)
+    for name, run in planned_runs(checked(config), Path("runs") / config.name).items():
+        planned = plan(run)
+        print(f"{name}: {planned.model}" if name else planned.model)
+        for note in planned.notes:
+            print(note)
+        print_table(planned.rows)
