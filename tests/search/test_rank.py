@@ -5,7 +5,14 @@ import pytest
 
 from tlkeras import run_experiment
 from tlkeras.cli.main import main
-from tlkeras.config import AdaptationConfig, DataConfig, ExperimentConfig, ModelConfig, StageConfig
+from tlkeras.config import (
+    AdaptationConfig,
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    StageConfig,
+    TasksConfig,
+)
 from tlkeras.errors import UserError
 from tlkeras.search.candidates import Candidate, parse_candidates
 from tlkeras.search.rank import rank
@@ -68,6 +75,33 @@ def test_a_target_brings_distances(config, tmp_path):
     assert row["distance_mean"] > 0 and 0 <= row["distance_a_distance"] <= 2
 
 
+def test_a_source_task_brings_distances(config, tmp_path):
+    tasks = TasksConfig(source=DataConfig(source="synthetic:shapes?n=40&size=16&shift=1"))
+    data = DataConfig(source="synthetic:shapes?n=40&size=16")
+    far = rank(config.model_copy(update={"data": data, "tasks": tasks}), "small_cnn", tmp_path / "far")
+    same = rank(
+        config.model_copy(update={"data": data, "tasks": TasksConfig(source=data)}),
+        "small_cnn",
+        tmp_path / "same",
+    )
+    assert far[0]["distance_mean"] > 0 == same[0]["distance_mean"]
+    assert far[0]["distance_frechet"] > same[0]["distance_frechet"]
+
+
+def test_tasks_of_other_width_have_no_distance(config, tmp_path):
+    for name, width in (("wide", 6), ("narrow", 4)):
+        rng = np.random.default_rng(0)
+        arrays = {"x_train": rng.normal(size=(40, width)), "y_train": np.arange(40) % 2}
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+    update = {
+        "data": DataConfig(source=f"npz:{tmp_path / 'wide.npz'}"),
+        "tasks": TasksConfig(source=DataConfig(source=f"npz:{tmp_path / 'narrow.npz'}")),
+        "model": ModelConfig(backbone="mlp", weights=None),
+    }
+    (row,) = rank(config.model_copy(update=update), "mlp", tmp_path / "ranking", tell=lambda line: None)
+    assert "distance_mean" not in row and row["probe_accuracy"] >= 0
+
+
 def test_candidates_are_named_once(config):
     found = parse_candidates("small_cnn, small_cnn:none,small*", config)
     assert found == [Candidate("small_cnn", None)]
@@ -75,7 +109,15 @@ def test_candidates_are_named_once(config):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("small_cn", "Did you mean 'small_cnn'"), (" , ", "names nothing"), ("runs/none*", "No run directory")],
+    [
+        ("small_cn", "Did you mean 'small_cnn'"),
+        (" , ", "names nothing"),
+        ("runs/none*", "No run directory"),
+        ("efficientnet_lite0:imagnet", "Did you mean 'imagenet'"),
+        ("small_*:nome", "Did you mean 'none'"),
+        ("dann_digits:/nowhere", "do not exist"),
+        ("dann_digits:.", "hold no weights"),
+    ],
 )
 def test_names_that_nothing_fits(config, text, message):
     with pytest.raises(UserError, match=message):
@@ -105,5 +147,15 @@ def test_words_say_when_random_weights_lead_and_when_a_smaller_one_does():
     said = recommend(table, {"big:imagenet": good, "small:imagenet": same, "big:none": weak})
     assert "Start from big:imagenet" in said and "small:imagenet does as well" in said
     assert "gain of 40.0 points" in said
-    said = recommend([table[2], table[0]], {"big:imagenet": weak, "big:none": good})
-    assert "Random weights lead" in said
+    right = {"big:imagenet": weak, "big:none": good}
+    said = recommend([table[2], table[0]], right)
+    assert "Random weights lead: big:imagenet knows nothing" in said
+    failed = {"candidate": "other", "weights": "imagenet", "error": "the file is broken"}
+    said = recommend([table[2], failed], right)
+    assert (
+        "only random weights could be scored (big:none)" in said and "see the table: other:imagenet." in said
+    )
+    assert "Start from" not in said and "lead" not in said
+    assert "only random weights were offered" in recommend([table[2]], right)
+    said = recommend([table[0], failed], right)
+    assert "Start from big:imagenet" in said and "see the table: other:imagenet." in said

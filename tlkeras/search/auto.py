@@ -5,18 +5,24 @@ import os
 import re
 import signal
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 from tlkeras.config import ExperimentConfig, VerdictConfig, dump_config
 from tlkeras.errors import UserError
 from tlkeras.run_dir import RunDir, write_json, write_text
+from tlkeras.run_dir.lock import RunLock
+from tlkeras.runtime import check_single_process
 from tlkeras.search.candidates import parse_candidates
 from tlkeras.search.rank import rank
-from tlkeras.search.space import shortened, suggest
+from tlkeras.search.recommendation import title
+from tlkeras.search.space import Source, check_searchable, shortened, source_of, suggest
 
 RANKING_SHARE = 0.25  # of the budget
 SOURCES = 3  # ranked ones that are searched over
+FAILURES = 10  # failed trials in a row that end a search
+RING_AGAIN = 5.0  # seconds; long enough for a run to let go of its files
 _STATE, _BEST, _PAGE, _TABLE = "auto.json", "best.json", "auto.md", "trials.csv"
 
 
@@ -40,29 +46,32 @@ def auto(
     The first trial is the config as it is, so that the result is no worse by validation. A further one
     first trains a third of its epochs and is given up where that is below the median of the others
     (Optuna's sampler and pruner; Akiba et al. 2019). The time counts over all processes: a search that
-    was stopped goes on where it was.
+    was stopped goes on where it was, the trial that it was in first. A trial that fails is counted as such.
 
     Args:
         config: The experiment to start from, with a validation split.
         workdir: Gets `best.json`, the config to keep; `auto.md`, what was tried; `trials.csv`; the runs.
         budget: Seconds.
-        candidates: As for `tlkeras rank`; None takes the config's own backbone and the small ones whose
-            weights are at hand.
+        candidates: As for `tlkeras rank`, runs included; None takes the config's own backbone and the
+            ones whose weights are at hand.
 
     Returns:
         The best trial's row of `trials.csv`.
 
     Raises:
-        UserError: Optuna is missing, the workdir holds something else, or not one trial could end.
+        UserError: Optuna is missing, the config cannot be searched over or is wrong, the workdir holds
+            something else, or not one trial could end.
     """
-    optuna = _optuna()
-    search = _Search(config, Path(workdir).expanduser(), budget, candidates)
-    search.open(optuna)
-    if search.left() > 0:
-        with contextlib.suppress(TimeUp), _alarm(search.left()):
-            search.sources = search.ranked_sources()
-            search.study.optimize(search.objective, catch=(UserError, OSError))
-    return search.finish()
+    search = _Search(config, Path(workdir).expanduser(), budget, candidates, _optuna())
+    try:
+        search.open()
+        if search.left() > 0:
+            with contextlib.suppress(TimeUp), _alarm(search.left()):
+                search.sources = search.ranked_sources()
+                search.run()
+        return search.finish()
+    finally:
+        search.lock.release()
 
 
 class _Search:
@@ -73,21 +82,25 @@ class _Search:
         folder: Its directory.
         budget: Seconds, over all processes.
         candidates: What is ranked.
+        optuna: The module.
     """
 
-    def __init__(self, config: ExperimentConfig, folder: Path, budget: float, candidates: str | None):
+    def __init__(self, config: ExperimentConfig, folder: Path, budget: float, candidates: str | None, optuna):
         self.config = config.model_copy(update={"verdict": VerdictConfig()})
-        self.folder, self.budget, self.candidates = folder, budget, candidates
-        self.sources: list[tuple[str, str | None]] = []
+        self.folder, self.budget, self.candidates, self.optuna = folder, budget, candidates, optuna
+        self.lock = RunLock(folder / ".lock")
+        self.sources: list[Source] = []
         self.began = time.monotonic()
         self.spent = 0.0
 
-    def open(self, optuna) -> None:
+    def open(self) -> None:
         """Opens the study, a new one or an earlier process's."""
         state = {"config": self.config.model_dump(mode="json"), "candidates": self.candidates}
         there = self.folder / _STATE
-        if self.folder.exists() and any(self.folder.iterdir()) and not there.is_file():
-            raise UserError(f"{self.folder} holds no search, and is not empty: choose another --workdir.")
+        if not there.is_file():
+            self._check_new()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.lock.acquire()
         if there.is_file():
             old = RunDir(self.folder).read_json(_STATE)
             self.spent = old.pop("seconds")
@@ -96,8 +109,8 @@ class _Search:
                     f"{self.folder} holds the search of another config: choose another --workdir."
                 )
         self.state = state
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._note()
+        optuna = self.optuna
         backend = optuna.storages.journal.JournalFileBackend(str(self.folder / "study.journal"))
         self.study = optuna.create_study(
             direction="maximize", study_name="auto", load_if_exists=True,
@@ -105,18 +118,38 @@ class _Search:
             sampler=optuna.samplers.TPESampler(seed=self.config.seed + 1, n_startup_trials=6),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=3),
         )  # fmt: skip
-        self._pruned = optuna.TrialPruned
+
+    def _check_new(self) -> None:
+        """Refuses what no trial could make up for, before anything is written."""
+        check_single_process("auto")
+        if self.folder.exists() and any(entry.name != ".lock" for entry in self.folder.iterdir()):
+            raise UserError(f"{self.folder} holds no search, and is not empty: choose another --workdir.")
+        check_searchable(self.config)
+        for candidate in parse_candidates(self.candidates, self.config) if self.candidates else ():
+            source_of(candidate, self.config)
+        from tlkeras.prepare import checked, read_domains
+        from tlkeras.runtime import start
+
+        start(self.config.runtime, self.config.seed)
+        if "val" not in read_domains(checked(self.config), check=False)["source"].splits:
+            raise UserError(
+                "auto goes by accuracy on the validation rows, and this data has none. "
+                f"Received: data.val_fraction={self.config.data.val_fraction}"
+            )
 
     def left(self) -> float:
         """Returns the seconds that are left."""
         return self.budget - self.spent - (time.monotonic() - self.began)
 
-    def ranked_sources(self) -> list[tuple[str, str | None]]:
+    def ranked_sources(self) -> list[Source]:
         """Returns the best sources by `tlkeras rank`, the config's own among them."""
-        own = (self.config.model.backbone, self.config.model.weights)
+        from tlkeras.prepare import checked
+
+        model = checked(self.config).model
+        own = Source(model.backbone, model.weights, model.backbone_options)
         words = self.candidates or "*:imagenet"
         try:
-            parse_candidates(words, self.config)
+            found = {candidate.title: candidate for candidate in parse_candidates(words, self.config)}
         except UserError:
             if self.candidates:
                 raise
@@ -124,9 +157,38 @@ class _Search:
         if not (self.folder / "ranking" / "ranking.csv").is_file():
             rank(self.config, words, self.folder / "ranking", rows=600, seconds=RANKING_SHARE * self.left())
         rows = [r for r in RunDir(self.folder / "ranking").read_rows("ranking.csv") if not r["error"]]
-        ranked = [(r["candidate"], None if r["weights"] == "none" else r["weights"]) for r in rows]
-        backbones = [source for source in ranked if source[1] != "run"]
-        return list(dict.fromkeys([*backbones[:SOURCES], own]))
+        rows = [row for row in rows if title(row) in found][:SOURCES]
+        best = [source_of(found[title(row)], self.config) for row in rows]
+        return list({source.title: source for source in [*best, own]}.values())
+
+    def run(self) -> None:
+        """Tries one config after the other; first those that an earlier process had begun."""
+        running = self.study.get_trials(states=[self.optuna.trial.TrialState.RUNNING])
+        begun = [self.optuna.trial.Trial(self.study, trial._trial_id) for trial in running]
+        failures = 0
+        while self.left() > 0:
+            failures = 0 if self._try(begun.pop(0) if begun else self.study.ask()) else failures + 1
+            if failures == FAILURES:
+                print(f"The last {FAILURES} trials failed: the search ends.")
+                return
+
+    def _try(self, trial) -> bool:
+        """Runs a trial and returns whether it came to an end; one that time or a signal ends stays open."""
+        states = self.optuna.trial.TrialState
+        try:
+            value = self.objective(trial)
+        except self.optuna.TrialPruned:
+            self.study.tell(trial, state=states.PRUNED)
+        except Exception as error:  # also a bug, or too little memory: no reason to lose the others
+            if trial.number == 0 and isinstance(error, UserError):
+                raise  # a mistake in the user's own config
+            self.study.tell(trial, state=states.FAIL)
+            reason = " ".join(str(error).split())[:300]
+            print(f"Trial {trial.number} failed: {type(error).__name__}: {reason}")
+            return False
+        else:
+            self.study.tell(trial, value)
+        return True
 
     def objective(self, trial) -> float:
         """Trains one trial and returns its validation accuracy."""
@@ -137,9 +199,11 @@ class _Search:
         else:
             config = suggest(trial, self.config, self.sources)
             first = self._score(shortened(config), folder.with_name(f"{folder.name}_short"))
-            trial.report(first, step=1)
+            with warnings.catch_warnings():  # of a trial that is taken up again, and has reported it
+                warnings.simplefilter("ignore")
+                trial.report(first, step=1)
             if trial.should_prune():
-                raise self._pruned
+                raise self.optuna.TrialPruned
         return self._score(config, folder)
 
     def _score(self, config: ExperimentConfig, folder: Path) -> float:
@@ -147,12 +211,10 @@ class _Search:
 
         from tlkeras.run import run_experiment
 
+        if self.left() <= 0:  # the alarm may have been lost
+            raise TimeUp
         keras.backend.clear_session()
-        run = run_experiment(config, folder)
-        values = run.metrics["source"].get("val")
-        if values is None or "accuracy" not in values:
-            raise UserError("auto goes by accuracy on the validation rows, and this config has none.")
-        return float(values["accuracy"])
+        return float(run_experiment(config, folder).metrics["source"]["val"]["accuracy"])
 
     def finish(self) -> dict[str, Any]:
         """Writes the best config, the table and the page; returns the best row."""
@@ -211,13 +273,16 @@ def _page(rows: list[dict[str, Any]], best: dict[str, Any], run: RunDir, seconds
 
 @contextlib.contextmanager
 def _alarm(seconds: float):
-    """Raises `TimeUp` in this thread once the seconds have passed."""
+    """Raises `TimeUp` in this thread once the seconds have passed, and again until the block is left.
+
+    An exception that a signal raises inside a finalizer is lost: Python prints and drops it.
+    """
 
     def ring(number, frame):
         raise TimeUp
 
     old = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, RING_AGAIN)
     try:
         yield
     finally:

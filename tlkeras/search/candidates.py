@@ -49,7 +49,7 @@ def parse_candidates(text: str, config: ExperimentConfig) -> list[Candidate]:
         config: Of the target task.
 
     Raises:
-        UserError: A name or a wildcard that nothing fits, or weights that cannot be had.
+        UserError: A name or a wildcard that nothing fits, or weights that do not exist or cannot be had.
     """
     words = [word.strip() for word in text.split(",") if word.strip()]
     found = [candidate for word in words for candidate in _candidates(word, config)]
@@ -70,6 +70,7 @@ def _candidates(word: str, config: ExperimentConfig) -> list[Candidate]:
             f"No {kind} fits {name!r}.{nearest(name, BACKBONES.names())} Allowed: names and wildcards of "
             f"'tlkeras list backbones', and directories of finished runs. Received: --candidates={word}"
         )
+    _check_weights(weights, word)
     wild = bool(_WILDCARDS & set(name))
     chosen = [Candidate(n, _weights(n, weights)) for n in names]
     chosen = [c for c in chosen if not wild or _fits(c, config)]
@@ -99,7 +100,21 @@ def _weights(name: str, weights: str) -> str | None:
     if weights == "":
         row = BACKBONES.get(name)
         return "imagenet" if row.is_application or row.weights_package else None
-    return None if weights.lower() == "none" else weights
+    return {"none": None, "imagenet": "imagenet"}.get(weights.lower(), weights)
+
+
+def _check_weights(weights: str, word: str) -> None:
+    """Raises `UserError` unless the weights are none, a known name, a file of weights or a run directory."""
+    path = Path(weights).expanduser()
+    if weights.lower() in ("", "none", "imagenet") or RunDir(path).best_model.is_file():
+        return
+    if path.is_file() and path.name.endswith((".weights.h5", ".keras")):
+        return
+    what = "hold no weights" if path.exists() else "do not exist"
+    raise UserError(
+        f"The weights {weights!r} {what}.{nearest(weights.lower(), ('imagenet', 'none'))} Allowed: imagenet, "
+        f"none, a .weights.h5 or .keras file, the directory of a finished run. Received: --candidates={word}"
+    )
 
 
 def _fits(candidate: Candidate, config: ExperimentConfig) -> bool:

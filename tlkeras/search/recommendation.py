@@ -32,6 +32,10 @@ def recommend(table: list[dict[str, Any]], right: dict[str, np.ndarray]) -> str:
             rows are the same for all.
     """
     scored = [row for row in table if not row["error"]]
+    failed = [title(row) for row in table if row["error"]]
+    left_out = [f"Could not be scored, see the table: {', '.join(failed)}."] if failed else []
+    if all(row["weights"] == "none" for row in scored):
+        return "\n".join([_nothing_known(scored, failed), *left_out])
     best, *others = scored
     lines = [
         f"Start from {title(best)}: a linear probe on its frozen features is right on "
@@ -54,7 +58,16 @@ def recommend(table: list[dict[str, Any]], right: dict[str, np.ndarray]) -> str:
             f"{best['parameters']:,}: it is the cheaper choice."
         )
     lines += _warnings(scored, best)
-    return "\n".join(lines)
+    return "\n".join(lines + left_out)
+
+
+def _nothing_known(scored: list[dict[str, Any]], failed: list[str]) -> str:
+    """Returns what to say where there is nothing but random weights to go by."""
+    return (
+        f"No source to recommend: only random weights {'could be scored' if failed else 'were offered'} "
+        f"({', '.join(map(title, scored))}), and they know nothing. The best is right on "
+        f"{scored[0]['probe_accuracy']:.1%} of held-out training rows: what a trained source must beat."
+    )
 
 
 def _warnings(scored: list[dict[str, Any]], best: dict[str, Any]) -> list[str]:
@@ -64,9 +77,10 @@ def _warnings(scored: list[dict[str, Any]], best: dict[str, Any]) -> list[str]:
         lines.append(f"LogME would rather have {title(by_logme)}; fine-tune both where the budget allows.")
     random = [row for row in scored if row["weights"] == "none"]
     if random and random[0] is best:
+        trained = [title(row) for row in scored if row["weights"] != "none"]
         lines.append(
-            "Random weights lead: none of these sources knows anything that this task needs. Expect no gain "
-            "from transfer, or offer better sources."
+            f"Random weights lead: {', '.join(trained)} {'knows' if len(trained) == 1 else 'know'} nothing "
+            "that this task needs. Expect no gain from transfer, or offer better sources."
         )
     elif random:
         gain = best["probe_accuracy"] - random[0]["probe_accuracy"]

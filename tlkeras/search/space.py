@@ -1,5 +1,7 @@
 """What an automatic search may change of a config."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tlkeras.config import (
@@ -9,28 +11,89 @@ from tlkeras.config import (
     RegularizerConfig,
     ScheduleConfig,
     StageConfig,
+    load_config,
 )
+from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES
+from tlkeras.run_dir import RunDir
+from tlkeras.search.candidates import Candidate
 
 EPOCHS = (6, 12)  # of head and fine-tuning
 
 
-def suggest(trial, config: ExperimentConfig, sources: list[tuple[str, str | None]]) -> ExperimentConfig:
+@dataclass(frozen=True)
+class Source:
+    """A backbone to start from.
+
+    Attributes:
+        backbone: Its name.
+        weights: As in `ModelConfig`.
+        options: Of its builder.
+    """
+
+    backbone: str
+    weights: str | None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """As people write it."""
+        return f"{self.backbone}:{self.weights or 'none'}"
+
+
+def source_of(candidate: Candidate, config: ExperimentConfig) -> Source:
+    """Returns what a candidate of `tlkeras rank` gives a trial: of a run, its backbone with its weights.
+
+    Raises:
+        UserError: A run of more networks than a backbone.
+    """
+    if not candidate.is_run:
+        own = candidate.name == config.model.backbone
+        return Source(candidate.name, candidate.weights, config.model.backbone_options if own else {})
+    model = load_config(str(RunDir(candidate.name).config)).model
+    for part in ("nested", "adapter"):
+        if getattr(model, part) is not None:
+            raise UserError(
+                f"auto takes over a run's backbone, and that of {candidate.name} is not all of its network: "
+                f"name other --candidates. Received: a run with model.{part}"
+            )
+    return Source(model.backbone, candidate.name, model.backbone_options)
+
+
+def check_searchable(config: ExperimentConfig) -> None:
+    """Raises `UserError` where a search could not go by the target's accuracy, or its trials not run."""
+    data, model = config.data, config.model
+    reasons = [
+        (config.tasks, "tasks", "its stages belong to a strategy of sharing"),
+        (config.adaptation, "adaptation", "the source's validation rows do not say how good the target gets"),
+        (data.folds is not None and data.fold is None, "data.folds", "each trial would be several runs"),
+        (data.pretext, "data.pretext", "its accuracy is that of a made-up task"),
+        (data.task not in ("multiclass", "binary"), f"data.task={data.task}", "it goes by accuracy"),
+        (model.nested, "model.nested", "another backbone does not fit"),
+        (model.adapter, "model.adapter", "another backbone does not fit"),
+        (model.head.name == "neighbors", "model.head.name=neighbors", "that head does not train"),
+    ]
+    for there, name, reason in reasons:
+        if there:
+            raise UserError(f"auto cannot search over this config: {reason}. Received: {name}")
+
+
+def suggest(trial, config: ExperimentConfig, sources: list[Source]) -> ExperimentConfig:
     """Returns the config of a trial: a source, how deep it is opened, rates, regularizer, augmentation.
 
     Args:
         trial: An Optuna trial.
         config: The user's; data, head, runtime and cache stay as they are.
-        sources: Backbones with their weights, the best first.
+        sources: Where it may start from, the best first.
     """
-    names = [f"{backbone}:{weights or 'none'}" for backbone, weights in sources]
-    backbone, weights = sources[names.index(trial.suggest_categorical("source", names))]
+    by_title = {source.title: source for source in sources}
+    source = by_title[trial.suggest_categorical("source", list(by_title))]
     stages = [_head(trial)]
     depth = trial.suggest_categorical("depth", ["none", "third", "half", "all"])
     if depth != "none":
-        stages.append(_finetune(trial, config, backbone, depth))
-    options = config.model.backbone_options if backbone == config.model.backbone else {}
-    update: dict[str, Any] = {"backbone": backbone, "weights": weights, "backbone_options": options}
+        stages.append(_finetune(trial, config, source.backbone, depth))
+    update: dict[str, Any] = {"backbone": source.backbone, "weights": source.weights}
+    update["backbone_options"] = dict(source.options)
     model = config.model.model_copy(update=update | {"fallback": None})
     return config.model_copy(update={"model": model, "stages": tuple(stages)})
 
