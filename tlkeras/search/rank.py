@@ -164,7 +164,10 @@ class _Scorer:
         """Returns what the source model's head gives for the target task's rows, `(n, classes)`."""
         from tlkeras.search.source_models import head_of_weights, image_size, source_model, top_model
 
-        if not source.classes:
+        if source.head is not None:
+            outputs = source.head.predict(outputs.astype(np.float32), verbose=0).astype(np.float64)
+            source = replace(source, features=0)
+        elif not source.classes:
             run = head_of_weights(candidate)
             source = top_model(candidate)
             if run is not None:

@@ -24,6 +24,7 @@ class SourceModel:
         classes: Number of the source model's logits; 0 without a trained head.
         binary: Whether its one logit is that of a yes or no.
         parameters: Number of parameters up to the features.
+        head: Feature vectors -> logits, where these do not stand beside the features.
     """
 
     trunk: keras.Model
@@ -31,6 +32,7 @@ class SourceModel:
     classes: int
     binary: bool
     parameters: int
+    head: keras.Model | None = None
 
 
 def image_size(candidate: Candidate, config: ExperimentConfig):
@@ -58,8 +60,6 @@ def source_model(candidate: Candidate, config: ExperimentConfig, input_shape: tu
     if candidate.is_run:
         return _of_run(RunDir(candidate.name))
     row = BACKBONES.get(candidate.name)
-    if candidate.weights == "imagenet" and row.weights_package:
-        return _with_packaged_head(row, input_shape)
     pooling = config.model.neck.pooling if config.model.neck.pooling in ("max", "both") else "avg"
     options = config.model.backbone_options if candidate.name == config.model.backbone else {}
     model_config = config.model.model_copy(
@@ -71,11 +71,13 @@ def source_model(candidate: Candidate, config: ExperimentConfig, input_shape: tu
     )  # fmt: skip
     model = build_model(model_config, input_shape=input_shape, num_outputs=2, seed=config.seed)
     trunk = model.trunk()
-    return SourceModel(trunk, trunk.output_shape[-1], 0, False, trunk.count_params())
+    packaged = candidate.weights == "imagenet" and row.weights_package and pooling == "avg"
+    head = _packaged_head(row, input_shape) if packaged else None
+    return SourceModel(trunk, trunk.output_shape[-1], 0, False, trunk.count_params(), head)
 
 
 def top_model(candidate: Candidate) -> SourceModel | None:
-    """Returns a backbone of keras.applications with ImageNet's head at its own image size.
+    """Returns a backbone with ImageNet's head at its own image size.
 
     None where the file with that head is not at hand.
     """
@@ -108,13 +110,11 @@ def _of_run(run: RunDir) -> SourceModel:
     return _joined(inputs, features, logits, binary=run.read_json("manifest.json")["task"] == "binary")
 
 
-def _with_packaged_head(row, input_shape: tuple) -> SourceModel:
+def _packaged_head(row, input_shape: tuple) -> keras.Model:
+    """Returns what comes after the pooling of a network whose head is in the same file."""
     net = network_with_head(row.name, input_shape)
-    inputs = keras.Input(input_shape, dtype="float32", name="inputs")
-    logits = replay(net, replay(build_preprocessing(row.family.preprocessing, input_shape), inputs))
-    whole = keras.Model(inputs, logits)
     pooled = next(x for x in reversed(net.layers) if isinstance(x, keras.layers.GlobalAveragePooling2D))
-    return _joined(inputs, output_of(whole, pooled.name), logits)
+    return keras.Model(output_of(net, pooled.name), net.outputs[0])
 
 
 def _joined(inputs, features, logits, binary: bool = False) -> SourceModel:
