@@ -225,16 +225,28 @@ def _agreement(title: str, base: ExperimentConfig, candidates: list[tuple[str, s
             for seed in range(SEEDS)
         ]
     show(f"Fine-tuned accuracy: {title}", {f"{n} {Path(w).name}": values for (n, w), values in tuned.items()})
-    means = np.array([np.mean(tuned[row["candidate"], row["weights"]]) for row in table])
+    measured = np.array([tuned[row["candidate"], row["weights"]] for row in table])
     for column in ("probe_accuracy", "logme", "h_score", "regularized_h_score", "transrate"):
         values = np.array([row[column] for row in table], float)
-        print(f"  weighted tau of {column}: {_with_interval(weightedtau, values, means)}", flush=True)
+        print(f"  weighted tau of {column}: {_with_interval(weightedtau, values, measured)}", flush=True)
 
 
-def _with_interval(tau: Callable, scores: np.ndarray, accuracies: np.ndarray) -> str:
-    """Returns tau with the range over leaving each candidate out."""
-    left_out = [tau(np.delete(scores, i), np.delete(accuracies, i))[0] for i in range(len(scores))]
-    return f"{tau(scores, accuracies)[0]:.2f} ({min(left_out):.2f} to {max(left_out):.2f}, one left out)"
+def _with_interval(tau: Callable, scores: np.ndarray, accuracies: np.ndarray, draws: int = 2000) -> str:
+    """Returns tau with its bootstrap interval over candidates and seeds.
+
+    Args:
+        tau: Of scores and mean accuracies.
+        scores: One per candidate.
+        accuracies: `(candidates, seeds)`.
+        draws: How often candidates, and seeds of each, are drawn with replacement.
+    """
+    rng, (n, seeds), taus = np.random.default_rng(0), accuracies.shape, []
+    for _ in range(draws):
+        rows = rng.integers(n, size=n)
+        means = np.take_along_axis(accuracies, rng.integers(seeds, size=(n, seeds)), axis=1).mean(axis=1)
+        taus.append(tau(scores[rows], means[rows])[0])
+    low, high = np.nanquantile(taus, [0.025, 0.975])  # of one candidate drawn n times there is no order
+    return f"{tau(scores, accuracies.mean(axis=1))[0]:.2f} ({low:.2f} to {high:.2f}, 95 %)"
 
 
 def verdict() -> None:
