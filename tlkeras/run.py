@@ -167,7 +167,8 @@ def _load(run_dir: RunDir) -> "SavedRun":
 
 def _summary(run_dir: RunDir, metrics: dict) -> str:
     from tlkeras.evaluation.intervals import few_rows_note, score_line
+    from tlkeras.evaluation.unlabelled import unlabelled_note
 
     lines = [f"  {score_line(name, *item)}" for name, splits in metrics.items() for item in splits.items()]
-    note = [text] if (text := few_rows_note(metrics)) else []
-    return "\n".join(["", "Finished:", *lines, *note, f"Everything about this run is in {run_dir.path}/"])
+    notes = [text for note in (few_rows_note, unlabelled_note) if (text := note(metrics))]
+    return "\n".join(["", "Finished:", *lines, *notes, f"Everything about this run is in {run_dir.path}/"])

@@ -12,8 +12,8 @@ import numpy as np
 from tlkeras.config import ExperimentConfig, apply_overrides, load_config
 from tlkeras.data.files import image_files, readable_batches
 from tlkeras.errors import UserError
-from tlkeras.evaluation import Predictions, compute_metrics
-from tlkeras.evaluation.evaluate import predict_domains, write_evaluation
+from tlkeras.evaluation import Predictions
+from tlkeras.evaluation.evaluate import measure, predict_domains, write_evaluation
 from tlkeras.evaluation.pairs import pair_metrics
 from tlkeras.prepare import read_domains
 from tlkeras.run_dir import RunDir
@@ -120,7 +120,7 @@ class SavedRun:
     def evaluate(self, overrides: Iterable[str] = ()) -> dict[str, Any]:
         """Returns metrics on the run's data, or on other data where overrides say so.
 
-        Without overrides, `evaluation/` is written anew.
+        Without overrides, `evaluation/` is written anew. Splits without labels have no metrics.
         """
         overrides = list(overrides)
         config = apply_overrides(self.config, overrides)
@@ -133,8 +133,7 @@ class SavedRun:
         evaluated = predict_domains(self.model, domains, batch_size=32)
         measured = pair_metrics(self.model, domains, config, self.manifest["batch_size"])
         if overrides:
-            found = {d: {s: compute_metrics(p) for s, p in splits.items()} for d, splits in evaluated.items()}
-            return found | measured
+            return measure(evaluated) | measured
         return write_evaluation(self.run_dir, evaluated, measured)
 
     def _predictions(self, logits: np.ndarray, ids=None) -> Predictions:

@@ -22,10 +22,13 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     if len(arguments) != 1:
         raise UserError(f"Name one run directory. Received: {' '.join(arguments) or 'nothing'}")
     import_tensorflow()
+    from tlkeras.evaluation.unlabelled import unlabelled_note
     from tlkeras.saved_run import load_run
 
     metrics = load_run(arguments[0]).evaluate(overrides=flags.set)
     print_table(metric_rows(metrics))
+    if note := unlabelled_note(metrics):
+        print(note)
 
 
 def metric_rows(metrics: dict) -> list[dict]:

@@ -4,6 +4,7 @@ import numpy as np
 
 from tlkeras.data import Domain, Rows
 from tlkeras.evaluation.embedding import features_of, write_embedding
+from tlkeras.evaluation.predictions import shown_split
 from tlkeras.run_dir import RunDir
 
 ROWS = 1000  # of each domain: enough for a linear probe
@@ -37,9 +38,11 @@ def class_shares(evaluated) -> dict[str, dict[str, float]]:
     """Returns how often each class is predicted on the target, beside its share in the source's labels.
 
     Args:
-        evaluated: Predictions by domain and split, as `predict_domains` returns them.
+        evaluated: Predictions by domain and split, as `predict_domains` returns them; the target's may
+            lack labels.
     """
-    source, target = evaluated["source"]["train"], _last(evaluated["target"])
+    target = evaluated["target"]
+    source, target = evaluated["source"]["train"], target[shown_split(target)]
     if source.task != "multiclass":
         return {}
     return {
@@ -51,10 +54,6 @@ def class_shares(evaluated) -> dict[str, dict[str, float]]:
 def _shares(classes: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
     counts = np.bincount(classes, minlength=len(names))
     return {name: float(count / len(classes)) for name, count in zip(names, counts, strict=True)}
-
-
-def _last(splits: dict):
-    return splits.get("test") or splits.get("val") or splits["train"]
 
 
 def _some(domain: Domain) -> Rows:

@@ -6,7 +6,7 @@ from typing import Any
 from tlkeras.data import Domain, evaluation_batches
 from tlkeras.evaluation.metrics import compute_metrics, write_confusion
 from tlkeras.evaluation.prediction_files import write_csv
-from tlkeras.evaluation.predictions import Predictions, predict_rows
+from tlkeras.evaluation.predictions import Predictions, predict_rows, shown_split
 from tlkeras.models.distributed_fit import DistributedFit
 from tlkeras.models.transfer_model import TransferModel
 from tlkeras.run_dir import RunDir
@@ -29,7 +29,10 @@ class _WithFeatures(DistributedFit):
 
 
 def predict_domains(model, domains: dict[str, Domain], batch_size: int, runtime=None) -> Evaluated:
-    """Returns the predictions of a model for every labelled split, by domain and split.
+    """Returns the predictions of a model for every split, by domain and split.
+
+    Splits without labels are predicted too, as those of an adaptation's target. Only a domain that draws
+    pairs of views has none, because its model answers no question about a single row.
 
     Args:
         model: Raw inputs to logits. Of a `TransferModel` the predictions of splits of up to `KEPT_FEATURES`
@@ -48,7 +51,7 @@ def predict_domains(model, domains: dict[str, Domain], batch_size: int, runtime=
                 telling if len(rows) <= KEPT_FEATURES else model, domain, split, batch_size, runtime
             )
             for split, rows in domain.splits.items()
-            if len(rows) and rows.labels is not None
+            if len(rows) and not domain.draws_pairs
         }
         for name, domain in domains.items()
     }
@@ -68,34 +71,40 @@ def predict_split(model, domain: Domain, split: str, batch_size: int, runtime=No
     )
 
 
+def measure(evaluated: Evaluated) -> dict[str, dict[str, Any]]:
+    """Returns the metrics of all labelled splits, `{domain: {split: {...}}}`."""
+    return {
+        domain: {split: compute_metrics(p) for split, p in splits.items() if p.labels is not None}
+        for domain, splits in evaluated.items()
+    }
+
+
 def write_evaluation(
     run_dir: RunDir, evaluated: Evaluated, measured: dict[str, dict] | None = None
 ) -> dict[str, Any]:
     """Writes `metrics.json`, and per domain `confusion.csv` and `predictions.csv` of its test split.
 
     The source's files lie in `evaluation/`, those of another domain in `evaluation/DOMAIN/`. All
-    predictions are kept beside them as `predictions_SPLIT.npz`, for reports and comparisons.
+    predictions are kept beside them as `predictions_SPLIT.npz`, for reports and comparisons. Rows without
+    labels are predicted, and neither measured nor counted.
 
     Args:
         run_dir: The run.
-        evaluated: Predictions of labelled splits.
+        evaluated: Predictions by domain and split.
         measured: Metrics that need no labels, `{domain: {split: {...}}}`; see `pair_metrics`.
 
     Returns:
-        The metrics: `{domain: {split: {...}}}`.
+        The metrics of labelled splits: `{domain: {split: {...}}}`.
     """
-    metrics = {
-        domain: {split: compute_metrics(p) for split, p in splits.items()}
-        for domain, splits in evaluated.items()
-    } | (measured or {})
+    metrics = measure(evaluated) | (measured or {})
     for domain, splits in evaluated.items():
         folder = run_dir.evaluation if domain == "source" else run_dir.evaluation / domain
         for split, predictions in splits.items():
             predictions.save(folder / f"predictions_{split}.npz")
-        shown = splits.get("test") or splits.get("val") or splits.get("train")
-        if shown is not None:
+        if (split := shown_split(splits)) is not None:
+            shown = splits[split]
             write_csv(shown, folder / "predictions.csv")
-            if shown.task != "regression":
+            if shown.labels is not None and shown.task != "regression":
                 write_confusion(shown, folder / "confusion.csv")
     # last, because it is what says that an evaluation is complete
     run_dir.write_json(run_dir.evaluation / "metrics.json", metrics)

@@ -12,6 +12,7 @@ from tlkeras.evaluation.embedding import write_embedding
 from tlkeras.evaluation.evaluate import Evaluated
 from tlkeras.evaluation.gallery import write_gallery
 from tlkeras.evaluation.neighbors import TrainingRows
+from tlkeras.evaluation.predictions import shown_split
 from tlkeras.run_dir import RunDir
 
 _LISTED = 50  # files of each kind that data_health.json names; all are counted
@@ -32,8 +33,8 @@ def write_evidence(run_dir: RunDir, model, domains: dict[str, Domain], evaluated
     known = {name: {s: p.features for s, p in splits.items()} for name, splits in evaluated.items()}
     training = TrainingRows(model, domains["source"], config.seed, known.get("source", {}).get("train"))
     for name, splits in evaluated.items():
-        split = next((split for split in ("test", "val", "train") if split in splits), None)
-        if split is not None:
+        split = shown_split(splits)
+        if split is not None and splits[split].labels is not None:  # without them nothing is best or worst
             folder = run_dir.evaluation if name == "source" else run_dir.evaluation / name
             facts = (model, domains[name], split, splits[split], config.model.backbone, training)
             write_gallery(folder / "gallery", *facts)

@@ -28,6 +28,11 @@ def escape_cell(value: Any) -> Any:
     return value
 
 
+def one_line(text: str) -> str:
+    """Returns text that fits into a tag or into one cell of a table: a line of valid UTF-8, never empty."""
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().split()) or "-"
+
+
 def csv_text(columns: list[str], rows: list[list[Any]]) -> str:
     """Returns a CSV with escaped cells and line feeds between lines."""
     text = io.StringIO()
@@ -47,7 +52,7 @@ def write_skipped(domains: Mapping[str, Domain], path: str | os.PathLike) -> int
     return len(rows)
 
 
-def predictions_text(predictions: Predictions, format: str = "csv") -> str:
+def predictions_text(predictions: Predictions, format: str = "csv", *, with_label: bool = False) -> str:
     """Returns predictions as text: file (or id), label where known, prediction, probability.
 
     Several labels of one row are joined by `|` in CSV, as are their probabilities. `probability` is
@@ -56,19 +61,20 @@ def predictions_text(predictions: Predictions, format: str = "csv") -> str:
     Args:
         predictions: What is written.
         format: `csv`, or `jsonl`: one JSON object per row, with the probabilities of all classes.
+        with_label: Whether a CSV has the column of labels, empty, where they are not known.
     """
     if format == "jsonl":
         return "".join(json_lines(predictions))
     name = id_column(predictions)
-    columns = [name, *(["label"] if predictions.labels is not None else [])]
+    columns = [name, *(["label"] if with_label or predictions.labels is not None else [])]
     columns += ["prediction", "probability"]
-    rows = [[_cell(record[column]) for column in columns] for record in records(predictions)]
+    rows = [[_cell(record.get(column)) for column in columns] for record in records(predictions)]
     return csv_text(columns, rows)
 
 
 def write_csv(predictions: Predictions, path: str | os.PathLike) -> None:
-    """Writes `predictions.csv`; see `predictions_text`."""
-    write_text(path, predictions_text(predictions))
+    """Writes `predictions.csv`, whose column of labels is empty where none are known."""
+    write_text(path, predictions_text(predictions, with_label=True))
 
 
 def write_json_lines(predictions: Predictions, path: str | os.PathLike) -> None:

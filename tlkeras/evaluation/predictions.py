@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -137,6 +137,12 @@ class Predictions:
                 ids=texts["ids"].split("\0") if len(logits) else [],
                 class_names=texts["class_names"].split("\0") if texts["class_names"] else (),
             )
+
+
+def shown_split(splits: Mapping[str, Predictions]) -> str | None:
+    """Returns the split that says most: the first of test, val and train with labels, else the first."""
+    there = [split for split in ("test", "val", "train") if len(splits.get(split, ()))]
+    return next((split for split in there if splits[split].labels is not None), next(iter(there), None))
 
 
 def predict_rows(

@@ -41,7 +41,8 @@ class Verdict:
     """The content of `evaluation/verdict.json`; gains and scores are fractions.
 
     Attributes:
-        verdict: `helped`, `no_difference` or `hurt`.
+        verdict: `helped`, `no_difference` or `hurt`; `not_judged` where the test rows have no labels,
+            see `unlabelled_verdict`: then all that labels would be needed for is None.
         gain: Score of the run minus that of its twin, mean over seeds.
         interval: 99 % interval of the gain over seeds and test rows.
         sentence: The verdict for people.
@@ -56,27 +57,30 @@ class Verdict:
         rows: Number of test rows.
         confidence: That of the interval.
         warning: What was noticed without labels, or None.
+        information_maximization: The label-free score of `run` and `baseline`, mean over seeds, or None.
     """
 
-    verdict: Literal["helped", "no_difference", "hurt"]
-    gain: float
-    interval: tuple[float, float]
+    verdict: Literal["helped", "no_difference", "hurt", "not_judged"]
+    gain: float | None
+    interval: tuple[float, float] | None
     sentence: str
     metric: str
-    run: float
-    baseline: float
+    run: float | None
+    baseline: float | None
     baseline_name: str
-    majority: float
-    broken_baseline: bool
+    majority: float | None
+    broken_baseline: bool | None
     gains: tuple[float, ...]
     seeds: int
     rows: int
     confidence: float = CONFIDENCE
     warning: str | None = None
+    information_maximization: dict[str, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the values as JSON knows them."""
-        return {**dataclasses.asdict(self), "interval": list(self.interval), "gains": list(self.gains)}
+        interval = None if self.interval is None else list(self.interval)
+        return {**dataclasses.asdict(self), "interval": interval, "gains": list(self.gains)}
 
 
 def judge(
@@ -128,7 +132,7 @@ def judge(
         "gains": tuple(float(difference.mean()) for difference in differences),
         "seeds": len(runs),
         "rows": len(np.unique(np.concatenate([run.ids for run in runs]).astype(str))),
-        "warning": _warning(information_maximization),
+        **label_free(information_maximization),
     }
     return Verdict(sentence=_sentence(facts), **facts)
 
@@ -225,13 +229,16 @@ def _mean_of_means(values: Sequence[np.ndarray]) -> float:
     return float(np.mean([value.mean() for value in values]))
 
 
-def _warning(scores: tuple[float, float] | None) -> str | None:
-    if scores is None or scores[0] >= scores[1]:
-        return None
-    return (
-        f"Information maximisation on the unlabelled target fell from {scores[1]:.3f} (twin) to "
-        f"{scores[0]:.3f}: even without labels this looks like negative transfer."
-    )
+def label_free(scores: tuple[float, float] | None) -> dict[str, Any]:
+    """Returns what a verdict holds of the label-free scores of `(run, twin)`: the two, and a warning."""
+    warning = None
+    if scores is not None and scores[0] < scores[1]:
+        warning = (
+            f"Information maximisation on the unlabelled target fell from {scores[1]:.3f} (twin) to "
+            f"{scores[0]:.3f}: even without labels this looks like negative transfer."
+        )
+    both = scores and {"run": float(scores[0]), "baseline": float(scores[1])}
+    return {"warning": warning, "information_maximization": both}
 
 
 def _sentence(facts: dict[str, Any]) -> str:
@@ -239,7 +246,7 @@ def _sentence(facts: dict[str, Any]) -> str:
     measured = (
         f"{facts['metric']} {facts['run']:.3f} against {facts['baseline']:.3f} ({name}): "
         f"{100 * facts['gain']:+.1f} points, 99 % interval {100 * low:+.1f} to {100 * high:+.1f}, "
-        f"{_counted(facts['seeds'], 'seed')}, {_counted(facts['rows'], 'test row')}."
+        f"{counted(facts['seeds'], 'seed')}, {counted(facts['rows'], 'test row')}."
     )
     if facts["verdict"] == "hurt":
         advice = (
@@ -264,5 +271,6 @@ def _sentence(facts: dict[str, Any]) -> str:
     return " ".join(part for part in (f"{start}: {measured}", advice.strip()) if part)
 
 
-def _counted(count: int, what: str) -> str:
+def counted(count: int, what: str) -> str:
+    """Returns e.g. `"1 seed"` or `"3 seeds"`."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -27,6 +27,7 @@ def domain_section(record: RunRecord, domain: str) -> dict[str, Any]:
         "shown": shown,
         "columns": keys,
         "splits": [(split, [values.get(key) for key in keys]) for split, values in splits.items()],
+        "unlabelled": _unlabelled(record, domain),
         "classes": _classes(splits[shown]) if shown else None,
         "confusion": None,
         "calibration": None,
@@ -37,6 +38,18 @@ def domain_section(record: RunRecord, domain: str) -> dict[str, Any]:
             section["confusion"] = _confusion(predictions, f"confusion {domain}")
         section["calibration"] = _calibration(record, domain, predictions)
     return section
+
+
+def _unlabelled(record: RunRecord, domain: str) -> list[tuple[str, int, float | None]]:
+    """Each split that is predicted and not measured: its rows, and how sure the model is of its answers."""
+    found = []
+    for split in ("train", "val", "test"):
+        predictions = record.predictions(domain, split)
+        if predictions is None or predictions.labels is not None:
+            continue
+        sure = predictions.probabilities if predictions.task in ("multiclass", "binary") else None
+        found.append((split, len(predictions), None if sure is None else float(sure.max(axis=1).mean())))
+    return found
 
 
 def _classes(values: dict[str, Any]) -> dict[str, Any] | None:

@@ -46,6 +46,7 @@ def write_report(run: str | os.PathLike, output: str | os.PathLike | None = None
         embeddings=_embeddings(record),
         distances=record.distances,
         class_shares=record.class_shares,
+        shares_of_epochs=record.class_shares_while_training,
         health=record.health,
         stages=_stages(record),
         config=as_json(record.config),

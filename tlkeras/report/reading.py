@@ -92,6 +92,19 @@ class RunRecord:
         predicted = self._domains.get("target_predictions") or {}
         return [(name, share, predicted.get(name)) for name, share in labels.items()]
 
+    @property
+    def class_shares_while_training(self) -> tuple[list[int], dict[str, list[float]]]:
+        """First, middle and last epoch of the last stage that adapted, and the shares of each class."""
+        files = sorted((self.path / "stages").glob("[0-9][0-9]*_*/class_shares.csv"))
+        rows = self.run_dir.read_rows(files[-1]) if files else []
+        epochs = sorted({int(row["epoch"]) for row in rows})
+        epochs = sorted({epochs[0], epochs[len(epochs) // 2], epochs[-1]}) if epochs else []
+        shares: dict[str, list[float]] = {}
+        for row in rows:
+            if int(row["epoch"]) in epochs:
+                shares.setdefault(row["class"], []).append(float(row["target_predictions"]))
+        return epochs, shares
+
     @cached_property
     def _domains(self) -> dict[str, dict[str, float]]:
         return self._json(self.run_dir.evaluation / "domains.json") or {}

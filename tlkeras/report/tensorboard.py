@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras.evaluation.metrics import confusion_matrix
+from tlkeras.evaluation.prediction_files import one_line
 from tlkeras.report import figures
 from tlkeras.report.reading import RunRecord, as_json, read_run
 from tlkeras.run_dir import write_text
@@ -130,7 +131,7 @@ def _write_projector(record: RunRecord, folder: Path) -> None:
     write_text(folder / _PROJECTOR / "tensors.tsv", "\n".join(lines) + "\n")
     names = [found["class_names"][label] if label >= 0 else "" for label in found["label"]]
     domains = [found["domain_names"][number] for number in found["domain"]]
-    metadata = zip(map(_plain, names), domains, map(_plain, found["ids"]), strict=True)
+    metadata = zip(map(one_line, names), domains, map(one_line, found["ids"]), strict=True)
     text = "\n".join(["label\tdomain\tid", *("\t".join(line) for line in metadata)]) + "\n"
     write_text(folder / _PROJECTOR / "metadata.tsv", text)
     config = [f'  tensor_name: "{_PROJECTOR}"', f'  tensor_path: "{_PROJECTOR}/tensors.tsv"',
@@ -159,11 +160,6 @@ def _write_sprite(thumbnails: np.ndarray, path: Path) -> None:
     buffer = io.BytesIO()
     Image.fromarray(sheet).save(buffer, format="PNG")
     write_bytes(path, buffer.getvalue())
-
-
-def _plain(text: str) -> str:
-    """Text that fits into one cell of a table."""
-    return " ".join(text.encode("utf-8", "backslashreplace").decode().split()) or "-"
 
 
 def _code(text: str) -> str:

@@ -6,15 +6,18 @@ import tensorflow as tf
 
 from tlkeras.config import AugmentConfig, StageConfig
 from tlkeras.data import Domain, training_batches
+from tlkeras.evaluation.prediction_files import one_line
 from tlkeras.prepare import Parts
 from tlkeras.training.callbacks import Position
+from tlkeras.training.class_shares import ClassSharesLog
 from tlkeras.training.event_files import keep_events
 
 _PICTURES = 16
+_CLASSES = 100  # whose shares are drawn; class_shares.csv has all
 
 
 class TensorBoardLog(keras.callbacks.Callback):
-    """Writes scalars, learning rates per block, inputs and, by choice, histograms and a profile.
+    """Writes scalars, rates per block, class shares, inputs and, by choice, histograms and a profile.
 
     The step axis counts optimizer steps over all stages of the run; the scalar `epoch/stage` is the number of
     the stage, so that its steps mark where one ends. Only the chief of several workers writes.
@@ -26,11 +29,13 @@ class TensorBoardLog(keras.callbacks.Callback):
         index: Its number in the run, from 0.
         position: The stage's `Position`.
         steps_before: Optimizer steps of the stages before this one.
+        shares: What counts the classes on both sides; it ends its epoch before this. None where none does.
     """
 
     def __init__(
-        self, folder, parts: Parts, stage: StageConfig, index: int, position: Position, steps_before: int
-    ):
+        self, folder, parts: Parts, stage: StageConfig, index: int, position: Position, steps_before: int,
+        shares: ClassSharesLog | None = None,
+    ):  # fmt: skip
         super().__init__()
         self.folder = str(folder)
         self.parts = parts
@@ -39,6 +44,7 @@ class TensorBoardLog(keras.callbacks.Callback):
         self.index = index
         self.position = position
         self.steps_before = steps_before
+        self.shares = shares
         self._profiles = False
 
     def on_train_begin(self, logs=None):
@@ -86,6 +92,8 @@ class TensorBoardLog(keras.callbacks.Callback):
             tf.summary.scalar("epoch/stage", self.index)
             for block, factor in self._factors(optimizer).items():
                 tf.summary.scalar(f"learning_rate/{block}", rate * factor)
+            for tag, share in _class_shares(self.shares, self.parts.source.class_names):
+                tf.summary.scalar(tag, share)
             if self.config.histograms:
                 for variable in self.model.trainable_variables:
                     tf.summary.histogram(f"weights/{variable.path}", keras.ops.convert_to_numpy(variable))
@@ -107,6 +115,16 @@ class TensorBoardLog(keras.callbacks.Callback):
         for variable in self.model.trainable_variables:
             factors.setdefault(self._groups.get(variable.path, "other"), multipliers.get(variable.path, 1.0))
         return factors
+
+
+def _class_shares(shares: ClassSharesLog | None, names: tuple[str, ...]) -> list[tuple[str, float]]:
+    """Returns a tag and a share for each side and class. Its number keeps classes in order and apart."""
+    width = len(str(len(names) - 1))
+    return [
+        (f"class_shares_{side}/{i:0{width}d} {one_line(name).replace('/', ' ')}", float(share))
+        for side, values in (shares.newest if shares else {}).items()
+        for i, (name, share) in enumerate(zip(names[:_CLASSES], values[:_CLASSES], strict=True))
+    ]
 
 
 def _blocks_of_variables(model) -> dict[str, str]:

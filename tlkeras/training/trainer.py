@@ -18,6 +18,7 @@ from tlkeras.training.adapting import (
 from tlkeras.training.audit import FreezeAudit
 from tlkeras.training.averaging import ValidateAverage, adopt_average
 from tlkeras.training.callbacks import EarlyStopping, LossGuard, MetricsLog, Position, Progress
+from tlkeras.training.class_shares import ClassSharesLog
 from tlkeras.training.feed import Feed
 from tlkeras.training.find_lr import find_learning_rate
 from tlkeras.training.input_watch import InputWatch
@@ -229,14 +230,18 @@ class Trainer:
         """Returns the callbacks that look on, in the order in which they do."""
         stage = self.stages[index]
         steps_before = sum(steps.total for steps in self.steps[:index])
-        metrics = self.run_dir.stage_metrics(index, stage.name)
+        metrics, folder = self.run_dir.stage_metrics(index, stage.name), self.run_dir.stage(index, stage.name)
+        shares = ClassSharesLog(self.run_dir, folder, self.parts, position, steps_before)
         return [
             position,
             ValidateAverage(),
             *([DomainWatch(self.parts, self.feed.features)] if self.parts.targets else []),
             *([Progress(self._title(index), self.steps[index].epochs)] if self.runtime.is_chief else []),
             MetricsLog(self.run_dir, metrics, position, steps_before),
-            TensorBoardLog(self.run_dir.tensorboard, self.parts, stage, index, position, steps_before),
+            shares,
+            TensorBoardLog(
+                self.run_dir.tensorboard, self.parts, stage, index, position, steps_before, shares
+            ),
         ]
 
     def _best_model(self, index: int, movable: dict, position: Position) -> BestModel:

@@ -1,0 +1,55 @@
+"""What can be said of rows that nobody has labelled: the normal case of a target domain."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tlkeras.evaluation.predictions import Predictions
+from tlkeras.evaluation.verdict import Verdict, counted, label_free
+
+
+def unlabelled_verdict(
+    runs: Sequence[Predictions],
+    *,
+    baseline_name: str,
+    information_maximization: tuple[float, float] | None = None,
+) -> Verdict:
+    """Returns the verdict that there is none: `not_judged`, with what is known without labels.
+
+    Args:
+        runs: Predictions of the run on rows without labels, one per seed.
+        baseline_name: What the run would be compared with.
+        information_maximization: As for `judge`.
+    """
+    rows = len(np.unique(np.concatenate([run.ids for run in runs]).astype(str)))
+    measured = ""
+    if information_maximization is not None:
+        run, baseline = information_maximization
+        measured = (
+            f" Without labels there is information maximisation: {run:.3f} against {baseline:.3f} "
+            f"({baseline_name}), {counted(len(runs), 'seed')}."
+        )
+    sentence = (
+        f"Not judged: none of {counted(rows, 'row')} to test on has a label, so that nobody can say whether "
+        f"the transfer helped over {baseline_name}.{measured} Labels for a few hundred rows would tell."
+    )
+    return Verdict(
+        verdict="not_judged", gain=None, interval=None, sentence=sentence,
+        metric="r2" if runs[0].task == "regression" else "accuracy", run=None, baseline=None,
+        baseline_name=baseline_name, majority=None, broken_baseline=None, gains=(), seeds=len(runs),
+        rows=rows, **label_free(information_maximization),
+    )  # fmt: skip
+
+
+def unlabelled_note(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    """Returns which domains have no label at all, in a sentence; nothing where each has some.
+
+    Args:
+        metrics: `{domain: {split: {...}}}`, as `write_evaluation` returns them.
+    """
+    bare = [domain for domain, splits in metrics.items() if not splits]
+    if not bare:
+        return ""
+    files = ", ".join(f"evaluation/{domain}/predictions.csv" for domain in bare)
+    return f"No labels in {', '.join(bare)}: predicted ({files}), and nothing measured."

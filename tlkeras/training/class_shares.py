@@ -1,0 +1,59 @@
+"""How often each class is answered on the target while a stage adapts, beside the source's labels."""
+
+from pathlib import Path
+
+import keras
+
+from tlkeras.evaluation.prediction_files import csv_text
+from tlkeras.prepare import Parts
+from tlkeras.run_dir import RunDir
+from tlkeras.training.callbacks import Position
+
+CLASS_SHARES = "class_shares.csv"
+_COLUMNS = ["epoch", "step", "class", "source_labels", "target_predictions"]
+
+
+class ClassSharesLog(keras.callbacks.Callback):
+    """Writes each epoch's class shares to the stage's class_shares.csv: one line per epoch and class.
+
+    The answers are those that the training steps gave anyway, on the target rows of that epoch and by the
+    weights of each step; the labels are those of the epoch's source rows. Only the chief of several workers
+    writes; all of them count.
+
+    Args:
+        run_dir: The run directory.
+        folder: The stage's folder.
+        parts: The run's `Parts`.
+        position: The stage's `Position`.
+        steps_before: Optimizer steps of the stages before this one.
+
+    Attributes:
+        newest: `{"source_labels": (k,), "target_predictions": (k,)}` of the epoch that has just ended; empty
+            in a stage that does not adapt, or that has no classes.
+    """
+
+    def __init__(self, run_dir: RunDir, folder: Path, parts: Parts, position: Position, steps_before: int):
+        super().__init__()
+        self.run_dir = run_dir
+        self.path = folder / CLASS_SHARES
+        self.parts = parts
+        self.position = position
+        self.steps_before = steps_before
+        self.newest: dict = {}
+        self._lines: list[list] = []
+
+    def on_train_begin(self, logs=None):
+        done = [row for row in self.run_dir.read_rows(self.path) if int(row["epoch"]) <= self.position.epoch]
+        self._lines = [[row[column] for column in _COLUMNS] for row in done]
+
+    def on_epoch_end(self, epoch, logs=None):
+        histogram = getattr(self.model, "histogram", None)  # only a model that adapts has one
+        if histogram is None or self.parts.source.task != "multiclass":
+            return
+        shares = histogram.shares()
+        self.newest = {"source_labels": shares["source"], "target_predictions": shares["target"]}
+        place = [epoch + 1, self.steps_before + self.position.step]
+        columns = zip(self.parts.source.class_names, *self.newest.values(), strict=True)
+        self._lines += [[*place, name, *(repr(float(share)) for share in both)] for name, *both in columns]
+        if self.parts.runtime.is_chief:
+            self.run_dir.write_text(self.path, csv_text(_COLUMNS, self._lines))
