@@ -103,7 +103,7 @@ def write_evaluation(
             predictions.save(folder / f"predictions_{split}.npz")
         if (split := shown_split(splits)) is not None:
             shown = splits[split]
-            write_csv(shown, folder / "predictions.csv")
+            write_csv(shown, folder / "predictions.csv", with_label=True)
             if shown.labels is not None and shown.task != "regression":
                 write_confusion(shown, folder / "confusion.csv")
     # last, because it is what says that an evaluation is complete

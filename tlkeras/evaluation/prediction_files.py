@@ -72,9 +72,9 @@ def predictions_text(predictions: Predictions, format: str = "csv", *, with_labe
     return csv_text(columns, rows)
 
 
-def write_csv(predictions: Predictions, path: str | os.PathLike) -> None:
-    """Writes `predictions.csv`, whose column of labels is empty where none are known."""
-    write_text(path, predictions_text(predictions, with_label=True))
+def write_csv(predictions: Predictions, path: str | os.PathLike, *, with_label: bool = False) -> None:
+    """Writes `predictions.csv`; see `predictions_text`."""
+    write_text(path, predictions_text(predictions, with_label=with_label))
 
 
 def write_json_lines(predictions: Predictions, path: str | os.PathLike) -> None:
