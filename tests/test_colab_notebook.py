@@ -1,12 +1,19 @@
 """The Colab notebook runs from top to bottom, here on CPU with its small experiment."""
 
+import importlib.util
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from tlkeras.config import RuntimeConfig
+from tlkeras.errors import UserError
 from tlkeras.run_dir import RunDir
+from tlkeras.runtime import choice, start
 
 SHORT = ["data.limit=64", "stages.0.epochs=1", "stages.1.epochs=1", "tensorboard.images=false"]
 NOTEBOOK = Path(__file__).parents[1] / "experiments" / "colab_tpu.ipynb"
@@ -62,6 +69,56 @@ def test_it_names_the_device_and_tests_it(executed):
     assert "Found no accelerator" in text
     assert "20 steps on one batch" in text
     assert "synthetic_smoke on none" in text
+
+
+def install(monkeypatch, *, missing, source="", exit_code=0, **environ):
+    """Runs the cell that installs, without anything being installed; returns pip's words and its names."""
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    (cell,) = [
+        "".join(c["source"]) for c in cells if "pip" in "".join(c["source"]) and c["cell_type"] == "code"
+    ]
+    calls, find = [], importlib.util.find_spec
+    with monkeypatch.context() as patch:
+        for name in choice.TPU_NAMES:
+            patch.delenv(name, raising=False)
+        for name, value in environ.items():
+            patch.setenv(name, value)
+        patch.setattr(importlib.util, "find_spec", lambda n, *a: None if n in missing else find(n, *a))
+        patch.setattr(sys, "modules", {k: v for k, v in sys.modules.items() if k != "tensorflow"})
+        done = SimpleNamespace(returncode=exit_code)
+        patch.setattr(subprocess, "run", lambda words, **how: calls.append(words) or done)
+        names = {"os": os, "SOURCE": source, "WORKDIR": "runs/a", "DATA_FOLDER": ""}
+        exec(compile(cell, "cell", "exec"), names)
+    return [words[-1] for words in calls], names
+
+
+@pytest.mark.parametrize("missing", ["tlkeras", "tensorflow"])
+def test_without_a_source_it_installs_the_checkout_or_the_package(monkeypatch, tmp_path, missing):
+    monkeypatch.chdir(NOTEBOOK.parent)
+    assert install(monkeypatch, missing=[missing])[0] == [f"{NOTEBOOK.parents[1]}[tensorflow]"]
+    monkeypatch.chdir(tmp_path)
+    assert install(monkeypatch, missing=[missing])[0] == ["tlkeras[tensorflow]"]
+    wheel, address = "tlkeras.whl", "git+https://host.example/tlkeras"
+    assert install(monkeypatch, missing=[missing], source=wheel)[0] == ["tlkeras.whl[tensorflow]"]
+    assert install(monkeypatch, missing=[missing], source=address)[0] == [f"tlkeras[tensorflow] @ {address}"]
+    assert install(monkeypatch, missing=[])[0] == []
+    with pytest.raises(SystemExit, match="set SOURCE"):
+        install(monkeypatch, missing=[missing], exit_code=1)
+
+
+@pytest.mark.parametrize("name", choice.TPU_NAMES)
+def test_it_knows_a_tpu_by_the_names_that_tlkeras_knows(monkeypatch, tmp_path, name):
+    monkeypatch.chdir(tmp_path)
+    called, names = install(monkeypatch, missing=["tensorflow"], **{name: "0"})
+    assert called == ["tlkeras[tpu]"] and names["TPU_NAMES"] == choice.TPU_NAMES
+
+
+def test_a_tpu_runtime_without_tensorflow_is_said(monkeypatch):
+    """By `start`, which the notebook calls before it asks for a report of the accelerators."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("TPU_WORKER_ID", "0")
+    with pytest.raises(UserError, match=r"TPU runtimes ship no TensorFlow.*tlkeras\[tpu\].*estart"):
+        start(RuntimeConfig(strategy="auto"), seed=0)
 
 
 def test_the_notebook_is_kept_without_outputs():

@@ -32,13 +32,17 @@ def configs(folder):
 
 @pytest.fixture(scope="module")
 def finished(folder, configs):
-    """Undisturbed runs: `{(experiment, topology): workdir}`."""
-    runs = {}
-    for name, config in configs.items():
-        for topology in ("one", "mirrored", "workers"):
-            runs[name, topology] = folder / f"{name}_{topology}"
-            finish(start(topology, config, runs[name, topology], folder / "logs" / name))
-    return runs
+    """Undisturbed runs, each trained when first asked for: `{(experiment, topology): workdir}`."""
+
+    class Runs(dict):
+        def __missing__(self, key):
+            name, topology = key
+            workdir = folder / f"{name}_{topology}"
+            finish(start(topology, configs[name], workdir, folder / "logs" / name))
+            self[key] = workdir
+            return workdir
+
+    return Runs()
 
 
 def weights(workdir) -> dict[str, np.ndarray]:

@@ -1,12 +1,9 @@
 """Which accelerator a notebook's machine has, and what is wrong where one was expected."""
 
-import importlib.util
 import os
 from collections.abc import Mapping
 
-from tlkeras.runtime.choice import has_libtpu, has_nvidia_driver
-
-_TPU_NAMES = ("COLAB_TPU_ADDR", "TPU_NAME", "TPU_ACCELERATOR_TYPE", "TPU_WORKER_ID")
+from tlkeras.runtime.choice import has_libtpu, has_nvidia_driver, has_tpu
 
 
 def accelerator_report(strategy: str, replicas: int, environ: Mapping[str, str] = os.environ) -> str:
@@ -28,17 +25,17 @@ def accelerator_report(strategy: str, replicas: int, environ: Mapping[str, str] 
 
 
 def missing(gpus: int, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Returns why what the machine seems to have is not used, one sentence each."""
+    """Returns why what the machine seems to have is not used, one sentence each.
+
+    Where TensorFlow itself is missing, `start` has said so before.
+    """
     reasons = []
-    tpu_here = any(environ.get(name) for name in _TPU_NAMES) or os.path.exists("/dev/accel0")
-    if tpu_here and importlib.util.find_spec("tensorflow") is None:
-        reasons.append("Colab's TPU runtimes ship no TensorFlow: pip install 'tlkeras[tpu]', then restart.")
-    elif tpu_here and not has_libtpu():
+    if has_tpu(environ) and not has_libtpu():
         reasons.append(
             "There is a TPU, but this TensorFlow is not the TPU build: pip install 'tlkeras[tpu]', then "
             "restart the session (Runtime > Restart)."
         )
-    elif tpu_here:
+    elif has_tpu(environ):
         reasons.append(
             "There is a TPU and its driver, but it does not answer: another process or notebook holds it; "
             "end that (Runtime > Manage sessions), then restart the session."

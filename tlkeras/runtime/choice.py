@@ -29,9 +29,23 @@ class Cluster:
     addresses: tuple[str, ...] = ()
 
 
+# Set where there is a TPU; the notebook's first cell, which cannot import this, reads the same.
+TPU_NAMES = ("COLAB_TPU_ADDR", "TPU_NAME", "TPU_ACCELERATOR_TYPE", "TPU_WORKER_ID")
+
+
+def has_tpu(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the machine seems to have a TPU; says nothing about TensorFlow's build."""
+    return any(environ.get(name) for name in TPU_NAMES) or os.path.exists("/dev/accel0")
+
+
 def check_tensorflow() -> None:
     """Raises `UserError` where TensorFlow is not installed, or Keras shall run on another backend."""
     if importlib.util.find_spec("tensorflow") is None:
+        if has_tpu():
+            raise UserError(
+                "Colab's TPU runtimes ship no TensorFlow, and none is installed: pip install 'tlkeras[tpu]', "
+                "then restart the session (Runtime > Restart)."
+            )
         raise UserError(
             "TensorFlow is not installed. Install it with one of the extras: "
             "pip install 'tlkeras[tensorflow]' (CPU), 'tlkeras[gpu]' (CUDA) or 'tlkeras[tpu]' (TPU)."
