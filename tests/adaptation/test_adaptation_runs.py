@@ -208,3 +208,44 @@ def test_adaptation_in_mixed_precision(tmp_path, precision):
     last = log(run, "00_adapt")[-1]
     assert 0 < float(last["reversal_gradient_norm"]) < 1
     assert run.metrics["source"]["test"]["accuracy"] > 0.95
+
+
+def few_rows(path, count: int) -> DataConfig:
+    x = np.random.default_rng(0).normal(loc=3.0, size=(count, 2)).astype("float32")
+    np.savez(path, x_train=x, x_test=x)
+    return DataConfig(source=f"npz:{path}", val_fraction=0.0)
+
+
+def test_a_domain_smaller_than_a_batch_is_repeated(tmp_path, caplog):
+    target = few_rows(tmp_path / "few.npz", 5)
+    parts = prepare(config(target=target, more_sources=(DataConfig(source=BLOBS + "50,0", limit=6),)))
+    rows = parts.targets[0].splits["train"].inputs
+    feed = Feed(parts)
+    steps = type("Steps", (), {"total": 10, "per_epoch": 10, "epochs": 1})
+    batches = [target.numpy() for _, target in feed.training(parts.config.stages[0], steps, 0, 1)]
+    assert {batch.shape for batch in batches} == {(16, 2)}
+    times = [[(batch == row).all(axis=1).sum() for row in rows] for batch in batches]
+    assert np.min(times) >= 1 and np.max(times) <= 4  # each row four times in a pass of 20
+    assert "target has 5 training rows" in caplog.text
+    assert len(feed.names_of_step(1)) == 16  # of the second source
+
+
+def test_a_run_on_five_target_rows(tmp_path):
+    stages = [StageConfig(name="adapt", train="all", steps=4)]
+    run = run_experiment(config(stages=stages, target=few_rows(tmp_path / "few.npz", 5)), tmp_path / "run")
+    assert float(log(run, "00_adapt")[-1]["reversal_gradient_norm"]) > 0
+    assert run.metrics["target"].keys() <= {"test", "train"}
+
+
+def test_adamatch_on_vectors_trains_on_noisy_second_views(tmp_path):
+    stages = [StageConfig(name="adapt", train="all", steps=4)]
+    given = {"method": "adamatch", "options": {}, "stages": stages}
+    parts = prepare(config(**given, strong_augment={"noise": 0.5}))
+    steps = type("Steps", (), {"total": 40, "per_epoch": 40, "epochs": 1})
+    both = [views for _, views in Feed(parts).training(parts.config.stages[0], steps, 0, 2)]
+    difference = np.concatenate([strong.numpy() - weak.numpy() for weak, strong in both])
+    assert difference.std() == pytest.approx(0.5, rel=0.1) and abs(difference.mean()) < 0.05
+    runs = [
+        run_experiment(config(**given, strong_augment={"noise": n}), tmp_path / str(n)) for n in (0.5, 1.0)
+    ]
+    assert not equal(weights(runs[0]), weights(runs[1]))

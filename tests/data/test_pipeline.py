@@ -23,6 +23,7 @@ EVERYTHING = AugmentConfig(
     color=0.4,
     randaugment=1,
     cutout=0.3,
+    noise=4.0,
     mixup=0.3,
     cutmix=1.0,
 )
@@ -90,7 +91,7 @@ def test_augmentation_differs_between_epochs_rows_and_seeds():
 
 def test_augmentation_of_a_row_is_free_of_its_batch():
     domain = shapes()
-    pixels = AugmentConfig(flip="both", crop=0.5, rotation=20, color=0.4, randaugment=2, cutout=0.3)
+    pixels = AugmentConfig(flip="both", crop=0.5, rotation=20, color=0.4, randaugment=2, cutout=0.3, noise=4)
     by_row = {}
     for size in (4, 11):
         made = batches(domain, augment=pixels, batch_size=size, steps=22 // size)
@@ -231,10 +232,33 @@ def test_vectors_come_as_float32():
     domain = load_domain(DataConfig(source="synthetic:blobs?n=10"), seed=0)
     x, y = batches(domain, steps=1)[0]
     assert (x.dtype, x.shape, y.dtype) == (np.float32, (4, 2), np.int32)
-    with pytest.raises(UserError, match="mixup only"):
+    with pytest.raises(UserError, match="noise and mixup only"):
         batches(domain, augment=AugmentConfig(flip="horizontal"))
     _, y = batches(domain, steps=1, augment=AugmentConfig(mixup=0.2))[0]
     assert y.shape == (4, 2)
+
+
+def test_noise_has_its_deviation_and_hangs_on_seed_epoch_and_row():
+    domain = load_domain(DataConfig(source="synthetic:blobs?n=400"), seed=0)
+    noise = AugmentConfig(noise=0.25)
+    plain, first, again, other = (
+        np.concatenate([x for x, _ in batches(domain, augment=augment, seed=3, steps=140)])
+        for augment in (None, noise, noise, AugmentConfig(noise=0.5))
+    )
+    np.testing.assert_array_equal(first, again)
+    added = first - plain
+    assert added.std() == pytest.approx(0.25, rel=0.1) and abs(added.mean()) < 0.03
+    np.testing.assert_allclose(other - plain, 2 * added, atol=1e-5)
+    by_row = {}  # each epoch draws anew
+    for step, (x, _) in enumerate(batches(domain, augment=noise, steps=140)):
+        for row, value in zip(rows_of_step(len(domain.splits["train"]), 3, step, 4)[1], x, strict=True):
+            by_row.setdefault(row, []).append(value)
+    assert all(len(np.unique(values, axis=0)) == len(values) for values in by_row.values())
+
+
+def test_noise_leaves_pictures_in_their_range():
+    x = np.concatenate([x for x, _ in batches(shapes(), augment=AugmentConfig(noise=60.0), steps=5)])
+    assert x.min() == 0 and x.max() == 255
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ Task = Literal["multiclass", "binary", "multilabel", "regression"]
 
 
 class AugmentConfig(Config):
-    """Random changes of training images; the defaults change nothing.
+    """Random changes of training rows; the defaults change nothing. Vectors take noise and mixup only.
 
     Attributes:
         flip: Axis mirrored with probability one half.
@@ -24,6 +24,7 @@ class AugmentConfig(Config):
         randaugment: Number of random operations per image (RandAugment, Cubuk et al. 2020); 0 is none.
         randaugment_magnitude: Their magnitude, 0..10.
         cutout: Side of the erased square as a fraction of the image's side (DeVries and Taylor 2017).
+        noise: Standard deviation of Gaussian noise in units of the input: of 0..255 for images.
         mixup: Alpha of the Beta distribution (Zhang et al. 2018); 0 is off.
         cutmix: Alpha of the Beta distribution (Yun et al. 2019); 0 is off.
     """
@@ -35,6 +36,7 @@ class AugmentConfig(Config):
     randaugment: Annotated[int, Field(ge=0)] = 0
     randaugment_magnitude: Annotated[float, Field(ge=0, le=10)] = 5.0
     cutout: Fraction = 0.0
+    noise: Annotated[float, Field(ge=0)] = 0.0
     mixup: Annotated[float, Field(ge=0)] = 0.0
     cutmix: Annotated[float, Field(ge=0)] = 0.0
 
@@ -42,6 +44,16 @@ class AugmentConfig(Config):
     def is_identity(self) -> bool:
         """Whether these settings leave every image as it is."""
         return self == AugmentConfig()
+
+    @property
+    def unmixed(self) -> "AugmentConfig":
+        """These settings without mixup and cutmix, which need labels."""
+        return self.model_copy(update={"mixup": 0.0, "cutmix": 0.0})
+
+    @property
+    def for_vectors(self) -> "AugmentConfig":
+        """The part of these settings that vectors can take."""
+        return AugmentConfig(noise=self.noise, mixup=self.mixup)
 
 
 class DataConfig(Config):

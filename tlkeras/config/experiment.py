@@ -8,6 +8,7 @@ from tlkeras.config.adaptation import AdaptationConfig
 from tlkeras.config.base import Config
 from tlkeras.config.data import DataConfig, PositiveInt
 from tlkeras.config.model import ModelConfig
+from tlkeras.config.monitors import check_monitors
 from tlkeras.config.pretext import check_pretext
 from tlkeras.config.stage import StageConfig
 from tlkeras.config.tasks import TasksConfig
@@ -63,7 +64,9 @@ class CheckpointConfig(Config):
         every_minutes: Minutes between checkpoints within an epoch.
         keep: How many of the newest checkpoints stay on disk.
         monitor: Which metric decides on the best model over the whole run; None is `val_accuracy`
-            (`val_loss` for regression), and the last epoch where there is no validation split.
+            (`val_loss` for regression; `val_selection` under adaptation), and the last epoch where there is
+            no validation split. `loss`, `accuracy` or `mae` and their `val_` forms can be named, and
+            `last_step`, which chooses no epoch.
     """
 
     every_steps: PositiveInt | None = None
@@ -128,6 +131,11 @@ class ExperimentConfig(Config):
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ValueError(f"stages must have different names. Received: {', '.join(names)}")
+        return self
+
+    @model_validator(mode="after")
+    def _monitors_exist(self):
+        check_monitors(self)
         return self
 
     @model_validator(mode="after")

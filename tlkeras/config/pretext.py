@@ -67,7 +67,7 @@ def _check_stage(where: str, name: str, stage: "StageConfig") -> None:
         )
     if name != "simclr":
         return
-    if augment.model_copy(update={"mixup": 0.0, "cutmix": 0.0}).is_identity:
+    if augment.unmixed.is_identity:
         raise ValueError(
             f"{where}.pretext: simclr compares two augmented views of a picture, and these would be equal: "
             f"set augment, e.g. crop=0.3 and color=0.4. {of}.augment without changes"

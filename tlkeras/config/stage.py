@@ -61,7 +61,8 @@ class EarlyStoppingConfig(Config):
     """Ends a stage that no longer improves.
 
     Attributes:
-        monitor: The watched validation metric, e.g. `val_loss`, `val_accuracy`.
+        monitor: The watched metric: `loss`, `accuracy` (`mae` for regression), their `val_` forms, or under
+            adaptation `val_selection`.
         patience: Epochs without improvement after which the stage ends.
         min_delta: Smallest change that counts as improvement.
     """

@@ -1,4 +1,4 @@
-"""Random changes of images, each a pure function of (seed, epoch, row).
+"""Random changes of images, and noise on vectors, each a pure function of (seed, epoch, row).
 
 Rows of a batch are changed together where an operation can take a batch: flip, crop and rotation are
 one projective transform. The random numbers of a row depend on the seed, the epoch and the row's
@@ -17,6 +17,7 @@ _FLIP_H, _FLIP_V, _AREA, _ASPECT, _TOP, _LEFT, _ANGLE = range(7)
 _BRIGHTNESS, _CONTRAST, _SATURATION, _HOLE_Y, _HOLE_X = range(7, 12)
 _COLUMNS = 12
 _ASPECTS = (3 / 4, 4 / 3)
+_NOISE_STREAM = 6  # 0 to 4 are taken below, 5 by the turns of pictures
 
 
 def uniform(seed: int, epoch: tf.Tensor, indices: tf.Tensor, columns: int, stream: int) -> tf.Tensor:
@@ -41,10 +42,10 @@ def uniform(seed: int, epoch: tf.Tensor, indices: tf.Tensor, columns: int, strea
 def augment_batch(
     images: tf.Tensor, config: AugmentConfig, seed: int, epoch: tf.Tensor, indices: tf.Tensor
 ) -> tf.Tensor:
-    """Changes a batch of images as the config says (mixup and cutmix: see `mix_batch`).
+    """Changes a batch of images or vectors as the config says (mixup and cutmix: see `mix_batch`).
 
     Args:
-        images: `(b, h, w, 3)` in 0..255, `uint8` or `float32`.
+        images: `(b, h, w, 3)` in 0..255, `uint8` or `float32`; `(b, d)` takes noise alone.
         config: What to do.
         seed: The stage's seed.
         epoch: `int64` scalar: the epoch, or the number of a fixed view.
@@ -53,7 +54,10 @@ def augment_batch(
     Returns:
         The images untouched where the config changes nothing, else `float32` of the same shape.
     """
-    if config.model_copy(update={"mixup": 0.0, "cutmix": 0.0}).is_identity:
+    if config.noise:
+        quiet = augment_batch(images, config.model_copy(update={"noise": 0.0}), seed, epoch, indices)
+        return _add_noise(tf.cast(quiet, tf.float32), config.noise, seed, epoch, indices)
+    if config.unmixed.is_identity:
         return images
     u = uniform(seed, epoch, indices, _COLUMNS, stream=0)
     if config.flip != "none" or config.crop < 1 or config.rotation:
@@ -67,6 +71,16 @@ def augment_batch(
     if config.cutout:
         images = _cut_out(images, config.cutout, u)
     return images
+
+
+def _add_noise(rows, deviation, seed, epoch, indices):
+    """Adds Gaussian noise to `float32` rows; images stay in 0..255."""
+    high = tf.constant(seed * 2**32, tf.int64) + epoch * 8 + _NOISE_STREAM
+    shape = rows.shape[1:]
+    draw = lambda index: tf.random.stateless_normal(shape, tf.stack([high, index]))  # noqa: E731
+    noise = tf.map_fn(draw, indices, fn_output_signature=tf.TensorSpec(shape, tf.float32))
+    noisy = rows + deviation * noise
+    return tf.clip_by_value(noisy, 0.0, 255.0) if len(shape) == 3 else noisy
 
 
 def _move(images, config, u):

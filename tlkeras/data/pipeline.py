@@ -49,6 +49,23 @@ def effective_batch_size(rows: Rows | int, batch_size: int, replicas: int = 1) -
     return fitting
 
 
+def filling_a_batch(domain: Domain, batch_size: int) -> Domain:
+    """Returns the domain with its training rows repeated, all equally often, where a batch needs more.
+
+    For domains that stand beside the source; see `effective_batch_size` for that one.
+    """
+    rows = domain.splits["train"]
+    if len(rows) >= batch_size:
+        return domain
+    _log.warning(
+        "%s has %d training rows, fewer than the batch of %d: they are repeated.",
+        domain.name, len(rows), batch_size,
+    )  # fmt: skip
+    times = -(-batch_size // len(rows))
+    repeated = rows.take(np.tile(np.arange(len(rows)), times))
+    return domain.with_splits({**domain.splits, "train": repeated})
+
+
 @functools.lru_cache(maxsize=8)
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     """Returns the order of `count` rows in an epoch, `int64` `(count,)`; the same for the same arguments."""
@@ -94,7 +111,9 @@ def training_batches(
         a picture side by side, `y` `int32` `(2 b,)` the number of the picture in the batch.
     """
     if not 0 < batch_size <= len(rows):
-        raise UserError(f"batch_size must be 1..{len(rows)}, the number of rows. Received: {batch_size}")
+        raise UserError(
+            f"batch_size must be 1..{len(rows)}, the number of rows of {domain.name}. Received: {batch_size}"
+        )
     if with_labels and rows.labels is None and not domain.draws_pairs:
         raise UserError(f"The domain {domain.name!r} has no labels to train on. Received: labels=None")
     augment = augment or AugmentConfig()
@@ -237,8 +256,8 @@ def _label_reader(rows: Rows, domain: Domain):
 def _check_augment(augment: AugmentConfig, domain: Domain, with_labels: bool) -> None:
     if domain.config.pretext is not None and not with_labels:
         raise UserError(f"A pretext task makes labels. Received: {domain.config.pretext.name}, without them")
-    if domain.modality == "vector" and not augment.model_copy(update={"mixup": 0.0}).is_identity:
-        raise UserError(f"Vectors can be augmented by mixup only. Received: {augment.model_dump()}")
+    if domain.modality == "vector" and augment != augment.for_vectors:
+        raise UserError(f"Vectors can be augmented by noise and mixup only. Received: {augment.model_dump()}")
     if (augment.mixup or augment.cutmix) and not with_labels:
         raise UserError(
             "mixup and cutmix mix labels and cannot serve rows without. "

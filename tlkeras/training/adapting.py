@@ -7,6 +7,7 @@ import numpy as np
 
 from tlkeras.adaptation.adaptation_model import AdaptationModel
 from tlkeras.adaptation.batch_norm import adapt_batch_norm, batch_norm_layers
+from tlkeras.adaptation.checks import pulls
 from tlkeras.adaptation.validators import needs, validate
 from tlkeras.config import StageConfig
 from tlkeras.data import Domain, Rows, evaluation_batches
@@ -41,12 +42,7 @@ def check_domain_statistics(parts: Parts, stage: StageConfig) -> None:
 
 def adapts(parts: Parts, stage: StageConfig) -> bool:
     """Whether a stage trains on both domains; AdaBN alone only looks at the target afterwards."""
-    adaptation = parts.config.adaptation
-    return (
-        adaptation is not None
-        and stage.adapt
-        and (adaptation.method != "none" or adaptation.batch_norm == "domain_specific")
-    )
+    return pulls(parts.config.adaptation, stage)
 
 
 def adaptation_model(parts: Parts, steps: Steps) -> AdaptationModel:

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tlkeras.adaptation.pairs import pair_batches
 from tlkeras.config import AugmentConfig, StageConfig
 from tlkeras.data import Domain, evaluation_batches, training_batches, view_pair_batches
-from tlkeras.data.pipeline import rows_of_step
+from tlkeras.data.pipeline import filling_a_batch, rows_of_step
 from tlkeras.errors import UserError
 from tlkeras.features.stage import StageFeatures
 from tlkeras.prepare import Parts
@@ -16,7 +16,7 @@ from tlkeras.training.adapting import adapts, held_out
 from tlkeras.training.stages import Steps
 
 # Added to the run's seed, so that the target's order is not the source's.
-TARGET_SEED, STRONG_SEED = 7919, 104729
+TARGET_SEED = 7919
 
 
 class Feed:
@@ -31,9 +31,9 @@ class Feed:
         self.config = parts.config
         self.runtime = parts.runtime
         self.source = parts.source
-        self.sources = parts.sources
-        self.targets = parts.targets
         self.batch_size = parts.batch_size
+        self.sources = [filling_a_batch(domain, self.batch_size) for domain in parts.sources]
+        self.targets = [filling_a_batch(domain, self.batch_size) for domain in parts.targets]
         if self.source.draws_pairs and self.batch_size < 2 * self.runtime.replicas:
             raise UserError(
                 "simclr compares a picture with others of its replica: two pictures per replica at least. "
@@ -66,9 +66,8 @@ class Feed:
         source = objectives.with_label_form(source, stage, self.source)
         if target_views == 0:
             return self.runtime.distribute(source)
-        weak = stage.augment.model_copy(update={"mixup": 0.0, "cutmix": 0.0})
         # the same seed for both views, so that they show the same rows
-        views = [weak, self.config.adaptation.strong_augment][:target_views]
+        views = [stage.augment.unmixed, self.config.adaptation.strong_augment][:target_views]
         batches = [
             self._in_turn(self.targets, view, seed + TARGET_SEED, first_step, steps.total, labels=False)
             for view in views
@@ -122,7 +121,7 @@ class Feed:
             domain,
             batch_size=self.batch_size,
             seed=seed,
-            augment=augment if domain.modality == "image" else AugmentConfig(mixup=augment.mixup),
+            augment=augment if domain.modality == "image" else augment.for_vectors,
             start_step=first_step,
             steps=total,
             with_labels=labels,

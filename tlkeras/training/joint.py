@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tlkeras.config import ExperimentConfig, StageConfig
 from tlkeras.data import Domain, load_domain, training_batches
+from tlkeras.data.pipeline import filling_a_batch
 from tlkeras.models import BACKBONES
 from tlkeras.prepare import Parts
 from tlkeras.training import objectives
@@ -50,11 +51,10 @@ def private_part(parts: Parts, domain: Domain) -> PrivatePart:
 
 def joint_batches(parts: Parts, feed: Feed, stage: StageConfig, steps: Steps, first_step: int):
     """Returns batches of both tasks from `first_step` on; the shorter task begins anew on its own."""
-    domain = source_task(parts.config)
-    plain = stage.augment.model_copy(update={"mixup": 0.0, "cutmix": 0.0})
+    domain = filling_a_batch(source_task(parts.config), parts.batch_size)
     source = training_batches(
         domain.splits["train"], domain, batch_size=parts.batch_size, seed=parts.config.seed + SOURCE_SEED,
-        augment=plain, start_step=first_step, steps=steps.total,
+        augment=stage.augment.unmixed, start_step=first_step, steps=steps.total,
     )  # fmt: skip
     source = objectives.with_label_form(source, stage, domain)
     both = tf.data.Dataset.zip((feed.training(stage, steps, first_step), source))

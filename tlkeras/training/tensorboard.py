@@ -144,7 +144,7 @@ def _inputs(parts: Parts, stage: StageConfig) -> dict[str, np.ndarray]:
 def _first(parts: Parts, domain: Domain, augment: AugmentConfig) -> np.ndarray:
     rows = domain.splits["train"]
     if domain.name != "source":  # its labels stay where they are, so nothing can be mixed with them
-        augment = augment.model_copy(update={"mixup": 0.0, "cutmix": 0.0})
+        augment = augment.unmixed
     batches = training_batches(
         rows, domain, batch_size=min(parts.batch_size, len(rows)), seed=parts.config.seed, augment=augment,
         steps=1, with_labels=domain.name == "source",

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tlkeras.adaptation.checks import pulls
 from tlkeras.adaptation.methods import make_method
 from tlkeras.config import ExperimentConfig, StageConfig
 from tlkeras.features.cache import FeatureCache
@@ -83,7 +84,7 @@ def open_features(
 
 def reason_against_features(config: ExperimentConfig, stage: StageConfig) -> str | None:
     """Says why a stage with a frozen trunk trains on pixels all the same; None where it need not."""
-    adaptation = config.adaptation if stage.adapt else None
+    adaptation = config.adaptation if pulls(config.adaptation, stage) else None
     reason = reason_against(stage, config.data)
     if reason is None and looks_at_inputs(stage):
         reason = f"the regularizer {stage.regularizer.name} looks at the pixels"
