@@ -15,12 +15,14 @@ from tlkeras.config import (
     HeadConfig,
     ModelConfig,
     NeckConfig,
+    OptimizerConfig,
     StageConfig,
     TasksConfig,
 )
 from tlkeras.errors import UserError
 from tlkeras.models import build_model
 from tlkeras.tasks import task_configs
+from tlkeras.training.optimizers import build_optimizer
 from tlkeras.transfer.sharing import JointModel, PrivatePart, source_model
 
 ADAM = {"learning_rate": 0.01}
@@ -137,6 +139,48 @@ def test_a_step_on_one_task_leaves_the_private_part_of_the_other(config, of_targ
     assert moved(parts[trained], after[trained]) == private_layers(parts[trained]) | set(COMMON)
     # statistics of BatchNormalization follow what passes, whose turn it is or not
     assert moved(parts[other], after[other]) - {"adapter_conv_1_bn"} == set(COMMON)
+
+
+def alternating_steps(config, optimizer, steps):
+    """Returns weights of both tasks before and after each step, `(target's, source's)`."""
+    keras.utils.set_random_seed(0)
+    model = build_model(config.model, input_shape=(10,), num_outputs=3, seed=0)
+    private = PrivatePart(model, config.model, config.tasks, (6, 6, 3), 2, seed=0)
+    model.select("all", "inference")
+    joint = JointModel(model, private, keras.losses.MeanSquaredError(), weight=1.0, alternating=True)
+    joint.compile(optimizer=build_optimizer(optimizer, steps=steps), loss="mse")
+    rng = np.random.default_rng(0)
+    x, pixels = rng.normal(size=(4, 10)), rng.uniform(0, 255, (4, 6, 6, 3))
+    batch = (x.astype("float32"), np.ones((4, 3))), (pixels.astype("float32"), np.ones((4, 2)))
+    data, found = tf.data.Dataset.from_tensors(batch), []
+    for step in range(steps + 1):
+        found.append((weights(model.to_functional()), weights(source_model(model, private))))
+        if step < steps:
+            joint.fit(data, shuffle=False, verbose=0)
+    return found
+
+
+MOVING = {"adapter_conv_1_bn"}  # statistics of BatchNormalization follow what passes, whose turn it is or not
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_momentum_leaves_the_task_that_is_idle(config, accumulate):
+    """Adam goes on where gradients are zero, and weight decay needs none: the idle part takes no step.
+
+    Where batches are accumulated, it is the updates that alternate.
+    """
+    adamw = OptimizerConfig(name="adamw", learning_rate=0.05, weight_decay=0.1, accumulate_steps=accumulate)
+    found = alternating_steps(config, adamw, 4 * accumulate)[::accumulate]
+    for step in range(4):
+        (target, source), (target_after, source_after) = found[step : step + 2]
+        of_target = step % 2 == 0
+        assert moved(target, target_after) == set(COMMON) | (private_layers(target) if of_target else set())
+        trained = set() if of_target else private_layers(source)
+        assert moved(source, source_after) - MOVING == set(COMMON) | trained - MOVING
+
+
+def test_two_replicas_alternate_as_one_device_does(last_json):
+    assert last_json(Path(__file__).parent / "two_replicas_alternating.py") < 1e-5
 
 
 def test_wider_vectors_get_an_adapter_under_every_strategy(config, tmp_path):

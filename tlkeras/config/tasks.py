@@ -32,7 +32,8 @@ class TasksConfig(Config):
         stages: How the source task is trained, where it is trained by itself.
         weight: `share_gradients`: factor of the source's loss.
         batches: `share_gradients`: each step takes a batch of both tasks (`joint`), or of the target in
-            even and of the source in odd steps (`alternating`).
+            even and of the source in odd steps (`alternating`; updates, where batches are accumulated). The
+            private part of the idle task stays as it is.
         joint_run: Set in the run that trains both, which a run with tasks starts itself.
     """
 

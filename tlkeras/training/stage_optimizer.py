@@ -30,6 +30,8 @@ class StageOptimizer:
       variable's learning rate: `variable -= learning_rate * multiplier * weight_decay * variable`. With
       factor 0 a variable is left out altogether: no update, no weight decay, no share in `global_clipnorm`.
     - Weight decay spares variables of rank 0 and 1: biases, normalisation layers and layer scales.
+    - Where `turns` is set, a variable with a turn is left as it is by updates of the other parity: neither
+      momentum nor weight decay moves it.
     - The moving average is updated once per update (not per accumulated batch), and the end of `fit`
       does not overwrite the weights with it; see `tlkeras.training.averaging`.
 
@@ -39,6 +41,7 @@ class StageOptimizer:
     """
 
     gradients_are_summed = False  # Set by whoever has summed them over replicas already.
+    turns: tuple[int | None, ...] = ()  # Of each variable: the parity of the updates that it takes part in.
 
     def __init__(self, *args, multipliers=None, **kwargs):
         super().__init__(*args, **kwargs)
@@ -51,6 +54,18 @@ class StageOptimizer:
         return self.multipliers.get(getattr(known, "path", known.name), 1.0)
 
     def update_step(self, gradient, variable, learning_rate):
+        """Updates one variable, where the update is its turn."""
+        turn = self.turns[self._get_variable_index(variable)] if self.turns else None
+        if turn is None:
+            self._decay_and_update(gradient, variable, learning_rate)
+            return
+        ops.cond(
+            ops.equal(ops.convert_to_tensor(self.iterations) % 2, turn),
+            lambda: self._decay_and_update(gradient, variable, learning_rate),
+            lambda: None,
+        )
+
+    def _decay_and_update(self, gradient, variable, learning_rate):
         """Updates one variable with its own learning rate, after its weight decay."""
         learning_rate = learning_rate * self.multiplier(variable)
         if self.weight_decay and self._use_weight_decay(variable):

@@ -69,7 +69,8 @@ class JointModel(PairedFit):
         private: The source's private part.
         source_loss: Keras loss on the source's logits.
         weight: Of the source's loss.
-        alternating: Whether even steps train the target and odd steps the source.
+        alternating: Whether even updates train the target and odd updates the source; the private part of
+            the idle task stays as it is, whatever momentum and weight decay say.
         inference: Whether the common part is called as in inference (a stage with `bn="inference"`).
     """
 
@@ -94,6 +95,22 @@ class JointModel(PairedFit):
     def build(self, input_shape=None):
         """Nothing is left to create."""
         self.built = True
+
+    def compile(self, *args, **kwargs):
+        """As `keras.Model.compile`; an optimizer of tlkeras leaves the private part of an idle task alone."""
+        super().compile(*args, **kwargs)
+        if self.alternating:
+            optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+            optimizer.turns = tuple(self._turn(v) for v in self.trainable_variables)
+
+    def _turn(self, variable) -> int | None:
+        """Returns the parity of the steps of the task that a variable belongs to; None for common ones."""
+        private = self.private.value
+        own = (self.model.neck, self.model.head, private.target_adapter)
+        for turn, parts in enumerate(([part for part in own if part is not None], private.parts)):
+            if any(variable is v for part in parts for v in part.variables):
+                return turn
+        return None
 
     @property
     def input_shape(self) -> tuple:
