@@ -47,6 +47,8 @@ REGULARIZERS = {
     "mixout": RegularizerConfig(name="mixout", weight=0.5),
     "lora": RegularizerConfig(name="lora", options={"rank": 4}),
     "co_tuning": RegularizerConfig(name="co_tuning", weight=1.0),
+    # the teacher is the seed's plain run: one of the source's would name other classes
+    "distillation": RegularizerConfig(name="distillation", weight=1.0, options={"teacher": "reg_plain_SEED"}),
 }
 
 
@@ -170,6 +172,9 @@ def regularizers() -> None:
     for seed in range(SEEDS):
         source = source_of(seed)
         for name, regularizer in REGULARIZERS.items():
+            if name == "distillation":
+                options = {"teacher": str(WORK / f"reg_plain_{seed}")}
+                regularizer = regularizer.model_copy(update={"options": options})
             run = trained(f"reg_{name}_{seed}", config(seed, stage(regularizer=regularizer), weights=source))
             table.setdefault(name, []).append(accuracy(run))
             predictions.setdefault(name, []).append(tested(run))
