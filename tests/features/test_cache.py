@@ -182,6 +182,22 @@ def test_conversion_starts_only_where_rows_promise_to_repay_it(config, model, do
     assert tried == ["folded"]
 
 
+def test_rows_that_are_kept_already_do_not_repay_a_conversion(config, model, domain, monkeypatch):
+    """75 rows at one second repay a conversion of 30 seconds that halves them; the 21 of val do not."""
+    monkeypatch.setattr("tlkeras.features.choice.usable", lambda trunk: ("exact", "folded"))
+    monkeypatch.setattr("tlkeras.features.choice.seconds_per_row", lambda extract, batch: 1.0)
+    monkeypatch.setattr("tlkeras.features.choice.EXPECTED", {"folded": (30.0, 2.0)})
+    tried, folded = [], EXTRACTORS.get("folded")
+    monkeypatch.setitem(EXTRACTORS._entries, "folded", lambda trunk: tried.append(1) or folded(trunk))
+    both = [Request(domain.splits[split], domain, split) for split in ("train", "val")]
+    opened(config, model, domain)  # train, by exact
+    cache = FeatureCache(config.cache.model_copy(update={"extractor": "auto"}))
+    result = cache.open(model.trunk(), both)
+    assert (result.extractor, result.computed_rows, tried) == ("exact", 21, [])
+    elsewhere = config.cache.model_copy(update={"extractor": "auto", "dir": config.cache.dir + "2"})
+    assert FeatureCache(elsewhere).open(model.trunk(), both).computed_rows == 96 and tried == [1]
+
+
 def test_replicas_share_a_batch(model, domain):
     if len(tf.config.list_logical_devices("CPU")) < 2:
         pytest.skip("needs two logical devices")
