@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import signal
 import time
 import warnings
 from pathlib import Path
@@ -14,6 +13,7 @@ from tlkeras.errors import UserError
 from tlkeras.run_dir import RunDir, write_json, write_text
 from tlkeras.run_dir.lock import RunLock
 from tlkeras.runtime import check_single_process
+from tlkeras.search.alarm import TimeUp, alarm
 from tlkeras.search.candidates import parse_candidates
 from tlkeras.search.rank import rank
 from tlkeras.search.recommendation import title
@@ -22,12 +22,7 @@ from tlkeras.search.space import Source, check_searchable, shortened, source_of,
 RANKING_SHARE = 0.25  # of the budget
 SOURCES = 3  # ranked ones that are searched over
 FAILURES = 10  # failed trials in a row that end a search
-RING_AGAIN = 5.0  # seconds; long enough for a run to let go of its files
 _STATE, _BEST, _PAGE, _TABLE = "auto.json", "best.json", "auto.md", "trials.csv"
-
-
-class TimeUp(BaseException):
-    """The budget is spent; no `except Exception` on the way may take it for a failure of its own."""
 
 
 def parse_budget(text: str) -> float:
@@ -66,7 +61,7 @@ def auto(
     try:
         search.open()
         if search.left() > 0:
-            with contextlib.suppress(TimeUp), _alarm(search.left()):
+            with contextlib.suppress(TimeUp), alarm(search.left()):
                 search.sources = search.ranked_sources()
                 search.run()
         return search.finish()
@@ -269,25 +264,6 @@ def _page(rows: list[dict[str, Any]], best: dict[str, Any], run: RunDir, seconds
         words = ", ".join(f"{k} {v:.2g}" if isinstance(v, float) else f"{k} {v}" for k, v in settings)
         lines.append(f"- trial {row['trial']}: {score}; {words or 'stopped before it began'}")
     return "\n".join(lines) + "\n"
-
-
-@contextlib.contextmanager
-def _alarm(seconds: float):
-    """Raises `TimeUp` in this thread once the seconds have passed, and again until the block is left.
-
-    An exception that a signal raises inside a finalizer is lost: Python prints and drops it.
-    """
-
-    def ring(number, frame):
-        raise TimeUp
-
-    old = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds, RING_AGAIN)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old)
 
 
 def _optuna():
