@@ -31,6 +31,8 @@ PAGES = {str(page.relative_to(ROOT)): page for page in PAGES if page.is_file()}
 EXECUTED = {  # as it stands
     "tlkeras inspect --config=image_folder --set data.source=folder:PICTURES",
     "tlkeras predict runs/mine ONE.jpg A_FOLDER",
+    "tlkeras embed runs/mine PICTURES --clusters=3",
+    "tlkeras embed runs/mine PICTURES --clusters=3 --mixture --output=mixture.csv",
     "tlkeras report runs/quickstart",
     "tlkeras export runs/quickstart --format=saved_model",
     "tlkeras export runs/quickstart --format=onnx,litert_float16",

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -53,6 +54,21 @@ def embed_files(run: SavedRun, paths: Iterable[str | os.PathLike]) -> Embedded:
     if not names:
         raise UserError(f"None of {len(files)} files can be read; the first: {': '.join(skipped[0])}")
     return Embedded(names, np.concatenate(features).astype(np.float32), skipped)
+
+
+def folder_labels(names: Iterable[str], paths: Iterable[str | os.PathLike]) -> list[str | None]:
+    """Returns the class folder of each file, None for a file that lies in none.
+
+    Args:
+        names: Files, as `embed_files` returned them.
+        paths: The files and folders that it was given; the folders right below one of them are classes.
+    """
+    roots = [Path(path) for path in paths]
+    found: list[str | None] = []
+    for name in map(Path, names):
+        below = [name.relative_to(root).parts for root in roots if root in name.parents]
+        found.append(next((parts[0] for parts in below if len(parts) > 1), None))
+    return found
 
 
 def nearest_training_rows(run: SavedRun, features: np.ndarray, count: int) -> list[list[dict]]:

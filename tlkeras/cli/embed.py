@@ -1,4 +1,4 @@
-"""Writes the feature vectors of files and folders, or finds the training images nearest to them."""
+"""Writes the feature vectors of files and folders, their nearest training images, or their clusters."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ from absl import flags as absl_flags
 from tlkeras.errors import UserError
 from tlkeras.runtime import import_tensorflow
 
-USAGE = "tlkeras embed RUN PATH... [--output=FILE.npz|FILE.csv] [--neighbors=K]"
+USAGE = "tlkeras embed RUN PATH... [--output=FILE.npz|FILE.csv] [--neighbors=K | --clusters=K [--mixture]]"
 
 
 def define_flags(flags: absl_flags.FlagValues) -> None:
@@ -20,6 +20,13 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
         "neighbors", 0, "Instead of features: the K nearest training images of each file.", lower_bound=0,
         flag_values=flags,
     )  # fmt: skip
+    absl_flags.DEFINE_integer(
+        "clusters", 0, "Instead of features: K groups of files by k-means; default output is clusters.csv.",
+        lower_bound=0, flag_values=flags,
+    )  # fmt: skip
+    absl_flags.DEFINE_boolean(
+        "mixture", False, "Finds the clusters by a Gaussian mixture.", flag_values=flags
+    )
 
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
@@ -27,10 +34,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     if len(arguments) < 2:
         received = " ".join(arguments) or "nothing"
         raise UserError(f"Name a run directory and at least one file or folder. Received: {received}")
-    suffix = Path(flags.output).suffix if flags.output else ".csv"
-    allowed = (".csv",) if flags.neighbors else (".csv", ".npz")
-    if suffix not in allowed:
-        raise UserError(f"--output must end in {' or '.join(allowed)}. Received: output={flags.output}")
+    _check(flags)
     import_tensorflow()
     from tlkeras.retrieval import embed_files
     from tlkeras.saved_run import load_run
@@ -39,7 +43,10 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     found = embed_files(saved, arguments[1:])
     for path, reason in found.skipped:
         print(f"tlkeras: skipped {path}: {reason}", file=sys.stderr)
-    if suffix == ".npz":
+    if flags.clusters:
+        _write_clusters(flags, found, arguments[1:])
+        return
+    if (flags.output or "").endswith(".npz"):
         _write_npz(flags.output, found)
     else:
         _write_text(
@@ -48,6 +55,48 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     if flags.output:
         what = "their nearest training images" if flags.neighbors else "their features"
         print(f"{len(found.names)} files and {what} written to {flags.output}")
+
+
+def _check(flags: absl_flags.FlagValues) -> None:
+    suffix = Path(flags.output).suffix if flags.output else ".csv"
+    allowed = (".csv",) if flags.neighbors or flags.clusters else (".csv", ".npz")
+    if suffix not in allowed:
+        raise UserError(f"--output must end in {' or '.join(allowed)}. Received: output={flags.output}")
+    if flags.neighbors and flags.clusters:
+        raise UserError(
+            "Ask for neighbors or for clusters. "
+            f"Received: neighbors={flags.neighbors}, clusters={flags.clusters}"
+        )
+    if flags.mixture and not flags.clusters:
+        raise UserError("--mixture is a way to find clusters: give --clusters=K. Received: clusters=0")
+
+
+def _write_clusters(flags: absl_flags.FlagValues, found, paths: list[str]) -> None:
+    """Writes the cluster of each file, and prints how well clusters agree with the class folders."""
+    import numpy as np
+
+    from tlkeras.evaluation.prediction_files import csv_text
+    from tlkeras.retrieval import folder_labels
+    from tlkeras.transfer.clusters import cluster, cluster_scores
+
+    kind = "gaussian_mixture" if flags.mixture else "k_means"
+    assigned = cluster(found.features, flags.clusters, kind=kind).assigned
+    labels = folder_labels(found.names, paths)
+    rows = [
+        [name, int(number), label or ""]
+        for name, number, label in zip(found.names, assigned, labels, strict=True)
+    ]
+    output = flags.output or "clusters.csv"
+    _write_text(output, csv_text(["path", "cluster", "label"], rows))
+    known = [i for i, label in enumerate(labels) if label is not None]
+    classes = np.array([labels[i] for i in known])
+    if len(set(classes)) > 1:
+        scores = cluster_scores(assigned[known], classes)
+        print(
+            f"{len(known)} files of {len(set(classes))} class folders: NMI {scores['nmi']:.3f}, "
+            f"ARI {scores['ari']:.3f}, matched accuracy {scores['matched_accuracy']:.3f}"
+        )
+    print(f"{len(found.names)} files in {flags.clusters} clusters written to {output}")
 
 
 def _write_npz(path: str, found) -> None:

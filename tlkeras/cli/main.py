@@ -19,7 +19,7 @@ COMMANDS = {
     "predict": "predict files and folders with a finished run",
     "report": "write the report page of runs anew",
     "compare": "compare runs: numbers, paired tests, curves, configs",
-    "embed": "write feature vectors of files, or find the nearest training images",
+    "embed": "write feature vectors of files, find the nearest training images, or group the files",
     "plan": "print what each stage trains, without reading data",
     "list": "list backbones, heads, experiments, sources, ...",
     "inspect": "look at the data of a config before training on it",
