@@ -2,7 +2,7 @@
 
 Command:  tlkeras train --config=quickstart --workdir=runs/quickstart
 Time:     about 90 s on two CPU cores, after the install.
-Expect:   a test accuracy of .66 on emoji that no split shares (.665, .658, .665 for seeds
+Expect:   a test accuracy of .66 on emoji that no split shares (.662 for each of seeds
           0 to 2; a logistic regression on the same frozen features reaches .632).
 """
 
