@@ -103,7 +103,7 @@ def growth(folder: Path, weights) -> None:
         options["cache"] = {"extractor": "exact", "dir": str(folder / "cache"), "memory_mb": 4}
         shutil.rmtree(folder / "cache", ignore_errors=True)
         ours = run("with_tlkeras.py", options)
-        seconds.append(ours["seconds"])
+        seconds.append(round(ours["seconds"], 1))
         memory.append(ours["memory_mb"])
         print(json.dumps({"rows": count, "seconds": seconds[-1], "memory_mb": memory[-1]}), flush=True)
     slope, constant = np.polyfit(rows, seconds, 1)
