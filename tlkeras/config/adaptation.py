@@ -34,7 +34,8 @@ class AdaptationConfig(Config):
         weight: Factor of the method's loss beside the class loss.
         target: The unlabelled target domain. Its labels, where it has any, serve only the oracle
             columns of reports. Size and batch size default to those of `data`.
-        more_targets: Further unlabelled target domains, drawn from in turn.
+        more_targets: Further unlabelled target domains, drawn from in turn. Each is evaluated; the choice of
+            the model, the A-distance and the verdict go by `target`.
         more_sources: Further labelled source domains with the same classes.
         target_labelled: A few labelled target rows that train with the source; they are left out of
             target evaluation.
