@@ -30,10 +30,10 @@ def run_command(*words, cwd=None, timeout=300):
 @pytest.fixture(scope="session")
 def last_json():
     """Returns `last_json(script, *words)`: what the last line says of a script in a process of its own."""
-    root = str(Path(__file__).parents[1])
+    tests = Path(__file__).parent  # two_cpus.py lies there
 
     def run(script, *words):
-        paths = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+        paths = os.pathsep.join([str(tests.parent), str(tests), os.environ.get("PYTHONPATH", "")])
         done = subprocess.run(
             [sys.executable, script, *words],
             env={**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""},

@@ -1,24 +1,16 @@
 """Trains each method on one device and on two logical CPUs, and prints how far the weights lie apart."""
 
+from two_cpus import MIRRORED, ONE_DEVICE, furthest  # isort: skip (sets the devices up)
+
 import json
-import os
 import sys
 
-os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+import numpy as np
 import tensorflow as tf
+from small_problems import sigmoid_network, train
 
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-
-import numpy as np  # noqa: E402
-from small_problems import sigmoid_network, train  # noqa: E402
-
-from tlkeras.adaptation.methods import make_method  # noqa: E402
-from tlkeras.config.adaptation import StrengthConfig  # noqa: E402
-
-MIRRORED = tf.distribute.MirroredStrategy(
-    ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
-)
+from tlkeras.adaptation.methods import make_method
+from tlkeras.config.adaptation import StrengthConfig
 
 
 def fitted(strategy, name, options):
@@ -42,9 +34,7 @@ def fitted(strategy, name, options):
 
 results = {}
 for name, options in json.loads(sys.argv[1]).items():
-    (one, logs), (two, mirrored_logs) = (
-        fitted(s, name, options) for s in (tf.distribute.get_strategy(), MIRRORED)
-    )
-    apart = max(float(np.abs(a - b).max()) for a, b in zip(one, two, strict=True))
+    (one, logs), (two, mirrored_logs) = (fitted(s, name, options) for s in (ONE_DEVICE, MIRRORED))
+    apart = furthest(one, two)
     results[name] = [apart, float(np.abs(logs - mirrored_logs).max())]
 print(json.dumps(results))

@@ -1,24 +1,16 @@
 """Trains two tasks in turns on one device and on two logical CPUs; prints how far the weights lie apart."""
 
-import os
+from two_cpus import MIRRORED, ONE_DEVICE, furthest  # isort: skip (sets the devices up)
 
-os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+import keras
+import numpy as np
 import tensorflow as tf
 
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from tlkeras.config import DataConfig, HeadConfig, ModelConfig, OptimizerConfig, TasksConfig
+from tlkeras.models import build_model
+from tlkeras.training.optimizers import build_optimizer
+from tlkeras.transfer.sharing import JointModel, PrivatePart
 
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-
-from tlkeras.config import DataConfig, HeadConfig, ModelConfig, OptimizerConfig, TasksConfig  # noqa: E402
-from tlkeras.models import build_model  # noqa: E402
-from tlkeras.training.optimizers import build_optimizer  # noqa: E402
-from tlkeras.transfer.sharing import JointModel, PrivatePart  # noqa: E402
-
-MIRRORED = tf.distribute.MirroredStrategy(
-    ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
-)
 rng = np.random.default_rng(0)
 Y = (np.arange(32) % 3).astype("int32")
 X = rng.normal(size=(32, 6)).astype("float32") + np.eye(6, dtype="float32")[Y]
@@ -40,5 +32,4 @@ def fitted(strategy):
     return [v.numpy() for v in joint.trainable_variables]
 
 
-pairs = zip(fitted(tf.distribute.get_strategy()), fitted(MIRRORED), strict=True)
-print(max(float(np.abs(one - two).max()) for one, two in pairs))
+print(furthest(fitted(ONE_DEVICE), fitted(MIRRORED)))

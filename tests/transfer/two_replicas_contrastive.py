@@ -1,24 +1,17 @@
 """A step of SimCLR's loss on two logical CPUs, and the mean of its gradients on both halves of a batch."""
 
-import json
-import os
+from two_cpus import MIRRORED, furthest  # isort: skip (sets the devices up)
 
-os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+import json
+
+import keras
+import numpy as np
 import tensorflow as tf
 
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from tlkeras.config import ModelConfig
+from tlkeras.models import build_model
+from tlkeras.transfer.contrastive import NTXent
 
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-
-from tlkeras.config import ModelConfig  # noqa: E402
-from tlkeras.models import build_model  # noqa: E402
-from tlkeras.transfer.contrastive import NTXent  # noqa: E402
-
-MIRRORED = tf.distribute.MirroredStrategy(
-    ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
-)
 X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
 PICTURES = np.repeat(np.arange(8), 2).astype("int32")
 CONFIG = ModelConfig(backbone="mlp", weights=None, backbone_options={"units": [8, 5]})
@@ -50,7 +43,7 @@ with MIRRORED.scope():
     replicated.fit(data, epochs=1, verbose=0)
 found = [v.numpy() for v in replicated.variables]
 apart = {
-    name: max(float(np.abs(a - b).max()) for a, b in zip(found, by_hand(parts), strict=True))
+    name: furthest(found, by_hand(parts))
     for name, parts in {
         "halves": [slice(0, 8), slice(8, 16)],
         "whole": [slice(0, 16)],

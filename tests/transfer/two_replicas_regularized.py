@@ -1,27 +1,20 @@
 """Trains each regularizer on one device and on two logical CPUs; prints how far the weights lie apart."""
 
+from two_cpus import MIRRORED, ONE_DEVICE, furthest  # isort: skip (sets the devices up)
+
 import json
-import os
 import sys
 
-os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
+import keras
+import numpy as np
 import tensorflow as tf
 
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from tlkeras.config import DataConfig, ModelConfig, StageConfig
+from tlkeras.data import load_domain
+from tlkeras.models import build_model
+from tlkeras.transfer.regularized_model import RegularizedModel
+from tlkeras.transfer.regularizers import make_regularizer
 
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-
-from tlkeras.config import DataConfig, ModelConfig, StageConfig  # noqa: E402
-from tlkeras.data import load_domain  # noqa: E402
-from tlkeras.models import build_model  # noqa: E402
-from tlkeras.transfer.regularized_model import RegularizedModel  # noqa: E402
-from tlkeras.transfer.regularizers import make_regularizer  # noqa: E402
-
-MIRRORED = tf.distribute.MirroredStrategy(
-    ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
-)
 rng = np.random.default_rng(0)
 Y = (np.arange(32) % 3).astype("int32")
 X = rng.normal(size=(32, 6)).astype("float32") + np.eye(6, dtype="float32")[Y]
@@ -49,6 +42,6 @@ def fitted(strategy, name, weight):
 
 apart = {}
 for name, weight in json.loads(sys.argv[1]).items():
-    one, two = (fitted(s, name, weight) for s in (tf.distribute.get_strategy(), MIRRORED))
-    apart[name] = max(float(np.abs(a - b).max()) for a, b in zip(one, two, strict=True))
+    one, two = (fitted(s, name, weight) for s in (ONE_DEVICE, MIRRORED))
+    apart[name] = furthest(one, two)
 print(json.dumps(apart))

@@ -1,11 +1,12 @@
 """The lock of an entry: one process makes it, nobody removes it meanwhile."""
 
 import contextlib
-import errno
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from tlkeras.run_dir.lock import lies_at, lock_file
 
 
 @contextlib.contextmanager
@@ -41,7 +42,7 @@ def _take(path: Path, wait: bool) -> int | None:
         except OSError:
             return None
         try:
-            locked = _lock(descriptor)
+            locked = lock_file(descriptor)
         except BlockingIOError:
             os.close(descriptor)
             if not wait:
@@ -51,29 +52,10 @@ def _take(path: Path, wait: bool) -> int | None:
             told = True
             time.sleep(0.2)
             continue
-        if locked and _lies_at(descriptor, path):
+        except OSError:  # no locks on this file system
+            locked = False
+        if locked and lies_at(descriptor, path):
             return descriptor
         os.close(descriptor)
         if not locked:
             return None
-
-
-def _lock(descriptor: int) -> bool:
-    """Locks a file at once; returns False where there are no locks, raises where another one holds it."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            raise BlockingIOError(error.errno, "held by another process") from error
-        return False
-    return True
-
-
-def _lies_at(descriptor: int, path: Path) -> bool:
-    with contextlib.suppress(OSError):
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    return False

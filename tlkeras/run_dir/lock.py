@@ -42,7 +42,7 @@ class RunLock:
         while self._descriptor is None:
             descriptor = self._open()
             # Between opening and locking, a fresh start may have moved the folder away.
-            if _same_file(descriptor, self.path):
+            if lies_at(descriptor, self.path):
                 self._descriptor = descriptor
             else:
                 os.close(descriptor)
@@ -69,7 +69,7 @@ class RunLock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            _lock(descriptor)
+            _lock_or_warn(descriptor)
         except BlockingIOError:
             owner = os.pread(descriptor, 4096, 0)
             os.close(descriptor)
@@ -83,15 +83,9 @@ class RunLock:
         return descriptor
 
 
-def _lock(descriptor: int) -> None:
+def _lock_or_warn(descriptor: int) -> None:
     try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
+        lock_file(descriptor)
     except OSError as error:
         if error.errno not in _NO_LOCKS_HERE:
             raise
@@ -101,7 +95,26 @@ def _lock(descriptor: int) -> None:
         )
 
 
-def _same_file(descriptor: int, path: Path) -> bool:
+def lock_file(descriptor: int) -> bool:
+    """Locks an open file at once, until it is closed; returns False on a system without such locks.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+        OSError: The file system has no locks, or fails.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except PermissionError as error:  # how some network drives say it
+        raise BlockingIOError(error.errno, "held by another process") from error
+    return True
+
+
+def lies_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is the one at `path`, rather than one that was moved or removed meanwhile."""
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     return False
