@@ -130,14 +130,13 @@ def _found_batch_size(config: ExperimentConfig, runtime: Runtime, model, rows: i
 
 def _rows_passed(config: ExperimentConfig) -> int:
     """Returns how many rows a step passes through the network for each row of its batch, at most."""
+    from tlkeras.adaptation.checks import pulls
     from tlkeras.adaptation.methods import make_method
 
     adaptation = config.adaptation
     if config.tasks is not None and config.tasks.joint_run:
         return 2  # those of the other task
-    if adaptation is None or not any(stage.adapt for stage in config.stages):
-        return 1
-    if adaptation.method == "none" and adaptation.batch_norm != "domain_specific":
+    if not any(pulls(adaptation, stage) for stage in config.stages):
         return 1
     return 1 + make_method(adaptation.method, adaptation.options).target_views
 
