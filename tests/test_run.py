@@ -23,7 +23,7 @@ from tlkeras.config import (
     OptimizerConfig,
     StageConfig,
 )
-from tlkeras.errors import RunError
+from tlkeras.errors import RunError, UserError
 from tlkeras.run_dir import CheckpointStore, RunDir
 from tlkeras.training.audit import FreezeAudit
 
@@ -194,6 +194,15 @@ def test_early_stopping_ends_a_stage_before_its_last_epoch(tmp_path):
     )  # fmt: skip
     run = run_experiment(vector_config(stage), tmp_path / "run", VECTORS)
     assert RunDir(run.path).ledger.last(stage="all", event="completed")["steps"] < 60 * 6
+
+
+def test_pixels_are_not_changed_where_there_are_none(tmp_path):
+    stage = StageConfig(
+        name="all", train="all", epochs=2, augment=AugmentConfig(flip="horizontal", noise=0.1)
+    )
+    with pytest.raises(UserError, match=r"stages\.all\.augment changes pixels.*'flip': 'horizontal'"):
+        run_experiment(vector_config(stage), tmp_path / "run", {"train": points()})
+    assert not (tmp_path / "run").exists()
 
 
 def test_fewer_rows_than_a_batch(tmp_path):

@@ -172,6 +172,7 @@ def check_data(config: ExperimentConfig, domains: Mapping[str, Domain]) -> None:
     from tlkeras.adaptation.checks import check_domains
 
     check_domains(config, domains)
+    _check_augmentation(config, domains["source"])
     monitor = config.checkpoint.monitor or ""
     if "val" in domains["source"].splits:
         return
@@ -184,6 +185,16 @@ def check_data(config: ExperimentConfig, domains: Mapping[str, Domain]) -> None:
         watched = stage.early_stopping and stage.early_stopping.monitor
         if watched and watched.startswith("val_") and watched != "val_selection":
             _log.warning("Stage %s never stops early: there are no rows for %s.", stage.name, watched)
+
+
+def _check_augmentation(config: ExperimentConfig, source: Domain) -> None:
+    for stage in config.stages:
+        if source.modality == "vector" and stage.augment != stage.augment.for_vectors:
+            drawn = stage.augment.model_dump(exclude_defaults=True)
+            raise UserError(
+                f"stages.{stage.name}.augment changes pixels; {config.data.source} has vectors. Allowed for "
+                f"them: noise, mixup. Received: {drawn}"
+            )
 
 
 def read_domains(

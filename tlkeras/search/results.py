@@ -58,12 +58,15 @@ def means_over_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _scores(run_dir: RunDir) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    two_tasks = (run_dir.path / "evaluation" / "tasks.json").is_file()
+    own = "target" if two_tasks else "source"  # of two tasks the second is the run's own
     for domain, splits in run_dir.read_json("evaluation/metrics.json").items():
         for split, values in splits.items():
             name = "accuracy" if "accuracy" in values else "rmse"
-            prefix = "" if domain == "source" else f"{domain}_"
+            prefix = "" if domain == own else f"{domain}_"
             found[f"{prefix}{split}_{name}"] = float(values[name])
-    events = run_dir.ledger.records()
+    parts = [RunDir(run_dir.path / task) for task in ("source", "target")] if two_tasks else [run_dir]
+    events = [event for part in parts for event in part.ledger.records()]
     seconds = [event.get("training_seconds", 0) + event.get("extraction_seconds", 0) for event in events]
     return found | {"seconds": round(float(sum(seconds)), 1)}
 
