@@ -58,6 +58,8 @@ def test_search_ends_in_time_goes_on_and_keeps_the_best(config, tmp_path):
     number = next(r["trial"] for r in rows if r["val_accuracy"] and float(r["val_accuracy"]) == max(scores))
     kept = load_config(str(tmp_path / "auto" / "trials" / f"{int(number):03d}" / "config.json"))
     assert best == kept
+    assert {"half", "all"} >= {row["depth"] for row in rows[1:3]}  # recipes before the sampler's own
+    assert rows[1]["learning_rate"] == "0.0005" and rows[1]["bn"] == "frozen"
     assert f"accuracy {max(scores):.3f}" in (tmp_path / "auto" / "auto.md").read_text()
     again = auto(config, tmp_path / "auto", budget=1.0, candidates="small_cnn:none")  # spent already
     assert again["val_accuracy"] == max(scores)

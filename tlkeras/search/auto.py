@@ -17,7 +17,7 @@ from tlkeras.search.alarm import TimeUp, alarm
 from tlkeras.search.candidates import parse_candidates
 from tlkeras.search.rank import rank
 from tlkeras.search.recommendation import title
-from tlkeras.search.space import Source, check_searchable, shortened, source_of, suggest
+from tlkeras.search.space import Source, check_searchable, first_trials, shortened, source_of, suggest
 
 RANKING_SHARE = 0.25  # of the budget
 SOURCES = 3  # ranked ones that are searched over
@@ -38,10 +38,11 @@ def auto(
 ) -> dict[str, Any]:
     """Searches for the config with the best validation accuracy, and ends when the budget is spent.
 
-    The first trial is the config as it is, so that the result is no worse by validation. A further one
-    first trains a third of its epochs and is given up where that is below the median of the others
-    (Optuna's sampler and pruner; Akiba et al. 2019). The time counts over all processes: a search that
-    was stopped goes on where it was, the trial that it was in first. A trial that fails is counted as such.
+    The first trial is the config as it is, so that the result is no worse by validation; the next are two
+    recipes on the two best sources. All but the first train a third of their epochs before, and are given up
+    where that is below the median of the others (Optuna's sampler and pruner; Akiba et al. 2019). The time
+    counts over all processes: a search that was stopped goes on where it was, the trial that it was in first.
+    A trial that fails is counted as such.
 
     Args:
         config: The experiment to start from, with a validation split.
@@ -158,6 +159,9 @@ class _Search:
 
     def run(self) -> None:
         """Tries one config after the other; first those that an earlier process had begun."""
+        if not self.study.get_trials(deepcopy=False):
+            for settings in ({}, *first_trials(self.sources)):  # the config as it is comes before
+                self.study.enqueue_trial(settings)
         running = self.study.get_trials(states=[self.optuna.trial.TrialState.RUNNING])
         begun = [self.optuna.trial.Trial(self.study, trial._trial_id) for trial in running]
         failures = 0
@@ -213,7 +217,8 @@ class _Search:
 
     def finish(self) -> dict[str, Any]:
         """Writes the best config, the table and the page; returns the best row."""
-        rows = [_row(trial) for trial in self.study.get_trials(deepcopy=False)]
+        begun = self.study.get_trials(deepcopy=False)
+        rows = [_row(trial) for trial in begun if trial.state.name != "WAITING"]
         done = [row for row in rows if row["state"] == "complete"]
         self._note()
         if not done:

@@ -1,6 +1,6 @@
 """What an automatic search may change of a config."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,14 @@ from tlkeras.run_dir import RunDir
 from tlkeras.search.candidates import Candidate
 
 EPOCHS = (6, 12)  # of head and fine-tuning
+
+# What usually works on small data, for the trials before there is anything to go by (a search of ten minutes
+# has hardly more): the upper layers at a low rate that falls with depth, statistics as they are.
+_USUAL = {"head_learning_rate": 2e-3, "regularizer": "none", "bn": "frozen", "layer_decay": 0.8}
+RECIPES = (
+    _USUAL | {"depth": "half", "learning_rate": 5e-4, "augment": "as configured"},
+    _USUAL | {"depth": "all", "learning_rate": 1e-3, "augment": "crop"},
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,17 @@ def check_searchable(config: ExperimentConfig) -> None:
     for there, name, reason in reasons:
         if there:
             raise UserError(f"auto cannot search over this config: {reason}. Received: {name}")
+
+
+def first_trials(sources: list[Source]) -> Iterator[dict[str, Any]]:
+    """Yields settings to try first: each recipe on the two best sources.
+
+    Args:
+        sources: Where a trial may start from, the best first.
+    """
+    for recipe in RECIPES:
+        for source in sources[:2]:
+            yield {"source": source.title, **recipe}
 
 
 def suggest(trial, config: ExperimentConfig, sources: list[Source]) -> ExperimentConfig:
