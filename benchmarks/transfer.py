@@ -2,8 +2,7 @@
 
 Fashion-MNIST, as Keras keeps it, in two halves: classes 0 to 4 are the source (2500 rows), classes 5 to 9
 the target with 10 labels per class and 2500 test rows. Sections: `sharing` (strategies against scratch),
-`regularizers` (against plain fine-tuning), `rank` and `rank_alike` (scores against fine-tuned accuracy,
-weighted Kendall tau; emoji as well), `verdict` (a source of shuffled labels, a helpful one, and twenty
+`regularizers` (against plain fine-tuning), `verdict` (a source of shuffled labels, a helpful one, and twenty
 comparisons of a config with itself). Each prints a table of the mean and the standard deviation over the
 seeds, with tlkeras' verdict on all seeds together where there is something to compare with.
 """
@@ -13,13 +12,11 @@ import io
 import itertools
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import weightedtau
 
-from tlkeras import load_config, run_experiment
+from tlkeras import run_experiment
 from tlkeras.config import (
     DataConfig,
     ExperimentConfig,
@@ -33,7 +30,6 @@ from tlkeras.config import (
 )
 from tlkeras.evaluation import Predictions, judge
 from tlkeras.evaluation.verdict import row_scores
-from tlkeras.search.rank import rank as score
 
 WORK = Path(tempfile.mkdtemp(prefix="tlkeras_transfer_"))
 SEEDS = next((int(w.partition("=")[2]) for w in sys.argv if w.startswith("--seeds=")), 3)
@@ -182,78 +178,6 @@ def regularizers() -> None:
     show_verdicts(predictions, "plain")
 
 
-def rank() -> None:
-    """Seven candidates, of which some know photographs and some nothing, on clothes and on emoji."""
-    made = {name: source_config(0, name, size=LARGE) for name in ("source", "shuffled")}
-    for name, experiment in made.items():
-        trained(f"{name}_large", experiment)
-    candidates = [
-        (net, weights) for net in ("efficientnet_lite0", "mobilenet_v2") for weights in ("imagenet", None)
-    ]
-    candidates += [("small_cnn", str(WORK / f"{name}_large")) for name in made] + [("small_cnn", None)]
-    tune = stage(epochs=20, rate=5e-4)
-    clothes = config(0, tune)
-    clothes = clothes.model_copy(update={"data": clothes.data.model_copy(update={"image_size": LARGE})})
-    emoji = load_config("quickstart").data
-    emoji = emoji.model_copy(update={"image_size": LARGE, "batch_size": 25, "per_class": 20})
-    _agreement("clothes", clothes, candidates)
-    tune = tune.model_copy(update={"epochs": 8})
-    _agreement("emoji", clothes.model_copy(update={"data": emoji, "stages": (tune,)}), candidates)
-
-
-def rank_alike() -> None:
-    """Candidates that fine-tuning makes nearly alike: one small network by what it was trained on."""
-    candidates: list[tuple[str, str | None]] = [("small_cnn", None)]
-    for data in ("source", "shuffled", "target"):
-        for epochs in (1, 6) if data != "target" else (6,):
-            name = f"{data}_{epochs}_epochs"
-            trained(name, source_config(0, data, epochs))
-            candidates.append(("small_cnn", str(WORK / name)))
-    for target in ("target", "source"):
-        base = config(0, stage())
-        data = base.data.model_copy(update={"source": f"npz:{WORK / target}.npz"})
-        _agreement(f"alike_{target}", base.model_copy(update={"data": data}), candidates)
-
-
-def _agreement(title: str, base: ExperimentConfig, candidates: list[tuple[str, str | None]]) -> None:
-    """Prints the candidates' fine-tuned accuracy, and how well each score foretells their order."""
-    words = ",".join(f"{name}:{weights or 'none'}" for name, weights in candidates)
-    with contextlib.redirect_stdout(io.StringIO()):
-        table = score(base, words, WORK / f"ranking_{title}")
-    tuned = {}
-    for number, (name, weights) in enumerate(candidates):
-        model = base.model.model_copy(update={"backbone": name, "weights": weights})
-        tuned[name, str(weights or "none")] = [
-            accuracy(
-                trained(f"{title}_{number}_{seed}", base.model_copy(update={"seed": seed, "model": model}))
-            )
-            for seed in range(SEEDS)
-        ]
-    show(f"Fine-tuned accuracy: {title}", {f"{n} {Path(w).name}": values for (n, w), values in tuned.items()})
-    measured = np.array([tuned[row["candidate"], row["weights"]] for row in table])
-    for column in ("probe_accuracy", "logme", "h_score", "regularized_h_score", "transrate"):
-        values = np.array([row[column] for row in table], float)
-        print(f"  weighted tau of {column}: {_with_interval(weightedtau, values, measured)}", flush=True)
-
-
-def _with_interval(tau: Callable, scores: np.ndarray, accuracies: np.ndarray, draws: int = 2000) -> str:
-    """Returns tau with its bootstrap interval over candidates and seeds.
-
-    Args:
-        tau: Of scores and mean accuracies.
-        scores: One per candidate.
-        accuracies: `(candidates, seeds)`.
-        draws: How often candidates, and seeds of each, are drawn with replacement.
-    """
-    rng, (n, seeds), taus = np.random.default_rng(0), accuracies.shape, []
-    for _ in range(draws):
-        rows = rng.integers(n, size=n)
-        means = np.take_along_axis(accuracies, rng.integers(seeds, size=(n, seeds)), axis=1).mean(axis=1)
-        taus.append(tau(scores[rows], means[rows])[0])
-    low, high = np.nanquantile(taus, [0.025, 0.975])  # of one candidate drawn n times there is no order
-    return f"{tau(scores, accuracies.mean(axis=1))[0]:.2f} ({low:.2f} to {high:.2f}, 95 %)"
-
-
 def verdict() -> None:
     """The verdicts in cases of known answer."""
     baselines = VerdictConfig(baselines=("scratch",), seeds=SEEDS)
@@ -297,8 +221,6 @@ def _false_alarms(title: str, tests: list[Predictions]) -> None:
 SECTIONS = {
     "sharing": sharing,
     "regularizers": regularizers,
-    "rank": rank,
-    "rank_alike": rank_alike,
     "verdict": verdict,
 }
 
