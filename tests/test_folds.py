@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tlkeras import run_experiment
-from tlkeras.config import ExperimentConfig
+from tlkeras.config import ExperimentConfig, apply_overrides
 from tlkeras.errors import UserError
 from tlkeras.evaluation import Predictions
 from tlkeras.folds import combined, t_interval
@@ -72,3 +72,12 @@ def test_one_fold_by_name_is_a_plain_run():
         _experiment(folds=3, fold=3)
     with pytest.raises(ValueError, match="fold needs folds"):
         _experiment(fold=0)
+
+
+@pytest.mark.parametrize("of_several_runs", [{"data.folds": 3}, {"tasks.source.source": "digits"}])
+def test_an_unknown_method_is_refused_before_any_of_the_runs_writes(tmp_path, of_several_runs):
+    adapting = {"adaptation.method": "dan_n", "adaptation.target.source": "digits"}
+    config = apply_overrides(_experiment(), [f"{k}={v}" for k, v in (adapting | of_several_runs).items()])
+    with pytest.raises(UserError, match="Did you mean 'dann'"):
+        run_experiment(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

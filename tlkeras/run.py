@@ -8,10 +8,17 @@ from tlkeras.baselines import asks_for_verdict, train_twins, write_verdict
 from tlkeras.config import ExperimentConfig
 from tlkeras.folds import asks_for_folds, run_folds
 from tlkeras.manifest import manifest
-from tlkeras.prepare import Parts, checked, prepare
+from tlkeras.prepare import Parts, check_names, checked, prepare
 from tlkeras.report import write_report, write_tensorboard
 from tlkeras.run_dir import RunDir, copy_run, is_remote, mirrored, own_run_dir
-from tlkeras.runtime import check_single_process, from_chief, import_tensorflow, wait_for_all, watch_workers
+from tlkeras.runtime import (
+    check_single_process,
+    from_chief,
+    import_tensorflow,
+    start,
+    wait_for_all,
+    watch_workers,
+)
 from tlkeras.tasks import asks_for_tasks, run_tasks
 from tlkeras.transfer.parameters import write_transfer
 from tlkeras.transfer.task_checks import check_tasks
@@ -59,6 +66,8 @@ def run_experiment(
     run_dir = RunDir(workdir or f"runs/{config.name}")
     if asks_for_folds(config) or asks_for_tasks(config):
         check_single_process("An experiment of several runs (data.folds, tasks)")
+        start(config.runtime, config.seed)
+        check_names(config)  # before the first of them writes
     if asks_for_folds(config):
         train = lambda fold, path: run_experiment(fold, path, data)  # noqa: E731
         return run_folds(config, run_dir.path, train, fresh=fresh)
