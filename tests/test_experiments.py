@@ -164,7 +164,7 @@ def test_mnist_mnistm_dann_runs_on_small_files(tmp_path):
 SWEEPS = {  # how many runs, which of them are tried here, and what makes those small
     "quickstart_probes": (6, (3,), ["data.limit=40"]),
     "quickstart_mappings": (4, (0,), ["data.limit=40", "adaptation.target.limit=40"]),
-    "quickstart_regularizers": (8, (7,), ["data.limit=40"]),
+    "quickstart_regularizers": (8, (6,), ["data.limit=40"]),
     "mnist_to_digits": (
         4, (2,), ["tasks.source.source=digits", "tasks.source.limit=40", "tasks.source.image_size=16",
                     "data.limit=40", "tasks.stages.0.epochs=1"],

@@ -16,6 +16,7 @@ from tlkeras.data.rows import Rows
 from tlkeras.data.scan import contents
 from tlkeras.errors import RunError, UserError
 from tlkeras.evaluation import Predictions
+from tlkeras.evaluation.prediction_files import one_line
 from tlkeras.export import parity
 from tlkeras.export.formats import FORMATS, Format, load_encoded
 from tlkeras.export.served_model import ServedModel, answering_model
@@ -183,7 +184,7 @@ def _describe(folder, name, row, served, sample, compared) -> None:
     facts["parity"] = compared.to_dict() | {"split": sample.split, "tolerance": row.tolerance}
     write_json(folder / "model.json", facts)
     if served.class_names:
-        write_text(folder / "labels.txt", "".join(f"{_one_line(n)}\n" for n in served.class_names))
+        write_text(folder / "labels.txt", "".join(f"{one_line(str(n))}\n" for n in served.class_names))
 
 
 def _write_notes(run: SavedRun, served: ServedModel) -> None:
@@ -242,7 +243,3 @@ def _as_png(image: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image).save(file, "PNG")
     return file.getvalue()
-
-
-def _one_line(text: str) -> str:
-    return " ".join(str(text).split())
