@@ -217,8 +217,8 @@ class _Search:
 
     def finish(self) -> dict[str, Any]:
         """Writes the best config, the table and the page; returns the best row."""
-        begun = self.study.get_trials(deepcopy=False)
-        rows = [_row(trial) for trial in begun if trial.state.name != "WAITING"]
+        trials = self.study.get_trials(deepcopy=False)
+        rows = [_row(trial) for trial in trials if trial.state.name != "WAITING"]
         done = [row for row in rows if row["state"] == "complete"]
         self._note()
         if not done:

@@ -21,7 +21,7 @@ from tlkeras.search.candidates import Candidate
 EPOCHS = (6, 12)  # of head and fine-tuning
 
 # What usually works on small data, for the trials before there is anything to go by (a search of ten minutes
-# has hardly more): the upper layers at a low rate that falls with depth, statistics as they are.
+# has hardly more): rates that fall with depth, statistics as they are; half of the blocks, or all of them.
 _USUAL = {"head_learning_rate": 2e-3, "regularizer": "none", "bn": "frozen", "layer_decay": 0.8}
 RECIPES = (
     _USUAL | {"depth": "half", "learning_rate": 5e-4, "augment": "as configured"},
