@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tlkeras import run_experiment
 from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig, StageConfig
@@ -214,6 +215,33 @@ def _source_run(path, rows, turned):
     )
     run_experiment(config, path, {"train": (x, y), "val": (x, y), "test": (x, y)})
     return path
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "temperature"),
+    [
+        ([[-1.0, -8, -2]], [[-4.0, -1, -9]], 1.0),
+        ([[-1.0, -8, -2]], [[-4.0, -1, -9]], 3.0),
+        ([[1.0, 2, 3]], [[2.0, 3, 4]], 3.0),  # the same softmax
+        ([[0.0, 60, 0]], [[60.0, 0, 0]], 1.0),  # surely wrong
+    ],
+)
+def test_distillation_is_a_divergence_of_softmaxes(teacher, student, temperature):
+    distillation = make_regularizer("distillation", options={"temperature": temperature})
+    distillation._model = lambda x, training: keras.ops.convert_to_tensor(teacher)
+    logits = tf.Variable(student)
+    with tf.GradientTape() as tape:
+        loss = distillation.loss(Batch(None, None, None, logits))
+    p, q = (_softmax(np.array(x) / temperature) for x in (teacher, student))
+    assert float(loss) == pytest.approx(temperature**2 * np.sum(p * np.log(p / q)), rel=1e-5, abs=1e-6)
+    # Hinton et al. 2015, equation 2: T (q - p), after the factor T^2
+    np.testing.assert_allclose(tape.gradient(loss, logits), temperature * (q - p), atol=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0, "warm"])
+def test_distillation_refuses_a_temperature_that_is_none(temperature):
+    with pytest.raises(UserError, match=r"above 0. Received: options.temperature="):
+        make_regularizer("distillation", options={"temperature": temperature})
 
 
 def test_distillation_follows_the_teacher(train, source_run, pictures):

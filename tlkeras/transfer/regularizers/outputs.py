@@ -108,10 +108,10 @@ class CoTuning(Regularizer):
 
 @REGULARIZERS.register("distillation")
 class Distillation(Regularizer):
-    """The logits follow a teacher's (Hinton et al. 2015), by Keras' `LogitsDistillation`.
+    """The logits follow a teacher's (Hinton et al. 2015, section 2).
 
-    The loss is `temperature^2 * KL(teacher || student)` of the softened softmaxes, added to the class
-    loss times `weight`.
+    The loss is `temperature^2 * KL(teacher || student)` of the softened softmaxes, the mean over rows,
+    added to the class loss times `weight`. The square keeps the gradient's size at any temperature.
 
     Args:
         weight: Factor of the loss.
@@ -126,10 +126,11 @@ class Distillation(Regularizer):
     def __init__(self, weight: float | None = None, teacher: str = "", temperature: float = 3.0):
         super().__init__(weight)
         self.teacher = teacher
-        try:
-            self._loss = keras.distillation.LogitsDistillation(temperature=float(temperature))
-        except ValueError as error:
-            raise UserError(f"distillation: {error} Received: options.temperature={temperature}") from error
+        if isinstance(temperature, bool) or not isinstance(temperature, int | float) or temperature <= 0:
+            raise UserError(
+                f"distillation needs a temperature above 0. Received: options.temperature={temperature!r}"
+            )
+        self.temperature = float(temperature)
 
     def prepare(self, setting: Setting) -> None:
         """Loads the teacher."""
@@ -151,7 +152,17 @@ class Distillation(Regularizer):
     def loss(self, batch: Batch):
         """Returns the distance of the student's logits from the teacher's."""
         teacher = ops.stop_gradient(self._model(batch.x, training=False))
-        return self._loss.compute_loss(teacher, batch.logits)
+        return softened_divergence(teacher, batch.logits, self.temperature)
+
+
+def softened_divergence(teacher, student, temperature: float):
+    """Returns `temperature^2 * KL(teacher || student)` of logits `(n, classes)`, the mean over rows.
+
+    Taken from log-softmaxes: a KL divergence of probabilities has to clip them, and where the student is
+    surely wrong it would then have no slope.
+    """
+    teacher, student = (ops.log_softmax(ops.cast(x, "float32") / temperature) for x in (teacher, student))
+    return temperature**2 * ops.mean(ops.sum(ops.exp(teacher) * (teacher - student), axis=-1))
 
 
 def _values(array: np.ndarray):
