@@ -53,7 +53,9 @@ def test_toy_strength_one_removes_the_domain():
     assert abs(on_x2 / on_x1) < 0.15
 
 
-@pytest.mark.parametrize("method", ["dann", "cdan_e", "dan", "deep_coral", "wasserstein", "mdd"])
+@pytest.mark.parametrize(
+    "method", ["dann", "cdan_e", "dan", "deep_coral", "wasserstein", "mdd", "adda", "pada"]
+)
 def test_weight_zero_is_the_concatenated_step_without_d_bit_for_bit(small_batches, method):
     results = []
     for name, weight in ((method, 0.0), ("none", 1.0)):

@@ -65,6 +65,26 @@ def test_adaptation_begins_in_a_later_stage(later):
     assert float(second[0]["strength"]) < float(second[-1]["strength"])
 
 
+def test_adda_trains_a_source_model_first(tmp_path):
+    run = run_experiment(config(method="adda"), tmp_path / "run")
+    rows = log(run, "00_adapt")
+    losses, strengths = ([float(row[k]) for row in rows] for k in ("class_loss", "strength"))
+    assert strengths[0] == 0 and losses[0] > 0.1
+    assert strengths[-1] > 0.9 and losses[-1] == 0
+    assert run.metrics["source"]["test"]["accuracy"] > 0.9
+
+
+def test_adda_goes_without_where_an_earlier_stage_trains_the_source(tmp_path):
+    stages = [
+        StageConfig(name="source", train="all", epochs=4, adapt=False, optimizer={"learning_rate": 0.02}),
+        StageConfig(name="adapt", train="all", epochs=2, optimizer={"learning_rate": 0.002}),
+    ]
+    strength = {"schedule": "constant"}
+    run = run_experiment(config(method="adda", stages=stages, strength=strength), tmp_path / "run")
+    assert [float(row["class_loss"]) for row in log(run, "01_adapt")] == [0, 0]
+    assert run.metrics["source"]["test"]["accuracy"] > 0.9
+
+
 def test_what_is_watched_while_it_trains(later):
     for row in log(later, "01_adapt"):
         for name in ("val_accuracy", "oracle_target_accuracy", "domain_accuracy", "alignment",

@@ -67,6 +67,11 @@ def test_ganin_schedule_has_the_values_of_the_paper():
     np.testing.assert_allclose(values, [0, 0.462, 0.848, 0.987, 1.0], atol=5e-4)
 
 
+def test_a_schedule_left_open_is_the_methods_own():
+    assert float(strength_schedule(StrengthConfig(start=0.4), "warm_start")(0.4)) == 0
+    assert float(strength_schedule(StrengthConfig(schedule="constant"), "warm_start")(0.4)) == 1
+
+
 def test_other_schedules():
     at = lambda p, **settings: float(strength_schedule(StrengthConfig(**settings))(p))  # noqa: E731
     assert at(0.0, schedule="constant", value=6) == 6

@@ -20,6 +20,8 @@ MISTAKES = {
     "stages.0.adapt=false": "works in no stage",
     "adaptation.method=adamatch adaptation.options={}": "adaptation.strong_augment.noise",
     "adaptation.strong_augment.mixup=0.2": "adaptation.strong_augment.mixup",
+    "adaptation.method=adda adaptation.strength.schedule=ganin": "adapt=false before. Received: strength.sch",
+    "adaptation.method=adda adaptation.strength.schedule=warm_start adaptation.strength.start=0": "start=0",
     "checkpoint.monitor=oracle_target_accuracy": "looks at target labels",
     "stages.0.early_stopping.monitor=oracle_target_accuracy": "looks at target labels",
     "checkpoint.monitor=val_acuracy": "Did you mean 'val_accuracy'?",

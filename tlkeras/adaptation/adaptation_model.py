@@ -67,7 +67,7 @@ class AdaptationModel(PairedFit):
         self.model = model
         self.method = make_method(method, options) if isinstance(method, str) else method
         self.weight, self.steps, self.seed = float(weight), int(steps), seed
-        self.schedule = strength_schedule(strength or StrengthConfig())
+        self.schedule = strength_schedule(strength or StrengthConfig(), self.method.schedule)
         feature_size, classes = self._probe(tuple(input_shape or model.input_shape[1:]))
         self.method.prepare(feature_size, classes, seed)
         if self.method.reversal is not None:
@@ -265,7 +265,7 @@ class AdaptationModel(PairedFit):
 
     def _row_weights(self, labels, strength, sample_weight):
         """Returns the sample weights times what the method asks for."""
-        factors = self.method.source_weights(labels, strength)
+        factors = self.method.source_weights(labels, strength) if self.weight > 0 else None
         if factors is None:
             return sample_weight
         return factors if sample_weight is None else factors * ops.cast(sample_weight, "float32")

@@ -1,6 +1,6 @@
 """What can be said of an adaptation before anything is trained: names, options, stages, sizes, views."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tlkeras.adaptation.methods import make_method
 from tlkeras.adaptation.validators import VALIDATORS
@@ -103,6 +103,24 @@ def _check_stages(config: ExperimentConfig) -> None:
         raise UserError(
             f"adaptation.method={adaptation.method} works in no stage: set adapt=true in one that trains by "
             f"steps, or adaptation.method=none. Received: {received}"
+        )
+    if asked and adaptation.method != "none":
+        _check_source_model(adaptation, config.stages)
+
+
+def _check_source_model(adaptation: AdaptationConfig, stages: Sequence[StageConfig]) -> None:
+    """Raises `UserError` where the class loss would end before any step has trained a classifier."""
+    method, strength = make_method(adaptation.method, adaptation.options), adaptation.strength
+    schedule = strength.schedule or method.schedule
+    source_first = schedule == "warm_start" and strength.start > 0
+    never_pulls = adaptation.weight == 0 or strength.value == 0
+    begins = stages[0].probe is None and pulls(adaptation, stages[0])
+    if method.needs_source_model and begins and not (source_first or never_pulls):
+        raise UserError(
+            f"adaptation.method={adaptation.method} adapts a trained source model, and its class loss ends "
+            "as the strength rises: set adaptation.strength.schedule=warm_start with strength.start above 0 "
+            "(e.g. 0.3), or put a stage with adapt=false before. Received: "
+            f"strength.schedule={schedule}, strength.start={strength.start:g}"
         )
 
 

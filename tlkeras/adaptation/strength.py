@@ -34,7 +34,12 @@ def warm_start(p, config: StrengthConfig):
     return ganin(ops.maximum(p - config.start, 0) / (1 - config.start), config)
 
 
-def strength_schedule(config: StrengthConfig) -> Callable:
-    """Returns the function of `p` (a float32 tensor in 0..1) that `config` describes."""
-    schedule = SCHEDULES.get(config.schedule)
+def strength_schedule(config: StrengthConfig, default: str = "ganin") -> Callable:
+    """Returns the function of `p` (a float32 tensor in 0..1) that `config` describes.
+
+    Args:
+        config: The schedule and its settings.
+        default: The name of the schedule where `config` leaves it open.
+    """
+    schedule = SCHEDULES.get(config.schedule or default)
     return lambda p: schedule(ops.clip(ops.convert_to_tensor(p, "float32"), 0, 1), config)

@@ -14,13 +14,14 @@ class StrengthConfig(Config):
 
     Attributes:
         schedule: `ganin`: `value * (2 / (1 + exp(-gamma p)) - 1)` (Ganin et al. 2016, section 5.2.2);
-            `constant`; `linear` from 0; `warm_start`: 0 until `start`, then as `ganin`.
+            `constant`; `linear` from 0; `warm_start`: 0 until `start`, then as `ganin`. None is the
+            method's own: `warm_start` for `adda`, which first trains a source model, else `ganin`.
         value: The strength reached at the end.
         gamma: Steepness of the `ganin` curve.
         start: Fraction of the steps for which `warm_start` stays at 0.
     """
 
-    schedule: Literal["ganin", "constant", "linear", "warm_start"] = "ganin"
+    schedule: Literal["ganin", "constant", "linear", "warm_start"] | None = None
     value: NonNegative = 1.0
     gamma: NonNegative = 10.0
     start: Annotated[float, Field(ge=0, lt=1)] = 0.3

@@ -123,10 +123,14 @@ class ADDA(Adversarial):
     """Adversarial discriminative adaptation (Tzeng et al. 2017, eq. 9).
 
     The classifier tells a copy of the source encoder's features from the target's; the encoder is
-    trained with inverted labels. The copy follows the encoder while the strength is 0 and then stands
-    still, and so does the class loss end: start from a trained source model, or use the `warm_start`
-    schedule.
+    trained with inverted labels. While the strength is 0 the class loss trains encoder and classifier
+    on the source, and the copy follows; once it rises the copy stands still and the class loss ends. So
+    the strength is by default that of `warm_start`: the first `adaptation.strength.start` of the steps
+    train the source model. Another schedule needs an earlier stage with `adapt=false`.
     """
+
+    schedule = "warm_start"
+    needs_source_model = True
 
     def make_heads(self, features, classes):
         self.domain_head = self.head(features, self.units, 1, "domain_head", self.activation)

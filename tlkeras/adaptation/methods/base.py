@@ -38,11 +38,16 @@ class Method(keras.layers.Layer):
         critic_steps: How often per step `critic_loss(features)` is minimised over `critic_variables`
             with `critic_optimizer` before D is taken.
         min_classes: The fewest classes that give this method a meaning.
+        schedule: That of the strength, where the config leaves it open.
+        needs_source_model: Whether the class loss ends as the strength rises, so that a classifier must
+            have been trained by then.
     """
 
     gathers = False
     critic_steps = 0
     min_classes = 1
+    schedule = "ganin"
+    needs_source_model = False
     reversal: GradientReversal | None = None
 
     def __init__(self):
