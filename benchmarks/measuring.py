@@ -1,6 +1,7 @@
 """Processes run in turn, their ratios and their memory."""
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -36,3 +37,18 @@ def interval(ratios: list[float]) -> tuple[float, float]:
         return float(ratios[0]), float(ratios[0])
     half = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
     return float(np.exp(logs.mean() - half)), float(np.exp(logs.mean() + half))
+
+
+def run_in(checkout: Path, *command: str) -> str:
+    """Runs a Python script with the interpreter and the tlkeras of a checkout; returns what it printed."""
+    checkout = Path(checkout).resolve()
+    own = checkout / ".venv/bin/python"
+    environ = os.environ | {
+        "PYTHONPATH": str(checkout), "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3",
+    }  # fmt: skip
+    result = subprocess.run(
+        [own if own.exists() else sys.executable, *command], capture_output=True, text=True, env=environ
+    )
+    if result.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))} failed in {checkout}:\n{result.stderr[-3000:]}")
+    return result.stdout

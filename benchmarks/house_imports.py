@@ -1,0 +1,100 @@
+"""What the files of a package import, and the circles in it."""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported name.
+
+    Attributes:
+        module: Its module, dotted.
+        name: What of it, for `from module import name`; empty otherwise.
+        line: Where it stands.
+        late: Whether it stands in a function.
+        typing: Whether it is for the type checker alone.
+    """
+
+    module: str
+    name: str
+    line: int
+    late: bool
+    typing: bool
+
+    @property
+    def top(self) -> str:
+        """The package that is imported from."""
+        return self.module.partition(".")[0]
+
+
+def modules(package: Path) -> dict[str, Path]:
+    """Returns the Python files of a package by their paths below it."""
+    return {path.relative_to(package).as_posix(): path for path in sorted(package.rglob("*.py"))}
+
+
+def imports_of(tree: ast.AST, late: bool = False, typing: bool = False) -> Iterator[Import]:
+    """Yields what a file imports."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield from (Import(node.module or "", a.name, node.lineno, late, typing) for a in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (Import(a.name, "", node.lineno, late, typing) for a in node.names)
+        else:
+            inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            types = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+            yield from imports_of(node, late or inside, typing or types)
+
+
+def resolved(found: Import, at: str, trees: dict[str, ast.Module]) -> Iterator[str]:
+    """Yields the files of the package that an import reaches, through lazy names too."""
+    parts = found.module.split(".")
+    if parts[0] != "tlkeras":
+        return
+    base = "/".join(parts[1:])
+    for file in (f"{base}/{found.name}".strip("/") + ".py", f"{base}.py"):
+        if file in trees and file != at:
+            yield file
+            return
+    package = f"{base}/__init__.py".strip("/")
+    home = lazy_homes(trees[package]).get(found.name) if package in trees else None
+    file = f"{base}/{home}".strip("/").replace(".", "/") + ".py"
+    yield from (f for f in (package, file) if f in trees and f != at)
+
+
+def lazy_homes(tree: ast.Module) -> dict[str, str]:
+    """Returns the module of each lazy name of a package, as its `_HOMES` has them."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_HOMES":
+            return ast.literal_eval(node.value)
+    return {}
+
+
+def circles(graph: dict[str, set[str]]) -> list[str]:
+    """Returns the groups of files that reach each other (strongly connected components, Tarjan 1972)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found = []
+
+    def visit(file: str) -> None:
+        index[file] = low[file] = len(index)
+        stack.append(file)
+        for to in graph[file]:
+            if to not in index:
+                visit(to)
+                low[file] = min(low[file], low[to])
+            elif to in stack:
+                low[file] = min(low[file], index[to])
+        if low[file] == index[file]:
+            group = stack[stack.index(file) :]
+            del stack[stack.index(file) :]
+            if len(group) > 1:
+                found.append(", ".join(sorted(group)))
+
+    for file in graph:
+        if file not in index:
+            visit(file)
+    return found
