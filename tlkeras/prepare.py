@@ -61,7 +61,11 @@ def _is_unlabelled(name: str) -> bool:
 
 
 def prepare(
-    config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None, batch_size: int | None = None
+    config: ExperimentConfig,
+    arrays: Mapping[str, tuple] | None = None,
+    batch_size: int | None = None,
+    *,
+    alone: bool = False,
 ) -> Parts:
     """Starts the runtime, reads the data and builds the model of a checked config.
 
@@ -69,11 +73,12 @@ def prepare(
         config: The experiment.
         arrays: Arrays in place of the source; see `run_experiment`.
         batch_size: What `data.batch_size="auto"` came to in an earlier process of this run.
+        alone: Whether to do without the other workers, where nothing is trained.
 
     Raises:
         UserError: The data, the weights or the devices are not what the config says.
     """
-    runtime = start(config.runtime, config.seed)
+    runtime = start(config.runtime, config.seed, alone=alone)
     with watch_workers(runtime):
         return _prepared(config, runtime, arrays, batch_size)
 

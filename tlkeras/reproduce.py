@@ -12,7 +12,7 @@ import tlkeras
 from tlkeras.config import ExperimentConfig, load_config
 from tlkeras.errors import RunError, UserError
 from tlkeras.manifest import git_state, versions
-from tlkeras.run_dir import RunDir, config_differences
+from tlkeras.run_dir import RunDir, check_writable, config_differences
 
 _FOLDER = "reproduction"
 # What a device computes depends on these; where they differ, so may the last bits of the weights.
@@ -83,6 +83,7 @@ def reproduce(run: str | os.PathLike, workdir: str | os.PathLike | None = None) 
     run_dir = RunDir(run).require_run()
     if not run_dir.is_finished:
         raise UserError(f"The run in {run_dir.path} is not finished. Received: run={str(run_dir.path)!r}")
+    check_writable(run_dir.path)  # the comparison is written there at the end
     config = load_config(str(run_dir.config))
     manifest = run_dir.read_json("manifest.json")
     again = RunDir(workdir or run_dir.path / _FOLDER)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from tlkeras.baselines import asks_for_verdict, train_twins, write_verdict
 from tlkeras.config import ExperimentConfig
-from tlkeras.folds import asks_for_folds, run_folds
+from tlkeras.folds import asks_for_folds, one_fold, run_folds
 from tlkeras.manifest import manifest
 from tlkeras.prepare import Parts, check_names, checked, prepare
 from tlkeras.report import write_report, write_tensorboard
-from tlkeras.run_dir import RunDir, copy_run, is_remote, mirrored, own_run_dir
+from tlkeras.run_dir import RunDir, check_writable, copy_run, is_remote, mirrored, own_run_dir
 from tlkeras.runtime import (
     check_single_process,
     from_chief,
@@ -19,7 +19,7 @@ from tlkeras.runtime import (
     wait_for_all,
     watch_workers,
 )
-from tlkeras.tasks import asks_for_tasks, run_tasks
+from tlkeras.tasks import asks_for_tasks, planned_runs, run_tasks
 from tlkeras.transfer.parameters import write_transfer
 from tlkeras.transfer.task_checks import check_tasks
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # A run goes on with another number of devices and ends at the same weights.
 MAY_DIFFER = ("runtime.strategy", "runtime.devices")
+_STAND_IN = 32  # for a batch size that only the run itself finds
 
 
 def run_experiment(
@@ -83,6 +84,39 @@ def run_experiment(
     with watch_workers(parts.runtime):
         _run(parts, run_dir, own, as_json, fresh, lambda twin, path: run_experiment(twin, path, data))
     return _load(run_dir if run_dir.is_run else own)
+
+
+def rehearse(
+    config: ExperimentConfig, workdir: str | os.PathLike | None = None, *, fresh: bool = False
+) -> None:
+    """Does all that `run_experiment` does before it writes, so that what it would refuse is refused now.
+
+    Data are read and checked, weights fetched and loaded, stages compiled. Of the folds of an experiment the
+    first stands for all. Other workers are not waited for, and no batch size is measured.
+
+    Args:
+        config: The experiment.
+        workdir: The run directory; None is `runs/NAME`.
+        fresh: Whether an old run in the workdir would be set aside.
+
+    Raises:
+        UserError: As `run_experiment`.
+    """
+    from tlkeras.training.trainer import Trainer
+
+    several = asks_for_folds(config) or asks_for_tasks(config)
+    config = config if several else checked(config)
+    run_dir = RunDir(workdir or f"runs/{config.name}")
+    if not is_remote(workdir):
+        check_writable(run_dir.path)
+        if not fresh:
+            run_dir.check(config.model_dump(mode="json"), ignore=MAY_DIFFER)
+    for run in planned_runs(config, run_dir.path).values():
+        run = one_fold(run, 0) if asks_for_folds(run) else run
+        if run.model.weights == str(run_dir.path / "source"):  # that the source task is still to train
+            run = run.model_copy(update={"model": run.model.model_copy(update={"weights": None})})
+        batch_size = _STAND_IN if run.data.batch_size == "auto" else None
+        Trainer(prepare(run, batch_size=batch_size, alone=True), run_dir).check()
 
 
 def _run(parts: Parts, run_dir: RunDir, own: RunDir, as_json: dict, fresh: bool, train_twin) -> None:

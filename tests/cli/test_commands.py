@@ -87,6 +87,30 @@ def test_a_dry_run_touches_nothing(capsys, tmp_path):
     assert not workdir.exists()
 
 
+@pytest.mark.parametrize("command", ["train", "sweep"])
+@pytest.mark.parametrize(
+    ("mistake", "says"),
+    [
+        ("data.source=folder:/nowhere", "no such folder"),
+        ("model.weights=no_such.weights.h5", "no such file"),
+        ("stages.0.optimizer.name=adan", "Did you mean 'adam'"),
+    ],
+)
+def test_a_dry_run_refuses_what_a_run_would(capsys, tmp_path, command, mistake, says):
+    more = ["--seeds=2"] * (command == "sweep")
+    words = ["--config=synthetic_full", "--dry_run", f"--workdir={tmp_path / 'run'}", "--set", mistake]
+    code, _, err = run(capsys, command, *words, *more)
+    assert code == 2 and says in err and err.count("\n") == 1
+
+
+def test_a_dry_run_of_folds_and_of_two_tasks(capsys, tmp_path):
+    words = ["train", "--config=synthetic_full", "--dry_run", f"--workdir={tmp_path / 'run'}"]
+    assert run(capsys, *words, "--set", "data.folds=3")[0] == 0
+    tasks = ["tasks.strategy=private_first", "tasks.source.source=synthetic:shapes"]
+    assert run(capsys, *words, *(word for pair in tasks for word in ("--set", pair)))[0] == 0
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("kind", "pattern", "expected"),
     [

@@ -16,12 +16,18 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def alone(server, tmp_path_factory):
-    """What the small training comes to when nobody disturbs it; see `fault_words.train`."""
+def finished_run(server, tmp_path_factory):
+    """The small training when nobody disturbs it; see `fault_words.train`."""
     folder = tmp_path_factory.mktemp("alone")
     ended = server.run(*train(folder))
     assert ended.code == 0, ended.output
-    return outcome(folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def alone(finished_run):
+    """What it comes to."""
+    return outcome(finished_run)
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from bad_pictures import encoded, picture
 from fault_words import settings, train
 from run_outcome import differences, outcome
 
+from tlkeras.run_dir import check_writable, write_text
+
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 
@@ -96,6 +98,49 @@ def test_path_that_cannot_be(server, tmp_path, workdir):
     (tmp_path / "file").write_text("")
     said = one_line(server.run(*train(tmp_path), f"--workdir={tmp_path / workdir}"), 2)
     assert "--workdir" in said, said
+
+
+# every command that writes, and the word that says where
+WRITERS = {
+    "train": ["--config=synthetic_full", "--workdir={}"],
+    "train --dry_run": ["--config=synthetic_full", "--dry_run", "--workdir={}"],
+    "sweep": ["--config=synthetic_full", "--seeds=2", "--workdir={}"],
+    "rank": ["--config=synthetic_full", "--candidates=small_cnn:none", "--workdir={}"],
+    "auto": ["--config=synthetic_full", "--workdir={}"],
+    "profile": ["--config=synthetic_full", "--workdir={}"],
+    "predict": ["{run}", "{run}", "--output={}/answers.csv"],
+    "embed": ["{run}", "{run}", "--output={}/features.npz"],
+    "report": ["{run}", "--output={}/report.html"],
+    "compare": ["{run}", "--output={}/compare.html"],
+    "reproduce": ["{run}", "--workdir={}"],
+}
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a place where nothing can be made")
+@pytest.mark.parametrize("command", WRITERS)
+def test_place_where_no_folder_can_be_made(server, finished_run, command):
+    words = [word.format("/proc/nowhere", run=finished_run) for word in WRITERS[command]]
+    ended = server.run(command.split()[0], *words)
+    assert "/proc/nowhere" in one_line(ended, 2)
+    assert "stage" not in ended.output, "it is said before any work"
+
+
+def test_what_is_checked_is_left_as_it_was(tmp_path):
+    check_writable(tmp_path / "a/b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_output_that_is_a_folder(server, finished_run, tmp_path):
+    one_line(server.run("compare", f"{finished_run}", f"--output={tmp_path}"), 2)
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_text(pipe, "a line")
+    assert os.read(reader, 100) == b"a line" and pipe.is_fifo()
+    os.close(reader)
 
 
 def test_out_of_memory(server, tmp_path):

@@ -37,14 +37,24 @@ CSV_FILES = {
 
 def refused(capsys, workdir, source, *more) -> str:
     """Asserts that a training on this source is refused with one line; returns it."""
-    code = main(
-        ["train", "--config=synthetic_full", "--set", f"data.source={source}", f"--workdir={workdir}", *more]
-    )
-    error = capsys.readouterr().err
-    lines = [line for line in error.splitlines() if line.startswith("tlkeras: ")]
-    assert code == 2 and len(lines) == 1, (code, error)
-    assert "Traceback" not in error and not workdir.exists()
-    return lines[0]
+    words = [
+        "train",
+        "--config=synthetic_full",
+        "--set",
+        f"data.source={source}",
+        f"--workdir={workdir}",
+        *more,
+    ]
+    said = []
+    for how in (["--dry_run"], []):  # a dry run says what a run would
+        code = main(words + how)
+        error = capsys.readouterr().err
+        lines = [line for line in error.splitlines() if line.startswith("tlkeras: ")]
+        assert code == 2 and len(lines) == 1, (code, error)
+        said += lines
+        assert "Traceback" not in error and not workdir.exists()
+    assert said[0] == said[1]
+    return said[0]
 
 
 @pytest.mark.parametrize("name", CSV_FILES)

@@ -118,10 +118,10 @@ def folder(tmp_path_factory):
 
 @settings(max_examples=EXAMPLES, deadline=None, database=None, derandomize=True,
           suppress_health_check=list(HealthCheck))  # fmt: skip
-@given(mistake=mistakes)
-def test_every_mistake_is_one_clear_line(folder, mistake):
+@given(mistake=mistakes, dry=st.booleans())
+def test_every_mistake_is_one_clear_line(folder, mistake, dry):
     workdir = folder / "run"
-    words = words_of(mistake, folder)
+    words = words_of(mistake, folder) + ["--dry_run"] * dry
     error = io.StringIO()
     with contextlib.redirect_stderr(error), contextlib.redirect_stdout(io.StringIO()):
         code = main(["train", *words, f"--workdir={workdir}"])

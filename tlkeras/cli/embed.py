@@ -35,6 +35,10 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
         received = " ".join(arguments) or "nothing"
         raise UserError(f"Name a run directory and at least one file or folder. Received: {received}")
     _check(flags)
+    from tlkeras.run_dir import check_writable
+
+    if flags.output or flags.clusters:
+        check_writable(Path(flags.output or ".").parent)
     import_tensorflow()
     from tlkeras.retrieval import embed_files
     from tlkeras.saved_run import load_run

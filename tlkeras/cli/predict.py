@@ -23,6 +23,10 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     if len(arguments) < 2:
         received = " ".join(arguments) or "nothing"
         raise UserError(f"Name a run directory and at least one file or folder. Received: {received}")
+    from tlkeras.run_dir import check_writable, write_text
+
+    if flags.output:
+        check_writable(Path(flags.output).parent)
     import_tensorflow()
     from tlkeras.evaluation.prediction_files import predictions_text
     from tlkeras.saved_run import load_run
@@ -33,7 +37,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
         print(f"tlkeras: skipped {path}: {reason}", file=sys.stderr)
     text = predictions_text(predictions, flags.format)
     if flags.output:
-        Path(flags.output).write_text(text, encoding="utf-8")
+        write_text(flags.output, text)
         print(f"{len(predictions.ids)} predictions written to {flags.output}")
     else:
         sys.stdout.write(text)

@@ -27,12 +27,14 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     config = config_from(flags)
     from tlkeras.cli.tables import print_table
     from tlkeras.prepare import checked, prepare
+    from tlkeras.run_dir import check_writable
 
+    folder = Path(flags.workdir or f"runs/{config.name}.profile")
+    check_writable(folder)
     config = checked(config)
     parts = prepare(config)
     from tlkeras.training.profile import profile_stage
 
-    folder = Path(flags.workdir or f"runs/{config.name}.profile")
     rows = profile_stage(parts, flags.stage, folder)
     print_table(rows, title=f"Stage {flags.stage}, batches of {parts.batch_size}")
     times = {row["part"]: row["ms a step"] for row in rows}

@@ -36,6 +36,9 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     runs = plan_sweep(flags.config, overrides, flags.seeds)
     workdir = Path(flags.workdir or f"runs/{runs[0].name.rpartition('_')[0]}.sweep")
     if flags.dry_run:
+        from tlkeras.search.sweep import rehearse_sweep
+
+        rehearse_sweep(runs, workdir)
         print_table([{"run": r.name, "seed": r.seed, "overrides": " ".join(r.overrides)} for r in runs])
         print(f"Dry run: nothing was trained and {workdir} was not touched.")
         return

@@ -30,9 +30,11 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     workdir = flags.workdir or f"runs/{config.name}"
     if flags.dry_run:
         from tlkeras.cli.plan import print_plan
+        from tlkeras.run import rehearse
 
+        rehearse(config, workdir, fresh=flags.fresh)
         print_plan(config)
-        print(f"Dry run: nothing was trained and {workdir} was not touched.")
+        print(f"Dry run: all is in order, nothing was trained, and {workdir} was not touched.")
         return
     from tlkeras.run import run_experiment
 

@@ -91,7 +91,6 @@ def write_embedding(
     }
     if all(domain.modality == "image" for domain in domains.values()):
         arrays["thumbnails"] = np.concatenate([_thumbnails(drawn[name], domains[name]) for name in drawn])
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)
 

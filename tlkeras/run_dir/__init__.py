@@ -1,6 +1,14 @@
 """A run directory on disk: names, whole-file writes, the ledger, the lock, the checkpoints."""
 
-from tlkeras.run_dir.atomic import disk_errors, remove_leftovers, replacing, write_json, write_text
+from tlkeras.run_dir.atomic import (
+    check_writable,
+    disk_errors,
+    make_folder,
+    remove_leftovers,
+    replacing,
+    write_json,
+    write_text,
+)
 from tlkeras.run_dir.checkpoints import CheckpointStore
 from tlkeras.run_dir.ledger import Ledger
 from tlkeras.run_dir.lock import RunLock
@@ -13,10 +21,12 @@ __all__ = [
     "Ledger",
     "RunDir",
     "RunLock",
+    "check_writable",
     "config_differences",
     "copy_run",
     "disk_errors",
     "is_remote",
+    "make_folder",
     "mirrored",
     "own_run_dir",
     "remove_leftovers",

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,13 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         ...     model.save(temporary)
     """
     path = Path(path)
+    if _is_device(path):
+        with disk_errors(path):
+            yield path
+        return
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{path.suffix}")
+    make_folder(path.parent)
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
             _flush(temporary)
@@ -48,6 +53,49 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
             _remove(temporary)
             raise
         _flush_folder(path.parent)
+
+
+def _is_device(path: Path) -> bool:
+    """Whether a path is no file that could be replaced: `/dev/stdout`, `/dev/null`, a named pipe."""
+    with disk_errors(path):
+        return path.parent == Path("/dev") or (path.exists() and not path.is_file() and not path.is_dir())
+
+
+def make_folder(path: str | os.PathLike) -> None:
+    """Makes a folder where it is missing, and those above it.
+
+    Raises:
+        RunError: The disk is full or broken.
+        UserError: There can be no folder: no permission, a file in the way, a place like `/proc`.
+    """
+    path = Path(path)
+    try:
+        with disk_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _no_place(path, error) from error
+
+
+def check_writable(folder: str | os.PathLike) -> None:
+    """Checks that a folder, which may be missing yet, can be written into; leaves everything as it was.
+
+    For commands that work for minutes before they write.
+
+    Raises:
+        RunError: The disk is full or broken.
+        UserError: Nothing can be written there.
+    """
+    folder = Path(folder)
+    with disk_errors(folder):
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        make_folder(folder)
+        with disk_errors(folder), tempfile.TemporaryFile(dir=folder):
+            pass
+    finally:
+        for path in missing:
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
@@ -120,9 +168,15 @@ def _described(error: OSError, path: Path) -> Exception | None:
         return UserError(
             f"{path} is closed to this user: change its permissions or choose another --workdir. {said}"
         )
-    if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG):
-        return UserError(f"{path} cannot be a path here: choose another --workdir. {said}")
+    if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP):
+        return _no_place(path, error)
     return None
+
+
+def _no_place(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{path} cannot be a path here: choose another --workdir. Received: {error.strerror or error}"
+    )
 
 
 def _flush(path: Path) -> None:

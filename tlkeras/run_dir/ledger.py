@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from tlkeras.run_dir.atomic import disk_errors, plain
+from tlkeras.run_dir.atomic import disk_errors, make_folder, plain
 
 
 class Ledger:
@@ -29,8 +29,8 @@ class Ledger:
         """Appends one event and waits until it is on the disk; returns it with its time."""
         record = plain({"stage": stage, "event": event, **facts, "time": round(time.time(), 3)})
         line = (json.dumps(record, allow_nan=False) + "\n").encode()
+        make_folder(self.path.parent)
         with disk_errors(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
                 _write_line(descriptor, line)

@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 
 from tlkeras.errors import UserError
-from tlkeras.run_dir.atomic import disk_errors
+from tlkeras.run_dir.atomic import disk_errors, make_folder
 
 _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
@@ -65,8 +65,8 @@ class RunLock:
         self.release()
 
     def _open(self) -> int:
+        make_folder(self.path.parent)
         with disk_errors(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             _lock_or_warn(descriptor)

@@ -95,7 +95,6 @@ class _Search:
         there = self.folder / _STATE
         if not there.is_file():
             self._check_new()
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.lock.acquire()
         if there.is_file():
             old = RunDir(self.folder).read_json(_STATE)

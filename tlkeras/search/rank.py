@@ -11,7 +11,7 @@ import numpy as np
 
 from tlkeras.config import ExperimentConfig
 from tlkeras.errors import UserError
-from tlkeras.run_dir import RunDir
+from tlkeras.run_dir import RunDir, check_writable
 from tlkeras.runtime import start
 from tlkeras.search.candidates import Candidate, parse_candidates
 
@@ -216,6 +216,7 @@ def _checked_folder(workdir: str | os.PathLike) -> Path:
             f"The workdir {folder} holds no ranking, and is not empty: choose another --workdir. "
             f"Received: workdir={str(folder)!r}"
         )
+    check_writable(folder)
     return folder
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tlkeras.config import dump_config
 from tlkeras.errors import RunError, UserError
-from tlkeras.run_dir import RunDir, config_differences, write_json, write_text
+from tlkeras.run_dir import RunDir, check_writable, config_differences, write_json, write_text
 from tlkeras.run_dir.lock import RunLock
 from tlkeras.search.plan import SweepRun
 from tlkeras.search.results import results_table
@@ -50,6 +50,28 @@ def run_sweep(runs: list[SweepRun], workdir: str | os.PathLike, processes: int =
     finally:
         lock.release()
     return rows
+
+
+def rehearse_sweep(runs: list[SweepRun], workdir: str | os.PathLike) -> None:
+    """Checks what a sweep needs, and writes nothing: see `rehearse`. Runs of equal data and model count once.
+
+    Raises:
+        UserError: One line on the first run that would be refused.
+    """
+    from tlkeras.run import rehearse
+
+    folder = Path(workdir).expanduser()
+    _check(folder, _as_json(runs))
+    check_writable(folder)
+    parts = lambda config: (config.data, config.model, config.adaptation, config.tasks)  # noqa: E731
+    distinct = {repr(parts(run.config)): run for run in runs}
+    for run in distinct.values():
+        # threads and determinism belong to a process: here all runs share the first one's
+        config = run.config.model_copy(update={"runtime": runs[0].config.runtime})
+        try:
+            rehearse(config, folder / run.name, fresh=True)
+        except UserError as error:
+            raise UserError(f"{run.name} ({' '.join(run.overrides) or 'as configured'}): {error}") from error
 
 
 def _check(folder: Path, as_json: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tlkeras.errors import UserError
 from tlkeras.models.folding import Folded
 from tlkeras.prepare import Parts
-from tlkeras.run_dir import RunDir
+from tlkeras.run_dir import RunDir, make_folder
 from tlkeras.training.trainer import Trainer
 
 STEPS = 10
@@ -128,7 +128,7 @@ class _Clock(keras.callbacks.Callback):
 
 
 def _write_profile(trainee, data, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     tf.profiler.experimental.start(str(folder))
     try:
         trainee.fit(data, steps_per_epoch=STEPS, shuffle=False, verbose=0)
