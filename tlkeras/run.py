@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlkeras.baselines import asks_for_verdict, train_twins, write_verdict
 from tlkeras.config import ExperimentConfig
+from tlkeras.errors import UserError
 from tlkeras.folds import asks_for_folds, one_fold, run_folds
 from tlkeras.manifest import manifest
 from tlkeras.prepare import Parts, check_names, checked, prepare
@@ -147,6 +149,45 @@ def _run(parts: Parts, run_dir: RunDir, own: RunDir, as_json: dict, fresh: bool,
         wait_for_all(runtime)  # the chief writes longest, and would take the others' end for a loss
     finally:
         own.lock.release()
+
+
+def find_lr(
+    config: ExperimentConfig, stage: int = 0, workdir: str | os.PathLike | None = None
+) -> tuple[float, Path]:
+    """Returns a learning rate for a stage by a range test (Smith 2017), and the file with its curve.
+
+    The stages before it are trained first: what suits a random head says nothing about the stage after it.
+    The workdir is a run directory, so that a second call with the same config reads the curve that is there.
+
+    Args:
+        config: The experiment; of several folds the first is taken.
+        stage: Index of the stage, gradual stages expanded.
+        workdir: Where the stages before and the curve are kept; None is `runs/NAME.find_lr`.
+
+    Raises:
+        UserError: A mistake in the config, the data or the workdir, or a stage that takes no steps.
+    """
+    check_single_process("find_lr")
+    if asks_for_tasks(config):
+        raise UserError("find_lr takes the config of one run. Received: tasks, which are several runs")
+    config = checked(one_fold(config, 0) if asks_for_folds(config) else config)
+    run_dir = RunDir(workdir or f"runs/{config.name}.find_lr")
+    check_writable(run_dir.path)
+    as_json = config.model_dump(mode="json")
+    run_dir.check(as_json, ignore=MAY_DIFFER)
+    parts = prepare(config, batch_size=_found_batch_size(run_dir))
+    from tlkeras.training.stages import check_takes_steps
+    from tlkeras.training.trainer import Trainer
+
+    trainer = Trainer(parts, run_dir)
+    check_takes_steps(trainer.stages, stage)
+    trainer.check()
+    run_dir.start(as_json, ignore=MAY_DIFFER)
+    try:
+        run_dir.write_json(run_dir.manifest, manifest(parts))
+        return trainer.find_learning_rate(stage)
+    finally:
+        run_dir.lock.release()
 
 
 def _say(runtime: "Runtime", text: str) -> None:

@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,8 +8,9 @@ import tensorflow as tf
 from tlkeras.config import ProbeConfig, StageConfig, apply_overrides
 from tlkeras.errors import UserError
 from tlkeras.prepare import prepare
-from tlkeras.training.input_watch import InputWatch
-from tlkeras.training.profile import profile_stage
+from tlkeras.training import input_watch
+from tlkeras.training.input_watch import InputWatch, reading_note
+from tlkeras.training.profile import note_on_reading, profile_stage
 from tlkeras.training.trainer import Trainer
 
 
@@ -36,6 +38,10 @@ def test_a_stage_is_timed_in_its_parts(config, pictures, tmp_path, monkeypatch):
     assert times["update"] == pytest.approx(max(times["step"] - forward, 0.0), abs=0.1)
     assert rows[-1]["share"] == "100 %" and rows[3]["share"] == f"{100 * times['head'] / times['step']:.0f} %"
     assert list(tmp_path.rglob("*.xplane.pb"))
+    times = [{"part": "input", "ms a step": 120.0}, {"part": "step", "ms a step": 50.0}]
+    assert note_on_reading(parts, 0, times) is None  # 27 steps: three seconds in all
+    longer = replace(parts, config=apply_overrides(config, ["stages.0.epochs=100"]))
+    assert "in the 900 steps of this stage" in note_on_reading(longer, 0, times)
     with pytest.raises(UserError, match="stage=3"):
         profile_stage(parts, 3, tmp_path)
 
@@ -45,8 +51,9 @@ def slept(seconds):
     return 0
 
 
-def test_a_stage_of_one_step_is_timed_as_if_it_were_longer(config, pictures, tmp_path):
-    config = apply_overrides(config, ["stages.0.steps=1"])
+@pytest.mark.parametrize("change", ["stages.0.steps=1", "stages.0.optimizer.learning_rate=auto"])
+def test_a_short_stage_and_one_without_a_rate_are_timed_too(config, pictures, tmp_path, change):
+    config = apply_overrides(config, [change])
     rows = profile_stage(prepare(config, pictures), 0, tmp_path)
     assert rows[0]["ms a step"] > 0 and rows[-1]["ms a step"] > 0
 
@@ -58,49 +65,77 @@ def test_a_stage_without_steps_cannot_be_timed(config, pictures, tmp_path):
         profile_stage(parts, 0, tmp_path)
 
 
-def slow_batches(read):
+class Clock:
+    """Stands for the time module, so that what else the machine does takes no time."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    monkeypatch.setattr(input_watch, "time", clock := Clock())
+    return clock
+
+
+def slow_batches(clock, read):
     def batches():
         for i in range(40):
-            time.sleep(read)
+            clock.sleep(read)
             yield np.zeros(i)
 
     return batches
 
 
-def steps_of_an_epoch(watch, epoch, count, first=0.0):
+def steps_of_an_epoch(clock, watch, epoch, count, first=0.0):
     watch.on_epoch_begin(epoch)
     for batch in range(count):
-        time.sleep(0.001 if batch else max(first, 0.001))
+        clock.sleep(0.001 if batch else max(first, 0.001))
         watch.on_train_batch_end(batch)
     watch.on_epoch_end(epoch)
 
 
 @pytest.mark.parametrize("first", [0.0, 0.5], ids=["traced", "tracing"])
 @pytest.mark.parametrize(("read", "bound"), [(0.002, True), (0.0, False)])
-def test_a_stage_that_waits_for_its_input_says_so(capsys, read, bound, first):
-    watch = InputWatch("[1/1] head", slow_batches(read))
-    steps_of_an_epoch(watch, 0, 30, first)
+def test_a_stage_that_waits_for_its_input_says_so(clock, capsys, read, bound, first):
+    watch = InputWatch("[1/1] head", slow_batches(clock, read), 10_000)
+    steps_of_an_epoch(clock, watch, 0, 30, first)
     assert (watch.ratio > 0.9) == bound
-    assert ("the input is the wall" in capsys.readouterr().out) == bound
+    said = capsys.readouterr().out
+    assert ("Reading the input takes most of the time" in said) == bound
+    assert not bound or "in the 10,000 steps of this stage" in said
+
+
+def test_reading_that_costs_milliseconds_in_all_is_not_worth_a_line(clock, capsys):
+    watch = InputWatch("[1/1] head", slow_batches(clock, 0.002), 30)
+    steps_of_an_epoch(clock, watch, 0, 30)
+    assert watch.ratio > 0.9 and capsys.readouterr().out == ""
+    assert reading_note(0.4, 0.1, 12) is None and reading_note(0.4, 0.1, 13) is not None
 
 
 @pytest.mark.parametrize("count", [1, 6])
-def test_short_epochs_are_counted_together(capsys, count):
-    watch = InputWatch("[1/1] head", slow_batches(0.002))
+def test_short_epochs_are_counted_together(clock, capsys, count):
+    watch = InputWatch("[1/1] head", slow_batches(clock, 0.002), 10_000)
     for epoch in range(30):
-        steps_of_an_epoch(watch, epoch, count, 0.3 if epoch == 0 else 0.0)
+        steps_of_an_epoch(clock, watch, epoch, count, 0.3 if epoch == 0 else 0.0)
         assert watch.ratio is None or (epoch + 1) * count > 20
     assert watch.ratio > 0.9
-    assert capsys.readouterr().out.count("the input is the wall") == 1
+    assert capsys.readouterr().out.count("Reading the input takes most") == 1
 
 
-def test_steps_that_an_earlier_process_did_are_not_timed():
-    watch = InputWatch("[1/1] head", slow_batches(0.0), passed_over=1000)
+def test_steps_that_an_earlier_process_did_are_not_timed(clock):
+    watch = InputWatch("[1/1] head", slow_batches(clock, 0.0), 2000, passed_over=1000)
     watch.on_epoch_begin(0)
     for batch in range(1000):
         watch.on_train_batch_end(batch)
     for batch in range(1000, 1030):
-        time.sleep(0.003)
+        clock.sleep(0.003)
         watch.on_train_batch_end(batch)
     watch.on_epoch_end(0)
     assert watch.ratio < 0.9

@@ -1,4 +1,4 @@
-"""Finds a learning rate for a stage by a range test; the curve is kept in the run directory."""
+"""Finds a learning rate for a stage by a range test; the stages before it are trained first."""
 
 from absl import flags as absl_flags
 
@@ -21,5 +21,5 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     config = config_from(flags)
     from tlkeras.run import find_lr
 
-    rate, path = find_lr(config, flags.stage, flags.workdir or f"runs/{config.name}.find_lr")
-    print(f"learning rate {rate:.3g}; curve in {path}")
+    rate, path = find_lr(config, flags.stage, flags.workdir)
+    print(f"learning rate {rate:.3g} for stage {flags.stage}; curve in {path}")

@@ -33,11 +33,10 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     check_writable(folder)
     config = checked(config)
     parts = prepare(config)
-    from tlkeras.training.profile import profile_stage
+    from tlkeras.training.profile import note_on_reading, profile_stage
 
     rows = profile_stage(parts, flags.stage, folder)
     print_table(rows, title=f"Stage {flags.stage}, batches of {parts.batch_size}")
-    times = {row["part"]: row["ms a step"] for row in rows}
-    if times["input"] > times["step"]:
-        print("The input is the wall: it takes longer than the step that it feeds.")
+    if (note := note_on_reading(parts, flags.stage, rows)) is not None:
+        print(f"{note}.")
     print(f"Profile of ten steps: tensorboard --logdir={folder} (needs tensorboard-plugin-profile)")

@@ -1,5 +1,7 @@
 """A learning rate by the range test of Smith (2017), "Cyclical learning rates", section 3.3."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 
@@ -8,6 +10,7 @@ from tlkeras.training.stages import Steps
 
 FIRST_RATE, LAST_RATE = 1e-6, 1.0
 TEST_STEPS = 100
+SMOOTHED_STEPS = 10  # about as many steps count in the smoothed loss
 
 
 def find_learning_rate(trainer, index: int, selection) -> float:
@@ -23,7 +26,7 @@ def find_learning_rate(trainer, index: int, selection) -> float:
         index: The stage.
         selection: Which of its variables train, already set in the model.
     """
-    path = trainer.run_dir.stage(index, trainer.stages[index].name) / "learning_rate.csv"
+    path = curve_of(trainer, index)
     rows = trainer.run_dir.read_rows(path)
     if not rows:
         rates, losses = _range_test(trainer, index, selection)
@@ -36,8 +39,13 @@ def find_learning_rate(trainer, index: int, selection) -> float:
     return next(float(row["learning_rate"]) for row in rows if int(row["chosen"]))
 
 
+def curve_of(trainer, index: int) -> Path:
+    """Returns where the curve of a stage's range test lies."""
+    return trainer.run_dir.stage(index, trainer.stages[index].name) / "learning_rate.csv"
+
+
 def steepest(rates: list[float], losses: list[float]) -> float:
-    """Returns the rate at which the smoothed loss falls fastest, before its lowest point.
+    """Returns the rate at which the smoothed loss falls fastest: after ten steps, before its lowest point.
 
     Args:
         rates: Learning rates in rising order.
@@ -46,10 +54,12 @@ def steepest(rates: list[float], losses: list[float]) -> float:
     smoothed = smooth(losses)
     lowest = max(int(np.argmin(smoothed)), 2)
     slopes = np.gradient(smoothed[: lowest + 1], np.log(rates[: lowest + 1]))
-    return rates[int(np.argmin(slopes))]
+    # the first averages are of few steps, and fall and rise with the batches
+    settled = min(SMOOTHED_STEPS, lowest - 1)
+    return rates[settled + int(np.argmin(slopes[settled:]))]
 
 
-def smooth(losses: list[float], momentum: float = 0.9) -> np.ndarray:
+def smooth(losses: list[float], momentum: float = 1 - 1 / SMOOTHED_STEPS) -> np.ndarray:
     """Returns the exponential moving average of the losses, corrected for its start."""
     average, smoothed = 0.0, []
     for i, loss in enumerate(losses, start=1):

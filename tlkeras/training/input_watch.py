@@ -1,4 +1,4 @@
-"""Says so where a stage waits for its data."""
+"""Says so where a stage waits for its data, and that costs seconds."""
 
 import time
 
@@ -7,6 +7,8 @@ import numpy as np
 
 # Of the time of a step; above it, the pipeline alone keeps the step waiting.
 BOUND = 0.9
+# Reading that costs a stage fewer seconds than this is nothing to act on.
+WORTH_SAYING_SECONDS = 5.0
 _WARM, _PROBED, _FEWEST_STEPS = 2, 10, 20
 
 
@@ -21,13 +23,15 @@ class InputWatch(keras.callbacks.Callback):
     Args:
         title: Stands before the message.
         make_data: Makes the stage's batches anew; they are read, not trained on.
+        steps: Steps of the whole stage.
         passed_over: Steps at the beginning of the first epoch that an earlier process did.
     """
 
-    def __init__(self, title: str, make_data, passed_over: int = 0):
+    def __init__(self, title: str, make_data, steps: int, passed_over: int = 0):
         super().__init__()
         self.title = title
         self.make_data = make_data
+        self.steps = steps
         self.passed_over = passed_over
         self.ratio: float | None = None
         self._asked = self._traced = False
@@ -55,13 +59,25 @@ class InputWatch(keras.callbacks.Callback):
         if batch is None:
             return
         self.ratio = batch / step
-        if self.ratio > BOUND:
-            print(
-                f"{self.title}: the input is the wall: a batch takes {1e3 * batch:.1f} ms to read, a step "
-                f"{1e3 * step:.1f} ms. More data.memory_mb, smaller files or more cores would help; "
-                "`tlkeras profile` shows the parts.",
-                flush=True,
-            )
+        if (note := reading_note(batch, step, self.steps)) is not None:
+            print(f"{self.title}: {note}; `tlkeras profile` shows the parts.", flush=True)
+
+
+def reading_note(batch: float, step: float, steps: int) -> str | None:
+    """Returns what to say where a stage's steps wait for their data for seconds in all, else None.
+
+    Args:
+        batch: Seconds to read a batch.
+        step: Seconds of a step.
+        steps: Steps of the stage.
+    """
+    if batch <= BOUND * step or batch * steps < WORTH_SAYING_SECONDS:
+        return None
+    return (
+        f"Reading the input takes most of the time: {1e3 * batch:.1f} ms a batch, where a step takes "
+        f"{1e3 * step:.1f} ms; about {batch * steps:.0f} s in the {steps:,} steps of this stage. More "
+        "data.memory_mb, smaller files or more cores would help"
+    )
 
 
 def _seconds_per_batch(data) -> float | None:

@@ -8,10 +8,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkeras.errors import UserError
+from tlkeras.config import StageConfig
 from tlkeras.models.folding import Folded
 from tlkeras.prepare import Parts
 from tlkeras.run_dir import RunDir, make_folder
+from tlkeras.training.input_watch import reading_note
+from tlkeras.training.stages import check_takes_steps, count_steps, expand_stages
 from tlkeras.training.trainer import Trainer
 
 STEPS = 10
@@ -38,13 +40,8 @@ def profile_stage(parts: Parts, index: int, folder: Path) -> list[dict]:
         UserError: There is no such stage, or it takes no steps.
     """
     trainer = Trainer(parts, RunDir(folder))
-    if not 0 <= index < len(trainer.stages):
-        raise UserError(f"The config has {len(trainer.stages)} stages. Received: stage={index}")
-    stage, steps = trainer.stages[index], trainer.steps[index]
-    if stage.probe is not None:
-        raise UserError(
-            f"A probe is fitted at once and takes no steps to profile. Received: stage={index} ({stage.name})"
-        )
+    check_takes_steps(trainer.stages, index)
+    stage, steps = _with_a_rate(trainer.stages[index]), trainer.steps[index]
     steps = replace(steps, total=max(steps.total, STEPS + _WARM))
     selection = parts.model.select(stage.train, stage.bn)
     with parts.runtime.scope():
@@ -62,6 +59,27 @@ def profile_stage(parts: Parts, index: int, folder: Path) -> list[dict]:
         for part, value in milliseconds.items()
     ]
     return [*rows, {"part": "step", "ms a step": round(step, 2), "share": "100 %"}]
+
+
+def note_on_reading(parts: Parts, index: int, rows: list[dict]) -> str | None:
+    """Returns what to say where a stage waits for its data for seconds in all, else None.
+
+    Args:
+        parts: The run's parts.
+        index: Index of the stage, gradual stages expanded.
+        rows: What `profile_stage` returned.
+    """
+    stage = expand_stages(parts.config.stages, [block.name for block in parts.model.blocks])[index]
+    steps = count_steps(stage, len(parts.source.splits["train"]), parts.batch_size)
+    times = {row["part"]: 1e-3 * row["ms a step"] for row in rows}
+    return reading_note(times["input"], times["step"], steps.total)
+
+
+def _with_a_rate(stage: StageConfig) -> StageConfig:
+    """Returns the stage with some learning rate where one would be searched for; a step takes as long."""
+    if stage.optimizer.learning_rate != "auto":
+        return stage
+    return stage.model_copy(update={"optimizer": stage.optimizer.model_copy(update={"learning_rate": 1e-3})})
 
 
 def _input(data) -> float:

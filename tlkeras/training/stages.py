@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tlkeras.config import StageConfig
-from tlkeras.errors import unknown
+from tlkeras.errors import UserError, unknown
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,19 @@ def expand_stages(stages: Sequence[StageConfig], block_names: Sequence[str]) -> 
                 update["train"] = stage.train
             expanded.append(stage.model_copy(update=update))
     return expanded
+
+
+def check_takes_steps(stages: Sequence[StageConfig], index: int) -> None:
+    """Raises `UserError` where there is no stage of this index, or it is a probe, which takes no steps."""
+    if not 0 <= index < len(stages):
+        raise UserError(
+            f"The config has {len(stages)} stages. Allowed: 0..{len(stages) - 1}. Received: stage={index}"
+        )
+    if stages[index].probe is not None:
+        raise UserError(
+            "A probe is fitted at once and takes no steps to time or to find a learning rate for. "
+            f"Received: stage={index} ({stages[index].name})"
+        )
 
 
 def place_of(stage: StageConfig, stages: Sequence[StageConfig]) -> str:

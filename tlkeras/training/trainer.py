@@ -1,5 +1,7 @@
 """The life of the stages: select variables, new optimizer, compile, fit, audit, record."""
 
+from pathlib import Path
+
 import keras
 
 from tlkeras.config import StageConfig
@@ -20,7 +22,7 @@ from tlkeras.training.averaging import ValidateAverage, adopt_average
 from tlkeras.training.callbacks import EarlyStopping, LossGuard, MetricsLog, Position, Progress
 from tlkeras.training.class_shares import ClassSharesLog
 from tlkeras.training.feed import Feed
-from tlkeras.training.find_lr import find_learning_rate
+from tlkeras.training.find_lr import curve_of, find_learning_rate
 from tlkeras.training.input_watch import InputWatch
 from tlkeras.training.joint import joint_batches, joint_model, trains_jointly
 from tlkeras.training.keeping import BestModel, Checkpoint
@@ -75,10 +77,23 @@ class Trainer:
 
     def train(self) -> None:
         """Trains all stages that are not done yet and leaves the model with the best weights of the run."""
+        self._train_up_to(len(self.stages))
+        self.load_best()
+
+    def find_learning_rate(self, index: int) -> tuple[float, Path]:
+        """Trains the stages before one; returns what a range test finds for it, and where the curve lies."""
+        self._train_up_to(index)
+        stage = self.stages[index]
+        selection = self.model.select(stage.train, stage.bn)
+        self.states.enter(index)
+        self.feed.features = self._open_features(index)
+        return find_learning_rate(self, index, selection), curve_of(self, index)
+
+    def _train_up_to(self, count: int) -> None:
         events = self.run_dir.ledger.records()
         done = {event["stage"] for event in events if event["event"] == "completed"}
         live = False  # whether the model holds the state in which the stage before this one ended
-        for index, stage in enumerate(self.stages):
+        for index, stage in enumerate(self.stages[:count]):
             if stage.name in done:
                 continue
             if not live and index > 0:
@@ -88,8 +103,8 @@ class Trainer:
             else:
                 train_probe_stage(self, index)
             live = True
-        self.best = self.best if live else self.states.load_end(len(self.stages) - 1)
-        self.load_best()
+        if not live and count > 0:
+            self.best = self.states.load_end(count - 1)
 
     def load_best(self) -> None:
         """Puts the best weights of the run into the model; the last, where none was chosen."""
@@ -191,7 +206,7 @@ class Trainer:
             if self.runtime.workers == 1:
                 steps_left = lambda: self.training_data(stage, steps, position.first_step, trainee)  # noqa: E731
                 passed_over = position.first_step - position.first_epoch * steps.per_epoch
-                watchers.append(InputWatch(self._title(index), steps_left, passed_over))
+                watchers.append(InputWatch(self._title(index), steps_left, steps.total, passed_over))
             self._fit_steps(index, trainee, position, watchers, checkpoint)
         self.best = best.state
         adopt_average(trainee.optimizer)
