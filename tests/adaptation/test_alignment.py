@@ -48,7 +48,6 @@ def numerical_gradient(loss, x, step=1e-6):
     "loss",
     [
         alignment.bnm,
-        alignment.mcc,
         alignment.diversity,
         lambda x: alignment.coral(batches("float64")[0], x),
         lambda x: alignment.mmd(batches("float64")[0], x),

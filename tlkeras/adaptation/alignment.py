@@ -130,6 +130,9 @@ def diversity(logits):
 def mcc(logits, temperature: float = 2.5):
     """Minimum class confusion (Jin et al. 2020, eq. 5-7).
 
+    The entropy weights say how much each row counts and are constants: the paper does not say so, the
+    authors' code does.
+
     Args:
         logits: Of the target, `(n, classes)`.
         temperature: Divides the logits; 2.5 in the paper.
@@ -137,7 +140,7 @@ def mcc(logits, temperature: float = 2.5):
     logits = logits / temperature
     probabilities = ops.softmax(logits)
     weights = 1 + ops.exp(-entropy_per_row(logits))
-    weights = weights / ops.mean(weights)
+    weights = ops.stop_gradient(weights / ops.mean(weights))
     confusion = ops.matmul(ops.transpose(probabilities * weights[:, None]), probabilities)
     confusion = confusion / ops.sum(confusion, axis=1, keepdims=True)
     return (ops.sum(confusion) - ops.sum(ops.diagonal(confusion))) / logits.shape[-1]
@@ -168,10 +171,10 @@ def mdd(source_logits, source_classes, target_logits, target_classes, margin: fl
         margin: exp of the paper's rho.
     """
     agree = -ops.mean(ops.sum(ops.log_softmax(source_logits) * source_classes, axis=-1))
-    probability = ops.sum(ops.softmax(target_logits) * target_classes, axis=-1)
-    # 1 - p underflows to 0 in float32 once the two classifiers agree surely
-    disagree = -ops.mean(ops.log(ops.maximum(1 - probability, 1e-6)))
-    return margin * agree + disagree
+    # log(1 - p) as the log of the other classes' share: 1 - p is 0 in float32 once the two agree surely
+    others = ops.where(target_classes > 0, -1e30, target_logits)
+    disagree = ops.logsumexp(target_logits, axis=-1) - ops.logsumexp(others, axis=-1)
+    return margin * agree + ops.mean(disagree)
 
 
 def afn(features, step: float = 1.0):

@@ -16,6 +16,7 @@ from tlkeras.registry import Registry
 
 VALIDATORS: Registry[Callable[..., float]] = Registry("validator")
 SND_TEMPERATURE = 0.05
+_SND_BLOCK = 1024
 QUANTITIES = (
     "source_train_features",
     "source_val_features",
@@ -96,15 +97,20 @@ def bnm(target_logits) -> float:
 def soft_neighborhood_density(target_logits) -> float:
     """Entropy of similarities between target predictions (Saito et al. 2021, eq. 2-4).
 
-    The temperature is the paper's .05; at most 2000 rows, evenly taken, are compared. It likes
-    collapsed models: never alone.
+    The temperature is the paper's .05. Every row is compared with every other, which takes about two
+    seconds for 10,000 rows. It likes collapsed models: never alone.
     """
-    step = max(1, len(target_logits) // 2000)
-    probabilities = softmax(target_logits)[::step]
+    probabilities = softmax(target_logits)
     units = probabilities / np.linalg.norm(probabilities, axis=1, keepdims=True)
-    similarity = units @ units.T / SND_TEMPERATURE
-    np.fill_diagonal(similarity, -np.inf)
-    return float(np.mean(_entropy(softmax(similarity))))
+    total = 0.0
+    for first in range(0, len(units), _SND_BLOCK):  # all pairs at once would not fit
+        similarity = units[first : first + _SND_BLOCK] @ units.T / SND_TEMPERATURE
+        np.fill_diagonal(similarity[:, first:], -1e9)  # no row is its own neighbour
+        similarity -= similarity.max(axis=1, keepdims=True)
+        shares = np.exp(similarity)
+        whole = shares.sum(axis=1)
+        total += np.sum(np.log(whole) - np.einsum("ij,ij->i", shares, similarity) / whole)
+    return float(total / len(units))
 
 
 @VALIDATORS.register("importance_weighted")

@@ -6,6 +6,10 @@ import tensorflow as tf
 def randaugment(images: tf.Tensor, draws: tf.Tensor, operations: int, magnitude: float) -> tf.Tensor:
     """Applies `operations` operations, drawn anew for every image.
 
+    Not torchvision's `RandAugment` to the last pixel: pictures are sheared about their centre, not their
+    corner; shifts are not rounded to whole pixels; tables of `equalize` and bits of `posterize` are
+    rounded down.
+
     Args:
         images: `float32` `(b, h, w, 3)` in 0..255.
         draws: `float32` `(b, 3 * operations)` in [0, 1): which operation, its sign, spare.

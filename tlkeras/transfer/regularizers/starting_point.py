@@ -36,8 +36,11 @@ class Delta(Regularizer):
     """Feature maps stay near those of the start network (Li et al. 2019, DELTA, equation 4).
 
     For the outputs of some opened blocks the loss is half the squared difference to what the start
-    weights give for the same rows: the mean over rows and positions, the sum over channels. All
-    channels count alike; the paper weighs them by how much a trained head loses without each.
+    weights give for the same rows: the sum over positions and channels, the mean over rows, as the class
+    loss is one. All channels count alike (the paper's variant without attention); the paper weighs them
+    by how much a trained head loses without each. tllib's `BehavioralRegularization` and the authors'
+    code sum over rows as well, so that their factor .01 at 48 rows is .48 here; with attention they
+    divide by the positions, which the equation does not.
 
     Args:
         weight: Factor of the loss.
@@ -57,8 +60,7 @@ class Delta(Regularizer):
         tail, self._trains = setting.model.tail, setting.stage.bn != "inference"
         outputs = {node.operation.name: node.output_tensors[0] for node in nodes_in_order(tail)}
         names = [block.cut.name for block in setting.model.blocks[:-1] if block.cut.name in outputs]
-        count = min(self.blocks - 1, len(names))
-        places = [round((i + 1) * len(names) / (count + 1)) - 1 for i in range(count)]
+        places = evenly_taken(len(names) + 1, self.blocks)[:-1]  # the last block ends the tail
         self._maps = keras.Model(tail.inputs, [tail.outputs[0], *(outputs[names[i]] for i in places)])
         moving = [v for v in setting.model.backbone.variables if "moving_" in v.path]
         self._variables = [*setting.backbone_variables, *moving]
@@ -79,5 +81,11 @@ class Delta(Regularizer):
         total = 0.0
         for now, before in zip(self._now, start, strict=True):
             apart = ops.square(ops.cast(now, "float32") - ops.stop_gradient(ops.cast(before, "float32")))
-            total += 0.5 * ops.mean(ops.sum(apart, axis=-1))
+            total += 0.5 * ops.mean(ops.sum(apart, axis=tuple(range(1, len(apart.shape)))))
         return total
+
+
+def evenly_taken(total: int, count: int) -> list[int]:
+    """Returns at most `count` of the places 0 to `total - 1`, evenly taken, the last one included."""
+    count = min(count, total)
+    return [(i + 1) * total // count - 1 for i in range(count)]

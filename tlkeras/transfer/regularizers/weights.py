@@ -154,7 +154,8 @@ class StochasticNorm(Regularizer):
     trains. Needs a stage with `bn="train"`; validation is as ever.
 
     Args:
-        weight: The probability, at most 1.
+        weight: The probability of moving statistics, at most 1. tllib's `p` is that of batch statistics:
+            1 - weight.
     """
 
     default_weight = 0.5
