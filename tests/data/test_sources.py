@@ -1,4 +1,4 @@
-import time
+import threading
 
 import numpy as np
 import pytest
@@ -219,19 +219,18 @@ def test_tfds_files_in_memory_and_read_from_their_records_agree(tmp_path, pictur
 
 def test_tfds_without_network_fails_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(tfds, "_resolves", lambda host: False)
-    started = time.monotonic()
+    monkeypatch.setattr(tfds.socket, "getaddrinfo", lambda *words, **more: pytest.fail("a network was asked"))
     with pytest.raises(UserError, match="no network"):
         load("tfds:mnist", data_dir=str(tmp_path))
     with pytest.raises(UserError, match="Did you mean 'mnist'"):
         load("tfds:mnits", data_dir=str(tmp_path))
-    assert time.monotonic() - started < 20
 
 
 def test_tfds_look_up_gives_up(monkeypatch):
-    monkeypatch.setattr(tfds.socket, "getaddrinfo", lambda *a: time.sleep(5))
-    started = time.monotonic()
-    assert not tfds._resolves("example.org", seconds=0.1)
-    assert time.monotonic() - started < 2
+    answer = threading.Event()
+    monkeypatch.setattr(tfds.socket, "getaddrinfo", lambda *words: answer.wait())
+    assert not tfds._resolves("example.org", seconds=0.1)  # comes back, though no answer ever came
+    answer.set()
 
 
 def test_every_source_is_described():

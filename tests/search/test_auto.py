@@ -1,5 +1,5 @@
+import contextlib
 import json
-import subprocess
 import sys
 import time
 from types import SimpleNamespace
@@ -22,7 +22,6 @@ from tlkeras.config import (
 )
 from tlkeras.errors import Interrupted, RunError, UserError
 from tlkeras.run_dir import RunDir
-from tlkeras.runtime import start
 from tlkeras.search.alarm import TimeUp, alarm
 from tlkeras.search.auto import auto, parse_budget
 from tlkeras.search.candidates import Candidate
@@ -42,15 +41,27 @@ def config(tmp_path):
     )
 
 
-def test_search_ends_in_time_goes_on_and_keeps_the_best(config, tmp_path):
-    file = tmp_path / "config.json"
-    file.write_text(config.model_dump_json())
-    words = ["auto", f"--config={file}", f"--workdir={tmp_path / 'auto'}", "--candidates=small_cnn:none"]
-    program = "import sys; from tlkeras.cli.main import main; sys.exit(main())"
-    began = time.monotonic()
-    # a process of its own: in one that has run a thousand tests, each trial waits for the garbage collector
-    subprocess.run([sys.executable, "-c", program, *words, "--budget=25s"], check=True)
-    assert time.monotonic() - began < 60
+@pytest.fixture
+def clock(monkeypatch):
+    """The time of a search, moved on by hand: `clock.now`. No alarm rings."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(tlkeras.search.auto, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(tlkeras.search.auto, "alarm", lambda seconds: contextlib.nullcontext())
+    return clock
+
+
+def test_search_ends_in_time_goes_on_and_keeps_the_best(config, tmp_path, clock, monkeypatch):
+    train, trained = tlkeras.run.run_experiment, []
+
+    def takes_ten_seconds(config, folder):
+        run = train(config, folder)
+        clock.now += 10
+        trained.append(folder.name)
+        return run
+
+    monkeypatch.setattr(tlkeras.run, "run_experiment", takes_ten_seconds)
+    auto(config, tmp_path / "auto", budget=45.0, candidates="small_cnn:none")
+    assert len(trained) == 5, trained
     rows = RunDir(tmp_path / "auto").read_rows("trials.csv")
     assert rows[0]["state"] == "complete" and len(rows) > 1
     best = load_config(str(tmp_path / "auto" / "best.json"))
@@ -114,12 +125,14 @@ def test_alarm_that_is_lost_rings_again_without_a_word(monkeypatch, capfd):
     assert sys.unraisablehook is sys.__unraisablehook__
 
 
-def test_search_without_any_alarm_ends_after_its_budget(config, tmp_path, training, monkeypatch):
-    monkeypatch.setattr("signal.setitimer", lambda *words: None)
-    asked = training(lambda config, folder: time.sleep(0.2) or 0.5, trials=200)
-    start(config.runtime, 0)  # what takes time once per process
+def test_search_without_any_alarm_ends_after_its_budget(config, tmp_path, training, clock):
+    def takes_a_second(config, folder):
+        clock.now += 1
+        return 0.5
+
+    asked = training(takes_a_second, trials=200)
     searched(config, tmp_path / "auto", budget=4.0)
-    assert 1 <= len(asked) <= 20
+    assert len(asked) == 4, asked
 
 
 def test_interrupted_trial_is_taken_up_again(config, tmp_path, training):
