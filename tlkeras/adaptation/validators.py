@@ -150,7 +150,10 @@ def deep_embedded_risk(weights, errors) -> float:
 
 
 def density_ratio(source_features, target_features, at) -> np.ndarray:
-    """Returns p_target / p_source at the rows of `at` by a logistic regression between the domains."""
+    """Returns p_target / p_source at the rows of `at` by a logistic regression between the domains.
+
+    Its probabilities are kept within 1e-6 and 1 - 1e-6, so that no single row outweighs all others.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
