@@ -52,7 +52,7 @@ def test_l2_sp(shape):  # Li et al. 2018, eq. 1 without the head
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 3, 2), (3, 7), (8, 4, 5, 6), (32, 14, 14, 40)], ids=str)
-def test_delta(shape):  # Li et al. 2019, eq. 4 with all filters alike, of two blocks
+def test_delta(shape):  # Li et al. 2019, eq. 4 of two blocks, all filters alike, over rows and positions
     now, start = arrays(shape)
     regularizer = make_regularizer("delta")
     regularizer._variables, regularizer._start, regularizer._inputs = [], [], None
@@ -67,8 +67,9 @@ def test_delta(shape):  # Li et al. 2019, eq. 4 with all filters alike, of two b
         for row in range(len(a)):
             for j in range(shape[-1]):
                 value += 0.5 * np.linalg.norm((a[row, ..., j] - b[row, ..., j]).astype(float)) ** 2
-    gradients = [(now - start) / len(now), (now - 2 * start) / len(now)]
-    compare(loss, [now, now], value / len(now), gradients)
+    positions = now[..., 0].size  # of all rows
+    gradients = [(now - start) / positions, (now - 2 * start) / positions]
+    compare(loss, [now, now], value / positions, gradients)
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_l2_sp_goes_back_to_what_the_first_stage_began_with(train, tmp_path, pic
 
 def test_delta_keeps_the_feature_maps_near_the_start(train, pictures):
     apart = []
-    for regularizer in (None, {"name": "delta", "weight": 0.1}):
+    for regularizer in (None, {"name": "delta", "weight": 2.0}):
         start, _, trainer = train(regularizer, str(regularizer)[:4], bn="inference")
         x = pictures["train"][0].astype("float32")
         after = trainer.model.backbone(trainer.model.preprocess(x)).numpy()

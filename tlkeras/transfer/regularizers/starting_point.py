@@ -36,11 +36,13 @@ class Delta(Regularizer):
     """Feature maps stay near those of the start network (Li et al. 2019, DELTA, equation 4).
 
     For the outputs of some opened blocks the loss is half the squared difference to what the start
-    weights give for the same rows: the sum over positions and channels, the mean over rows, as the class
-    loss is one. All channels count alike (the paper's variant without attention); the paper weighs them
-    by how much a trained head loses without each. tllib's `BehavioralRegularization` and the authors'
-    code sum over rows as well, so that their factor .01 at 48 rows is .48 here; with attention they
-    divide by the positions, which the equation does not.
+    weights give for the same rows: the mean over rows and positions, the sum over channels. All
+    channels count alike; the paper weighs them by how much a trained head loses without each.
+
+    The equation sums over positions. The mean is what the authors' code takes with attention; with it a
+    weight holds as hard at any picture size and in any block. Both the authors' code and tllib sum over
+    rows as well, so that their factor .01 at 48 rows is .48 here. tllib's `BehavioralRegularization`,
+    without attention, is this loss times rows and, in each block, positions.
 
     Args:
         weight: Factor of the loss.
@@ -81,7 +83,7 @@ class Delta(Regularizer):
         total = 0.0
         for now, before in zip(self._now, start, strict=True):
             apart = ops.square(ops.cast(now, "float32") - ops.stop_gradient(ops.cast(before, "float32")))
-            total += 0.5 * ops.mean(ops.sum(apart, axis=tuple(range(1, len(apart.shape)))))
+            total += 0.5 * ops.mean(ops.sum(apart, axis=-1))
         return total
 
 
