@@ -100,7 +100,7 @@ def test_kill_leaves_a_whole_file(tmp_path):
     ("number", "kind", "advice"),
     [
         (errno.ENOSPC, RunError, "free some space"),
-        (errno.EROFS, UserError, "choose another --workdir"),
+        (errno.EROFS, UserError, "choose another place"),
         (errno.EACCES, UserError, "change its permissions"),
     ],
 )

@@ -12,6 +12,10 @@ class UserError(Exception):
     """
 
 
+class CannotWriteHere(UserError):
+    """A place that nothing can be written to; the command line adds which of its flags names another."""
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Returns `" Did you mean 'x'?"` for the name in `allowed` closest to `name`, or an empty string."""
     matches = difflib.get_close_matches(str(name), [str(a) for a in allowed], n=1, cutoff=0.5)

@@ -1,9 +1,11 @@
 """What each stage of an experiment would train, said without training it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tlkeras.config import ExperimentConfig
 from tlkeras.data.pretext import TURNS
+from tlkeras.data.sources.arrays import with_arrays
 from tlkeras.errors import UserError
 from tlkeras.prepare import check_data, check_names, checked, read_domains
 from tlkeras.runtime import start
@@ -28,18 +30,22 @@ class Plan:
     notes: list[str]
 
 
-def plan(config: ExperimentConfig) -> Plan:
+def plan(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None) -> Plan:
     """Returns the plan of a config. Files are listed where they are at hand; no picture is read.
+
+    Args:
+        config: The experiment.
+        arrays: Arrays in place of the source; see `run_experiment`.
 
     Raises:
         UserError: The config names what does not exist.
     """
-    config = checked(config)
+    config = checked(with_arrays(config, arrays))
     start(config.runtime, config.seed, alone=True)
     check_names(config)
     from tlkeras.models import build_model
 
-    source, notes = _source(config)
+    source, notes = _source(config, arrays)
     shape, outputs, rows = source
     model = build_model(
         config.model.model_copy(update={"weights": None}),
@@ -71,10 +77,10 @@ def _beside(config: ExperimentConfig, model) -> list[str]:
     return [*notes, f"Trained as well: {count:,} parameters of the source's private part, {outputs} outputs."]
 
 
-def _source(config: ExperimentConfig) -> tuple[tuple, list[str]]:
+def _source(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None) -> tuple[tuple, list[str]]:
     """Returns `(input shape, outputs, training rows or None)`, and what was assumed for them."""
     try:
-        domains = read_domains(config, check=False)
+        domains = read_domains(config, arrays, check=False)
     except UserError as error:
         from tlkeras.models import BACKBONES
 

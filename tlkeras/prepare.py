@@ -12,6 +12,7 @@ import numpy as np
 
 from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig
 from tlkeras.data import Domain, Inspection, check_files, inspect_domain, load_domain
+from tlkeras.data.sources.arrays import with_arrays
 from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES
 from tlkeras.models.weight_files import require_weights
@@ -263,9 +264,16 @@ def _without_labelled_targets(domains: dict[str, Domain]) -> dict[str, Domain]:
     return domains
 
 
-def inspect_data(config: ExperimentConfig) -> dict[str, Inspection]:
-    """Returns what is found in each domain of an experiment, unreadable files included."""
-    domains = read_domains(checked(config), check=False)
+def inspect_data(
+    config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None
+) -> dict[str, Inspection]:
+    """Returns what is found in each domain of an experiment, unreadable files included.
+
+    Args:
+        config: The experiment.
+        arrays: Arrays in place of the source; see `run_experiment`.
+    """
+    domains = read_domains(checked(with_arrays(config, arrays)), arrays, check=False)
     return {name: inspect_domain(domain) for name, domain in domains.items()}
 
 

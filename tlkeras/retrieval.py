@@ -31,12 +31,12 @@ class Embedded:
     skipped: list[tuple[str, str]]
 
 
-def embed_files(run: SavedRun, paths: Iterable[str | os.PathLike]) -> Embedded:
+def embed_files(run: SavedRun, paths: str | os.PathLike | Iterable[str | os.PathLike]) -> Embedded:
     """Returns the features of image files and of all images in folders.
 
     Args:
         run: A finished run on images.
-        paths: Files and folders.
+        paths: Files and folders, or one of them.
 
     Raises:
         UserError: A path does not exist, nothing can be read, or the model takes vectors.

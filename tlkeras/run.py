@@ -3,10 +3,13 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tlkeras.baselines import asks_for_verdict, train_twins, write_verdict
-from tlkeras.config import ExperimentConfig
+from tlkeras.config import ExperimentConfig, load_config
+from tlkeras.data import kept_rows
+from tlkeras.data.sources.arrays import SOURCE as OF_ARRAYS
+from tlkeras.data.sources.arrays import with_arrays
 from tlkeras.errors import UserError
 from tlkeras.folds import asks_for_folds, one_fold, run_folds
 from tlkeras.manifest import manifest
@@ -36,7 +39,7 @@ _STAND_IN = 32  # for a batch size that only the run itself finds
 
 
 def run_experiment(
-    config: ExperimentConfig,
+    config: ExperimentConfig | str | os.PathLike | Mapping[str, Any],
     workdir: str | os.PathLike | None = None,
     data: Mapping[str, tuple] | None = None,
     *,
@@ -45,7 +48,7 @@ def run_experiment(
     """Trains, evaluates and saves what a config says, or goes on where an earlier process stopped.
 
     Args:
-        config: The experiment.
+        config: The experiment, or what `load_config` takes: the name of a shipped one, a file, a dict.
         workdir: The run directory; None is `runs/NAME`. On Google Drive or gs:// the run works in a local
             folder, and is copied there after each checkpoint.
         data: Arrays in place of `config.data.source`: `{"train": (x, y), "val": ..., "test": ...}` with
@@ -61,6 +64,8 @@ def run_experiment(
         RunError: The run cannot go on; what was saved stays.
         Interrupted: A signal asked to stop; the state is saved.
     """
+    config = config if isinstance(config, ExperimentConfig) else load_config(config)
+    config = with_arrays(config, data)
     check_tasks(config, data)
     if is_remote(workdir):
         check_single_process("A workdir on Google Drive or gs://")
@@ -207,6 +212,8 @@ def train_and_evaluate(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> Non
     if count := write_skipped(parts.domains, skipped):
         _say(parts.runtime, f"{count} unreadable files are left out, listed in {skipped}")
     if not run_dir.manifest.is_file():
+        if parts.config.data.source == OF_ARRAYS.name:
+            kept_rows.write_kept_rows(run_dir.path / kept_rows.FILE, parts.source)
         run_dir.write_json(run_dir.manifest, manifest(parts))
         if line := write_transfer(run_dir, parts.model.weights_report):
             _say(parts.runtime, line)

@@ -94,10 +94,16 @@ class SavedRun:
         Args:
             x: `(n, height, width, 3)` in 0..255 of the model's size, or `(n, d)`.
             batch_size: Rows per step.
+
+        Raises:
+            UserError: `x` is not a batch of what the model takes.
         """
+        x = _batch(x, self.model.input_shape)
         return self._predictions(self.model.predict(x, batch_size=batch_size, verbose=0))
 
-    def predict_files(self, paths: Iterable[str | os.PathLike]) -> tuple[Predictions, list[tuple[str, str]]]:
+    def predict_files(
+        self, paths: str | os.PathLike | Iterable[str | os.PathLike]
+    ) -> tuple[Predictions, list[tuple[str, str]]]:
         """Returns predictions for image files and all images in folders, and what could not be read.
 
         Raises:
@@ -117,12 +123,12 @@ class SavedRun:
             raise UserError(f"None of {len(files)} files can be read; the first: {': '.join(skipped[0])}")
         return self._predictions(np.concatenate(logits), ids=readable), skipped
 
-    def evaluate(self, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    def evaluate(self, overrides: str | Iterable[str] = ()) -> dict[str, Any]:
         """Returns metrics on the run's data, or on other data where overrides say so.
 
         Without overrides, `evaluation/` is written anew. Splits without labels have no metrics.
         """
-        overrides = list(overrides)
+        overrides = [overrides] if isinstance(overrides, str) else list(overrides)
         config = apply_overrides(self.config, overrides)
         domains = read_domains(config)
         if domains["source"].class_names != self.class_names:
@@ -142,11 +148,27 @@ class SavedRun:
         )
 
 
-def predict(run: str | os.PathLike, paths: Iterable[str | os.PathLike]) -> Predictions:
+def _batch(x: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:
+    """Returns `x` as an array, where it is a batch of rows of a model that takes `shape`."""
+    wanted = f"({', '.join(['n', *map(str, shape[1:])])})"
+    try:
+        x = np.asarray(x)
+    except ValueError as error:
+        raise UserError(f"x must be one array {wanted}. Received: rows of different shapes") from error
+    if x.dtype.kind not in "fiub":
+        raise UserError(f"x must be an array {wanted} of numbers. Received: {x.dtype}")
+    if x.ndim == len(shape) and x.shape[1:] == shape[1:] and len(x):
+        return x
+    hint = " For a single one take x[0:1] in place of x[0]." if x.shape == shape[1:] else ""
+    raise UserError(f"x must be a batch {wanted}.{hint} Received: {x.shape}")
+
+
+def predict(run: str | os.PathLike, paths: str | os.PathLike | Iterable[str | os.PathLike]) -> Predictions:
     """Returns the predictions of a run's model for image files and all images in folders.
 
     Args:
         run: A run directory.
-        paths: Files and folders; what cannot be read is left out (`SavedRun.predict_files` names it).
+        paths: Files and folders, or one of them; what cannot be read is left out
+            (`SavedRun.predict_files` names it).
     """
     return load_run(run).predict_files(paths)[0]

@@ -2,6 +2,7 @@
 
 from absl import flags as absl_flags
 
+from tlkeras.cli.hints import word_hint
 from tlkeras.config import ExperimentConfig, load_config
 from tlkeras.errors import UserError
 
@@ -32,7 +33,8 @@ def config_from(flags: absl_flags.FlagValues) -> ExperimentConfig:
     return load_config(flags.config, overrides)
 
 
-def no_arguments(arguments: list[str]) -> None:
+def no_arguments(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Raises `UserError` where words stand that no flag takes."""
     if arguments:
-        raise UserError(f"This command takes flags only. Received: {' '.join(arguments)}")
+        hint = word_hint(arguments[0], flags)
+        raise UserError(f"This command takes flags only.{hint} Received: {' '.join(arguments)}")

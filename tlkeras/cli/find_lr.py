@@ -17,7 +17,7 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
-    no_arguments(arguments)
+    no_arguments(flags, arguments)
     config = config_from(flags)
     from tlkeras.run import find_lr
 

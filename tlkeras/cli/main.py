@@ -78,12 +78,15 @@ def _run_command(name: str, words: list[str]) -> int:
     try:
         arguments = flags([f"tlkeras {name}", *words])[1:]
     except absl_flags.Error as error:
-        return _fail(" ".join(str(error).split()), 2)
-    return _exit_code(lambda: command.run(flags, arguments), flags.debug)
+        from tlkeras.cli.hints import flag_hint
+
+        return _fail(f"{error}{flag_hint(error, flags, words)}", 2)
+    return _exit_code(lambda: command.run(flags, arguments), flags)
 
 
-def _exit_code(run, debug: bool) -> int:
-    """Returns the exit code of `run()`; an error is one line on stderr, with its traceback if `debug`."""
+def _exit_code(run, flags: absl_flags.FlagValues) -> int:
+    """Returns the exit code of `run()`; an error is one line on stderr, with its traceback for `--debug`."""
+    debug = flags.debug
     try:
         with _sigterm_as_interrupted():
             return run() or 0
@@ -94,7 +97,9 @@ def _exit_code(run, debug: bool) -> int:
     except (UserError, RunError, Interrupted, KeyboardInterrupt, OSError, MemoryError) as error:
         if debug:
             traceback.print_exc()
-        return _fail(_sentence(error), _code(error))
+        from tlkeras.cli.hints import place_hint
+
+        return _fail(_sentence(error) + place_hint(error, flags), _code(error))
     except Exception as error:
         if debug:
             traceback.print_exc()

@@ -18,7 +18,7 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
-    no_arguments(arguments)
+    no_arguments(flags, arguments)
     print_plan(config_from(flags))
 
 

@@ -23,7 +23,7 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
-    no_arguments(arguments)
+    no_arguments(flags, arguments)
     config = config_from(flags)
     from tlkeras.cli.tables import print_table
     from tlkeras.prepare import checked, prepare

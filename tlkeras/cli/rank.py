@@ -27,7 +27,7 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
-    no_arguments(arguments)
+    no_arguments(flags, arguments)
     if not flags.candidates:
         raise UserError("--candidates is missing, e.g. --candidates='mobilenet_v2,*lite*,runs/old'")
     config = config_from(flags)

@@ -25,7 +25,7 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
-    no_arguments(arguments)
+    no_arguments(flags, arguments)
     if not flags.config:
         raise UserError("--config is missing: a .py file with get_config() and, for a sweep, sweep().")
     from tlkeras.search.plan import plan_sweep

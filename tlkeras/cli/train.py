@@ -24,7 +24,7 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
-    no_arguments(arguments)
+    no_arguments(flags, arguments)
     name_workers(flags.workers or (), flags.worker_index)
     config = config_from(flags)
     workdir = flags.workdir or f"runs/{config.name}"

@@ -13,13 +13,13 @@ from tlkeras.data.sources.folder import IMAGE_SUFFIXES
 from tlkeras.errors import UserError
 
 
-def image_files(paths: Iterable[str | os.PathLike]) -> list[str]:
-    """Returns the files among `paths` and the images below its folders, in order.
+def image_files(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> list[str]:
+    """Returns the files among `paths` (or the one path) and the images below its folders, in order.
 
     Raises:
         UserError: A path does not exist, or there is no image at all.
     """
-    paths = [Path(path) for path in paths]
+    paths = [Path(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
     files: list[str] = []
     for path in paths:
         if path.is_dir():

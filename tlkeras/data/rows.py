@@ -49,6 +49,10 @@ class Rows:
             taken.__dict__["facts"] = [self.facts[i] for i in chosen]
         return taken
 
+    def spread(self, count: int) -> "Rows":
+        """Returns at most `count` rows, evenly spread, so that a sorted table keeps all classes."""
+        return self.take(np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int)))
+
     @property
     def kind(self) -> str:
         """What `inputs` holds: `"files"`, `"bytes"`, `"images"` or `"vectors"`."""

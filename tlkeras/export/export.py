@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tlkeras.data import Domain, evaluation_batches, read_image
+from tlkeras.data import Domain, evaluation_batches, kept_rows, read_image
 from tlkeras.data.reading import PixelSpec
 from tlkeras.data.rows import Rows
 from tlkeras.data.scan import contents
+from tlkeras.data.sources import arrays
 from tlkeras.errors import RunError, UserError
 from tlkeras.evaluation import Predictions
 from tlkeras.evaluation.prediction_files import one_line
@@ -66,7 +67,8 @@ def export_run(
     Args:
         run: A run directory.
         formats: Names in `FORMATS`.
-        data: The arrays that the run was trained on, where `run_experiment` got them from Python.
+        data: The arrays that the run was trained on, where `run_experiment` got them from Python; None is the
+            rows of them that the run kept.
         rows: On how many validation rows the export is compared with `predict`.
         accuracy_drop: Largest loss of accuracy that any format may have, as a fraction.
 
@@ -79,7 +81,7 @@ def export_run(
     """
     run = run if isinstance(run, SavedRun) else load_run(run)
     chosen = {name: _ready(name) for name in dict.fromkeys(formats)}
-    domain = read_domains(run.config, data)["source"]
+    domain = _domain(run, data)
     served, sample = serve(run, domain), sample_rows(run, domain, rows)
     compared, refused = {}, []
     for name, row in chosen.items():
@@ -93,6 +95,19 @@ def export_run(
     return compared
 
 
+def _domain(run: SavedRun, data: Mapping[str, tuple] | None) -> Domain:
+    """Returns the labelled data of a run; of arrays from Python that are not given again, what it kept."""
+    kept = run.path / kept_rows.FILE
+    if data is not None or run.config.data.source != arrays.SOURCE.name or not kept.is_file():
+        return read_domains(run.config, data)["source"]
+    shape, names, task = tuple(run.manifest["input_shape"]), run.class_names, run.manifest["task"]
+    image = run.manifest["modality"] == "image"
+    config = run.config.data.model_copy(update={"image_size": shape[:2]}) if image else run.config.data
+    outputs = 1 if task == "binary" else len(names)
+    like = Domain("source", {}, names, task, run.manifest["modality"], outputs, shape, config)
+    return kept_rows.read_kept_rows(kept, like)
+
+
 def serve(run: SavedRun, domain: Domain) -> ServedModel:
     """Returns a run's best model, ready to be written in any format."""
     image = domain.modality == "image"
@@ -103,7 +118,7 @@ def serve(run: SavedRun, domain: Domain) -> ServedModel:
         class_names=() if domain.task == "regression" else run.class_names,
         input_shape=tuple(domain.input_shape),
         spec=PixelSpec.of(domain.config) if image else None,
-        representative=lambda: _one_by_one(_spread(train, REPRESENTATIVE_ROWS), domain),
+        representative=lambda: _one_by_one(train.spread(REPRESENTATIVE_ROWS), domain),
         facts={
             "name": run.config.name,
             "backbone": run.config.model.backbone,
@@ -122,7 +137,7 @@ def sample_rows(run: SavedRun, domain: Domain, count: int) -> Sample:
             f"classes {', '.join(domain.class_names)}"
         )
     split = next(s for s in ("val", "test", "train") if s in domain.splits)
-    rows = _spread(domain.splits[split], count)
+    rows = domain.splits[split].spread(count)
     inputs = np.concatenate(list(_one_by_one(rows, domain)))
     half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in run.model.layers)
     return Sample(
@@ -203,11 +218,6 @@ def _ready(name: str) -> Format:
             f"Received: --format={name}"
         )
     return row
-
-
-def _spread(rows: Rows, count: int) -> Rows:
-    """Returns `count` rows evenly spread, so that all classes of a sorted split are there."""
-    return rows.take(np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)))
 
 
 def _one_by_one(rows: Rows, domain: Domain):

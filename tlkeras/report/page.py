@@ -103,17 +103,26 @@ def _boundaries(record: RunRecord) -> list[tuple[str, float]]:
 
 
 def _facts(record: RunRecord) -> list[tuple[str, Any]]:
-    model, data = record.config.get("model", {}), record.config.get("data", {})
+    model = record.config.get("model", {})
     weights = model.get("weights")
     facts = [
         ("backbone", f"{model.get('backbone')}, {'random weights' if weights is None else weights}"),
-        ("data", data.get("source")),
+        ("data", _source(record)),
         ("started", record.manifest.get("created")),
         ("training took", record.training_seconds),
     ]
     if adaptation := record.config.get("adaptation"):
         facts.insert(2, ("adapted to", f"{adaptation['target']['source']} by {adaptation['method']}"))
     return facts
+
+
+def _source(record: RunRecord) -> str | None:
+    """What the labelled data are: as the config says, or which arrays came from Python."""
+    source, rows = record.config.get("data", {}).get("source"), record.manifest.get("rows", {}).get("source")
+    if source != "arrays" or not rows:
+        return source
+    shape = " x ".join(map(str, record.manifest["input_shape"]))
+    return f"arrays from Python, {shape}: {', '.join(f'{n:,} {split}' for split, n in rows.items())}"
 
 
 def _cards(record: RunRecord) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tlkeras.errors import RunError, UserError
+from tlkeras.errors import CannotWriteHere, RunError
 
 _LEFTOVER = re.compile(r"^\..+\.[0-9a-f]{8}\.tmp(\.|$)")
 
@@ -31,7 +31,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
     Raises:
         RunError: The disk is full or broken.
-        UserError: A read-only disk, a missing permission.
+        CannotWriteHere: A read-only disk, a missing permission.
 
     Example:
         >>> with replacing(run_dir.best_model) as temporary:
@@ -163,19 +163,19 @@ def _described(error: OSError, path: Path) -> Exception | None:
     if error.errno == errno.EIO:
         return RunError(f"The disk failed at {path}: check it. {said}")
     if error.errno == errno.EROFS:
-        return UserError(f"{path} lies on a read-only disk: choose another --workdir. {said}")
+        return CannotWriteHere(f"{path} lies on a read-only disk: choose another place. {said}")
     if error.errno in (errno.EACCES, errno.EPERM):
-        return UserError(
-            f"{path} is closed to this user: change its permissions or choose another --workdir. {said}"
+        return CannotWriteHere(
+            f"{path} is closed to this user: change its permissions or choose another place. {said}"
         )
     if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP):
         return _no_place(path, error)
     return None
 
 
-def _no_place(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"{path} cannot be a path here: choose another --workdir. Received: {error.strerror or error}"
+def _no_place(path: Path, error: OSError) -> CannotWriteHere:
+    return CannotWriteHere(
+        f"{path} cannot be a path here: choose another place. Received: {error.strerror or error}"
     )
 
 

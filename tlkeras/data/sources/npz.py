@@ -57,22 +57,59 @@ def table_of_arrays(
         class_names: Names in the order of integer labels.
     """
     splits = {}
+    require_splits(arrays)
     for split, pair in arrays.items():
-        x, y = pair if isinstance(pair, tuple | list) and len(pair) == 2 else (pair, None)
         label = f"{where} ({split})"
-        inputs = as_inputs(np.asarray(x), label)
-        if y is not None and len(np.asarray(y)) != len(inputs):
-            raise UserError(
-                f"{label}: x and y differ in length. Received: {len(inputs)} and {len(np.asarray(y))}"
-            )
+        x, y = _pair(pair, label)
+        inputs = as_inputs(_as_array(x, "x", label), label)
+        labels = None if y is None else _as_array(y, "y", label)
+        if labels is not None and labels.shape[:1] != (len(inputs),):
+            rows = len(labels) if labels.ndim else labels.item()
+            raise UserError(f"{label}: x and y differ in length. Received: {len(inputs)} and {rows}")
         ids = inputs if inputs.dtype == object else row_ids(len(inputs))
         # Ids are unique within a domain, so that a hash of the id tells splits apart.
         ids = ids if inputs.dtype == object or split == "all" else row_ids(len(inputs), split)
-        splits[split] = Rows(inputs, None if y is None else np.asarray(y), ids)
+        splits[split] = Rows(inputs, labels, ids)
     shapes = {split: rows.inputs.shape[1:] for split, rows in splits.items()}
     if len({len(shape) for shape in shapes.values()}) > 1:
         raise UserError(f"{where}: the splits differ in shape. Received: {shapes}")
     return Table(splits, class_names)
+
+
+def require_splits(arrays: object) -> None:
+    """Raises `UserError` where arrays are no dict of splits."""
+    if not isinstance(arrays, Mapping):
+        raise UserError(
+            'Arrays come as a dict of splits: data={"train": (x, y), "test": (x, y)}. '
+            f"Received: {type(arrays).__name__}"
+        )
+
+
+def _pair(pair: object, label: str) -> tuple[object, object]:
+    """Returns x and y of a split given as `(x, y)` or as `x` alone."""
+    if isinstance(pair, tuple) and len(pair) == 3 and pair[2] is not None:
+        raise UserError(
+            f"{label}: rows are not weighted one by one; stages.N.class_weights weighs classes ('balanced', "
+            f"or one weight each). Received: (x, y, sample_weight), the weights {_told(pair[2])}"
+        )
+    if isinstance(pair, tuple) and len(pair) not in (2, 3):
+        raise UserError(f"{label}: a split is (x, y), or x alone. Received: a tuple of {len(pair)}")
+    pair = pair[:2] if isinstance(pair, tuple) else pair
+    return pair if isinstance(pair, tuple | list) and len(pair) == 2 else (pair, None)
+
+
+def _told(value: object) -> str:
+    shape = getattr(value, "shape", None)
+    return f"{type(value).__name__}" if shape is None else f"of shape {tuple(shape)}, {value.dtype}"
+
+
+def _as_array(value: object, name: str, label: str) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{label}: {name} is not one array with rows of equal shape. Received: {type(value).__name__}"
+        ) from error
 
 
 def as_inputs(x: np.ndarray, where: str) -> np.ndarray:

@@ -1,0 +1,48 @@
+"""A few rows of arrays that came from Python, kept in their run so that it can be exported without them."""
+
+import os
+
+import numpy as np
+
+from tlkeras.data.domains import Domain
+from tlkeras.data.rows import Rows
+from tlkeras.errors import UserError
+from tlkeras.run_dir import replacing
+
+FILE = "kept_rows.npz"
+ROWS = 128
+
+
+def write_kept_rows(path: str | os.PathLike, domain: Domain) -> None:
+    """Writes up to 128 rows of each split, evenly spread, as they came: inputs, labels, ids."""
+    arrays: dict[str, np.ndarray] = {}
+    for split, rows in domain.splits.items():
+        rows = rows.spread(ROWS)
+        arrays[f"inputs_{split}"] = rows.inputs.astype(str) if rows.kind == "files" else rows.inputs
+        arrays[f"ids_{split}"] = rows.ids.astype(str)
+        if rows.labels is not None:
+            arrays[f"labels_{split}"] = rows.labels
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def read_kept_rows(path: str | os.PathLike, like: Domain) -> Domain:
+    """Returns `like` with the rows that `write_kept_rows` kept.
+
+    Raises:
+        UserError: There is no such file, or it is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as opened:
+            arrays = dict(opened)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(
+            f"The kept rows of the run cannot be read: {path} ({type(error).__name__})."
+        ) from error
+    splits = {}
+    for name in arrays:
+        kind, _, split = name.partition("_")
+        if kind == "inputs":
+            inputs = arrays[name].astype(object) if arrays[name].dtype.kind == "U" else arrays[name]
+            splits[split] = Rows(inputs, arrays.get(f"labels_{split}"), arrays[f"ids_{split}"].astype(object))
+    return like.with_splits(splits)
