@@ -12,12 +12,17 @@ def gather_rows(x):
 
     Args:
         x: Of shape `(n, ...)`, n alike on all replicas.
+
+    Returns:
+        Rows whose static shape is `(replicas * n, ...)`, or `(None, ...)` where n is known only as it runs.
     """
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return x
     replicas = context.num_replicas_in_sync
-    rows = context.all_gather(tf.stop_gradient(x), axis=0)
+    # collectives forget the shape
+    shape = [None if x.shape[0] is None else replicas * x.shape[0], *x.shape[1:]]
+    rows = tf.ensure_shape(context.all_gather(tf.stop_gradient(x), axis=0), shape)
     if not x.dtype.is_floating:
         return rows
     own = tf.one_hot(context.replica_id_in_sync_group, replicas, dtype=x.dtype) * replicas

@@ -102,7 +102,8 @@ class CoTuning(Regularizer):
         rows, sums, seen = domain.splits["train"], 0.0, 0
         kernel, bias = (ops.convert_to_numpy(v).astype(np.float64) for v in (self._kernel, self._bias))
         for x, _, _ in evaluation_batches(rows, domain, batch_size=64, pad=True):
-            found = np.asarray(features.predict_on_batch(x), np.float64) @ kernel + bias
+            # not by predict: in the scope of a strategy it answers once for every replica
+            found = np.asarray(features(x, training=False), np.float64) @ kernel + bias
             powers = np.exp(found - found.max(axis=1, keepdims=True))[: len(rows) - seen]
             labels = np.eye(domain.num_outputs)[rows.labels[seen : seen + len(powers)]]
             sums = sums + labels.T @ (powers / powers.sum(axis=1, keepdims=True))

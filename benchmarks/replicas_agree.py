@@ -1,0 +1,259 @@
+"""How far the weights of two replicas lie from those of one device, for every method and regularizer.
+
+Command:  python benchmarks/replicas_agree.py [--only dann bss ...] [--topologies mirrored workers]
+Time:     four minutes on two CPU cores. docs/scaling.md shows the table.
+Compare:  one device, on the same global batches, with the same start weights.
+
+`mirrored` is `MirroredStrategy(["CPU:0", "CPU:1"])` with TensorFlow's default collectives, as several GPUs
+have them; `workers` are two processes of `MultiWorkerMirroredStrategy` on 127.0.0.1; `copied` is what
+`strategy=mirrored` takes on CPUs, which copies to one device. Each is a process of its own (two for
+`workers`), with TF_ENABLE_ONEDNN_OPTS=0: oneDNN chooses its kernels by the number of rows.
+The number is the largest difference of any weight after ten steps.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+TOPOLOGIES = ("mirrored", "copied", "workers")
+STEPS, ROWS, CLASSES, BAR = 10, 16, 3, 1e-5
+LOGS = ("loss", "class_loss", "alignment", "strength", "reversal_gradient_norm")
+UNITS = {"units": [8]}
+METHODS = {
+    "dann": UNITS, "cdan": UNITS, "cdan_e": UNITS, "pada": UNITS, "adda": UNITS,
+    "mcc": {}, "bnm": {}, "mcd": {}, "mdd": UNITS, "adamatch": {}, "dan": {}, "jan": {}, "deep_coral": {},
+    "mean_distance": {}, "afn": {}, "none": {},
+    "wasserstein": {"units": [8]}, "wasserstein, penalty=0": {"units": [8], "penalty": 0.0},
+}  # fmt: skip
+REGULARIZERS = {
+    "l2_sp": 1.0, "delta": 1.0, "bss": 0.1, "co_tuning": 1.0, "distillation": 1.0, "mixout": 0.5, "lora": 1.0,
+    "stochastic_norm": 0.5, "stochastic_norm, statistics of each replica": 0.5,
+}  # fmt: skip
+CASES = (*METHODS, *REGULARIZERS)
+
+
+def main() -> None:
+    """Prints the table and, as the last line, the same as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", default=list(CASES), choices=CASES, metavar="CASE")
+    parser.add_argument("--topologies", nargs="+", default=["mirrored", "workers"], choices=TOPOLOGIES)
+    flags = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        results = train_everywhere(flags.topologies, flags.only, Path(folder))
+    found = {name: compared(results, name, flags.topologies) for name in flags.only}
+    print("| | " + " | ".join(flags.topologies) + " |\n|---" + "|---" * len(flags.topologies) + "|")
+    for name, apart in found.items():
+        cells = [f"{v:.1e}" if isinstance(v, float) else v for v in (apart[t] for t in flags.topologies)]
+        print(f"| {name} | " + " | ".join(cells) + " |")
+    print(json.dumps(found))
+
+
+def compared(results: dict, name: str, topologies: list[str]) -> dict:
+    """Returns per topology the largest difference from one device, or the error; `moved`: the training's."""
+    one = results["one"]
+    if error := one.get(f"{name}/error"):
+        raise SystemExit(f"{name} fails on one device: {error}")
+    apart = {"moved": float(np.abs(one[f"{name}/weights"] - one[f"{name}/start"]).max())}
+    for topology in topologies:
+        there = [v for k, v in results.items() if k.startswith(topology)]
+        errors = [str(r[f"{name}/error"]) for r in there if f"{name}/error" in r]
+        far = (np.abs(r[f"{name}/{k}"] - one[f"{name}/{k}"]).max() for r in there for k in ("weights", "logs")
+               if not errors)  # fmt: skip
+        apart[topology] = errors[0] if errors else float(max(far))
+    return apart
+
+
+def train_everywhere(topologies: list[str], names: list[str], folder: Path) -> dict[str, dict]:
+    """Trains the cases in one process after the other, workers side by side; returns what each wrote."""
+    processes = {"one": [("one", None)], **{t: [(t, None)] for t in topologies if t != "workers"}}
+    if "workers" in topologies:
+        addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+        cluster = [{"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}} for i in (0, 1)]
+        processes["workers"] = [(f"workers_{i}", json.dumps(named)) for i, named in enumerate(cluster)]
+    write_teacher(folder)
+    for topology, started in processes.items():
+        run_together(topology, started, names, folder)
+    return {
+        name: dict(np.load(folder / f"{name}.npz")) for started in processes.values() for name, _ in started
+    }
+
+
+def run_together(topology: str, started: list, names: list[str], folder: Path) -> None:
+    """Runs the processes of one topology, all of which must end well."""
+    running = {}
+    kept = {k: v for k, v in os.environ.items() if k != "TF_CONFIG"}
+    kept |= {"TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    for name, cluster in started:
+        environ = kept | ({"TF_CONFIG": cluster} if cluster else {})
+        words = [sys.executable, __file__, "--train", topology, str(folder), name, json.dumps(names)]
+        with open(folder / f"{name}.log", "w") as log:
+            running[name] = subprocess.Popen(words, env=environ, stdout=log, stderr=log)
+    try:
+        codes = {name: process.wait(timeout=900) for name, process in running.items()}
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
+    for name, code in codes.items():
+        if code:
+            raise SystemExit(f"{name} failed:\n{(folder / f'{name}.log').read_text()[-4000:]}")
+
+
+def free_ports(count: int) -> list[int]:
+    """Returns ports on 127.0.0.1 that were free a moment ago."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def start(topology: str):
+    """Returns the runtime of this process; nothing may have set TensorFlow's devices up before."""
+    from tlkeras import runtime
+    from tlkeras.config import RuntimeConfig
+
+    strategy, devices = {"one": ("none", None), "workers": ("multi_worker", None)}.get(
+        topology, ("mirrored", 2)
+    )
+    started = runtime.start(RuntimeConfig(strategy=strategy, devices=devices), 0)
+    if topology == "mirrored":  # collectives of CPUs serve one strategy of a process: its first
+        import tensorflow as tf
+
+        mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        started = dataclasses.replace(started, strategy=mirrored)
+    return started
+
+
+def train_here(topology: str, folder: str, name: str, names: str) -> None:
+    """Trains the cases here and writes start, weights and logs of each, or its error."""
+    runtime, results = start(topology), {}
+    for case in json.loads(names):
+        fitted = adapted if case in METHODS else regularized
+        try:
+            found = fitted(runtime, case, Path(folder))
+        except Exception as error:  # the table says which fail, and goes on
+            lines = str(error).strip().splitlines() or [""]
+            found = {"error": np.array(f"{type(error).__name__}: {lines[-1][:200]}")}
+        results |= {f"{case}/{key}": value for key, value in found.items()}
+    np.savez(Path(folder) / f"{name}.npz", **results)
+
+
+def made_up(inputs: int, shift: float = 0.0):
+    """Returns `(x, labels)` of ten batches: float32 rows that move with the class."""
+    rng = np.random.default_rng(int(10 * shift))
+    labels = rng.integers(0, CLASSES, ROWS * STEPS).astype("int32")
+    x = rng.normal(shift, size=(len(labels), inputs)) + np.eye(CLASSES, inputs)[labels]
+    return x.astype("float32"), labels
+
+
+def flat(variables) -> np.ndarray:
+    """Returns all weights in one vector; states of random generators are no weights."""
+    weights = [v.numpy().ravel() for v in variables if "seed_generator" not in v.path]
+    return np.concatenate(weights)
+
+
+def adapted(runtime, case: str, folder: Path) -> dict:
+    """Trains a method on a small network of made-up rows."""
+    import tensorflow as tf
+
+    from tlkeras.adaptation.adaptation_model import AdaptationModel
+    from tlkeras.adaptation.methods import make_method
+    from tlkeras.config import StrengthConfig
+
+    (source, labels), (target, _) = made_up(6), made_up(6, 0.5)
+    with runtime.scope():
+        method = make_method(case.split(",")[0], METHODS[case])
+        views = (target, target * 1.1) if method.target_views == 2 else target
+        data = tf.data.Dataset.from_tensor_slices(((source, labels), views)).batch(ROWS, True).repeat()
+        model = network((6,))
+        model.select("all", "train")
+        strength = StrengthConfig(schedule="warm_start", start=0.3) if case == "adda" else (
+            StrengthConfig(schedule="linear"))  # fmt: skip
+        trainee = AdaptationModel(model, method, steps=STEPS, strength=strength)
+        learned = [*model.variables, *method.trainable_variables]
+        start = flat(learned)
+        history = fit(trainee, runtime.distribute(data))
+    logs = [history[name][0] for name in LOGS if name in history]
+    return {"start": start, "weights": flat(learned), "logs": np.array(logs)}
+
+
+def regularized(runtime, case: str, folder: Path) -> dict:
+    """Trains a regularizer on a small network of made-up rows or, for its BatchNormalization, pictures."""
+    import tensorflow as tf
+
+    from tlkeras.config import DataConfig, ModelConfig, StageConfig
+    from tlkeras.data import load_domain
+    from tlkeras.models.distributed_fit import synchronize_batch_norm
+    from tlkeras.transfer.regularized_model import RegularizedModel
+    from tlkeras.transfer.regularizers import make_regularizer
+
+    name, shape = case.split(",")[0], (8, 8, 3) if "norm" in case else (6,)
+    x, labels = made_up(int(np.prod(shape)))
+    x = x.reshape(-1, *shape)
+    if len(shape) == 3:
+        x = np.clip(128 + 40 * x, 0, 255).astype("uint8")
+    options = {"teacher": str(folder)} if name == "distillation" else {}
+    config = DataConfig(source="npz:memory", image_size=8)
+    domain = load_domain(config, seed=0, arrays=dict.fromkeys(("train", "val", "test"), (x, labels)))
+    stage = StageConfig(name="tune", train="all", regularizer={"name": name}, bn="train")
+    source = ModelConfig(backbone="mlp", weights=str(folder))
+    with runtime.scope():
+        model = network(shape)
+        model.select("all", "train")
+        if "each replica" not in case:
+            synchronize_batch_norm(model)
+        trainee = RegularizedModel(
+            model, make_regularizer(name, REGULARIZERS[case], options), stage=stage, source=source,
+            domain=domain, start={}, seed=0,
+        )  # fmt: skip
+        data = tf.data.Dataset.from_tensor_slices((x, labels)).batch(ROWS, True).repeat()
+        learned = trainee.variables
+        start = flat(learned)
+        history = fit(trainee, runtime.distribute(data))
+    return {"start": start, "weights": flat(learned), "logs": np.array(history["loss"])}
+
+
+def network(shape: tuple, seed: int = 0):
+    """Returns the same small transfer model wherever it is made."""
+    from tlkeras.config import ModelConfig
+    from tlkeras.models import build_model
+
+    pictures = len(shape) == 3
+    options = {"filters": [4, 6]} if pictures else {"units": [8, 5]}
+    config = ModelConfig(backbone="small_cnn" if pictures else "mlp", weights=None, backbone_options=options)
+    return build_model(config, input_shape=shape, num_outputs=CLASSES, seed=seed)
+
+
+def write_teacher(folder: Path) -> None:
+    """Writes `best.keras`, a teacher on the same rows, and for co_tuning a source on the same features."""
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, str(Path(sys.argv[1]).parent));"
+        "import replicas_agree as here;"
+        "here.network((6,), seed=1).to_functional().save(Path(sys.argv[2]) / 'best.keras')"
+    )
+    subprocess.run([sys.executable, "-c", code, __file__, str(folder)], check=True, capture_output=True)
+
+
+def fit(trainee, data) -> dict:
+    """Trains ten steps, five in each call, and returns the history."""
+    import keras
+
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    trainee.compile(keras.optimizers.SGD(0.1), loss, steps_per_execution=5)
+    return trainee.fit(data, steps_per_epoch=STEPS, epochs=1, verbose=0, shuffle=False).history
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--train"]:
+        train_here(*sys.argv[2:])
+    else:
+        main()
