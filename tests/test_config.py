@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tlkeras.config import (
+    DataConfig,
     ExperimentConfig,
     apply_overrides,
     dump_config,
@@ -12,6 +13,7 @@ from tlkeras.config import (
     shipped_experiments,
 )
 from tlkeras.errors import UserError
+from tlkeras.prepare import inherited
 
 
 @pytest.fixture
@@ -155,3 +157,15 @@ def test_json_that_is_none_is_refused(tmp_path):
     file.write_text(json.dumps({"data": {"source": "digits"}, "stages": [{"name": "a"}], "extra": 1}))
     with pytest.raises(UserError, match="'extra'"):
         load_config(str(file))
+
+
+def test_a_target_is_read_as_the_source_is_also_by_a_config_that_was_kept(tmp_path):
+    target = DataConfig(source="folder:there")
+    config = load_config("moons_dann", ["data.resize=pad", "data.on_error=skip", "data.image_size=16"])
+    config = config.model_copy(update={"adaptation": config.adaptation.model_copy(update={"target": target})})
+    (tmp_path / "kept.json").write_text(dump_config(config))
+    kept = load_config(str(tmp_path / "kept.json"))
+    for data in (target, kept.adaptation.target):
+        read = inherited(data, config.data)
+        assert (read.resize, read.on_error, read.image_size) == ("pad", "skip", 16)
+    assert inherited(target.model_copy(update={"image_size": 8}), config.data).image_size == 8

@@ -4,7 +4,7 @@ TensorFlow is imported by `start` and not before: some of its settings are read 
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,10 @@ from tlkeras.models.weight_files import require_weights
 from tlkeras.runtime import Runtime, start, watch_workers
 
 _log = logging.getLogger("tlkeras")
+
+# What a target domain has from the source where it does not say, and what another task has.
+_ALIKE = ("image_size", "resize", "interpolation", "crop_fraction", "batch_size", "task", "on_error")
+ALIKE_IN_TASKS = ("on_error",)
 
 
 @dataclass
@@ -218,7 +222,7 @@ def read_domains(
     domains = {"source": source}
     for name, data in _further_domains(config).items():
         domains[name] = load_domain(
-            _inherited(data, config.data),
+            inherited(data, config.data),
             seed=config.seed,
             default_image_size=source.image_size,
             name=name,
@@ -243,10 +247,13 @@ def _further_domains(config: ExperimentConfig) -> dict[str, DataConfig]:
     return domains
 
 
-def _inherited(data: DataConfig, source: DataConfig) -> DataConfig:
-    """Returns a data config with what it leaves open taken from the source's."""
-    fields = {"image_size", "resize", "interpolation", "crop_fraction", "batch_size", "task", "on_error"}
-    return data.model_copy(update={n: getattr(source, n) for n in fields - data.model_fields_set})
+def inherited(data: DataConfig, source: DataConfig, fields: Iterable[str] = _ALIKE) -> DataConfig:
+    """Returns a data config with what it leaves at its default taken from the source's.
+
+    Not what was left out when it was written: a config that was kept, or overridden, names every field.
+    """
+    left = [n for n in fields if getattr(data, n) == DataConfig.model_fields[n].default]
+    return data.model_copy(update={n: getattr(source, n) for n in left})
 
 
 def _without_labelled_targets(domains: dict[str, Domain]) -> dict[str, Domain]:

@@ -112,7 +112,9 @@ def _input_shapes(config: ExperimentConfig) -> tuple[tuple[int, ...], tuple[int,
     from tlkeras.training.joint import source_task
 
     target = config.model_copy(update={"adaptation": None})
-    return read_domains(target, check=False)["source"].input_shape, source_task(config).input_shape
+    return read_domains(target, check=False)["source"].input_shape, source_task(
+        config, check=False
+    ).input_shape
 
 
 def _fitting(config: ExperimentConfig, shapes: tuple) -> ExperimentConfig:
@@ -137,6 +139,8 @@ def task_configs(config: ExperimentConfig, path: Path) -> tuple[ExperimentConfig
         config: The experiment, with `tasks`.
         path: Its run directory.
     """
+    from tlkeras.prepare import ALIKE_IN_TASKS, inherited
+
     tasks, only_head = config.tasks, {"train": "head", "gradual": False}
     source_stages, target_stages, weights = tasks.stages, config.stages, str(path / "source")
     if tasks.strategy == "share_gradients":
@@ -157,11 +161,12 @@ def task_configs(config: ExperimentConfig, path: Path) -> tuple[ExperimentConfig
         bn = {} if tasks.adapter else {"bn": "frozen"}
         source_stages = tuple(s.model_copy(update=only_head | bn) for s in source_stages)
         weights = config.model.weights
-    size = tasks.source.image_size or (None if tasks.adapter else config.data.image_size)
+    data = inherited(tasks.source, config.data, ALIKE_IN_TASKS)
+    size = data.image_size or (None if tasks.adapter else config.data.image_size)
     private = {"head": tasks.head, "neck": tasks.neck or config.model.neck, "adapter": tasks.adapter}
     source = config.model_copy(
         update={
-            "name": _named(config, "source"), "data": tasks.source.model_copy(update={"image_size": size}),
+            "name": _named(config, "source"), "data": data.model_copy(update={"image_size": size}),
             "model": config.model.model_copy(update=private), "stages": source_stages,
             "tasks": None, "adaptation": None, "verdict": type(config.verdict)(),
         }

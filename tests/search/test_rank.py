@@ -2,6 +2,7 @@ import csv
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tlkeras import run_experiment
 from tlkeras.cli.main import main
@@ -65,6 +66,44 @@ def test_weights_of_a_run_bring_its_head(config, tmp_path):
     (whole,) = rank(config, str(tmp_path / "source"), tmp_path / "second", tell=lambda line: None)
     assert row["leep"] == pytest.approx(whole["leep"], abs=1e-6)
     assert row["probe_accuracy"] == pytest.approx(whole["probe_accuracy"], abs=0.02)
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """Folders of pictures for a source and a target, a picture in each damaged."""
+    rng = np.random.default_rng(0)
+    for domain in ("here", "there"):
+        for number in range(40):
+            file = tmp_path / domain / ("dark", "light")[number % 2] / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(0, 99, (16, 16, 3)) + 99 * (number % 2)
+            Image.fromarray(pixels.astype(np.uint8)).save(file)
+        file.write_bytes(file.read_bytes()[:60])
+    return {domain: f"folder:{tmp_path / domain}" for domain in ("here", "there")}
+
+
+@pytest.mark.parametrize("command", ["rank", "auto", "train"])
+def test_damaged_pictures_are_named_or_left_out(config, damaged, tmp_path, capsys, command):
+    if command == "auto":
+        pytest.importorskip("optuna")
+    data = config.data.model_copy(update={"source": damaged["here"], "limit": None, "batch_size": 8})
+    target = AdaptationConfig(target=DataConfig(source=damaged["there"]), method="mcc", twin=False)
+    update = {"data": data} if command == "auto" else {"data": data, "adaptation": target}
+    config = config.model_copy(update=update)
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    words = [command, f"--config={tmp_path / 'config.json'}", f"--workdir={tmp_path / 'out'}"]
+    words += {"rank": ["--candidates=small_cnn:none,mlp"], "auto": ["--budget=1s"], "train": []}[command]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "39.png" in said and "data.on_error=skip" in said and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    words += ["--set", "data.on_error=skip"]
+    if command == "auto":
+        assert (
+            main(words) == 2 and "--budget" in capsys.readouterr().err
+        )  # it began, and a second is too short
+    else:
+        assert main(words) == 0
 
 
 def test_a_target_brings_distances(config, tmp_path):

@@ -34,7 +34,8 @@ class AdaptationConfig(Config):
         method: A registered method; `tlkeras list methods` prints all.
         weight: Factor of the method's loss beside the class loss.
         target: The unlabelled target domain. Its labels, where it has any, serve only the oracle
-            columns of reports. Size and batch size default to those of `data`.
+            columns of reports. How pictures are read (size, `resize`, `on_error`), the task and the batch
+            size are those of `data` where they are left at their defaults.
         more_targets: Further unlabelled target domains, drawn from in turn. Each is evaluated; the choice of
             the model, the A-distance and the verdict go by `target`.
         more_sources: Further labelled source domains with the same classes.

@@ -24,7 +24,8 @@ class TasksConfig(Config):
 
     Attributes:
         strategy: How the common part is shared.
-        source: Data of the source task, with classes of its own.
+        source: Data of the source task, with classes of its own; `on_error` is that of `data` where left at
+            its default.
         head: The source's private head.
         neck: The source's private neck, with its branches; None is one like the target's.
         adapter: The source's private input branch; its last width is that of the common part's inputs. None,

@@ -126,7 +126,7 @@ class _Search:
         from tlkeras.runtime import start
 
         start(self.config.runtime, self.config.seed)
-        if "val" not in read_domains(checked(self.config), check=False)["source"].splits:
+        if "val" not in read_domains(checked(self.config))["source"].splits:
             raise UserError(
                 "auto goes by accuracy on the validation rows, and this data has none. "
                 f"Received: data.val_fraction={self.config.data.val_fraction}"

@@ -11,6 +11,7 @@ import numpy as np
 
 from tlkeras.config import ExperimentConfig
 from tlkeras.errors import UserError
+from tlkeras.prepare import ALIKE_IN_TASKS, inherited
 from tlkeras.run_dir import RunDir, check_writable
 from tlkeras.runtime import start
 from tlkeras.search.candidates import Candidate, parse_candidates
@@ -60,6 +61,7 @@ def rank(
     chosen = parse_candidates(candidates, config)
     runtime = start(config.runtime, config.seed)
     scorer = _Scorer(config, runtime, rows)
+    scorer.read(chosen[0])  # what is wrong with the data is wrong for all of them
     table, right, began = [], {}, time.monotonic()
     for number, candidate in enumerate(chosen, start=1):
         tell(f"[{number}/{len(chosen)}] {candidate.title}")
@@ -96,16 +98,28 @@ class _Scorer:
         self.cache = FeatureCache(config.cache, runtime.strategy, runtime.config.threads)
         self._domains: dict[Any, dict] = {}
 
+    def read(self, candidate: Candidate) -> dict:
+        """Returns the domains as a candidate sees them.
+
+        Raises:
+            UserError: Data that cannot be read, or ranked by.
+        """
+        from tlkeras.search.source_models import image_size
+
+        domains = self._at(image_size(candidate, self.config))
+        _labels(domains["source"])
+        return domains
+
     def score(self, candidate: Candidate) -> tuple[dict[str, Any], np.ndarray]:
         """Returns a candidate's row of the table, and which rows its probe had right."""
         import keras
 
-        from tlkeras.search.source_models import image_size, source_model
+        from tlkeras.search.source_models import source_model
         from tlkeras.transfer.probes import cross_validated
         from tlkeras.transfer.scores import SCORES
 
         keras.backend.clear_session()
-        domains = self._at(image_size(candidate, self.config))
+        domains = self.read(candidate)
         source = source_model(candidate, self.config, domains["source"].input_shape)
         outputs = {name: self._outputs(source, domain, candidate) for name, domain in domains.items()}
         features, labels = outputs["source"][:, : source.features], _labels(domains["source"])
@@ -125,16 +139,16 @@ class _Scorer:
 
     def _at(self, size) -> dict:
         """Returns the domains at an image size, their training rows limited."""
-        from tlkeras.data import load_domain
+        from tlkeras.data import check_files, load_domain
         from tlkeras.data.splits import limited
 
         if size in self._domains:
             return self._domains[size]
         configs = {"source": self.config.data}
         if self.config.adaptation is not None:
-            configs["target"] = self.config.adaptation.target
+            configs["target"] = inherited(self.config.adaptation.target, self.config.data)
         elif self.config.tasks is not None:
-            configs["task"] = self.config.tasks.source
+            configs["task"] = inherited(self.config.tasks.source, self.config.data, ALIKE_IN_TASKS)
         found = {}
         for name, data in configs.items():
             data = data.model_copy(update={"image_size": size}) if size is not None else data
@@ -144,6 +158,7 @@ class _Scorer:
             )  # fmt: skip
             if name == "task" and domain.input_shape != found["source"].input_shape:
                 continue  # an adapter's business: one network does not take both
+            domain, _ = check_files(domain)
             train = domain.splits["train"]
             if len(train) > self.rows:
                 classes = train.labels if name == "source" else None

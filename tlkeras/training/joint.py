@@ -3,10 +3,10 @@
 import tensorflow as tf
 
 from tlkeras.config import ExperimentConfig, StageConfig
-from tlkeras.data import Domain, load_domain, training_batches
+from tlkeras.data import Domain, check_files, load_domain, training_batches
 from tlkeras.data.pipeline import filling_a_batch
 from tlkeras.models import BACKBONES
-from tlkeras.prepare import Parts
+from tlkeras.prepare import ALIKE_IN_TASKS, Parts, inherited
 from tlkeras.training import objectives
 from tlkeras.training.feed import Feed
 from tlkeras.training.stages import Steps
@@ -21,15 +21,21 @@ def trains_jointly(config: ExperimentConfig) -> bool:
     return config.tasks is not None and config.tasks.joint_run
 
 
-def source_task(config: ExperimentConfig) -> Domain:
-    """Returns the data of the source task, pictures at the target's size or, before an adapter, their own."""
-    data, adapter = config.tasks.source, config.tasks.adapter
+def source_task(config: ExperimentConfig, check: bool = True) -> Domain:
+    """Returns the data of the source task, pictures at the target's size or, before an adapter, their own.
+
+    Args:
+        config: The experiment.
+        check: Whether unreadable files are refused or left out, as `data.on_error` says.
+    """
+    data, adapter = inherited(config.tasks.source, config.data, ALIKE_IN_TASKS), config.tasks.adapter
     if adapter is not None:
         size = BACKBONES.get(adapter.backbone).size or None
     else:
         size = config.data.image_size or BACKBONES.get(config.model.backbone).size or None
         data = data.model_copy(update={"image_size": data.image_size or config.data.image_size})
-    return load_domain(data, seed=config.seed, default_image_size=size, name="source_task")
+    domain = load_domain(data, seed=config.seed, default_image_size=size, name="source_task")
+    return check_files(domain)[0] if check else domain
 
 
 def joint_model(parts: Parts, stage: StageConfig) -> JointModel:
