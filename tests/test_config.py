@@ -13,7 +13,6 @@ from tlkeras.config import (
     shipped_experiments,
 )
 from tlkeras.errors import UserError
-from tlkeras.prepare import inherited
 
 
 @pytest.fixture
@@ -166,6 +165,6 @@ def test_a_target_is_read_as_the_source_is_also_by_a_config_that_was_kept(tmp_pa
     (tmp_path / "kept.json").write_text(dump_config(config))
     kept = load_config(str(tmp_path / "kept.json"))
     for data in (target, kept.adaptation.target):
-        read = inherited(data, config.data)
+        read = data.following(config.data)
         assert (read.resize, read.on_error, read.image_size) == ("pad", "skip", 16)
-    assert inherited(target.model_copy(update={"image_size": 8}), config.data).image_size == 8
+    assert target.model_copy(update={"image_size": 8}).following(config.data).image_size == 8

@@ -4,7 +4,7 @@ TensorFlow is imported by `start` and not before: some of its settings are read 
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,6 @@ from tlkeras.models.weight_files import require_weights
 from tlkeras.runtime import Runtime, start, watch_workers
 
 _log = logging.getLogger("tlkeras")
-
-# What a target domain has from the source where it does not say, and what another task has.
-_ALIKE = ("image_size", "resize", "interpolation", "crop_fraction", "batch_size", "task", "on_error")
-ALIKE_IN_TASKS = ("on_error",)
 
 
 @dataclass
@@ -208,7 +204,11 @@ def _check_augmentation(config: ExperimentConfig, source: Domain) -> None:
 
 
 def read_domains(
-    config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None, check: bool = True
+    config: ExperimentConfig,
+    arrays: Mapping[str, tuple] | None = None,
+    check: bool = True,
+    *,
+    lenient: bool = False,
 ) -> dict[str, Domain]:
     """Returns the source domain and, where there is adaptation, the target domain.
 
@@ -216,18 +216,20 @@ def read_domains(
         config: The experiment.
         arrays: Arrays in place of the source; see `run_experiment`.
         check: Whether unreadable files are refused or left out, as `data.on_error` says.
+        lenient: Whether to return what can be looked at, though not trained on; see `load_domain`.
     """
     size = BACKBONES.get(config.model.first_network).size or None
-    source = load_domain(config.data, seed=config.seed, default_image_size=size, arrays=arrays)
+    how = {"seed": config.seed, "lenient": lenient}
+    source = load_domain(config.data, default_image_size=size, arrays=arrays, **how)
     domains = {"source": source}
     for name, data in _further_domains(config).items():
         domains[name] = load_domain(
-            inherited(data, config.data),
-            seed=config.seed,
+            data.following(config.data),
             default_image_size=source.image_size,
             name=name,
             by_hash=_is_unlabelled(name),
             class_names=source.class_names,
+            **how,
         )
     if check:
         domains = {name: check_files(domain)[0] for name, domain in domains.items()}
@@ -245,15 +247,6 @@ def _further_domains(config: ExperimentConfig) -> dict[str, DataConfig]:
     if adaptation.target_labelled is not None:
         domains["target_labelled"] = adaptation.target_labelled
     return domains
-
-
-def inherited(data: DataConfig, source: DataConfig, fields: Iterable[str] = _ALIKE) -> DataConfig:
-    """Returns a data config with what it leaves at its default taken from the source's.
-
-    Not what was left out when it was written: a config that was kept, or overridden, names every field.
-    """
-    left = [n for n in fields if getattr(data, n) == DataConfig.model_fields[n].default]
-    return data.model_copy(update={n: getattr(source, n) for n in left})
 
 
 def _without_labelled_targets(domains: dict[str, Domain]) -> dict[str, Domain]:
@@ -280,7 +273,7 @@ def inspect_data(
         config: The experiment.
         arrays: Arrays in place of the source; see `run_experiment`.
     """
-    domains = read_domains(checked(with_arrays(config, arrays)), arrays, check=False)
+    domains = read_domains(checked(with_arrays(config, arrays)), arrays, check=False, lenient=True)
     return {name: inspect_domain(domain) for name, domain in domains.items()}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tlkeras.config import AdapterConfig, ExperimentConfig
+from tlkeras.config.data import ALIKE_IN_TASKS
 from tlkeras.config.monitors import LAST_STEP
 from tlkeras.errors import UserError
 from tlkeras.run_dir import RunDir
@@ -139,8 +140,6 @@ def task_configs(config: ExperimentConfig, path: Path) -> tuple[ExperimentConfig
         config: The experiment, with `tasks`.
         path: Its run directory.
     """
-    from tlkeras.prepare import ALIKE_IN_TASKS, inherited
-
     tasks, only_head = config.tasks, {"train": "head", "gradual": False}
     source_stages, target_stages, weights = tasks.stages, config.stages, str(path / "source")
     if tasks.strategy == "share_gradients":
@@ -161,7 +160,7 @@ def task_configs(config: ExperimentConfig, path: Path) -> tuple[ExperimentConfig
         bn = {} if tasks.adapter else {"bn": "frozen"}
         source_stages = tuple(s.model_copy(update=only_head | bn) for s in source_stages)
         weights = config.model.weights
-    data = inherited(tasks.source, config.data, ALIKE_IN_TASKS)
+    data = tasks.source.following(config.data, ALIKE_IN_TASKS)
     size = data.image_size or (None if tasks.adapter else config.data.image_size)
     private = {"head": tasks.head, "neck": tasks.neck or config.model.neck, "adapter": tasks.adapter}
     source = config.model_copy(

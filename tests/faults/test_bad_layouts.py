@@ -1,5 +1,7 @@
 """Folders and CSV files that are not what they should be: each answered with one line that says so."""
 
+import json
+
 import pytest
 from bad_pictures import encoded, picture
 
@@ -137,6 +139,31 @@ FOLDERS = {
 def test_bad_folder(capsys, tmp_path, make):
     make(tmp_path / "data")
     assert FOLDERS[make] in refused(capsys, tmp_path / "run", f"folder:{tmp_path / 'data'}")
+
+
+# how a folder is made -> what `inspect` shows beside it
+TO_BE_LOOKED_AT = {
+    _one_class: ("all of class 'cat'", {"cat": 3}),
+    _no_classes: ("3 rows without labels", {}),
+    _empty_class: ("class 'bird' with 0 rows", {"bird": 0, "cat": 3, "dog": 3}),
+    _class_of_notes: ("class 'bird' with 0 rows", {"bird": 0, "cat": 3, "dog": 3}),
+}
+
+
+@pytest.mark.parametrize("make", TO_BE_LOOKED_AT, ids=lambda make: make.__name__)
+def test_what_cannot_be_trained_on_can_be_looked_at(capsys, tmp_path, make):
+    make(tmp_path / "data")
+    said, counts = TO_BE_LOOKED_AT[make]
+    words = ["inspect", "--config=synthetic_full", "--set", f"data.source=folder:{tmp_path / 'data'}"]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "Training would refuse this" in shown and said in shown
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["source"]
+    assert said in found["problem"]
+    total = {label: sum(c[label] for c in found["class_counts"].values()) for label in counts}
+    assert total == counts and bool(found["class_counts"]) == bool(counts)
+    assert said in refused(capsys, tmp_path / "run", f"folder:{tmp_path / 'data'}")
 
 
 def test_there_are_enough_layouts():

@@ -43,7 +43,7 @@ def during_extraction(monkeypatch, action, times=1):
 def test_clearing_leaves_an_extraction_alone(config, model, domain, monkeypatch, capsys, memory_mb):
     wanted = opened(config, model, domain, enabled=True, dir=config.cache.dir + "2").features[0].take(ROWS)
     opened(config, model, domain, dtype="float16")
-    during_extraction(monkeypatch, lambda: main(["cache", "clear", f"--dir={config.cache.dir}"]))
+    during_extraction(monkeypatch, lambda: main(["cache", "clear", "--yes", f"--dir={config.cache.dir}"]))
     result = opened(config, model, domain, memory_mb=memory_mb)
     np.testing.assert_array_equal(result.features[0].take(ROWS), wanted)
     (info,) = FeatureStore(config.cache.dir).entries()

@@ -1,5 +1,6 @@
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -127,6 +128,17 @@ def test_the_second_of_two_waits_for_the_first(entries, capsys):
     assert "waiting" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("answer", "left"), [(None, 1), ("", 1), ("no", 1), ("y", 0)])
+def test_everything_goes_only_when_somebody_agrees(entries, values, capsys, monkeypatch, answer, left):
+    write(entries, KEY, values)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: answer is not None))
+    monkeypatch.setattr("builtins.input", lambda question: print(question) or answer)
+    assert main(["cache", "clear", f"--dir={entries.directory}"]) == (2 if answer is None else 0)
+    shown, error = capsys.readouterr()
+    assert "1 entries" in shown + error and ("--yes" in error) == (answer is None)
+    assert len(entries.entries()) == left
+
+
 def test_the_command_lists_and_clears(entries, values, capsys):
     write(entries, KEY, values)
     write(entries, KEY[::-1], values)
@@ -136,7 +148,7 @@ def test_the_command_lists_and_clears(entries, values, capsys):
     assert main(["cache", "clear", "01", f"--dir={entries.directory}"]) == 0
     assert [info.key for info in entries.entries()] == [KEY[::-1]]
     assert main(["cache", "clear", "no", f"--dir={entries.directory}"]) == 2
-    assert main(["cache", "clear", f"--dir={entries.directory}"]) == 0
+    assert main(["cache", "clear", "--yes", f"--dir={entries.directory}"]) == 0
     assert entries.entries() == [] and not list((entries.directory / "features").iterdir())
     assert main(["cache", "lost", f"--dir={entries.directory}"]) == 2
     capsys.readouterr()

@@ -1,16 +1,17 @@
 """Shows and frees the features that runs share: `tlkeras cache list`, `tlkeras cache clear [KEY ...]`.
 
 A key may be given by its first digits. Without keys, `clear` removes everything but what a run is computing
-at that moment.
+at that moment; it asks before, and without a terminal it needs `--yes`.
 """
 
+import sys
 import time
 
 from absl import flags as absl_flags
 
 from tlkeras.errors import UserError, unknown
 
-USAGE = "tlkeras cache list|clear [KEY ...] [--dir=DIR]"
+USAGE = "tlkeras cache list|clear [KEY ...] [--dir=DIR] [--yes]"
 KEPT = "is being computed by a run, and stays"
 
 
@@ -19,6 +20,7 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_string(
         "dir", None, "The cache directory (cache.dir); default ~/.cache/tlkeras.", flag_values=flags
     )
+    absl_flags.DEFINE_boolean("yes", False, "Clear everything without being asked.", flag_values=flags)
 
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
@@ -35,11 +37,25 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
         _list(store)
     elif keys:
         _remove(store, keys)
-    else:
+    elif flags.yes or _agreed(store):
         freed, busy = store.clear()
         print(f"{_size(freed)} freed in {store.directory}")
         for key in busy:
             print(f"{key[:12]} {KEPT}")
+
+
+def _agreed(store) -> bool:
+    """Asks whether everything shall go. Raises `UserError` where nobody can be asked."""
+    entries = store.entries()
+    everything = f"all {len(entries)} entries ({_size(sum(e.nbytes for e in entries))}) in {store.directory}"
+    if not sys.stdin.isatty():
+        raise UserError(
+            f"'clear' without a KEY removes {everything}: say --yes, or name entries. Received: cache clear"
+        )
+    agreed = input(f"Remove {everything}? [y/N] ").strip().lower() in ("y", "yes")
+    if not agreed:
+        print("Nothing was removed.")
+    return agreed
 
 
 def _list(store) -> None:

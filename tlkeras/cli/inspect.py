@@ -49,4 +49,6 @@ def _print(domain: str, seen) -> None:
         print("same content, different labels: " + ", ".join(f"{name} as {c}" for _, name, c in group))
     if not (seen.unreadable or seen.duplicates or seen.conflicts):
         print("No unreadable images, no duplicates across splits, no contradicting labels.")
+    if seen.problem:
+        print(f"Training would refuse this: {seen.problem}")
     print(f"fingerprint {seen.fingerprint}")

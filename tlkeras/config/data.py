@@ -10,6 +10,9 @@ from tlkeras.config.pretext import PretextConfig
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 ImageSize = PositiveInt | tuple[PositiveInt, PositiveInt]
+# What a domain beside the run's own takes over, and what another task does.
+READ_ALIKE = ("image_size", "resize", "interpolation", "crop_fraction", "batch_size", "task", "on_error")
+ALIKE_IN_TASKS = ("on_error",)
 Task = Literal["multiclass", "binary", "multilabel", "regression"]
 
 
@@ -103,6 +106,14 @@ class DataConfig(Config):
     memory_mb: Annotated[int, Field(ge=0)] = 2048
     views: PositiveInt | None = None
     pretext: PretextConfig | None = None
+
+    def following(self, data: "DataConfig", fields: tuple[str, ...] = READ_ALIKE) -> "DataConfig":
+        """Returns this config with what it leaves at its default taken from another's, as a target's from `data`.
+
+        Not what was left out when it was written: a config that was kept, or overridden, names every field.
+        """
+        left = [name for name in fields if getattr(self, name) == DataConfig.model_fields[name].default]
+        return self.model_copy(update={name: getattr(data, name) for name in left})
 
     @model_validator(mode="after")
     def _pretext_has_no_folds(self):

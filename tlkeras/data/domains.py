@@ -35,6 +35,7 @@ class Domain:
         input_shape: `(height, width, 3)` or `(d,)`.
         config: The config, with `image_size` resolved to `(height, width)` for images.
         skipped: `(id, reason)` of unreadable rows that were left out.
+        problem: Why no classifier can be trained on it, where it was read to be looked at; else empty.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Domain:
     input_shape: tuple[int, ...]
     config: DataConfig
     skipped: tuple[tuple[str, str], ...] = ()
+    problem: str = ""
 
     @property
     def draws_pairs(self) -> bool:
@@ -84,6 +86,7 @@ def load_domain(
     arrays: Mapping[str, object] | None = None,
     by_hash: bool = False,
     class_names: tuple[str, ...] | None = None,
+    lenient: bool = False,
 ) -> Domain:
     """Reads a source and divides it into splits.
 
@@ -100,6 +103,8 @@ def load_domain(
         by_hash: Divide and limit by a hash of each row's id, so that no label has a say; for the
             unlabelled target of a domain adaptation.
         class_names: Classes that the labels must fit, as those of the source domain, in its order.
+        lenient: Whether classes that cannot be trained on (one only, or one without rows) are no error, but
+            the domain's `problem`.
 
     Returns:
         The domain. No image has been decoded yet.
@@ -119,14 +124,17 @@ def load_domain(
         where=where,
     )
     splits = {split: replace(rows, labels=labels[split]) for split, rows in splits.items()}
-    first = splits.get("train", splits.get("all"))
+    problem = ""
     if name.startswith("source") and config.pretext is None:
-        _check_classes(first.labels, names, config.task, where, complete=class_names is None)
+        first = splits.get("train", splits.get("all"))
+        problem = _class_problem(first, names, config.task, where, complete=class_names is None)
+    if problem and not lenient:
+        raise UserError(problem)
     splits = _divide(splits, table, config, seed, by_hash)
     splits = {split: _limit(rows, split, config, seed, by_hash) for split, rows in splits.items()}
     if table.draw is not None:
         splits = {s: replace(rows, inputs=table.draw(rows.inputs)) for s, rows in splits.items()}
-    domain = _domain(name, splits, names, config, default_image_size)
+    domain = replace(_domain(name, splits, names, config, default_image_size), problem=problem)
     # labels end here, after the division: it is the one that a task with these labels has, so that
     # pictures on which that task is tested are not among those that are learned from
     return domain if config.pretext is None else with_pretext(domain)
@@ -167,17 +175,29 @@ def _check_splits(splits, where):
         raise UserError(f"{where} has no training rows. Received: splits {', '.join(splits) or 'none'}")
 
 
-def _check_classes(labels, names, task, where, *, complete):
+def _class_problem(rows: Rows, names, task, where, *, complete) -> str:
+    """Says why no classifier can be trained on these classes; empty where one can."""
+    labels = rows.labels
     if labels is None:
-        raise UserError(f"{where} has no labels, and a source domain needs them. Received: labels=None")
+        return (
+            f"{where} has no labels, and a source domain needs them: a folder for each class, a column "
+            f"'label', or y_train. Received: {len(rows)} rows without labels"
+        )
     if task == "regression":
-        return
+        return ""
     if len(names) < 2 and task != "multilabel":
-        raise UserError(f"{where} has fewer than 2 classes. Received: {', '.join(names) or 'none'}")
+        only = f"{len(rows)} rows, all of class {names[0]!r}" if names else "none"
+        return f"{where} has fewer than 2 classes, and there is nothing to tell apart. Received: {only}"
+    if task == "binary" and len(names) > 2:
+        return f"task='binary' needs 2 classes. Received: {len(names)} in {where} ({', '.join(names[:8])})"
     counts = labels.sum(axis=0) if task == "multilabel" else np.bincount(labels, minlength=len(names))
     empty = [name for name, count in zip(names, counts, strict=True) if count == 0]
     if empty and complete:
-        raise UserError(f"{where}: a class has no rows in train. Received: class {empty[0]!r} with 0 rows")
+        return (
+            f"{where}: a class has no rows in train. Give it some, or take it out (an empty class folder: "
+            f"remove it). Received: class {empty[0]!r} with 0 rows"
+        )
+    return ""
 
 
 def _classes(rows: Rows) -> np.ndarray | None:

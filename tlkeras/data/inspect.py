@@ -25,6 +25,7 @@ class Inspection:
         unreadable: `(split, id, reason)` of every image that cannot be decoded.
         duplicates: Groups of `(split, id)` with the same content that stand in more than one split.
         conflicts: Groups of `(split, id, class)` with the same content and different labels.
+        problem: Why training would refuse these classes; empty where it would not.
         fingerprint: sha256 over ids, labels and contents.
     """
 
@@ -36,6 +37,7 @@ class Inspection:
     unreadable: list[tuple[str, str, str]]
     duplicates: list[list[tuple[str, str]]]
     conflicts: list[list[tuple[str, str, str]]]
+    problem: str
     fingerprint: str
 
     def to_dict(self) -> dict:
@@ -69,6 +71,7 @@ def inspect_domain(domain: Domain, *, full: bool = True) -> Inspection:
             if len({split for split, _ in places}) > 1
         ],
         conflicts=_conflicts(domain, same),
+        problem=domain.problem,
         fingerprint=domain.fingerprint(),
     )
 

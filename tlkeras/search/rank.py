@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tlkeras.config import ExperimentConfig
+from tlkeras.config.data import ALIKE_IN_TASKS
 from tlkeras.errors import UserError
-from tlkeras.prepare import ALIKE_IN_TASKS, inherited
 from tlkeras.run_dir import RunDir, check_writable
 from tlkeras.runtime import start
 from tlkeras.search.candidates import Candidate, parse_candidates
@@ -146,9 +146,9 @@ class _Scorer:
             return self._domains[size]
         configs = {"source": self.config.data}
         if self.config.adaptation is not None:
-            configs["target"] = inherited(self.config.adaptation.target, self.config.data)
+            configs["target"] = self.config.adaptation.target.following(self.config.data)
         elif self.config.tasks is not None:
-            configs["task"] = inherited(self.config.tasks.source, self.config.data, ALIKE_IN_TASKS)
+            configs["task"] = self.config.tasks.source.following(self.config.data, ALIKE_IN_TASKS)
         found = {}
         for name, data in configs.items():
             data = data.model_copy(update={"image_size": size}) if size is not None else data

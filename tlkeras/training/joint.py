@@ -3,10 +3,11 @@
 import tensorflow as tf
 
 from tlkeras.config import ExperimentConfig, StageConfig
+from tlkeras.config.data import ALIKE_IN_TASKS
 from tlkeras.data import Domain, check_files, load_domain, training_batches
 from tlkeras.data.pipeline import filling_a_batch
 from tlkeras.models import BACKBONES
-from tlkeras.prepare import ALIKE_IN_TASKS, Parts, inherited
+from tlkeras.prepare import Parts
 from tlkeras.training import objectives
 from tlkeras.training.feed import Feed
 from tlkeras.training.stages import Steps
@@ -28,7 +29,7 @@ def source_task(config: ExperimentConfig, check: bool = True) -> Domain:
         config: The experiment.
         check: Whether unreadable files are refused or left out, as `data.on_error` says.
     """
-    data, adapter = inherited(config.tasks.source, config.data, ALIKE_IN_TASKS), config.tasks.adapter
+    data, adapter = config.tasks.source.following(config.data, ALIKE_IN_TASKS), config.tasks.adapter
     if adapter is not None:
         size = BACKBONES.get(adapter.backbone).size or None
     else:
