@@ -125,6 +125,12 @@ def test_alarm_that_is_lost_rings_again_without_a_word(monkeypatch, capfd):
     assert sys.unraisablehook is sys.__unraisablehook__
 
 
+def test_pictures_too_small_for_every_backbone_with_weights(config, tmp_path, monkeypatch, clock):
+    monkeypatch.setattr(tlkeras.search.auto, "parse_candidates", lambda *words: [Candidate("vgg16", None)])
+    search = tlkeras.search.auto._Search(config, tmp_path / "auto", 900.0, None, None)
+    assert [source.title for source in search.ranked_sources()] == ["small_cnn:none"]
+
+
 def test_search_without_any_alarm_ends_after_its_budget(config, tmp_path, training, clock):
     def takes_a_second(config, folder):
         clock.now += 1

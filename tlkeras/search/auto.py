@@ -145,12 +145,13 @@ class _Search:
         words = self.candidates or "*:imagenet"
         try:
             found = {candidate.title: candidate for candidate in parse_candidates(words, self.config)}
+            if not (self.folder / "ranking" / "ranking.csv").is_file():
+                seconds = RANKING_SHARE * self.left()
+                rank(self.config, words, self.folder / "ranking", rows=600, seconds=seconds)
         except UserError:
             if self.candidates:
                 raise
-            return [own]
-        if not (self.folder / "ranking" / "ranking.csv").is_file():
-            rank(self.config, words, self.folder / "ranking", rows=600, seconds=RANKING_SHARE * self.left())
+            return [own]  # no backbone's weights are here, or none that takes these inputs
         rows = [r for r in RunDir(self.folder / "ranking").read_rows("ranking.csv") if not r["error"]]
         rows = [row for row in rows if title(row) in found][:SOURCES]
         best = [source_of(found[title(row)], self.config) for row in rows]
