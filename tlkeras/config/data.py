@@ -108,7 +108,7 @@ class DataConfig(Config):
     pretext: PretextConfig | None = None
 
     def following(self, data: "DataConfig", fields: tuple[str, ...] = READ_ALIKE) -> "DataConfig":
-        """Returns this config with what it leaves at its default taken from another's, as a target's from `data`.
+        """Returns this config with what it leaves at its default taken from another, a target's from `data`.
 
         Not what was left out when it was written: a config that was kept, or overridden, names every field.
         """
