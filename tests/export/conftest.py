@@ -17,6 +17,12 @@ def tiny_experiment(**data) -> ExperimentConfig:
     )
 
 
+@pytest.fixture
+def experiment():
+    """Makes the config of a small image run; its words go to the data."""
+    return tiny_experiment
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
     """The directory of a small image run; tests leave it as it is, but for `export/`."""

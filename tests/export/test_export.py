@@ -3,7 +3,9 @@ import json
 import re
 import runpy
 import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -13,8 +15,11 @@ import tensorflow as tf
 from tlkeras import run_experiment
 from tlkeras.cli.main import main
 from tlkeras.config import ExperimentConfig
+from tlkeras.data import preprocess
 from tlkeras.errors import UserError
 from tlkeras.export import FORMATS, ExportRefused, export_run
+from tlkeras.export.formats import load_encoded
+from tlkeras.export.odd_pictures import odd_pictures
 from tlkeras.saved_run import load_run
 
 PLAIN = [name for name in FORMATS.names() if name != "onnx"]
@@ -87,13 +92,83 @@ def test_clients_of_serve_md_run(exported, tmp_path, capsys, monkeypatch):
     clients = re.findall(r"```python\n(.*?)```", (path / "export" / "serve.md").read_text(), re.S)
     assert len(clients) == len(ALL)
     names = load_run(path).class_names
+    shutil.copytree(path / "export", tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")  # as a script's own folder is
+    monkeypatch.delitem(sys.modules, "preprocess", raising=False)
     monkeypatch.setattr(sys, "argv", ["client.py", str(tmp_path / "a.png")])
-    for number, client in enumerate(clients):
+    for client in clients:
         assert len(client.strip().splitlines()) <= 10
-        (tmp_path / f"{number}.py").write_text(client)
-        runpy.run_path(str(tmp_path / f"{number}.py"))
+        Path("client.py").write_text(client)
+        runpy.run_path("client.py")
         printed = capsys.readouterr().out
         assert any(name in printed for name in names)
+
+
+_ASK = """
+import sys
+sys.modules.update(dict.fromkeys(["tlkeras", "tensorflow", "keras"]))  # none can be imported
+from pathlib import Path
+import numpy as np, onnxruntime
+from ai_edge_litert.interpreter import Interpreter
+from preprocess import read_picture
+
+pictures = [read_picture(path)[None] for path in sorted(Path(sys.argv[1]).iterdir())]
+lite = Interpreter(model_path="litert/model.tflite").get_signature_runner()
+onnx = onnxruntime.InferenceSession("onnx/model.onnx")
+answers = [onnx.run(None, {"images": x})[0][0] for x in pictures]
+np.savez(sys.argv[2], onnx=answers, litert=[lite(images=x)["probabilities"][0] for x in pictures])
+"""
+
+
+@pytest.mark.parametrize("mode", ["crop", "pad"])
+def test_odd_pictures_get_the_answers_of_predict_without_tensorflow(tmp_path, experiment, mode):
+    for package in ("tf2onnx", "onnxruntime", "ai_edge_litert"):
+        pytest.importorskip(package)
+    run = run_experiment(experiment(resize=mode, crop_fraction=0.8), tmp_path / "run")
+    export_run(run, ["onnx", "litert", "saved_model"], rows=16)
+    (tmp_path / "pictures").mkdir()
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (9, 8, 8, 3)).repeat(4, 1).repeat(4, 2)
+    for number, (_, content) in enumerate(odd_pictures(images, 20)):
+        (tmp_path / "pictures" / f"{number:02d}").write_bytes(content)
+    command = [sys.executable, "-c", _ASK, str(tmp_path / "pictures"), str(tmp_path / "answers.npz")]
+    subprocess.run(command, check=True, cwd=run.path / "export")
+    contents = [path.read_bytes() for path in sorted((tmp_path / "pictures").iterdir())]
+    expected = run.predict_files([tmp_path / "pictures" / f"{i:02d}" for i in range(20)])[0]
+    encoded = load_encoded(run.path / "export" / "saved_model")(contents)
+    answers = {"encoded": encoded, **np.load(tmp_path / "answers.npz")}
+    for name, said in answers.items():
+        np.testing.assert_allclose(said, expected.probabilities, atol=1e-4, err_msg=name)
+
+
+def test_the_client_of_serve_md_gives_the_label_of_predict(tmp_path, experiment, capsys, monkeypatch):
+    run = run_experiment(experiment(resize="pad"), tmp_path / "run")
+    export_run(run, ["keras"], rows=16)
+    client = re.search(r"```python\n(.*?)```", (run.path / "export" / "serve.md").read_text(), re.S)[1]
+    monkeypatch.chdir(run.path / "export")
+    monkeypatch.syspath_prepend(run.path / "export")
+    monkeypatch.delitem(sys.modules, "preprocess", raising=False)
+    capsys.readouterr()
+    images = np.random.default_rng(1).integers(0, 256, (9, 8, 8, 3)).repeat(4, 1).repeat(4, 2)
+    for name, content in odd_pictures(images):
+        (tmp_path / "a").write_bytes(content)
+        predicted = run.predict_files([tmp_path / "a"])[0]
+        monkeypatch.setattr(sys, "argv", ["client.py", str(tmp_path / "a")])
+        exec(client, {})
+        label, probability = capsys.readouterr().out.rsplit(maxsplit=1)
+        assert label == predicted.class_names[predicted.predicted[0]], name
+        assert float(probability) == pytest.approx(predicted.probabilities.max(), abs=1e-4), name
+
+
+def test_an_export_whose_preprocess_reads_otherwise_is_refused(copied_run, monkeypatch):
+    source = Path(preprocess.__file__)
+    changed = source.read_text().replace("image = ImageOps.exif_transpose(image)", "")
+    (copied_run.parent / "changed.py").write_text(changed)
+    monkeypatch.setattr(preprocess, "__file__", str(copied_run.parent / "changed.py"))
+    with pytest.raises(ExportRefused, match=r"keras \(odd pictures by preprocess\.py\) export is refused"):
+        export_run(copied_run, ["keras"], rows=16)
+    assert not (copied_run / "export").exists()
 
 
 def _breaking(monkeypatch, name, change):

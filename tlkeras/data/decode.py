@@ -11,7 +11,7 @@ class UnreadableImage(Exception):
     """Why an image cannot be decoded, as the end of a sentence that begins with its name."""
 
 
-def decode(content: bytes) -> np.ndarray:
+def decode(content: bytes, **settings) -> np.ndarray:
     """Decodes an image with Pillow.
 
     JPEG, PNG, BMP, GIF and WebP (the first frame of an animation); grey, palette, 1-bit, CMYK and
@@ -20,6 +20,7 @@ def decode(content: bytes) -> np.ndarray:
 
     Args:
         content: The bytes of the file.
+        settings: As in `preprocess.read_picture`; with them a JPEG may shrink while it is decoded.
 
     Returns:
         `uint8` array `(height, width, 3)`.
@@ -27,7 +28,9 @@ def decode(content: bytes) -> np.ndarray:
     Raises:
         UnreadableImage: With the reason, where the bytes are no image, cut short, or too large.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
+
+    from tlkeras.data.preprocess import rgb, shrink_jpeg
 
     if not content:
         raise UnreadableImage("is empty (0 bytes)")
@@ -37,8 +40,10 @@ def decode(content: bytes) -> np.ndarray:
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG", "BMP", "GIF", "WEBP")) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
+            if settings:
+                shrink_jpeg(image, settings)
             image.load()
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+            return rgb(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadableImage(f"is too large ({error}; a decompression bomb?)") from None
     except MemoryError:
@@ -60,16 +65,3 @@ def decode_plain(content: bytes, *, ratio: int = 1) -> np.ndarray:
         return tf.io.decode_jpeg(content, 3, ratio, dct_method="INTEGER_ACCURATE").numpy()
     except tf.errors.InvalidArgumentError:
         raise UnreadableImage("is damaged or truncated") from None
-
-
-def _to_rgb(image):
-    from PIL import Image
-
-    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip at 255
-        values = np.asarray(image).astype(np.int64).clip(0, 65535)
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
-    if "A" in image.getbands() or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")

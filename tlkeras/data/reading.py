@@ -2,7 +2,7 @@
 
 import functools
 import weakref
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -10,13 +10,11 @@ import tensorflow as tf
 from tlkeras.config.data import DataConfig
 from tlkeras.data.decode import UnreadableImage, decode
 from tlkeras.data.memory import pixel_store
+from tlkeras.data.preprocess import JPEG_RATIOS, jpeg_ratio
 from tlkeras.data.resize import resize
 from tlkeras.data.rows import Rows
-from tlkeras.data.scan import Header, contents, defect, sniff
+from tlkeras.data.scan import contents, defect, sniff
 from tlkeras.errors import UserError
-
-# At which the JPEG decoder can shrink.
-_RATIOS = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,11 @@ class PixelSpec:
     def of(cls, config: DataConfig) -> "PixelSpec":
         """Takes the spec from a domain's config (its `image_size` resolved)."""
         return cls(tuple(config.image_size), config.resize, config.interpolation, config.crop_fraction)
+
+    @property
+    def settings(self) -> dict:
+        """The same for `data.preprocess`, which reads without TensorFlow."""
+        return asdict(self)
 
     def resize(self, image: tf.Tensor) -> tf.Tensor:
         """Resizes `(h, w, 3)` or `(b, h, w, 3)`, keeping the dtype."""
@@ -156,11 +159,12 @@ def _open(items, name_of, spec: PixelSpec) -> tuple[np.ndarray, np.ndarray]:
             content[i] = contents(item)
             header = sniff(content[i])
             if header.plain and not (reason := defect(content[i], header)):
-                ratio[i] = _ratio(header, spec)
+                shrinks = header.format == "jpeg"
+                ratio[i] = jpeg_ratio(header.height, header.width, **spec.settings) if shrinks else 1
                 continue
             if header.plain:
                 raise UnreadableImage(reason)
-            pixels = decode(content[i])
+            pixels = decode(content[i], **spec.settings)
             content[i] = np.array(pixels.shape[:2], "<i4").tobytes() + pixels.tobytes()
             ratio[i] = 0
         except OSError as error:
@@ -168,19 +172,6 @@ def _open(items, name_of, spec: PixelSpec) -> tuple[np.ndarray, np.ndarray]:
         except UnreadableImage as error:
             raise UserError(f"{name_of(i)} {error}. Received: an unreadable image") from None
     return content, ratio
-
-
-def _ratio(header: Header, spec: PixelSpec) -> int:
-    """How far a JPEG shrinks while it is decoded, and never below the size wanted.
-
-    The decoder then skips the high frequencies that resizing would average away, in less than half
-    the time.
-    """
-    if header.format != "jpeg" or spec.interpolation not in ("bilinear", "area"):
-        return 1
-    shrinks = min(header.height / spec.size[0], header.width / spec.size[1])
-    shrinks *= spec.crop_fraction if spec.mode == "crop" else 1.0
-    return max(ratio for ratio in _RATIOS if ratio <= max(1, shrinks))
 
 
 @functools.lru_cache(maxsize=16)
@@ -212,7 +203,7 @@ def _decode_one(content, ratio):
         pixels = tf.io.decode_raw(tf.strings.substr(content, 8, -1), tf.uint8)
         return tf.reshape(pixels, tf.concat([shape, [3]], axis=0))
 
-    branches = [from_raw_pixels, *(by_tensorflow(shrink) for shrink in _RATIOS)]
+    branches = [from_raw_pixels, *(by_tensorflow(shrink) for shrink in JPEG_RATIOS)]
     image = tf.switch_case(tf.where(ratio == 8, 4, tf.where(ratio == 4, 3, ratio)), branches)
     image.set_shape((None, None, 3))
     return image

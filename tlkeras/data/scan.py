@@ -16,6 +16,8 @@ MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
 
 # Beyond this many files only their ends enter the digest, so that a start does not read everything.
 FULL_DIGEST_FILES = 100_000
+# Where a picture says in XMP how it is to be turned, which Pillow heeds and TensorFlow does not.
+_XMP_ORIENTATION = b"tiff:Orientation"
 # Files that one call of a thread looks at.
 _BLOCK = 32
 
@@ -83,10 +85,11 @@ def _png_header(content: bytes) -> Header:
     while plain and position < len(content):
         (length,) = struct.unpack(">I", content[position : position + 4])
         chunk = content[position + 4 : position + 8]
-        if chunk == b"IDAT":
-            break
-        # Transparency, orientation and unusual transfer curves are Pillow's business.
+        # Transparency and orientation are Pillow's business; a PNG may say that behind its pixels.
         plain = chunk not in (b"tRNS", b"eXIf")
+        if chunk in (b"iTXt", b"tEXt", b"zTXt"):
+            text = content[position + 8 : position + 8 + length]
+            plain = _XMP_ORIENTATION not in text and not text.startswith(b"Raw profile type exif")
         position += length + 12
     return Header("png", width, height, plain)
 
@@ -101,7 +104,9 @@ def _jpeg_header(content: bytes) -> Header:
         (length,) = struct.unpack(">H", content[position + 2 : position + 4])
         body = position + 4
         if marker == 0xE1 and content[body : body + 6] == b"Exif\0\0":
-            upright = _exif_orientation(content[body + 6 : position + 2 + length]) == 1
+            upright = upright and _exif_orientation(content[body + 6 : position + 2 + length]) == 1
+        if marker == 0xE1 and _XMP_ORIENTATION in content[body : position + 2 + length]:
+            upright = False
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             precision, height, width, parts = struct.unpack(">BHHB", content[body : body + 6])
             names = content[body + 6 : body + 6 + 3 * parts : 3]

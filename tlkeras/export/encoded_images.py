@@ -1,19 +1,20 @@
-"""Encoded images to pixels inside a graph, as close to what training read as TensorFlow's ops allow."""
+"""Encoded images to pixels inside a graph; the kinds of `odd_pictures` come out as `predict` reads them."""
 
 import tensorflow as tf
 
+from tlkeras.data.preprocess import JPEG_RATIOS
 from tlkeras.data.reading import PixelSpec
 
 _ORIENTATION = 0x0112
-JPEG_RATIOS = (1, 2, 4, 8)
 _HEAD_BYTES = 65536  # an EXIF block ends within the first segment of a JPEG
 
 
 def decode_and_resize(encoded: tf.Tensor, spec: PixelSpec) -> tf.Tensor:
     """Decodes JPEG, PNG, BMP, GIF (first frame) and, where TensorFlow can, WebP, and resizes them.
 
-    The EXIF orientation of JPEGs is applied and transparency of PNGs is composited on white, as in
-    training. TensorFlow takes a BMP with a palette for a grey one.
+    The EXIF orientation of JPEGs is applied, transparency of PNGs is composited on white and 16-bit grey is
+    rounded to 8 bits, as in training. TensorFlow takes a BMP with a palette for a grey one, and heeds no
+    orientation of a PNG or in XMP.
 
     Args:
         encoded: Strings `(b,)`.
@@ -55,7 +56,7 @@ def _jpeg_decoder(content, ratio):
 
 
 def _ratio_index(shape, spec: PixelSpec):
-    """Returns which of `JPEG_RATIOS` training takes for an image of this shape; see `data.reading`."""
+    """Returns which of `JPEG_RATIOS` training takes for an image of this shape; see `data.preprocess`."""
     if spec.interpolation not in ("bilinear", "area"):
         return tf.constant(0)
     shrinks = tf.reduce_min(tf.cast(shape[:2], tf.float64) / tf.constant(spec.size, tf.float64))
@@ -65,11 +66,22 @@ def _ratio_index(shape, spec: PixelSpec):
 
 def _png(content):
     head = _head(content)
-    color_type = head[25]
+    depth, color_type = head[24], head[25]
     # An alpha channel, or a palette with transparent colours; asked for an alpha channel that a palette
     # of fewer than 8 bits does not have, the decoder makes one up.
     transparent = (color_type == 4) | (color_type == 6) | (_position(head, b"tRNS") > 0)
-    return tf.cond(transparent, lambda: _on_white(content), lambda: tf.io.decode_png(content, channels=3))
+    return tf.case(
+        [
+            ((depth == 16) & (color_type == 0), lambda: _from_16_bits(content)),
+            (transparent, lambda: _on_white(content)),
+        ],
+        default=lambda: tf.io.decode_png(content, channels=3),
+    )
+
+
+def _from_16_bits(content):
+    values = tf.cast(tf.io.decode_png(content, channels=1, dtype=tf.uint16), tf.int32)
+    return tf.image.grayscale_to_rgb(tf.cast((values + 128) // 257, tf.uint8))
 
 
 def _on_white(content):

@@ -1,7 +1,5 @@
 """`serve.md`: how to use what was exported, with a client of ten lines for each format."""
 
-from pathlib import Path
-
 from tlkeras.export.served_model import ServedModel
 
 _TITLES = {
@@ -14,10 +12,10 @@ _TITLES = {
 }
 
 _SERVING = """
-Start TensorFlow Serving (REST on port 8501):
+Start TensorFlow Serving in this folder (REST on port 8501):
 
 ```sh
-docker run --rm -p 8501:8501 -v "{folder}/saved_model:/models/{name}/1:ro" \\
+docker run --rm -p 8501:8501 -v "$PWD/saved_model:/models/{name}/1:ro" \\
   -e MODEL_NAME={name} tensorflow/serving
 ```
 
@@ -38,78 +36,69 @@ Or open it in Python:
 
 _CODE = {
     "saved_model": """
-import pathlib, sys
+import sys
 import tensorflow as tf
-
-model = tf.saved_model.load("{folder}/saved_model")
-{saved_model_inputs}
+{load_inputs}
+model = tf.saved_model.load("saved_model")
+answers = model.signatures["serving_default"]({input_name}=tf.constant(x))
 print({{name: values.numpy() for name, values in answers.items()}})
 """,
     "litert": """
 import pathlib, sys
-import numpy as np
 from ai_edge_litert.interpreter import Interpreter  # pip install ai-edge-litert
 {load_inputs}
-model = Interpreter(model_path="{folder}/{format}/model.tflite")
+model = Interpreter(model_path="{format}/model.tflite")
 answers = model.get_signature_runner()({input_name}=x)["{output_name}"]
 {show}
 """,
     "onnx": """
 import pathlib, sys
-import numpy as np
 import onnxruntime
 {load_inputs}
-model = onnxruntime.InferenceSession("{folder}/onnx/model.onnx")
+model = onnxruntime.InferenceSession("onnx/model.onnx")
 answers = model.run(["{output_name}"], {{"{input_name}": x}})[0]
 {show}
 """,
     "keras": """
 import pathlib, sys
-import numpy as np
 import keras
 {load_inputs}
-model = keras.models.load_model("{folder}/keras/model.keras", compile=False)
+model = keras.models.load_model("keras/model.keras", compile=False)
 answers = model.predict(x, verbose=0)
 {show}
 """,
 }
 
 _IMAGE = {
-    "load_inputs": """from PIL import Image
-image = Image.open(sys.argv[1]).convert("RGB").resize(({width}, {height}), Image.Resampling.{filter})
-x = np.asarray(image, np.float32)[None]""",
-    "saved_model_inputs": """image = tf.constant([pathlib.Path(sys.argv[1]).read_bytes()])
-answers = model.signatures["encoded"](encoded_images=image)""",
+    "load_inputs": """from preprocess import read_picture
+
+x = read_picture(sys.argv[1])[None]""",
     "serving_instances": """image = base64.b64encode(pathlib.Path(sys.argv[1]).read_bytes()).decode()
 instances = [{{"b64": image}}]""",
     "signature": "encoded",
 }
 _VECTOR = {
     # one line of numbers
-    "load_inputs": """x = np.loadtxt(sys.argv[1], delimiter=",", dtype=np.float32, ndmin=2)[:1]""",
-    "saved_model_inputs": """text = pathlib.Path(sys.argv[1]).read_text()
-numbers = [float(word) for word in text.split(",")]
-answers = model.signatures["serving_default"](vectors=tf.constant([numbers]))""",
+    "load_inputs": """import numpy as np
+
+x = np.loadtxt(sys.argv[1], delimiter=",", dtype=np.float32, ndmin=2)[:1]""",
     "serving_instances": """lines = pathlib.Path(sys.argv[1]).read_text().splitlines()
 instances = [[float(word) for word in line.split(",")] for line in lines]""",
     "signature": "serving_default",
 }
-_FILTERS = {"bilinear": "BILINEAR", "bicubic": "BICUBIC", "nearest": "NEAREST", "area": "BOX",
-            "lanczos3": "LANCZOS"}  # fmt: skip
 
 
-def serving_notes(formats: list[str], served: ServedModel, folder: Path) -> str:
-    """Returns the text of `serve.md`.
+def serving_notes(formats: list[str], served: ServedModel) -> str:
+    """Returns the text of `serve.md`, whose paths are relative to the folder in which it lies.
 
     Args:
         formats: What has been exported.
         served: The model.
-        folder: The absolute path of `export/`.
     """
     parts = [_head(served)]
     for name in formats:
         family = "litert" if name.startswith("litert") else name
-        words = _words(name, served, folder)
+        words = _words(name, served)
         parts.append(f"## {_TITLES[name]}\n")
         if name == "saved_model":
             parts.append(_filled(_SERVING, words).lstrip())
@@ -117,22 +106,17 @@ def serving_notes(formats: list[str], served: ServedModel, folder: Path) -> str:
     return "\n".join(parts)
 
 
-def _words(name: str, served: ServedModel, folder: Path) -> dict[str, str]:
+def _words(name: str, served: ServedModel) -> dict[str, str]:
     image = served.spec is not None
-    height, width = served.spec.size if image else (1, served.input_shape[0])
     words = {
-        "folder": folder.as_posix(),
         "format": name,
         "name": served.facts.get("name", "model"),
-        "height": str(height),
-        "width": str(width),
-        "filter": _FILTERS[served.spec.interpolation] if image else "",
         "input_name": served.input_name,
         "output_name": served.output_name,
     }
     if served.names_one_label:
         words["show"] = (
-            'labels = pathlib.Path("{folder}/{format}/labels.txt").read_text("utf-8").splitlines()\n'
+            'labels = pathlib.Path("{format}/labels.txt").read_text("utf-8").splitlines()\n'
             "print(labels[answers[0].argmax()], answers[0].max())"
         )
     else:
@@ -152,11 +136,17 @@ def _head(served: ServedModel) -> str:
         height, width = served.spec.size
         lines += [
             f"Every format takes RGB pixels in 0..255 as float32 of shape (rows, {height}, {width}, 3); the "
-            "preprocessing of the backbone is in the model. LiteRT takes one row at a time. The SavedModel "
-            "also takes encoded images (JPEG, PNG, ...) and resizes them as training did "
-            f"(`{served.spec.mode}`, {served.spec.interpolation}, antialiased); the clients below stretch "
-            "with Pillow, which differs slightly.",
+            "preprocessing of the backbone is in the model. `read_picture` of `preprocess.py`, beside this "
+            "page, makes such pixels of a picture as `tlkeras predict` does: upright, transparency on white, "
+            f"resized by `{served.spec.mode}`. It needs Pillow and NumPy; take it along. LiteRT takes one "
+            "row at a time. The SavedModel also takes encoded images (JPEG, PNG, ...) and reads them alike.",
         ]
+        white = (served.facts.get("arrays") or {}).get("white") or 255
+        if white != 255:
+            lines += [
+                "",
+                f"Arrays like those of the training, in 0..{white}, are such pixels times 255/{white}.",
+            ]
     else:
         lines += [f"Every format takes float32 vectors of shape (rows, {served.input_shape[0]})."]
     if served.task == "regression":
@@ -167,5 +157,6 @@ def _head(served: ServedModel) -> str:
             "The answers are probabilities in the order of `labels.txt`. (`best.keras` in the run directory "
             "gives logits.)",
         ]
+    lines += ["", "Commands and clients are for the folder of this page: save and run them there."]
     lines += ["", "`model.json` beside each model says all this for programs, and how it was checked.", ""]
     return "\n".join(lines)

@@ -1,0 +1,129 @@
+"""Does what is served answer as `predict` does, on pictures that are easily read wrongly?
+
+Command:  python benchmarks/export_serving.py [--pictures=100] [--epochs=6] [--folder=DIR]
+Time:     about six minutes on two CPU cores; needs the extras `quickstart` and `export`.
+
+Six runs (two networks, each with stretch, crop and pad) are trained and exported to ONNX, LiteRT and
+SavedModel. Pictures of ten odd kinds (alpha, EXIF orientation, CMYK, 16 bit, grey, 2:1, ...) are made from
+the run's validation rows, and each export is asked in a process of its own, which reads them by the written
+`preprocess.py` and can import neither tlkeras nor, for ONNX and LiteRT, TensorFlow. The last column is the
+client one would write without thinking: `convert("RGB").resize(...)`, asked of ONNX.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from tlkeras.runtime import import_tensorflow
+
+import_tensorflow()
+
+from tlkeras import load_config, run_experiment  # noqa: E402
+from tlkeras.export import export_run  # noqa: E402
+from tlkeras.export.odd_pictures import odd_pictures  # noqa: E402
+from tlkeras.export.sample import sample_rows  # noqa: E402
+from tlkeras.prepare import read_domains  # noqa: E402
+
+RUNS = {
+    "EfficientNet-Lite0, emoji, 96x96": ("quickstart", "data.image_size=96"),
+    "small CNN, shapes, 40x56": ("synthetic_smoke", "data.image_size=[40,56]"),
+}
+MODES = {"stretch": (), "crop": ("data.crop_fraction=0.875",), "pad": ()}
+FORMATS = ("onnx", "litert", "saved_model")
+
+ASK = """
+import sys
+banned, pictures, result = sys.argv[1:]
+sys.modules.update(dict.fromkeys(banned.split(",")))  # an import of them fails
+from pathlib import Path
+import numpy as np
+from preprocess import SETTINGS, read_picture
+from PIL import Image
+
+def naive(path):
+    height, width = SETTINGS["size"]
+    image = Image.open(path).convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image, np.float32)
+
+paths = sorted(Path(pictures).iterdir())
+rows = [read_picture(path)[None] for path in paths]
+answers = {}
+if "tensorflow" in banned.split(","):
+    import onnxruntime
+    from ai_edge_litert.interpreter import Interpreter
+    onnx = onnxruntime.InferenceSession("onnx/model.onnx")
+    lite = Interpreter(model_path="litert/model.tflite").get_signature_runner()
+    answers["onnx"] = [onnx.run(None, {"images": x})[0][0] for x in rows]
+    answers["litert"] = [lite(images=x)["probabilities"][0] for x in rows]
+    answers["naive"] = [onnx.run(None, {"images": naive(path)[None]})[0][0] for path in paths]
+else:
+    import tensorflow as tf
+    model = tf.saved_model.load("saved_model")
+    serve, encoded = model.signatures["serving_default"], model.signatures["encoded"]
+    answers["saved_model"] = [serve(images=tf.constant(x))["probabilities"][0] for x in rows]
+    contents = [tf.constant([path.read_bytes()]) for path in paths]
+    answers["encoded"] = [encoded(encoded_images=x)["probabilities"][0] for x in contents]
+assert not [name for name in banned.split(",") if sys.modules.get(name)]
+np.savez(result, **answers)
+"""
+
+
+def measure(config, folder: Path, count: int) -> dict[str, tuple[float, float]]:
+    """Returns for each way of asking the share of labels that `predict` gives, and the largest difference."""
+    run = run_experiment(config, folder / "run")
+    export_run(run, FORMATS)
+    rows = sample_rows(run, read_domains(run.config)["source"], count)
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    for number, (_, content) in enumerate(odd_pictures(rows.inputs, count)):
+        (pictures / f"{number:03d}").write_bytes(content)
+    paths = sorted(pictures.iterdir())
+    expected, unreadable = run.predict_files(paths)
+    assert not unreadable and list(expected.ids) == [str(path) for path in paths]
+    answers = {}
+    for banned in ("tlkeras,keras,tensorflow", "tlkeras"):
+        result = folder / "answers.npz"
+        command = [sys.executable, "-c", ASK, banned, str(pictures), str(result)]
+        subprocess.run(command, check=True, cwd=run.path / "export", stderr=subprocess.DEVNULL)
+        answers |= dict(np.load(result))
+    return {
+        name: (
+            float((said.argmax(1) == expected.predicted).mean()),
+            float(np.abs(said - expected.probabilities).max()),
+        )
+        for name, said in answers.items()
+    }
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--pictures", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--folder")
+    arguments = parser.parse_args()
+    lines = []
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as scratch:
+        for number, (title, (name, size)) in enumerate(RUNS.items()):
+            for mode, more in MODES.items():
+                config = load_config(name, [size, f"data.resize={mode}", *more])
+                stage = config.stages[0].model_copy(update={"epochs": arguments.epochs})
+                config = config.model_copy(update={"stages": (stage,)})
+                folder = Path(scratch, f"{number}{mode}")
+                folder.mkdir()
+                found = measure(config, folder, arguments.pictures)
+                cells = [
+                    f"{found[kind][0]:.0%}, {found[kind][1]:.0e}"
+                    for kind in ("onnx", "litert", "saved_model", "encoded", "naive")
+                ]
+                lines.append(f"| {title} | `{mode}` | " + " | ".join(cells) + " |")
+    print("\n| run | resize | ONNX | LiteRT | SavedModel | its `encoded` | without thinking |")
+    print("|---|---|---|---|---|---|---|", *lines, sep="\n")
+
+
+if __name__ == "__main__":
+    main()

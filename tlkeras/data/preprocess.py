@@ -1,0 +1,225 @@
+"""Reads a picture as `predict` does, with nothing but Pillow and NumPy.
+
+    from preprocess import read_picture
+
+    pixels = read_picture("picture.jpg")  # float32 (height, width, 3) in 0..255
+
+Every kind of picture becomes upright RGB: transparency lies on white, the EXIF orientation is applied, CMYK,
+palettes and grey become RGB, 16 bits become 8, of an animation the first frame counts. Then it gets the
+model's size, as `SETTINGS` says. What comes after that (scaling, normalization) is in the model.
+
+This is tlkeras/data/preprocess.py (Apache-2.0). `tlkeras export` writes it with the settings of the run.
+"""
+
+import io
+
+import numpy as np
+from PIL import Image, ImageOps
+
+SETTINGS = {"size": (224, 224), "mode": "stretch", "interpolation": "bilinear", "crop_fraction": 1.0}
+
+JPEG_RATIOS = (1, 2, 4, 8)  # at which a decoder can shrink
+_ORIENTATION = 0x0112  # EXIF
+_RADIUS = {"bilinear": 1, "bicubic": 2, "lanczos3": 3}
+_BICUBIC_STEPS = 1024  # TensorFlow takes the kernel from a table
+
+
+def read_picture(picture, settings=SETTINGS):
+    """Reads one picture.
+
+    Args:
+        picture: Path of a file, or the bytes of one.
+        settings: `size` (height, width), `mode`, `interpolation`, `crop_fraction`.
+
+    Returns:
+        float32 array `(height, width, 3)`, whole numbers in 0..255.
+    """
+    file = io.BytesIO(picture) if isinstance(picture, bytes) else picture
+    with Image.open(file) as image:
+        shrink_jpeg(image, settings)
+        return resized(rgb(image), **settings).astype(np.float32)
+
+
+def rgb(image):
+    """Returns an opened Pillow image as upright RGB pixels, uint8 `(height, width, 3)`."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip at 255
+        values = np.asarray(image).astype(np.int64).clip(0, 65535)
+        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
+    return np.asarray(image.convert("RGB"))
+
+
+def shrink_jpeg(image, settings):
+    """Has an upright JPEG (MPO: several in one file, as phones write them) shrink while it is decoded."""
+    plain = image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
+    if plain and image.getexif().get(_ORIENTATION, 1) == 1:
+        ratio = jpeg_ratio(image.height, image.width, **settings)
+        image.draft(None, (image.width // ratio, image.height // ratio))
+
+
+def jpeg_ratio(height, width, *, size, mode, interpolation, crop_fraction):
+    """Returns at which of `JPEG_RATIOS` a JPEG is decoded, never below the size wanted.
+
+    The decoder then skips the high frequencies that resizing would average away, in less than half the time.
+    """
+    if interpolation not in ("bilinear", "area"):
+        return 1
+    shrinks = min(height / size[0], width / size[1])
+    shrinks *= crop_fraction if mode == "crop" else 1.0
+    return max(ratio for ratio in JPEG_RATIOS if ratio <= max(1, shrinks))
+
+
+def resized(pixels, *, size, mode, interpolation, crop_fraction):
+    """Gives pixels the model's size as TensorFlow's resizing does.
+
+    Args:
+        pixels: uint8 `(height, width, 3)`.
+        size: Height and width wanted.
+        mode: `stretch` to the size; `crop` the centre; `pad` with black.
+        interpolation: `bilinear`, `bicubic`, `lanczos3`, `area` or `nearest`; antialiased where it shrinks.
+        crop_fraction: For `crop`: fraction of the short side that is kept.
+
+    Returns:
+        uint8 `(*size, 3)`.
+    """
+    if mode == "crop":
+        pixels = _centre(pixels, size, crop_fraction)
+    inner = _fitting(pixels.shape[:2], size) if mode == "pad" else size
+    values = np.clip(np.rint(_interpolated(pixels, inner, interpolation)), 0, 255).astype(np.uint8)
+    if inner == size:
+        return values
+    padded = np.zeros((*size, 3), np.uint8)
+    top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    padded[top : top + inner[0], left : left + inner[1]] = values
+    return padded
+
+
+def _centre(pixels, size, fraction):
+    """Cuts out the largest centred window of the shape of `size`, scaled by `fraction`."""
+    sides = np.array(pixels.shape[:2], np.float32)
+    scale = (sides / np.float32(size)).min() * np.float32(fraction)
+    rows, columns = np.clip(np.rint(np.float32(size) * scale), 1, sides).astype(int)
+    top, left = (pixels.shape[0] - rows) // 2, (pixels.shape[1] - columns) // 2
+    return pixels[top : top + rows, left : left + columns]
+
+
+def _fitting(sides, size):
+    """Returns the largest size of the picture's own shape that fits into `size`."""
+    sides = np.array(sides, np.float32)
+    fitted = np.rint(sides * (np.float32(size) / sides).min())
+    return tuple(int(side) for side in np.clip(fitted, 1, size))
+
+
+def _interpolated(pixels, size, interpolation):
+    """Returns float32 `(*size, 3)`. Each new row is a weighted sum of old rows, and each column likewise."""
+    height, width = pixels.shape[:2]
+    grows, shrinks = height <= size[0] and width <= size[1], height >= size[0] and width >= size[1]
+    if interpolation == "nearest":
+        return pixels[_nearest(height, size[0])][:, _nearest(width, size[1])]
+    if interpolation == "area" or (interpolation == "bilinear" and shrinks and not grows):
+        # The mean over the area of each new pixel, which is antialiased as well.
+        sums = _along(_along(pixels, 1, *_areas(width, size[1])), 0, *_areas(height, size[0]))
+        return sums * np.float32(1 / (_scale(height, size[0]) * _scale(width, size[1])))
+    if interpolation == "bilinear" and grows:
+        return _between(_between(pixels, 1, size[1]), 0, size[0])
+    if interpolation == "bicubic" and grows:
+        return _along(_along(pixels, 1, *_bicubic(width, size[1])), 0, *_bicubic(height, size[0]))
+    wide = not grows
+    by_rows = _along(pixels, 0, *_kernel(height, size[0], interpolation, wide))
+    return _along(by_rows, 1, *_kernel(width, size[1], interpolation, wide))
+
+
+def _along(values, axis, starts, weights):
+    """Returns weighted sums along an axis: for new place `i` of the old ones from `starts[i]` on."""
+    values = np.moveaxis(values, axis, 0)
+    total = np.zeros((len(starts), *values.shape[1:]), np.float32)
+    for k in range(weights.shape[1]):
+        places = np.clip(starts + k, 0, len(values) - 1)
+        total += values[places] * weights[:, k].reshape(-1, *[1] * (values.ndim - 1))
+    return np.moveaxis(total, 0, axis)
+
+
+def _scale(old, new):
+    return np.float32(old) / np.float32(new)
+
+
+def _nearest(old, new):
+    places = np.floor((np.arange(new, dtype=np.float32) + np.float32(0.5)) * _scale(old, new))
+    return np.minimum(places.astype(int), old - 1)
+
+
+def _between(values, axis, new):
+    """Interpolates linearly between the two nearest old places."""
+    values = np.moveaxis(values, axis, 0).astype(np.float32)
+    half = np.float32(0.5)
+    places = (np.arange(new, dtype=np.float32) + half) * _scale(len(values), new) - half
+    below = np.floor(places)
+    share = (places - below).reshape(-1, *[1] * (values.ndim - 1))
+    upper = np.minimum(np.ceil(places).astype(int), len(values) - 1)
+    lower = np.minimum(np.maximum(below.astype(int), 0), upper)
+    between = values[lower] + (values[upper] - values[lower]) * share
+    return np.moveaxis(between, 0, axis)
+
+
+def _areas(old, new):
+    """Weighs old places by how much of them lies below each new one."""
+    scale = _scale(old, new)
+    begin = np.arange(new, dtype=np.float32) * scale
+    end = np.arange(1, new + 1, dtype=np.float32) * scale
+    starts = np.floor(begin).astype(int)
+    places = starts[:, None] + np.arange((np.ceil(end).astype(int) - starts).max())
+    begin, end, places = begin[:, None], end[:, None], places.astype(np.float32)
+    weights = np.minimum(places + 1, end) - np.maximum(places, begin)
+    weights = np.where((places <= begin) & (places + 1 >= end), scale, weights)  # it lies below one place
+    return starts, np.maximum(weights, 0)
+
+
+def _bicubic(old, new):
+    half = np.float32(0.5)
+    places = (np.arange(new, dtype=np.float32) + half) * _scale(old, new) - half
+    below = np.floor(places)
+    share = np.rint((places - below) * np.float32(_BICUBIC_STEPS)) / np.float32(_BICUBIC_STEPS)
+    starts = below.astype(int) - 1
+    weights = _keys(np.abs(share[:, None] + np.float32(1) - np.arange(4, dtype=np.float32)))
+    inside = (starts[:, None] + np.arange(4) >= 0) & (starts[:, None] + np.arange(4) < old)
+    return starts, _summing_to_one(weights * inside)
+
+
+def _kernel(old, new, interpolation, wide):
+    """Weighs old places by a kernel around each new one, as wide as a new pixel where `wide`."""
+    one, half = np.float32(1), np.float32(0.5)
+    inverse = one / (np.float32(new) / np.float32(old))
+    stretch = np.maximum(inverse, one) if wide else one
+    reach = np.float32(_RADIUS[interpolation]) * stretch
+    centres = (np.arange(new, dtype=np.float32) + half) * inverse
+    first = np.clip(np.ceil(centres - reach - half), 0, old - 1).astype(int)
+    last = np.clip(np.floor(centres + reach - half), 0, old - 1).astype(int)
+    places = first[:, None] + np.arange((last - first).max() + 1)
+    distances = np.abs((places.astype(np.float32) + half - centres[:, None]) * (one / stretch))
+    weights = _KERNELS[interpolation](distances) * (places <= last[:, None])
+    return first, _summing_to_one(weights)
+
+
+def _summing_to_one(weights):
+    return (weights * (np.float32(1) / weights.sum(axis=1, keepdims=True))).astype(np.float32)
+
+
+def _triangle(x):
+    return np.maximum(0, 1 - x)
+
+
+def _keys(x):
+    """Cubic convolution (Keys 1981, with a = -1/2)."""
+    near, far = ((1.5 * x - 2.5) * x) * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x < 1, near, np.where(x < 2, far, 0))
+
+
+def _lanczos3(x):
+    x = np.where(x == 0, 1e-12, x)
+    return np.where(x < 3, 3 * np.sin(np.pi * x) * np.sin(np.pi * x / 3) / (np.pi * x) ** 2, 0)
+
+
+_KERNELS = {"bilinear": _triangle, "bicubic": _keys, "lanczos3": _lanczos3}

@@ -1,0 +1,25 @@
+"""`preprocess.py`: the reading of pictures, written out for those who have neither tlkeras nor TensorFlow."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from tlkeras.data import preprocess
+from tlkeras.data.reading import PixelSpec
+
+
+def preprocess_text(spec: PixelSpec) -> str:
+    """Returns the text of `preprocess.py`: the module that `predict` reads by, with a run's settings."""
+    source = Path(preprocess.__file__).read_text(encoding="utf-8")
+    text, found = re.subn(r"^SETTINGS = .*$", f"SETTINGS = {spec.settings}", source, flags=re.MULTILINE)
+    assert found == 1, "preprocess.py has one line of settings"
+    return text
+
+
+def reader_of(text: str) -> Callable[[str | bytes], np.ndarray]:
+    """Returns `read_picture` of a written `preprocess.py`, to be checked as those who get it will run it."""
+    names = {"__name__": "preprocess"}
+    exec(compile(text, "preprocess.py", "exec"), names)
+    return names["read_picture"]

@@ -1,0 +1,123 @@
+"""The rows on which exports are compared with `predict`, and what `predict` says of them."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tlkeras.data import Domain, evaluation_batches, read_image
+from tlkeras.data.reading import PixelSpec
+from tlkeras.data.rows import Rows
+from tlkeras.data.scan import contents
+from tlkeras.errors import UserError
+from tlkeras.evaluation import Predictions
+from tlkeras.export.odd_pictures import odd_pictures
+from tlkeras.export.preprocess_file import preprocess_text, reader_of
+from tlkeras.saved_run import SavedRun
+
+HALF_PRECISION_TOLERANCE = 5e-2  # of `predict` itself, for a model trained in half precision
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Encoded pictures with what `predict` says of them.
+
+    Attributes:
+        contents: As files hold them.
+        pixels: As the written `preprocess.py` reads them, float32 `(n, height, width, 3)`.
+        reference: The predictions for them as `predict` reads them.
+    """
+
+    contents: list[bytes]
+    pixels: np.ndarray
+    reference: Predictions
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows of a run with what `predict` says of them.
+
+    Attributes:
+        split: Where they are from: `val`, else `test`, else `train`.
+        inputs: Raw inputs, float32 `(n, *input_shape)`.
+        reference: The predictions for them.
+        encoded: The rows as encoded pictures; None for vectors and for pixels that are no whole numbers.
+        odd: Pictures of kinds that are easily read wrongly, made from the rows; None for vectors.
+        tolerance: Least tolerance for any format, from the precision of `predict` itself.
+    """
+
+    split: str
+    inputs: np.ndarray
+    reference: Predictions
+    encoded: Pictures | None
+    odd: Pictures | None
+    tolerance: float
+
+
+def sample_rows(run: SavedRun, domain: Domain, count: int) -> Sample:
+    """Returns rows on which exports are compared, spread evenly over the validation split."""
+    if domain.input_shape != tuple(run.manifest["input_shape"]) or (domain.class_names != run.class_names):
+        raise UserError(
+            f"The data are not those of the run {run.path}. Received: input shape {domain.input_shape}, "
+            f"classes {', '.join(domain.class_names)}"
+        )
+    split = next(s for s in ("val", "test", "train") if s in domain.splits)
+    rows = domain.splits[split].spread(count)
+    inputs = np.concatenate(list(one_by_one(rows, domain)))
+    half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in run.model.layers)
+    encoded = odd = None
+    if domain.modality == "image":
+        own = _own_contents(rows)
+        encoded = None if own is None else _pictures(run, own, domain, rows)
+        odd = _pictures(run, [content for _, content in odd_pictures(inputs)], domain)
+    return Sample(
+        split=split,
+        inputs=inputs,
+        reference=_predictions(run, inputs, rows),
+        encoded=encoded,
+        odd=odd,
+        tolerance=HALF_PRECISION_TOLERANCE if half else 0.0,
+    )
+
+
+def one_by_one(rows: Rows, domain: Domain) -> Iterator[np.ndarray]:
+    """Yields the raw inputs of rows, float32 `(1, *input_shape)`."""
+    for x, _, _ in evaluation_batches(rows, domain, batch_size=1):
+        yield x.numpy()
+
+
+def _predictions(run: SavedRun, inputs: np.ndarray, rows: Rows | None) -> Predictions:
+    return Predictions.from_logits(
+        run.model.predict(inputs, verbose=0),
+        task=run.manifest["task"],
+        labels=None if rows is None else rows.labels,
+        ids=None if rows is None else rows.ids,
+        class_names=run.class_names,
+    )
+
+
+def _pictures(run: SavedRun, encoded: list[bytes], domain: Domain, rows: Rows | None = None) -> Pictures:
+    inputs = np.stack([read_image(content, domain.config) for content in encoded])
+    read_picture = reader_of(preprocess_text(PixelSpec.of(domain.config)))
+    return Pictures(
+        contents=encoded,
+        pixels=np.stack([read_picture(content) for content in encoded]),
+        reference=_predictions(run, inputs.astype(np.float32), rows),
+    )
+
+
+def _own_contents(rows: Rows) -> list[bytes] | None:
+    if rows.kind in ("files", "bytes"):
+        return [contents(item) for item in rows.inputs]
+    if rows.inputs.dtype == np.uint8:
+        return [_as_png(image) for image in rows.inputs]
+    return None  # float pixels have no encoded form
+
+
+def _as_png(image: np.ndarray) -> bytes:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image).save(file, "PNG")
+    return file.getvalue()
