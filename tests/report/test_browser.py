@@ -1,12 +1,21 @@
 """Report and comparison in a real browser: no error on the console, nothing wider than a phone."""
 
+import contextlib
+import fcntl
+import json
+import os
+import select
+import shlex
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tlkeras.report import write_comparison
+from tlkeras.evaluation import Predictions, compute_metrics
+from tlkeras.report import write_comparison, write_report
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium binary on the PATH")
@@ -44,6 +53,78 @@ def probe(page: Path, tmp_path: Path, script: str, width: int) -> str:
     return document.partition("SAID ")[2].partition(" END")[0]
 
 
+class OpenPage:
+    """A page in a browser that stays open, asked over the pipe of the DevTools protocol.
+
+    Only here do pictures load, and pages scroll, in the time that they take for a person.
+    """
+
+    def __init__(self, page: Path, tmp_path: Path, width: int):
+        pipes = os.pipe(), os.pipe()
+        (_, self._asks), (self._answers, _) = pipes
+        # the browser reads from 3 and writes to 4, which must not be taken before they are given to it
+        its_input, its_output = (fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (pipes[0][0], pipes[1][1]))
+        words = [BROWSER, *FLAGS, f"--user-data-dir={tmp_path / 'open'}", "--remote-debugging-pipe"]
+        words += [f"--window-size={width},900", "about:blank"]
+        self._process = subprocess.Popen(
+            ["bash", "-c", f"exec {shlex.join(words)} 3<&{its_input} 4>&{its_output}"],
+            pass_fds=(its_input, its_output), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        for fd in (its_input, its_output, pipes[0][0], pipes[1][1]):
+            os.close(fd)
+        self._page, self._read, self._number, self._session = page, b"", 0, {}
+
+    def __enter__(self):
+        with contextlib.ExitStack() as stack:
+            stack.push(self)  # also where the page does not open
+            self._open()
+            stack.pop_all()
+        return self
+
+    def _open(self):
+        target = self._ask("Target.createTarget", url="about:blank")["targetId"]
+        session = self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = {"sessionId": session}
+        self._ask("Page.navigate", url=self._page.as_uri())
+        # first there is an empty page, which is complete too
+        self.settled("location.protocol === 'file:' && document.readyState === 'complete'")
+
+    def __exit__(self, *error):
+        self._process.terminate()
+        self._process.wait(30)
+        os.close(self._asks), os.close(self._answers)
+
+    def _ask(self, method: str, **values):
+        self._number += 1
+        question = {"id": self._number, "method": method, "params": values} | self._session
+        os.write(self._asks, json.dumps(question).encode() + b"\0")
+        while True:
+            while b"\0" not in self._read:
+                assert select.select([self._answers], [], [], 60)[0], f"no answer to {method}"
+                more = os.read(self._answers, 1 << 16)
+                assert more, "the browser has gone"
+                self._read += more
+            text, _, self._read = self._read.partition(b"\0")
+            answer = json.loads(text)
+            if answer.get("id") == self._number:
+                return answer.get("result", {})
+
+    def run(self, script: str):
+        """Returns the value of a script."""
+        return self._ask("Runtime.evaluate", expression=script).get("result", {}).get("value")
+
+    def settled(self, script: str):
+        """Returns the value of a script once it is there, not false, and the same as half a second ago."""
+        before = None
+        for _ in range(120):
+            value = self.run(script)
+            if value is not None and value is not False and value == before:
+                return value
+            before = value
+            time.sleep(0.5)
+        raise AssertionError(f"{script} still moves: {value}")
+
+
 def test_the_report_loads_without_a_complaint(trained, tmp_path):
     picture = tmp_path / "page.png"
     _, console = browse(
@@ -59,6 +140,37 @@ def test_the_report_loads_without_a_complaint(trained, tmp_path):
 def test_the_report_fits_the_screen(trained, tmp_path, width):
     said = probe(trained / "report.html", tmp_path, "d.documentElement.scrollWidth", width)
     assert int(said) <= width
+
+
+@pytest.mark.parametrize("width", [500, 1200])
+def test_a_jump_to_a_section_lands_on_it(trained, tmp_path, width):
+    with OpenPage(trained / "report.html", tmp_path, width) as page:
+        page.run("document.querySelector('nav [href$=embedding]').click()")
+        top = page.settled(
+            "Math.round(document.getElementById('embedding').getBoundingClientRect().top) || 0"
+        )
+    assert abs(top) <= 1
+
+
+def test_a_large_table_fits_on_paper(run_copy, tmp_path):
+    classes = 16
+    names = [f"a kind with a long name {i}" for i in range(classes)]
+    labels = np.arange(40 * classes) % classes
+    logits = np.random.default_rng(0).normal(size=(len(labels), classes))
+    found = Predictions.from_logits(logits, task="multiclass", labels=labels, class_names=names)
+    found.save(run_copy / "evaluation/predictions_test.npz")
+    metrics = json.loads((run_copy / "evaluation/metrics.json").read_text())
+    metrics["source"]["test"] = compute_metrics(found)
+    (run_copy / "evaluation/metrics.json").write_text(json.dumps(metrics))
+    page = write_report(run_copy)
+    paper = page.with_name("paper.html")  # what holds on paper, on a screen that can be measured
+    paper.write_text(page.read_text().replace("@media print", "@media all"))
+    widest = "Math.max(...[...d.querySelectorAll('table, pre')].map(e => e.getBoundingClientRect().right))"
+    a4 = round((210 - 2 * 10) / 25.4 * 96)
+    assert float(probe(paper, tmp_path, widest, a4)) <= a4
+    assert "hidden" not in probe(
+        paper, tmp_path, "getComputedStyle(d.querySelector('.confusion').parentNode).overflow", a4
+    )
 
 
 def test_a_click_sorts_the_comparison(trained, run_copy, tmp_path):

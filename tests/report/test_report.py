@@ -12,6 +12,7 @@ from tlkeras.cli.main import main
 from tlkeras.errors import UserError
 from tlkeras.evaluation import Predictions
 from tlkeras.report import write_report
+from tlkeras.run_dir import CheckpointStore, RunDir
 
 VOID = {"meta", "link", "img", "br"}
 HOSTILE = "<script>alert(1)</script>\"'&$x^$"
@@ -57,6 +58,8 @@ def test_train_writes_a_page_that_holds_everything(trained):
     accuracy = json.loads((trained / "evaluation/metrics.json").read_text())["source"]["test"]["accuracy"]
     assert f"{100 * accuracy:.1f} %" in text
     assert len(page.images) == 2 * 12 + 3 * 8 and all(image["alt"] for image in page.images)
+    # a page that knows how large its pictures are keeps its place while they load
+    assert all(int(image["width"]) and int(image["height"]) for image in page.images)
     assert page.tags.count("h1") == 1 and 'lang="en"' in text
     assert page.tags.count("table") == page.tags.count("caption")
     assert len(set(page.ids)) == len(page.ids)
@@ -77,6 +80,22 @@ def test_figures_take_their_colours_from_the_page(trained):
     assert "var(--ink)" in drawings and "var(--c1)" in drawings
     assert not re.search(r"#[0-9a-f]{6}\b", drawings)
     assert "prefers-color-scheme: dark" in text
+    assert "darker" not in text  # on a dark page the stronger colour is the lighter one
+
+
+def test_the_epoch_that_was_kept_is_told(trained, run_copy):
+    store = RunDir(trained).path / "stages/best"
+    state = CheckpointStore(store).load()[1]
+    assert CheckpointStore(store).state() == state
+    stage = json.loads((trained / "config.json").read_text())["stages"][state["stage"]]["name"]
+    told = f"epoch {state['epoch']} of {stage}, by val accuracy {state['value']:.4g}"
+    text = (trained / "report.html").read_text()
+    assert told in text and "the triangle on the axis is the epoch that was kept" in text
+    (file,) = (run_copy / "stages/best").iterdir()
+    for damage in (b"", file.read_bytes()[:100]):  # a page is made all the same, and names no epoch
+        file.write_bytes(damage)
+        text = write_report(run_copy).read_text()
+        assert "Summary" in text and "<dt>kept</dt>" not in text and "the triangle on" not in text
 
 
 def test_names_of_users_are_text(run_copy, tmp_path):

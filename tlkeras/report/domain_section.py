@@ -132,15 +132,19 @@ def _gallery(record: RunRecord, domain: str) -> dict[str, Any]:
                 "image": figures.picture(entry["picture"]),
                 "overlay": figures.overlay(entry["picture"], entry["heat"]),
             }
-            facts = {"wrong": _is_wrong(entry), "side": _side(entry["picture"]), "near": _neighbors(entry)}
-            entries.append(entry | images | facts)
+            size = _size(entry["picture"])
+            # small pictures are shown with their pixels
+            facts = {"size": size, "is_small": max(size) < 100, "wrong": _is_wrong(entry)}
+            entries.append(entry | images | facts | {"near": _neighbors(entry)})
     return {kind: [entry for entry in entries if entry["kind"] == kind] for kind in ("worst", "best")}
 
 
 def _neighbors(entry: dict[str, Any]) -> list[dict[str, Any]]:
     """The nearest training pictures; runs from before they were kept have none."""
     paths = [(near, entry["picture"].with_name(near["picture"])) for near in entry.get("neighbors", ())]
-    return [near | {"image": figures.picture(path)} for near, path in paths if path.is_file()]
+    return [
+        near | {"image": figures.picture(path), "size": _size(path)} for near, path in paths if path.is_file()
+    ]
 
 
 def _is_wrong(entry: dict[str, Any]) -> bool | None:
@@ -149,9 +153,9 @@ def _is_wrong(entry: dict[str, Any]) -> bool | None:
     return entry.get("label") != entry.get("prediction")
 
 
-def _side(path) -> int:
-    """The longer side of a picture; small ones are shown with their pixels."""
+def _size(path) -> tuple[int, int]:
+    """Width and height of a picture: a page that knows them keeps its place while it loads."""
     from PIL import Image
 
     with Image.open(path) as image:
-        return max(image.size)
+        return image.size

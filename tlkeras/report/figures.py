@@ -25,6 +25,7 @@ def curves_figure(
     lines: Sequence[tuple[str, Sequence[float], Sequence[float]]],
     name: str,
     boundaries: Sequence[tuple[str, float]] = (),
+    kept: float | None = None,
     log: bool = False,
 ) -> str:
     """Returns an SVG with values over optimizer steps.
@@ -33,6 +34,7 @@ def curves_figure(
         lines: `(label, steps, values)` of each line; an empty label gets no entry in the legend.
         name: Of the measured thing; also makes the ids inside the SVG differ from those of others.
         boundaries: `(stage, first step)` of each stage.
+        kept: Step of the epoch whose weights were kept, marked on the axis; None marks none.
         log: Whether the axis of values is logarithmic.
     """
     figure, axes = _panel()
@@ -44,6 +46,8 @@ def curves_figure(
     for stage, step in boundaries:
         axes.axvline(step, color=MUTED, linewidth=0.8, linestyle=(0, (3, 3)))
         axes.text(step, 1.02, f" {stage}", transform=top, color=MUTED, fontsize=8, parse_math=False)
+    if kept is not None:
+        axes.plot([kept], [0], marker="^", markersize=8, color=INK, transform=top, clip_on=False)
     if log and _spread([values for _, _, values in lines]) > 20:
         axes.set_yscale("log")
     axes.xaxis.get_major_locator().set_params(integer=True)

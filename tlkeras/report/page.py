@@ -42,6 +42,7 @@ def write_report(run: str | os.PathLike, output: str | os.PathLike | None = None
         few_rows=few_rows_note(record.metrics),
         verdict=_verdict(record),
         curves=curves({"": record}),
+        kept=bool(record.chosen and record.chosen["step"] is not None),
         domains=[domain_section(record, domain) for domain in record.metrics],
         embeddings=_embeddings(record),
         distances=record.distances,
@@ -81,9 +82,10 @@ def _panel(records: dict[str, RunRecord], name: str) -> dict[str, Any]:
     boundaries = _boundaries(next(iter(records.values()))) if len(records) == 1 else []
     if name == "learning_rate":
         lines = [("", steps, values) for _, steps, values in lines]
+    kept = next(iter(records.values())).chosen if len(records) == 1 else None
     svg = figures.curves_figure(
         [(label if label in ("training", "validation") else "", *rest) for label, *rest in lines],
-        f"curve {name}", boundaries, log=name == "learning_rate",
+        f"curve {name}", boundaries, kept and kept["step"], log=name == "learning_rate",
     )  # fmt: skip
     return {"name": name.replace("_", " "), "svg": svg, "label": _spoken(name, lines), "lines": lines}
 
@@ -111,6 +113,9 @@ def _facts(record: RunRecord) -> list[tuple[str, Any]]:
         ("started", record.manifest.get("created")),
         ("training took", record.training_seconds),
     ]
+    if chosen := record.chosen:
+        by = f"{chosen['monitor'].replace('_', ' ')} {number(chosen['value'])}"
+        facts.append(("kept", f"epoch {chosen['epoch']} of {chosen['stage']}, by {by}"))
     if adaptation := record.config.get("adaptation"):
         facts.insert(2, ("adapted to", f"{adaptation['target']['source']} by {adaptation['method']}"))
     return facts

@@ -1,5 +1,6 @@
 """A run as its directory tells it. Whatever is missing or was never written is simply not there."""
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from tlkeras.errors import UserError
 from tlkeras.evaluation.embedding_file import read_embedding
 from tlkeras.evaluation.predictions import Predictions
-from tlkeras.run_dir import RunDir
+from tlkeras.run_dir import CheckpointStore, RunDir
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,21 @@ class RunRecord:
                         ends.get(name, {}))
             for name, folder in zip(names, folders, strict=True)
         ]  # fmt: skip
+
+    @cached_property
+    def chosen(self) -> dict[str, Any] | None:
+        """The epoch whose weights the model has: `stage`, `epoch`, `step`, and `monitor` with its `value`.
+
+        None where none was chosen (yet), and the model is that of the last epoch.
+        """
+        with contextlib.suppress(ValueError, KeyError):  # damaged: the run itself says so when it is resumed
+            state = CheckpointStore(self.path / "stages" / "best").state()
+            if state is not None and state["stage"] < len(self.stages):
+                stage = self.stages[state["stage"]]
+                steps = {row["epoch"]: row["step"] for row in stage.epochs}
+                keys = ("epoch", "monitor", "value")
+                return {"stage": stage.name, "step": steps.get(state["epoch"])} | {k: state[k] for k in keys}
+        return None
 
     @cached_property
     def metrics(self) -> dict[str, dict[str, dict[str, Any]]]:

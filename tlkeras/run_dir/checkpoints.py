@@ -112,6 +112,20 @@ class CheckpointStore:
         found = self._newest(read=lambda path: np.fromfile(path, np.uint8))
         return _unpack(found[1]) if found else None
 
+    def state(self) -> dict[str, Any] | None:
+        """Returns the JSON state of the newest checkpoint of `save_arrays`, or None.
+
+        Only its header is read, so this is quick however large the arrays are; its checksum is not looked at.
+
+        Raises:
+            ValueError: The file is damaged.
+        """
+        for _, path in self._all()[:1]:
+            with disk_errors(path), open(path, "rb") as file:
+                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            return json.loads(header["__metadata__"]["state"])
+        return None
+
     def steps(self) -> list[int]:
         """Returns the steps that have a checkpoint, newest first, without looking into the files."""
         return [step for step, _ in self._all()]
