@@ -87,3 +87,11 @@ def test_signed_zero_is_a_difference(run, tmp_path):
         model.save(tmp_path / f"{name}.keras")
     assert _difference(tmp_path / "plus.keras", tmp_path / "plus.keras") == 0.0
     assert _difference(tmp_path / "plus.keras", tmp_path / "minus.keras") != 0.0
+
+
+def test_a_run_that_was_evaluated_again_is_reproduced(run, capsys):
+    before = (run / "evaluation" / "metrics.json").read_bytes()
+    assert main(["evaluate", str(run)]) == 0
+    assert (run / "evaluation" / "metrics.json").read_bytes() == before
+    assert main(["reproduce", str(run)]) == 0
+    assert "Reproduced." in capsys.readouterr().out

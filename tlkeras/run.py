@@ -219,13 +219,14 @@ def train_and_evaluate(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> Non
             _say(parts.runtime, line)
     trainer.train()
     domains = _describe_domains(trainer, parts, run_dir) if parts.targets else {}
-    model = parts.model.to_functional()
+    with parts.runtime.scope():
+        model = parts.model.to_functional()
     with run_dir.replacing(run_dir.best_model) as temporary:
         model.save(temporary)
-    evaluated = predict_domains(parts.model, parts.domains, parts.batch_size, parts.runtime)
+    evaluated = predict_domains(model, parts.domains, parts.batch_size, parts.runtime)
     if domains:
         run_dir.write_json(run_dir.evaluation / "domains.json", domains | class_shares(evaluated))
-    measured = pair_metrics(parts.model, parts.domains, parts.config, parts.batch_size)
+    measured = pair_metrics(model, parts.domains, parts.config, parts.batch_size)
     metrics = write_evaluation(run_dir, evaluated, measured)
     if parts.runtime.is_chief:
         write_evidence(run_dir, model, parts.domains, evaluated, parts.config)

@@ -17,6 +17,7 @@ from tlkeras.evaluation.evaluate import measure, predict_domains, write_evaluati
 from tlkeras.evaluation.pairs import pair_metrics
 from tlkeras.prepare import read_domains
 from tlkeras.run_dir import RunDir
+from tlkeras.runtime import set_determinism
 
 
 def load_run(path: str | os.PathLike) -> "SavedRun":
@@ -126,8 +127,10 @@ class SavedRun:
     def evaluate(self, overrides: str | Iterable[str] = ()) -> dict[str, Any]:
         """Returns metrics on the run's data, or on other data where overrides say so.
 
-        Without overrides, `evaluation/` is written anew. Splits without labels have no metrics.
+        Without overrides, `evaluation/` is written anew: where versions and device are those of the run, to
+        the same numbers. Splits without labels have no metrics.
         """
+        set_determinism(self.config.runtime)
         overrides = [overrides] if isinstance(overrides, str) else list(overrides)
         config = apply_overrides(self.config, overrides)
         domains = read_domains(config)
@@ -136,7 +139,7 @@ class SavedRun:
                 f"The data must have the classes of the run: {', '.join(self.class_names)}. "
                 f"Received: {', '.join(domains['source'].class_names)}"
             )
-        evaluated = predict_domains(self.model, domains, batch_size=32)
+        evaluated = predict_domains(self.model, domains, self.manifest["batch_size"])
         measured = pair_metrics(self.model, domains, config, self.manifest["batch_size"])
         if overrides:
             return measure(evaluated) | measured

@@ -192,10 +192,12 @@ def _evaluate(run_dir: RunDir, source: ExperimentConfig | None, target: Experime
     own = load_model(RunDir(run_dir.path / "target").best_model)
     domains = {"source": domain, "target": parts.source}
     evaluated = {
-        "before": predict_domains(before, {"source": domain}, 32)
-        | predict_domains(parts.model, {"target": parts.source}, 32),
-        "after": predict_domains(after, {"source": domain}, 32)
-        | predict_domains(own, {"target": parts.source}, 32),
+        when: predict_domains(model, {"source": domain}, parts.batch_size)
+        | predict_domains(target_model, {"target": parts.source}, parts.batch_size)
+        for when, model, target_model in (
+            ("before", before, parts.model.to_functional()),
+            ("after", after, own),
+        )
     }
     pairs = {
         when: pair_metrics(model, {"source": domain}, source or target, parts.batch_size)

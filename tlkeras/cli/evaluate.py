@@ -4,6 +4,7 @@ from absl import flags as absl_flags
 
 from tlkeras.cli.tables import print_table
 from tlkeras.errors import UserError
+from tlkeras.run_dir import RunDir
 from tlkeras.runtime import import_tensorflow
 
 USAGE = "tlkeras evaluate RUN [--set data.source=...]"
@@ -21,7 +22,9 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
     if len(arguments) != 1:
         raise UserError(f"Name one run directory. Received: {' '.join(arguments) or 'nothing'}")
-    import_tensorflow()
+    manifest = RunDir(arguments[0]).require_run().manifest
+    described = RunDir(arguments[0]).read_json(manifest)["runtime"] if manifest.is_file() else {}
+    import_tensorflow(described.get("onednn"))
     from tlkeras.evaluation.unlabelled import unlabelled_note
     from tlkeras.saved_run import load_run
 

@@ -3,58 +3,74 @@
 import contextlib
 from typing import Any
 
+import keras
+
 from tlkeras.data import Domain, evaluation_batches
 from tlkeras.evaluation.metrics import compute_metrics, write_confusion
 from tlkeras.evaluation.prediction_files import write_csv
 from tlkeras.evaluation.predictions import Predictions, predict_rows, shown_split
 from tlkeras.models.distributed_fit import DistributedFit
-from tlkeras.models.transfer_model import TransferModel
+from tlkeras.models.graph import output_of
 from tlkeras.run_dir import RunDir
 
 KEPT_FEATURES = 5000  # rows of a split; a report looks at no more
+MOST_ROWS = 128  # on a device at a time; one device has to hold what eight did in training
 
 Evaluated = dict[str, dict[str, Predictions]]
 
 
-class _WithFeatures(DistributedFit):
-    """Logits and the features they are made from, in one pass of the backbone."""
+class _Answering(DistributedFit):
+    """Runs a plain model in float32 steps of its own, whatever the dtype policy of the process."""
 
-    def __init__(self, model):
-        super().__init__(name="with_features")
+    def __init__(self, model: keras.Model):
+        super().__init__(name="answering", dtype="float32")
         self.model = model
 
     def call(self, x, training=None):
-        features = self.model.features(x, training=training)
-        return {"logits": self.model.classify(features, training=training), "features": features}
+        return self.model(x, training=training)
 
 
-def predict_domains(model, domains: dict[str, Domain], batch_size: int, runtime=None) -> Evaluated:
+def predict_domains(
+    model: keras.Model, domains: dict[str, Domain], batch_size: int, runtime=None
+) -> Evaluated:
     """Returns the predictions of a model for every split, by domain and split.
+
+    This is the one way to evaluate, so that a run that is evaluated again gets the same numbers to the bit:
+    the same plain model, as many rows on each device, however many devices there are.
 
     Splits without labels are predicted too, as those of an adaptation's target. Only a domain that draws
     pairs of views has none, because its model answers no question about a single row.
 
     Args:
-        model: Raw inputs to logits. Of a `TransferModel` the predictions of splits of up to `KEPT_FEATURES`
-            rows hold the features too.
+        model: Raw inputs to logits, plain and functional. Predictions of splits of up to `KEPT_FEATURES` rows
+            hold the features too, where the model has a layer `features`.
         domains: By name.
-        batch_size: Rows per step over all replicas.
+        batch_size: Rows of a training step of the run; so many are predicted at a time on each device, at
+            most `MOST_ROWS`.
         runtime: Distributes the batches; None is one device.
     """
-    telling = model
-    if isinstance(model, TransferModel):
-        with runtime.scope() if runtime is not None else contextlib.nullcontext():
-            telling = _WithFeatures(model)
+    with runtime.scope() if runtime is not None else contextlib.nullcontext():
+        alone, with_features = _Answering(model), _Answering(_with_features(model))
+    rows_of_a_step = min(batch_size, MOST_ROWS) * (runtime.replicas if runtime is not None else 1)
     return {
         name: {
             split: predict_split(
-                telling if len(rows) <= KEPT_FEATURES else model, domain, split, batch_size, runtime
+                with_features if len(rows) <= KEPT_FEATURES else alone, domain, split, rows_of_a_step, runtime
             )
             for split, rows in domain.splits.items()
             if len(rows) and not domain.draws_pairs
         }
         for name, domain in domains.items()
     }
+
+
+def _with_features(model: keras.Model) -> keras.Model:
+    """Returns a model of logits and the features they are made from, in one pass of the backbone."""
+    try:
+        features = output_of(model, "features")
+    except ValueError:
+        return model
+    return keras.Model(model.inputs, {"logits": model.outputs[0], "features": features})
 
 
 def predict_split(model, domain: Domain, split: str, batch_size: int, runtime=None) -> Predictions:

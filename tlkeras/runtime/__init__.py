@@ -3,7 +3,7 @@
 from tlkeras.runtime.choice import check_batch_size, check_single_process, name_workers
 from tlkeras.runtime.health import WorkerLostError, watch_workers
 from tlkeras.runtime.importing import import_tensorflow
-from tlkeras.runtime.start import Runtime, start
+from tlkeras.runtime.start import Runtime, set_determinism, start
 from tlkeras.runtime.workers import Decisions, arrays_from_chief, from_chief, wait_for_all
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "from_chief",
     "import_tensorflow",
     "name_workers",
+    "set_determinism",
     "start",
     "wait_for_all",
     "watch_workers",

@@ -6,13 +6,19 @@ import sys
 import tempfile
 
 
-def import_tensorflow():
+def import_tensorflow(onednn: str | None = None):
     """Returns the `tensorflow` module; what it prints while it is imported for the first time is dropped.
 
     Its libraries write to the process's stderr before their log level counts. An import that fails prints
     everything. Log lines below fatal are off afterwards unless TF_CPP_MIN_LOG_LEVEL says otherwise: errors
     that matter reach Python as exceptions.
+
+    Args:
+        onednn: What TF_ENABLE_ONEDNN_OPTS was in a run whose numbers are wanted again; a first import takes
+            it over where the environment says nothing.
     """
+    if onednn in ("0", "1") and "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", onednn)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "tensorflow" not in sys.modules:
         with stderr_kept_back():

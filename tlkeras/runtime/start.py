@@ -131,19 +131,25 @@ def start(config: RuntimeConfig, seed: int, *, alone: bool = False) -> Runtime:
     if alone and chosen == "multi_worker":
         chosen, cluster = "none", None
     _set_environment(chosen)
-    tf = import_tensorflow()
+    import_tensorflow()
     import keras
 
     _set_threads(config)
     name, strategy = _strategy(chosen, config, cluster)
     keras.utils.set_random_seed(seed)
     # On a TPU XLA is deterministic by itself, and refuses max pooling's gradient where this is asked for.
-    if config.deterministic and name != "tpu":
-        tf.config.experimental.enable_op_determinism()
+    if name != "tpu":
+        set_determinism(config)
     keras.config.set_dtype_policy(config.precision)
     if cluster is None:
         return Runtime(name, strategy, config, seed)
     return Runtime(name, strategy, config, seed, cluster.workers, cluster.index)
+
+
+def set_determinism(config: RuntimeConfig) -> None:
+    """Makes TensorFlow's ops deterministic where the config asks for it."""
+    if config.deterministic:
+        import_tensorflow().config.experimental.enable_op_determinism()
 
 
 def _strategy(chosen: str, config: RuntimeConfig, cluster: Cluster | None) -> tuple[str, Any]:
