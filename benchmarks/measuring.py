@@ -47,8 +47,9 @@ def run_in(checkout: Path, *command: str) -> str:
         "PYTHONPATH": str(checkout), "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3",
     }  # fmt: skip
     result = subprocess.run(
-        [own if own.exists() else sys.executable, *command], capture_output=True, text=True, env=environ
-    )
+        [own if own.exists() else sys.executable, *command],
+        capture_output=True, text=True, env=environ, cwd=checkout,
+    )  # fmt: skip
     if result.returncode:
         raise SystemExit(f"{' '.join(map(str, command))} failed in {checkout}:\n{result.stderr[-3000:]}")
     return result.stdout
