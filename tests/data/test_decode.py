@@ -1,4 +1,5 @@
 import io
+import re
 import struct
 import tracemalloc
 import zlib
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tlkeras.config import DataConfig
+from tlkeras.data import check_files, load_domain
 from tlkeras.data.decode import UnreadableImage, decode
 from tlkeras.data.reading import PixelSpec, read_image
 from tlkeras.data.scan import scan, sniff
@@ -33,6 +36,8 @@ def encoded(image, **how):
         ("RGB", {"format": "BMP"}, False),
         ("P", {"format": "GIF"}, False),
         ("RGB", {"format": "WEBP", "lossless": True}, False),
+        ("RGB", {"format": "TIFF", "compression": "tiff_lzw"}, False),
+        ("L", {"format": "TIFF"}, False),
     ],
 )
 def test_every_format_gives_pillows_rgb(picture, mode, how, plain):
@@ -124,7 +129,8 @@ def bad_images(picture):
         "gif cut": gif[:20],
         "webp cut": webp[: len(webp) // 2],
         "bmp cut": bmp[:200],
-        "tiff": encoded(Image.fromarray(picture()), format="TIFF"),
+        "tiff of floats": encoded(Image.fromarray(np.ones((9, 9), np.float32)), format="TIFF"),
+        "icon": encoded(Image.fromarray(picture()), format="ICO"),
     }
 
 
@@ -139,6 +145,42 @@ def test_pillow_path_names_bad_images(picture):
     for name, content in bad_images(picture).items():
         with pytest.raises(UnreadableImage):
             print(name, decode(content).shape)
+
+
+def test_pillows_own_limit_gives_way(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # it warns of more, and raises at twice as many
+    for size in (1500, 3000):
+        content = encoded(Image.new("RGBA", (size, 1)), format="PNG")
+        assert decode(content).shape == (1, size, 3)
+        with pytest.raises(UnreadableImage, match=r"data\.max_pixels=1400"):
+            decode(content, max_pixels=1400)
+
+
+def test_the_largest_phone_is_let_pass_and_the_limit_is_a_field(tmp_path):
+    (tmp_path / "large.jpg").write_bytes(encoded(Image.new("L", (12_000, 9_000), 200), format="JPEG"))
+    config = DataConfig(source="folder:x", image_size=(8, 8))
+    assert read_image(str(tmp_path / "large.jpg"), config).shape == (8, 8, 3)
+    low = config.model_copy(update={"max_pixels": 90_000_000})
+    said = r"12000x9000, 108,000,000 pixels.*data.max_pixels=90000000"
+    with pytest.raises(UserError, match=said):
+        read_image(str(tmp_path / "large.jpg"), low)
+    (facts,) = scan([str(tmp_path / "large.jpg")], max_pixels=low.max_pixels)
+    assert re.search(said, facts.reason)
+
+
+def test_every_reader_of_a_domain_knows_the_limit(tmp_path, picture):
+    for i, label in enumerate("ab"):
+        (tmp_path / label).mkdir()
+        for k in range(6):
+            Image.fromarray(picture(10 * i + k, 30, 40)).save(tmp_path / label / f"{k}.png")
+        Image.fromarray(picture(i, 60, 60)).save(tmp_path / label / "large.png")
+    how = {"source": f"folder:{tmp_path}", "image_size": 8, "max_pixels": 2000, "on_error": "skip",
+           "val_fraction": 0}  # fmt: skip
+    for more in ({}, {"folds": 2, "fold": 0}):
+        domain, skipped = check_files(load_domain(DataConfig(**how, **more), seed=0))
+        assert {name for name, _ in skipped} == {"a/large.png", "b/large.png"}
+        assert all("data.max_pixels=2000" in reason for _, reason in skipped)
+        assert sum(map(len, domain.splits.values())) == 12
 
 
 def test_what_the_check_lets_through_can_be_read(picture):

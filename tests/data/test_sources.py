@@ -2,10 +2,12 @@ import threading
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tlkeras.config.data import DataConfig
 from tlkeras.data.decode import decode
 from tlkeras.data.domains import load_domain
+from tlkeras.data.files import image_files
 from tlkeras.data.sources import SOURCES, emoji, mnist_m, tfds
 from tlkeras.errors import UserError
 
@@ -215,6 +217,20 @@ def test_tfds_files_in_memory_and_read_from_their_records_agree(tmp_path, pictur
         np.testing.assert_array_equal(decode(item.read()), images[number])
     with pytest.raises(UserError, match="Did you mean 'train'"):
         load("tfds:tiny", data_dir=str(tmp_path), split_names={"train": "trian"})
+
+
+def test_pictures_of_kinds_that_are_not_read_are_named(tmp_path, picture, caplog):
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        Image.fromarray(picture()).save(tmp_path / label / "scan.tif")
+        for name in ("IMG_1.HEIC", "notes.txt", ".hidden.heic"):
+            (tmp_path / label / name).write_bytes(b"....ftypheic")
+    domain = load(f"folder:{tmp_path}", val_fraction=0, test_fraction=0)
+    assert domain.splits["train"].ids.tolist() == ["a/scan.tif", "b/scan.tif"]
+    load(f"folder:{tmp_path}")
+    (said,) = caplog.messages
+    assert said.endswith("TIFF are read: a/IMG_1.HEIC, b/IMG_1.HEIC")
+    assert image_files([tmp_path]) == sorted(map(str, tmp_path.glob("*/[!.n]*")))
 
 
 def test_tfds_without_network_fails_at_once(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-FORMATS = {".jpg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".gif": "GIF", ".webp": "WEBP"}
+FORMATS = {".jpg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".gif": "GIF", ".webp": "WEBP", ".tif": "TIFF"}
 
 
 def picture(seed: int, size: tuple[int, int] = (40, 48)) -> Image.Image:
@@ -42,7 +42,7 @@ def bad_pictures() -> dict[str, bytes]:
         "page.jpg": b"<!DOCTYPE html><html><body>404 Not Found</body></html>",
         "program.png": b"\x7fELF" + bytes(500),
         "archive.jpg": b"PK\x03\x04" + bytes(500),
-        "tiff.jpg": encoded(picture(3), "TIFF"),
+        "float.tiff": encoded(Image.fromarray(np.ones((9, 9), np.float32)), "TIFF"),
         "icon.png": encoded(picture(3), "ICO"),
         "vector.png": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
         "no_width.png": _png(0, 10),
@@ -80,6 +80,11 @@ def odd_pictures() -> dict[str, bytes]:
         "one_line.png": lambda: encoded(picture(22, (1, 300)), "PNG"),
         "really_a_jpeg.png": lambda: encoded(picture(23), "JPEG"),
         "really_a_png.jpg": lambda: encoded(picture(24), "PNG"),
+        "really_a_tiff.jpg": lambda: encoded(picture(30), "TIFF"),
+        "scan.tiff": lambda: encoded(picture(31), "TIFF", compression="tiff_lzw"),
+        "sixteen_bit.tif": lambda: encoded(_sixteen_bit(), "TIFF"),
+        "pages.TIF": lambda: encoded(picture(32), "TIFF", save_all=True, append_images=[picture(33)]),
+        "fax.tif": lambda: encoded(picture(34).convert("1"), "TIFF", compression="group4"),
         "no_suffix": lambda: encoded(picture(25), "PNG"),
         "UPPER.JPG": lambda: encoded(picture(26), "JPEG"),
         "漢字 and spaces.webp": lambda: encoded(picture(27), "WEBP"),

@@ -10,9 +10,12 @@ from tlkeras.config.pretext import PretextConfig
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 ImageSize = PositiveInt | tuple[PositiveInt, PositiveInt]
+# Of one picture; phones reach 200 million. In memory it takes three bytes for each.
+MAX_PIXELS = 200_000_000
 # What a domain beside the run's own takes over, and what another task does.
-READ_ALIKE = ("image_size", "resize", "interpolation", "crop_fraction", "batch_size", "task", "on_error")
-ALIKE_IN_TASKS = ("on_error",)
+READ_ALIKE = ("image_size", "resize", "interpolation", "crop_fraction", "batch_size", "task", "on_error",
+              "max_pixels")  # fmt: skip
+ALIKE_IN_TASKS = ("on_error", "max_pixels")
 Task = Literal["multiclass", "binary", "multilabel", "regression"]
 
 
@@ -81,6 +84,8 @@ class DataConfig(Config):
         fold: Which fold is held out as `test`, from 0; None runs all of them and reports their mean.
         task: What is predicted.
         on_error: `fail` names unreadable examples before training starts; `skip` lists and leaves them out.
+        max_pixels: Pictures of more pixels, height times width, count as unreadable: a small file may be made
+            to fill any memory.
         memory_mb: Memory that decoded images may take in this process, in MiB; more is read again each epoch.
         views: Number of fixed augmented views of each training row; None draws a new one every epoch.
         pretext: A task that the pictures set by themselves, in the place of their labels: pictures without
@@ -103,6 +108,7 @@ class DataConfig(Config):
     fold: Annotated[int, Field(ge=0)] | None = None
     task: Task = "multiclass"
     on_error: Literal["fail", "skip"] = "fail"
+    max_pixels: PositiveInt = MAX_PIXELS
     memory_mb: Annotated[int, Field(ge=0)] = 2048
     views: PositiveInt | None = None
     pretext: PretextConfig | None = None

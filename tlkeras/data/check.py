@@ -51,7 +51,7 @@ def unreadable(rows: Rows, *, full: bool = False) -> dict[int, str]:
     """Returns the indices of unreadable rows and why each is."""
     if rows.kind not in ("files", "bytes"):
         return {}
-    facts = scan(rows.inputs, full=True) if full else rows.facts
+    facts = scan(rows.inputs, full=True, max_pixels=rows.max_pixels) if full else rows.facts
     return {i: fact.reason for i, fact in enumerate(facts) if fact.reason}
 
 

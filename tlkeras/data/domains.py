@@ -123,7 +123,8 @@ def load_domain(
         wanted_names=class_names,
         where=where,
     )
-    splits = {split: replace(rows, labels=labels[split]) for split, rows in splits.items()}
+    how = {"max_pixels": config.max_pixels}
+    splits = {split: replace(rows, labels=labels[split], **how) for split, rows in splits.items()}
     problem = ""
     if name.startswith("source") and config.pretext is None:
         first = splits.get("train", splits.get("all"))
@@ -163,7 +164,7 @@ def _domain(name, splits, names, config, default_image_size):
 def _own_size(rows: Rows) -> tuple[int, int]:
     if rows.kind == "images":
         return rows.inputs.shape[1:3]
-    sizes = {(f.height, f.width) for f in scan(rows.inputs[:16]) if not f.reason}
+    sizes = {(f.height, f.width) for f in scan(rows.inputs[:16], max_pixels=rows.max_pixels) if not f.reason}
     return sizes.pop() if len(sizes) == 1 else FALLBACK_IMAGE_SIZE
 
 
@@ -252,7 +253,7 @@ def _concatenate(tables: list[Rows]) -> Rows:
         if any(getattr(t, name) is None for t in tables)
         else np.concatenate([getattr(t, name) for t in tables])
     )
-    return Rows(column("inputs"), column("labels"), column("ids"), column("groups"))
+    return Rows(*map(column, ("inputs", "labels", "ids", "groups")), max_pixels=tables[0].max_pixels)
 
 
 def _limit(rows: Rows, split: str, config: DataConfig, seed: int, by_hash: bool) -> Rows:

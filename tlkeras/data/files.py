@@ -9,7 +9,7 @@ import numpy as np
 
 from tlkeras.config.data import DataConfig
 from tlkeras.data.reading import read_image
-from tlkeras.data.sources.folder import IMAGE_SUFFIXES
+from tlkeras.data.sources.folder import image_files as images_below
 from tlkeras.errors import UserError
 
 
@@ -23,7 +23,8 @@ def image_files(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> list[
     files: list[str] = []
     for path in paths:
         if path.is_dir():
-            files += sorted(str(f) for f in path.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
+            others: list[str] = []  # are read too, so that each is named with the reason why it cannot be
+            files += sorted(images_below(path, others) + others)
         elif path.exists():
             files.append(str(path))
         else:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import tensorflow as tf
 
-from tlkeras.config.data import DataConfig
+from tlkeras.config.data import MAX_PIXELS, DataConfig
 from tlkeras.data.decode import UnreadableImage, decode
 from tlkeras.data.memory import pixel_store
 from tlkeras.data.preprocess import JPEG_RATIOS, jpeg_ratio
@@ -26,22 +26,25 @@ class PixelSpec:
         mode: As in `DataConfig.resize`.
         interpolation: As in `DataConfig`.
         crop_fraction: As in `DataConfig`.
+        max_pixels: As in `DataConfig`.
     """
 
     size: tuple[int, int]
     mode: str = "stretch"
     interpolation: str = "bilinear"
     crop_fraction: float = 1.0
+    max_pixels: int = MAX_PIXELS
 
     @classmethod
     def of(cls, config: DataConfig) -> "PixelSpec":
         """Takes the spec from a domain's config (its `image_size` resolved)."""
-        return cls(tuple(config.image_size), config.resize, config.interpolation, config.crop_fraction)
+        size, how = tuple(config.image_size), (config.resize, config.interpolation, config.crop_fraction)
+        return cls(size, *how, config.max_pixels)
 
     @property
     def settings(self) -> dict:
-        """The same for `data.preprocess`, which reads without TensorFlow."""
-        return asdict(self)
+        """The same for `data.preprocess`, which reads without TensorFlow and knows no limit."""
+        return {name: value for name, value in asdict(self).items() if name != "max_pixels"}
 
     def resize(self, image: tf.Tensor) -> tf.Tensor:
         """Resizes `(h, w, 3)` or `(b, h, w, 3)`, keeping the dtype."""
@@ -158,13 +161,13 @@ def _open(items, name_of, spec: PixelSpec) -> tuple[np.ndarray, np.ndarray]:
         try:
             content[i] = contents(item)
             header = sniff(content[i])
-            if header.plain and not (reason := defect(content[i], header)):
+            if header.plain and not (reason := defect(content[i], header, spec.max_pixels)):
                 shrinks = header.format == "jpeg"
                 ratio[i] = jpeg_ratio(header.height, header.width, **spec.settings) if shrinks else 1
                 continue
             if header.plain:
                 raise UnreadableImage(reason)
-            pixels = decode(content[i], **spec.settings)
+            pixels = decode(content[i], spec.max_pixels, **spec.settings)
             content[i] = np.array(pixels.shape[:2], "<i4").tobytes() + pixels.tobytes()
             ratio[i] = 0
         except OSError as error:

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from tlkeras.config.data import MAX_PIXELS
 from tlkeras.data.scan import FileFacts, scan
 
 
@@ -25,12 +26,14 @@ class Rows:
             ones (multilabel) or of values (regression); None where there are no labels.
         ids: Array of `str`, `(n,)`: the file's path relative to its source, or `row:17`.
         groups: Array of `str`, `(n,)`, or None: rows of one group never stand in two splits.
+        max_pixels: Larger images are unreadable.
     """
 
     inputs: np.ndarray
     labels: np.ndarray | None
     ids: np.ndarray
     groups: np.ndarray | None = None
+    max_pixels: int = MAX_PIXELS
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -66,7 +69,7 @@ class Rows:
 
         Reads every file once; computed on first use. Empty for arrays.
         """
-        return scan(self.inputs) if self.kind in ("files", "bytes") else []
+        return scan(self.inputs, max_pixels=self.max_pixels) if self.kind in ("files", "bytes") else []
 
     @cached_property
     def digests(self) -> list[bytes]:

@@ -4,6 +4,7 @@ One pass over the files serves three readers: the check before training, the fin
 `tlkeras inspect`.
 """
 
+import functools
 import hashlib
 import os
 import struct
@@ -11,13 +12,17 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-# Pillow's own threshold for a decompression bomb: about 89 million pixels, 256 MiB as RGB.
-MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
+from tlkeras.config.data import MAX_PIXELS
+
+READ_FORMATS = "JPEG, PNG, BMP, GIF, WebP and TIFF"
+NO_IMAGE = "is not a JPEG, PNG, BMP, GIF, WebP or TIFF image"
 
 # Beyond this many files only their ends enter the digest, so that a start does not read everything.
 FULL_DIGEST_FILES = 100_000
 # Where a picture says in XMP how it is to be turned, which Pillow heeds and TensorFlow does not.
 _XMP_ORIENTATION = b"tiff:Orientation"
+# Values of a JPEG as RGB from which on TensorFlow refuses to decode it.
+_LARGEST_JPEG = 2**29
 # Files that one call of a thread looks at.
 _BLOCK = 32
 
@@ -27,7 +32,7 @@ class Header:
     """What the head of an encoded image says.
 
     Attributes:
-        format: `"jpeg"`, `"png"`, `"gif"`, `"bmp"`, `"webp"` or `""` for anything else.
+        format: `"jpeg"`, `"png"`, `"gif"`, `"bmp"`, `"webp"`, `"tiff"` or `""` for anything else.
         width: Pixels as stored (before EXIF orientation); 0 where only Pillow can tell.
         height: Likewise.
         plain: Whether TensorFlow's decoder gives what Pillow would: an 8-bit JPEG in grey or YCbCr, or
@@ -61,7 +66,19 @@ def image_format(head: bytes) -> str:
         return "gif"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):  # the last two are BigTIFF
+        return "tiff"
     return "bmp" if head[:2] == b"BM" else ""
+
+
+def too_large(width: int, height: int, max_pixels: int) -> str:
+    """Says why an image of this size is not decoded; empty where it is."""
+    if width * height <= max_pixels:
+        return ""
+    return (
+        f"is too large ({width}x{height}, {width * height:,} pixels; a decompression bomb? "
+        f"data.max_pixels={max_pixels} can be raised)"
+    )
 
 
 def sniff(content: bytes) -> Header:
@@ -111,6 +128,7 @@ def _jpeg_header(content: bytes) -> Header:
             precision, height, width, parts = struct.unpack(">BHHB", content[body : body + 6])
             names = content[body + 6 : body + 6 + 3 * parts : 3]
             plain = upright and precision == 8 and parts in (1, 3) and names != b"RGB"
+            plain = plain and 3 * height * width < _LARGEST_JPEG
             return Header("jpeg", width, height, plain and marker in (0xC0, 0xC1, 0xC2))
         position += 2 + length
     return Header("jpeg")
@@ -132,12 +150,12 @@ def _exif_orientation(tiff: bytes) -> int:
     return 1
 
 
-def defect(content: bytes, header: Header) -> str:
+def defect(content: bytes, header: Header, max_pixels: int = MAX_PIXELS) -> str:
     """Says why a plain image cannot be decoded (empty when it can), from its structure alone."""
     if header.width == 0 or header.height == 0:
         return "has no pixels"
-    if header.width * header.height > MAX_PIXELS:
-        return f"is too large ({header.width}x{header.height} pixels; a decompression bomb?)"
+    if reason := too_large(header.width, header.height, max_pixels):
+        return reason
     if header.format == "jpeg":
         # Some cameras pad after the end marker; a JPEG cut short has none at all near its end.
         return "" if b"\xff\xd9" in content[-4096:] else "is truncated (no end marker)"
@@ -165,29 +183,31 @@ def contents(item) -> bytes:
         return file.read()
 
 
-def scan(inputs, *, full: bool = False) -> list[FileFacts]:
+def scan(inputs, *, full: bool = False, max_pixels: int = MAX_PIXELS) -> list[FileFacts]:
     """Looks at every file or encoded image once, in parallel.
 
     Args:
         inputs: Paths (`str`), contents (`bytes`), or objects whose `read()` gives them.
         full: Whether every image is decoded, however many there are. Without it, of more than
             `FULL_DIGEST_FILES` only size and ends are looked at.
+        max_pixels: Larger images are unreadable; as in `DataConfig`.
 
     Returns:
         One `FileFacts` per input, in order.
     """
     ends_only = len(inputs) > FULL_DIGEST_FILES and not full
     # a pool of threads keeps 1.5 kB for every call that waits: a million files are handed over in blocks
+    look = functools.partial(_scan_one, ends_only=ends_only, max_pixels=max_pixels)
     blocks = (inputs[begin : begin + _BLOCK] for begin in range(0, len(inputs), _BLOCK))
     with ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as pool:
-        scanned = pool.map(lambda block: [_scan_one(item, ends_only) for item in block], blocks)
+        scanned = pool.map(lambda block: [look(item) for item in block], blocks)
         return [facts for block in scanned for facts in block]
 
 
-def _scan_one(item, ends_only: bool) -> FileFacts:
+def _scan_one(item, ends_only: bool, max_pixels: int) -> FileFacts:
     try:
         if ends_only and isinstance(item, str):
-            return _scan_ends(item)
+            return _scan_ends(item, max_pixels)
         content = contents(item)
     except OSError as error:
         return FileFacts(0, b"\0" * 32, reason=f"cannot be opened ({error.strerror or error})")
@@ -195,21 +215,21 @@ def _scan_one(item, ends_only: bool) -> FileFacts:
     if not content:
         return FileFacts(0, digest, reason="is empty (0 bytes)")
     header = sniff(content)
-    reason = defect(content, header) if header.plain else ""
+    reason = defect(content, header, max_pixels) if header.plain else ""
     if reason:
         return FileFacts(size, digest, header.width, header.height, reason)
     # Decoded as training does it, a JPEG at an eighth of its size: no walk over its parts finds all.
     from tlkeras.data.decode import UnreadableImage, decode, decode_plain
 
     try:
-        pixels = decode_plain(content, ratio=8) if header.plain else decode(content)
+        pixels = decode_plain(content, ratio=8) if header.plain else decode(content, max_pixels=max_pixels)
         height, width = pixels.shape[:2]
     except UnreadableImage as error:
         return FileFacts(size, digest, header.width, header.height, str(error))
     return FileFacts(size, digest, header.width or width, header.height or height)
 
 
-def _scan_ends(path: str) -> FileFacts:
+def _scan_ends(path: str, max_pixels: int) -> FileFacts:
     """Takes size and ends of a file for its content; finds empty, wrongly named and cut files only."""
     size = os.path.getsize(path)
     with open(path, "rb") as file:
@@ -221,6 +241,8 @@ def _scan_ends(path: str) -> FileFacts:
     if not head:
         return FileFacts(0, digest, reason="is empty (0 bytes)")
     if not header.format:
-        return FileFacts(size, digest, reason="is not a JPEG, PNG, BMP, GIF or WebP image")
+        return FileFacts(size, digest, reason=NO_IMAGE)
+    if reason := too_large(header.width, header.height, max_pixels):
+        return FileFacts(size, digest, header.width, header.height, reason)
     cut = {"jpeg": b"\xff\xd9", "png": b"IEND"}.get(header.format, b"") not in tail
     return FileFacts(size, digest, header.width, header.height, "is truncated (no end marker)" * cut)

@@ -1,5 +1,7 @@
 """Images in folders named after their classes."""
 
+import functools
+import logging
 import os
 from pathlib import Path
 
@@ -7,25 +9,31 @@ import numpy as np
 
 from tlkeras.config.data import DataConfig
 from tlkeras.data.rows import Rows
-from tlkeras.data.scan import image_format
+from tlkeras.data.scan import READ_FORMATS, image_format
 from tlkeras.data.sources.base import Source, Table
 from tlkeras.errors import UserError, nearest
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+# Pictures that are not read, and are named so that nobody takes them for trained on.
+_OTHER_PICTURES = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".dng", ".nef", ".cr2", ".arw")
+_NAMED = 5
+_log = logging.getLogger("tlkeras")
 _SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
 
 
 def load(argument: str, config: DataConfig, seed: int) -> Table:
     """Reads `DIR/train/CLASS/*` with optional `val` and `test`, or `DIR/CLASS/*`.
 
-    A folder that holds images and no class folders gives rows without labels.
+    A folder that holds images and no class folders gives rows without labels. Pictures of kinds that are
+    not read are named in a warning.
     """
     root = Path(argument).expanduser()
     if not argument or not root.is_dir():
         raise UserError(f"data.source: no such folder{_why_not(root)} Received: {str(root)!r}")
     folders = _split_folders(root, config)
     if not folders:
-        return Table({"all": _rows(root, root, class_names(root))}, class_names(root) or None)
+        names = class_names(root)
+        return Table({"all": _rows(root, root, names)}, names or None)
     names = class_names(folders["train"])
     for split, folder in folders.items():
         if strange := sorted(set(class_names(folder)) - set(names)):
@@ -66,28 +74,45 @@ def class_names(folder: Path) -> tuple[str, ...]:
 
 
 def _rows(root: Path, folder: Path, names: tuple[str, ...]) -> Rows:
-    paths, labels = [], []
+    paths, labels, others = [], [], []
     for name in names or ("",):
-        below = image_files(folder / name) if (folder / name).is_dir() else []
+        below = image_files(folder / name, others) if (folder / name).is_dir() else []
         paths += below
         labels += [name] * len(below)
+    _name_left_out(root, tuple(others))
     ids = np.array([os.path.relpath(path, root).replace(os.sep, "/") for path in paths], object)
     return Rows(np.array(paths, object), np.array(labels, object) if names else None, ids)
 
 
-def image_files(folder: Path) -> list[str]:
+@functools.cache  # once, however often the folder is read
+def _name_left_out(root: Path, others: tuple[str, ...]) -> None:
+    if others:
+        named = ", ".join(os.path.relpath(path, root) for path in others[:_NAMED])
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        _log.warning("Left out of folder:%s, as only %s are read: %s%s", root, READ_FORMATS, named, more)
+
+
+def image_files(folder: Path, others: list[str] | None = None) -> list[str]:
     """Returns the images under `folder`, sorted by path.
 
     A file counts by its usual suffix (so that a broken one is named later), or, with another suffix,
     by its first bytes. Hidden files and folders are left out.
+
+    Args:
+        folder: Where to look, at any depth.
+        others: Gets the pictures of kinds that are not read.
     """
     found = []
     for where, folders, files in os.walk(folder):
         folders[:] = sorted(f for f in folders if not f.startswith("."))
         for name in sorted(files):
             path = os.path.join(where, name)
-            if not name.startswith(".") and (name.lower().endswith(IMAGE_SUFFIXES) or _is_image(path)):
+            if name.startswith("."):
+                continue
+            if name.lower().endswith(IMAGE_SUFFIXES) or _is_image(path):
                 found.append(path)
+            elif others is not None and name.lower().endswith(_OTHER_PICTURES):
+                others.append(path)
     return found
 
 
