@@ -29,8 +29,8 @@ from tlkeras.export.sample import sample_rows  # noqa: E402
 from tlkeras.prepare import read_domains  # noqa: E402
 
 RUNS = {
-    "EfficientNet-Lite0, emoji, 96x96": ("quickstart", "data.image_size=96"),
-    "small CNN, shapes, 40x56": ("synthetic_smoke", "data.image_size=[40,56]"),
+    "EfficientNet-Lite0, emoji, 96x96": ("quickstart", ["data.image_size=96"]),
+    "small CNN, shapes, 40x56": ("synthetic_smoke", ["data.image_size=[40,56]", "stages.0.train=all"]),
 }
 MODES = {"stretch": (), "crop": ("data.crop_fraction=0.875",), "pad": ()}
 FORMATS = ("onnx", "litert", "saved_model")
@@ -108,9 +108,9 @@ def main() -> None:
     arguments = parser.parse_args()
     lines = []
     with tempfile.TemporaryDirectory(dir=arguments.folder) as scratch:
-        for number, (title, (name, size)) in enumerate(RUNS.items()):
+        for number, (title, (name, words)) in enumerate(RUNS.items()):
             for mode, more in MODES.items():
-                config = load_config(name, [size, f"data.resize={mode}", *more])
+                config = load_config(name, [*words, f"data.resize={mode}", *more])
                 stage = config.stages[0].model_copy(update={"epochs": arguments.epochs})
                 config = config.model_copy(update={"stages": (stage,)})
                 folder = Path(scratch, f"{number}{mode}")

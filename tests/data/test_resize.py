@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
+from tlkeras.data import preprocess
 from tlkeras.data.reading import PixelSpec
 from tlkeras.data.resize import resize
 
@@ -42,6 +44,18 @@ def test_crop_takes_the_centre():
     image = np.zeros((20, 20, 3), np.uint8)
     image[5:15, 5:15] = 200
     assert (resize(image, (10, 10), mode="crop", crop_fraction=0.5).numpy() == 200).all()
+
+
+@pytest.mark.parametrize("mode", ["crop", "pad"])
+def test_a_graph_takes_the_window_that_eager_execution_takes(picture, mode):
+    """A graph multiplies by reciprocals, which put 45.5 rows on the other side of the half."""
+    for shape, fraction in (((52, 146), 0.875), ((146, 52), 0.875), ((60, 100), 0.9), ((37, 111), 0.5)):
+        spec = PixelSpec((40, 56), mode, "bilinear", fraction)
+        image = picture(0, *shape)
+        signature = [tf.TensorSpec((None, None, 3), tf.uint8)]
+        in_graph = tf.function(spec.resize, input_signature=signature)(image)
+        np.testing.assert_array_equal(in_graph, spec.resize(tf.constant(image)))
+        np.testing.assert_array_equal(in_graph, preprocess.resized(image, **spec.settings))
 
 
 def test_pad_keeps_the_shape():

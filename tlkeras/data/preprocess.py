@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 SETTINGS = {"size": (224, 224), "mode": "stretch", "interpolation": "bilinear", "crop_fraction": 1.0}
 
 JPEG_RATIOS = (1, 2, 4, 8)  # at which a decoder can shrink
+HALF = 0.5 + 1e-6  # rounds halves up, also those that come out a hair below
 _ORIENTATION = 0x0112  # EXIF
 _RADIUS = {"bilinear": 1, "bicubic": 2, "lanczos3": 3}
 _BICUBIC_STEPS = 1024  # TensorFlow takes the kernel from a table
@@ -67,9 +68,9 @@ def jpeg_ratio(height, width, *, size, mode, interpolation, crop_fraction):
     """
     if interpolation not in ("bilinear", "area"):
         return 1
-    shrinks = min(height / size[0], width / size[1])
-    shrinks *= crop_fraction if mode == "crop" else 1.0
-    return max(ratio for ratio in JPEG_RATIOS if ratio <= max(1, shrinks))
+    kept = crop_fraction if mode == "crop" else 1.0
+    fits = [r for r in JPEG_RATIOS if r * size[0] <= height * kept and r * size[1] <= width * kept]
+    return max(fits, default=1)
 
 
 def resized(pixels, *, size, mode, interpolation, crop_fraction):
@@ -99,17 +100,17 @@ def resized(pixels, *, size, mode, interpolation, crop_fraction):
 
 def _centre(pixels, size, fraction):
     """Cuts out the largest centred window of the shape of `size`, scaled by `fraction`."""
-    sides = np.array(pixels.shape[:2], np.float32)
-    scale = (sides / np.float32(size)).min() * np.float32(fraction)
-    rows, columns = np.clip(np.rint(np.float32(size) * scale), 1, sides).astype(int)
+    sides = np.array(pixels.shape[:2], np.float64)
+    scale = (sides / size).min() * fraction
+    rows, columns = np.clip(np.floor(np.array(size) * scale + HALF), 1, sides).astype(int)
     top, left = (pixels.shape[0] - rows) // 2, (pixels.shape[1] - columns) // 2
     return pixels[top : top + rows, left : left + columns]
 
 
 def _fitting(sides, size):
     """Returns the largest size of the picture's own shape that fits into `size`."""
-    sides = np.array(sides, np.float32)
-    fitted = np.rint(sides * (np.float32(size) / sides).min())
+    sides = np.array(sides, np.float64)
+    fitted = np.floor(sides * (size / sides).min() + HALF)
     return tuple(int(side) for side in np.clip(fitted, 1, size))
 
 

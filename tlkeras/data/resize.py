@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from tlkeras.data.preprocess import HALF
+
 
 def resize(
     image: tf.Tensor,
@@ -68,17 +70,21 @@ def _interpolate(image, height, width, size, interpolation):
 
 def _centre(image, height, width, size, fraction):
     """Cuts out the largest centred window of the shape of `size`, scaled by `fraction`."""
-    tall, wide = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
+    tall, wide = tf.cast(height, tf.float64), tf.cast(width, tf.float64)
     scale = tf.minimum(tall / size[0], wide / size[1]) * fraction
-    rows = tf.clip_by_value(tf.cast(tf.round(size[0] * scale), tf.int32), 1, height)
-    columns = tf.clip_by_value(tf.cast(tf.round(size[1] * scale), tf.int32), 1, width)
+    rows = tf.clip_by_value(_rounded(size[0] * scale), 1, height)
+    columns = tf.clip_by_value(_rounded(size[1] * scale), 1, width)
     top, left = (height - rows) // 2, (width - columns) // 2
     return image[..., top : top + rows, left : left + columns, :]
 
 
 def _fitting(height, width, size):
     """Returns the largest size of the image's own shape that fits into `size`."""
-    tall, wide = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
+    tall, wide = tf.cast(height, tf.float64), tf.cast(width, tf.float64)
     scale = tf.minimum(size[0] / tall, size[1] / wide)
-    fitted = tf.cast(tf.round(tf.stack([tall, wide]) * scale), tf.int32)
-    return tf.clip_by_value(fitted, 1, tf.constant(size))
+    return tf.clip_by_value(_rounded(tf.stack([tall, wide]) * scale), 1, tf.constant(size))
+
+
+def _rounded(x):
+    """Rounds to int32, halves up: a graph that divides in another order may put one a hair below."""
+    return tf.cast(tf.floor(x + HALF), tf.int32)

@@ -59,9 +59,9 @@ def _ratio_index(shape, spec: PixelSpec):
     """Returns which of `JPEG_RATIOS` training takes for an image of this shape; see `data.preprocess`."""
     if spec.interpolation not in ("bilinear", "area"):
         return tf.constant(0)
-    shrinks = tf.reduce_min(tf.cast(shape[:2], tf.float64) / tf.constant(spec.size, tf.float64))
-    shrinks *= spec.crop_fraction if spec.mode == "crop" else 1.0
-    return tf.reduce_sum(tf.cast(tf.constant(JPEG_RATIOS[1:], tf.float64) <= shrinks, tf.int32))
+    kept = tf.cast(shape[:2], tf.float64) * (spec.crop_fraction if spec.mode == "crop" else 1.0)
+    wanted = tf.constant([[ratio * side for side in spec.size] for ratio in JPEG_RATIOS[1:]], tf.float64)
+    return tf.reduce_sum(tf.cast(tf.reduce_all(wanted <= kept, axis=1), tf.int32))
 
 
 def _png(content):

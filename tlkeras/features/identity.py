@@ -44,7 +44,8 @@ class Request:
             "data": self.rows.fingerprint(),
             "split": self.split,
             "input_shape": list(self.domain.input_shape),
-            "resize": [config.resize, config.interpolation, config.crop_fraction],
+            # "half up" sets features apart whose windows were rounded otherwise
+            "resize": [config.resize, config.interpolation, config.crop_fraction, "half up"],
             "view": view,
         }
 
