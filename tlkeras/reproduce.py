@@ -83,10 +83,11 @@ def reproduce(run: str | os.PathLike, workdir: str | os.PathLike | None = None) 
     run_dir = RunDir(run).require_run()
     if not run_dir.is_finished:
         raise UserError(f"The run in {run_dir.path} is not finished. Received: run={str(run_dir.path)!r}")
-    check_writable(run_dir.path)  # the comparison is written there at the end
     config = load_config(str(run_dir.config))
     manifest = run_dir.read_json("manifest.json")
     again = RunDir(workdir or run_dir.path / _FOLDER)
+    for path in (again.path, run_dir.path):  # the comparison is written into the latter at the end
+        check_writable(path)
     environment = _environment(config, manifest)
     for line in (*environment, *(code := _code(manifest))):
         print(f"differs: {line}")

@@ -107,6 +107,7 @@ WRITERS = {
     "sweep": ["--config=synthetic_full", "--seeds=2", "--workdir={}"],
     "rank": ["--config=synthetic_full", "--candidates=small_cnn:none", "--workdir={}"],
     "auto": ["--config=synthetic_full", "--workdir={}"],
+    "find_lr": ["--config=synthetic_full", "--workdir={}"],
     "profile": ["--config=synthetic_full", "--workdir={}"],
     "predict": ["{run}", "{run}", "--output={}/answers.csv"],
     "embed": ["{run}", "{run}", "--output={}/features.npz"],
@@ -123,6 +124,16 @@ def test_place_where_no_folder_can_be_made(server, finished_run, command):
     ended = server.run(command.split()[0], *words)
     assert "/proc/nowhere" in one_line(ended, 2)
     assert "stage" not in ended.output, "it is said before any work"
+
+
+@pytest.mark.parametrize("command", WRITERS)
+def test_file_in_the_way_and_a_name_too_long(server, finished_run, tmp_path, command):
+    (tmp_path / "file").write_text("kept")
+    for place in ("file", "file/run", "n" * 300):
+        words = [word.format(tmp_path / place, run=finished_run) for word in WRITERS[command]]
+        one_line(server.run(command.split()[0], *words), 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_what_is_checked_is_left_as_it_was(tmp_path):

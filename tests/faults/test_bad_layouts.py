@@ -5,7 +5,9 @@ import json
 import pytest
 from bad_pictures import encoded, picture
 
+from tlkeras import load_config, run_experiment
 from tlkeras.cli.main import main
+from tlkeras.errors import UserError
 
 HEAD = "path,label\n"
 # what the file holds -> what is said
@@ -55,7 +57,9 @@ def refused(capsys, workdir, source, *more) -> str:
         assert code == 2 and len(lines) == 1, (code, error)
         said += lines
         assert "Traceback" not in error and not workdir.exists()
-    assert said[0] == said[1]
+    with pytest.raises(UserError) as error:
+        run_experiment(load_config("synthetic_full", [f"data.source={source}"]), workdir)
+    assert f"tlkeras: {' '.join(str(error.value).split())}" == said[0] == said[1]
     return said[0]
 
 

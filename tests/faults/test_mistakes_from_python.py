@@ -5,11 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tlkeras import ExperimentConfig, load_config, load_run, predict, run_experiment
 from tlkeras.config import DataConfig, StageConfig
+from tlkeras.data import read_image
 from tlkeras.errors import UserError
 from tlkeras.retrieval import embed_files
+from tlkeras.run import rehearse
+from tlkeras.search.auto import auto
+from tlkeras.search.rank import rank
 
 X = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), np.uint8)
 Y = np.arange(24) % 2
@@ -46,6 +51,29 @@ CONFIGS = {
     "overrides as a dict": (lambda: load_config("digits", {"seed": 1}), "path=value.*'seed'"),
     "a number among overrides": (lambda: load_config("digits", [3]), "path=value.*3"),
 }
+NO_PLACE = "/proc/nowhere" if Path("/proc/self").exists() else "file/run"
+WORLD = {
+    "no such folder": (
+        lambda: run_experiment(load_config(TINY, "data.source=folder:/nowhere")),
+        "no such folder",
+    ),
+    "no such weights": (lambda: run_experiment(load_config(TINY, "model.weights=no.keras")), "no such file"),
+    "a rehearsal without data": (
+        lambda: rehearse(load_config(TINY, "data.source=folder:x")),
+        "no such folder",
+    ),
+    "a workdir that cannot be made": (lambda: run_experiment(TINY, NO_PLACE), "cannot be a path here"),
+    "a ranking that cannot be kept": (
+        lambda: rank(load_config(TINY), "small_cnn", NO_PLACE),
+        "cannot be a path",
+    ),
+    "a search that cannot be kept": (lambda: auto(load_config(TINY), NO_PLACE, budget=9), "cannot be a path"),
+    "a picture beyond the limit": (
+        lambda: read_image("a/large.png", SMALL),
+        r"900 pixels.*data\.max_pixels=100",
+    ),
+}
+SMALL = DataConfig(source="folder:x", image_size=(8, 8), max_pixels=100)
 ARRAYS = {
     "the tuple of keras.datasets": ((X, Y), "dict of splits.*Received: tuple"),
     "arrays alone": (X, "dict of splits.*Received: ndarray"),
@@ -66,6 +94,17 @@ ARRAYS = {
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("mistake", WORLD)
+def test_what_is_not_there_or_cannot_be(mistake):
+    if "search" in mistake:
+        pytest.importorskip("optuna")
+    Path("file").write_text("")
+    Path("a").mkdir()
+    Image.new("RGB", (30, 30)).save("a/large.png")
+    refused(*WORLD[mistake])
+    assert sorted(path.name for path in Path().iterdir()) == ["a", "file"]
 
 
 def refused(call, words) -> None:

@@ -13,6 +13,7 @@ from tlkeras.run_dir.checkpoints import CheckpointStore
 from tlkeras.run_dir.ledger import Ledger
 from tlkeras.run_dir.lock import RunLock
 from tlkeras.run_dir.mirror import is_remote, mirrored
+from tlkeras.run_dir.places import check_place
 from tlkeras.run_dir.private_copy import copy_run, own_run_dir
 from tlkeras.run_dir.run_dir import RunDir, config_differences
 
@@ -21,6 +22,7 @@ __all__ = [
     "Ledger",
     "RunDir",
     "RunLock",
+    "check_place",
     "check_writable",
     "config_differences",
     "copy_run",

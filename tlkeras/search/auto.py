@@ -10,7 +10,7 @@ from typing import Any
 
 from tlkeras.config import ExperimentConfig, VerdictConfig, dump_config
 from tlkeras.errors import UserError
-from tlkeras.run_dir import RunDir, write_json, write_text
+from tlkeras.run_dir import RunDir, check_place, write_json, write_text
 from tlkeras.run_dir.lock import RunLock
 from tlkeras.runtime import check_single_process
 from tlkeras.search.alarm import TimeUp, alarm
@@ -92,11 +92,10 @@ class _Search:
     def open(self) -> None:
         """Opens the study, a new one or an earlier process's."""
         state = {"config": self.config.model_dump(mode="json"), "candidates": self.candidates}
-        there = self.folder / _STATE
-        if not there.is_file():
+        if not check_place(self.folder, _STATE, "search"):
             self._check_new()
         self.lock.acquire()
-        if there.is_file():
+        if (self.folder / _STATE).is_file():
             old = RunDir(self.folder).read_json(_STATE)
             self.spent = old.pop("seconds")
             if old != state:
@@ -117,8 +116,6 @@ class _Search:
     def _check_new(self) -> None:
         """Refuses what no trial could make up for, before anything is written."""
         check_single_process("auto")
-        if self.folder.exists() and any(entry.name != ".lock" for entry in self.folder.iterdir()):
-            raise UserError(f"{self.folder} holds no search, and is not empty: choose another --workdir.")
         check_searchable(self.config)
         for candidate in parse_candidates(self.candidates, self.config) if self.candidates else ():
             source_of(candidate, self.config)

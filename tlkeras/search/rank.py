@@ -12,7 +12,7 @@ import numpy as np
 from tlkeras.config import ExperimentConfig
 from tlkeras.config.data import ALIKE_IN_TASKS
 from tlkeras.errors import UserError
-from tlkeras.run_dir import RunDir, check_writable
+from tlkeras.run_dir import RunDir, check_place
 from tlkeras.runtime import start
 from tlkeras.search.candidates import Candidate, parse_candidates
 
@@ -57,7 +57,8 @@ def rank(
         raise UserError(
             f"rank scores candidates for tasks with one class per row. Received: data.task={config.data.task}"
         )
-    folder = _checked_folder(workdir)
+    folder = Path(workdir).expanduser()
+    check_place(folder, TABLE, "ranking")
     chosen = parse_candidates(candidates, config)
     runtime = start(config.runtime, config.seed)
     scorer = _Scorer(config, runtime, rows)
@@ -220,19 +221,6 @@ def _ordered(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
     failed = [row for row in table if row["error"]]
     scored = [row for row in table if not row["error"]]
     return sorted(scored, key=lambda row: (-row["probe_accuracy"], -row["logme"])) + failed
-
-
-def _checked_folder(workdir: str | os.PathLike) -> Path:
-    folder = Path(workdir).expanduser()
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"The workdir must be a folder. Received: workdir={str(folder)!r}")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / TABLE).is_file():
-        raise UserError(
-            f"The workdir {folder} holds no ranking, and is not empty: choose another --workdir. "
-            f"Received: workdir={str(folder)!r}"
-        )
-    check_writable(folder)
-    return folder
 
 
 def _write(folder: Path, table: list[dict[str, Any]], right: dict[str, np.ndarray]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tlkeras.config import dump_config
 from tlkeras.errors import RunError, UserError
-from tlkeras.run_dir import RunDir, check_writable, config_differences, write_json, write_text
+from tlkeras.run_dir import RunDir, check_place, config_differences, write_json, write_text
 from tlkeras.run_dir.lock import RunLock
 from tlkeras.search.plan import SweepRun
 from tlkeras.search.results import results_table
@@ -62,7 +62,6 @@ def rehearse_sweep(runs: list[SweepRun], workdir: str | os.PathLike) -> None:
 
     folder = Path(workdir).expanduser()
     _check(folder, _as_json(runs))
-    check_writable(folder)
     parts = lambda config: (config.data, config.model, config.adaptation, config.tasks)  # noqa: E731
     distinct = {repr(parts(run.config)): run for run in runs}
     for run in distinct.values():
@@ -75,15 +74,7 @@ def rehearse_sweep(runs: list[SweepRun], workdir: str | os.PathLike) -> None:
 
 
 def _check(folder: Path, as_json: dict[str, Any]) -> None:
-    if not folder.exists():
-        return
-    others = [entry.name for entry in folder.iterdir() if entry.name != ".lock"] if folder.is_dir() else ["?"]
-    if others and not (folder / _FILE).is_file():
-        raise UserError(
-            f"The workdir {folder} holds no sweep, and is not empty (it holds {sorted(others)[0]!r}): choose "
-            f"another --workdir. Received: workdir={str(folder)!r}"
-        )
-    if not others:
+    if not check_place(folder, _FILE, "sweep"):
         return
     differences = config_differences(as_json, RunDir(folder).read_json(_FILE))
     if differences:
