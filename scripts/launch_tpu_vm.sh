@@ -7,7 +7,8 @@
 #
 # Prints each command before it runs; --dry_run only prints. The machine costs money until it is deleted, which
 # the script does at its end, whatever happens, unless --keep is given. One TPU host at a time: types of several
-# hosts are refused. A run with --workdir=gs://... is there already and is not copied back.
+# hosts are refused. A run with --workdir=gs://... is there already and is not copied back. Nobody has tried this on
+# a TPU yet: docs/clusters_and_colab.md says what is known of each generation.
 set -euo pipefail
 
 name='' zone='' kind=v3-8 project='' version='' spot=false keep=false dry_run=false
@@ -22,7 +23,7 @@ while [ $# -gt 0 ]; do
     --keep) keep=true ;;
     --dry_run) dry_run=true ;;
     --help | -h)
-      sed -n '2,10s/^# \{0,1\}//p' "$0"
+      sed -n '2,11s/^# \{0,1\}//p' "$0"
       exit 0
       ;;
     --)
@@ -40,11 +41,16 @@ if [ -z "$name" ] || [ -z "$zone" ]; then
   echo "--name and --zone are needed. Received: --name=$name --zone=$zone" >&2
   exit 2
 fi
+pjrt=false # the interface to TPUs that TensorFlow has had from the first: v2 to v4
 case $kind in
   v2-8 | v3-8 | v4-8) image=tpu-ubuntu2204-base ;;
-  v5litepod-[148]) image=v2-alpha-tpuv5-lite ;;
-  v5p-8) image=v2-alpha-tpuv5 ;;
-  v6e-[148]) image=v2-alpha-tpuv6e ;;
+  v5litepod-[148]) image=v2-alpha-tpuv5-lite pjrt=true ;;
+  v5p-8) image=v2-alpha-tpuv5 pjrt=true ;;
+  v6e-[148]) image=v2-alpha-tpuv6e pjrt=true ;;
+  v7* | tpu7*)
+    echo "TensorFlow does not run on TPU7x, and this interface does not make any (GKE does). Received: --type=$kind" >&2
+    exit 2
+    ;;
   *)
     echo "--type must be a TPU of one host: v2-8, v3-8, v4-8, v5litepod-1, -4 or -8, v5p-8, v6e-1, -4 or -8. Received: --type=$kind" >&2
     exit 2
@@ -75,6 +81,9 @@ tpu() { # tpu VERB ARGUMENTS
   run gcloud compute tpus tpu-vm "$verb" "$name" "${where[@]}" "$@"
 }
 on_host() { tpu ssh --command="$1"; }
+if $pjrt; then
+  echo "Note: TensorFlow reaches $kind by PJRT only, which Google documents up to TensorFlow 2.18; v2-8 to v4-8 need none." >&2
+fi
 libtpu=https://storage.googleapis.com/libtpu-tf-releases/index.html
 
 create=(--accelerator-type="$kind" --version="$version")
@@ -91,7 +100,12 @@ on_host "curl -LsSf https://astral.sh/uv/install.sh | sh"
 on_host ".local/bin/uv venv --quiet --python=3.12 .venv"
 on_host ".local/bin/uv pip install --quiet --python=.venv/bin/python --find-links=$libtpu -e './tlkeras[tpu]'"
 code=0
-on_host ".venv/bin/tlkeras train --strategy=tpu --workdir=run ${*@Q}" || code=$?
+variables=''
+if $pjrt; then
+  driver='$(.venv/bin/python -c "import libtpu; print(libtpu.get_library_path())")'
+  variables="PJRT_DEVICE=TPU NEXT_PLUGGABLE_DEVICE_USE_C_API=true TF_PLUGGABLE_DEVICE_LIBRARY_PATH=$driver "
+fi
+on_host "$variables.venv/bin/tlkeras train --strategy=tpu --workdir=run ${*@Q}" || code=$?
 case $workdir in
   *://*) echo "What was saved lies in $workdir." ;;
   *)

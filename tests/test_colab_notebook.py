@@ -1,5 +1,7 @@
 """The Colab notebook runs from top to bottom, here on CPU with its small experiment."""
 
+import fnmatch
+import glob
 import importlib.util
 import json
 import os
@@ -13,7 +15,7 @@ import pytest
 from tlkeras.config import RuntimeConfig
 from tlkeras.errors import UserError
 from tlkeras.run_dir import RunDir
-from tlkeras.runtime import choice, start
+from tlkeras.runtime import choice, start, tpu_probe
 
 SHORT = ["data.limit=64", "stages.0.epochs=1", "stages.1.epochs=1", "tensorboard.images=false"]
 NOTEBOOK = Path(__file__).parents[1] / "experiments" / "colab_tpu.ipynb"
@@ -93,31 +95,63 @@ def install(monkeypatch, *, missing, source="", exit_code=0, **environ):
 
 
 @pytest.mark.parametrize("missing", ["tlkeras", "tensorflow"])
-def test_without_a_source_it_installs_the_checkout_or_the_package(monkeypatch, tmp_path, missing):
+def test_without_a_source_it_installs_the_checkout_or_asks_for_one(monkeypatch, tmp_path, missing):
     monkeypatch.chdir(NOTEBOOK.parent)
     assert install(monkeypatch, missing=[missing])[0] == [f"{NOTEBOOK.parents[1]}[tensorflow]"]
     monkeypatch.chdir(tmp_path)
-    assert install(monkeypatch, missing=[missing])[0] == ["tlkeras[tensorflow]"]
+    with pytest.raises(SystemExit, match="on no package index: set SOURCE"):
+        install(monkeypatch, missing=[missing])
     wheel, address = "tlkeras.whl", "git+https://host.example/tlkeras"
     assert install(monkeypatch, missing=[missing], source=wheel)[0] == ["tlkeras.whl[tensorflow]"]
     assert install(monkeypatch, missing=[missing], source=address)[0] == [f"tlkeras[tensorflow] @ {address}"]
     assert install(monkeypatch, missing=[])[0] == []
-    with pytest.raises(SystemExit, match="set SOURCE"):
-        install(monkeypatch, missing=[missing], exit_code=1)
+    with pytest.raises(SystemExit, match="cannot be installed: set SOURCE"):
+        install(monkeypatch, missing=[missing], source=wheel, exit_code=1)
 
 
 @pytest.mark.parametrize("name", choice.TPU_NAMES)
 def test_it_knows_a_tpu_by_the_names_that_tlkeras_knows(monkeypatch, tmp_path, name):
     monkeypatch.chdir(tmp_path)
-    called, names = install(monkeypatch, missing=["tensorflow"], **{name: "0"})
-    assert called == ["tlkeras[tpu]"] and names["TPU_NAMES"] == choice.TPU_NAMES
+    called, names = install(monkeypatch, missing=["tensorflow"], source="tlkeras.whl", **{name: "0"})
+    assert called == ["tlkeras.whl[tpu]"]
+    assert (names["TPU_NAMES"], names["TPU_DEVICES"]) == (choice.TPU_NAMES, choice.TPU_DEVICES)
+
+
+@pytest.mark.parametrize(("device", "has_tpu"), [
+    ("/dev/accel0", True), ("/dev/accel3", True), ("/dev/vfio/0", True), ("/dev/vfio/12", True),
+    ("/dev/vfio/vfio", False), ("/dev/accel", False), ("/dev/nvidia0", False),
+])  # fmt: skip
+def test_it_knows_a_tpu_by_its_device_files(monkeypatch, device, has_tpu):
+    """v2 to v4 show /dev/accel*, v5e and later a number beside /dev/vfio/vfio, which others have too."""
+    monkeypatch.setattr(glob, "glob", lambda pattern: fnmatch.filter([device], pattern))
+    assert choice.has_tpu({}) == has_tpu
+    called, names = install(monkeypatch, missing=["tensorflow"], source="tlkeras.whl")
+    assert called == [f"tlkeras.whl[{'tpu' if has_tpu else 'tensorflow'}]"] and names["HAS_TPU"] == has_tpu
+
+
+def device_cell(monkeypatch, reason, **names):
+    """Runs the cell that names the device, where a TPU is there and `reason` says why it is not reached."""
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    (cell,) = ["".join(c["source"]) for c in cells if "unreached_tpu()" in "".join(c["source"])]
+    monkeypatch.setattr(tpu_probe, "unreached_tpu", lambda: reason)
+    exec(compile(cell, "cell", "exec"), names)
+    return names
+
+
+def test_it_stops_where_tensorflow_does_not_reach_the_tpu(monkeypatch, capsys):
+    with pytest.raises(SystemExit, match=r"No driver\. Nothing is trained.*CPU_INSTEAD"):
+        device_cell(monkeypatch, "No driver.", HAS_TPU=True, CPU_INSTEAD=False)
+    assert "Found" not in capsys.readouterr().out
+    for has_tpu, cpu_instead in ((True, True), (False, False)):
+        names = device_cell(monkeypatch, "No driver.", HAS_TPU=has_tpu, CPU_INSTEAD=cpu_instead)
+        assert names["runtime"].name == "none"
 
 
 def test_a_tpu_runtime_without_tensorflow_is_said(monkeypatch):
     """By `start`, which the notebook calls before it asks for a report of the accelerators."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("TPU_WORKER_ID", "0")
-    with pytest.raises(UserError, match=r"TPU runtimes ship no TensorFlow.*tlkeras\[tpu\].*estart"):
+    with pytest.raises(UserError, match=r"TPU runtimes ship no TensorFlow.*'\.\[tpu\]'.*estart"):
         start(RuntimeConfig(strategy="auto"), seed=0)
 
 

@@ -114,7 +114,7 @@ def folder(tmp_path, trained, monkeypatch) -> Path:
     """The folder in which a reader stands: pictures of three kinds, and finished runs."""
     for label, kind in enumerate(("apples", "leaves", "skies")):
         for number in range(10):
-            picture(tmp_path / "PICTURES" / kind / f"{number}.png", number, label)
+            picture(tmp_path / "PICTURES" / kind / f"no {number}.png", number, label)  # names may have spaces
     for name in ("pictures", "HERE", "THERE"):
         shutil.copytree(tmp_path / "PICTURES", tmp_path / name)
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
@@ -273,3 +273,11 @@ def test_the_citation_says_version_and_licence():
     assert str(citation["version"]) == __version__ and citation["license"] == "Apache-2.0"
     assert {"cff-version", "message", "title", "authors", "type"} <= citation.keys()
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_nothing_promises_a_package_index():
+    """tlkeras is on none: whoever is told to install it is told to do so from a clone."""
+    texts = [*PAGES.values(), *(ROOT / "tlkeras").rglob("*.py"), *(ROOT / "experiments").glob("*")]
+    for path in (path for path in texts if path.is_file()):
+        found = re.findall(r"pip install [^\n]{0,20}tlkeras", path.read_text("utf-8"))
+        assert not found, path

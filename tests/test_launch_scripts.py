@@ -174,6 +174,21 @@ def test_launch_tpu_vm_takes_the_image_of_the_type(kind, image):
     assert "'--version=mine'" in bash(SCRIPTS / "launch_tpu_vm.sh", *flags, "--version=mine").stdout
 
 
+@pytest.mark.parametrize(("kind", "pjrt"), [("v3-8", False), ("v4-8", False), ("v5litepod-1", True),
+                                             ("v5p-8", True), ("v6e-8", True)])  # fmt: skip
+def test_launch_tpu_vm_takes_the_interface_of_the_generation(kind, pjrt):
+    flags = ["--name=x", "--zone=z", f"--type={kind}", "--dry_run", "--", "--config=a"]
+    result = bash(SCRIPTS / "launch_tpu_vm.sh", *flags)
+    (trains,) = [line for line in result.stdout.splitlines() if "tlkeras train" in line]
+    assert ("PJRT_DEVICE=TPU" in trains) == pjrt and ("PJRT only" in result.stderr) == pjrt
+
+
+@pytest.mark.parametrize("kind", ["v7x-8", "tpu7x-4", "v7-8"])
+def test_launch_tpu_vm_refuses_what_tensorflow_does_not_run_on(kind):
+    result = bash(SCRIPTS / "launch_tpu_vm.sh", "--name=x", "--zone=z", f"--type={kind}", "--dry_run")
+    assert result.returncode == 2 and "TPU7x" in result.stderr and not result.stdout
+
+
 @pytest.mark.parametrize(("flags", "said"), [
     (["--zone=z"], "--name"),
     (["--nmae=x"], "Received: --nmae=x"),

@@ -29,6 +29,11 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> UserError:
     return UserError(f"Unknown {kind} {name!r}.{nearest(name, allowed)} Allowed: {shown}.")
 
 
+def install(extra: str) -> str:
+    """Returns what installs an extra of tlkeras: it is on no package index, so from a clone."""
+    return f"pip install -e '.[{extra}]' in the clone of tlkeras"
+
+
 class RunError(Exception):
     """A run that cannot go on: a loss that is not a number, a full disk, a worker that died.
 

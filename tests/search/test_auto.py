@@ -271,3 +271,9 @@ def test_budget_is_a_time(text, seconds):
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(UserError, match="such as 90s"):
         parse_budget(text)
+
+
+def test_without_optuna_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UserError, match=r"extra 'search': pip install -e '\.\[search\]' in the clone"):
+        tlkeras.search.auto._optuna()

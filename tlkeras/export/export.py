@@ -11,7 +11,7 @@ import numpy as np
 from tlkeras.data import Domain, kept_rows
 from tlkeras.data.reading import PixelSpec
 from tlkeras.data.sources import arrays
-from tlkeras.errors import RunError, UserError
+from tlkeras.errors import RunError, UserError, install
 from tlkeras.evaluation.prediction_files import one_line
 from tlkeras.export import parity
 from tlkeras.export.formats import FORMATS, Format, load_encoded
@@ -185,7 +185,6 @@ def _ready(name: str) -> Format:
     missing = [package for package in row.packages if importlib.util.find_spec(package) is None]
     if missing:
         raise UserError(
-            f"The format {name} needs {', '.join(missing)}: pip install 'tlkeras[export]'. "
-            f"Received: --format={name}"
+            f"The format {name} needs {', '.join(missing)}: {install('export')}. Received: --format={name}"
         )
     return row

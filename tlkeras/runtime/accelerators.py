@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 
+from tlkeras.errors import install
 from tlkeras.runtime.choice import has_libtpu, has_nvidia_driver, has_tpu
 
 
@@ -32,7 +33,7 @@ def missing(gpus: int, environ: Mapping[str, str] = os.environ) -> list[str]:
     reasons = []
     if has_tpu(environ) and not has_libtpu():
         reasons.append(
-            "There is a TPU, but this TensorFlow is not the TPU build: pip install 'tlkeras[tpu]', then "
+            f"There is a TPU, but this TensorFlow is not the TPU build: {install('tpu')}, then "
             "restart the session (Runtime > Restart)."
         )
     elif has_tpu(environ):
@@ -41,7 +42,7 @@ def missing(gpus: int, environ: Mapping[str, str] = os.environ) -> list[str]:
             "end that (Runtime > Manage sessions), then restart the session."
         )
     if has_nvidia_driver() and not gpus:
-        reasons.append("There is an NVIDIA driver, but TensorFlow sees no GPU: pip install 'tlkeras[gpu]'.")
+        reasons.append(f"There is an NVIDIA driver, but TensorFlow sees no GPU: {install('gpu')}.")
     return reasons
 
 

@@ -1,15 +1,18 @@
 """What the environment says about where to compute, read before TensorFlow is imported."""
 
+import glob
 import importlib.util
 import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 
 from tlkeras.config import RuntimeConfig
-from tlkeras.errors import UserError
+from tlkeras.errors import UserError, install
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,15 @@ class Cluster:
 
 # Set where there is a TPU; the notebook's first cell, which cannot import this, reads the same.
 TPU_NAMES = ("COLAB_TPU_ADDR", "TPU_NAME", "TPU_ACCELERATOR_TYPE", "TPU_WORKER_ID")
+TPU_DEVICES = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")  # v2 to v4; v5e and later
+# Later drivers lack functions without which TensorFlow's TPU build ends the process when it is imported:
+# with 0.0.24 it was seen to be imported, with 0.0.32, 0.0.38, 0.0.43.2 and 0.0.52 not.
+NEWEST_LIBTPU = (0, 0, 24)
 
 
 def has_tpu(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether the machine seems to have a TPU; says nothing about TensorFlow's build."""
-    return any(environ.get(name) for name in TPU_NAMES) or os.path.exists("/dev/accel0")
+    return any(map(environ.get, TPU_NAMES)) or any(map(glob.glob, TPU_DEVICES))
 
 
 def check_tensorflow() -> None:
@@ -43,19 +50,37 @@ def check_tensorflow() -> None:
     if importlib.util.find_spec("tensorflow") is None:
         if has_tpu():
             raise UserError(
-                "Colab's TPU runtimes ship no TensorFlow, and none is installed: pip install 'tlkeras[tpu]', "
-                "then restart the session (Runtime > Restart)."
+                "Colab's TPU runtimes ship no TensorFlow, and none is installed: "
+                f"{install('tpu')}, then restart the session (Runtime > Restart)."
             )
         raise UserError(
-            "TensorFlow is not installed. Install it with one of the extras: "
-            "pip install 'tlkeras[tensorflow]' (CPU), 'tlkeras[gpu]' (CUDA) or 'tlkeras[tpu]' (TPU)."
+            f"TensorFlow is not installed: {install('tensorflow')} "
+            "(for a CPU; '.[gpu]' for CUDA, '.[tpu]' for a TPU)."
         )
+    _check_libtpu()
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if backend != "tensorflow":
         raise UserError(
             "tlkeras trains on Keras' TensorFlow backend; unset KERAS_BACKEND or set it to tensorflow. "
             f"Received: KERAS_BACKEND={backend!r}"
         )
+
+
+def _check_libtpu() -> None:
+    """Raises `UserError` for a driver with which TensorFlow's TPU build would end the process silently."""
+    try:
+        build, driver = metadata.version("tensorflow-tpu"), metadata.version("libtpu")
+    except metadata.PackageNotFoundError:
+        return
+    if tuple(map(int, re.findall(r"\d+", driver)[:3])) > NEWEST_LIBTPU and _loads_libtpu():
+        raise UserError(
+            f"tensorflow-tpu {build} ends the process with this TPU driver: pip install 'libtpu<0.0.25', "
+            f"or set TPU_LOAD_LIBRARY=0 to do without the TPU. Received: libtpu {driver}"
+        )
+
+
+def _loads_libtpu() -> bool:
+    return os.environ.get("TPU_LOAD_LIBRARY") != "0" and "tensorflow" not in sys.modules
 
 
 def has_libtpu() -> bool:

@@ -3,11 +3,11 @@
 import logging
 from typing import Any
 
-from tlkeras.errors import UserError
+from tlkeras.errors import UserError, install
 from tlkeras.runtime.choice import Cluster, has_libtpu, has_nvidia_driver
 
 TPU_BUILD_ADVICE = (
-    "This TensorFlow has no TPU support: install the TPU build with pip install 'tlkeras[tpu]' "
+    f"This TensorFlow has no TPU support: install the TPU build with {install('tpu')} "
     "(it replaces tensorflow by tensorflow-tpu) and restart the process or the Colab session."
 )
 
@@ -138,7 +138,9 @@ def _tpu_advice(error: Exception) -> str:
         return TPU_BUILD_ADVICE
     if not has_libtpu():
         return f"No TPU driver (libtpu) is installed. {TPU_BUILD_ADVICE}"
-    first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    beside = ("Graph execution error", "Detected at", "<stack traces")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith(beside)]
+    first = lines[0].strip() if lines else type(error).__name__
     return (
         "No TPU answers; on Colab choose Runtime > Change runtime type > TPU, on a TPU VM end other "
         f"processes that hold it. TensorFlow says: {first[:200]}"

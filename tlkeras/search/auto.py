@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tlkeras.config import ExperimentConfig, VerdictConfig, dump_config
-from tlkeras.errors import UserError
+from tlkeras.errors import UserError, install
 from tlkeras.run_dir import RunDir, check_place, write_json, write_text
 from tlkeras.run_dir.lock import RunLock
 from tlkeras.runtime import check_single_process
@@ -272,6 +272,6 @@ def _optuna():
     try:
         import optuna
     except ImportError as error:
-        raise UserError("auto needs Optuna: pip install 'tlkeras[search]'.") from error
+        raise UserError(f"auto needs Optuna, the extra 'search': {install('search')}.") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

@@ -15,7 +15,7 @@ from tlkeras.config.data import DataConfig
 from tlkeras.data.rows import Rows
 from tlkeras.data.sources.base import Source, Table
 from tlkeras.data.splits import split_by_hash
-from tlkeras.errors import UserError, unknown
+from tlkeras.errors import UserError, install, unknown
 
 SIDE = 72
 # Two categories of Unicode are no pictures of things and have five single code points each.
@@ -49,7 +49,7 @@ def package(module: str, distribution: str) -> Path:
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
-            f"The emoji sources need the package {distribution!r}: pip install 'tlkeras[quickstart]'. "
+            f"The emoji sources need the package {distribution!r}: {install('quickstart')}. "
             f"Received: it is not installed"
         )
     return Path(next(iter(spec.submodule_search_locations)))
