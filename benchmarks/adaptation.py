@@ -16,7 +16,7 @@ import tensorflow as tf
 from adaptation_runs import chosen_methods, digits, emoji, fashion, mnist_m, partial
 from adaptation_speed import speed
 
-from tlkeras.adaptation.adaptation_model import AdaptationModel
+from tlkeras.adaptation.adaptation_model import adaptation_model
 from tlkeras.adaptation.methods import make_method
 from tlkeras.config import HeadConfig, ModelConfig, StrengthConfig
 from tlkeras.models.build import build_model
@@ -100,7 +100,7 @@ def accuracies(problem: Callable, name: str, seed: int) -> tuple[float, float]:
     method = make_method(name, options)
     model = network(seed)
     model.select("all", bn="train")
-    adaptation = AdaptationModel(model, method, steps=STEPS, weight=weight, strength=strength, seed=seed)
+    adaptation = adaptation_model(model, method, steps=STEPS, weight=weight, strength=strength, seed=seed)
     adaptation.compile(
         # adversaries circle each other: an average over some hundred steps is what they circle around
         optimizer=keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.99),

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkeras.adaptation.adaptation_model import AdaptationModel
+from tlkeras.adaptation.adaptation_model import adaptation_model
 from tlkeras.config import HeadConfig, ModelConfig, NeckConfig
 from tlkeras.models.build import build_model
 
@@ -46,7 +46,7 @@ def contestants(per_call: int) -> dict:
     y = rng.integers(0, 10, STEPS * BATCH).astype("int32")
     plain = _batches((x[0], y))
     both = _batches(((x[0], y), x[1]))
-    dann = AdaptationModel(digit_network(), "dann", steps=STEPS * ROUNDS, options={"units": (100,)})
+    dann = adaptation_model(digit_network(), "dann", steps=STEPS * ROUNDS, options={"units": (100,)})
     found = {
         "source only": _fitting(digit_network(), plain, per_call),
         "DANN": _fitting(dann, both, per_call),

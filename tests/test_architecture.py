@@ -23,6 +23,7 @@ FLOORS = (
     ("runtime", "run_dir"),
     ("data",),
     ("models",),
+    ("methods",),
     ("features",),
     ("adaptation",),
     ("transfer",),

@@ -63,7 +63,7 @@ def plan(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None) ->
 
 def _beside(config: ExperimentConfig, model) -> list[str]:
     """Returns what a run on two tasks at once trains beside its stages' variables."""
-    from tlkeras.training.joint import trains_jointly
+    from tlkeras.training.second_task import trains_jointly
     from tlkeras.transfer.sharing import PrivatePart
 
     if not trains_jointly(config):

@@ -110,7 +110,7 @@ def with_fitting_inputs(config: ExperimentConfig) -> ExperimentConfig:
 def _input_shapes(config: ExperimentConfig) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Returns the shapes of the target's and of the source's inputs."""
     from tlkeras.prepare import read_domains
-    from tlkeras.training.joint import source_task
+    from tlkeras.training.second_task import source_task
 
     target = config.model_copy(update={"adaptation": None})
     return read_domains(target, check=False)["source"].input_shape, source_task(
@@ -241,14 +241,15 @@ def _joint_models(run_dir: RunDir, parts, source):
     """Returns the source's model before and after the joint training, and its data."""
     import keras
 
+    from tlkeras.methods.training_model import TrainingModel
     from tlkeras.training import snapshots
-    from tlkeras.training.joint import joint_model, source_task
+    from tlkeras.training.second_task import second_task, source_task
     from tlkeras.transfer.sharing import source_model
 
     domain, stage = source_task(parts.config), parts.config.stages[0]
     parts.model.select(stage.train, stage.bn)
-    joint = joint_model(parts, stage)
-    plain = source_model(parts.model, joint.private.value)
+    joint = TrainingModel(parts.model, (second_task(parts, stage),))
+    plain = source_model(parts.model, joint.terms[0].private)
     before = keras.models.clone_model(plain)
     before.set_weights(plain.get_weights())
     trained = joint_after(RunDir(run_dir.path / "target"), parts, joint, snapshots)
@@ -265,7 +266,7 @@ def joint_after(run_dir: RunDir, parts, joint, snapshots):
     kept = snapshots.capture(named)
     arrays, _ = run_dir.checkpoints(0, parts.config.stages[0].name, parts.config.checkpoint.keep).load()
     snapshots.restore(named, arrays, "model/")
-    plain = source_model(parts.model, joint.private.value)
+    plain = source_model(parts.model, joint.terms[0].private)
     after = keras.models.clone_model(plain)
     after.set_weights(plain.get_weights())
     snapshots.restore(named, kept)

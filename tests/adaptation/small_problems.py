@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkeras.adaptation.adaptation_model import AdaptationModel
+from tlkeras.adaptation.adaptation_model import adaptation_model
 from tlkeras.models.distributed_fit import DistributedFit
 
 
@@ -68,7 +68,7 @@ def moons(seed=0, angle=35.0, rows=300):
 
 def train(model, data, steps, *, optimizer=None, loss=None, per_call=1, epochs=1, **kwargs):
     """Compiles and fits an AdaptationModel built with `kwargs`, and returns it with its history."""
-    adaptation = AdaptationModel(model, steps=steps, **kwargs)
+    adaptation = adaptation_model(model, steps=steps, **kwargs)
     adaptation.compile(
         optimizer=optimizer or keras.optimizers.SGD(0.1),
         loss=loss or keras.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small_problems import batches, moons, sigmoid_network
 
-from tlkeras.adaptation.adaptation_model import AdaptationModel
+from tlkeras.adaptation.adaptation_model import adaptation_model
 from tlkeras.config.adaptation import StrengthConfig
 
 SEEDS = range(7)
@@ -31,7 +31,7 @@ def accuracies(problem, seed, *, strength=6.0, sign=1.0, method="dann", units=()
     """
     source, labels, target, target_labels = problem(seed)
     model = sigmoid_network(seed=10 * seed)
-    adaptation = AdaptationModel(
+    adaptation = adaptation_model(
         model,
         method,
         steps=steps,

@@ -6,12 +6,12 @@ import pytest
 import tensorflow as tf
 from small_problems import Tapped, batches, dense, sigmoid_network, train
 
-from tlkeras.adaptation.adaptation_model import AdaptationModel
+from tlkeras.adaptation.adaptation_model import adaptation_model
 from tlkeras.adaptation.methods import METHODS, make_method
 from tlkeras.adaptation.methods.base import Adversarial
-from tlkeras.adaptation.pairs import pair_batches
 from tlkeras.config.adaptation import StrengthConfig
 from tlkeras.errors import UserError
+from tlkeras.models.pairs import pair_batches
 
 CONSTANT = StrengthConfig(schedule="constant")
 
@@ -148,17 +148,17 @@ def test_a_frozen_model_without_a_layer_before_the_features_is_refused():
     model = sigmoid_network()
     model.encoder.trainable = False
     with pytest.raises(UserError, match="nothing to move"):
-        AdaptationModel(model, "dann", steps=1)
-    AdaptationModel(model, "none", steps=1)
+        adaptation_model(model, "dann", steps=1)
+    adaptation_model(model, "none", steps=1)
 
 
 def test_unknown_methods_options_and_outputs_are_refused():
     with pytest.raises(UserError, match="Did you mean 'dann'"):
-        AdaptationModel(sigmoid_network(), "dan_n", steps=1)
+        adaptation_model(sigmoid_network(), "dan_n", steps=1)
     with pytest.raises(UserError, match="Did you mean 'units'"):
-        AdaptationModel(sigmoid_network(), "dann", steps=1, options={"unit": 3})
+        adaptation_model(sigmoid_network(), "dann", steps=1, options={"unit": 3})
     with pytest.raises(UserError, match="at least 2 logits"):
-        AdaptationModel(sigmoid_network(outputs=1), "mcc", steps=1)
+        adaptation_model(sigmoid_network(outputs=1), "mcc", steps=1)
     with pytest.raises(UserError, match="on must be"):
         make_method("deep_coral", {"on": "pixels"})
 
@@ -175,7 +175,7 @@ def test_every_method_trains_under_its_own_needs(name):
     before = weights_of(model)
     adaptation, history = train(model, data, 4, epochs=2, per_call=2, method=method, strength=CONSTANT)
     assert np.isfinite(list(history.values())).all()
-    assert int(adaptation.step) == 4
+    assert int(adaptation.terms[0].own.step) == 4
     moved = [not np.array_equal(a, b) for a, b in zip(before, weights_of(model), strict=True)]
     assert moved[0] or moved[2]
     if method.reversal is not None:
@@ -190,19 +190,19 @@ def test_the_strength_follows_the_schedule_through_epochs_and_calls(small_batche
         options={"units": (8,)}, strength=StrengthConfig(schedule="linear"),
     )  # fmt: skip
     np.testing.assert_allclose(history["strength"], [0.2, 0.7], atol=1e-6)
-    assert float(adaptation.method.reversal.strength) == pytest.approx(0.9)
+    assert float(adaptation.terms[0].reversal.strength) == pytest.approx(0.9)
 
 
 def test_evaluation_is_that_of_the_plain_model_and_keeps_the_histogram(small_batches):
     model = sigmoid_network()
     adaptation, _ = train(model, small_batches, 5, method="dann", options={"units": (8,)})
-    shares = adaptation.histogram.shares()
+    shares = adaptation.terms[0].own.histogram.shares()
     assert shares["source"].sum() == pytest.approx(1)
     assert shares["target"].sum() == pytest.approx(1)
     x = np.random.default_rng(1).normal(size=(8, 2)).astype("float32")
     result = adaptation.evaluate(x, np.zeros(8, int), return_dict=True, verbose=0)
     assert set(result) == {"loss", "accuracy"}
-    np.testing.assert_array_equal(adaptation.histogram.shares()["target"], shares["target"])
+    np.testing.assert_array_equal(adaptation.terms[0].own.histogram.shares()["target"], shares["target"])
     np.testing.assert_array_equal(adaptation.predict(x, verbose=0), model.predict(x, verbose=0))
 
 
@@ -229,7 +229,7 @@ def test_state_has_the_same_names_in_every_model(method):
     """A process that goes on has made fewer models and optimizers before this one."""
     names = []
     for _ in range(2):
-        adaptation = AdaptationModel(sigmoid_network(seed=0), method, steps=1)
+        adaptation = adaptation_model(sigmoid_network(seed=0), method, steps=1)
         model = {id(v) for v in adaptation.model.variables}
         own = [v for v in adaptation.variables if id(v) not in model]
         names.append([v.path for v in (*own, *adaptation.further_variables)])

@@ -20,10 +20,11 @@ from tlkeras.config import (
     TasksConfig,
 )
 from tlkeras.errors import UserError
+from tlkeras.methods.training_model import TrainingModel
 from tlkeras.models import build_model
 from tlkeras.tasks import task_configs
 from tlkeras.training.optimizers import build_optimizer
-from tlkeras.transfer.sharing import JointModel, PrivatePart, source_model
+from tlkeras.transfer.sharing import PrivatePart, SecondTask, source_model
 
 ADAM = {"learning_rate": 0.01}
 COMMON = ("dense_1", "dense_2")
@@ -125,7 +126,9 @@ def test_a_step_on_one_task_leaves_the_private_part_of_the_other(config, of_targ
     model = build_model(config.model, input_shape=(10,), num_outputs=3, seed=0)
     private = PrivatePart(model, config.model, config.tasks, (6, 6, 3), 2, seed=0)
     model.select("all", "train")
-    joint = JointModel(model, private, keras.losses.MeanSquaredError(), weight=1.0, alternating=True)
+    joint = TrainingModel(
+        model, (SecondTask(private, keras.losses.MeanSquaredError(), weight=1.0, alternating=True),)
+    )
     joint.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse")
     joint.optimizer.build(joint.trainable_variables)
     joint.optimizer.iterations.assign(0 if of_target else 1)
@@ -147,7 +150,9 @@ def alternating_steps(config, optimizer, steps):
     model = build_model(config.model, input_shape=(10,), num_outputs=3, seed=0)
     private = PrivatePart(model, config.model, config.tasks, (6, 6, 3), 2, seed=0)
     model.select("all", "inference")
-    joint = JointModel(model, private, keras.losses.MeanSquaredError(), weight=1.0, alternating=True)
+    joint = TrainingModel(
+        model, (SecondTask(private, keras.losses.MeanSquaredError(), weight=1.0, alternating=True),)
+    )
     joint.compile(optimizer=build_optimizer(optimizer, steps=steps), loss="mse")
     rng = np.random.default_rng(0)
     x, pixels = rng.normal(size=(4, 10)), rng.uniform(0, 255, (4, 6, 6, 3))

@@ -8,12 +8,12 @@ import tensorflow as tf
 from tlkeras import run_experiment
 from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig, StageConfig
 from tlkeras.errors import UserError
+from tlkeras.methods.term import Pair
 from tlkeras.prepare import prepare
 from tlkeras.run_dir import RunDir
 from tlkeras.training.keeping import Checkpoint
 from tlkeras.training.trainer import Trainer
 from tlkeras.transfer.regularizers import make_regularizer
-from tlkeras.transfer.regularizers.base import Batch
 
 SGD = {"name": "sgd", "learning_rate": 0.05}
 
@@ -128,7 +128,7 @@ def test_bss_is_the_sum_of_the_smallest_squares(shape, known):
 
     @tf.function(input_signature=[tf.TensorSpec((shape[0] if known else None, shape[1]))])
     def loss(x):
-        return bss.loss(Batch(None, None, x, None))
+        return bss.loss(Pair(x, None))
 
     assert float(loss(features)) == pytest.approx(expected, rel=1e-4)
 

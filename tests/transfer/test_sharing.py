@@ -20,7 +20,7 @@ from tlkeras.config import (
 from tlkeras.errors import UserError
 from tlkeras.models import build_model
 from tlkeras.tasks import task_configs
-from tlkeras.training.joint import trains_jointly
+from tlkeras.training.second_task import trains_jointly
 
 ADAM = {"learning_rate": 0.01}
 

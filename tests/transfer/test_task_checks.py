@@ -36,7 +36,6 @@ REFUSED = [
         "adabn",
     ),
     (JOINT, ["stages.0.probe.name=prototypes"], "stages.both.probe=prototypes"),
-    (JOINT, ["stages.0.regularizer.name=l2_sp"], "stages.both.regularizer=l2_sp"),
     (JOINT, ["stages.0.gradual=true"], "the first gradual"),
     ("share_weights", ["data.folds=3"], "data.folds=3"),
     ("fix_common", ["tasks.source.folds=3"], "tasks.source.folds=3"),

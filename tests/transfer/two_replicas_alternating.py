@@ -7,9 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.config import DataConfig, HeadConfig, ModelConfig, OptimizerConfig, TasksConfig
+from tlkeras.methods.training_model import TrainingModel
 from tlkeras.models import build_model
 from tlkeras.training.optimizers import build_optimizer
-from tlkeras.transfer.sharing import JointModel, PrivatePart
+from tlkeras.transfer.sharing import PrivatePart, SecondTask
 
 rng = np.random.default_rng(0)
 Y = (np.arange(32) % 3).astype("int32")
@@ -24,7 +25,7 @@ def fitted(strategy):
         model = build_model(config, input_shape=(6,), num_outputs=3)
         model.select("all")
         private = PrivatePart(model, config, TASKS, (6,), 3, seed=0)
-        joint = JointModel(model, private, loss, weight=1.0, alternating=True)
+        joint = TrainingModel(model, (SecondTask(private, loss, weight=1.0, alternating=True),))
         optimizer = build_optimizer(OptimizerConfig(name="adamw", learning_rate=0.05), steps=8)
         joint.compile(optimizer, loss, steps_per_execution=2)
         data = tf.data.Dataset.from_tensor_slices(((X, Y), (X[::-1].copy(), Y))).repeat()

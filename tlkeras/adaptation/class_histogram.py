@@ -4,7 +4,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from tlkeras.adaptation.methods.base import one_hot_labels
+
+def one_hot_labels(labels, classes: int):
+    """Returns labels `(n,)`, `(n, 1)` or `(n, classes)` as `(n, classes)` float32."""
+    if len(labels.shape) == 2 and labels.shape[-1] == classes and classes > 1:
+        return ops.cast(labels, "float32")
+    return ops.one_hot(ops.cast(ops.reshape(labels, (-1,)), "int32"), classes)
 
 
 class ClassHistogram(keras.metrics.Metric):

@@ -8,15 +8,17 @@ from tlkeras.errors import UserError
 class GradientGuard(keras.callbacks.Callback):
     """Raises `UserError` where the gradient that arrives at the reversal layer is exactly zero.
 
-    `AdaptationModel.fit` adds it. A classifier that cannot learn (a softmax over one unit, say) passes
-    every other check: its loss is finite and stands still.
+    A method with a reversal layer brings it. A classifier that cannot learn (a softmax over one unit,
+    say) passes every other check: its loss is finite and stands still.
 
     Args:
+        reversal: The reversal layer.
         first_check: Step of the first check; later ones are at the end of each epoch.
     """
 
-    def __init__(self, first_check: int = 50):
+    def __init__(self, reversal, first_check: int = 50):
         super().__init__()
+        self.reversal = reversal
         self.first_check = first_check
 
     def on_train_begin(self, logs=None):
@@ -31,7 +33,7 @@ class GradientGuard(keras.callbacks.Callback):
         self._check()
 
     def _check(self):
-        metric = self.model.method.reversal.gradient_norm
+        metric = self.reversal.gradient_norm
         steps = float(metric.steps + 0.0)  # the sum over replicas, as a tensor
         if steps > 0 and float(metric.result()) == 0:
             raise UserError(

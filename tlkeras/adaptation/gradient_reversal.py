@@ -45,7 +45,7 @@ class GradientReversal(keras.layers.Layer):
         strength: The weight, of shape `()`, float32.
         gradient_norm: Metric of the gradient that arrives, before scaling. Zero says that nothing
             behind this layer learns.
-        loss_scale: By how much a loss-scaling optimizer has enlarged that gradient.
+        loss_scale: Returns by how much a loss-scaling optimizer has enlarged that gradient.
 
     Example:
         >>> reversal = GradientReversal(strength=0.5)
@@ -65,7 +65,7 @@ class GradientReversal(keras.layers.Layer):
             aggregation="only_first_replica",
         )
         self.gradient_norm = GradientNorm()
-        self.loss_scale = 1.0
+        self.loss_scale = lambda: 1.0
         self.built = True
 
     def call(self, x):
@@ -80,7 +80,7 @@ class GradientReversal(keras.layers.Layer):
         @ops.custom_gradient
         def identity(value):
             def backward(upstream):
-                self.gradient_norm.update_state(ops.cast(upstream, "float32") / self.loss_scale)
+                self.gradient_norm.update_state(ops.cast(upstream, "float32") / self.loss_scale())
                 return upstream
 
             return value, backward

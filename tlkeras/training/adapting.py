@@ -1,11 +1,8 @@
-"""What a stage that adapts to a target domain adds: the model around the model, and its watcher."""
-
-from contextlib import nullcontext
+"""What a stage that adapts to a target domain adds beside its term: checks, and its watcher."""
 
 import keras
 import numpy as np
 
-from tlkeras.adaptation.adaptation_model import AdaptationModel
 from tlkeras.adaptation.batch_norm import adapt_batch_norm, batch_norm_layers
 from tlkeras.adaptation.checks import pulls
 from tlkeras.adaptation.validators import needs, validate
@@ -16,7 +13,6 @@ from tlkeras.models.graph import output_of
 from tlkeras.prepare import Parts
 from tlkeras.runtime import from_chief
 from tlkeras.training.averaging import averaged_weights
-from tlkeras.training.stages import Steps
 
 WATCHED_ROWS = 2000  # of each domain; a score on more would only take longer
 
@@ -43,13 +39,6 @@ def check_domain_statistics(parts: Parts, stage: StageConfig) -> None:
 def adapts(parts: Parts, stage: StageConfig) -> bool:
     """Whether a stage trains on both domains; AdaBN alone only looks at the target afterwards."""
     return pulls(parts.config.adaptation, stage)
-
-
-def adaptation_model(parts: Parts, steps: Steps) -> AdaptationModel:
-    """Returns the model that trains on both domains, around the run's model."""
-    return AdaptationModel.from_config(
-        parts.config.adaptation, parts.model, steps=steps.total, seed=parts.config.seed
-    )
 
 
 def put_in_target_statistics(parts: Parts) -> None:
@@ -92,8 +81,7 @@ class DomainWatch(keras.callbacks.Callback):
         source, target = self.parts.source, self.parts.targets[0]
         rows, features, logits = self._seen(target, held_out(target))
         seen = {"target_features": features, "target_logits": logits}
-        adapting = getattr(self.model, "source_statistics", None)  # not in a stage that does not adapt
-        with adapting() if adapting else nullcontext():
+        with self.model.validation():
             if any(name.startswith("source_val") for name in self.needs):
                 of_source, features, logits = self._seen(source, held_out(source))
                 seen["source_val_features"], seen["source_val_logits"] = features, logits

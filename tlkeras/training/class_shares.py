@@ -47,7 +47,8 @@ class ClassSharesLog(keras.callbacks.Callback):
         self._lines = [[row[column] for column in _COLUMNS] for row in done]
 
     def on_epoch_end(self, epoch, logs=None):
-        histogram = getattr(self.model, "histogram", None)  # only a model that adapts has one
+        counted = (getattr(term.own, "histogram", None) for term in self.model.terms)
+        histogram = next((found for found in counted if found is not None), None)  # only where a term adapts
         if histogram is None or self.parts.source.task != "multiclass":
             return
         shares = histogram.shares()

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tlkeras.adaptation.pairs import pair_batches
 from tlkeras.config import AugmentConfig, StageConfig
 from tlkeras.data import Domain, evaluation_batches, training_batches, view_pair_batches
 from tlkeras.data.pipeline import filling_a_batch, rows_of_step
 from tlkeras.errors import UserError
 from tlkeras.features.stage import StageFeatures
+from tlkeras.models.pairs import pair_batches
 from tlkeras.prepare import Parts
 from tlkeras.training import objectives
 from tlkeras.training.adapting import adapts, held_out

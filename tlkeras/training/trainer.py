@@ -12,8 +12,6 @@ from tlkeras.runtime import Decisions
 from tlkeras.training import objectives, snapshots
 from tlkeras.training.adapting import (
     DomainWatch,
-    adaptation_model,
-    adapts,
     check_domain_statistics,
     put_in_target_statistics,
 )
@@ -24,15 +22,15 @@ from tlkeras.training.class_shares import ClassSharesLog
 from tlkeras.training.feed import Feed
 from tlkeras.training.find_lr import curve_of, find_learning_rate
 from tlkeras.training.input_watch import InputWatch
-from tlkeras.training.joint import joint_batches, joint_model, trains_jointly
 from tlkeras.training.keeping import BestModel, Checkpoint
 from tlkeras.training.optimizers import build_optimizer
 from tlkeras.training.probing import check_probe, train_probe_stage
-from tlkeras.training.regularizing import regularized_model
+from tlkeras.training.second_task import joint_batches, trains_jointly
 from tlkeras.training.stages import Steps, count_steps, expand_stages, learning_rate_multipliers, place_of
 from tlkeras.training.states import RunStates
 from tlkeras.training.step_window import StepWindow
 from tlkeras.training.tensorboard import TensorBoardLog
+from tlkeras.training.terms import training_model
 from tlkeras.training.trunk_features import open_features
 from tlkeras.training.workers import check_batch_norm
 
@@ -149,13 +147,7 @@ class Trainer:
         multipliers = learning_rate_multipliers(stage, self.model, selection)
         where = f"{place_of(stage, self.config.stages)}.optimizer"
         optimizer = build_optimizer(stage.optimizer, steps=steps.total, multipliers=multipliers, where=where)
-        trainee = self.model
-        if stage.regularizer is not None:
-            trainee = regularized_model(self.parts, stage, self.states)
-        elif trains_jointly(self.config):
-            trainee = joint_model(self.parts, stage)
-        elif adapts(self.parts, stage):
-            trainee = adaptation_model(self.parts, steps)
+        trainee = training_model(self.parts, stage, steps, self.states)
         trainee.compile(
             optimizer=optimizer,
             loss=objectives.loss_for(stage, self.parts.source),
@@ -238,8 +230,7 @@ class Trainer:
         """Returns the batches of a stage from `first_step` on, as `trainee` takes them."""
         if trains_jointly(self.config):
             return joint_batches(self.parts, self.feed, stage, steps, first_step)
-        views = trainee.method.target_views if adapts(self.parts, stage) else 0
-        return self.feed.training(stage, steps, first_step, views)
+        return self.feed.training(stage, steps, first_step, trainee.target_views)
 
     def _watchers(self, index: int, position: Position) -> list[keras.callbacks.Callback]:
         """Returns the callbacks that look on, in the order in which they do."""

@@ -19,8 +19,8 @@ from tlkeras.run_dir import RunDir
 from tlkeras.runtime import from_chief
 from tlkeras.training.adapting import adapts
 from tlkeras.training.feed import Feed
-from tlkeras.training.regularizing import looks_at_inputs
 from tlkeras.training.stages import Steps
+from tlkeras.training.terms import looks_at_inputs
 
 
 def open_features(

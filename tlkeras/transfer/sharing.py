@@ -5,13 +5,13 @@ import tensorflow as tf
 from keras import ops
 
 from tlkeras.config import ModelConfig, TasksConfig
+from tlkeras.methods.term import Term
 from tlkeras.models.adapter import adapter_and_common, build_adapter, preprocessing_of
 from tlkeras.models.build import neck_for
 from tlkeras.models.graph import RenamedCopies, replay
 from tlkeras.models.heads import build_head
 from tlkeras.models.naming import reproducible
 from tlkeras.models.neck import build_neck
-from tlkeras.models.paired_fit import PairedFit
 from tlkeras.models.preprocessing import build_preprocessing
 
 
@@ -57,15 +57,14 @@ class PrivatePart:
         return [part for part in (self.adapter, self.neck, self.head) if part is not None]
 
 
-class JointModel(PairedFit):
-    """Trains a target and a source task together: class loss + weight * the source's, one update.
+class SecondTask(Term):
+    """Trains a second task beside the labelled rows: class loss + weight * the second task's, one update.
 
     Batches are `((target_x, target_y[, weight]), (source_x, source_y))`. Both tasks' rows pass the common
     part in one batch, so that BatchNormalization trains with the statistics that it keeps; gradients add up
-    there. The target's model is trained in place; validation and metrics are the target's.
+    there. Validation and metrics are the target's.
 
     Args:
-        model: The target's transfer model, with its stage selected.
         private: The source's private part.
         source_loss: Keras loss on the source's logits.
         weight: Of the source's loss.
@@ -74,97 +73,76 @@ class JointModel(PairedFit):
         inference: Whether the common part is called as in inference (a stage with `bn="inference"`).
     """
 
+    name = "share_gradients"
+    passes_rows = takes_second_batch = needs_inputs = True
+
     def __init__(
-        self,
-        model,
-        private: PrivatePart,
-        source_loss,
-        weight: float,
-        alternating: bool,
-        inference: bool = False,
+        self, private: PrivatePart, source_loss, weight: float, alternating: bool, inference: bool = False
     ):
-        super().__init__(name="joint")
-        self.model = model  # first, so that its variables have the names that they have by themselves
-        self.source_parts = private.parts
-        self.private = _Held(private)
-        self.source_loss, self.weight, self.alternating = source_loss, float(weight), alternating
-        self.inference = inference
-        self.source_tracker = keras.metrics.Mean(name="source_loss")
-        self.built = True
+        super().__init__("source_task")
+        self.private, self.source_loss, self.weight = private, source_loss, float(weight)
+        self.alternating, self.inference = alternating, inference
+        self.own.parts = private.parts
+        self.own.source_loss = keras.metrics.Mean(name="source_loss")
 
-    def build(self, input_shape=None):
-        """Nothing is left to create."""
-        self.built = True
-
-    def compile(self, *args, **kwargs):
-        """As `keras.Model.compile`; an optimizer of tlkeras leaves the private part of an idle task alone."""
-        super().compile(*args, **kwargs)
+    def compiled(self, model) -> None:
+        """Lets an optimizer of tlkeras leave the private part of an idle task alone."""
+        self._optimizer = model.optimizer
         if self.alternating:
-            optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-            optimizer.turns = tuple(self._turn(v) for v in self.trainable_variables)
+            optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+            optimizer.turns = tuple(self._turn(model.model, v) for v in model.trainable_variables)
 
-    def _turn(self, variable) -> int | None:
+    def _turn(self, model, variable) -> int | None:
         """Returns the parity of the steps of the task that a variable belongs to; None for common ones."""
-        private = self.private.value
-        own = (self.model.neck, self.model.head, private.target_adapter)
-        for turn, parts in enumerate(([part for part in own if part is not None], private.parts)):
+        own = (model.neck, model.head, self.private.target_adapter)
+        for turn, parts in enumerate(([part for part in own if part is not None], self.private.parts)):
             if any(variable is v for part in parts for v in part.variables):
                 return turn
         return None
 
-    @property
-    def input_shape(self) -> tuple:
-        """That of the target's model."""
-        return self.model.input_shape
+    def forward(self, model, x, step):
+        """Returns features and logits, each of the target's rows and of the source's, after one common pass.
 
-    @property
-    def metrics(self):
-        """The target's; while training, the source's loss as well."""
-        own = [m for m in super().metrics if m is not self.source_tracker]
-        return own if self.is_evaluating else [*own, self.source_tracker]
-
-    def call(self, x, training=None):
-        """Returns the target's logits."""
-        return self.model(x, training=training)
-
-    def logits(self, x, source_x, training=None):
-        """Returns the target's logits for `x` and the source's for `source_x`, after one common pass."""
-        private = self.private.value
+        Args:
+            model: The target's transfer model.
+            x: Inputs of the target and of the source.
+            step: Not used.
+        """
+        own_x, source_x = x
+        private = self.private
         if private.adapter is not None:
-            source_x = private.adapter(private.preprocess(source_x), training=training)
-        common_training = False if self.inference else training
+            source_x = private.adapter(private.preprocess(source_x), training=True)
+        common_training = not self.inference
         if private.common is None:
-            both = self.model.before_tail(_stacked(x, source_x))
-            both = self.model.through_tail(both, training=common_training)
+            both = model.before_tail(_stacked(own_x, source_x))
+            both = model.through_tail(both, training=common_training)
         else:
-            x = private.target_adapter(self.model.preprocess(x), training=common_training)
-            both = private.common(_stacked(x, source_x), training=common_training)
-        rows = ops.shape(x)[0]
-        own = self.model.neck(both[:rows], training=training)
-        others = private.neck(both[rows:], training=training)
-        return self.model.classify(own, training=training), private.head(others, training=training)
+            own_x = private.target_adapter(model.preprocess(own_x), training=common_training)
+            both = private.common(_stacked(own_x, source_x), training=common_training)
+        rows = ops.shape(own_x)[0]
+        own = model.neck(both[:rows], training=True)
+        others = private.neck(both[rows:], training=True)
+        return (own, others), (model.classify(own, training=True), private.head(others, training=True))
 
-    def train_step(self, data):
-        """One step on both tasks."""
-        x, labels, sample_weight = self.labelled_part(data)
-        source_x, source_labels = data[1][:2]
-        with tf.GradientTape() as tape:
-            logits, source_logits = self.logits(x, source_x, training=True)
-            loss = self.compute_loss(x, labels, logits, sample_weight, training=True)
-            source_loss = self.source_loss(source_labels, source_logits)
-            total = loss + self.weight * source_loss
-            if self.alternating:
-                even = ops.equal(ops.convert_to_tensor(self.optimizer.iterations) % 2, 0)
-                total = ops.where(even, loss, self.weight * source_loss)
-            scaled = self.optimizer.scale_loss(total)
+    def loss(self, second_labels, second_logits):
+        """Returns the source's loss."""
+        return self.source_loss(second_labels, second_logits)
+
+    def add_to(self, loss, value):
+        """Returns the sum of both losses, or the one of the task whose turn it is.
+
+        A Keras loss is divided by the number of replicas already.
+        """
+        if not self.alternating:
+            return loss + self.weight * value
+        even = ops.equal(ops.convert_to_tensor(self._optimizer.iterations) % 2, 0)
+        return ops.where(even, loss, self.weight * value)
+
+    def measure(self, value, class_loss, labels, logits) -> None:
+        """Updates the mean of the source's loss."""
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        rows = ops.shape(logits)[0]
-        self._loss_tracker.update_state(loss * replicas, sample_weight=rows)
-        self.source_tracker.update_state(source_loss * replicas, sample_weight=rows)
-        variables = self.trainable_variables
-        gradients = tape.gradient(scaled, variables)
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        self.compute_metrics(x, labels, logits, sample_weight=sample_weight)
+        rows = ops.shape(logits.source)[0]
+        self.own.source_loss.update_state(value * replicas, sample_weight=rows)
 
 
 def source_model(model, private: PrivatePart) -> keras.Model:
@@ -183,10 +161,3 @@ def _stacked(x, source_x):
     if x.dtype != source_x.dtype:
         x, source_x = ops.cast(x, "float32"), ops.cast(source_x, "float32")
     return ops.concatenate([x, source_x])
-
-
-class _Held:
-    """Holds a value that Keras must not track as a part of the model."""
-
-    def __init__(self, value):
-        self.value = value

@@ -57,9 +57,8 @@ def _of_shared_gradients(config: ExperimentConfig) -> Iterator[str]:
             "share_gradients trains both tasks in one stage. "
             f"Received: {len(stages)} stages{', the first gradual' * stages[0].gradual}"
         )
-    for name in ("probe", "regularizer"):
-        if given := getattr(stages[0], name):
-            yield (
-                f"share_gradients trains both tasks by gradients of their own losses: leave out {name}, or "
-                f"share another way (share_weights). Received: stages.{stages[0].name}.{name}={given.name}"
-            )
+    if probe := stages[0].probe:
+        yield (
+            "share_gradients trains both tasks by gradients of their own losses: leave out probe, or share "
+            f"another way (share_weights). Received: stages.{stages[0].name}.probe={probe.name}"
+        )

@@ -5,13 +5,14 @@ import tensorflow as tf
 from keras import ops
 
 from tlkeras.adaptation import alignment
+from tlkeras.adaptation.batch_norm import batch_norm_layers
+from tlkeras.adaptation.class_histogram import one_hot_labels
 from tlkeras.adaptation.methods.base import (
     METHODS,
     Adversarial,
     Method,
     Pair,
     frozen_call,
-    one_hot_labels,
     split_rows,
 )
 
@@ -49,7 +50,7 @@ class CDAN(Adversarial):
             normal = keras.initializers.RandomNormal(stddev=1.0, seed=self.seed)
             shapes = {"features": (features, self.max_width), "classes": (classes, self.max_width)}
             self.projections = {
-                name: self.add_weight(shape=shape, initializer=normal, trainable=False, name=name)
+                name: self.own.add_weight(shape=shape, initializer=normal, trainable=False, name=name)
                 for name, shape in shapes.items()
             }
 
@@ -99,7 +100,7 @@ class PADA(Adversarial):
 
     def make_heads(self, features, classes):
         super().make_heads(features, classes)
-        self.class_share = self.add_weight(
+        self.class_share = self.own.add_weight(
             shape=(classes,), initializer="ones", trainable=False, name="class_share", aggregation="mean"
         )
 
@@ -135,13 +136,40 @@ class ADDA(Adversarial):
     def make_heads(self, features, classes):
         self.domain_head = self.head(features, self.units, 1, "domain_head", self.activation)
 
+    def prepare(self, setting):
+        super().prepare(setting)
+        self._encoder = setting.model
+        self._copies = self._copied_variables()
+
+    def _copied_variables(self) -> list:
+        """Returns pairs of a variable of the encoder and its copy, which `own` holds."""
+        layers = batch_norm_layers(self._encoder)
+        moving = [v for layer in layers for v in (layer.moving_mean, layer.moving_variance)]
+        pairs = []
+        for index, variable in enumerate([*self._encoder.trainable_variables, *moving]):
+            copy = self.own.add_weight(
+                name=f"copy_{index}", shape=variable.shape, dtype=variable.dtype, trainable=False,
+                autocast=False, aggregation="only_first_replica",
+            )  # fmt: skip
+            copy.assign(variable)
+            pairs.append((variable, copy))
+        return pairs
+
     def source_weights(self, labels, strength):
         return ops.where(strength > 0, 0.0, ops.ones_like(ops.cast(labels, "float32")))
 
-    def loss(self, features, copied_features):
-        constant = Pair(copied_features, ops.stop_gradient(features.target))
+    def copied_features(self, inputs):
+        """Returns the source's features by the copied encoder, which follows while the strength is 0."""
+        for variable, copy in self._copies:
+            copy.assign(ops.where(self.strength > 0, copy, ops.cast(variable.value, copy.dtype)))
+        with keras.StatelessScope(state_mapping=[(v, c.value) for v, c in self._copies]):
+            features = self._encoder.features(inputs, training=False)
+        return ops.stop_gradient(ops.cast(features, "float32"))
+
+    def loss(self, inputs, features):
+        constant = Pair(self.copied_features(inputs), ops.stop_gradient(features.target))
         source, target = split_rows(self.domain_head(ops.concatenate(constant)), constant)
-        self.measure(source, target)
+        self.count_right(source, target)
         fooled = ops.mean(ops.softplus(-frozen_call(self.domain_head, features.target)))
         return alignment.domain_cross_entropy(source, target) + fooled
 
@@ -166,15 +194,11 @@ class Wasserstein(Method):
     def make_heads(self, features, classes):
         self.critic = self.head(features, self.units, 1, "critic")
         self.critic_optimizer.build(self.critic.trainable_variables)
-        self.random = keras.random.SeedGenerator(self.seed, name="adaptation_random")
+        self.own.random = self.random = keras.random.SeedGenerator(self.seed, name="adaptation_random")
 
     @property
     def critic_variables(self):
         return self.critic.trainable_variables
-
-    @property
-    def variables(self):
-        return super().variables + self.critic_optimizer.variables
 
     def critic_loss(self, features):
         """What one inner step minimises over the critic: minus the distance, plus the penalty."""

@@ -3,8 +3,8 @@
 from keras import ops
 
 from tlkeras.adaptation import alignment
-from tlkeras.adaptation.gradient_reversal import GradientReversal
-from tlkeras.adaptation.methods.base import METHODS, Method, one_hot_labels, split_rows
+from tlkeras.adaptation.class_histogram import one_hot_labels
+from tlkeras.adaptation.methods.base import METHODS, Method, split_rows
 
 
 @METHODS.register("mcc")
@@ -54,7 +54,7 @@ class MCD(Method):
 
     def make_heads(self, features, classes):
         self.classes = classes
-        self.reversal = GradientReversal(name="gradient_reversal", dtype="float32")
+        self.reverse()
         self.first = self.head(features, self.units, classes, "first_classifier")
         self.seed += 100  # the two must start apart
         self.second = self.head(features, self.units, classes, "second_classifier")
@@ -86,7 +86,7 @@ class MDD(Method):
 
     def make_heads(self, features, classes):
         self.classes = classes
-        self.reversal = GradientReversal(name="gradient_reversal", dtype="float32")
+        self.reverse()
         self.adversary = self.head(features, self.units, classes, "adversary")
 
     def loss(self, features, logits):

@@ -4,14 +4,13 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
-from tlkeras.adaptation.replicas import gather_rows
 from tlkeras.data import evaluation_batches
 from tlkeras.errors import UserError
+from tlkeras.methods.term import Setting
 from tlkeras.models.graph import output_of
-from tlkeras.transfer.regularizers.base import REGULARIZERS, Batch, Regularizer, Setting
+from tlkeras.transfer.regularizers.base import REGULARIZERS, Regularizer
 from tlkeras.transfer.source_head import source_classifier
 
 
@@ -29,19 +28,21 @@ class BSS(Regularizer):
 
     default_weight = 1e-3
 
+    gathers = True
+
     def __init__(self, weight: float | None = None, k: int = 1):
         super().__init__(weight)
         self.k = int(k)
         if self.k < 1:
             raise UserError(f"bss takes one singular value or more. Received: options.k={k}")
 
-    def loss(self, batch: Batch):
+    def loss(self, features):
         """Returns the squares of the smallest singular values."""
-        features = gather_rows(ops.cast(batch.features, "float32"))
+        features = ops.cast(features.source, "float32")
         # Not from the eigenvalues of features x features: in float32 these are lost below 3e-4 of the
         # largest singular value. The slope of u F v is that of the singular value, with u and v constant.
-        _, left, right = tf.linalg.svd(tf.stop_gradient(features))  # descending
-        left, right = left[:, -self.k :], right[:, -self.k :]
+        left, _, right = ops.svd(ops.stop_gradient(features), full_matrices=False)  # descending
+        left, right = left[:, -self.k :], ops.transpose(right)[:, -self.k :]
         smallest = ops.sum(left * ops.matmul(features, right), axis=0)
         return ops.sum(ops.square(smallest))
 
@@ -61,7 +62,7 @@ class CoTuning(Regularizer):
     default_weight = 2.3
     needs_backbone = False
 
-    def prepare(self, setting: Setting) -> None:
+    def act_on(self, setting: Setting) -> None:
         """Makes the source's head, and room for the relationship of the classes."""
         head = source_classifier(setting.source)
         width = setting.model.neck.output_shape[-1]
@@ -72,7 +73,7 @@ class CoTuning(Regularizer):
                 f"Received: {found}, {width} features, task={setting.domain.task}"
             )
         self._setting, self._width = setting, head[0].shape[1]
-        make = setting.add_weight
+        make = self.own.add_weight
         self._kernel, self._bias = (
             make(name=f"source_{name}", shape=value.shape, dtype="float32", initializer=_values(value))
             for name, value in zip(("kernel", "bias"), head, strict=True)
@@ -87,13 +88,12 @@ class CoTuning(Regularizer):
         if not np.any(ops.convert_to_numpy(self._relation)):
             self._relation.assign(self._relationship())
 
-    def loss(self, batch: Batch):
+    def loss(self, features, labels):
         """Returns the cross-entropy of the source head."""
-        labels = batch.labels
         if len(labels.shape) == 1:
             labels = ops.one_hot(ops.cast(labels, "int32"), self._relation.shape[0])
         wanted = ops.matmul(ops.cast(labels, "float32"), self._relation)
-        logits = ops.matmul(ops.cast(batch.features, "float32"), self._kernel) + self._bias
+        logits = ops.matmul(ops.cast(features.source, "float32"), self._kernel) + self._bias
         return ops.mean(ops.categorical_crossentropy(wanted, logits, from_logits=True))
 
     def _relationship(self) -> np.ndarray:
@@ -137,7 +137,7 @@ class Distillation(Regularizer):
             )
         self.temperature = float(temperature)
 
-    def prepare(self, setting: Setting) -> None:
+    def act_on(self, setting: Setting) -> None:
         """Loads the teacher."""
         file = Path(self.teacher).expanduser() / "best.keras"
         if not self.teacher or not file.is_file():
@@ -154,10 +154,10 @@ class Distillation(Regularizer):
                 f"{expected[0]}, {expected[1]} logits. Received: {found[0]}, {found[1]} from {self.teacher}"
             )
 
-    def loss(self, batch: Batch):
+    def loss(self, inputs, logits):
         """Returns the distance of the student's logits from the teacher's."""
-        teacher = ops.stop_gradient(self._model(batch.x, training=False))
-        return softened_divergence(teacher, batch.logits, self.temperature)
+        teacher = ops.stop_gradient(self._model(inputs, training=False))
+        return softened_divergence(teacher, logits.source, self.temperature)
 
 
 def softened_divergence(teacher, student, temperature: float):

@@ -4,8 +4,9 @@ import keras
 from keras import ops
 
 from tlkeras.errors import UserError
+from tlkeras.methods.term import Setting
 from tlkeras.models.graph import nodes_in_order
-from tlkeras.transfer.regularizers.base import REGULARIZERS, Batch, Regularizer, Setting
+from tlkeras.transfer.regularizers.base import REGULARIZERS, Regularizer
 
 
 @REGULARIZERS.register("l2_sp")
@@ -19,12 +20,12 @@ class L2SP(Regularizer):
 
     default_weight = 0.01
 
-    def prepare(self, setting: Setting) -> None:
+    def act_on(self, setting: Setting) -> None:
         """Copies the start weights."""
         self._variables = setting.backbone_variables
         self._start = setting.start_copies(self._variables)
 
-    def loss(self, batch: Batch):
+    def loss(self):
         """Returns half the squared distance of the weights."""
         pairs = zip(self._variables, self._start, strict=True)
         squares = [ops.sum(ops.square(ops.cast(v, "float32") - ops.cast(s, "float32"))) for v, s in pairs]
@@ -50,6 +51,7 @@ class Delta(Regularizer):
     """
 
     default_weight = 0.01
+    passes_rows = True
 
     def __init__(self, weight: float | None = None, blocks: int = 4):
         super().__init__(weight)
@@ -57,7 +59,7 @@ class Delta(Regularizer):
         if self.blocks < 1:
             raise UserError(f"delta compares one block or more. Received: options.blocks={blocks}")
 
-    def prepare(self, setting: Setting) -> None:
+    def act_on(self, setting: Setting) -> None:
         """Finds the feature maps and copies the start weights."""
         tail, self._trains = setting.model.tail, setting.stage.bn != "inference"
         outputs = {node.operation.name: node.output_tensors[0] for node in nodes_in_order(tail)}
@@ -75,7 +77,7 @@ class Delta(Regularizer):
         features = model.neck(self._now[0], training=True)
         return features, model.classify(features, training=True)
 
-    def loss(self, batch: Batch):
+    def loss(self):
         """Returns half the squared difference of the feature maps."""
         mapping = [(v, s.value) for v, s in zip(self._variables, self._start, strict=True)]
         with keras.StatelessScope(state_mapping=mapping):

@@ -5,8 +5,9 @@ import tensorflow as tf
 from keras import ops
 
 from tlkeras.errors import UserError
+from tlkeras.methods.term import Setting
 from tlkeras.models.graph import replay
-from tlkeras.transfer.regularizers.base import REGULARIZERS, Regularizer, Setting
+from tlkeras.transfer.regularizers.base import REGULARIZERS, Regularizer
 
 
 def _draw(shape, seed: int, step):
@@ -47,13 +48,14 @@ class Mixout(Regularizer):
     """
 
     default_weight = 0.7
+    passes_rows = True
 
     def __init__(self, weight: float | None = None):
         super().__init__(weight)
         if self.weight >= 1:
             raise UserError(f"mixout's weight is a probability below 1. Received: weight={weight}")
 
-    def prepare(self, setting: Setting) -> None:
+    def act_on(self, setting: Setting) -> None:
         """Copies the start weights."""
         self._variables, self._seed = setting.backbone_variables, setting.seed
         self._start = setting.start_copies(self._variables)
@@ -85,6 +87,7 @@ class LoRA(Regularizer):
     """
 
     default_weight = 1.0
+    passes_rows = True
 
     def __init__(self, weight: float | None = None, rank: int = 8):
         super().__init__(weight)
@@ -92,7 +95,7 @@ class LoRA(Regularizer):
         if self.rank < 1:
             raise UserError(f"lora needs a rank of 1 or more. Received: options.rank={rank}")
 
-    def prepare(self, setting: Setting) -> None:
+    def act_on(self, setting: Setting) -> None:
         """Makes A and B for every opened kernel of a dense or an ordinary convolution layer."""
         opened = setting.backbone_variables
         self._frozen = {id(v) for v in opened}
@@ -109,11 +112,11 @@ class LoRA(Regularizer):
         self._pairs = []
         for index, kernel in enumerate(self._kernels):
             seed = setting.seed * 10_007 + index
-            a = setting.add_weight(
+            a = self.own.add_weight(
                 name=f"lora_a_{index}", shape=(*kernel.shape[:-1], self.rank), dtype="float32",
                 initializer=keras.initializers.HeUniform(seed=seed),
             )  # fmt: skip
-            b = setting.add_weight(
+            b = self.own.add_weight(
                 name=f"lora_b_{index}", shape=(self.rank, kernel.shape[-1]), dtype="float32",
                 initializer="zeros",
             )  # fmt: skip
@@ -159,13 +162,14 @@ class StochasticNorm(Regularizer):
     """
 
     default_weight = 0.5
+    passes_rows = True
 
     def __init__(self, weight: float | None = None):
         super().__init__(weight)
         if self.weight > 1:
             raise UserError(f"stochastic_norm's weight is a probability. Received: weight={weight}")
 
-    def prepare(self, setting: Setting) -> None:
+    def act_on(self, setting: Setting) -> None:
         """Rebuilds the tail with stochastic layers around its BatchNormalization."""
         self._layers: list[StochasticNormalization] = []
         trains = [

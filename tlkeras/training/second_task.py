@@ -1,4 +1,4 @@
-"""What a run on two tasks at once adds: the model around the model, and batches of both."""
+"""What a run on two tasks at once adds: the term of the second task, and batches of both."""
 
 import tensorflow as tf
 
@@ -11,7 +11,7 @@ from tlkeras.prepare import Parts
 from tlkeras.training import objectives
 from tlkeras.training.feed import Feed
 from tlkeras.training.stages import Steps
-from tlkeras.transfer.sharing import JointModel, PrivatePart
+from tlkeras.transfer.sharing import PrivatePart, SecondTask
 
 # Added to the run's seed, so that the source's order is not the target's.
 SOURCE_SEED = 15_485_863
@@ -39,13 +39,13 @@ def source_task(config: ExperimentConfig, check: bool = True) -> Domain:
     return check_files(domain)[0] if check else domain
 
 
-def joint_model(parts: Parts, stage: StageConfig) -> JointModel:
-    """Returns the model that trains both tasks, around the run's model."""
+def second_task(parts: Parts, stage: StageConfig) -> SecondTask:
+    """Returns the term that trains the source task beside the run's own."""
     config, domain = parts.config, source_task(parts.config)
     private = private_part(parts, domain)
     loss = objectives.loss_for(stage.model_copy(update={"class_weights": None}), domain)
     alternating = config.tasks.batches == "alternating"
-    return JointModel(parts.model, private, loss, config.tasks.weight, alternating, stage.bn == "inference")
+    return SecondTask(private, loss, config.tasks.weight, alternating, stage.bn == "inference")
 
 
 def private_part(parts: Parts, domain: Domain) -> PrivatePart:

@@ -1,0 +1,254 @@
+"""The one train step: class loss plus the terms of a stage."""
+
+from contextlib import ExitStack, contextmanager
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from tlkeras.errors import UserError
+from tlkeras.methods.term import Pair, Setting, Term, outputs_of
+from tlkeras.models.distributed_fit import DistributedFit, scale_for_replicas
+from tlkeras.models.pairs import target_views
+from tlkeras.models.replicas import gather_rows
+
+
+class TrainingModel(DistributedFit):
+    """Trains a model with a tuple of terms: class loss plus `weight * loss` of each.
+
+    Batches are `(x, y[, weight])`, or `((x, y[, weight]), other)` where a term takes target views (see
+    `pair_batches`) or a second labelled batch. Inside each replica labelled and target rows pass the
+    network in one batch, so that BatchNormalization sees both. The class loss is the mean over the labelled
+    rows, and every term weighs the same on any number of replicas.
+
+    The wrapped model's variables are trained in place: save `model.model`. `evaluate` and `predict` are
+    those of the wrapped model. Without terms a step is Keras' own. Compile anew, and make a new one, for
+    each stage.
+
+    Args:
+        model: Has `features(x, training)` `(n, d)` and `classify(features, training)` `(n, outputs)`,
+            where there are terms.
+        terms: The terms.
+        name: Of the Keras model.
+        **setting: What the terms' `Setting` holds beside the model.
+
+    Raises:
+        UserError: Where terms exclude each other, or one finds nothing to act on.
+    """
+
+    def __init__(self, model: keras.Model, terms: tuple[Term, ...] = (), *, name="training", **setting):
+        # numbered by Keras, its state would have another name in a process that goes on
+        super().__init__(name=name)
+        check_terms(terms)
+        self.model = model  # first, so that its variables have the names that they have by themselves
+        self.terms = tuple(terms)
+        self.is_evaluating = self.is_fitting = False
+        shape = tuple(setting.pop("input_shape", None) or model.input_shape[1:])
+        for term in self.terms:
+            term.prepare(Setting(model=model, input_shape=shape, **setting))
+        self.own = [term.own for term in self.terms]
+        self.built = True
+
+    def build(self, input_shape=None):
+        """Nothing is left to create."""
+        self.built = True
+
+    @property
+    def input_shape(self) -> tuple:
+        """That of the wrapped model."""
+        return self.model.input_shape
+
+    @property
+    def target_views(self) -> int:
+        """How many views of each target row a batch holds."""
+        return max((term.target_views for term in self.terms), default=0)
+
+    @property
+    def trainable_variables(self):
+        """What the optimizer moves: those of model and terms, as far as the terms leave them free."""
+        critics = {id(v) for term in self.terms for v in term.critic_variables}
+        variables = [v for v in super().trainable_variables if id(v) not in critics]
+        for term in self.terms:
+            variables = term.trained(variables)
+        return variables
+
+    @property
+    def further_variables(self) -> list:
+        """State that Keras does not track and a checkpoint must hold."""
+        return [v for term in self.terms for v in term.further_variables]
+
+    @property
+    def metrics(self):
+        """Loss and compiled metrics; while training, those of the terms as well."""
+        own = self._get_own_metrics()
+        return own if self.is_evaluating else own + [m for term in self.terms for m in term.metrics]
+
+    def call(self, x, training=None):
+        """Returns the wrapped model's logits."""
+        return self.model(x, training=training)
+
+    def labelled_part(self, batch):
+        """Returns the first part of a training batch, or an evaluation batch as it is."""
+        if isinstance(batch, tuple | list) and isinstance(batch[0], tuple | list):
+            batch = batch[0]
+        return keras.utils.unpack_x_y_sample_weight(batch)
+
+    def compile(self, *args, **kwargs):
+        """As `keras.Model.compile`."""
+        super().compile(*args, **kwargs)
+        for term in self.terms:
+            term.compiled(self)
+
+    def fit(self, *args, callbacks=None, **kwargs):
+        """As `keras.Model.fit`; validation rows are the labelled domain's, and are normalised as such."""
+        watchers = [watcher for term in self.terms for watcher in term.callbacks()]
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            for watcher in watchers:
+                callbacks.append(watcher)
+        else:
+            callbacks = [*(callbacks or []), *watchers]
+        self.is_fitting = True
+        try:
+            return super().fit(*args, callbacks=callbacks, **kwargs)
+        finally:
+            self.is_fitting = False
+
+    def evaluate(self, *args, **kwargs):
+        """As `keras.Model.evaluate` of the model inside; metrics of training alone are left as they are."""
+        self.is_evaluating = True
+        try:
+            with ExitStack() as stack:
+                if self.is_fitting:
+                    stack.enter_context(self.validation())
+                return super().evaluate(*args, **kwargs)
+        finally:
+            self.is_evaluating = False
+
+    @contextmanager
+    def validation(self):
+        """Inside, the model answers for the labelled domain, e.g. with its BatchNormalization statistics."""
+        with ExitStack() as stack:
+            for term in self.terms:
+                stack.enter_context(term.validation())
+            yield
+
+    def make_train_function(self, force=False):
+        """As ever, after the terms' last preparations."""
+        if self.train_function is None:
+            for term in self.terms:
+                term.begin()
+        return super().make_train_function(force)
+
+    def train_step(self, data):
+        """One step: forward, critic steps, class loss + weight * each term's loss, one update."""
+        x, labels, sample_weight = self.labelled_part(data)
+        for term in self.terms:
+            term.before_step()
+        with tf.GradientTape() as tape:
+            logits, supplied = self._forward(x, labels, data)
+            weights = self._row_weights(labels, sample_weight)
+            class_loss = loss = self.compute_loss(x, labels, logits.source, weights, training=True)
+            values = []
+            for term, quantities in zip(self.terms, supplied, strict=True):
+                with tape.stop_recording():
+                    _train_critic(term, quantities.get("features"))
+                value = term.value(quantities)
+                loss = loss if value is None else term.add_to(loss, value)
+                values.append(value)
+            scaled = self.optimizer.scale_loss(loss)
+        variables = self.trainable_variables
+        gradients = tape.gradient(scaled, variables)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        self._loss_tracker.update_state(loss * replicas, sample_weight=ops.shape(logits.source)[0])
+        for term, value in zip(self.terms, values, strict=True):
+            term.after_update()
+            term.measure(value, class_loss * replicas, labels, logits)
+        return self.compute_metrics(x, labels, logits.source, sample_weight=sample_weight)
+
+    def _forward(self, x, labels, data) -> tuple[Pair, list[dict]]:
+        """Returns this replica's logits, and for each term all that it may ask for."""
+        if not self.terms:
+            return Pair(self.model(x, training=True), None), []
+        supplied = {"inputs": x, "labels": labels}
+        if any(term.takes_second_batch for term in self.terms):
+            second_x, supplied["second_labels"] = data[1][:2]
+            features, logits = self._pass((x, second_x))
+            outputs = {"features": Pair(features[0], None), "logits": Pair(logits[0], None)}
+            supplied["second_logits"] = logits[1]
+        elif self.target_views:
+            outputs = self._both_domains(x, target_views(data, self.target_views))
+        else:
+            features, logits = self._pass(x)
+            outputs = {"features": Pair(features, None), "logits": Pair(logits, None)}
+        supplied |= outputs
+        return supplied["logits"], [_for_term(term, supplied) for term in self.terms]
+
+    def _pass(self, x):
+        """Returns features and logits of rows in training, by the term that passes them in its own way."""
+        for term in self.terms:
+            if term.passes_rows:
+                return term.forward(self.model, x, ops.convert_to_tensor(self.optimizer.iterations))
+        return outputs_of(self.model, x)
+
+    def _both_domains(self, x, views) -> dict:
+        """Returns the outputs of labelled rows and target rows, float32."""
+        adapting = next(term for term in self.terms if term.target_views)
+        features, logits = adapting.pass_domains(self._pass, x, views)
+        rows = ops.shape(x)[0]
+        both = rows + ops.shape(views[0])[0]
+        parts = [slice(0, rows), slice(rows, both), slice(both, None)]
+        return {
+            "features": Pair(*(ops.cast(features[p], "float32") for p in parts[:2])),
+            "logits": Pair(*(ops.cast(logits[p], "float32") for p in parts[:2])),
+            "strong_logits": ops.cast(logits[parts[2]], "float32"),
+        }
+
+    def _row_weights(self, labels, sample_weight):
+        """Returns the sample weights times what the terms ask for."""
+        for term in self.terms:
+            factors = term.row_weights(labels)
+            if factors is not None:
+                weighted = sample_weight is not None
+                sample_weight = factors * ops.cast(sample_weight, "float32") if weighted else factors
+        return sample_weight
+
+
+def check_terms(terms: tuple[Term, ...]) -> None:
+    """Raises `UserError` where terms exclude each other.
+
+    Two cannot both pass the rows through the network in a way of their own, and a batch has one second
+    part: target rows, or the rows of another task.
+    """
+    for does, kind in (
+        (lambda term: term.passes_rows, "computes the network in its own way"),
+        (lambda term: term.takes_second_batch or term.target_views > 0, "brings rows of its own"),
+    ):
+        found = [term.name for term in terms if does(term)]
+        if len(found) > 1:
+            raise UserError(
+                f"{' and '.join(found)} cannot train in one stage, as each {kind}: take one of them. "
+                f"Received: {', '.join(term.name for term in terms)}"
+            )
+
+
+def _for_term(term: Term, supplied: dict) -> dict:
+    """Returns what a term may ask for; where it gathers, the rows of all replicas."""
+    if not term.gathers:
+        return supplied
+    return {name: keras.tree.map_structure(_gathered, supplied[name]) for name in term.needs}
+
+
+def _gathered(value):
+    return None if value is None else gather_rows(value)
+
+
+def _train_critic(term: Term, features) -> None:
+    """Runs a term's inner steps on constant features."""
+    variables = term.critic_variables
+    for _ in range(term.critic_steps):
+        with tf.GradientTape() as tape:
+            constant = Pair(*map(ops.stop_gradient, features))
+            loss = scale_for_replicas(term.critic_loss(constant))
+        gradients = tape.gradient(loss, variables)
+        term.critic_optimizer.apply_gradients(zip(gradients, variables, strict=True))
