@@ -237,7 +237,7 @@ def test_distillation_is_a_divergence_of_softmaxes(teacher, student, temperature
     distillation._model = lambda x, training: keras.ops.convert_to_tensor(teacher)
     logits = tf.Variable(student)
     with tf.GradientTape() as tape:
-        loss = distillation.loss(Batch(None, None, None, logits))
+        loss = distillation.loss(None, Pair(logits, None))
     p, q = (_softmax(np.array(x) / temperature) for x in (teacher, student))
     assert float(loss) == pytest.approx(temperature**2 * np.sum(p * np.log(p / q)), rel=1e-5, abs=1e-6)
     # Hinton et al. 2015, equation 2: T (q - p), after the factor T^2
