@@ -18,6 +18,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (
     ("lazy",),
     ("errors",),
+    ("messages",),
     ("registry",),
     ("config",),
     ("runtime", "run_dir"),

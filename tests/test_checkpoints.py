@@ -56,17 +56,17 @@ def test_newest_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty"])
-def test_damaged_checkpoint_falls_back_with_a_warning(tmp_path, damage):
+def test_damaged_checkpoint_falls_back_with_a_warning(tmp_path, damage, capsys):
     store = CheckpointStore(tmp_path)
     store.save_arrays({"x": np.arange(100.0)}, {"step": 1}, step=1)
     content = bytearray((newest := store.save_arrays({"x": np.ones(100)}, {}, step=2)).read_bytes())
     content[-5] ^= 1
     newest.write_bytes({"flip": content, "truncate": content[:-9], "empty": b""}[damage])
-    with pytest.warns(UserWarning, match="damaged"):
-        arrays, state = store.load()
+    arrays, state = store.load()
+    assert "damaged" in capsys.readouterr().err
     assert state == {"step": 1} and arrays["x"][7] == 7
-    with pytest.warns(UserWarning, match="damaged"):
-        assert "step-0000000001" in store.latest().name
+    assert "step-0000000001" in store.latest().name
+    assert "damaged" in capsys.readouterr().err
     # Once training has passed that step again, the damaged file is gone.
     store.save_arrays({"x": np.ones(1)}, {}, step=2)
     assert store.steps() == [2, 1]

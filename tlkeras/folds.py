@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkeras import messages
 from tlkeras.config import ExperimentConfig
 from tlkeras.run_dir import RunDir
 
@@ -59,7 +60,7 @@ def run_folds(
     """
     run_dir = RunDir(workdir)
     if run_dir.start(config.model_dump(mode="json"), fresh=fresh) == "finished":
-        print(f"{run_dir.path} is finished already; --fresh starts over and keeps the old run.")
+        messages.note(f"{run_dir.path} is finished already; --fresh starts over and keeps the old run.")
     try:
         folds = [train(one_fold(config, i), fold_path(run_dir, i)) for i in range(config.data.folds)]
         metrics = combined([fold.metrics for fold in folds])
@@ -67,7 +68,7 @@ def run_folds(
             _write(run_dir, [fold.run_dir for fold in folds], metrics)
     finally:
         run_dir.lock.release()
-    print(_summary(metrics, config.data.folds))
+    messages.note(_summary(metrics, config.data.folds))
     return FoldedRun(run_dir.path, folds, metrics)
 
 

@@ -3,13 +3,13 @@
 TensorFlow is imported by `start` and not before: some of its settings are read at import.
 """
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from tlkeras import messages
 from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig
 from tlkeras.data import Domain, Inspection, check_files, inspect_domain, load_domain
 from tlkeras.data.sources.arrays import with_arrays
@@ -17,8 +17,6 @@ from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES
 from tlkeras.models.weight_files import require_weights
 from tlkeras.runtime import Runtime, start, watch_workers
-
-_log = logging.getLogger("tlkeras")
 
 
 @dataclass
@@ -190,7 +188,7 @@ def check_data(config: ExperimentConfig, domains: Mapping[str, Domain]) -> None:
     for stage in config.stages:
         watched = stage.early_stopping and stage.early_stopping.monitor
         if watched and watched.startswith("val_") and watched != "val_selection":
-            _log.warning("Stage %s never stops early: there are no rows for %s.", stage.name, watched)
+            messages.warn(f"Stage {stage.name} never stops early: there are no rows for {watched}.")
 
 
 def _check_augmentation(config: ExperimentConfig, source: Domain) -> None:
@@ -289,6 +287,6 @@ def _with_fallback(config: ExperimentConfig) -> ExperimentConfig:
         return config
     except UserError:
         require_weights(fallback, shape, {})
-    print(f"The ImageNet weights of {row.name} cannot be had here: {fallback.name} takes its place.")
+    messages.note(f"The ImageNet weights of {row.name} cannot be had here: {fallback.name} takes its place.")
     update = {"backbone": fallback.name, "backbone_options": {}, "fallback": None}
     return config.model_copy(update={"model": model.model_copy(update=update)})

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import tlkeras
+from tlkeras import messages
 from tlkeras.config import ExperimentConfig, load_config
 from tlkeras.errors import RunError, UserError
 from tlkeras.manifest import git_state, versions
@@ -90,7 +91,7 @@ def reproduce(run: str | os.PathLike, workdir: str | os.PathLike | None = None) 
         check_writable(path)
     environment = _environment(config, manifest)
     for line in (*environment, *(code := _code(manifest))):
-        print(f"differs: {line}")
+        messages.note(f"differs: {line}")
     _require_same_data(config, manifest)
     run_experiment(config, again.path, fresh=again.is_finished)
     result = Reproduction(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tlkeras import messages
 from tlkeras.baselines import asks_for_verdict, train_twins, write_verdict
 from tlkeras.config import ExperimentConfig, load_config
 from tlkeras.data import kept_rows
@@ -29,7 +30,6 @@ from tlkeras.transfer.parameters import write_transfer
 from tlkeras.transfer.task_checks import check_tasks
 
 if TYPE_CHECKING:
-    from tlkeras.runtime import Runtime
     from tlkeras.saved_run import SavedRun
     from tlkeras.training.trainer import Trainer
 
@@ -84,7 +84,7 @@ def run_experiment(
     config = checked(config)
     as_json = config.model_dump(mode="json")
     if not fresh and run_dir.check(as_json, ignore=MAY_DIFFER) == "finished":
-        print(f"{run_dir.path} is finished already; --fresh starts over and keeps the old run.")
+        messages.note(f"{run_dir.path} is finished already; --fresh starts over and keeps the old run.")
         return _load(run_dir)
     parts = prepare(config, data, None if fresh else _found_batch_size(run_dir))
     own = own_run_dir(run_dir, parts.runtime.is_chief)
@@ -146,10 +146,10 @@ def _run(parts: Parts, run_dir: RunDir, own: RunDir, as_json: dict, fresh: bool,
         train_and_evaluate(trainer, parts, own)
         if asks_for_verdict(config):
             train_twins(config, own, train_twin)
-            _say(runtime, write_verdict(config, own))
+            messages.note(write_verdict(config, own))
         if runtime.is_chief:
             write_tensorboard(own.path)
-            print(f"Report: {write_report(own.path)}")
+            messages.note(f"Report: {write_report(own.path)}")
         own.mark_finished()
         wait_for_all(runtime)  # the chief writes longest, and would take the others' end for a loss
     finally:
@@ -195,11 +195,6 @@ def find_lr(
         run_dir.lock.release()
 
 
-def _say(runtime: "Runtime", text: str) -> None:
-    if runtime.is_chief:
-        print(text)
-
-
 def train_and_evaluate(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> None:
     """Runs the stages, saves the best model and evaluates it."""
     from tlkeras.evaluation.domains import class_shares
@@ -210,13 +205,13 @@ def train_and_evaluate(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> Non
 
     skipped = run_dir.evaluation / "skipped.csv"
     if count := write_skipped(parts.domains, skipped):
-        _say(parts.runtime, f"{count} unreadable files are left out, listed in {skipped}")
+        messages.note(f"{count} unreadable files are left out, listed in {skipped}")
     if not run_dir.manifest.is_file():
         if parts.config.data.source == OF_ARRAYS.name:
             kept_rows.write_kept_rows(run_dir.path / kept_rows.FILE, parts.source)
         run_dir.write_json(run_dir.manifest, manifest(parts))
         if line := write_transfer(run_dir, parts.model.weights_report):
-            _say(parts.runtime, line)
+            messages.note(line)
     trainer.train()
     domains = _describe_domains(trainer, parts, run_dir) if parts.targets else {}
     with parts.runtime.scope():
@@ -230,7 +225,7 @@ def train_and_evaluate(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> Non
     metrics = write_evaluation(run_dir, evaluated, measured)
     if parts.runtime.is_chief:
         write_evidence(run_dir, model, parts.domains, evaluated, parts.config)
-    _say(parts.runtime, _summary(run_dir, metrics))
+    messages.note(_summary(run_dir, metrics))
 
 
 def _describe_domains(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> dict:

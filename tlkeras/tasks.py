@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tlkeras import messages
 from tlkeras.config import AdapterConfig, ExperimentConfig
 from tlkeras.config.data import ALIKE_IN_TASKS
 from tlkeras.config.monitors import LAST_STEP
@@ -61,7 +62,7 @@ def run_tasks(
     source, target = task_configs(config, RunDir(workdir).path)
     run_dir = RunDir(workdir)
     if run_dir.start(config_of_user.model_dump(mode="json"), fresh=fresh) == "finished":
-        print(f"{run_dir.path} is finished already; --fresh starts over and keeps the old run.")
+        messages.note(f"{run_dir.path} is finished already; --fresh starts over and keeps the old run.")
     try:
         if source is not None:
             train(source, run_dir.path / "source")
@@ -72,7 +73,7 @@ def run_tasks(
     finally:
         run_dir.lock.release()
     found = run_dir.read_json("evaluation/tasks.json")
-    print(_summary(found))
+    messages.note(_summary(found))
     return TasksRun(run_dir.path, finished, run_dir.read_json("evaluation/metrics.json"), found)
 
 

@@ -236,7 +236,7 @@ def few_rows(path, count: int) -> DataConfig:
     return DataConfig(source=f"npz:{path}", val_fraction=0.0)
 
 
-def test_a_domain_smaller_than_a_batch_is_repeated(tmp_path, caplog):
+def test_a_domain_smaller_than_a_batch_is_repeated(tmp_path, capsys):
     target = few_rows(tmp_path / "few.npz", 5)
     parts = prepare(config(target=target, more_sources=(DataConfig(source=BLOBS + "50,0", limit=6),)))
     rows = parts.targets[0].splits["train"].inputs
@@ -246,7 +246,7 @@ def test_a_domain_smaller_than_a_batch_is_repeated(tmp_path, caplog):
     assert {batch.shape for batch in batches} == {(16, 2)}
     times = [[(batch == row).all(axis=1).sum() for row in rows] for batch in batches]
     assert np.min(times) >= 1 and np.max(times) <= 4  # each row four times in a pass of 20
-    assert "target has 5 training rows" in caplog.text
+    assert "target has 5 training rows" in capsys.readouterr().err
     assert len(feed.names_of_step(1)) == 16  # of the second source
 
 

@@ -278,10 +278,10 @@ def test_other_tasks_have_float_labels_as_wide_as_the_logits(task, labels, shape
     assert domain.num_outputs == shape[1]
 
 
-def test_batch_shrinks_to_the_rows(caplog):
+def test_batch_shrinks_to_the_rows(capsys):
     assert effective_batch_size(100, 32) == 32
     assert effective_batch_size(10, 32, 4) == 8
-    assert "shrinks from 32 to 8" in caplog.text
+    assert "shrinks from 32 to 8" in capsys.readouterr().err
     with pytest.raises(UserError, match="multiple of the number of replicas"):
         effective_batch_size(100, 32, 3)
     with pytest.raises(UserError, match="a row per replica"):

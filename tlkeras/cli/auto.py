@@ -4,6 +4,7 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
+from tlkeras import messages
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
 
 USAGE = "tlkeras auto --config=FILE|NAME --budget=20m [--candidates=NAME[:WEIGHTS],...] [--workdir=DIR]"
@@ -26,5 +27,5 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
 
     workdir = Path(flags.workdir or f"runs/{config.name}.auto")
     auto(config, workdir, budget=parse_budget(flags.budget), candidates=flags.candidates)
-    print((workdir / "auto.md").read_text("utf-8"))
-    print(f"Train it again: tlkeras train --config={workdir / 'best.json'}")
+    messages.result((workdir / "auto.md").read_text("utf-8"))
+    messages.result(f"Train it again: tlkeras train --config={workdir / 'best.json'}")

@@ -9,6 +9,7 @@ import time
 
 from absl import flags as absl_flags
 
+from tlkeras import messages
 from tlkeras.errors import UserError, unknown
 
 USAGE = "tlkeras cache list|clear [KEY ...] [--dir=DIR] [--yes]"
@@ -39,9 +40,9 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
         _remove(store, keys)
     elif flags.yes or _agreed(store):
         freed, busy = store.clear()
-        print(f"{_size(freed)} freed in {store.directory}")
+        messages.result(f"{_size(freed)} freed in {store.directory}")
         for key in busy:
-            print(f"{key[:12]} {KEPT}")
+            messages.result(f"{key[:12]} {KEPT}")
 
 
 def _agreed(store) -> bool:
@@ -80,7 +81,7 @@ def _list(store) -> None:
     ]
     print_table(rows, title=f"Features in {store.directory}")
     if entries:
-        print(f"{len(entries)} entries, {_size(sum(info.nbytes for info in entries))}")
+        messages.result(f"{len(entries)} entries, {_size(sum(info.nbytes for info in entries))}")
 
 
 def _remove(store, keys: list[str]) -> None:
@@ -93,7 +94,9 @@ def _remove(store, keys: list[str]) -> None:
                 f"Received: {key!r}, which fits {len(found)}"
             )
         freed, busy = store.clear([found[0].key])
-        print(f"{found[0].key[:12]} {KEPT}" if busy else f"{_size(freed)} freed ({found[0].key[:12]})")
+        messages.result(
+            f"{found[0].key[:12]} {KEPT}" if busy else f"{_size(freed)} freed ({found[0].key[:12]})"
+        )
 
 
 def _split(facts: dict) -> str:

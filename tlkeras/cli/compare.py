@@ -4,6 +4,7 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
+from tlkeras import messages
 from tlkeras.cli.tables import print_table
 from tlkeras.errors import UserError
 
@@ -26,4 +27,4 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
 
     rows = write_comparison(arguments, flags.output)
     print_table([{key: row[key] for key in _PRINTED} for row in rows])
-    print(f"Written to {Path(flags.output)}.")
+    messages.result(f"Written to {Path(flags.output)}.")

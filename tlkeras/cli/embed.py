@@ -5,6 +5,7 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
+from tlkeras import messages
 from tlkeras.errors import UserError
 from tlkeras.runtime import import_tensorflow
 
@@ -46,7 +47,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     saved = load_run(arguments[0])
     found = embed_files(saved, arguments[1:])
     for path, reason in found.skipped:
-        print(f"tlkeras: skipped {path}: {reason}", file=sys.stderr)
+        messages.error(f"skipped {path}: {reason}")
     if flags.clusters:
         _write_clusters(flags, found, arguments[1:])
         return
@@ -58,7 +59,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
         )
     if flags.output:
         what = "their nearest training images" if flags.neighbors else "their features"
-        print(f"{len(found.names)} files and {what} written to {flags.output}")
+        messages.result(f"{len(found.names)} files and {what} written to {flags.output}")
 
 
 def _check(flags: absl_flags.FlagValues) -> None:
@@ -96,11 +97,11 @@ def _write_clusters(flags: absl_flags.FlagValues, found, paths: list[str]) -> No
     classes = np.array([labels[i] for i in known])
     if len(set(classes)) > 1:
         scores = cluster_scores(assigned[known], classes)
-        print(
+        messages.result(
             f"{len(known)} files of {len(set(classes))} class folders: NMI {scores['nmi']:.3f}, "
             f"ARI {scores['ari']:.3f}, matched accuracy {scores['matched_accuracy']:.3f}"
         )
-    print(f"{len(found.names)} files in {flags.clusters} clusters written to {output}")
+    messages.result(f"{len(found.names)} files in {flags.clusters} clusters written to {output}")
 
 
 def _write_npz(path: str, found) -> None:

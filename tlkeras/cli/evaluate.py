@@ -2,6 +2,7 @@
 
 from absl import flags as absl_flags
 
+from tlkeras import messages
 from tlkeras.cli.tables import print_table
 from tlkeras.errors import UserError
 from tlkeras.run_dir import RunDir
@@ -31,7 +32,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     metrics = load_run(arguments[0]).evaluate(overrides=flags.set)
     print_table(metric_rows(metrics))
     if note := unlabelled_note(metrics):
-        print(note)
+        messages.result(note)
 
 
 def metric_rows(metrics: dict) -> list[dict]:

@@ -2,6 +2,7 @@
 
 from absl import flags as absl_flags
 
+from tlkeras import messages
 from tlkeras.cli.tables import print_table
 from tlkeras.errors import UserError
 from tlkeras.runtime import import_tensorflow
@@ -44,4 +45,4 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
             for name, parity in compared.items()
         ]
     )
-    print(f"Written to {RunDir(arguments[0]).export}/; how to use it: serve.md there.")
+    messages.result(f"Written to {RunDir(arguments[0]).export}/; how to use it: serve.md there.")

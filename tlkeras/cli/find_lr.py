@@ -2,6 +2,7 @@
 
 from absl import flags as absl_flags
 
+from tlkeras import messages
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
 
 USAGE = "tlkeras find_lr --config=FILE|NAME [--stage=0] [--set path=value ...] [--workdir=DIR]"
@@ -22,4 +23,4 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     from tlkeras.run import find_lr
 
     rate, path = find_lr(config, flags.stage, flags.workdir)
-    print(f"learning rate {rate:.3g} for stage {flags.stage}; curve in {path}")
+    messages.result(f"learning rate {rate:.3g} for stage {flags.stage}; curve in {path}")

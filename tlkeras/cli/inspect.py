@@ -4,6 +4,7 @@ import json
 
 from absl import flags as absl_flags
 
+from tlkeras import messages
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
 from tlkeras.cli.tables import print_table
 
@@ -24,7 +25,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
 
     inspections = inspect_data(config)
     if flags.json:
-        print(json.dumps({name: seen.to_dict() for name, seen in inspections.items()}, indent=2))
+        messages.result(json.dumps({name: seen.to_dict() for name, seen in inspections.items()}, indent=2))
         return
     for name, seen in inspections.items():
         _print(name, seen)
@@ -40,15 +41,17 @@ def _print(domain: str, seen) -> None:
     print_table([*rows, {"class": "all rows"} | seen.rows], title=f"{domain}: {seen.source}")
     for split, sizes in seen.image_sizes.items():
         shown = ", ".join(f"{name} {height} x {width}" for name, (height, width) in sizes.items())
-        print(f"{split}: image sizes (height x width) {shown}")
+        messages.result(f"{split}: image sizes (height x width) {shown}")
     for split, name, reason in seen.unreadable:
-        print(f"unreadable in {split}: {name} {reason}")
+        messages.result(f"unreadable in {split}: {name} {reason}")
     for group in seen.duplicates:
-        print("same content in different splits: " + ", ".join(f"{s} {name}" for s, name in group))
+        messages.result("same content in different splits: " + ", ".join(f"{s} {name}" for s, name in group))
     for group in seen.conflicts:
-        print("same content, different labels: " + ", ".join(f"{name} as {c}" for _, name, c in group))
+        messages.result(
+            "same content, different labels: " + ", ".join(f"{name} as {c}" for _, name, c in group)
+        )
     if not (seen.unreadable or seen.duplicates or seen.conflicts):
-        print("No unreadable images, no duplicates across splits, no contradicting labels.")
+        messages.result("No unreadable images, no duplicates across splits, no contradicting labels.")
     if seen.problem:
-        print(f"Training would refuse this: {seen.problem}")
-    print(f"fingerprint {seen.fingerprint}")
+        messages.result(f"Training would refuse this: {seen.problem}")
+    messages.result(f"fingerprint {seen.fingerprint}")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from absl import flags as absl_flags
 
+from tlkeras import messages
 from tlkeras.errors import Interrupted, RunError, UserError, nearest
 
 COMMANDS = {
@@ -53,13 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("--help", "-h", "help"):
-        print(_overview())
+        messages.result(_overview())
         return 0
     name, *words = argv
     if name == "--version":
         from tlkeras import __version__
 
-        print(f"tlkeras {__version__}")
+        messages.result(f"tlkeras {__version__}")
         return 0
     if name not in COMMANDS:
         return _fail(f"Unknown command {name!r}.{nearest(name, COMMANDS)} Allowed: {', '.join(COMMANDS)}.", 2)
@@ -72,8 +73,11 @@ def _run_command(name: str, words: list[str]) -> int:
     flags = absl_flags.FlagValues()
     command.define_flags(flags)
     absl_flags.DEFINE_boolean("debug", False, "Show the traceback of an error.", flag_values=flags)
+    absl_flags.DEFINE_integer(
+        "verbosity", 0, "-1 says warnings only, 0 notes and progress too, 1 everything.", flag_values=flags
+    )
     if any(word in ("--help", "-h", "--helpfull", "-help", "--helpshort") for word in words):
-        print(_help(name, command, flags))
+        messages.result(_help(name, command, flags))
         return 0
     try:
         arguments = flags([f"tlkeras {name}", *words])[1:]
@@ -81,6 +85,7 @@ def _run_command(name: str, words: list[str]) -> int:
         from tlkeras.cli.hints import flag_hint
 
         return _fail(f"{error}{flag_hint(error, flags, words)}", 2)
+    messages.set_verbosity(flags.verbosity)
     return _exit_code(lambda: command.run(flags, arguments), flags)
 
 
@@ -151,7 +156,7 @@ def _unforeseen(error: Exception) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"tlkeras: {' '.join(message.split())}", file=sys.stderr)
+    messages.error(message)
     return code
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
+from tlkeras import messages
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
 from tlkeras.cli.tables import print_table
 from tlkeras.config import ExperimentConfig
@@ -30,7 +31,7 @@ def print_plan(config: ExperimentConfig) -> None:
 
     for name, run in planned_runs(checked(config), Path("runs") / config.name).items():
         planned = plan(run)
-        print(f"{name}: {planned.model}" if name else planned.model)
+        messages.result(f"{name}: {planned.model}" if name else planned.model)
         for note in planned.notes:
-            print(note)
+            messages.result(note)
         print_table(planned.rows)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
+from tlkeras import messages
 from tlkeras.errors import UserError
 from tlkeras.runtime import import_tensorflow
 
@@ -34,10 +35,10 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     run_path, *paths = arguments
     predictions, skipped = load_run(run_path).predict_files(paths)
     for path, reason in skipped:
-        print(f"tlkeras: skipped {path}: {reason}", file=sys.stderr)
+        messages.error(f"skipped {path}: {reason}")
     text = predictions_text(predictions, flags.format)
     if flags.output:
         write_text(flags.output, text)
-        print(f"{len(predictions.ids)} predictions written to {flags.output}")
+        messages.result(f"{len(predictions.ids)} predictions written to {flags.output}")
     else:
         sys.stdout.write(text)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
+from tlkeras import messages
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
 
 USAGE = "tlkeras profile --config=FILE|NAME [--stage=0] [--set path=value ...] [--workdir=DIR]"
@@ -38,5 +39,5 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     rows = profile_stage(parts, flags.stage, folder)
     print_table(rows, title=f"Stage {flags.stage}, batches of {parts.batch_size}")
     if (note := note_on_reading(parts, flags.stage, rows)) is not None:
-        print(f"{note}.")
-    print(f"Profile of ten steps: tensorboard --logdir={folder} (needs tensorboard-plugin-profile)")
+        messages.result(f"{note}.")
+    messages.result(f"Profile of ten steps: tensorboard --logdir={folder} (needs tensorboard-plugin-profile)")

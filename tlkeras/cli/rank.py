@@ -4,6 +4,7 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
+from tlkeras import messages
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
 from tlkeras.cli.tables import print_table
 from tlkeras.errors import UserError
@@ -37,5 +38,5 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     table = rank(config, flags.candidates, workdir, rows=flags.rows)
     hidden = {"error"} if not any(row["error"] for row in table) else set()
     print_table([{k: v for k, v in row.items() if k not in hidden} for row in table])
-    print((workdir / "recommendation.txt").read_text("utf-8"), end="")
-    print(f"Written to {workdir / TABLE} and {workdir / 'ranking.png'}.")
+    messages.result((workdir / "recommendation.txt").read_text("utf-8").rstrip())
+    messages.result(f"Written to {workdir / TABLE} and {workdir / 'ranking.png'}.")

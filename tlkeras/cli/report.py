@@ -2,6 +2,7 @@
 
 from absl import flags as absl_flags
 
+from tlkeras import messages
 from tlkeras.errors import UserError
 
 USAGE = "tlkeras report RUN... [--output=FILE]"
@@ -22,4 +23,4 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     from tlkeras.report import write_report
 
     for path in arguments:
-        print(write_report(path, flags.output))
+        messages.result(write_report(path, flags.output))

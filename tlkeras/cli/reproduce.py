@@ -2,6 +2,7 @@
 
 from absl import flags as absl_flags
 
+from tlkeras import messages
 from tlkeras.errors import UserError
 
 USAGE = "tlkeras reproduce RUN [--workdir=DIR]"
@@ -20,5 +21,5 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> int:
     from tlkeras.reproduce import reproduce
 
     result = reproduce(arguments[0], flags.workdir)
-    print("\n".join(["", *result.lines()]))
+    messages.result("\n".join(["", *result.lines()]))
     return 0 if result.equal else 1

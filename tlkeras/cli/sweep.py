@@ -4,6 +4,7 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
+from tlkeras import messages
 from tlkeras.cli.common import define_config_flags, no_arguments
 from tlkeras.cli.tables import print_table
 from tlkeras.errors import RunError, UserError
@@ -40,7 +41,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
 
         rehearse_sweep(runs, workdir)
         print_table([{"run": r.name, "seed": r.seed, "overrides": " ".join(r.overrides)} for r in runs])
-        print(f"Dry run: nothing was trained and {workdir} was not touched.")
+        messages.result(f"Dry run: nothing was trained and {workdir} was not touched.")
         return
     from tlkeras.search.results import means_over_seeds
     from tlkeras.search.sweep import PAGE, run_sweep
@@ -49,7 +50,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     if flags.seeds > 1:
         print_table(means_over_seeds(rows), title=f"Means over {flags.seeds} seeds")
     print_table(rows)
-    print(f"Written to {workdir / 'sweep.csv'}; side by side in {workdir / PAGE}.")
+    messages.result(f"Written to {workdir / 'sweep.csv'}; side by side in {workdir / PAGE}.")
     failed = [row["run"] for row in rows if row["error"]]
     if failed:
         raise RunError(

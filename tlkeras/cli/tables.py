@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tlkeras import messages
+
 
 def print_table(rows: Sequence[dict], title: str = "") -> None:
     """Prints one line per dict, with the keys of the first as columns; numbers stand to the right.
@@ -22,7 +24,7 @@ def print_table(rows: Sequence[dict], title: str = "") -> None:
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell(value)) for value in row.values()))
-    console.print(table) if rows else print("Nothing to list.")
+    console.print(table) if rows else messages.result("Nothing to list.")
 
 
 def cell(value) -> str:

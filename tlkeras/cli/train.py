@@ -2,6 +2,7 @@
 
 from absl import flags as absl_flags
 
+from tlkeras import messages
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
 from tlkeras.runtime import name_workers
 
@@ -34,7 +35,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
 
         rehearse(config, workdir, fresh=flags.fresh)
         print_plan(config)
-        print(f"Dry run: all is in order, nothing was trained, and {workdir} was not touched.")
+        messages.result(f"Dry run: all is in order, nothing was trained, and {workdir} was not touched.")
         return
     from tlkeras.run import run_experiment
 

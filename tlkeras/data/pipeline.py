@@ -5,11 +5,11 @@ that starts at step 1000 sees the pixels that one running through from 0 would.
 """
 
 import functools
-import logging
 
 import numpy as np
 import tensorflow as tf
 
+from tlkeras import messages
 from tlkeras.config.data import AugmentConfig
 from tlkeras.data.augment import augment_batch, mix_batch
 from tlkeras.data.domains import Domain
@@ -18,7 +18,6 @@ from tlkeras.data.rows import Rows
 from tlkeras.data.turns_and_views import PADDING, drawn_turns, turned, two_views
 from tlkeras.errors import UserError
 
-_log = logging.getLogger("tlkeras")
 # Added to the seed of views that are only looked at, so that they are none of those trained on.
 _EVALUATION_SEED = 32_452_843
 
@@ -45,7 +44,7 @@ def effective_batch_size(rows: Rows | int, batch_size: int, replicas: int = 1) -
     fitting = count // replicas * replicas
     if not fitting:
         raise UserError(f"Training needs a row per replica. Received: {count} rows, {replicas} replicas")
-    _log.warning("batch_size shrinks from %d to %d: train has %d rows.", batch_size, fitting, count)
+    messages.warn(f"batch_size shrinks from {batch_size} to {fitting}: train has {count} rows.")
     return fitting
 
 
@@ -57,10 +56,10 @@ def filling_a_batch(domain: Domain, batch_size: int) -> Domain:
     rows = domain.splits["train"]
     if len(rows) >= batch_size:
         return domain
-    _log.warning(
-        "%s has %d training rows, fewer than the batch of %d: they are repeated.",
-        domain.name, len(rows), batch_size,
-    )  # fmt: skip
+    messages.warn(
+        f"{domain.name} has {len(rows)} training rows, fewer than the batch of {batch_size}: they are "
+        "repeated."
+    )
     times = -(-batch_size // len(rows))
     repeated = rows.take(np.tile(np.arange(len(rows)), times))
     return domain.with_splits({**domain.splits, "train": repeated})

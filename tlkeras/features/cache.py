@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tlkeras import messages
 from tlkeras.config import CacheConfig
 from tlkeras.errors import RunError, UserError
 from tlkeras.features.arrays import ArrayFeatures, Features, fits_memory, open_entry
@@ -162,7 +163,7 @@ class _Work:
         if damaged is None:
             return self._opened(key)
         if replace:
-            print(f"{damaged} is damaged: its features are computed again.", flush=True)
+            messages.note(f"{damaged} is damaged: its features are computed again.")
             self.store.remove(key)
         return None
 
@@ -248,7 +249,7 @@ class _Work:
     def _in_memory_only(self, request: Request, array: np.ndarray | None, reason: str) -> Features:
         if array is None:
             raise NotWorthwhile(f"{self.store.directory} holds no features: {reason}")
-        print(f"Features are kept in memory only. {self.store.directory}: {reason}", flush=True)
+        messages.note(f"Features are kept in memory only. {self.store.directory}: {reason}")
         for begin, batch in self._outputs(request):
             array[begin : begin + len(batch)] = batch
         self.computed += len(array)

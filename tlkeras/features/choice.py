@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from tlkeras import messages
 from tlkeras.config import CacheConfig
 from tlkeras.errors import RunError, UserError
 from tlkeras.features.extractors import EXTRACTORS, Trunk, relative_difference, seconds_per_row, usable
@@ -144,7 +145,7 @@ def _checked(
         extract = EXTRACTORS.get(name)(trunk)
         difference = relative_difference(extract(batch), expected)
     except Exception as error:  # a converter may fail in any way on a model it does not know
-        print(f"The extractor {name} cannot take this backbone: {str(error).splitlines()[0][:200]}")
+        messages.note(f"The extractor {name} cannot take this backbone: {str(error).splitlines()[0][:200]}")
         known.note(name, 0.0, 1e9, 1e9)
         return None
     setup = time.perf_counter() - began
@@ -152,7 +153,7 @@ def _checked(
     known.note(name, setup, row, min(difference, 1e9))
     if difference <= tolerance:
         return Chosen(name, extract, row)
-    print(
+    messages.note(
         f"The extractor {name} differs from exact by {difference:.2g} of the features' spread, more than "
         f"cache.tolerance={tolerance:g}: exact is used."
     )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tlkeras import messages
 from tlkeras.run_dir.lock import lies_at, lock_file
 
 
@@ -48,7 +49,7 @@ def _take(path: Path, wait: bool) -> int | None:
             if not wait:
                 raise
             if not told:
-                print("Another process computes the same features: waiting for it.", flush=True)
+                messages.note("Another process computes the same features: waiting for it.")
             told = True
             time.sleep(0.2)
             continue

@@ -3,6 +3,8 @@
 import sys
 import time
 
+from tlkeras import messages
+
 
 class ExtractionProgress:
     """Rewrites one line on a terminal; elsewhere prints a line at the end and every half minute.
@@ -38,4 +40,4 @@ class ExtractionProgress:
         rate = self._done / max(now - self._began, 1e-9)
         left = f", {(self.rows - self._done) / max(rate, 1e-9):.0f} s left" if self._done < self.rows else ""
         text = f"{self.name}: {self._done:,}/{self.rows:,} rows, {rate:,.0f} rows/s ({self.extractor}){left}"
-        print(f"{start}{text}   ", end=end, flush=True)
+        messages.progress(f"{start}{text}   ", end)

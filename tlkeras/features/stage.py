@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import keras
 import tensorflow as tf
 
+from tlkeras import messages
 from tlkeras.config import CacheConfig, DataConfig, StageConfig
 from tlkeras.data import Domain
 from tlkeras.features import batches
@@ -148,14 +149,14 @@ def open_stage(
             model.trunk(), requests, extractor=extractor, title=title, facts=facts, compute=compute
         )
     except NotWorthwhile as reason:
-        print(f"{title}: {IN_EVERY_STEP}: {reason}.", flush=True)
+        messages.note(f"{title}: {IN_EVERY_STEP}: {reason}.")
         return None
     features: dict[tuple[str, str], list[Features]] = {}
     for place, found in zip(places, opened.features, strict=True):
         features.setdefault(place, []).append(found)
     seconds = time.monotonic() - began
     if not opened.computed_rows:
-        print(f"{title}: features of an earlier run are reused ({opened.extractor}).", flush=True)
+        messages.note(f"{title}: features of an earlier run are reused ({opened.extractor}).")
     augmented = set() if stage.augment.is_identity else {place for place in places if place[1] == "train"}
     by_name = {domain.name: domain for domain, _, _ in splits}
     return StageFeatures(features, by_name, opened.extractor, seconds, augmented, opened.computed_rows)

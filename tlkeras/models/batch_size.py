@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from tlkeras import messages
 from tlkeras.config import StageConfig
 from tlkeras.errors import UserError
 
@@ -49,7 +50,7 @@ def find_batch_size(
             rate = _rows_per_second(model, passed * size, scope)
             if rate is None:
                 break
-            print(f"batch size {size}: {rate / passed:,.0f} rows/s", flush=True)
+            messages.note(f"batch size {size}: {rate / passed:,.0f} rows/s")
             if rate < WORTHWHILE * fastest:
                 break
             chosen, fastest, size = size, rate, 2 * size
@@ -61,7 +62,7 @@ def find_batch_size(
             f"Not even {SMALLEST * replicas} rows fit into memory: choose a smaller data.image_size or "
             "backbone. Received: data.batch_size=auto"
         )
-    print(f"data.batch_size=auto: {chosen}", flush=True)
+    messages.note(f"data.batch_size=auto: {chosen}")
     return chosen
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import h5py
 import keras
 import numpy as np
-from absl import logging
 
+from tlkeras import messages
 from tlkeras.errors import UserError
 from tlkeras.models.backbones import Backbone
 from tlkeras.models.construct import construct
@@ -105,10 +105,10 @@ def transfer_parameters(model: keras.Model, source: keras.Model, name: str) -> W
             f"Expected e.g. {next(iter(targets))!r}. Received: {', '.join(list(sources)[:5])}, ..."
         )
     if unmatched:
-        logging.warning(
-            "%d of %d layers found no weights in %s and keep their initial ones: %s",
-            len(unmatched), len(targets), name, ", ".join(unmatched),
-        )  # fmt: skip
+        messages.warn(
+            f"{len(unmatched)} of {len(targets)} layers found no weights in {name} and keep their initial "
+            f"ones: {', '.join(unmatched)}"
+        )
     _fold_efficientnet_scale(model)
     return WeightReport(name, tuple(matched), unmatched, unused)
 

@@ -4,13 +4,13 @@ import hashlib
 import json
 import os
 import re
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tlkeras import messages
 from tlkeras.run_dir.atomic import disk_errors, replacing
 from tlkeras.run_dir.mirror import after_checkpoint
 
@@ -154,10 +154,7 @@ class CheckpointStore:
                 content = read(path)
             if _digest([content]) == _NAME.match(path.name)[2]:
                 return path, content
-            warnings.warn(
-                f"The checkpoint {path} is damaged (its checksum differs); the one before is used.",
-                stacklevel=3,
-            )
+            messages.warn(f"The checkpoint {path} is damaged (its checksum differs); the one before is used.")
         return None
 
 

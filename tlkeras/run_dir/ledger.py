@@ -3,10 +3,10 @@
 import json
 import os
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
+from tlkeras import messages
 from tlkeras.run_dir.atomic import disk_errors, make_folder, plain
 
 
@@ -53,7 +53,7 @@ class Ledger:
             if isinstance(record, dict):
                 records.append(record)
             elif line.strip():
-                warnings.warn(f"{self.path}, line {number} is damaged and left out.", stacklevel=2)
+                messages.warn(f"{self.path}, line {number} is damaged and left out.")
         return records
 
     def last(self, *, stage: str | None = None, event: str | None = None) -> dict[str, Any] | None:

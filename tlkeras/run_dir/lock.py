@@ -6,9 +6,9 @@ import json
 import os
 import socket
 import time
-import warnings
 from pathlib import Path
 
+from tlkeras import messages
 from tlkeras.errors import UserError
 from tlkeras.run_dir.atomic import disk_errors, make_folder
 
@@ -89,10 +89,7 @@ def _lock_or_warn(descriptor: int) -> None:
     except OSError as error:
         if error.errno not in _NO_LOCKS_HERE:
             raise
-        warnings.warn(
-            "This file system has no locks: nothing stops a second run in the same workdir.",
-            stacklevel=4,
-        )
+        messages.warn("This file system has no locks: nothing stops a second run in the same workdir.")
 
 
 def lock_file(descriptor: int) -> bool:

@@ -14,10 +14,10 @@ import re
 import shutil
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from tlkeras import messages
 from tlkeras.errors import RunError, UserError
 from tlkeras.run_dir.lock import RunLock
 
@@ -177,10 +177,9 @@ class Mirror:
     def push_or_warn(self) -> None:
         """Copies what is new, and goes on where that fails more than once."""
         if error := self._failure_of_push():
-            warnings.warn(
+            messages.warn(
                 f"The run could not be copied to {self.remote} ({error}); it goes on in {self.folder}, and "
-                "the next checkpoint tries again.",
-                stacklevel=3,
+                "the next checkpoint tries again."
             )
 
     def push_at_the_end(self) -> None:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+from tlkeras import messages
 from tlkeras.config import RuntimeConfig
 from tlkeras.errors import UserError
 from tlkeras.runtime.choice import Cluster, check_tensorflow, choose, has_nvidia_driver, named_cluster
@@ -141,9 +142,11 @@ def start(config: RuntimeConfig, seed: int, *, alone: bool = False) -> Runtime:
     if name != "tpu":
         set_determinism(config)
     keras.config.set_dtype_policy(config.precision)
-    if cluster is None:
-        return Runtime(name, strategy, config, seed)
-    return Runtime(name, strategy, config, seed, cluster.workers, cluster.index)
+    runtime = Runtime(name, strategy, config, seed)
+    if cluster is not None:
+        runtime = Runtime(name, strategy, config, seed, cluster.workers, cluster.index)
+    messages.speak(runtime.is_chief)
+    return runtime
 
 
 def set_determinism(config: RuntimeConfig) -> None:

@@ -1,8 +1,8 @@
 """Makes a tf.distribute strategy. Nothing else in tlkeras asks TensorFlow for devices."""
 
-import logging
 from typing import Any
 
+from tlkeras import messages
 from tlkeras.errors import UserError, install
 from tlkeras.runtime.choice import Cluster, has_libtpu, has_nvidia_driver
 
@@ -65,7 +65,7 @@ def make_tpu(required: bool) -> Any | None:
         advice = _tpu_advice(error)
         if required:
             raise UserError(f"{advice} Received: strategy=tpu") from error
-        logging.getLogger(__name__).warning("No TPU is used: %s", advice)
+        messages.warn(f"No TPU is used: {advice}")
         return None
 
 

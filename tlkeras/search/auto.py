@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from tlkeras import messages
 from tlkeras.config import ExperimentConfig, VerdictConfig, dump_config
 from tlkeras.errors import UserError, install
 from tlkeras.run_dir import RunDir, check_place, write_json, write_text
@@ -165,7 +166,7 @@ class _Search:
         while self.left() > 0:
             failures = 0 if self._try(begun.pop(0) if begun else self.study.ask()) else failures + 1
             if failures == FAILURES:
-                print(f"The last {FAILURES} trials failed: the search ends.")
+                messages.note(f"The last {FAILURES} trials failed: the search ends.")
                 return
 
     def _try(self, trial) -> bool:
@@ -180,7 +181,7 @@ class _Search:
                 raise  # a mistake in the user's own config
             self.study.tell(trial, state=states.FAIL)
             reason = " ".join(str(error).split())[:300]
-            print(f"Trial {trial.number} failed: {type(error).__name__}: {reason}")
+            messages.note(f"Trial {trial.number} failed: {type(error).__name__}: {reason}")
             return False
         else:
             self.study.tell(trial, value)

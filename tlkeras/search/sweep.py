@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from tlkeras import messages
 from tlkeras.config import dump_config
 from tlkeras.errors import RunError, UserError
 from tlkeras.run_dir import RunDir, check_place, config_differences, write_json, write_text
@@ -99,7 +100,7 @@ def _write_comparison(paths: list[Path], page: Path) -> None:
     try:
         write_comparison(paths, page)
     except UserError as error:  # the runs and their table are there all the same
-        print(f"{page} is not written: {error}")
+        messages.note(f"{page} is not written: {error}")
 
 
 def _run_all(runs: list[SweepRun], folder: Path, processes: int) -> dict[str, str]:
@@ -109,11 +110,11 @@ def _run_all(runs: list[SweepRun], folder: Path, processes: int) -> dict[str, st
     started: list[subprocess.Popen] = []
 
     def one(run: SweepRun) -> str:
-        print(f"{run.name}: {' '.join(run.overrides) or 'as configured'}, seed {run.seed}", flush=True)
+        messages.note(f"{run.name}: {' '.join(run.overrides) or 'as configured'}, seed {run.seed}")
         begun = time.monotonic()
         failure = _in_own_process(run, folder, started) if apart else _here(run, folder)
         took = f"after {time.monotonic() - begun:.0f} s"
-        print(f"{run.name}: failed {took}: {failure}" if failure else f"{run.name}: done {took}", flush=True)
+        messages.note(f"{run.name}: failed {took}: {failure}" if failure else f"{run.name}: done {took}")
         return failure
 
     try:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from tlkeras import messages
 from tlkeras.errors import RunError
 
 
@@ -66,7 +67,8 @@ class Progress(keras.callbacks.ProgbarLogger):
 
     def set_params(self, params):
         # one line per epoch where nobody watches: a bar that redraws itself fills log files
-        super().set_params(params | {"verbose": 1 if sys.stdout.isatty() else 2})
+        bar = 1 if sys.stdout.isatty() else 2
+        super().set_params(params | {"verbose": bar if messages.notes_appear() else 0})
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
@@ -78,7 +80,7 @@ class Progress(keras.callbacks.ProgbarLogger):
         left = ""
         if seconds := self._pace.seconds_per_epoch:
             left = f", about {_duration(seconds * (self.stage_epochs - epoch))} left in this stage"
-        print(f"{self.title}: epoch {epoch + 1}/{self.stage_epochs}{left}", flush=True)
+        messages.note(f"{self.title}: epoch {epoch + 1}/{self.stage_epochs}{left}")
         super().on_epoch_begin(epoch, logs)
 
     def on_train_batch_end(self, batch, logs=None):

@@ -5,6 +5,8 @@ import time
 import keras
 import numpy as np
 
+from tlkeras import messages
+
 # Of the time of a step; above it, the pipeline alone keeps the step waiting.
 BOUND = 0.9
 # Reading that costs a stage fewer seconds than this is nothing to act on.
@@ -60,7 +62,7 @@ class InputWatch(keras.callbacks.Callback):
             return
         self.ratio = batch / step
         if (note := reading_note(batch, step, self.steps)) is not None:
-            print(f"{self.title}: {note}; `tlkeras profile` shows the parts.", flush=True)
+            messages.note(f"{self.title}: {note}; `tlkeras profile` shows the parts.")
 
 
 def reading_note(batch: float, step: float, steps: int) -> str | None:

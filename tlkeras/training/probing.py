@@ -5,6 +5,7 @@ import time
 import keras
 import numpy as np
 
+from tlkeras import messages
 from tlkeras.config import StageConfig
 from tlkeras.errors import UserError
 from tlkeras.evaluation.metrics import compute_metrics
@@ -74,7 +75,7 @@ def train_probe_stage(trainer, index: int) -> None:
     _keep(trainer, index, logs)
     shown = ", ".join(f"{name} {value:.3f}" for name, value in logs.items())
     where = "frozen features" if mapping is None else f"features mapped by {stage.probe.mapping.name}"
-    print(f"{trainer._title(index)}: {stage.probe.name} on {where}: {shown}", flush=True)
+    messages.note(f"{trainer._title(index)}: {stage.probe.name} on {where}: {shown}")
     trainer._record_end(index, _NoSteps, audit, time.monotonic() - extracted, extracted - began)
     trainer.run_dir.mark_stage_done(index, stage.name)
 

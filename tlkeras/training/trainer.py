@@ -4,6 +4,7 @@ from pathlib import Path
 
 import keras
 
+from tlkeras import messages
 from tlkeras.config import StageConfig
 from tlkeras.features.stage import steps_per_call
 from tlkeras.prepare import Parts
@@ -168,7 +169,7 @@ class Trainer:
         if stage.optimizer.learning_rate != "auto":
             return stage
         rate = find_learning_rate(self, index, selection)
-        print(f"{self._title(index)}: learning rate {rate:.3g} chosen by a range test")
+        messages.note(f"{self._title(index)}: learning rate {rate:.3g} chosen by a range test")
         optimizer = stage.optimizer.model_copy(update={"learning_rate": rate})
         return stage.model_copy(update={"optimizer": optimizer})
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tlkeras import messages
 from tlkeras.adaptation.checks import pulls
 from tlkeras.adaptation.methods import make_method
 from tlkeras.config import ExperimentConfig, StageConfig
@@ -49,8 +50,7 @@ def open_features(
     noted = run_dir.read_json(note) if (run_dir.path / note).is_file() else {}
     reason = reason_against_features(parts.config, stage)
     if reason is not None:
-        if parts.runtime.is_chief:
-            print(f"{title}: {IN_EVERY_STEP}: {reason}.", flush=True)
+        messages.note(f"{title}: {IN_EVERY_STEP}: {reason}.")
         return None
     if noted.get("extractor", "") is None:
         return None
