@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tlkeras.methods.term import Pair
 from tlkeras.transfer.regularizers import REGULARIZERS, make_regularizer
-from tlkeras.transfer.regularizers.base import Batch
 from tlkeras.transfer.regularizers.starting_point import evenly_taken
 from tlkeras.transfer.regularizers.weights import StochasticNormalization
 
@@ -45,7 +45,7 @@ def test_l2_sp(shape):  # Li et al. 2018, eq. 1 without the head
 
     def loss(kernel, bias):
         regularizer._variables = [kernel, bias]
-        return regularizer.loss(Batch(None, None, None, None))
+        return regularizer.loss()
 
     apart = [now - start, now[1] - start[0]]
     compare(loss, [now, now[1]], 0.5 * sum(np.linalg.norm(a.astype(float)) ** 2 for a in apart), apart)
@@ -60,7 +60,7 @@ def test_delta(shape):  # Li et al. 2019, eq. 4 of two blocks, all filters alike
 
     def loss(first, second):
         regularizer._now = [first, second]
-        return regularizer.loss(Batch(None, None, None, None))
+        return regularizer.loss()
 
     value = 0.0
     for a, b in ((now, start), (now, 2 * start)):
@@ -89,7 +89,7 @@ def test_bss(shape, k):  # Chen et al. 2019, eq. 6
     gradient = 2 * (left[:, -k:] * values[-k:]) @ right[-k:]
     regularizer = make_regularizer("bss", options={"k": k})
     compare(
-        lambda f: regularizer.loss(Batch(None, None, f, None)),
+        lambda f: regularizer.loss(Pair(f, None)),
         [features],
         (values[-k:] ** 2).sum(),
         [gradient],
@@ -103,7 +103,7 @@ def test_bss_sees_a_singular_value_far_below_the_largest(smallest):
     features = ((left * [100, 50, 20, 10, 5, 2, 1, 100 * smallest]) @ right.T).astype("float32")
     expected = np.linalg.svd(features.astype(float), compute_uv=False)[7]
     regularizer = make_regularizer("bss", options={"k": 13})  # the twelve others are nothing but rounding
-    found = float(regularizer.loss(Batch(None, None, features, None)))
+    found = float(regularizer.loss(Pair(features, None)))
     assert np.sqrt(found) == pytest.approx(expected, rel=5e-3)
 
 
@@ -116,7 +116,7 @@ def test_distillation(shape, temperature):  # Hinton et al. 2015, section 2
     q, p = (softmax(x.astype(float) / temperature) for x in (student, teacher))
     value = temperature**2 * np.mean([np.sum(a * np.log(a / b)) for a, b in zip(p, q, strict=True)])
     compare(
-        lambda x: regularizer.loss(Batch(None, None, None, x)),
+        lambda x: regularizer.loss(None, Pair(x, None)),
         [student], value, [temperature * (q - p) / len(p)],
     )  # fmt: skip
 
@@ -130,7 +130,7 @@ def test_co_tuning(shape):  # You et al. 2020, eq. 3
 
     def loss(features, kernel):
         regularizer._kernel = kernel
-        return regularizer.loss(Batch(None, labels, features, None))
+        return regularizer.loss(Pair(features, None), labels)
 
     q = softmax(features.astype(float) @ kernel + regularizer._bias)
     wanted = relation[labels]

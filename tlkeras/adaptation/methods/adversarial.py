@@ -104,18 +104,18 @@ class PADA(Adversarial):
             shape=(classes,), initializer="ones", trainable=False, name="class_share", aggregation="mean"
         )
 
-    def row_weights(self, labels):
+    def share_of_class(self, labels):
         """Returns the weight of each source row's class, at most 1, `(n,)`."""
         share = ops.convert_to_tensor(self.class_share)
         return ops.matmul(one_hot_labels(labels, share.shape[0]), share / ops.max(share))
 
     def source_weights(self, labels, strength):
-        return ops.where(strength > 0, self.row_weights(labels), 1.0)
+        return ops.where(strength > 0, self.share_of_class(labels), 1.0)
 
     def loss(self, features, logits, labels):
         seen = ops.mean(ops.stop_gradient(ops.softmax(logits.target)), axis=0)
         self.class_share.assign(self.class_share * self.momentum + seen * (1 - self.momentum))
-        weights = (self.row_weights(labels), ops.ones_like(features.target[:, 0]))
+        weights = (self.share_of_class(labels), ops.ones_like(features.target[:, 0]))
         return self.domain_loss(features, weights)
 
 
