@@ -165,7 +165,7 @@ def adapted(runtime, case: str, folder: Path) -> dict:
     """Trains a method on a small network of made-up rows."""
     import tensorflow as tf
 
-    from tlkeras.adaptation.adaptation_model import AdaptationModel
+    from tlkeras.adaptation.adaptation_model import adaptation_model
     from tlkeras.adaptation.methods import make_method
     from tlkeras.config import StrengthConfig
 
@@ -178,8 +178,8 @@ def adapted(runtime, case: str, folder: Path) -> dict:
         model.select("all", "train")
         strength = StrengthConfig(schedule="warm_start", start=0.3) if case == "adda" else (
             StrengthConfig(schedule="linear"))  # fmt: skip
-        trainee = AdaptationModel(model, method, steps=STEPS, strength=strength)
-        learned = [*model.variables, *method.trainable_variables]
+        trainee = adaptation_model(model, method, steps=STEPS, strength=strength)
+        learned = [*model.variables, *method.own.trainable_variables]
         start = flat(learned)
         history = fit(trainee, runtime.distribute(data))
     logs = [history[name][0] for name in LOGS if name in history]
@@ -192,8 +192,8 @@ def regularized(runtime, case: str, folder: Path) -> dict:
 
     from tlkeras.config import DataConfig, ModelConfig, StageConfig
     from tlkeras.data import load_domain
+    from tlkeras.methods.training_model import TrainingModel
     from tlkeras.models.distributed_fit import synchronize_batch_norm
-    from tlkeras.transfer.regularized_model import RegularizedModel
     from tlkeras.transfer.regularizers import make_regularizer
 
     name, shape = case.split(",")[0], (8, 8, 3) if "norm" in case else (6,)
@@ -211,10 +211,8 @@ def regularized(runtime, case: str, folder: Path) -> dict:
         model.select("all", "train")
         if "each replica" not in case:
             synchronize_batch_norm(model)
-        trainee = RegularizedModel(
-            model, make_regularizer(name, REGULARIZERS[case], options), stage=stage, source=source,
-            domain=domain, start={}, seed=0,
-        )  # fmt: skip
+        regularizer = make_regularizer(name, REGULARIZERS[case], options)
+        trainee = TrainingModel(model, (regularizer,), stage=stage, source=source, domain=domain)
         data = tf.data.Dataset.from_tensor_slices((x, labels)).batch(ROWS, True).repeat()
         learned = trainee.variables
         start = flat(learned)

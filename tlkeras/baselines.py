@@ -208,7 +208,7 @@ def _predictions(run: RunDir, domain: str):
     from tlkeras.evaluation import Predictions
     from tlkeras.evaluation.predictions import shown_split
 
-    folder = run.evaluation if domain == "source" else run.evaluation / domain
+    folder = run.evaluation_of(domain)
     files = {split: folder / f"predictions_{split}.npz" for split in ("test", "val", "train")}
     splits = {split: Predictions.load(path) for split, path in files.items() if path.is_file()}
     return splits[shown_split(splits)]

@@ -3,7 +3,7 @@
 TensorFlow is imported by `start` and not before: some of its settings are read at import.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from tlkeras import messages
 from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig
 from tlkeras.data import Domain, Inspection, check_files, inspect_domain, load_domain
+from tlkeras.data.roles import Role
 from tlkeras.data.sources.arrays import with_arrays
 from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES
@@ -46,17 +47,12 @@ class Parts:
     @property
     def sources(self) -> list[Domain]:
         """All domains that train with labels."""
-        return [domain for name, domain in self.domains.items() if not _is_unlabelled(name)]
+        return [domain for domain in self.domains.values() if not domain.role.is_unlabelled_target]
 
     @property
     def targets(self) -> list[Domain]:
         """All unlabelled target domains."""
-        return [domain for name, domain in self.domains.items() if _is_unlabelled(name)]
-
-
-def _is_unlabelled(name: str) -> bool:
-    """Whether a domain of this name is a target that trains without labels."""
-    return name.startswith("target") and name != "target_labelled"
+        return [domain for domain in self.domains.values() if domain.role.is_unlabelled_target]
 
 
 def prepare(
@@ -225,7 +221,7 @@ def read_domains(
             data.following(config.data),
             default_image_size=source.image_size,
             name=name,
-            by_hash=_is_unlabelled(name),
+            by_hash=Role.of(name).is_unlabelled_target,
             class_names=source.class_names,
             **how,
         )
@@ -239,21 +235,29 @@ def _further_domains(config: ExperimentConfig) -> dict[str, DataConfig]:
     adaptation = config.adaptation
     if adaptation is None:
         return {}
-    domains = {f"source_{i}": data for i, data in enumerate(adaptation.more_sources, start=2)}
-    domains["target"] = adaptation.target
-    domains |= {f"target_{i}": data for i, data in enumerate(adaptation.more_targets, start=2)}
+    domains = {
+        Role.FURTHER_SOURCE.numbered(i): data for i, data in enumerate(adaptation.more_sources, start=2)
+    }
+    domains[Role.TARGET] = adaptation.target
+    domains |= {
+        Role.FURTHER_TARGET.numbered(i): data for i, data in enumerate(adaptation.more_targets, start=2)
+    }
     if adaptation.target_labelled is not None:
-        domains["target_labelled"] = adaptation.target_labelled
+        domains[Role.TARGET_LABELLED] = adaptation.target_labelled
     return domains
+
+
+def _numbered(role: Role, several: Sequence[DataConfig]) -> dict[str, DataConfig]:
+    return {role.numbered(number): data for number, data in enumerate(several, start=2)}
 
 
 def _without_labelled_targets(domains: dict[str, Domain]) -> dict[str, Domain]:
     """Leaves the rows that train with labels out of the targets, so that none is evaluated on them."""
-    if "target_labelled" not in domains:
+    if Role.TARGET_LABELLED not in domains:
         return domains
-    labelled = {d for rows in domains["target_labelled"].splits.values() for d in rows.digests}
+    labelled = {d for rows in domains[Role.TARGET_LABELLED].splits.values() for d in rows.digests}
     for name, domain in domains.items():
-        if _is_unlabelled(name):
+        if domain.role.is_unlabelled_target:
             kept = {
                 split: rows.take(np.array([digest not in labelled for digest in rows.digests], bool))
                 for split, rows in domain.splits.items()

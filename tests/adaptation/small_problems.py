@@ -9,7 +9,7 @@ from tlkeras.models.distributed_fit import DistributedFit
 
 
 class Tapped(DistributedFit):
-    """An encoder and a classifier with the two calls that AdaptationModel needs."""
+    """An encoder and a classifier with the two calls that an adapting model needs."""
 
     def __init__(self, encoder, classifier):
         super().__init__()
@@ -67,7 +67,7 @@ def moons(seed=0, angle=35.0, rows=300):
 
 
 def train(model, data, steps, *, optimizer=None, loss=None, per_call=1, epochs=1, **kwargs):
-    """Compiles and fits an AdaptationModel built with `kwargs`, and returns it with its history."""
+    """Compiles and fits an adapting model built with `kwargs`, and returns it with its history."""
     adaptation = adaptation_model(model, steps=steps, **kwargs)
     adaptation.compile(
         optimizer=optimizer or keras.optimizers.SGD(0.1),

@@ -1,4 +1,4 @@
-"""AdaptationModel: what moves, what equals what, and what is refused."""
+"""Models that adapt: what moves, what equals what, and what is refused."""
 
 import keras
 import numpy as np

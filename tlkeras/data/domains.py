@@ -10,6 +10,7 @@ from tlkeras.config.data import DataConfig
 from tlkeras.data import splits as choose
 from tlkeras.data.labels import encode
 from tlkeras.data.pretext import with_pretext
+from tlkeras.data.roles import Role
 from tlkeras.data.rows import Rows
 from tlkeras.data.scan import scan
 from tlkeras.data.sources import Table, read_source
@@ -48,6 +49,11 @@ class Domain:
     config: DataConfig
     skipped: tuple[tuple[str, str], ...] = ()
     problem: str = ""
+
+    @property
+    def role(self) -> Role:
+        """What the domain is to the run."""
+        return Role.of(self.name)
 
     @property
     def draws_pairs(self) -> bool:
@@ -126,7 +132,7 @@ def load_domain(
     how = {"max_pixels": config.max_pixels}
     splits = {split: replace(rows, labels=labels[split], **how) for split, rows in splits.items()}
     problem = ""
-    if name.startswith("source") and config.pretext is None:
+    if Role.of(name).must_have_labels and config.pretext is None:
         first = splits.get("train", splits.get("all"))
         problem = _class_problem(first, names, config.task, where, complete=class_names is None)
     if problem and not lenient:

@@ -114,7 +114,7 @@ def write_evaluation(
     """
     metrics = measure(evaluated) | (measured or {})
     for domain, splits in evaluated.items():
-        folder = run_dir.evaluation if domain == "source" else run_dir.evaluation / domain
+        folder = run_dir.evaluation_of(domain)
         for split, predictions in splits.items():
             predictions.save(folder / f"predictions_{split}.npz")
         if (split := shown_split(splits)) is not None:

@@ -35,7 +35,7 @@ def write_evidence(run_dir: RunDir, model, domains: dict[str, Domain], evaluated
     for name, splits in evaluated.items():
         split = shown_split(splits)
         if split is not None and splits[split].labels is not None:  # without them nothing is best or worst
-            folder = run_dir.evaluation if name == "source" else run_dir.evaluation / name
+            folder = run_dir.evaluation_of(name)
             facts = (model, domains[name], split, splits[split], config.model.backbone, training)
             write_gallery(folder / "gallery", *facts)
     after = run_dir.evaluation / "embedding_after.npz"

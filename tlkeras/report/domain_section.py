@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkeras.data.roles import Role
 from tlkeras.evaluation.calibration import confidence_and_hits, fit_temperature, reliability_bins
 from tlkeras.evaluation.metrics import confusion_matrix
 from tlkeras.evaluation.predictions import Predictions
@@ -111,7 +112,9 @@ def _calibration(record: RunRecord, domain: str, predictions: Predictions) -> di
         "error": record.metrics[domain][record.shown_split(domain)].get("expected_calibration_error"),
         "mean_confidence": float(confidence.mean()) if len(confidence) else None,
         "accuracy": float(hits.mean()) if len(hits) else None,
-        "temperature": _temperature(record.predictions(domain, "val")) if domain == "source" else None,
+        "temperature": _temperature(record.predictions(domain, "val"))
+        if Role.of(domain) is Role.SOURCE
+        else None,
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkeras.data.roles import Role
 from tlkeras.evaluation.intervals import few_rows_note
 from tlkeras.report import figures
 from tlkeras.report.domain_section import domain_section
@@ -134,7 +135,7 @@ def _cards(record: RunRecord) -> list[dict[str, Any]]:
     """The few numbers that people look for first."""
     cards = []
     # what a run adapts to is what it is judged by
-    for domain in sorted(record.metrics, key=lambda name: name != "target"):
+    for domain in sorted(record.metrics, key=lambda name: Role.of(name) is not Role.TARGET):
         split = record.shown_split(domain)
         if split is None:
             continue

@@ -143,7 +143,7 @@ class RunRecord:
 
     def folder(self, domain: str) -> Path:
         """Returns where the evaluation of a domain lies."""
-        return self.run_dir.evaluation if domain == "source" else self.run_dir.evaluation / domain
+        return self.run_dir.evaluation_of(domain)
 
     def shown_split(self, domain: str) -> str | None:
         """Returns the split that says most about a domain: test, else val, else train."""

@@ -23,6 +23,7 @@ from tlkeras.run_dir.ledger import Ledger
 from tlkeras.run_dir.lock import RunLock
 
 RUN = "run"  # the name under which the ledger holds what concerns no single stage
+OWN_DOMAIN = "source"  # the name of the domain that a run is about
 _LOCK = ".lock"
 
 
@@ -55,6 +56,10 @@ class RunDir:
     def twin(self) -> "RunDir":
         """The run of the verdict's baseline, inside this one."""
         return RunDir(self.path / "twin")
+
+    def evaluation_of(self, domain: str) -> Path:
+        """Returns where the evaluation of a domain lies: the run's own at the top, others below."""
+        return self.evaluation if domain == OWN_DOMAIN else self.evaluation / domain
 
     def stage(self, index: int, name: str) -> Path:
         """Returns the folder of a stage, e.g. `stages/00_head`."""

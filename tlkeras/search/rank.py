@@ -11,6 +11,7 @@ import numpy as np
 
 from tlkeras.config import ExperimentConfig
 from tlkeras.config.data import ALIKE_IN_TASKS
+from tlkeras.data.roles import Role
 from tlkeras.errors import UserError
 from tlkeras.run_dir import RunDir, check_place
 from tlkeras.runtime import start
@@ -154,15 +155,16 @@ class _Scorer:
         for name, data in configs.items():
             data = data.model_copy(update={"image_size": size}) if size is not None else data
             domain = load_domain(
-                data, seed=self.config.seed, default_image_size=size, name=name, by_hash=name == "target",
-                class_names=found["source"].class_names if name == "target" else None,
+                data, seed=self.config.seed, default_image_size=size, name=name,
+                by_hash=Role.of(name) is Role.TARGET,
+                class_names=found["source"].class_names if Role.of(name) is Role.TARGET else None,
             )  # fmt: skip
             if name == "task" and domain.input_shape != found["source"].input_shape:
                 continue  # an adapter's business: one network does not take both
             domain, _ = check_files(domain)
             train = domain.splits["train"]
             if len(train) > self.rows:
-                classes = train.labels if name == "source" else None
+                classes = train.labels if Role.of(name) is Role.SOURCE else None
                 train = train.take(limited(classes, len(train), self.rows, self.config.seed))
             found[name] = replace(domain, splits={"train": train})
         self._domains[size] = found

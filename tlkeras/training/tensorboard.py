@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tlkeras.config import AugmentConfig, StageConfig
 from tlkeras.data import Domain, training_batches
+from tlkeras.data.roles import Role
 from tlkeras.evaluation.prediction_files import one_line
 from tlkeras.prepare import Parts
 from tlkeras.training.callbacks import Position
@@ -143,11 +144,11 @@ def _inputs(parts: Parts, stage: StageConfig) -> dict[str, np.ndarray]:
 
 def _first(parts: Parts, domain: Domain, augment: AugmentConfig) -> np.ndarray:
     rows = domain.splits["train"]
-    if domain.name != "source":  # its labels stay where they are, so nothing can be mixed with them
+    if domain.role is not Role.SOURCE:  # its labels stay where they are, so nothing can be mixed with them
         augment = augment.unmixed
     batches = training_batches(
         rows, domain, batch_size=min(parts.batch_size, len(rows)), seed=parts.config.seed, augment=augment,
-        steps=1, with_labels=domain.name == "source",
+        steps=1, with_labels=domain.role is Role.SOURCE,
     )  # fmt: skip
     batch = next(iter(batches))
     return np.asarray(batch[0] if isinstance(batch, tuple) else batch)[:_PICTURES]
