@@ -9,11 +9,12 @@ import tensorflow as tf
 
 from tlkeras.errors import UserError
 from tlkeras.models.graph import nodes_in_order
+from tlkeras.runtime import compat
 
 
 def batch_norm_layers(model) -> list[keras.layers.BatchNormalization]:
     """Returns every BatchNormalization layer in `model`, in order."""
-    return [x for x in model._flatten_layers() if isinstance(x, keras.layers.BatchNormalization)]
+    return [x for x in compat.flat_layers(model) if isinstance(x, keras.layers.BatchNormalization)]
 
 
 class DomainStatistics(keras.layers.Layer):

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tlkeras.errors import UserError
 from tlkeras.models.backbones import BACKBONES
 from tlkeras.models.graph import nodes_in_order
+from tlkeras.runtime import compat
 
 _BATCH = 16
 
@@ -204,8 +205,7 @@ def _replayed(model, x):
 
 
 def _is_nested(layer) -> bool:
-    is_graph = isinstance(layer, keras.Model) and hasattr(layer, "_nodes_by_depth")
-    return is_graph and len(layer.inputs) == len(layer.outputs) == 1
+    return compat.is_graph(layer) and len(layer.inputs) == len(layer.outputs) == 1
 
 
 def _is_spatial(node) -> bool:

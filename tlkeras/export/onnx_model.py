@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.export.served_model import ServedModel
+from tlkeras.runtime import compat
 
 OPSET = 17
 
@@ -45,11 +46,9 @@ def _with_constants(served: ServedModel):
     Keras keeps some constants (the mean of a Normalization layer) outside the graph, and tf2onnx would
     make inputs of them.
     """
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
     function = served.function()
     with _nested_functions_inlined():
-        frozen = convert_variables_to_constants_v2(function.get_concrete_function())
+        frozen = compat.with_folded_variables(function.get_concrete_function())
 
     @tf.function(input_signature=function.input_signature)
     def answer(inputs):

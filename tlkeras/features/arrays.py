@@ -7,6 +7,7 @@ import weakref
 import numpy as np
 
 from tlkeras.features.store import EntryInfo, FeatureStore, numpy_dtype
+from tlkeras.runtime import compat
 
 # After reading this much from mapped files their pages are given back.
 _RESIDENT_BYTES = 32 * 2**20
@@ -138,5 +139,6 @@ def _read_into(file, view: memoryview) -> None:
 
 
 def _advise(mapped: np.memmap, advice: str) -> None:
-    if hasattr(mmap, advice) and mapped._mmap is not None:
-        mapped._mmap.madvise(getattr(mmap, advice))
+    pages = compat.memory_map_of(mapped)
+    if hasattr(mmap, advice) and pages is not None:
+        pages.madvise(getattr(mmap, advice))

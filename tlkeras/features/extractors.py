@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tlkeras.models.folding import Folded
 from tlkeras.registry import Registry
+from tlkeras.runtime import compat
 
 EXTRACTORS: Registry = Registry("extractor")
 
@@ -56,9 +57,7 @@ class Trunk:
     def frozen(self):
         """Returns the traced function with its variables folded into the graph as constants."""
         if self._frozen is None:
-            from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-            self._frozen = convert_variables_to_constants_v2(self.concrete())
+            self._frozen = compat.with_folded_variables(self.concrete())
         return self._frozen
 
 

@@ -80,7 +80,7 @@ class TrainingModel(DistributedFit):
     @property
     def metrics(self):
         """Loss and compiled metrics; while training, those of the terms as well."""
-        own = self._get_own_metrics()
+        own = self.own_metrics()
         return own if self.is_evaluating else own + [m for term in self.terms for m in term.metrics]
 
     def call(self, x, training=None):
@@ -160,7 +160,7 @@ class TrainingModel(DistributedFit):
         gradients = tape.gradient(scaled, variables)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        self._loss_tracker.update_state(loss * replicas, sample_weight=ops.shape(logits.source)[0])
+        self.loss_tracker.update_state(loss * replicas, sample_weight=ops.shape(logits.source)[0])
         for term, value in zip(self.terms, values, strict=True):
             term.after_update()
             term.measure(value, class_loss * replicas, labels, logits)

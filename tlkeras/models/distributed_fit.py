@@ -6,11 +6,12 @@ from keras import ops
 
 from tlkeras.errors import UserError
 from tlkeras.models.replica_randomness import ReplicaSeedGenerator
+from tlkeras.runtime import compat
 
 UNSUPPORTED_STRATEGIES = ("ParameterServerStrategy", "CentralStorageStrategy")
 
 
-class DistributedFit(keras.Model):
+class DistributedFit(compat.TrainerHooks):
     """Keras' training loop on one device, several devices and several workers alike.
 
     Stock Keras 3 fails under `MirroredStrategy` with several steps per call (keras#19246) and under
@@ -45,7 +46,7 @@ class DistributedFit(keras.Model):
                 f"Keras 3 cannot train under {name}. Allowed: none, mirrored, multi_worker, tpu. "
                 f"Received: strategy={name}"
             )
-        if jit_compile is True and self._distribute_strategy is not None:
+        if jit_compile is True and self.was_made_under_a_strategy:
             raise UserError(
                 "XLA cannot compile a step under a tf.distribute strategy; leave jit_compile at 'auto' "
                 f"or use one device. Received: jit_compile=True, strategy={name}"
@@ -74,7 +75,7 @@ class DistributedFit(keras.Model):
             total, loss_weight = rows, sample_weight
         loss = self.compute_loss(x, y, y_pred, loss_weight, training=False)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        self._loss_tracker.update_state(loss * replicas, sample_weight=total)
+        self.loss_tracker.update_state(loss * replicas, sample_weight=total)
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     def make_train_function(self, force=False):
@@ -119,7 +120,7 @@ class DistributedFit(keras.Model):
     def _compiled_step(self, step):
         """Returns `step` as replicas run it: outside autograph, and through XLA where asked for."""
         ReplicaSeedGenerator.install(self)
-        step = tf.autograph.experimental.do_not_convert(self._autoconvert_optionals(step))
+        step = tf.autograph.experimental.do_not_convert(self.with_optionals(step))
         if self.jit_compile and not self.run_eagerly:
             return tf.function(step, jit_compile=True, reduce_retracing=True)
         return step
@@ -162,16 +163,16 @@ class DistributedFit(keras.Model):
 
         return run
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+    def build_for_fit(self, iterator=None, data_batch=None):
         """Builds from shapes alone, and makes `fit`'s iterator count steps exactly.
 
         Keras calls this at the start of `fit` and `evaluate` with its epoch iterator.
         """
         if iterator is not None:
-            data_batch = _replica_spec(iterator._distributed_dataset.element_spec)
+            data_batch = compat.replica_specs(compat.element_spec(iterator))
             _count_exactly(iterator)
         with self.distribute_strategy.scope():
-            self._symbolic_build(data_batch=self.labelled_part(data_batch))
+            self.build_from_specs(self.labelled_part(data_batch))
 
 
 def scale_for_replicas(loss):
@@ -207,7 +208,9 @@ def synchronize_batch_norm(layer, synchronized=True):
     Returns:
         The number of BatchNormalization layers found.
     """
-    found = [child for child in layer._flatten_layers() if isinstance(child, keras.layers.BatchNormalization)]
+    found = [
+        child for child in compat.flat_layers(layer) if isinstance(child, keras.layers.BatchNormalization)
+    ]
     for batch_norm in found:
         batch_norm.synchronized = synchronized
     return len(found)
@@ -228,13 +231,8 @@ class _Group:
 
 
 def _count_exactly(epoch_iterator):
-    """Makes a Keras epoch iterator yield `_Group`s that end where the epoch, or the data, ends.
-
-    Keras' own groups always hold `steps_per_execution` steps: an epoch that it does not divide runs
-    over into the next one, and the last epoch falls short. The iterator goes on from epoch to epoch
-    where `steps_per_epoch` is given, and the last epoch ends early where the data does.
-    """
-    if "_enumerate_iterator" in vars(epoch_iterator):  # evaluation inside fit reuses its iterator
+    """Makes a Keras epoch iterator yield `_Group`s; see `compat.count_exactly`."""
+    if compat.counts_exactly(epoch_iterator):
         return
     size = epoch_iterator.steps_per_execution
     if size > 1 and epoch_iterator.num_batches is None:
@@ -243,36 +241,4 @@ def _count_exactly(epoch_iterator):
             "evaluate), or use dataset.apply(tf.data.experimental.assert_cardinality(n)). "
             f"Received: steps_per_execution={size} and a dataset of unknown length"
         )
-
-    def exact_groups():
-        state, begin = epoch_iterator, 0
-        state.data_adapter.on_epoch_begin()
-        if state.steps_per_epoch is None:
-            state._current_iterator = None
-        while (per_epoch := state.num_batches) is None or begin < per_epoch:
-            left = None if state._num_batches is None else state._num_batches - state._steps_seen
-            if state._current_iterator is None or (left == 0 and begin == 0):
-                state._current_iterator, state._steps_seen = iter(state._get_iterator()), 0
-                left = state._num_batches
-            if left == 0:
-                break
-            limits = (size, left, None if per_epoch is None else per_epoch - begin)
-            steps = min(limit for limit in limits if limit is not None)
-            group = _Group(state._current_iterator, steps)
-            yield begin, begin + steps - 1, group
-            state._steps_seen += group.steps  # fewer where the caller has passed some over
-            begin += steps
-        state.data_adapter.on_epoch_end()
-
-    epoch_iterator._enumerate_iterator = exact_groups
-
-
-def _replica_spec(element_spec):
-    """Returns what one replica sees of a distributed dataset's elements, as `tf.TensorSpec`s."""
-
-    def of_one_replica(spec):
-        spec = spec._value_specs[0] if hasattr(spec, "_value_specs") else spec
-        # by name: TensorFlow 2.19 has the class of the second, but exports it nowhere
-        return None if type(spec).__name__ in ("OptionalSpec", "NoneTensorSpec") else spec
-
-    return tf.nest.map_structure(of_one_replica, element_spec)
+    compat.count_exactly(epoch_iterator, _Group)

@@ -4,25 +4,23 @@ from collections.abc import Iterable
 
 import keras
 
+from tlkeras.runtime import compat
+
 
 def nodes_in_order(model: keras.Model) -> list:
-    """Returns the nodes of a functional `model` so that each comes after those it reads from.
-
-    Keras has no public access to its graph; this is the only place that looks into it.
-    """
-    by_depth = functional(model)._nodes_by_depth
-    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+    """Returns the nodes of a functional or Sequential `model`, each after those it reads from."""
+    return compat.graph_nodes(functional(model))
 
 
 def functional(model: keras.Model) -> keras.Model:
     """Returns a functional model as it is, and of a Sequential one the functional model inside."""
-    return model._functional if isinstance(model, keras.Sequential) else model
+    return compat.functional_inside(model) if isinstance(model, keras.Sequential) else model
 
 
 def has_graph(model: keras.Model) -> bool:
     """Whether a model is functional or Sequential, with one input and one output."""
     model = functional(model)
-    return hasattr(model, "_nodes_by_depth") and model.built and len(model.inputs) == len(model.outputs) == 1
+    return compat.is_graph(model) and model.built and len(model.inputs) == len(model.outputs) == 1
 
 
 def output_of(model: keras.Model, layer_name: str):
@@ -66,7 +64,7 @@ def replayed_tensors(model: keras.Model, x, instead=lambda operation: operation)
 
 def leaf_layers(layers: Iterable[keras.layers.Layer]) -> list[keras.layers.Layer]:
     """Returns all layers, the nested ones of composite layers and models included."""
-    return [leaf for layer in layers for leaf in layer._flatten_layers()]
+    return [leaf for layer in layers for leaf in compat.flat_layers(layer)]
 
 
 class RenamedCopies:

@@ -5,9 +5,7 @@ import contextlib
 import random
 from collections.abc import Iterator
 
-from keras.src.backend.common import global_state
-
-_COUNTERS = "object_name_uids"
+from tlkeras.runtime import compat
 
 
 @contextlib.contextmanager
@@ -23,11 +21,10 @@ def reproducible(seed: int, part: str) -> Iterator[None]:
         part: What is built, e.g. `"backbone"`, so that the parts draw independent numbers.
     """
     state = random.getstate()
-    counters = global_state.get_global_attribute(_COUNTERS)
     random.seed(f"{seed}/{part}")
-    global_state.set_global_attribute(_COUNTERS, collections.defaultdict(int))
+    counters = compat.name_counters(collections.defaultdict(int))
     try:
         yield
     finally:
         random.setstate(state)
-        global_state.set_global_attribute(_COUNTERS, counters)
+        compat.restore_name_counters(counters)

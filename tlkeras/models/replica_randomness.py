@@ -4,6 +4,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from tlkeras.runtime import compat
+
 # 2**32 divided by the golden ratio: replica seeds lie far apart and never meet the counter.
 SEED_DISTANCE = 0x9E3779B9
 
@@ -28,7 +30,7 @@ class ReplicaSeedGenerator(keras.random.SeedGenerator):
     @classmethod
     def install(cls, model):
         """Turns every seed generator in `model` into one of this class; variables stay the same."""
-        for layer in model._flatten_layers():
-            for generator in getattr(layer, "_seed_generators", ()):
+        for layer in compat.flat_layers(model):
+            for generator in compat.seed_generators(layer):
                 if type(generator) is keras.random.SeedGenerator:
                     generator.__class__ = cls

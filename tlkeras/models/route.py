@@ -9,6 +9,7 @@ from keras import ops
 
 from tlkeras.models.cut_points import Block, CutPoint, find_cut_points, split
 from tlkeras.models.folding import Folded
+from tlkeras.runtime import compat
 
 
 @dataclass(frozen=True)
@@ -90,4 +91,4 @@ def _split_neck(neck: keras.Model) -> tuple[keras.Model | None, keras.Model]:
 
 
 def _producer(tensor) -> str:
-    return tensor._keras_history.operation.name
+    return compat.producer_of(tensor).name

@@ -78,6 +78,7 @@ class Runtime:
         import tensorflow as tf
 
         import tlkeras
+        from tlkeras.runtime.compat import determinism_is_on
 
         devices = [d.device_type for d in tf.config.list_logical_devices() if "SYSTEM" not in d.device_type]
         return {
@@ -92,7 +93,7 @@ class Runtime:
             "cpu_count": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "threads": self.config.threads,
             "precision": keras.config.dtype_policy().name,
-            "deterministic": _determinism_is_on(),
+            "deterministic": determinism_is_on(),
             "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
             "sync_batch_norm": self.config.sync_batch_norm,
             "seed": self.seed,
@@ -213,9 +214,3 @@ def _device_names() -> list[str]:
         tf.config.experimental.get_device_details(device).get("device_name", device.name)
         for device in tf.config.list_physical_devices()
     ]
-
-
-def _determinism_is_on() -> bool:
-    from tensorflow.python.framework.config import is_op_determinism_enabled
-
-    return is_op_determinism_enabled()

@@ -13,7 +13,7 @@ from tlkeras.config import ExperimentConfig, VerdictConfig, dump_config
 from tlkeras.errors import UserError, install
 from tlkeras.run_dir import RunDir, check_place, write_json, write_text
 from tlkeras.run_dir.lock import RunLock
-from tlkeras.runtime import check_single_process
+from tlkeras.runtime import check_single_process, compat
 from tlkeras.search.alarm import TimeUp, alarm
 from tlkeras.search.candidates import parse_candidates
 from tlkeras.search.rank import rank
@@ -161,7 +161,7 @@ class _Search:
             for settings in ({}, *first_trials(self.sources)):  # the config as it is comes before
                 self.study.enqueue_trial(settings)
         running = self.study.get_trials(states=[self.optuna.trial.TrialState.RUNNING])
-        begun = [self.optuna.trial.Trial(self.study, trial._trial_id) for trial in running]
+        begun = [self.optuna.trial.Trial(self.study, compat.optuna_trial_number(trial)) for trial in running]
         failures = 0
         while self.left() > 0:
             failures = 0 if self._try(begun.pop(0) if begun else self.study.ask()) else failures + 1

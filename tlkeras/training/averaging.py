@@ -5,14 +5,15 @@ import contextlib
 import keras
 import tensorflow as tf
 
+from tlkeras.runtime import compat
+
 
 def average_of(optimizer):
     """Returns the pairs (model variable, its moving average); empty where the optimizer keeps none."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     if optimizer is None or not getattr(optimizer, "use_ema", False) or not optimizer.built:
         return []
-    averages = optimizer._model_variables_moving_average
-    return list(zip(optimizer._trainable_variables, averages, strict=True))
+    return compat.moving_averages(optimizer)
 
 
 def swap_average(optimizer):
@@ -73,7 +74,7 @@ class ValidateAverage(keras.callbacks.Callback):
 def _updates(optimizer) -> int:
     """Returns how many updates the optimizer has made."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    return int(optimizer._iterations.numpy()) // (optimizer.gradient_accumulation_steps or 1)
+    return int(compat.update_count(optimizer).numpy()) // (optimizer.gradient_accumulation_steps or 1)
 
 
 def _exchange(weight, mean):

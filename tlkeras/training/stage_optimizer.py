@@ -7,6 +7,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from tlkeras.runtime import compat
+
 
 def sum_over_replicas(gradients):
     """Returns the gradients summed over all replicas; every replica gets the same values.
@@ -20,7 +22,7 @@ def sum_over_replicas(gradients):
     return context.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients))
 
 
-class StageOptimizer:
+class StageOptimizer(compat.OptimizerHooks):
     """Mixin that stands before a Keras optimizer class; `stage_optimizer_class` puts them together.
 
     - Gradients are summed over replicas first. Clipping (`clipnorm`, `global_clipnorm`, `clipvalue`) and
@@ -50,12 +52,12 @@ class StageOptimizer:
 
     def multiplier(self, variable):
         """Returns the factor on the learning rate of `variable`, or of one of its replicas."""
-        known = self._trainable_variables[self._get_variable_index(variable)]
+        known = self.trained_variables[self.index_of(variable)]
         return self.multipliers.get(getattr(known, "path", known.name), 1.0)
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates one variable, where the update is its turn."""
-        turn = self.turns[self._get_variable_index(variable)] if self.turns else None
+        turn = self.turns[self.index_of(variable)] if self.turns else None
         if turn is None:
             self._decay_and_update(gradient, variable, learning_rate)
             return
@@ -68,7 +70,7 @@ class StageOptimizer:
     def _decay_and_update(self, gradient, variable, learning_rate):
         """Updates one variable with its own learning rate, after its weight decay."""
         learning_rate = learning_rate * self.multiplier(variable)
-        if self.weight_decay and self._use_weight_decay(variable):
+        if self.weight_decay and self.decays(variable):
             rate = ops.cast(learning_rate * self.weight_decay, variable.dtype)
             self.assign_sub(variable, variable * rate)
         super().update_step(gradient, variable, learning_rate)
@@ -79,19 +81,15 @@ class StageOptimizer:
     def get_config(self):
         return {**super().get_config(), "multipliers": dict(self.multipliers)}
 
-    def _use_weight_decay(self, variable):
-        return len(variable.shape) > 1 and super()._use_weight_decay(variable)
+    def decays(self, variable):
+        """Whether weight decay acts on a variable."""
+        return len(variable.shape) > 1 and super().decays(variable)
 
-    def _apply_weight_decay(self, variables):
-        """Does nothing: `update_step` decays each variable at its own rate."""
-
-    def _all_reduce_sum_gradients(self, grads_and_vars):
-        return list(grads_and_vars)  # They are summed already.
-
-    def _backend_apply_gradients(self, grads, trainable_variables):
-        moving = [k for k, v in enumerate(trainable_variables) if self.multiplier(v) != 0]
-        variables = [trainable_variables[k] for k in moving]
-        grads = [grads[k] for k in moving]
+    def update_all(self, gradients, variables):
+        """Sums over replicas what moves, and updates or accumulates."""
+        moving = [k for k, v in enumerate(variables) if self.multiplier(v) != 0]
+        grads = [gradients[k] for k in moving]
+        variables = [variables[k] for k in moving]
         if not self.gradients_are_summed and grads:
             grads = sum_over_replicas(grads)
         if self.gradient_accumulation_steps:
@@ -101,15 +99,14 @@ class StageOptimizer:
 
     def _update(self, grads, variables):
         if variables:
-            grads = self._clip_gradients(grads)
-            self._backend_update_step(grads, variables, self.learning_rate)
+            self.update_variables(self.clipped(grads), variables)
         if self.use_ema:
-            self._update_model_variables_moving_average(self._trainable_variables)
+            self.update_moving_averages()
 
     def _accumulate_or_update(self, grads, variables):
         """Adds the gradients to the accumulators, or updates with the mean of all since the last update."""
         steps = self.gradient_accumulation_steps
-        sums = [self._accumulated_gradients[self._get_variable_index(v)] for v in variables]
+        sums = [self.accumulator_of(v) for v in variables]
 
         def update(grads):
             self._update([(g + s) / steps for g, s in zip(grads, sums, strict=True)], variables)
@@ -123,15 +120,15 @@ class StageOptimizer:
         def choose(strategy, grads):
             run = strategy.extended.call_for_each_replica
             ops.cond(
-                ops.equal((self._iterations + 1) % steps, 0),
+                ops.equal((compat.update_count(self) + 1) % steps, 0),
                 lambda: run(update, args=(grads,)),
                 lambda: run(accumulate, args=(grads,)),
             )
 
         # A branch that updates variables must be chosen outside the replicas, where the strategy merges.
-        if tf.__internal__.distribute.strategy_supports_no_merge_call():
+        if compat.updates_without_merging():
             ops.cond(
-                ops.equal((self._iterations + 1) % steps, 0),
+                ops.equal((compat.update_count(self) + 1) % steps, 0),
                 lambda: update(grads),
                 lambda: accumulate(grads),
             )

@@ -5,6 +5,7 @@ import keras
 from tlkeras.config import StageConfig
 from tlkeras.errors import UserError
 from tlkeras.prepare import Parts
+from tlkeras.runtime import compat
 
 
 def check_batch_norm(parts: Parts, stage: StageConfig) -> None:
@@ -19,7 +20,7 @@ def check_batch_norm(parts: Parts, stage: StageConfig) -> None:
     config = parts.config.runtime
     if parts.runtime.workers == 1 or config.sync_batch_norm or stage.bn != "train":
         return
-    layers = parts.model._flatten_layers()
+    layers = compat.flat_layers(parts.model)
     moving = [x for x in layers if isinstance(x, keras.layers.BatchNormalization) and x.trainable]
     if moving:
         raise UserError(

@@ -17,6 +17,7 @@ from tlkeras.methods.term import Pair, Setting, Term
 from tlkeras.models.distributed_fit import scale_for_replicas
 from tlkeras.models.tap import probe_features
 from tlkeras.registry import Registry
+from tlkeras.runtime import compat
 
 METHODS: Registry[type["Method"]] = Registry("adaptation method")
 
@@ -170,7 +171,7 @@ class Method(Term):
         shown = [own.class_loss, own.histogram] if self.is_none else list(of_all)
         if self.reversal is not None:
             shown.append(self.reversal.gradient_norm)
-        shown += [metric for metric in own._metrics if metric not in of_all]
+        shown += [metric for metric in compat.metrics_of(own) if metric not in of_all]
         return [metric for metric in shown if metric is not None]
 
     def validation(self):

@@ -7,6 +7,7 @@ from keras import ops
 from tlkeras.errors import UserError
 from tlkeras.methods.term import Setting
 from tlkeras.models.graph import replay
+from tlkeras.runtime import compat
 from tlkeras.transfer.regularizers.base import REGULARIZERS, Regularizer
 
 
@@ -100,8 +101,8 @@ class LoRA(Regularizer):
         opened = setting.backbone_variables
         self._frozen = {id(v) for v in opened}
         kinds = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.EinsumDense)
-        layers = [x for x in setting.model.backbone._flatten_layers() if type(x) in kinds]
-        kernels = {id(x._kernel): x._kernel for x in layers}
+        layers = [x for x in compat.flat_layers(setting.model.backbone) if type(x) in kinds]
+        kernels = {id(compat.kernel_of(x)) for x in layers}
         self._kernels = [v for v in opened if id(v) in kernels]
         if not self._kernels:
             raise UserError(
@@ -129,14 +130,11 @@ class LoRA(Regularizer):
     def after_update(self) -> None:
         """Puts the sums into the kernels."""
 
-        def assign(strategy, values):
+        def assign(strategy, *values):
             for kernel, value in zip(self._kernels, values, strict=True):
-                update = lambda variable, new: variable.assign(new)  # noqa: E731
-                strategy.extended.update(kernel._value, update, args=(value,), group=False)
+                compat.assign_in_replicas(strategy, kernel, value)
 
-        tf.__internal__.distribute.interim.maybe_merge_call(
-            lambda strategy, *values: assign(strategy, values), tf.distribute.get_strategy(), *self._sums()
-        )
+        compat.merged(assign, *self._sums())
 
     def trained(self, variables: list) -> list:
         """Returns A, B, neck and head."""
@@ -174,7 +172,7 @@ class StochasticNorm(Regularizer):
         self._layers: list[StochasticNormalization] = []
         trains = [
             layer
-            for layer in setting.model.tail._flatten_layers()
+            for layer in compat.flat_layers(setting.model.tail)
             if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
         ]
         if setting.stage.bn != "train" or not trains:
