@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tlkeras.adaptation import replicas
+from tlkeras.models import replicas
 from tlkeras.adaptation.methods import METHODS, Pair, make_method
 
 AGREEMENT = Path(__file__).parents[2] / "benchmarks" / "replicas_agree.py"
