@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tlkeras.models import replicas
 from tlkeras.adaptation.methods import METHODS, Pair, make_method
+from tlkeras.models import replicas
 
 AGREEMENT = Path(__file__).parents[2] / "benchmarks" / "replicas_agree.py"
 # of each kind: rows gathered with and without labels, a reversal, variables that a regularizer adds

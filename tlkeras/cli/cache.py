@@ -55,7 +55,7 @@ def _agreed(store) -> bool:
         )
     agreed = input(f"Remove {everything}? [y/N] ").strip().lower() in ("y", "yes")
     if not agreed:
-        print("Nothing was removed.")
+        messages.result("Nothing was removed.")
     return agreed
 
 
