@@ -269,3 +269,13 @@ def test_adamatch_on_vectors_trains_on_noisy_second_views(tmp_path):
         run_experiment(config(**given, strong_augment={"noise": n}), tmp_path / str(n)) for n in (0.5, 1.0)
     ]
     assert not equal(weights(runs[0]), weights(runs[1]))
+
+
+def test_labelled_rows_of_the_targets_own_source_leave_its_other_splits_alone():
+    """Only what trains with labels is left out of the target: its test rows are still to be judged."""
+    labelled = DataConfig(source=BLOBS + "3,-3", per_class=4)
+    domains = prepare(config(target_labelled=labelled)).domains
+    target, alone = domains["target"], prepare(config()).domains["target"]
+    assert len(target.splits["train"]) == len(alone.splits["train"]) - 8
+    for split in ("val", "test"):
+        assert len(target.splits[split]) == len(alone.splits[split]) > 0

@@ -1,12 +1,12 @@
 """Images in folders named after their classes."""
 
 import functools
-import logging
 import os
 from pathlib import Path
 
 import numpy as np
 
+from tlkeras import messages
 from tlkeras.config.data import DataConfig
 from tlkeras.data.rows import Rows
 from tlkeras.data.scan import READ_FORMATS, image_format
@@ -17,7 +17,6 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".ti
 # Pictures that are not read, and are named so that nobody takes them for trained on.
 _OTHER_PICTURES = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".dng", ".nef", ".cr2", ".arw")
 _NAMED = 5
-_log = logging.getLogger("tlkeras")
 _SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
 
 
@@ -89,7 +88,7 @@ def _name_left_out(root: Path, others: tuple[str, ...]) -> None:
     if others:
         named = ", ".join(os.path.relpath(path, root) for path in others[:_NAMED])
         more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
-        _log.warning("Left out of folder:%s, as only %s are read: %s%s", root, READ_FORMATS, named, more)
+        messages.warn(f"Left out of folder:{root}, as only {READ_FORMATS} are read: {named}{more}")
 
 
 def image_files(folder: Path, others: list[str] | None = None) -> list[str]:
