@@ -30,6 +30,7 @@ def manifest(parts) -> dict[str, Any]:
         "modality": source.modality,
         "class_names": list(source.class_names),
         "input_shape": list(source.input_shape),
+        "arrays": None if source.arrays is None else source.arrays.describe(),
         "batch_size": parts.batch_size,
         "blocks": [block.name for block in model.blocks],
         "parameters": model.count_params(),

@@ -52,8 +52,8 @@ def run_experiment(
         workdir: The run directory; None is `runs/NAME`. On Google Drive or gs:// the run works in a local
             folder, and is copied there after each checkpoint.
         data: Arrays in place of `config.data.source`: `{"train": (x, y), "val": ..., "test": ...}` with
-            x uint8 or float `(n, h, w, 3)` in 0..255 or float `(n, d)`, y class numbers `(n,)` or one-hot
-            `(n, classes)`.
+            x uint8 or float `(n, h, w, 3)` in 0..255, float in 0..1, or float `(n, d)`, y class numbers
+            `(n,)` or one-hot `(n, classes)`.
         fresh: Whether to start over; an old run in the workdir is kept under another name.
 
     Returns:

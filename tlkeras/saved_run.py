@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from tlkeras.config import ExperimentConfig, apply_overrides, load_config
+from tlkeras.config import DataConfig, ExperimentConfig, apply_overrides, load_config
+from tlkeras.data.array_form import ArrayForm, array_batches, inputs_like_training
 from tlkeras.data.files import image_files, readable_batches
 from tlkeras.errors import UserError
 from tlkeras.evaluation import Predictions
@@ -93,14 +94,17 @@ class SavedRun:
         """Returns predictions for raw inputs.
 
         Args:
-            x: `(n, height, width, 3)` in 0..255 of the model's size, or `(n, d)`.
+            x: Of a run from arrays: others like them, which are scaled and resized as they were. Else images
+                `(n, height, width, 3)` of the model's size in 0..255, or vectors `(n, d)`.
             batch_size: Rows per step.
 
         Raises:
-            UserError: `x` is not a batch of what the model takes.
+            UserError: `x` is no batch, its rows have another size, or its values lie in another range.
         """
-        x = _batch(x, self.model.input_shape)
-        return self._predictions(self.model.predict(x, batch_size=batch_size, verbose=0))
+        form = ArrayForm.read(self.manifest.get("arrays"))
+        inputs = inputs_like_training(x, form, tuple(self.manifest["input_shape"]))
+        batches = array_batches(inputs, self._reading, batch_size)
+        return self._predictions(np.concatenate([self.model.predict_on_batch(batch) for batch in batches]))
 
     def predict_files(
         self, paths: str | os.PathLike | Iterable[str | os.PathLike]
@@ -113,9 +117,8 @@ class SavedRun:
         if self.manifest["modality"] != "image":
             raise UserError(f"The model of {self.path} takes vectors, not image files.")
         files = image_files(paths)
-        spec = self.config.data.model_copy(update={"image_size": tuple(self.manifest["input_shape"][:2])})
         logits, readable, skipped = [], [], []
-        for images, names, unreadable in readable_batches(files, spec, batch_size=32):
+        for images, names, unreadable in readable_batches(files, self._reading, batch_size=32):
             skipped += unreadable
             if names:
                 logits.append(self.model.predict_on_batch(images))
@@ -145,25 +148,16 @@ class SavedRun:
             return measure(evaluated) | measured
         return write_evaluation(self.run_dir, evaluated, measured)
 
+    @property
+    def _reading(self) -> DataConfig:
+        """How inputs are read, with the size of images resolved."""
+        size = tuple(self.manifest["input_shape"][:2]) if self.manifest["modality"] == "image" else None
+        return self.config.data.model_copy(update={"image_size": size})
+
     def _predictions(self, logits: np.ndarray, ids=None) -> Predictions:
         return Predictions.from_logits(
             logits, task=self.manifest["task"], ids=ids, class_names=self.class_names
         )
-
-
-def _batch(x: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:
-    """Returns `x` as an array, where it is a batch of rows of a model that takes `shape`."""
-    wanted = f"({', '.join(['n', *map(str, shape[1:])])})"
-    try:
-        x = np.asarray(x)
-    except ValueError as error:
-        raise UserError(f"x must be one array {wanted}. Received: rows of different shapes") from error
-    if x.dtype.kind not in "fiub":
-        raise UserError(f"x must be an array {wanted} of numbers. Received: {x.dtype}")
-    if x.ndim == len(shape) and x.shape[1:] == shape[1:] and len(x):
-        return x
-    hint = " For a single one take x[0:1] in place of x[0]." if x.shape == shape[1:] else ""
-    raise UserError(f"x must be a batch {wanted}.{hint} Received: {x.shape}")
 
 
 def predict(run: str | os.PathLike, paths: str | os.PathLike | Iterable[str | os.PathLike]) -> Predictions:

@@ -75,6 +75,7 @@ def test_pictures_are_read_as_training_does(mode, picture):
         encoded(image.quantize(32), "PNG", transparency=3),
         encoded(Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 250), "PNG"),
         encoded(image, "BMP"),
+        encoded(image.convert("CMYK"), "TIFF", exif=exif),
         encoded(image, "WEBP"),
         encoded(image.quantize(32), "GIF"),
         with_segment(jpeg, 0xE1, b"http://ns.adobe.com/xap/1.0/\0" + XMP_TURNED),

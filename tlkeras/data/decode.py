@@ -34,7 +34,7 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS, **settings) -> np.ndarr
     """
     from PIL import Image
 
-    from tlkeras.data.preprocess import rgb, shrink_jpeg
+    from tlkeras.data.preprocess import NO_WHITE, rgb, shrink_jpeg
 
     if not content:
         raise UnreadableImage("is empty (0 bytes)")
@@ -46,7 +46,7 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS, **settings) -> np.ndarr
             if reason := too_large(image.width, image.height, max_pixels):
                 raise UnreadableImage(reason)
             if image.mode == "F":
-                raise UnreadableImage("holds floating-point numbers, whose range for white is not known")
+                raise UnreadableImage(NO_WHITE)
             if settings:
                 shrink_jpeg(image, settings)
             image.load()

@@ -8,6 +8,7 @@ import numpy as np
 
 from tlkeras.config.data import DataConfig
 from tlkeras.data import splits as choose
+from tlkeras.data.array_form import ArrayForm
 from tlkeras.data.labels import encode
 from tlkeras.data.pretext import with_pretext
 from tlkeras.data.roles import Role
@@ -35,6 +36,7 @@ class Domain:
         num_outputs: Width of the logits.
         input_shape: `(height, width, 3)` or `(d,)`.
         config: The config, with `image_size` resolved to `(height, width)` for images.
+        arrays: What the training arrays were like; None where they are files.
         skipped: `(id, reason)` of unreadable rows that were left out.
         problem: Why no classifier can be trained on it, where it was read to be looked at; else empty.
     """
@@ -47,6 +49,7 @@ class Domain:
     num_outputs: int
     input_shape: tuple[int, ...]
     config: DataConfig
+    arrays: ArrayForm | None = None
     skipped: tuple[tuple[str, str], ...] = ()
     problem: str = ""
 
@@ -141,7 +144,8 @@ def load_domain(
     splits = {split: _limit(rows, split, config, seed, by_hash) for split, rows in splits.items()}
     if table.draw is not None:
         splits = {s: replace(rows, inputs=table.draw(rows.inputs)) for s, rows in splits.items()}
-    domain = replace(_domain(name, splits, names, config, default_image_size), problem=problem)
+    domain = _domain(name, splits, names, config, default_image_size)
+    domain = replace(domain, problem=problem, arrays=ArrayForm.of(splits["train"], table.white))
     # labels end here, after the division: it is the one that a task with these labels has, so that
     # pictures on which that task is tested are not among those that are learned from
     return domain if config.pretext is None else with_pretext(domain)

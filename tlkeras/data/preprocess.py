@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 
 SETTINGS = {"size": (224, 224), "mode": "stretch", "interpolation": "bilinear", "crop_fraction": 1.0}
 
+NO_WHITE = "holds floating-point numbers, whose range for white is not known"
 JPEG_RATIOS = (1, 2, 4, 8)  # at which a decoder can shrink
 HALF = 0.5 + 1e-6  # rounds halves up, also those that come out a hair below
 _ORIENTATION = 0x0112  # EXIF
@@ -43,6 +44,8 @@ def read_picture(picture, settings=SETTINGS):
 
 def rgb(image):
     """Returns an opened Pillow image as upright RGB pixels, uint8 `(height, width, 3)`."""
+    if image.mode == "F":
+        raise ValueError(NO_WHITE)
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip at 255
         values = np.asarray(image).astype(np.int64).clip(0, 65535)

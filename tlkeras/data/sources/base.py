@@ -22,12 +22,14 @@ class Table:
             integers, values). A split named `all` is divided into train, val and test.
         class_names: Names in the order of integer labels, where the source knows them.
         final: Whether the splits stand as they are, so that none is taken out of train.
+        white: What white was in the pixels of arrays, before they came to lie in 0..255: 1, 255 or 65535.
         draw: Makes the inputs of chosen rows, where `Rows.inputs` holds only keys to draw from.
     """
 
     splits: dict[str, Rows]
     class_names: tuple[str, ...] | None = None
     final: bool = False
+    white: int = 255
     draw: Callable[[np.ndarray], np.ndarray] | None = None
 
 

@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from tlkeras.config.data import DataConfig
+from tlkeras.data.array_form import as_inputs, white_of
 from tlkeras.data.rows import Rows
 from tlkeras.data.sources.base import Source, Table, row_ids
 from tlkeras.errors import UserError
+
+_TRAINING = ("train", "all")
 
 
 def load(argument: str, config: DataConfig, seed: int) -> Table:
@@ -56,12 +59,12 @@ def table_of_arrays(
         where: Name for messages.
         class_names: Names in the order of integer labels.
     """
-    splits = {}
     require_splits(arrays)
-    for split, pair in arrays.items():
+    pairs = {split: _pair(pair, f"{where} ({split})") for split, pair in arrays.items()}
+    white, splits = _white(pairs, where), {}
+    for split, (x, y) in pairs.items():
         label = f"{where} ({split})"
-        x, y = _pair(pair, label)
-        inputs = as_inputs(_as_array(x, "x", label), label)
+        inputs = as_inputs(_as_array(x, "x", label), label, None if split in _TRAINING else white)
         labels = None if y is None else _as_array(y, "y", label)
         if labels is not None and labels.shape[:1] != (len(inputs),):
             rows = len(labels) if labels.ndim else labels.item()
@@ -73,7 +76,16 @@ def table_of_arrays(
     shapes = {split: rows.inputs.shape[1:] for split, rows in splits.items()}
     if len({len(shape) for shape in shapes.values()}) > 1:
         raise UserError(f"{where}: the splits differ in shape. Received: {shapes}")
-    return Table(splits, class_names)
+    return Table(splits, class_names, white=white)
+
+
+def _white(pairs: Mapping[str, tuple], where: str) -> int:
+    """Returns what white is in the training pixels, which holds for all splits."""
+    for split in _TRAINING:
+        if split in pairs:
+            x = _as_array(pairs[split][0], "x", f"{where} ({split})")
+            return white_of(x) if x.ndim in (3, 4) and x.size and x.dtype.kind in "fiub" else 255
+    return 255
 
 
 def require_splits(arrays: object) -> None:
@@ -110,45 +122,6 @@ def _as_array(value: object, name: str, label: str) -> np.ndarray:
         raise UserError(
             f"{label}: {name} is not one array with rows of equal shape. Received: {type(value).__name__}"
         ) from error
-
-
-def as_inputs(x: np.ndarray, where: str) -> np.ndarray:
-    """Turns an array into what `Rows.inputs` may hold: pixels 0..255, vectors, or paths."""
-    if x.dtype == object or x.dtype.kind in "US":
-        if x.ndim != 1:
-            raise UserError(
-                f"{where}: x must hold numbers or paths. Received: dtype={x.dtype}, shape={x.shape}"
-            )
-        return np.array([str(path) for path in x], object)
-    if x.ndim not in (2, 3, 4) or len(x) == 0 or 0 in x.shape:
-        raise UserError(f"{where}: x must have shape (n, h, w), (n, h, w, c) or (n, d). Received: {x.shape}")
-    if x.dtype.kind not in "fiub":
-        raise UserError(f"{where}: x must hold real numbers. Received: dtype={x.dtype}")
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
-        raise UserError(f"{where}: x holds a value that is not finite. Received: {x[~np.isfinite(x)][0]}")
-    if x.ndim == 2:
-        return x.astype(np.float32)
-    if x.ndim == 4 and x.shape[-1] not in (1, 3, 4):
-        raise UserError(f"{where}: images need 1, 3 or 4 channels last. Received: shape {x.shape}")
-    return _pixels(x, where)
-
-
-def _pixels(x, where):
-    if x.dtype == np.bool_:
-        x = x.astype(np.uint8) * 255
-    elif x.dtype == np.uint16 and x.max() > 255:
-        x = ((x.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    elif x.dtype.kind == "f" and x.min() >= 0 and x.max() <= 1:
-        x = x.astype(np.float32) * 255
-    if x.min() < 0 or x.max() > 255:
-        raise UserError(
-            f"{where}: pixels must lie in 0..255 (or 0..1 as floats). Received: {x.min():g}..{x.max():g}"
-        )
-    x = x.astype(np.float32 if x.dtype.kind == "f" else np.uint8, copy=False)
-    if x.ndim == 4 and x.shape[-1] == 4:
-        alpha = x[..., 3:].astype(np.float32) / 255
-        x = (x[..., :3] * alpha + 255 * (1 - alpha)).round().astype(x.dtype)
-    return x
 
 
 SOURCE = Source("npz", "npz:FILE", "arrays x_train, y_train, x_test, ... or x, y: images or vectors", load)

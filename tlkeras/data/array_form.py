@@ -1,0 +1,192 @@
+"""Arrays as inputs: what they may hold, and what is done to them, in training and again in `predict`."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from tlkeras.config.data import DataConfig
+from tlkeras.data.rows import Rows
+from tlkeras.errors import UserError
+
+# Vectors so many times larger or smaller than nearly all of the training vectors lie on another scale.
+_OTHER_SCALE = 5
+
+
+@dataclass(frozen=True)
+class ArrayForm:
+    """What the training arrays were like, by which other arrays are judged and read.
+
+    Attributes:
+        shape: Of one row: `(height, width)` and channels where there are any, or `(d,)`.
+        white: What white is in their pixels: 1, 255 or 65535; None for vectors.
+        sizes: Of vectors, the 1st and the 99th percentile of the rows' root mean squares; None for images.
+    """
+
+    shape: tuple[int, ...]
+    white: int | None = None
+    sizes: tuple[float, float] | None = None
+
+    @classmethod
+    def of(cls, rows: Rows, white: int) -> "ArrayForm | None":
+        """Takes the form of training rows whose pixels had this white; None where they are no arrays."""
+        if rows.kind not in ("images", "vectors"):
+            return None
+        shape = tuple(int(side) for side in rows.inputs.shape[1:])
+        if rows.kind == "images":
+            return cls(shape, white)
+        low, high = np.percentile(_root_mean_squares(rows.inputs), (1, 99))
+        return cls(shape, sizes=(float(low), float(high)))
+
+    @classmethod
+    def read(cls, facts: Mapping[str, Any] | None) -> "ArrayForm | None":
+        """Makes a form of what `describe` returned."""
+        if facts is None:
+            return None
+        sizes = facts["sizes"]
+        return cls(tuple(facts["shape"]), facts["white"], None if sizes is None else tuple(sizes))
+
+    def describe(self) -> dict[str, Any]:
+        """Returns all of it as JSON values."""
+        return asdict(self)
+
+
+def white_of(x: np.ndarray) -> int:
+    """Returns what white is in training pixels: 1, 255 or 65535."""
+    if x.dtype == np.bool_:
+        return 1
+    if x.dtype == np.uint16 and x.max() > 255:
+        return 65535
+    return 1 if x.dtype.kind == "f" and x.min() >= 0 and x.max() <= 1 else 255
+
+
+def as_inputs(x: np.ndarray, where: str, white: int | None = None) -> np.ndarray:
+    """Turns an array into what `Rows.inputs` may hold: pixels 0..255, vectors, or paths.
+
+    Args:
+        x: The array.
+        where: Name for messages.
+        white: What white is in its pixels; None is for training arrays, where it is found out.
+    """
+    if x.dtype == object or x.dtype.kind in "US":
+        if x.ndim != 1:
+            raise UserError(
+                f"{where}: x must hold numbers or paths. Received: dtype={x.dtype}, shape={x.shape}"
+            )
+        return np.array([str(path) for path in x], object)
+    if x.ndim not in (2, 3, 4) or len(x) == 0 or 0 in x.shape:
+        raise UserError(f"{where}: x must have shape (n, h, w), (n, h, w, c) or (n, d). Received: {x.shape}")
+    check_numbers(x, where)
+    if x.ndim == 2:
+        return x.astype(np.float32)
+    if x.ndim == 4 and x.shape[-1] not in (1, 3, 4):
+        raise UserError(f"{where}: images need 1, 3 or 4 channels last. Received: shape {x.shape}")
+    allowed = "0..255 (or 0..1 as floats)" if white is None else f"0..{white}, as in training"
+    white = white_of(x) if white is None else white
+    if not _in_range(x, white):
+        received = f"{x.dtype} in {float(x.min()):g}..{float(x.max()):g}"
+        raise UserError(f"{where}: pixels must lie in {allowed}. Received: {received}")
+    return _pixels(x, white)
+
+
+def check_numbers(x: np.ndarray, where: str) -> None:
+    """Refuses what does not hold real, finite numbers."""
+    if x.dtype.kind not in "fiub":
+        raise UserError(f"{where}: x must hold real numbers. Received: dtype={x.dtype}")
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        raise UserError(f"{where}: x holds a value that is not finite. Received: {x[~np.isfinite(x)][0]}")
+
+
+def _in_range(x: np.ndarray, white: int) -> bool:
+    if x.min() < 0 or x.max() > white:
+        return False
+    if white == 65535:
+        return x.dtype.kind in "iu" and x.dtype.itemsize > 1
+    # Floats up to 1 count as 0..1, but for those that are black in either range.
+    return white == 1 or x.dtype.kind not in "fb" or x.max() > 1 or not x.any()
+
+
+def _pixels(x: np.ndarray, white: int) -> np.ndarray:
+    floats = x.dtype.kind == "f"
+    if white == 65535:
+        x = (x.astype(np.uint32) + 128) // 257
+    elif white == 1:
+        x = x.astype(np.float32 if floats else np.uint8) * (255 if floats else np.uint8(255))
+    x = x.astype(np.float32 if floats else np.uint8, copy=False)
+    if x.ndim == 4 and x.shape[-1] == 4:
+        alpha = x[..., 3:].astype(np.float32) / 255
+        x = (x[..., :3] * alpha + 255 * (1 - alpha)).round().astype(x.dtype)
+    return x
+
+
+def inputs_like_training(x: Any, form: ArrayForm | None, input_shape: tuple[int, ...]) -> np.ndarray:
+    """Does to an array what was done to the training arrays.
+
+    Args:
+        x: Images `(n, h, w)` or `(n, h, w, c)` of the size of the training arrays or of the model, or
+            vectors `(n, d)`.
+        form: Of the training arrays; None where pictures came from files: pixels then lie in 0..255.
+        input_shape: Of the model.
+
+    Returns:
+        What `Rows.inputs` may hold.
+
+    Raises:
+        UserError: The array has another shape, or its values lie in another range.
+    """
+    shapes = [input_shape] if form is None or form.shape == input_shape else [form.shape, input_shape]
+    x = _batch(x, shapes)
+    if len(input_shape) == 1:
+        _check_scale(x, form)
+        return x.astype(np.float32)
+    return as_inputs(x, "predict", 255 if form is None else form.white)
+
+
+def _batch(x: Any, shapes: list[tuple[int, ...]]) -> np.ndarray:
+    """Returns `x` as an array, where it holds rows of one of these shapes; channels count for nothing."""
+    wanted = " or ".join(f"({', '.join(['n', *map(str, shape)])})" for shape in shapes)
+    try:
+        x = np.asarray(x)
+    except ValueError as error:
+        raise UserError(f"x must be one array {wanted}. Received: rows of different shapes") from error
+    if x.dtype.kind not in "fiub":
+        raise UserError(f"x must be an array {wanted} of numbers. Received: {x.dtype}")
+    vectors = len(shapes[0]) == 1
+    fits = x.ndim == 2 if vectors else x.ndim == 3 or (x.ndim == 4 and x.shape[3] in (1, 3, 4))
+    if not fits or not len(x) or x.shape[1:3] not in {shape[:2] for shape in shapes}:
+        hint = " For a single one take x[0:1] in place of x[0]." if x.shape in shapes else ""
+        raise UserError(f"x must be a batch {wanted}.{hint} Received: {x.shape}")
+    check_numbers(x, "predict")
+    return x
+
+
+def _check_scale(x: np.ndarray, form: ArrayForm | None) -> None:
+    if form is None or form.sizes is None or not x.any():
+        return
+    size, (low, high) = float(np.median(_root_mean_squares(x))), form.sizes
+    if not low / _OTHER_SCALE <= size <= high * _OTHER_SCALE:
+        raise UserError(
+            "predict: x lies on another scale than the training vectors, the root mean square of which is "
+            f"{low:.3g}..{high:.3g}. Received: {size:.3g}"
+        )
+
+
+def _root_mean_squares(x: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.square(x, dtype=np.float64).mean(axis=1))
+
+
+def array_batches(inputs: np.ndarray, config: DataConfig, batch_size: int) -> Iterator[np.ndarray]:
+    """Yields inputs of `Rows` as a model takes them: RGB, in its size.
+
+    Args:
+        inputs: As `inputs_like_training` returns them.
+        config: Says how images are resized; its `image_size` is resolved.
+        batch_size: Rows per batch.
+    """
+    from tlkeras.data.reading import reader
+
+    rows = Rows(inputs, None, np.arange(len(inputs)))
+    read = reader(rows, config.model_copy(update={"memory_mb": 0}))
+    for begin in range(0, len(inputs), batch_size):
+        yield read(np.arange(begin, min(begin + batch_size, len(inputs)))).numpy()
