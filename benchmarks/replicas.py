@@ -98,7 +98,7 @@ def train(side: dict) -> float:
     Position.on_epoch_end = lambda self, epoch, logs=None: seconds.append(time.perf_counter())
     settings = [
         f"data.source=synthetic:shapes?n={side.get('rows', 1600)}&size=32",
-        "data.image_size=32", "data.batch_size=32",
+        "data.image_size=32", "data.batch_size=32", "model.backbone_options={}", "model.neck.pooling=avg",
         "data.val_fraction=0", "data.test_fraction=0", f"runtime.strategy={side['strategy']}",
         "runtime.devices=1", "tensorboard.images=false", "checkpoint.monitor=loss",
     ]  # fmt: skip

@@ -1,14 +1,15 @@
 """How far the weights of two replicas lie from those of one device, for every method and regularizer.
 
 Command:  python benchmarks/replicas_agree.py [--only dann bss ...] [--topologies mirrored workers]
-Time:     four minutes on two CPU cores. docs/scaling.md shows the table.
+Time:     three minutes of computing, twenty on two cores that other work kept busy.
+          docs/scaling.md shows the table.
 Compare:  one device, on the same global batches, with the same start weights.
 
 `mirrored` is `MirroredStrategy(["CPU:0", "CPU:1"])` with TensorFlow's default collectives, as several GPUs
 have them; `workers` are two processes of `MultiWorkerMirroredStrategy` on 127.0.0.1; `copied` is what
 `strategy=mirrored` takes on CPUs, which copies to one device. Each is a process of its own (two for
-`workers`), with TF_ENABLE_ONEDNN_OPTS=0: oneDNN chooses its kernels by the number of rows.
-The number is the largest difference of any weight after ten steps.
+`workers`), with TF_ENABLE_ONEDNN_OPTS=0.
+The number is the largest difference of any weight or logged loss after ten steps.
 """
 
 import argparse

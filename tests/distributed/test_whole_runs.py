@@ -26,6 +26,7 @@ def configs(folder):
         paths[name] = folder / f"{name}.json"
         values = experiment(name, str(folder / f"cache_{name}")).model_dump(mode="json")
         paths[name].write_text(json.dumps(values))
+    paths["smoke"] = "synthetic_smoke"
     return paths
 
 
@@ -37,7 +38,8 @@ def finished(folder, configs):
         def __missing__(self, key):
             name, topology = key
             workdir = folder / f"{name}_{topology}"
-            finish(start(topology, configs[name], workdir, folder / "logs" / name))
+            own_cache = ["--set", f"cache.dir={workdir}_cache"] if name == "smoke" else []
+            finish(start(topology, configs[name], workdir, folder / "logs" / name, *own_cache))
             self[key] = workdir
             return workdir
 
@@ -68,6 +70,15 @@ def test_equal_weights_and_metrics(finished, name, topology):
     for domain, splits in expected.items():
         for split, values in splits.items():
             assert received[domain][split]["accuracy"] == values["accuracy"], (domain, split)
+
+
+@pytest.mark.parametrize("topology", ["mirrored", "workers", "one_with_onednn"])
+def test_the_shipped_case_agrees_to_its_end(finished, topology):
+    one, other = finished["smoke", "one"], finished["smoke", topology]
+    assert_equal_weights(one, other)
+    for run in (one, other):
+        metrics = json.loads((run / "evaluation/metrics.json").read_text())
+        assert metrics["source"]["test"]["accuracy"] > 0.9
 
 
 def test_training_moved_the_weights(finished):

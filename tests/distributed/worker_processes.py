@@ -15,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FLAGS = {
     "one": ["--strategy=none"],
+    "one_with_onednn": ["--strategy=none"],
     "mirrored": ["--strategy=mirrored", "--set", "runtime.devices=2"],
     "workers": ["--strategy=multi_worker"],
     "workers_by_flags": ["--strategy=auto"],
@@ -60,7 +61,8 @@ def start(topology: str, config: Path, workdir: Path, folder: Path, *more: str) 
     ports = free_ports(2) if topology.startswith("workers") else []
     addresses = [f"127.0.0.1:{port}" for port in ports]
     kept = {k: v for k, v in os.environ.items() if k != "TF_CONFIG"}
-    kept |= {"TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    kept |= {"TF_ENABLE_ONEDNN_OPTS": "1" if topology == "one_with_onednn" else "0"}
+    kept |= {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
     trainings = []
     for index in range(max(len(ports), 1)):
         environ, named = dict(kept), []

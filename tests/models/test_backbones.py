@@ -48,6 +48,16 @@ def test_blocks_hold_every_layer_once_and_all_have_weights(name):
     assert all(any(layer.weights for layer in block.layers) for block in blocks)
 
 
+def test_a_smooth_network_has_no_relu_and_no_maximum():
+    _, model = build("small_cnn", activation="gelu", pool="avg", filters=(4, 5))
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds.count("AveragePooling2D") == 1 and "MaxPooling2D" not in kinds
+    activations = [x.activation for x in model.layers if isinstance(x, keras.layers.Activation)]
+    assert activations == [keras.activations.gelu] * 2
+    with pytest.raises(UserError, match=r"small_cnn: pool must be 'max' or 'avg'. Received: pool='median'"):
+        build("small_cnn", pool="median")
+
+
 def test_names_of_layers_do_not_depend_on_earlier_models():
     first = [v.path for v in build("inception_v3")[1].variables]
     keras.layers.Conv2D(1, 1), keras.layers.BatchNormalization()

@@ -32,23 +32,35 @@ def small_cnn(
     filters: tuple[int, ...] = (32, 64, 128),
     dropout: float = 0.0,
     batch_norm: bool = True,
+    activation: str = "relu",
+    pool: str = "max",
 ) -> keras.Model:
-    """Returns 3x3 convolutions, each but the last followed by max pooling.
+    """Returns 3x3 convolutions, each but the last followed by pooling.
 
-    BatchNormalization has momentum .9, so that its statistics settle within a hundred steps.
+    BatchNormalization has momentum .9, so that its statistics settle within a hundred steps. With a smooth
+    activation and pooling by averages the gradient is continuous in the weights: rounding stays rounding.
+    ReLU and the largest of four send it another way where two numbers differ by their last bit.
 
     Args:
         input_shape: `(height, width, channels)`.
         filters: Filters of each convolution, i.e. of each block.
         dropout: Dropout rate after each block.
         batch_norm: Whether convolutions are followed by BatchNormalization.
+        activation: Activation after each convolution.
+        pool: `max` or `avg`, over 2x2 pixels.
+
+    Raises:
+        ValueError: Another pool.
     """
+    kinds = {"max": layers.MaxPooling2D, "avg": layers.AveragePooling2D}
+    if pool not in kinds:
+        raise ValueError(f"pool must be 'max' or 'avg'. Received: pool={pool!r}")
     x = inputs = keras.Input(input_shape, name="backbone_inputs")
     for i, width in enumerate(filters, start=1):
         x = layers.Conv2D(width, 3, padding="same", use_bias=not batch_norm, name=f"conv_{i}")(x)
-        x = _finish(x, f"conv_{i}", "relu", dropout, batch_norm)
+        x = _finish(x, f"conv_{i}", activation, dropout, batch_norm)
         if i < len(filters):
-            x = layers.MaxPooling2D(name=f"conv_{i}_pool")(x)
+            x = kinds[pool](2, name=f"conv_{i}_pool")(x)
     return keras.Model(inputs, x, name="small_cnn")
 
 
