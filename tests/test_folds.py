@@ -68,9 +68,9 @@ def test_combined_leaves_out_what_is_no_number():
 
 
 def test_one_fold_by_name_is_a_plain_run():
-    with pytest.raises(ValueError, match="fold must lie"):
+    with pytest.raises(UserError, match="fold must lie"):
         _experiment(folds=3, fold=3)
-    with pytest.raises(ValueError, match="fold needs folds"):
+    with pytest.raises(UserError, match="fold needs folds"):
         _experiment(fold=0)
 
 

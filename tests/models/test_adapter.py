@@ -87,9 +87,9 @@ def test_private_branches_stand_side_by_side(pixels, join, width):
 
 
 def test_branches_of_different_width_cannot_be_averaged():
-    with pytest.raises(ValueError, match="equally wide"):
+    with pytest.raises(UserError, match="equally wide"):
         NeckConfig(branches=[{"units": [4]}, {"units": [5]}], join="average")
-    with pytest.raises(ValueError, match="units"):
+    with pytest.raises(UserError, match="units"):
         AdapterConfig(units=())
 
 

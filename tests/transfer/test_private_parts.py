@@ -221,5 +221,5 @@ def test_a_probe_behind_an_adapter_is_refused(config, tmp_path):
     alone = config.model_copy(update={"tasks": None, "stages": (probe,)})
     with pytest.raises(UserError, match="the adapter before it would stay random"):
         run_experiment(alone, tmp_path / "run")
-    with pytest.raises(ValueError, match="would stay random"):
+    with pytest.raises(UserError, match="would stay random"):
         ExperimentConfig(**config.model_dump() | {"verdict": {"baselines": ["frozen_probe"]}})
