@@ -4,6 +4,9 @@ Names are imported when they are first used: `import tlkeras` is quick and needs
 """
 
 from tlkeras.lazy import lazy_names
+from tlkeras.quiet import import_tensorflow_quietly
+
+import_tensorflow_quietly()
 
 __version__ = "0.1.0"
 

@@ -155,7 +155,7 @@ def test_data_health_counts_what_is_wrong(tmp_path):
     json.dumps(facts)
 
 
-def test_embed_writes_features_and_neighbours(run_copy, tmp_path, capsys):
+def test_embed_writes_features_and_neighbours(run_copy, tmp_path, capsys, monkeypatch):
     from tlkeras.config import load_config
     from tlkeras.prepare import read_domains
 
@@ -171,6 +171,15 @@ def test_embed_writes_features_and_neighbours(run_copy, tmp_path, capsys):
         assert [name[-6:] for name in found["names"]] == ["03.png", "50.png"]
         features = found["features"]
     assert features.shape == (2, 128)
+    assert main(words) == 0
+    piped = capsys.readouterr().out
+    assert piped.startswith("file,feature_0,") and len(piped.splitlines()) == 3
+    with monkeypatch.context() as patch:  # a terminal is not flooded
+        patch.chdir(tmp_path)
+        patch.setattr("sys.stdout.isatty", lambda: True)
+        assert main(words) == 0
+        assert capsys.readouterr().out == "2 files and their features written to features.csv\n"
+    assert (tmp_path / "features.csv").read_text() == piped
     for _ in range(2):  # the second time from the features that were kept
         assert main([*words, "--neighbors=2"]) == 0
         lines = capsys.readouterr().out.splitlines()

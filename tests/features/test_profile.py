@@ -10,7 +10,7 @@ from tlkeras.errors import UserError
 from tlkeras.prepare import prepare
 from tlkeras.training import input_watch
 from tlkeras.training.input_watch import InputWatch, reading_note
-from tlkeras.training.profile import note_on_reading, profile_stage
+from tlkeras.training.profile import _percents, note_on_reading, profile_stage
 from tlkeras.training.trainer import Trainer
 
 
@@ -36,7 +36,12 @@ def test_a_stage_is_timed_in_its_parts(config, pictures, tmp_path, monkeypatch):
     assert 0 < times["trunk"] < times["step"] and times["tail"] < 40
     forward = sum(times[part] for part in ("trunk", "tail", "head"))
     assert times["update"] == pytest.approx(max(times["step"] - forward, 0.0), abs=0.1)
-    assert rows[-1]["share"] == "100 %" and rows[3]["share"] == f"{100 * times['head'] / times['step']:.0f} %"
+    shares = {row["part"]: row["share"] for row in rows}
+    assert shares["input"] is None and shares["step"] == "100 %"
+    percents = {part: int(shares[part].removesuffix(" %")) for part in ("trunk", "tail", "head", "update")}
+    assert sum(percents.values()) == 100
+    whole = max(times["step"], forward)
+    assert percents["head"] == pytest.approx(100 * times["head"] / whole, abs=1.1)
     assert list(tmp_path.rglob("*.xplane.pb"))
     times = [{"part": "input", "ms a step": 120.0}, {"part": "step", "ms a step": 50.0}]
     assert note_on_reading(parts, 0, times) is None  # 27 steps: three seconds in all
@@ -44,6 +49,11 @@ def test_a_stage_is_timed_in_its_parts(config, pictures, tmp_path, monkeypatch):
     assert "in the 900 steps of this stage" in note_on_reading(longer, 0, times)
     with pytest.raises(UserError, match="stage=3"):
         profile_stage(parts, 3, tmp_path)
+
+
+def test_shares_add_up_where_passes_timed_alone_outlast_the_step():
+    percents = _percents({"trunk": 3.0, "tail": 1.5, "head": 0.3, "update": 0.0})
+    assert percents == {"trunk": "62 %", "tail": "32 %", "head": "6 %", "update": "0 %"}
 
 
 def slept(seconds):

@@ -15,8 +15,9 @@ USAGE = "tlkeras embed RUN PATH... [--output=FILE.npz|FILE.csv] [--neighbors=K |
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
     absl_flags.DEFINE_string(
-        "output", None, "File to write, .npz or .csv; default is CSV on the terminal.", flag_values=flags
-    )
+        "output", None, "A .npz or .csv file. Default: features.csv in a terminal, else CSV to stdout.",
+        flag_values=flags,
+    )  # fmt: skip
     absl_flags.DEFINE_integer(
         "neighbors", 0, "Instead of features: the K nearest training images of each file.", lower_bound=0,
         flag_values=flags,
@@ -38,8 +39,9 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     _check(flags)
     from tlkeras.run_dir import check_writable
 
-    if flags.output or flags.clusters:
-        check_writable(Path(flags.output or ".").parent)
+    output = flags.output or _default_output(flags)
+    if output:
+        check_writable(Path(output).parent)
     import_tensorflow()
     from tlkeras.retrieval import embed_files
     from tlkeras.saved_run import load_run
@@ -49,17 +51,22 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     for path, reason in found.skipped:
         messages.error(f"skipped {path}: {reason}")
     if flags.clusters:
-        _write_clusters(flags, found, arguments[1:])
+        _write_clusters(flags, found, arguments[1:], output)
         return
-    if (flags.output or "").endswith(".npz"):
-        _write_npz(flags.output, found)
+    if (output or "").endswith(".npz"):
+        _write_npz(output, found)
     else:
-        _write_text(
-            flags.output, _neighbours(saved, found, flags.neighbors) if flags.neighbors else _table(found)
-        )
-    if flags.output:
+        _write_text(output, _neighbours(saved, found, flags.neighbors) if flags.neighbors else _table(found))
+    if output:
         what = "their nearest training images" if flags.neighbors else "their features"
-        messages.result(f"{len(found.names)} files and {what} written to {flags.output}")
+        messages.result(f"{len(found.names)} files and {what} written to {output}")
+
+
+def _default_output(flags: absl_flags.FlagValues) -> str | None:
+    """Returns where to write; None is stdout. Nobody reads a thousand numbers a file in a terminal."""
+    if flags.clusters:
+        return "clusters.csv"
+    return "features.csv" if sys.stdout.isatty() and not flags.neighbors else None
 
 
 def _check(flags: absl_flags.FlagValues) -> None:
@@ -76,7 +83,7 @@ def _check(flags: absl_flags.FlagValues) -> None:
         raise UserError("--mixture is a way to find clusters: give --clusters=K. Received: clusters=0")
 
 
-def _write_clusters(flags: absl_flags.FlagValues, found, paths: list[str]) -> None:
+def _write_clusters(flags: absl_flags.FlagValues, found, paths: list[str], output: str) -> None:
     """Writes the cluster of each file, and prints how well clusters agree with the class folders."""
     import numpy as np
 
@@ -91,7 +98,6 @@ def _write_clusters(flags: absl_flags.FlagValues, found, paths: list[str]) -> No
         [name, int(number), label or ""]
         for name, number, label in zip(found.names, assigned, labels, strict=True)
     ]
-    output = flags.output or "clusters.csv"
     _write_text(output, csv_text(["path", "cluster", "label"], rows))
     known = [i for i, label in enumerate(labels) if label is not None]
     classes = np.array([labels[i] for i in known])

@@ -1,5 +1,6 @@
 """Tables in the terminal."""
 
+import io
 from collections.abc import Sequence
 
 from rich import box
@@ -9,22 +10,91 @@ from rich.text import Text
 
 from tlkeras import messages
 
+_GAP = 2  # characters between two columns
+
 
 def print_table(rows: Sequence[dict], title: str = "") -> None:
     """Prints one line per dict, with the keys of the first as columns; numbers stand to the right.
 
-    Piped into a file or another program, no line is wrapped or cut.
+    In a terminal that is too narrow, cells are wrapped between words; where even that does not fit, the table
+    is turned: a column per dict. Piped into a file or another program, no line is wrapped or cut.
     """
-    console = Console(soft_wrap=False)
-    if not console.is_terminal:
-        console = Console(width=10_000)
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, value in (rows[0] if rows else {}).items():
+    console = Console()
+    width = console.width if console.is_terminal else 10_000
+    messages.result(table_text(rows, width, title, styled=console.is_terminal))
+
+
+def table_text(rows: Sequence[dict], width: int, title: str = "", styled: bool = False) -> str:
+    """Returns what `print_table` prints into a terminal of this width; no word is ever split.
+
+    Args:
+        rows: One dict per line.
+        width: Characters of a line.
+        title: Stands above the table.
+        styled: Whether headings are marked by escape codes.
+    """
+    if not rows:
+        return "Nothing to list."
+    cells = [[cell(value) for value in row.values()] for row in rows]
+    columns = list(zip(*([*rows[0]], *cells), strict=True))
+    widths = _widths(columns, width)
+    if widths is None:
+        return _turned(columns, width, title)
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for (name, value), wide in zip(rows[0].items(), widths, strict=True):
         right = isinstance(value, int | float) and not isinstance(value, bool)
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell(value)) for value in row.values()))
-    console.print(table) if rows else messages.result("Nothing to list.")
+        table.add_column(name, justify="right" if right else "left", width=wide)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    file = io.StringIO()
+    Console(file=file, width=width, force_terminal=styled).print(table)
+    return file.getvalue().removesuffix("\n")
+
+
+def _widths(columns: Sequence[Sequence[str]], width: int) -> list[int] | None:
+    """Returns how wide each column is: as its longest cell, or less, but never less than its longest word."""
+    widths = [_longest(column) for column in columns]
+    words = [_longest(" ".join(column).split()) for column in columns]
+    while sum(widths) + _GAP * (len(widths) - 1) > width:
+        spare = [wide - word for wide, word in zip(widths, words, strict=True)]
+        if not any(spare):
+            return None
+        # the widest of those that can give way, so that what is short stays on one line
+        widths[max((i for i, n in enumerate(spare) if n), key=widths.__getitem__)] -= 1
+    return widths
+
+
+def _longest(texts: Sequence[str]) -> int:
+    return max(map(_long, texts), default=0)
+
+
+def _long(text: str) -> int:
+    return Text(text).cell_len
+
+
+def _turned(columns: Sequence[Sequence[str]], width: int, title: str) -> str:
+    """Returns the table with a line per heading and a column per dict, in as many blocks as it takes."""
+    names, *records = zip(*columns, strict=True)
+    block, blocks = [names], []
+    for record in records:
+        if len(block) > 1 and sum(map(_longest, [*block, record])) + _GAP * len(block) > width:
+            blocks.append(block)
+            block = [names]
+        block.append(record)
+    lines = [title] if title else []
+    for shown in [*blocks, block]:
+        lines += ["" for _ in lines[:1]]
+        for texts in zip(*shown, strict=True):
+            padded = [text + " " * (_longest(c) - _long(text)) for text, c in zip(texts, shown, strict=True)]
+            lines.append((" " * _GAP).join(padded).rstrip())
+    return "\n".join(lines)
 
 
 def cell(value) -> str:

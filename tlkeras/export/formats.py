@@ -16,8 +16,8 @@ import tensorflow as tf
 from tlkeras.errors import UserError
 from tlkeras.export.encoded_images import decode_and_resize
 from tlkeras.export.served_model import ServedModel
+from tlkeras.quiet import stderr_kept_back
 from tlkeras.registry import Registry
-from tlkeras.runtime.importing import stderr_kept_back
 
 Answer = Callable[[np.ndarray], np.ndarray]
 

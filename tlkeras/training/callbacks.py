@@ -1,6 +1,7 @@
 """What happens beside the steps of a stage: position, log, best model, early stopping, guard."""
 
 import math
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -84,12 +85,33 @@ class Progress(keras.callbacks.ProgbarLogger):
         super().on_epoch_begin(epoch, logs)
 
     def on_train_batch_end(self, batch, logs=None):
-        super().on_train_batch_end(batch, logs)
+        # a bar that is wider than the terminal cannot redraw itself
+        room = shutil.get_terminal_size().columns - _COUNTS if sys.stdout.isatty() else _ROOM
+        super().on_train_batch_end(batch, told(logs, room))
         self._pace.batch(batch, time.monotonic())
 
     def on_epoch_end(self, epoch, logs=None):
-        super().on_epoch_end(epoch, logs)
+        super().on_epoch_end(epoch, told(logs))
         self._pace.end(time.monotonic())
+
+
+# What is said first of an epoch, as long as there is room; metrics.csv and TensorBoard hold all of it.
+_TOLD_FIRST = ("accuracy", "loss", "val_accuracy", "val_selection", "val_loss", "domain_accuracy")
+_ROOM = 100  # characters for them
+_COUNTS = 45  # characters of Keras' bar, its count of steps and its seconds
+
+
+def told(logs: Mapping | None, room: int = _ROOM) -> dict:
+    """Returns the numbers of an epoch that fit into so many characters, first things first."""
+    logs = dict(logs or {})
+    names = dict.fromkeys([*(name for name in _TOLD_FIRST if name in logs), *logs])
+    kept = set()
+    for name in names:
+        room -= len(f" - {name}: 0.0000")
+        if room < 0:
+            break
+        kept.add(name)
+    return {name: value for name, value in logs.items() if name in kept}
 
 
 class EpochPace:

@@ -32,9 +32,10 @@ def profile_stage(parts: Parts, index: int, folder: Path) -> list[dict]:
         folder: Where TensorBoard finds the profile.
 
     Returns:
-        One dict per part: its name, milliseconds a step, share of the step. `input` is the pipeline alone,
-        `trunk`, `tail` and `head` are forward passes, `update` is the rest of the step: the backward pass
-        and the optimizer. `step` is a whole step on data that is at hand.
+        One dict per part: its name, milliseconds a step, share of the step. `input` is the pipeline alone; it
+        works beside the steps and is no share of them (None). `trunk`, `tail` and `head` are forward passes,
+        `update` is the rest of the step: the backward pass and the optimizer. Their shares add up to 100 %.
+        `step` is a whole step on data that is at hand.
 
     Raises:
         UserError: There is no such stage, or it takes no steps.
@@ -47,18 +48,25 @@ def profile_stage(parts: Parts, index: int, folder: Path) -> list[dict]:
     with parts.runtime.scope():
         trainee = trainer.compile(stage.model_copy(update={"steps_per_call": 1}), steps, selection)
     data = trainer.training_data(stage, steps, 0, trainee)
-    milliseconds = {"input": _input(data)}
+    reading = _input(data)
     batch = next(iter(data))
-    milliseconds |= _forward(parts.model, _inputs(batch))
+    milliseconds = _forward(parts.model, _inputs(batch))
     repeated = tf.data.Dataset.from_tensors(batch).repeat()
     step = _step(trainee, parts.runtime.distribute(repeated))
-    milliseconds["update"] = max(step - sum(v for k, v in milliseconds.items() if k != "input"), 0.0)
+    milliseconds["update"] = max(step - sum(milliseconds.values()), 0.0)
     _write_profile(trainee, data, folder)
-    rows = [
-        {"part": part, "ms a step": round(value, 2), "share": f"{100 * value / step:.0f} %"}
+    shares = {"input": None} | _percents(milliseconds) | {"step": "100 %"}
+    milliseconds = {"input": reading} | milliseconds | {"step": step}
+    return [
+        {"part": part, "ms a step": round(value, 2), "share": shares[part]}
         for part, value in milliseconds.items()
     ]
-    return [*rows, {"part": "step", "ms a step": round(step, 2), "share": "100 %"}]
+
+
+def _percents(parts: dict[str, float]) -> dict[str, str]:
+    """Shares in whole percent that add up to 100, also where parts timed one by one outlast a step."""
+    ends = np.round(100 * np.cumsum([0.0, *parts.values()]) / sum(parts.values())).astype(int)
+    return {part: f"{share} %" for part, share in zip(parts, np.diff(ends), strict=True)}
 
 
 def note_on_reading(parts: Parts, index: int, rows: list[dict]) -> str | None:
