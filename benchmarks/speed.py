@@ -1,8 +1,8 @@
 """tlkeras against a plain Keras script that does the same work, as ratios of paired runs.
 
 Command:  python benchmarks/speed.py [--case=NAME ...] [--pairs=3] [--folder=DIR]
-Cases:    frozen frozen_cached frozen_auto resnet second_head last2 all augment lite_all lite_augment growth
-          start agreement
+Cases:    frozen frozen_cached frozen_xnnpack resnet second_head last2 all augment lite_all lite_augment
+          growth start agreement
 Time:     all of it about two hours on two CPU cores; `--case=frozen` ten minutes.
 
 Both sides read the same made-up JPEG files from disk, in processes of their own, one after the other, so
@@ -34,8 +34,8 @@ SMALL = {"rows": 640, "epochs": 3, "pairs": 5, "plain_cache": True}
 CASES = {
     "frozen": {},
     "frozen_cached": {"plain_cache": True},
-    "frozen_auto": {"cache": {"extractor": "auto"}, "warm_choice": True},
-    "resnet": {"backbone": "resnet50", "cache": {"extractor": "auto"}, "rows": 1000, "warm_choice": True},
+    "frozen_xnnpack": {"cache": {"extractor": "tflite"}},
+    "resnet": {"backbone": "resnet50", "rows": 1000},
     "second_head": {"head": [], "first_head": [256]},
     "last2": {"train": "last:2", "open_from": "block_16_expand", "rows": 2000, "epochs": 5},
     "all": {"train": "all", "open_from": "", **SMALL},
@@ -67,8 +67,6 @@ def compare(name: str, options: dict, folder: Path, pairs: int) -> None:
     options = dict(options, folder=str(make_folder(folder / f"images_{options['rows']}", options["rows"])))
     options |= {"workdir": str(folder / "run"), "cache": {**options["cache"], "dir": str(folder / "cache")}}
     shutil.rmtree(folder / "cache", ignore_errors=True)
-    if options.get("warm_choice"):  # an earlier run has measured the extractors; its features are gone
-        run("with_tlkeras.py", options)
     if "first_head" in options:  # a run with another head has been here before
         run("with_tlkeras.py", options | {"head": options["first_head"], "epochs": 1})
     found = []

@@ -6,8 +6,9 @@ import pytest
 
 from tlkeras import run_experiment
 from tlkeras.cli.main import main
-from tlkeras.config import ExperimentConfig
+from tlkeras.config import ExperimentConfig, apply_overrides
 from tlkeras.reproduce import _difference
+from tlkeras.run_dir import RunDir
 from tlkeras.saved_run import load_model
 
 
@@ -95,3 +96,49 @@ def test_a_run_that_was_evaluated_again_is_reproduced(run, capsys):
     assert (run / "evaluation" / "metrics.json").read_bytes() == before
     assert main(["reproduce", str(run)]) == 0
     assert "Reproduced." in capsys.readouterr().out
+
+
+@pytest.fixture
+def frozen(tmp_path):
+    return ExperimentConfig(
+        name="frozen",
+        data={"source": "digits", "image_size": 8, "limit": 64},
+        model={"backbone": "small_cnn", "weights": None, "backbone_options": {"filters": [4]}},
+        stages=[{"name": "head", "epochs": 2}, {"name": "probe", "probe": {"name": "logistic_regression"}}],
+        cache={"dir": str(tmp_path / "cache")},
+    )
+
+
+def extractors(path):
+    records = RunDir(path).ledger.records()
+    return [record["extractor"] for record in records if record["event"] == "completed"]
+
+
+def test_a_run_is_reproduced_whatever_was_done_with_its_cache_since(frozen, tmp_path, capsys):
+    path = run_experiment(frozen, tmp_path / "run").path
+    assert extractors(path) == ["exact", "exact"]
+    file = tmp_path / "config.json"
+    file.write_text(frozen.model_dump_json())
+    assert main(["evaluate", str(path)]) == 0
+    words = [f"--config={file}", "--candidates=small_cnn:none", f"--workdir={tmp_path / 'ranking'}"]
+    assert main(["rank", *words]) == 0
+    other = apply_overrides(frozen, ["cache.extractor=folded"])
+    assert extractors(run_experiment(other, tmp_path / "other").path) == ["folded", "folded"]
+    assert main(["reproduce", str(path)]) == 0, capsys.readouterr().out
+    assert "Reproduced." in capsys.readouterr().out
+
+
+def test_what_a_run_found_out_for_itself_is_taken_again(frozen, tmp_path, monkeypatch, capsys):
+    """The extractor by `auto` and the batch size, of the run and of its baseline."""
+    change = ["cache.extractor=auto", "data.batch_size=auto", 'verdict.baselines=["frozen_probe"]']
+    config = apply_overrides(frozen, change)
+    find, named = "tlkeras.models.batch_size.find_batch_size", "tlkeras.features.cache.named_by"
+    monkeypatch.setattr(find, lambda *_, **__: 16)
+    monkeypatch.setattr(named, lambda *_: "folded")
+    path = run_experiment(config, tmp_path / "run").path
+    monkeypatch.setattr(find, lambda *_, **__: 8)  # as on a machine with other work
+    monkeypatch.setattr(named, lambda *_: "exact")
+    assert main(["reproduce", str(path)]) == 0, capsys.readouterr().out
+    for part in (".", "baselines/frozen_probe"):
+        assert set(extractors(path / "reproduction" / part)) == {"folded"}
+        assert RunDir(path / "reproduction" / part).read_json("manifest.json")["batch_size"] == 16

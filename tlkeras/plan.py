@@ -141,7 +141,7 @@ def _stage_rows(config: ExperimentConfig, model, rows: int | None) -> list[dict]
 
 def _trunk_notes(config: ExperimentConfig, model, rows: int | None) -> list[str]:
     """Says which stages compute a frozen trunk in every step instead of once, and why."""
-    from tlkeras.features.stage import IN_EVERY_STEP, nothing_to_keep, too_short
+    from tlkeras.features.stage import IN_EVERY_STEP, TOO_SHORT, nothing_to_keep, too_short
     from tlkeras.training.stages import count_steps, expand_stages
     from tlkeras.training.trunk_features import reason_against_features
 
@@ -155,7 +155,7 @@ def _trunk_notes(config: ExperimentConfig, model, rows: int | None) -> list[str]
             batch_size = min(config.data.batch_size, rows)
             steps = count_steps(stage, rows, batch_size).total
             if too_short(stage, config.data, steps, [rows], batch_size):
-                reason = "the stage is too short to repay an extraction (features of earlier runs are used)"
+                reason = TOO_SHORT
         if reason is not None:
             notes.append(f"{stage.name}: {IN_EVERY_STEP}: {reason}.")
     return notes

@@ -17,6 +17,7 @@ from tlkeras.data.sources.arrays import with_arrays
 from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES
 from tlkeras.models.weight_files import require_weights
+from tlkeras.run_dir import RunDir
 from tlkeras.runtime import Runtime, start, watch_workers
 
 
@@ -31,6 +32,7 @@ class Parts:
             there are several.
         model: The transfer model, made in the runtime's scope.
         batch_size: Rows per step over all replicas.
+        repeats: A finished run of the same config whose extractors are taken again; None is a run of its own.
     """
 
     config: ExperimentConfig
@@ -38,6 +40,7 @@ class Parts:
     domains: dict[str, Domain]
     model: Any
     batch_size: int
+    repeats: RunDir | None = None
 
     @property
     def source(self) -> Domain:

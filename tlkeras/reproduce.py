@@ -68,6 +68,7 @@ class Reproduction:
 def reproduce(run: str | os.PathLike, workdir: str | os.PathLike | None = None) -> Reproduction:
     """Checks environment, code and data of a finished run, runs it again, and compares.
 
+    What the run found out for itself, a batch size and the extractors of features, is taken from it.
     The result is written to `RUN/reproduction.json`. An unfinished repetition is resumed; a finished
     one is kept under another name.
 
@@ -93,7 +94,7 @@ def reproduce(run: str | os.PathLike, workdir: str | os.PathLike | None = None) 
     for line in (*environment, *(code := _code(manifest))):
         messages.note(f"differs: {line}")
     _require_same_data(config, manifest)
-    run_experiment(config, again.path, fresh=again.is_finished)
+    run_experiment(config, again.path, fresh=again.is_finished, repeats=run_dir.path)
     result = Reproduction(
         path=again.path,
         environment=environment,

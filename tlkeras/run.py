@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ def run_experiment(
     data: Mapping[str, tuple] | None = None,
     *,
     fresh: bool = False,
+    repeats: str | os.PathLike | None = None,
 ) -> "SavedRun":
     """Trains, evaluates and saves what a config says, or goes on where an earlier process stopped.
 
@@ -55,6 +57,8 @@ def run_experiment(
             x uint8 or float `(n, h, w, 3)` in 0..255, float in 0..1, or float `(n, d)`, y class numbers
             `(n,)` or one-hot `(n, classes)`.
         fresh: Whether to start over; an old run in the workdir is kept under another name.
+        repeats: A finished run of the same config: what it found out for itself, the batch size where that is
+            `auto` and the extractors of features, is taken from there and not found out again.
 
     Returns:
         The finished run.
@@ -70,26 +74,32 @@ def run_experiment(
     if is_remote(workdir):
         check_single_process("A workdir on Google Drive or gs://")
         with mirrored(workdir, fresh=fresh) as folder:
-            return run_experiment(config, folder, data)
+            return run_experiment(config, folder, data, repeats=repeats)
     run_dir = RunDir(workdir or f"runs/{config.name}")
+
+    def train(inner: ExperimentConfig, path: Path, arrays=data, base: Path = run_dir.path) -> "SavedRun":
+        there = None if repeats is None else Path(repeats) / Path(path).relative_to(base)
+        return run_experiment(inner, path, arrays, repeats=there)
+
     if asks_for_folds(config) or asks_for_tasks(config):
         check_single_process("An experiment of several runs (data.folds, tasks)")
         start(config.runtime, config.seed)
         check_names(config)  # before the first of them writes
     if asks_for_folds(config):
-        train = lambda fold, path: run_experiment(fold, path, data)  # noqa: E731
         return run_folds(config, run_dir.path, train, fresh=fresh)
     if asks_for_tasks(config):
-        return run_tasks(config, run_dir.path, lambda task, path: run_experiment(task, path), fresh=fresh)
+        return run_tasks(config, run_dir.path, lambda task, path: train(task, path, None), fresh=fresh)
     config = checked(config)
     as_json = config.model_dump(mode="json")
     if not fresh and run_dir.check(as_json, ignore=MAY_DIFFER) == "finished":
         messages.note(f"{run_dir.path} is finished already; --fresh starts over and keeps the old run.")
         return _load(run_dir)
-    parts = prepare(config, data, None if fresh else _found_batch_size(run_dir))
+    there = None if repeats is None else RunDir(repeats)
+    batch_size = _found_batch_size(*([] if fresh else [run_dir]), *([there] if there else []))
+    parts = replace(prepare(config, data, batch_size), repeats=there)
     own = own_run_dir(run_dir, parts.runtime.is_chief)
     with watch_workers(parts.runtime):
-        _run(parts, run_dir, own, as_json, fresh, lambda twin, path: run_experiment(twin, path, data))
+        _run(parts, run_dir, own, as_json, fresh, lambda twin, path: train(twin, path, base=own.path))
     return _load(run_dir if run_dir.is_run else own)
 
 
@@ -240,9 +250,10 @@ def _describe_domains(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> dict
     return found
 
 
-def _found_batch_size(run_dir: RunDir) -> int | None:
-    """Returns the batch size that an earlier process of this run took, so that the steps are the same."""
-    return run_dir.read_json(run_dir.manifest).get("batch_size") if run_dir.manifest.is_file() else None
+def _found_batch_size(*runs: RunDir) -> int | None:
+    """Returns the batch size of the first run that has begun, so that the steps are the same."""
+    begun = [run for run in runs if run.manifest.is_file()]
+    return begun[0].read_json(begun[0].manifest).get("batch_size") if begun else None
 
 
 def _load(run_dir: RunDir) -> "SavedRun":

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tlkeras.config import AugmentConfig
+from tlkeras.config import AugmentConfig, CacheConfig
 from tlkeras.errors import UserError
 from tlkeras.features import cache as cache_module
-from tlkeras.features import extractors
+from tlkeras.features import choice, extractors
 from tlkeras.features.cache import FeatureCache, NotWorthwhile
 from tlkeras.features.extractors import EXTRACTORS, Trunk, relative_difference
 from tlkeras.features.identity import Request, identity_of
+
+ROWS = np.arange(75)
 
 
 def opened(config, model, domain, split="train", **update):
@@ -167,35 +169,44 @@ def test_an_extractor_that_differs_is_not_trusted(config, model, domain, monkeyp
     assert "tolerance" in capsys.readouterr().out
 
 
-def test_conversion_starts_only_where_rows_promise_to_repay_it(config, model, domain, monkeypatch):
-    tried = []
-    for name in ("folded", "tflite"):
-        entry = EXTRACTORS.get(name)
-        note = lambda trunk, name=name, entry=entry: tried.append(name) or entry(trunk)  # noqa: E731
-        monkeypatch.setitem(EXTRACTORS._entries, name, note)
-    monkeypatch.setattr("tlkeras.features.choice.usable", lambda trunk: ("exact", "folded", "tflite"))
+def test_the_default_takes_no_features_of_another_extractor(config, model, domain):
+    default = CacheConfig(dir=config.cache.dir).extractor
+    before = opened(config, model, domain, extractor=default, dir=config.cache.dir + "2")
+    assert opened(config, model, domain, extractor="folded").extractor == "folded"
+    after = opened(config, model, domain, extractor=default)
+    assert (after.extractor, after.computed_rows) == (before.extractor, 75) == ("exact", 75)
+    np.testing.assert_array_equal(after.features[0].take(ROWS), before.features[0].take(ROWS))
+
+
+@pytest.mark.parametrize("kept", [None, "exact", "folded", "tflite"])
+def test_auto_is_a_rule_that_does_not_look_at_what_is_kept(config, model, domain, monkeypatch, kept):
+    """XNNPACK is worth its start-up only for many rows of depthwise convolutions."""
+    if kept is not None:
+        opened(config, model, domain, extractor=kept)
     assert opened(config, model, domain, extractor="auto").extractor == "exact"
-    assert tried == []  # 75 rows
-    monkeypatch.setattr("tlkeras.features.choice.seconds_per_row", lambda extract, batch: 1.0)
-    monkeypatch.setattr("tlkeras.features.choice.EXPECTED", {"folded": (0.1, 1.3), "tflite": (1e6, 2.0)})
-    opened(config, model, domain, split="val", extractor="auto", dir=config.cache.dir + "2")
-    assert tried == ["folded"]
+    monkeypatch.setattr(choice, "suits_xnnpack", lambda trunk: True)
+    assert opened(config, model, domain, extractor="auto").extractor == "exact"  # 75 rows
+    monkeypatch.setattr(choice, "CORE_RATE", 1e6)
+    assert opened(config, model, domain, extractor="auto").extractor == "tflite"
 
 
-def test_rows_that_are_kept_already_do_not_repay_a_conversion(config, model, domain, monkeypatch):
-    """75 rows at one second repay a conversion of 30 seconds that halves them; the 21 of val do not."""
-    monkeypatch.setattr("tlkeras.features.choice.usable", lambda trunk: ("exact", "folded"))
-    monkeypatch.setattr("tlkeras.features.choice.seconds_per_row", lambda extract, batch: 1.0)
-    monkeypatch.setattr("tlkeras.features.choice.EXPECTED", {"folded": (30.0, 2.0)})
-    tried, folded = [], EXTRACTORS.get("folded")
-    monkeypatch.setitem(EXTRACTORS._entries, "folded", lambda trunk: tried.append(1) or folded(trunk))
-    both = [Request(domain.splits[split], domain, split) for split in ("train", "val")]
-    opened(config, model, domain)  # train, by exact
-    cache = FeatureCache(config.cache.model_copy(update={"extractor": "auto"}))
-    result = cache.open(model.trunk(), both)
-    assert (result.extractor, result.computed_rows, tried) == ("exact", 21, [])
-    elsewhere = config.cache.model_copy(update={"extractor": "auto", "dir": config.cache.dir + "2"})
-    assert FeatureCache(elsewhere).open(model.trunk(), both).computed_rows == 96 and tried == [1]
+def test_operations_are_counted_at_every_place_of_the_output():
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", name="conv")(inputs)
+    x = keras.layers.DepthwiseConv2D(3, 2, padding="same")(x)
+    outputs = keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(x))
+    trunk = Trunk(keras.Model(inputs, outputs), 4)
+    assert choice.operations(trunk) == 2 * (3 * 3 * 3 * 4 * 64 + 3 * 3 * 4 * 16 + 4 * 5)
+
+
+def test_whether_features_pay_does_not_depend_on_what_is_kept(config, model, domain, monkeypatch):
+    opened(config, model, domain, memory_mb=0)
+    monkeypatch.setattr(cache_module, "DISK_BYTES_PER_SECOND", 1.0)
+    with pytest.raises(NotWorthwhile, match="no faster"):
+        opened(config, model, domain, memory_mb=0)
+    cache = FeatureCache(config.cache.model_copy(update={"memory_mb": 0}))
+    request = Request(domain.splits["train"], domain, "train")
+    assert cache.open(model.trunk(), [request], extractor="exact").computed_rows == 0  # a run that goes on
 
 
 def test_replicas_share_a_batch(model, domain):

@@ -173,12 +173,24 @@ def computed_rows(run_dir):
     return run_dir.read_json("stages/00_head/features.json")["computed_rows"]
 
 
-def test_a_short_stage_takes_what_is_kept_already(config, pictures, tmp_path):
-    opened, first = open_features_of(config, pictures, tmp_path / "first")
-    del opened
-    assert computed_rows(first) == 75 + 21
-    opened, second = open_features_of(with_stage(config, steps=3), pictures, tmp_path / "second")
-    assert opened is not None and computed_rows(second) == 0
+def test_a_short_stage_is_the_same_whatever_is_kept(config, pictures, tmp_path):
+    short = with_stage(config, steps=3)
+    alone, run_dir = train(short, pictures, tmp_path / "alone")
+    assert open_features_of(config, pictures, tmp_path / "long")[0] is not None
+    after, _ = train(short, pictures, tmp_path / "after")
+    for path, values in alone.items():
+        np.testing.assert_array_equal(after[path], values, err_msg=path)
+    assert run_dir.ledger.last(event="completed")["extractor"] is None
+
+
+def test_a_run_that_goes_on_takes_the_extractor_that_it_began_with(config, pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    auto = apply_overrides(config, ["cache.extractor=auto"])
+    opened, _ = open_features_of(auto, pictures, "run")  # a relative path, as on the command line
+    assert opened.extractor == "exact"
+    monkeypatch.setattr("tlkeras.features.cache.named_by", lambda *_: "folded")  # so another machine decides
+    assert open_features_of(auto, pictures, "other")[0].extractor == "folded"
+    assert open_features_of(auto, pictures, "run")[0].extractor == "exact"
 
 
 def test_another_head_on_the_same_data_computes_nothing(config, pictures, tmp_path):

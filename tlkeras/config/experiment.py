@@ -23,8 +23,10 @@ class CacheConfig(Config):
         dir: Directory that runs share; None is `~/.cache/tlkeras`.
         memory_mb: What fits this budget stays in memory, in MiB; more goes to files under `dir`.
         dtype: In which type features are kept.
-        extractor: `auto` measures and chooses; `exact` is the plain function; `folded` has constants
-            folded into the graph; `tflite` runs XNNPACK on CPU.
+        extractor: What computes them. `exact` is the plain function; `folded` has constants folded into the
+            graph; `tflite` runs XNNPACK on CPU; `auto` is `tflite` where a CPU has many rows of depthwise
+            convolutions to compute, else `exact`. They round differently, and training on few rows magnifies
+            that to points of accuracy. Only features of the same extractor are reused.
         tolerance: Largest relative difference to the exact extractor that is accepted.
     """
 
@@ -32,7 +34,7 @@ class CacheConfig(Config):
     dir: str | None = None
     memory_mb: Annotated[int, Field(ge=0)] = 1024
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
-    extractor: Literal["auto", "exact", "folded", "tflite"] = "auto"
+    extractor: Literal["auto", "exact", "folded", "tflite"] = "exact"
     tolerance: Annotated[float, Field(gt=0)] = 1e-3
 
 

@@ -14,7 +14,7 @@ from tlkeras import messages
 from tlkeras.config import CacheConfig
 from tlkeras.errors import RunError, UserError
 from tlkeras.features.arrays import ArrayFeatures, Features, fits_memory, open_entry
-from tlkeras.features.choice import Chosen, Measurements, choose
+from tlkeras.features.choice import Chosen, accepted, expected_seconds_per_row, named_by
 from tlkeras.features.extractors import Trunk
 from tlkeras.features.identity import Request, identity_of
 from tlkeras.features.progress import ExtractionProgress
@@ -23,8 +23,6 @@ from tlkeras.features.store import FeatureStore, numpy_dtype
 FORMAT = 1
 # Slower disks read this many bytes a second; a trunk that is faster than that needs no files.
 DISK_BYTES_PER_SECOND = 200e6
-# Tried in this order where the choice is free and entries are there already.
-_BY_SPEED = ("tflite", "folded", "exact")
 
 
 class NotWorthwhile(Exception):
@@ -78,25 +76,24 @@ class FeatureCache:
         extractor: str | None = None,
         title: str = "features",
         facts: dict | None = None,
-        compute: bool = True,
     ) -> Opened:
         """Returns the features of all requests; what is missing is computed and kept.
+
+        Neither the extractor nor whether the cache is used at all depends on what it holds, but for a disk
+        without room: the same config gives the same result, whatever ran before.
 
         Args:
             trunk: Functional model, raw inputs -> one tensor; frozen.
             requests: What is wanted.
-            extractor: Name that must be used, as of an earlier process of the same run; None is free.
+            extractor: Name that must be used, as of an earlier process of the same run; None is the config's.
             title: Stands before the progress line.
             facts: Kept beside the entries for `tlkeras cache list`, e.g. backbone and cut.
-            compute: Whether what is missing may be computed.
 
         Raises:
-            NotWorthwhile: Where reading them would be slower than computing them again, nothing can
-                hold them, or they are not there and must not be computed.
+            NotWorthwhile: Where reading them would be slower than computing them again, or nothing can
+                hold them.
         """
-        work = _Work(self, trunk, requests, title, facts or {})
-        config = self.config if extractor is None else self.config.model_copy(update={"extractor": extractor})
-        return work.run(config, compute)
+        return _Work(self, trunk, requests, title, facts or {}).run(extractor)
 
     def present(self, trunk_identity: dict, request: Request, extractor: str):
         """Returns the `EntryInfo` of a request where its features are kept, else None."""
@@ -121,38 +118,38 @@ class _Work:
         self.chosen: Chosen | None = None
         self.computed = 0
 
-    def run(self, config: CacheConfig, compute: bool) -> Opened:
-        """Returns all features."""
-        wanted = _BY_SPEED if config.extractor == "auto" else (config.extractor,)
-        name = next((name for name in wanted if not self._missing(name)), None)
-        if name is None and not compute:
-            raise NotWorthwhile("its features are not kept yet, and the stage is too short to repay them")
-        name = name or (config.extractor if config.extractor != "auto" else None)
-        features = []
-        for request in self.requests:
-            features.append(self._one(config, request, name))
-            if self.chosen is not None:
-                name = self.chosen.name
-        return Opened(features, name or self.chosen.name, self.computed)
-
-    def _missing(self, name: str) -> int:
-        """Returns how many rows an extractor would have to compute."""
-        present = self.cache.present
-        return sum(len(r.rows) for r in self.requests if not present(self.identity, r, name))
-
-    def _one(self, config: CacheConfig, request: Request, name: str | None) -> Features:
+    def run(self, name: str | None) -> Opened:
+        """Returns all features, by the extractor of a name; None is the one that the config asks for."""
+        config, rows = self.cache.config, sum(len(r.rows) for r in self.requests)
+        large = rows * self._row_bytes > config.memory_mb * 2**20
         if name is None:
-            name = self._choose(config, request).name
+            if large:
+                self._refuse_what_does_not_pay()
+            name = named_by(config, self.trunk, rows)
+        missing = [r for r in self.requests if not self.cache.present(self.identity, r, name)]
+        if missing:
+            name = self._accepted(name, missing[0]).name
+            if large:
+                self._refuse_without_room(missing)
+        features = [self._one(request, name) for request in self.requests]
+        return Opened(features, name, self.computed)
+
+    def _one(self, request: Request, name: str) -> Features:
         key = self.cache.key(self.identity, request, name)
         found = self._read(key)
         if found is not None:
             return found
-        if self.chosen is None:
-            self._choose(config, request)
-            if self.chosen.name != name:  # the one asked for was not accepted
-                return self._one(config, request, self.chosen.name)
+        if self._accepted(name, request).name != name:  # of a damaged entry
+            return self._one(request, self.chosen.name)
         with self.store.locked(key):
             return self._read(key, replace=True) or self._compute(key, request)
+
+    def _accepted(self, name: str, request: Request) -> Chosen:
+        """Returns the extractor of a name, compared with exact on a first real batch; or exact."""
+        if self.chosen is None:
+            batch = lambda: self._first_batch(request)  # noqa: E731
+            self.chosen = accepted(name, self.trunk, batch, self.cache.config.tolerance)
+        return self.chosen
 
     def _read(self, key: str, replace: bool = False) -> Features | None:
         """Returns the features of a whole entry; `replace` says that the lock is held to make it anew."""
@@ -175,33 +172,19 @@ class _Work:
         except FileNotFoundError:
             return None
 
-    def _choose(self, config: CacheConfig, request: Request) -> Chosen:
-        """Chooses the extractor for all that is missing, by a first real batch."""
-        if self.chosen is None:
-            known = Measurements(
-                self.store.directory / "extractors.json", self.identity["config"], self.trunk.batch_size,
-                self.trunk.threads,
-            )  # fmt: skip
-            batch = lambda: self._first_batch(request)  # noqa: E731
-            self.chosen = choose(config, self.trunk, batch, self._missing, known)
-            self._refuse_what_does_not_pay()
-        return self.chosen
-
     def _first_batch(self, request: Request) -> np.ndarray:
         return next(iter(request.batches(self.trunk.batch_size).take(1)))[0].numpy()
 
     def _refuse_what_does_not_pay(self) -> None:
-        row_bytes = self._row_bytes
-        needed = row_bytes * sum(len(r.rows) for r in self.requests)
-        if fits_memory(needed, self.cache.config.memory_mb):
-            return
-        seconds = self.chosen.seconds_per_row
-        if seconds is not None and row_bytes / DISK_BYTES_PER_SECOND > seconds:
+        if self._row_bytes / DISK_BYTES_PER_SECOND > expected_seconds_per_row(self.trunk):
             raise NotWorthwhile(
-                f"a row of features takes {row_bytes / 2**20:.2g} MiB, which is read no faster than computed"
+                f"a row of features takes {self._row_bytes / 2**20:.2g} MiB, which is read no faster than "
+                "computed"
             )
+
+    def _refuse_without_room(self, missing: list[Request]) -> None:
         free = _free_bytes(self.store.directory)
-        needed = row_bytes * self._missing(self.chosen.name)
+        needed = self._row_bytes * sum(len(r.rows) for r in missing)
         if needed > 0.9 * free:
             raise NotWorthwhile(
                 f"features take {needed / 2**30:.2g} GiB, {free / 2**30:.2g} GiB are free in "

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import time
 import warnings
 
 import keras
@@ -96,18 +95,14 @@ def tflite(trunk: Trunk):
     return extract
 
 
-def usable(trunk: Trunk) -> tuple[str, ...]:
-    """Returns the extractors that can be worth a trial for this trunk on this machine.
+def suits_xnnpack(trunk: Trunk) -> bool:
+    """Whether XNNPACK is faster than TensorFlow for this trunk: on one CPU, for depthwise convolutions.
 
-    XNNPACK beats TensorFlow on CPU for depthwise convolutions and loses for plain ones
-    (docs/scale.md); several devices share a batch only with the plain function.
+    It loses for plain ones (docs/scale.md), and several devices share a batch only with the plain function.
     """
-    if trunk.replicas > 1 or "TPU" in type(trunk.strategy).__name__:
-        return ("exact",)
-    if tf.config.list_logical_devices("GPU"):
-        return ("exact", "folded")
-    depthwise = any(isinstance(layer, keras.layers.DepthwiseConv2D) for layer in trunk.model.layers)
-    return ("exact", "folded", "tflite") if depthwise else ("exact", "folded")
+    if trunk.replicas > 1 or "TPU" in type(trunk.strategy).__name__ or tf.config.list_logical_devices("GPU"):
+        return False
+    return any(isinstance(layer, keras.layers.DepthwiseConv2D) for layer in trunk.model.layers)
 
 
 def relative_difference(received: np.ndarray, expected: np.ndarray) -> float:
@@ -121,17 +116,6 @@ def relative_difference(received: np.ndarray, expected: np.ndarray) -> float:
     spread = max(float(expected.std()), float(np.finfo(np.float32).tiny))
     difference = float(np.max(np.abs(received - expected))) / spread
     return difference if np.isfinite(difference) else float("inf")
-
-
-def seconds_per_row(extract, batch: np.ndarray, trials: int = 3) -> float:
-    """Returns the median time of a call on `batch`, per row; the first call is not counted."""
-    extract(batch)
-    times = []
-    for _ in range(trials):
-        began = time.perf_counter()
-        extract(batch)
-        times.append(time.perf_counter() - began)
-    return float(np.median(times)) / len(batch)
 
 
 def _on_all_replicas(trunk: Trunk):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -60,17 +61,20 @@ class Request:
 
 
 def identity_of(trunk: keras.Model) -> dict:
-    """Returns digests of a trunk's config (preprocessing included) and of its weights."""
+    """Returns digests of a trunk's config (preprocessing included) and weights, and what computes it."""
     config = json.dumps(_without_trainable(trunk.get_config()), sort_keys=True, default=str)
     digest = hashlib.sha256()
     for variable in trunk.variables:
         if "seed" not in variable.path.rsplit("/", 1)[-1]:  # state of dropout, which is off in a trunk
             digest.update(np.ascontiguousarray(ops.convert_to_numpy(variable)).tobytes())
-    kind = "accelerated" if tf.config.list_logical_devices("GPU") else "cpu"  # TF32 differs from float32
+    accelerators = {device.device_type for device in tf.config.list_logical_devices()} & {"GPU", "TPU"}
     return {
         "config": hashlib.sha256(config.encode()).hexdigest(),
         "weights": digest.hexdigest(),
-        "device": kind,
+        # what rounds otherwise: TF32 than float32, oneDNN than Eigen, one version than the next
+        "device": sorted(accelerators) or ["CPU"],
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
+        "tensorflow": tf.__version__,
     }
 
 

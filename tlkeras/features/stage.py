@@ -15,6 +15,7 @@ from tlkeras.features.cache import FeatureCache, NotWorthwhile
 from tlkeras.features.identity import Request
 
 IN_EVERY_STEP = "the frozen trunk is computed in every step"
+TOO_SHORT = "the stage is too short to repay keeping its features"
 
 
 class StageFeatures:
@@ -124,7 +125,6 @@ def open_stage(
     title: str,
     facts: dict | None = None,
     extractor: str | None = None,
-    compute: bool = True,
 ) -> StageFeatures | None:
     """Returns features of splits; None, with a notice, where they do not pay.
 
@@ -135,8 +135,7 @@ def open_stage(
         splits: Domains and names of splits, each with the seed of its augmentation.
         title: Stands before progress lines.
         facts: Kept beside the entries, for people.
-        extractor: The one that an earlier process of this run used; None is free.
-        compute: Whether what is missing is worth being computed; else only what is kept already is used.
+        extractor: The one that an earlier process of this run used; None is the config's.
     """
     places, requests = [], []
     for domain, split, seed in splits:
@@ -145,9 +144,7 @@ def open_stage(
             requests.append(request)
     began = time.monotonic()
     try:
-        opened = cache.open(
-            model.trunk(), requests, extractor=extractor, title=title, facts=facts, compute=compute
-        )
+        opened = cache.open(model.trunk(), requests, extractor=extractor, title=title, facts=facts)
     except NotWorthwhile as reason:
         messages.note(f"{title}: {IN_EVERY_STEP}: {reason}.")
         return None

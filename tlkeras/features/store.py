@@ -164,7 +164,7 @@ class FeatureStore:
         An entry that a process is making, here or elsewhere, stays: its lock is held.
 
         Args:
-            keys: Which; None is all, and the measurements of extractors with them.
+            keys: Which; None is all.
 
         Returns:
             `(bytes freed, keys that are being made)`.
@@ -181,9 +181,6 @@ class FeatureStore:
                         lock.unlink()
             except BlockingIOError:
                 busy.append(key)
-        if keys is None:
-            with contextlib.suppress(OSError):
-                (self.directory / "extractors.json").unlink()
         return freed, busy
 
     def _keys_in_use(self) -> set[str]:

@@ -1,5 +1,7 @@
 """The frozen features that a probe stage is fitted on, and the map of them to a target's."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 
@@ -30,35 +32,46 @@ def check_mapping(parts: Parts, config: MappingConfig, *, linear: bool) -> None:
         _paired(parts)
 
 
-def fitted_mapping(parts: Parts, config: MappingConfig | None, source: np.ndarray) -> FeatureMapping | None:
+def fitted_mapping(
+    parts: Parts, config: MappingConfig | None, source: np.ndarray, target: np.ndarray | None
+) -> FeatureMapping | None:
     """Returns the mapping from the source's to the target's features, fitted on training rows.
 
     Args:
         parts: The run's parts.
         config: None is no mapping.
         source: Features of the source's training rows `(n, d)`.
+        target: Those of the target's `(m, d)`.
     """
     if config is None:
         return None
-    target = features_of(parts, parts.targets[0], "train")
     if (mapping := make_mapping(config)).pairs:
         ours, theirs = _paired(parts)
         source, target = source[ours], target[theirs]
     return mapping.fit(source, target)
 
 
-def features_of(parts: Parts, domain: Domain, split: str) -> np.ndarray:
-    """Returns the feature vectors of a split from the cache, float64 `(n, d)`."""
+def probe_features(
+    parts: Parts, splits: Sequence[tuple[Domain, str]], extractor: str | None
+) -> tuple[list[np.ndarray], str]:
+    """Returns the feature vectors of splits from the cache, each float64 `(n, d)`, and their extractor.
+
+    Args:
+        parts: The run's parts.
+        splits: Domains and names of splits.
+        extractor: The one that an earlier process of this run used; None is the config's.
+    """
     plain = parts.model.to_functional()
     trunk = keras.Model(plain.inputs, output_of(plain, "features"), name="trunk")
-    rows = domain.splits[split]
     cache = FeatureCache(parts.config.cache, parts.runtime.strategy, parts.config.runtime.threads)
     facts = {"backbone": parts.config.model.backbone, "train": "probe"}
+    requests = [Request(domain.splits[split], domain, split) for domain, split in splits]
     try:
-        opened = cache.open(trunk, [Request(rows, domain, split)], title="probe", facts=facts)
+        opened = cache.open(trunk, requests, extractor=extractor, title="probe", facts=facts)
     except NotWorthwhile as reason:
         raise UserError(f"A probe needs all features at once: {reason}.") from reason
-    return np.asarray(opened.features[0].take(np.arange(len(rows))), np.float64)
+    vectors = [np.asarray(found.take(np.arange(len(found))), np.float64) for found in opened.features]
+    return vectors, opened.extractor
 
 
 def _paired(parts: Parts) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,8 @@ from tlkeras.prepare import Parts
 from tlkeras.runtime import arrays_from_chief, from_chief
 from tlkeras.training import snapshots
 from tlkeras.training.audit import FreezeAudit
-from tlkeras.training.mapping import check_mapping, features_of, fitted_mapping
+from tlkeras.training.mapping import check_mapping, fitted_mapping, probe_features
+from tlkeras.training.trunk_features import NOTE, recorded
 from tlkeras.transfer.feature_mapping import FeatureMapping
 from tlkeras.transfer.probes import PROBES, make_probe
 from tlkeras.transfer.probes import linear_weights as weights_of
@@ -63,9 +64,8 @@ def train_probe_stage(trainer, index: int) -> None:
     audit = FreezeAudit(parts.model, selection, stage.name)
     trainer.run_dir.ledger.append(stage=stage.name, event="started")
     began = time.monotonic()
-    domain = parts.source
-    features = {s: features_of(parts, domain, s) for s in ("train", "val") if s in domain.splits}
-    mapping = fitted_mapping(parts, stage.probe.mapping, features["train"])
+    features, target, extractor = _features(trainer, index)
+    mapping = fitted_mapping(parts, stage.probe.mapping, features["train"], target)
     if mapping is not None:
         features = {split: mapping.map_source(values) for split, values in features.items()}
     extracted = time.monotonic()
@@ -76,8 +76,21 @@ def train_probe_stage(trainer, index: int) -> None:
     shown = ", ".join(f"{name} {value:.3f}" for name, value in logs.items())
     where = "frozen features" if mapping is None else f"features mapped by {stage.probe.mapping.name}"
     messages.note(f"{trainer._title(index)}: {stage.probe.name} on {where}: {shown}")
-    trainer._record_end(index, _NoSteps, audit, time.monotonic() - extracted, extracted - began)
+    trainer._record_end(index, _NoSteps, audit, time.monotonic() - extracted, extracted - began, extractor)
     trainer.run_dir.mark_stage_done(index, stage.name)
+
+
+def _features(trainer, index: int) -> tuple[dict[str, np.ndarray], np.ndarray | None, str]:
+    """Returns the source's features by split, the target's where a mapping needs them, and the extractor."""
+    stage, parts, run_dir = trainer.stages[index], trainer.parts, trainer.run_dir
+    own = [split for split in ("train", "val") if split in parts.source.splits]
+    others = [] if stage.probe.mapping is None else [(parts.targets[0], "train")]
+    folder = run_dir.stage(index, stage.name)
+    known = recorded(parts, run_dir, folder).get("extractor")
+    places = [(parts.source, split) for split in own] + others
+    found, extractor = probe_features(parts, places, known)
+    run_dir.write_json(folder / NOTE, {"extractor": extractor})
+    return dict(zip(own, found, strict=False)), found[-1] if others else None, extractor
 
 
 def _keep(trainer, index: int, logs: dict[str, float]) -> None:

@@ -130,7 +130,8 @@ class Trainer:
         self.run_dir.ledger.append(stage=stage.name, event="resumed" if state else "started")
         seconds = self._fit(index, trainee, movable, state, arrays)
         audit.check(learning=stage.optimizer.learning_rate != 0)
-        self._record_end(index, trainee, audit, seconds, features.seconds if features else 0.0)
+        extraction, extractor = (features.seconds, features.extractor) if features else (0.0, None)
+        self._record_end(index, trainee, audit, seconds, extraction, extractor)
         self.feed.features = None
         self.model.feed("inputs")
         self.run_dir.mark_stage_done(index, stage.name)
@@ -261,13 +262,22 @@ class Trainer:
         own = {n: v for n, v in snapshots.named_variables(self.model).items() if id(v) in moved}
         return BestModel(self.states.best, monitor, own, position, index, self.best, floor)
 
-    def _record_end(self, index: int, trainee, audit: FreezeAudit, seconds: float, extraction: float) -> None:
+    def _record_end(
+        self,
+        index: int,
+        trainee,
+        audit: FreezeAudit,
+        seconds: float,
+        extraction: float,
+        extractor: str | None,
+    ) -> None:
         trainable = sum(int(v.value.shape.num_elements()) for v in audit.trainable)
         self.run_dir.ledger.append(
             stage=self.stages[index].name,
             event="completed",
             epochs=self.steps[index].epochs,
             steps=int(keras.ops.convert_to_numpy(trainee.optimizer.iterations)),
+            extractor=extractor,
             extraction_seconds=round(extraction, 3),
             training_seconds=round(seconds, 3),
             trainable_parameters=trainable,

@@ -9,6 +9,7 @@ from tlkeras.config import ExperimentConfig, StageConfig
 from tlkeras.features.cache import FeatureCache
 from tlkeras.features.stage import (
     IN_EVERY_STEP,
+    TOO_SHORT,
     StageFeatures,
     nothing_to_keep,
     open_stage,
@@ -23,17 +24,19 @@ from tlkeras.training.feed import Feed
 from tlkeras.training.stages import Steps
 from tlkeras.training.terms import looks_at_inputs
 
+NOTE = "features.json"
+
 
 def open_features(
     parts: Parts, feed: Feed, stage: StageConfig, steps: Steps, run_dir: RunDir, folder: Path, title: str
 ) -> StageFeatures | None:
     """Returns what a stage trains on in place of pixels, and feeds the model with it; None without.
 
-    Where the trunk is frozen and pixels are needed all the same, the reason is printed. A stage too short
-    to repay an extraction takes what earlier runs have kept.
+    Where the trunk is frozen and pixels are needed all the same, the reason is printed; so it is for a stage
+    too short to repay an extraction, whatever earlier runs have kept.
 
-    Which extractor was used is noted in the stage's `features.json`, so that a run that goes on, on a
-    machine where another one would be chosen by now, sees the same features.
+    Which extractor was used is noted in the stage's `features.json`, so that a run that goes on or is run
+    again, on a machine where another decision would be taken, sees the same features.
 
     Args:
         parts: The run's parts; its model has the stage selected and the state in which it begins.
@@ -46,40 +49,66 @@ def open_features(
     """
     if nothing_to_keep(parts.config.cache, parts.model):
         return None
-    note = folder / "features.json"
-    noted = run_dir.read_json(note) if (run_dir.path / note).is_file() else {}
+    note, runtime = folder / NOTE, parts.runtime
     reason = reason_against_features(parts.config, stage)
     if reason is not None:
         messages.note(f"{title}: {IN_EVERY_STEP}: {reason}.")
         return None
+    noted = run_dir.read_json(note) if note.is_file() else {}
     if noted.get("extractor", "") is None:
         return None
-    runtime = parts.runtime
-    if not runtime.is_chief:  # what pays is measured, and must not be measured twice
-        noted = from_chief(runtime)
-        if noted["extractor"] is None:
-            return None
-    features = open_stage(
-        FeatureCache(parts.config.cache, runtime.strategy, runtime.config.threads),
-        parts.model,
-        stage,
-        feed.splits_of(stage),
-        title=title,
-        facts={"backbone": parts.config.model.backbone, "train": stage.train},
-        extractor=noted.get("extractor"),
-        compute="extractor" in noted or not _too_short(parts, feed, stage, steps),
+    # what pays depends on the disk, and must not be decided twice
+    decided = (
+        _decided(parts, feed, stage, steps, run_dir, folder) if runtime.is_chief else from_chief(runtime)
     )
+    features = None
+    if decided.get("extractor", "") is not None:
+        features = open_stage(
+            FeatureCache(parts.config.cache, runtime.strategy, runtime.config.threads),
+            parts.model,
+            stage,
+            feed.splits_of(stage),
+            title=title,
+            facts={"backbone": parts.config.model.backbone, "train": stage.train},
+            extractor=decided.get("extractor"),
+        )
+    elif runtime.is_chief:  # the others are told no reason
+        messages.note(f"{title}: {IN_EVERY_STEP}: {decided['reason']}.")
     if features is not None:
         features.seconds += noted.get("seconds", 0.0)
         features.computed_rows += noted.get("computed_rows", 0)
         parts.model.feed("features")
     if runtime.is_chief:
-        noted = {"extractor": None, "seconds": 0.0, "computed_rows": 0}
+        decided = {"extractor": None, "seconds": 0.0, "computed_rows": 0}
         if features is not None:
-            noted = {name: getattr(features, name) for name in noted}
-        noted = from_chief(runtime, noted)
-    run_dir.write_json(note, noted)
+            decided = {name: getattr(features, name) for name in decided}
+        from_chief(runtime, decided)
+    run_dir.write_json(note, decided)
     return features
+
+
+def _decided(
+    parts: Parts, feed: Feed, stage: StageConfig, steps: Steps, run_dir: RunDir, folder: Path
+) -> dict:
+    """Returns what is decided before features are opened: `{}`, or the extractor, None being none."""
+    if known := recorded(parts, run_dir, folder):
+        return known
+    return {"extractor": None, "reason": TOO_SHORT} if _too_short(parts, feed, stage, steps) else {}
+
+
+def recorded(parts: Parts, run_dir: RunDir, folder: Path) -> dict:
+    """Returns the extractor of a stage in this run or in the run that it repeats, `{}` where none is noted.
+
+    Args:
+        parts: The run's parts.
+        run_dir: The run directory.
+        folder: The stage's folder in it.
+    """
+    note = folder.relative_to(run_dir.path) / NOTE
+    for run in (run_dir, parts.repeats):
+        if run is not None and (run.path / note).is_file():
+            return {"extractor": run.read_json(note)["extractor"], "reason": "as in the run that is repeated"}
+    return {}
 
 
 def reason_against_features(config: ExperimentConfig, stage: StageConfig) -> str | None:
