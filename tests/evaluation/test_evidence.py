@@ -170,7 +170,7 @@ def test_embed_writes_features_and_neighbours(run_copy, tmp_path, capsys, monkey
     with np.load(tmp_path / "out.npz", allow_pickle=False) as found:
         assert [name[-6:] for name in found["names"]] == ["03.png", "50.png"]
         features = found["features"]
-    assert features.shape == (2, 128)
+    assert features.shape == (2, 2048)
     assert main(words) == 0
     piped = capsys.readouterr().out
     assert piped.startswith("file,feature_0,") and len(piped.splitlines()) == 3

@@ -95,7 +95,8 @@ def test_each_block_has_its_learning_rate(server):
         f"learning_rate/{block}" for block in ("conv_1", "conv_2", "conv_3", "head")
     }
     head = server("/plugin/scalars/scalars", run=RUN, tag="learning_rate/head")
-    np.testing.assert_allclose([value for *_, value in head], [1e-2] * 2 + [5e-3] * 8, rtol=1e-6)
+    cosine = 5e-3 * (1 + np.cos(np.pi * np.arange(1, 9) / 8)) / 2
+    np.testing.assert_allclose([value for *_, value in head], [1e-3] * 2 + [*cosine], rtol=1e-5, atol=1e-9)
 
 
 def test_pictures(server):
@@ -123,7 +124,7 @@ def test_hyperparameters(server):
     answer = server("/plugin/hparams/session_groups", request=json.dumps(request))
     (group,) = answer["sessionGroups"]
     assert group["name"] == "smoke"
-    assert group["hparams"]["data.source"] == "synthetic:shapes"
+    assert group["hparams"]["data.source"] == "synthetic:shapes?n=1024"
     assert group["hparams"]["stages.1.optimizer.learning_rate"] == 5e-3
 
 
@@ -135,9 +136,9 @@ def test_histograms(server):
 def test_projector(server):
     assert RUN in server("/plugin/projector/runs")
     (info,) = server("/plugin/projector/info", run=RUN)["embeddings"]
-    assert info["tensorShape"] == [250, 128] and info["sprite"]["singleImageDim"] == [32, 32]
+    assert info["tensorShape"] == [250, 2048] and info["sprite"]["singleImageDim"] == [32, 32]
     tensors = np.frombuffer(server("/plugin/projector/tensor", run=RUN, name="embedding"), np.float32)
-    assert tensors.shape == (250 * 128,) and np.isfinite(tensors).all()
+    assert tensors.shape == (250 * 2048,) and np.isfinite(tensors).all()
     metadata = server("/plugin/projector/metadata", run=RUN, name="embedding").decode().splitlines()
     assert metadata[0] == "label\tdomain\tid" and len(metadata) == 251
     assert {line.split("\t")[0] for line in metadata[1:]} == {"circle", "square", "triangle", "cross"}
