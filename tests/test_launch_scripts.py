@@ -231,9 +231,14 @@ def test_kubernetes_pods_make_the_same_cluster(pod):
 
 
 def test_kubernetes_flags_are_those_of_train(pod, tmp_path):
-    """All that a pod passes to tlkeras, with the pod's TF_CONFIG: a dry run waits for no other worker."""
+    """All that a pod passes to tlkeras, with the pod's TF_CONFIG: a dry run waits for no other worker.
+
+    It reads data, loads weights and looks at the place, which are others here.
+    """
+    here = f"--set data.source=synthetic:shapes --set data.image_size=32 --workdir={tmp_path}/runs/cats"
+    here += " --set data.split_names={} --set model.weights=none --dry_run"
     home = {"HOME": str(tmp_path), "PYTHONPATH": str(SCRIPTS.parent), "CUDA_VISIBLE_DEVICES": ""}
-    result = pod(f'exec {sys.executable} -m tlkeras "$@" --dry_run', **home)
+    result = pod(f'exec {sys.executable} -m tlkeras "$@" {here}', **home)
     assert result.returncode == 0, result.stderr
     assert "vgg16 " in result.stdout and "/runs/cats was not touched" in result.stdout
     broken = pod(f'exec {sys.executable} -m tlkeras "$@" --worker_index=1 --dry_run', **home)
