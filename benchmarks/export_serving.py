@@ -1,7 +1,7 @@
 """Does what is served answer as `predict` does, on pictures that are easily read wrongly?
 
-Command:  python benchmarks/export_serving.py [--pictures=100] [--epochs=6] [--folder=DIR]
-Time:     about six minutes on two CPU cores; needs the extras `quickstart` and `export`.
+Command:  python benchmarks/export_serving.py [--pictures=100] [--only=shapes] [--folder=DIR]
+Time:     about six minutes on two idle CPU cores; needs the extras `quickstart` and `export`.
 
 Six runs (two networks, each with stretch, crop and pad) are trained and exported to ONNX, LiteRT and
 SavedModel. Pictures of ten odd kinds (alpha, EXIF orientation, CMYK, 16 bit, grey, 2:1, ...) are made from
@@ -29,8 +29,9 @@ from tlkeras.export.sample import sample_rows  # noqa: E402
 from tlkeras.prepare import read_domains  # noqa: E402
 
 RUNS = {
-    "EfficientNet-Lite0, emoji, 96x96": ("quickstart", ["data.image_size=96"]),
-    "small CNN, shapes, 40x56": ("synthetic_smoke", ["data.image_size=[40,56]", "stages.0.train=all"]),
+    # experiment, changes, how many of its stages
+    "EfficientNet-Lite0, emoji, 96x96": ("quickstart", ["data.image_size=96"], 1),
+    "small CNN, shapes, 40x56": ("synthetic_smoke", ["data.image_size=[40,56]"], 2),
 }
 MODES = {"stretch": (), "crop": ("data.crop_fraction=0.875",), "pad": ()}
 FORMATS = ("onnx", "litert", "saved_model")
@@ -103,17 +104,18 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--pictures", type=int, default=100)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--only", default="", help="Part of a run's title.")
     parser.add_argument("--folder")
     arguments = parser.parse_args()
     lines = []
     with tempfile.TemporaryDirectory(dir=arguments.folder) as scratch:
-        for number, (title, (name, words)) in enumerate(RUNS.items()):
+        for title, (name, words, stages) in RUNS.items():
+            if arguments.only not in title:
+                continue
             for mode, more in MODES.items():
                 config = load_config(name, [*words, f"data.resize={mode}", *more])
-                stage = config.stages[0].model_copy(update={"epochs": arguments.epochs})
-                config = config.model_copy(update={"stages": (stage,)})
-                folder = Path(scratch, f"{number}{mode}")
+                config = config.model_copy(update={"stages": config.stages[:stages]})
+                folder = Path(scratch, f"{name}_{mode}")
                 folder.mkdir()
                 found = measure(config, folder, arguments.pictures)
                 cells = [
