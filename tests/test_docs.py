@@ -153,12 +153,17 @@ def python_pages() -> list[str]:
 
 
 @pytest.mark.parametrize("name", python_pages())  # tests/report/test_reports_page.py runs that of reports.md
-def test_python_of_a_page_runs(name, folder):
+def test_python_of_a_page_runs(name, folder, capsys):
     names = {"__name__": "page"}
     for number, code in enumerate(blocks(PAGES[name], "python")):
         exec(compile(code, f"{name}, block {number}", "exec"), names)
+    assert "Broken baseline" not in capsys.readouterr().out
     if "get_config" in names:
-        assert isinstance(names["get_config"](), ExperimentConfig)
+        config = names["get_config"]()
+        assert isinstance(config, ExperimentConfig)
+        rates = [stage.optimizer.learning_rate for stage in config.stages]
+        # at the head's rate, pretrained blocks forget what they knew
+        assert rates == sorted(rates, reverse=True) and len(set(rates)) == len(rates)
     if "run" in names:
         assert (names["run"].path / "report.html").is_file()
 
