@@ -96,3 +96,17 @@ def test_bottleneck_and_dropout():
     assert model.neck.output_shape == (None, 6)
     assert model.neck.get_layer("neck_dropout").rate == 0.3
     assert model.to_functional().get_layer("features") is model.neck.get_layer("features")
+
+
+@pytest.mark.parametrize("part", ["neck", "head"])
+def test_statistics_keep_up_with_a_backbone_that_moves(part):
+    inputs = keras.Input((8,))
+    mlp = HeadConfig(name="mlp", units=(16,), batch_norm=True)
+    model = build_head(mlp, 4, inputs) if part == "head" else build_neck(NeckConfig(bottleneck=16), inputs)
+    x = np.random.default_rng(0).normal(size=(256, 8)).astype("float32")
+    for step in range(
+        90
+    ):  # as many as three epochs of a thousand pictures; the backbone moves in the first 45
+        model(x + 5 * min(step, 45) / 45, training=True)
+    as_trained, as_saved = (np.asarray(model(x + 5, training=training)) for training in (True, False))
+    np.testing.assert_allclose(as_saved, as_trained, atol=0.1)

@@ -33,6 +33,11 @@ class Head:
 HEADS: Registry[Head] = Registry("head")
 
 
+# Keras' .99 lags hundreds of steps behind a backbone that is fine-tuned below the layer: what is saved would
+# normalise by means that are whole deviations off, and answer one class.
+BN_MOMENTUM = 0.9
+
+
 def build_head(config: HeadConfig, num_outputs: int, features) -> keras.Model:
     """Returns the head as a functional model from features `(b, d)` to float32 logits.
 
@@ -55,7 +60,7 @@ def _mlp(config: HeadConfig, num_outputs: int, x):
     for i, width in enumerate(config.units, start=1):
         x = layers.Dense(width, use_bias=not config.batch_norm, name=f"head_dense_{i}")(x)
         if config.batch_norm:
-            x = layers.BatchNormalization(name=f"head_bn_{i}")(x)
+            x = layers.BatchNormalization(momentum=BN_MOMENTUM, name=f"head_bn_{i}")(x)
         x = layers.Activation(known_activation(config.activation), name=f"head_activation_{i}")(x)
         if config.dropout:
             x = layers.Dropout(config.dropout, name=f"head_dropout_{i}")(x)

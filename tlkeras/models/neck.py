@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from tlkeras.config import BranchConfig, NeckConfig
-from tlkeras.models.heads import known_activation
+from tlkeras.models.heads import BN_MOMENTUM, known_activation
 
 
 def build_neck(config: NeckConfig, backbone_output) -> keras.Model:
@@ -26,7 +26,7 @@ def build_neck(config: NeckConfig, backbone_output) -> keras.Model:
         x = _branches(config, inputs, x)
     if config.bottleneck is not None:
         x = layers.Dense(config.bottleneck, use_bias=False, name="neck_bottleneck")(x)
-        x = layers.BatchNormalization(name="neck_bottleneck_bn")(x)
+        x = layers.BatchNormalization(momentum=BN_MOMENTUM, name="neck_bottleneck_bn")(x)
         x = layers.ReLU(name="neck_bottleneck_relu")(x)
     if config.dropout:
         x = layers.Dropout(config.dropout, name="neck_dropout")(x)
