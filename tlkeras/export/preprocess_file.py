@@ -1,6 +1,8 @@
 """`preprocess.py`: the reading of pictures, written out for those who have neither tlkeras nor TensorFlow."""
 
+import importlib.util
 import re
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +22,10 @@ def preprocess_text(spec: PixelSpec) -> str:
 
 def reader_of(text: str) -> Callable[[str | bytes], np.ndarray]:
     """Returns `read_picture` of a written `preprocess.py`, to be checked as those who get it will run it."""
-    names = {"__name__": "preprocess"}
-    exec(compile(text, "preprocess.py", "exec"), names)
-    return names["read_picture"]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "preprocess.py")
+        file.write_text(text, encoding="utf-8")
+        spec = importlib.util.spec_from_file_location("preprocess", file)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return module.read_picture
