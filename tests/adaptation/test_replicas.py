@@ -59,12 +59,13 @@ def test_the_number_of_rows_need_not_be_known_before_the_run(name):
     features, logits = (rng.normal(size=(2, 12, d)).astype("float32") for d in (5, 3))
     parts = (*features, *logits, (np.arange(12) % 3).astype("int32"))
     method = make_method(name)
-    method.prepare(5, 3, seed=0)
+    method.build_heads(5, 3, seed=0)
+    method.copied_features = lambda inputs: 0.9 * inputs  # of adda's second encoder
 
     def loss(source, target, source_logits, target_logits, labels):
         supplied = {
             "features": Pair(source, target), "logits": Pair(source_logits, target_logits), "labels": labels,
-            "strong_logits": 1.1 * target_logits, "copied_features": 0.9 * source, "strength": 1.0,
+            "strong_logits": 1.1 * target_logits, "inputs": source, "strength": 1.0,
         }  # fmt: skip
         return method.loss(**{k: supplied[k] for k in method.needs})
 
