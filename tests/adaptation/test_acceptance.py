@@ -39,8 +39,9 @@ def accuracies(problem, seed, *, strength=6.0, sign=1.0, method="dann", units=()
         strength=StrengthConfig(schedule="constant", value=strength),
         seed=seed,
     )
-    schedule = adaptation.schedule
-    adaptation.schedule = lambda p: sign * schedule(p)
+    (term,) = adaptation.terms
+    strength_at = term.strength_at
+    term.strength_at = lambda p: sign * strength_at(p)
     adaptation.compile(
         optimizer=keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.99),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),

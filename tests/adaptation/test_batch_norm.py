@@ -46,7 +46,7 @@ def test_shared_statistics_cover_both_domains():
 def test_domain_specific_statistics_are_those_of_each_domain():
     adaptation, source, target = trained("domain_specific")
     np.testing.assert_allclose(statistics(adaptation.model)[0], target.mean(axis=0), atol=0.7)
-    with adaptation.statistics.source():
+    with adaptation.validation():
         mean, variance = statistics(adaptation.model)
         np.testing.assert_allclose(mean, source.mean(axis=0), atol=0.3)
         np.testing.assert_allclose(variance, source.var(axis=0), rtol=0.3)

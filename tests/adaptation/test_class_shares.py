@@ -119,7 +119,8 @@ def test_all_workers_count_and_the_chief_writes(is_chief, tmp_path):
     )
     position = SimpleNamespace(epoch=0, step=7)
     log = ClassSharesLog(RunDir(tmp_path), tmp_path / "stages/00_adapt", parts, position, steps_before=10)
-    log.set_model(SimpleNamespace(histogram=SimpleNamespace(shares=lambda: counts)))
+    term = SimpleNamespace(own=SimpleNamespace(histogram=SimpleNamespace(shares=lambda: counts)))
+    log.set_model(SimpleNamespace(terms=(term,)))
     log.on_train_begin()
     log.on_epoch_end(0)
     assert log.newest["target_predictions"].tolist() == [1, 0]
