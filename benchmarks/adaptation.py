@@ -16,9 +16,9 @@ import tensorflow as tf
 from adaptation_runs import chosen_methods, digits, emoji, fashion, mnist_m, partial
 from adaptation_speed import speed
 
-from tlkeras.adaptation.adaptation_model import adaptation_model
-from tlkeras.adaptation.methods import make_method
 from tlkeras.config import HeadConfig, ModelConfig, StrengthConfig
+from tlkeras.methods.adapt import make_method
+from tlkeras.methods.adapt.configured import adaptation_model
 from tlkeras.models.build import build_model
 
 SEEDS = range(5)

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from tlkeras import load_config, run_experiment
-from tlkeras.adaptation.methods import METHODS
 from tlkeras.evaluation import compute_metrics
 from tlkeras.evaluation.evaluate import predict_split
+from tlkeras.methods.adapt import METHODS
 from tlkeras.prepare import checked, prepare
 from tlkeras.run_dir import RunDir
 from tlkeras.training.trainer import Trainer

@@ -19,8 +19,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkeras.adaptation.adaptation_model import adaptation_model
 from tlkeras.config import HeadConfig, ModelConfig, NeckConfig
+from tlkeras.methods.adapt.configured import adaptation_model
 from tlkeras.models.build import build_model
 
 BATCH, STEPS, ROUNDS = 32, 100, 9

@@ -56,8 +56,8 @@ def _all_reduced(x):
 
 def measure() -> None:
     """Measures, as one of two workers, the median of seven all-reduces of each size."""
+    from tlkeras.backend import start
     from tlkeras.config import RuntimeConfig
-    from tlkeras.runtime import start
 
     runtime = start(RuntimeConfig(strategy="multi_worker"), 0)
     import numpy as np

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tlkeras.runtime import import_tensorflow
+from tlkeras.backend import import_tensorflow
 
 import_tensorflow()
 

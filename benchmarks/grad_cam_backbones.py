@@ -19,7 +19,7 @@ import keras  # isort: skip
 
 from tlkeras.evaluation.explain import cam_layer, grad_cam
 from tlkeras.models import BACKBONES
-from tlkeras.models.graph import output_of
+from tlkeras.models.cuts.graph import output_of
 
 FILTER = flags.DEFINE_string("filter", "*", "Which backbones, as a wildcard.")
 LEAST = flags.DEFINE_integer("least", 0, "Parameters that a backbone must have.")

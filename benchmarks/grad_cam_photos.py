@@ -15,10 +15,10 @@ from PIL import Image
 
 from tlkeras.evaluation.explain import grad_cam
 from tlkeras.models import BACKBONES
-from tlkeras.models.efficientnet_lite import efficientnet_lite0
-from tlkeras.models.preprocessing import build_preprocessing
-from tlkeras.models.weight_files import wheel_file
-from tlkeras.models.weights import load_efficientnet_lite
+from tlkeras.models.backbones.efficientnet_lite import efficientnet_lite0
+from tlkeras.models.backbones.preprocessing import build_preprocessing
+from tlkeras.models.weights.files import wheel_file
+from tlkeras.models.weights.load import load_efficientnet_lite
 from tlkeras.report.figures import blend
 
 SIDE = 224

@@ -82,7 +82,7 @@ def _base(options: dict, size):
         base = keras.applications.ResNet50(input_shape=shape, include_top=False, weights=weights)
         return base, keras.applications.resnet50.preprocess_input
     from tlkeras.models import BACKBONES
-    from tlkeras.models.construct import construct
+    from tlkeras.models.backbones.construct import construct
 
     base = construct(BACKBONES.get(options["backbone"]), shape, {})
     return base, lambda x: (x - 127.0) / 128.0

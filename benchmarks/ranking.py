@@ -17,7 +17,7 @@ from transfer import LARGE, SEEDS, WORK, accuracy, config, show, source_config, 
 
 from tlkeras import load_config
 from tlkeras.config import ExperimentConfig, OptimizerConfig, StageConfig
-from tlkeras.search.rank import rank as score
+from tlkeras.studies.rank import rank as score
 
 
 def rank() -> None:

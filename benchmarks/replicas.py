@@ -120,7 +120,7 @@ def mirror_really() -> None:
     import tensorflow as tf
 
     # the package's name for the module is taken by the function in it
-    start = importlib.import_module("tlkeras.runtime.start")
+    start = importlib.import_module("tlkeras.backend.start")
     start.make_mirrored = lambda devices: tf.distribute.MirroredStrategy(["CPU:0"])
 
 

@@ -119,13 +119,13 @@ def free_ports(count: int) -> list[int]:
 
 def start(topology: str):
     """Returns the runtime of this process; nothing may have set TensorFlow's devices up before."""
-    from tlkeras import runtime
+    from tlkeras import backend
     from tlkeras.config import RuntimeConfig
 
     strategy, devices = {"one": ("none", None), "workers": ("multi_worker", None)}.get(
         topology, ("mirrored", 2)
     )
-    started = runtime.start(RuntimeConfig(strategy=strategy, devices=devices), 0)
+    started = backend.start(RuntimeConfig(strategy=strategy, devices=devices), 0)
     if topology == "mirrored":  # collectives of CPUs serve one strategy of a process: its first
         import tensorflow as tf
 
@@ -166,9 +166,9 @@ def adapted(runtime, case: str, folder: Path) -> dict:
     """Trains a method on a small network of made-up rows."""
     import tensorflow as tf
 
-    from tlkeras.adaptation.adaptation_model import adaptation_model
-    from tlkeras.adaptation.methods import make_method
     from tlkeras.config import StrengthConfig
+    from tlkeras.methods.adapt import make_method
+    from tlkeras.methods.adapt.configured import adaptation_model
 
     (source, labels), (target, _) = made_up(6), made_up(6, 0.5)
     with runtime.scope():
@@ -191,11 +191,11 @@ def regularized(runtime, case: str, folder: Path) -> dict:
     """Trains a regularizer on a small network of made-up rows or, for its BatchNormalization, pictures."""
     import tensorflow as tf
 
+    from tlkeras.backend.distributed_fit import synchronize_batch_norm
     from tlkeras.config import DataConfig, ModelConfig, StageConfig
     from tlkeras.data import load_domain
+    from tlkeras.methods.regularize import make_regularizer
     from tlkeras.methods.training_model import TrainingModel
-    from tlkeras.models.distributed_fit import synchronize_batch_norm
-    from tlkeras.transfer.regularizers import make_regularizer
 
     name, shape = case.split(",")[0], (8, 8, 3) if "norm" in case else (6,)
     x, labels = made_up(int(np.prod(shape)))

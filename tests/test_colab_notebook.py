@@ -12,10 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from tlkeras.backend import choice, start, tpu_probe
 from tlkeras.config import RuntimeConfig
 from tlkeras.errors import UserError
 from tlkeras.run_dir import RunDir
-from tlkeras.runtime import choice, start, tpu_probe
 
 SHORT = ["data.limit=64", "stages.0.epochs=1", "stages.1.epochs=1", "tensorboard.images=false"]
 NOTEBOOK = Path(__file__).parents[1] / "experiments" / "colab_tpu.ipynb"

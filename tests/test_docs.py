@@ -74,10 +74,10 @@ ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a networ
     "tlkeras train --config=synthetic_smoke --workers=host-a:22220,host-b:22220 --worker_index=0 --dry_run":
         "tests/cli/test_train_workers.py",
     "tlkeras rank --config=image_folder --set data.source=folder:PICTURES --candidates='*lite*'":
-        "tests/search/test_rank.py",
+        "tests/studies/test_rank.py",
     "tlkeras auto --config=image_folder --set data.source=folder:PICTURES --budget=20m":
-        "tests/search/test_auto.py",
-    "tlkeras reproduce runs/mine": "tests/test_reproduce.py",
+        "tests/studies/test_auto.py",
+    "tlkeras reproduce runs/mine": "tests/studies/test_reproduce.py",
 }  # fmt: skip
 ELSEWHERE_PAGES = {"docs/reports.md": "tests/report/test_reports_page.py"}
 LANGUAGES = {"bash", "sh", "python", "mermaid", ""}

@@ -11,9 +11,9 @@ from tlkeras import run_experiment
 from tlkeras.cli.main import main
 from tlkeras.config import apply_overrides, load_config, shipped_experiments
 from tlkeras.plan import plan
-from tlkeras.search.plan import SweepRun, plan_sweep
-from tlkeras.search.results import results_table
-from tlkeras.tasks import planned_runs
+from tlkeras.studies.sweep_plan import SweepRun, plan_sweep
+from tlkeras.studies.sweep_results import results_table
+from tlkeras.studies.two_tasks import planned_runs
 
 FULL_SIZE = {  # the stages that plan prints, and the trainable parameters of the first
     "vgg16_ten_classes": (["head"], 16 * 512 * 1024 + 1024 + 1024 * 10 + 10),

@@ -5,9 +5,9 @@ import pytest
 from tlkeras import registry
 from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES, Backbone
-from tlkeras.models.backbone_table import Family
-from tlkeras.models.construct import construct
-from tlkeras.models.small_networks import small_cnn
+from tlkeras.models.backbones.construct import construct
+from tlkeras.models.backbones.small_networks import small_cnn
+from tlkeras.models.backbones.table import Family
 from tlkeras.registry import Registry
 
 

@@ -13,11 +13,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "ExperimentConfig": "config",
     "load_config": "config",
-    "run_experiment": "run",
+    "run_experiment": "studies.experiment",
     "build_model": "models",
-    "load_run": "saved_run",
-    "load_model": "saved_run",
-    "predict": "saved_run",
+    "load_run": "runs.saved_run",
+    "load_model": "runs.saved_run",
+    "predict": "runs.saved_run",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tlkeras.backend import start
 from tlkeras.config import ExperimentConfig
 from tlkeras.data.pretext import TURNS
 from tlkeras.data.sources.arrays import with_arrays
 from tlkeras.errors import UserError
 from tlkeras.prepare import check_data, check_names, checked, read_domains
-from tlkeras.runtime import start
 
 ASSUMED_CLASSES = 10
 ASSUMED_FEATURES = 100
@@ -63,8 +63,8 @@ def plan(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None) ->
 
 def _beside(config: ExperimentConfig, model) -> list[str]:
     """Returns what a run on two tasks at once trains beside its stages' variables."""
+    from tlkeras.methods.share.sharing import PrivatePart
     from tlkeras.training.second_task import trains_jointly
-    from tlkeras.transfer.sharing import PrivatePart
 
     if not trains_jointly(config):
         return []
@@ -141,7 +141,7 @@ def _stage_rows(config: ExperimentConfig, model, rows: int | None) -> list[dict]
 
 def _trunk_notes(config: ExperimentConfig, model, rows: int | None) -> list[str]:
     """Says which stages compute a frozen trunk in every step instead of once, and why."""
-    from tlkeras.features.stage import IN_EVERY_STEP, TOO_SHORT, nothing_to_keep, too_short
+    from tlkeras.features.stage_features import IN_EVERY_STEP, TOO_SHORT, nothing_to_keep, too_short
     from tlkeras.training.stages import count_steps, expand_stages
     from tlkeras.training.trunk_features import reason_against_features
 

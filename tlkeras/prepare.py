@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from tlkeras import messages
+from tlkeras.backend import Runtime, start, watch_workers
 from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig
 from tlkeras.data import Domain, Inspection, check_files, inspect_domain, load_domain
 from tlkeras.data.roles import Role
 from tlkeras.data.sources.arrays import with_arrays
 from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES
-from tlkeras.models.weight_files import require_weights
+from tlkeras.models.weights.files import require_weights
 from tlkeras.run_dir import RunDir
-from tlkeras.runtime import Runtime, start, watch_workers
 
 
 @dataclass
@@ -82,9 +82,9 @@ def prepare(
 
 
 def _prepared(config: ExperimentConfig, runtime: Runtime, arrays, batch_size: int | None) -> Parts:
+    from tlkeras.backend.distributed_fit import synchronize_batch_norm
     from tlkeras.data import effective_batch_size
     from tlkeras.models import build_model
-    from tlkeras.models.distributed_fit import synchronize_batch_norm
 
     check_names(config)
     domains = read_domains(config, arrays)
@@ -133,8 +133,8 @@ def _found_batch_size(config: ExperimentConfig, runtime: Runtime, model, rows: i
 
 def _rows_passed(config: ExperimentConfig) -> int:
     """Returns how many rows a step passes through the network for each row of its batch, at most."""
-    from tlkeras.adaptation.checks import pulls
-    from tlkeras.adaptation.methods import make_method
+    from tlkeras.methods.adapt import make_method
+    from tlkeras.methods.adapt.checks import pulls
 
     adaptation = config.adaptation
     if config.tasks is not None and config.tasks.joint_run:
@@ -161,7 +161,7 @@ def check_names(config: ExperimentConfig) -> None:
     Raises:
         UserError: An unknown name or a setting that would do nothing.
     """
-    from tlkeras.adaptation.checks import check_adaptation
+    from tlkeras.methods.adapt.checks import check_adaptation
 
     check_adaptation(config)
 
@@ -172,7 +172,7 @@ def check_data(config: ExperimentConfig, domains: Mapping[str, Domain]) -> None:
     Raises:
         UserError: They do not.
     """
-    from tlkeras.adaptation.checks import check_domains
+    from tlkeras.methods.adapt.checks import check_domains
 
     check_domains(config, domains)
     _check_augmentation(config, domains["source"])

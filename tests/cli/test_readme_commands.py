@@ -95,7 +95,7 @@ def test_a_command_of_the_table_ends_with_zero(folder, capsys, monkeypatch, word
 
 def end_after_one_trial(monkeypatch):
     """Ends a search after its first trial, however long that takes on a busy machine."""
-    from tlkeras.search.auto import _Search
+    from tlkeras.studies.auto import _Search
 
     attempt = _Search._try
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from tlkeras.backend import choice
 from tlkeras.cli.main import main
-from tlkeras.runtime import choice
 
 WORKERS = "--workers=host-a:22220,host-b:22220"
 

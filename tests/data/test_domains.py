@@ -5,7 +5,7 @@ from PIL import Image
 from tlkeras.config.data import DataConfig
 from tlkeras.data.check import check_files
 from tlkeras.data.domains import load_domain
-from tlkeras.data.inspect import inspect_domain
+from tlkeras.data.inspection import inspect_domain
 from tlkeras.errors import UserError
 
 

@@ -6,23 +6,23 @@ named by TF_CONFIG. Each case sees the same global batches on every topology, so
 
 import sys
 
-from tlkeras import runtime
+from tlkeras import backend
 from tlkeras.config import OptimizerConfig, RuntimeConfig, ScheduleConfig
 
 TOPOLOGY, OUT = sys.argv[1:]
-RUNTIME = runtime.start(RuntimeConfig(strategy=TOPOLOGY, devices=2 if TOPOLOGY == "mirrored" else None), 0)
+RUNTIME = backend.start(RuntimeConfig(strategy=TOPOLOGY, devices=2 if TOPOLOGY == "mirrored" else None), 0)
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from keras import ops  # noqa: E402
 
-from tlkeras.models.distributed_fit import (  # noqa: E402
+from tlkeras.backend.averaging import ValidateAverage, adopt_average, average_of  # noqa: E402
+from tlkeras.backend.distributed_fit import (  # noqa: E402
     DistributedFit,
     scale_for_replicas,
     synchronize_batch_norm,
 )
-from tlkeras.training.averaging import ValidateAverage, adopt_average, average_of  # noqa: E402
 from tlkeras.training.optimizers import build_optimizer  # noqa: E402
 
 BATCH, EPOCHS, STEPS_PER_EPOCH = 8, 4, 5

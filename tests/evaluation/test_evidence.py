@@ -73,7 +73,7 @@ def test_the_worst_have_their_nearest_training_rows(trained):
     from tlkeras.config import load_config
     from tlkeras.evaluation.embedding import features_of
     from tlkeras.prepare import read_domains
-    from tlkeras.saved_run import load_run
+    from tlkeras.runs.saved_run import load_run
 
     index = json.loads((trained / "evaluation/gallery/index.json").read_text())
     assert [len(entry["neighbors"]) for entry in index] == [3] * 8 + [0] * 4
@@ -98,7 +98,7 @@ def test_the_embedding_holds_features_of_the_saved_model(trained):
     from tlkeras.config import load_config
     from tlkeras.evaluation.embedding import features_of
     from tlkeras.prepare import read_domains
-    from tlkeras.saved_run import load_run
+    from tlkeras.runs.saved_run import load_run
 
     found = read_embedding(trained / "evaluation/embedding_after.npz")
     assert found["coordinates"].shape == (250, 2) and found["thumbnails"].shape == (250, 32, 32, 3)

@@ -20,7 +20,7 @@ from tlkeras.evaluation.explain import (
     pointing_game,
 )
 from tlkeras.models import BACKBONES, build_model
-from tlkeras.models.graph import output_of
+from tlkeras.models.cuts.graph import output_of
 
 
 def network(backbone="small_cnn", size=32, outputs=3, **options):

@@ -1,7 +1,7 @@
 import pytest
 
 from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig, OptimizerConfig, StageConfig
-from tlkeras.run import run_experiment
+from tlkeras.studies.experiment import run_experiment
 
 
 def tiny_experiment(**data) -> ExperimentConfig:

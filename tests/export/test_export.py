@@ -20,7 +20,7 @@ from tlkeras.errors import UserError
 from tlkeras.export import FORMATS, ExportRefused, export_run
 from tlkeras.export.formats import load_encoded
 from tlkeras.export.odd_pictures import odd_pictures
-from tlkeras.saved_run import load_run
+from tlkeras.runs.saved_run import load_run
 
 PLAIN = [name for name in FORMATS.names() if name != "onnx"]
 ALL = FORMATS.names()

@@ -24,8 +24,9 @@ _IMPORTED_ONCE = (
     "tlkeras.cli.train",
     "tlkeras.evaluation.evaluate",
     "tlkeras.evaluation.evidence",
+    "tlkeras.studies.experiment",
     "tlkeras.run",
-    "tlkeras.saved_run",
+    "tlkeras.runs.saved_run",
     "tlkeras.training.trainer",
 )
 

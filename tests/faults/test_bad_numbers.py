@@ -8,8 +8,8 @@ from fault_words import settings, train
 
 from tlkeras.config import load_config
 from tlkeras.errors import RunError
-from tlkeras.run import run_experiment
 from tlkeras.run_dir import CheckpointStore
+from tlkeras.studies.experiment import run_experiment
 
 
 def vectors(rows=64):

@@ -20,8 +20,8 @@ from tlkeras.cli.main import main
 from tlkeras.config import load_config
 from tlkeras.errors import UserError
 from tlkeras.models import build_model
-from tlkeras.models.torch_files import read_tensors
-from tlkeras.saved_run import load_model
+from tlkeras.models.weights.torch_files import read_tensors
+from tlkeras.runs.saved_run import load_model
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from tlkeras import ExperimentConfig, load_config, load_run, predict, run_experi
 from tlkeras.config import DataConfig, StageConfig
 from tlkeras.data import read_image
 from tlkeras.errors import UserError
-from tlkeras.retrieval import embed_files
-from tlkeras.run import rehearse
-from tlkeras.search.auto import auto
-from tlkeras.search.rank import rank
+from tlkeras.runs.retrieval import embed_files
+from tlkeras.studies.auto import auto
+from tlkeras.studies.experiment import rehearse
+from tlkeras.studies.rank import rank
 
 X = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), np.uint8)
 Y = np.arange(24) % 2

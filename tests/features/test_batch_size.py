@@ -11,7 +11,7 @@ from tlkeras.errors import UserError
 from tlkeras.models import batch_size
 from tlkeras.models.batch_size import find_batch_size
 from tlkeras.prepare import prepare
-from tlkeras.run import run_experiment
+from tlkeras.studies.experiment import run_experiment
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ import tensorflow as tf
 from tlkeras.config import AugmentConfig, CacheConfig
 from tlkeras.errors import UserError
 from tlkeras.features import cache as cache_module
-from tlkeras.features import choice, extractors
+from tlkeras.features import extractor_choice as choice
+from tlkeras.features import extractors
 from tlkeras.features.cache import FeatureCache, NotWorthwhile
 from tlkeras.features.extractors import EXTRACTORS, Trunk, relative_difference
 from tlkeras.features.identity import Request, identity_of

@@ -4,17 +4,17 @@ import pytest
 
 from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig, StageConfig
 from tlkeras.data import load_domain
+from tlkeras.evaluation.transfer_scores import SCORES
 from tlkeras.features.cache import FeatureCache
 from tlkeras.models import BACKBONES
-from tlkeras.models.graph import replay
-from tlkeras.models.preprocessing import build_preprocessing
-from tlkeras.models.weight_files import wheel_file
+from tlkeras.models.backbones.preprocessing import build_preprocessing
+from tlkeras.models.cuts.graph import replay
+from tlkeras.models.source_head import network_with_head
+from tlkeras.models.weights.files import wheel_file
 from tlkeras.prepare import prepare
 from tlkeras.run_dir import RunDir
-from tlkeras.search.rank import rank
+from tlkeras.studies.rank import rank
 from tlkeras.training.trainer import Trainer
-from tlkeras.transfer.scores import SCORES
-from tlkeras.transfer.source_head import network_with_head
 
 ROW = BACKBONES.get("efficientnet_lite0")
 

@@ -15,12 +15,12 @@ from tlkeras.data import training_batches
 from tlkeras.errors import Interrupted
 from tlkeras.features import batches
 from tlkeras.features.arrays import ArrayFeatures
-from tlkeras.features.stage import steps_per_call
+from tlkeras.features.stage_features import steps_per_call
 from tlkeras.plan import plan
 from tlkeras.prepare import prepare
 from tlkeras.run_dir import RunDir
-from tlkeras.search.plan import SweepRun
-from tlkeras.search.sweep import run_sweep
+from tlkeras.studies.sweep import run_sweep
+from tlkeras.studies.sweep_plan import SweepRun
 from tlkeras.training import callbacks
 from tlkeras.training.trainer import Trainer
 

@@ -7,7 +7,7 @@ import pytest
 from tlkeras.config import AdapterConfig, HeadConfig, ModelConfig, NeckConfig
 from tlkeras.errors import UserError
 from tlkeras.models import build_model
-from tlkeras.models.graph import output_of
+from tlkeras.models.cuts.graph import output_of
 
 VECTORS = np.random.default_rng(0).normal(size=(6, 10)).astype("float32")
 MLP = {"backbone": "mlp", "weights": None, "backbone_options": {"units": [8, 7]}}

@@ -8,8 +8,8 @@ import pytest
 
 from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES, summary_rows
-from tlkeras.models.construct import construct
-from tlkeras.models.cut_points import find_blocks
+from tlkeras.models.backbones.construct import construct
+from tlkeras.models.cuts.cut_points import find_blocks
 from tlkeras.models.naming import reproducible
 
 # test_cut_points.py looks at one of each family, benchmarks/all_backbones.py at all rows.

@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 
 from tlkeras.models import BACKBONES
-from tlkeras.models.backbone_table import Family
-from tlkeras.models.construct import construct
-from tlkeras.models.cut_points import find_blocks, find_cut_points, split
+from tlkeras.models.backbones.construct import construct
+from tlkeras.models.backbones.preprocessing import build_preprocessing
+from tlkeras.models.backbones.table import Family
+from tlkeras.models.cuts.cut_points import find_blocks, find_cut_points, split
 from tlkeras.models.naming import reproducible
-from tlkeras.models.preprocessing import build_preprocessing
 
 MEMBERS = [
     "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_lite0", "efficientnet_v2_b0",

@@ -5,9 +5,13 @@ from PIL import Image
 from tlkeras.config import ModelConfig
 from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES, build_model
-from tlkeras.models.efficientnet_lite import efficientnet_lite0, efficientnet_lite1, efficientnet_lite2
-from tlkeras.models.weight_files import wheel_file
-from tlkeras.models.weights import load_efficientnet_lite
+from tlkeras.models.backbones.efficientnet_lite import (
+    efficientnet_lite0,
+    efficientnet_lite1,
+    efficientnet_lite2,
+)
+from tlkeras.models.weights.files import wheel_file
+from tlkeras.models.weights.load import load_efficientnet_lite
 
 BUILDERS = [efficientnet_lite0, efficientnet_lite1, efficientnet_lite2]
 

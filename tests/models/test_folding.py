@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tlkeras.models.folding import Folded
+from tlkeras.models.cuts.folding import Folded
 
 layers = keras.layers
 

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from tlkeras.models.neighbors import NearestNeighbors
-from tlkeras.saved_run import load_model
-from tlkeras.transfer.probes import fit_probe, make_probe, probe_scores
+from tlkeras.methods.probe.probes import fit_probe, make_probe, probe_scores
+from tlkeras.models.nearest_neighbors import NearestNeighbors
+from tlkeras.runs.saved_run import load_model
 
 
 def rows(classes, count=90, scale=1.0):

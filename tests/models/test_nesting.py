@@ -7,7 +7,7 @@ import pytest
 from tlkeras.config import ModelConfig, NestedConfig
 from tlkeras.errors import UserError
 from tlkeras.models import build_model
-from tlkeras.models.graph import leaf_layers
+from tlkeras.models.cuts.graph import leaf_layers
 
 CNN = {"backbone": "small_cnn", "weights": None, "backbone_options": {"filters": [4, 6, 5], "dropout": 0.3}}
 

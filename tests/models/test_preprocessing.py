@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from tlkeras.models import BACKBONES
-from tlkeras.models.construct import construct
-from tlkeras.models.preprocessing import build_preprocessing
+from tlkeras.models.backbones.construct import construct
+from tlkeras.models.backbones.preprocessing import build_preprocessing
 
 APPLICATIONS = [name for name, row in BACKBONES.items() if row.is_application]
 

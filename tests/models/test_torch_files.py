@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tlkeras.errors import UserError
-from tlkeras.models.torch_files import read_tensors
+from tlkeras.models.weights.torch_files import read_tensors
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 

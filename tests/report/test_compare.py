@@ -9,7 +9,7 @@ from tlkeras.cli.main import main
 from tlkeras.errors import UserError
 from tlkeras.evaluation import Predictions
 from tlkeras.report import compare_runs, write_comparison
-from tlkeras.report.paired import holm, mcnemar, pair
+from tlkeras.report.paired_test import holm, mcnemar, pair
 from tlkeras.report.reading import score_interval
 
 

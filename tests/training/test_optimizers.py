@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tlkeras.backend.averaging import adopt_average, averaged_weights, swap_average
+from tlkeras.backend.stage_optimizer import ReplicaLossScaleOptimizer
 from tlkeras.config import OptimizerConfig, ScheduleConfig
 from tlkeras.errors import UserError
-from tlkeras.training.averaging import adopt_average, averaged_weights, swap_average
 from tlkeras.training.optimizers import OPTIMIZERS, build_optimizer, option_names
 from tlkeras.training.schedules import build_schedule
-from tlkeras.training.stage_optimizer import ReplicaLossScaleOptimizer
 
 SHAPES = ((4, 3), (3,), (5, 2))
 

@@ -3,10 +3,10 @@
 import keras
 import pytest
 
+from tlkeras.backend import start
+from tlkeras.backend.accelerators import missing
 from tlkeras.config import RuntimeConfig
 from tlkeras.errors import RunError
-from tlkeras.runtime import start
-from tlkeras.runtime.accelerators import missing
 from tlkeras.training import self_test
 
 
@@ -44,11 +44,11 @@ def test_models_of_one_process_are_left_as_they_are(runtime):
 
 
 def test_a_tpu_that_this_tensorflow_cannot_use(monkeypatch):
-    monkeypatch.setattr("tlkeras.runtime.accelerators.has_nvidia_driver", lambda: False)
-    monkeypatch.setattr("tlkeras.runtime.accelerators.has_libtpu", lambda: False)
+    monkeypatch.setattr("tlkeras.backend.accelerators.has_nvidia_driver", lambda: False)
+    monkeypatch.setattr("tlkeras.backend.accelerators.has_libtpu", lambda: False)
     assert missing(0, {}) == []
     (reason,) = missing(0, {"TPU_NAME": "local"})
     assert "'.[tpu]'" in reason and "restart" in reason
-    monkeypatch.setattr("tlkeras.runtime.accelerators.has_libtpu", lambda: True)
+    monkeypatch.setattr("tlkeras.backend.accelerators.has_libtpu", lambda: True)
     (reason,) = missing(0, {"TPU_NAME": "local"})
     assert "does not answer" in reason

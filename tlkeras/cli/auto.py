@@ -23,7 +23,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
     no_arguments(flags, arguments)
     config = config_from(flags)
-    from tlkeras.search.auto import auto, parse_budget
+    from tlkeras.studies.auto import auto, parse_budget
 
     workdir = Path(flags.workdir or f"runs/{config.name}.auto")
     auto(config, workdir, budget=parse_budget(flags.budget), candidates=flags.candidates)

@@ -6,8 +6,8 @@ from pathlib import Path
 from absl import flags as absl_flags
 
 from tlkeras import messages
+from tlkeras.backend import import_tensorflow
 from tlkeras.errors import UserError
-from tlkeras.runtime import import_tensorflow
 
 USAGE = "tlkeras embed RUN PATH... [--output=FILE.npz|FILE.csv] [--neighbors=K | --clusters=K [--mixture]]"
 
@@ -43,8 +43,8 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     if output:
         check_writable(Path(output).parent)
     import_tensorflow()
-    from tlkeras.retrieval import embed_files
-    from tlkeras.saved_run import load_run
+    from tlkeras.runs.retrieval import embed_files
+    from tlkeras.runs.saved_run import load_run
 
     saved = load_run(arguments[0])
     found = embed_files(saved, arguments[1:])
@@ -87,9 +87,9 @@ def _write_clusters(flags: absl_flags.FlagValues, found, paths: list[str], outpu
     """Writes the cluster of each file, and prints how well clusters agree with the class folders."""
     import numpy as np
 
+    from tlkeras.evaluation.clusters import cluster, cluster_scores
     from tlkeras.evaluation.prediction_files import csv_text
-    from tlkeras.retrieval import folder_labels
-    from tlkeras.transfer.clusters import cluster, cluster_scores
+    from tlkeras.runs.retrieval import folder_labels
 
     kind = "gaussian_mixture" if flags.mixture else "k_means"
     assigned = cluster(found.features, flags.clusters, kind=kind).assigned
@@ -135,7 +135,7 @@ def _table(found) -> str:
 
 def _neighbours(saved, found, count: int) -> str:
     from tlkeras.evaluation.prediction_files import csv_text
-    from tlkeras.retrieval import nearest_training_rows
+    from tlkeras.runs.retrieval import nearest_training_rows
 
     rows = [
         [name, rank, hit["id"], hit["label"], hit["similarity"]]

@@ -3,10 +3,10 @@
 from absl import flags as absl_flags
 
 from tlkeras import messages
+from tlkeras.backend import import_tensorflow
 from tlkeras.cli.tables import print_table
 from tlkeras.errors import UserError
 from tlkeras.run_dir import RunDir
-from tlkeras.runtime import import_tensorflow
 
 USAGE = "tlkeras evaluate RUN [--set data.source=...]"
 
@@ -27,7 +27,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     described = RunDir(arguments[0]).read_json(manifest)["runtime"] if manifest.is_file() else {}
     import_tensorflow(described.get("onednn"))
     from tlkeras.evaluation.unlabelled import unlabelled_note
-    from tlkeras.saved_run import load_run
+    from tlkeras.runs.saved_run import load_run
 
     metrics = load_run(arguments[0]).evaluate(overrides=flags.set)
     print_table(metric_rows(metrics))

@@ -3,9 +3,9 @@
 from absl import flags as absl_flags
 
 from tlkeras import messages
+from tlkeras.backend import import_tensorflow
 from tlkeras.cli.tables import print_table
 from tlkeras.errors import UserError
-from tlkeras.runtime import import_tensorflow
 
 USAGE = "tlkeras export RUN [--format=saved_model|litert|litert_float16|litert_int8|onnx|keras,...]"
 

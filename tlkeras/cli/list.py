@@ -2,10 +2,10 @@
 
 from absl import flags as absl_flags
 
+from tlkeras.backend import import_tensorflow
 from tlkeras.cli.tables import print_table
 from tlkeras.config import shipped_experiments
 from tlkeras.errors import UserError, unknown
-from tlkeras.runtime import import_tensorflow
 
 USAGE = "tlkeras list KIND [--filter='*b0*']"
 
@@ -65,31 +65,31 @@ def _optimizers(pattern: str) -> list[dict]:
 
 
 def _methods(pattern: str) -> list[dict]:
-    from tlkeras.adaptation.methods import METHODS
+    from tlkeras.methods.adapt import METHODS
 
     return [{"method": name, "what it is": _summary(method)} for name, method in METHODS.items(pattern)]
 
 
 def _validators(pattern: str) -> list[dict]:
-    from tlkeras.adaptation.validators import VALIDATORS
+    from tlkeras.methods.adapt.validators import VALIDATORS
 
     return [{"validator": name, "what it is": _summary(v)} for name, v in VALIDATORS.items(pattern)]
 
 
 def _regularizers(pattern: str) -> list[dict]:
-    from tlkeras.transfer.regularizers import REGULARIZERS
+    from tlkeras.methods.regularize import REGULARIZERS
 
     return [{"regularizer": name, "what it is": _summary(r)} for name, r in REGULARIZERS.items(pattern)]
 
 
 def _probes(pattern: str) -> list[dict]:
-    from tlkeras.transfer.probes import PROBES
+    from tlkeras.methods.probe.probes import PROBES
 
     return [{"probe": name, "what it is": _summary(p.build)} for name, p in PROBES.items(pattern)]
 
 
 def _mappings(pattern: str) -> list[dict]:
-    from tlkeras.transfer.feature_mapping import MAPPINGS
+    from tlkeras.methods.probe.feature_mapping import MAPPINGS
 
     return [{"mapping": name, "what it is": _summary(m)} for name, m in MAPPINGS.items(pattern)]
 

@@ -27,7 +27,7 @@ def print_plan(config: ExperimentConfig) -> None:
     """Prints the plan of an experiment, of each run that it will be."""
     from tlkeras.plan import plan
     from tlkeras.prepare import checked
-    from tlkeras.tasks import planned_runs
+    from tlkeras.studies.two_tasks import planned_runs
 
     for name, run in planned_runs(checked(config), Path("runs") / config.name).items():
         planned = plan(run)

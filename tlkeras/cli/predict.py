@@ -6,8 +6,8 @@ from pathlib import Path
 from absl import flags as absl_flags
 
 from tlkeras import messages
+from tlkeras.backend import import_tensorflow
 from tlkeras.errors import UserError
-from tlkeras.runtime import import_tensorflow
 
 USAGE = "tlkeras predict RUN PATH... [--format=csv|jsonl] [--output=FILE]"
 
@@ -30,7 +30,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
         check_writable(Path(flags.output).parent)
     import_tensorflow()
     from tlkeras.evaluation.prediction_files import predictions_text
-    from tlkeras.saved_run import load_run
+    from tlkeras.runs.saved_run import load_run
 
     run_path, *paths = arguments
     predictions, skipped = load_run(run_path).predict_files(paths)

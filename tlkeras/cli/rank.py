@@ -32,7 +32,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     if not flags.candidates:
         raise UserError("--candidates is missing, e.g. --candidates='mobilenet_v2,*lite*,runs/old'")
     config = config_from(flags)
-    from tlkeras.search.rank import TABLE, rank
+    from tlkeras.studies.rank import TABLE, rank
 
     workdir = Path(flags.workdir or f"runs/{config.name}.rank")
     table = rank(config, flags.candidates, workdir, rows=flags.rows)

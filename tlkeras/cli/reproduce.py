@@ -18,7 +18,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> int:
     """Runs the command; exit code 1 where it did not come out equal."""
     if len(arguments) != 1:
         raise UserError(f"Name one run directory. Received: {' '.join(arguments) or 'nothing'}")
-    from tlkeras.reproduce import reproduce
+    from tlkeras.studies.reproduce import reproduce
 
     result = reproduce(arguments[0], flags.workdir)
     messages.result("\n".join(["", *result.lines()]))

@@ -29,7 +29,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     no_arguments(flags, arguments)
     if not flags.config:
         raise UserError("--config is missing: a .py file with get_config() and, for a sweep, sweep().")
-    from tlkeras.search.plan import plan_sweep
+    from tlkeras.studies.sweep_plan import plan_sweep
 
     overrides = list(flags.set)
     if flags.strategy is not None:
@@ -37,14 +37,14 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     runs = plan_sweep(flags.config, overrides, flags.seeds)
     workdir = Path(flags.workdir or f"runs/{runs[0].name.rpartition('_')[0]}.sweep")
     if flags.dry_run:
-        from tlkeras.search.sweep import rehearse_sweep
+        from tlkeras.studies.sweep import rehearse_sweep
 
         rehearse_sweep(runs, workdir)
         print_table([{"run": r.name, "seed": r.seed, "overrides": " ".join(r.overrides)} for r in runs])
         messages.result(f"Dry run: nothing was trained and {workdir} was not touched.")
         return
-    from tlkeras.search.results import means_over_seeds
-    from tlkeras.search.sweep import PAGE, run_sweep
+    from tlkeras.studies.sweep import PAGE, run_sweep
+    from tlkeras.studies.sweep_results import means_over_seeds
 
     rows = run_sweep(runs, workdir, flags.processes)
     if flags.seeds > 1:

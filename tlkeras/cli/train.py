@@ -3,8 +3,8 @@
 from absl import flags as absl_flags
 
 from tlkeras import messages
+from tlkeras.backend import name_workers
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
-from tlkeras.runtime import name_workers
 
 USAGE = "tlkeras train --config=FILE|NAME [--set path=value ...] [--workdir=DIR] [flags]"
 
@@ -31,12 +31,12 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     workdir = flags.workdir or f"runs/{config.name}"
     if flags.dry_run:
         from tlkeras.cli.plan import print_plan
-        from tlkeras.run import rehearse
+        from tlkeras.studies.experiment import rehearse
 
         rehearse(config, workdir, fresh=flags.fresh)
         print_plan(config)
         messages.result(f"Dry run: all is in order, nothing was trained, and {workdir} was not touched.")
         return
-    from tlkeras.run import run_experiment
+    from tlkeras.studies.experiment import run_experiment
 
     run_experiment(config, workdir=workdir, fresh=flags.fresh)

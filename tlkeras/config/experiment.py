@@ -118,6 +118,21 @@ class ExperimentConfig(Config):
     tasks: TasksConfig | None = None
 
     @property
+    def is_folded(self) -> bool:
+        """Whether the experiment is one run per fold: `data.folds` is given, and no single fold of them."""
+        return self.data.folds is not None and self.data.fold is None
+
+    @property
+    def is_two_runs(self) -> bool:
+        """Whether the experiment is the runs of two tasks."""
+        return self.tasks is not None and not self.tasks.joint_run
+
+    def one_fold(self, fold: int) -> "ExperimentConfig":
+        """Returns the experiment of a single fold."""
+        data = self.data.model_copy(update={"fold": fold})
+        return self.model_copy(update={"data": data, "name": f"{self.name[:56]}.fold_{fold}"})
+
+    @property
     def maps_features(self) -> bool:
         """Whether a probe maps the source's features to the target's."""
         return any(stage.probe is not None and stage.probe.mapping is not None for stage in self.stages)

@@ -19,8 +19,8 @@ _HOMES = {
     "view_batches": "pipeline",
     "view_pair_batches": "pipeline",
     "check_files": "check",
-    "Inspection": "inspect",
-    "inspect_domain": "inspect",
+    "Inspection": "inspection",
+    "inspect_domain": "inspection",
 }
 
 __all__ = sorted(_HOMES)

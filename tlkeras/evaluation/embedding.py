@@ -11,7 +11,7 @@ from tlkeras.data import Domain, evaluation_batches
 from tlkeras.data.rows import Rows
 from tlkeras.errors import UserError
 from tlkeras.evaluation.embedding_file import as_bytes
-from tlkeras.models.graph import nodes_in_order
+from tlkeras.models.cuts.graph import nodes_in_order
 from tlkeras.run_dir import replacing
 
 ROWS = 250  # per domain: enough to see clusters, few enough for t-SNE in a second or two

@@ -5,12 +5,12 @@ from typing import Any
 
 import keras
 
+from tlkeras.backend.distributed_fit import DistributedFit
 from tlkeras.data import Domain, evaluation_batches
 from tlkeras.evaluation.metrics import compute_metrics, write_confusion
 from tlkeras.evaluation.prediction_files import write_csv
 from tlkeras.evaluation.predictions import Predictions, predict_rows, shown_split
-from tlkeras.models.distributed_fit import DistributedFit
-from tlkeras.models.graph import output_of
+from tlkeras.models.cuts.graph import output_of
 from tlkeras.run_dir import RunDir
 
 KEPT_FEATURES = 5000  # rows of a split; a report looks at no more

@@ -11,7 +11,7 @@ from tlkeras.data import Domain, inspect_domain
 from tlkeras.evaluation.embedding import write_embedding
 from tlkeras.evaluation.evaluate import Evaluated
 from tlkeras.evaluation.gallery import write_gallery
-from tlkeras.evaluation.neighbors import TrainingRows
+from tlkeras.evaluation.nearest_training_rows import TrainingRows
 from tlkeras.evaluation.predictions import shown_split
 from tlkeras.run_dir import RunDir
 

@@ -10,10 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tlkeras.backend import compat
 from tlkeras.errors import UserError
-from tlkeras.models.backbones import BACKBONES
-from tlkeras.models.graph import nodes_in_order
-from tlkeras.runtime import compat
+from tlkeras.models.backbones.registry import BACKBONES
+from tlkeras.models.cuts.graph import nodes_in_order
 
 _BATCH = 16
 

@@ -10,7 +10,7 @@ from tlkeras.data import Domain
 from tlkeras.evaluation.embedding import features_of
 from tlkeras.evaluation.explain import explain_images
 from tlkeras.evaluation.metrics import cross_entropy
-from tlkeras.evaluation.neighbors import TrainingRows, write_neighbors
+from tlkeras.evaluation.nearest_training_rows import TrainingRows, write_neighbors
 from tlkeras.evaluation.picture_files import pixels_of, save_png
 from tlkeras.evaluation.prediction_files import records
 from tlkeras.evaluation.predictions import Predictions

@@ -20,7 +20,7 @@ from tlkeras.export.sample import Sample, one_by_one, sample_rows
 from tlkeras.export.served_model import ServedModel, answering_model
 from tlkeras.export.serving_notes import serving_notes
 from tlkeras.prepare import read_domains
-from tlkeras.saved_run import SavedRun, load_run
+from tlkeras.runs.saved_run import SavedRun, load_run
 
 CHECKED_ROWS = 128
 REPRESENTATIVE_ROWS = 128

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
+from tlkeras.backend import compat
 from tlkeras.export.served_model import ServedModel
-from tlkeras.runtime import compat
 
 OPSET = 17
 

@@ -14,7 +14,7 @@ from tlkeras.errors import UserError
 from tlkeras.evaluation import Predictions
 from tlkeras.export.odd_pictures import odd_pictures
 from tlkeras.export.preprocess_file import preprocess_text, reader_of
-from tlkeras.saved_run import SavedRun
+from tlkeras.runs.saved_run import SavedRun
 
 HALF_PRECISION_TOLERANCE = 5e-2  # of `predict` itself, for a model trained in half precision
 

@@ -15,7 +15,7 @@ _HOMES = {
     "Request": "identity",
     "training_batches": "batches",
     "evaluation_batches": "batches",
-    "StageFeatures": "stage",
+    "StageFeatures": "stage_features",
 }
 
 __all__ = sorted(_HOMES)

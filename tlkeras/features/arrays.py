@@ -6,8 +6,8 @@ import weakref
 
 import numpy as np
 
+from tlkeras.backend import compat
 from tlkeras.features.store import EntryInfo, FeatureStore, numpy_dtype
-from tlkeras.runtime import compat
 
 # After reading this much from mapped files their pages are given back.
 _RESIDENT_BYTES = 32 * 2**20

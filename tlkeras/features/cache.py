@@ -14,7 +14,7 @@ from tlkeras import messages
 from tlkeras.config import CacheConfig
 from tlkeras.errors import RunError, UserError
 from tlkeras.features.arrays import ArrayFeatures, Features, fits_memory, open_entry
-from tlkeras.features.choice import Chosen, accepted, expected_seconds_per_row, named_by
+from tlkeras.features.extractor_choice import Chosen, accepted, expected_seconds_per_row, named_by
 from tlkeras.features.extractors import Trunk
 from tlkeras.features.identity import Request, identity_of
 from tlkeras.features.progress import ExtractionProgress

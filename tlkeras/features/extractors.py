@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkeras.models.folding import Folded
+from tlkeras.backend import compat
+from tlkeras.models.cuts.folding import Folded
 from tlkeras.registry import Registry
-from tlkeras.runtime import compat
 
 EXTRACTORS: Registry = Registry("extractor")
 

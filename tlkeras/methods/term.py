@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from tlkeras.backend.distributed_fit import scale_for_replicas
 from tlkeras.config import ModelConfig, StageConfig
 from tlkeras.data import Domain
-from tlkeras.models.distributed_fit import scale_for_replicas
 
 
 class Pair(NamedTuple):

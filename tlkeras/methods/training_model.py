@@ -6,11 +6,11 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from tlkeras.backend.distributed_fit import DistributedFit, scale_for_replicas
+from tlkeras.backend.paired_batches import target_views
+from tlkeras.backend.replicas import gather_rows
 from tlkeras.errors import UserError
 from tlkeras.methods.term import Pair, Setting, Term, outputs_of
-from tlkeras.models.distributed_fit import DistributedFit, scale_for_replicas
-from tlkeras.models.pairs import target_views
-from tlkeras.models.replicas import gather_rows
 
 
 class TrainingModel(DistributedFit):

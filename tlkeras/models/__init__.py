@@ -11,8 +11,8 @@ _HOMES = {
     "HEADS": "heads",
     "TransferModel": "transfer_model",
     "build_model": "build",
-    "summary_rows": "weight_files",
-    "weights_at_hand": "weight_files",
+    "summary_rows": "weights.files",
+    "weights_at_hand": "weights.files",
 }
 
 __all__ = sorted(_HOMES)

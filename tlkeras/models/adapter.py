@@ -6,11 +6,11 @@ import keras
 
 from tlkeras.config import AdapterConfig
 from tlkeras.errors import UserError
-from tlkeras.models.backbones import BACKBONES
-from tlkeras.models.cut_points import Block, CutPoint
-from tlkeras.models.graph import RenamedCopies, output_of, replay, replayed_tensors
+from tlkeras.models.backbones.registry import BACKBONES
+from tlkeras.models.cuts.cut_points import Block, CutPoint
+from tlkeras.models.cuts.graph import RenamedCopies, output_of, replay, replayed_tensors
 from tlkeras.models.neck import dense_layers, pool
-from tlkeras.models.weights import load_backbone
+from tlkeras.models.weights.load import load_backbone
 
 ADAPTER = "adapter"
 

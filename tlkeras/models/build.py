@@ -4,16 +4,16 @@ import keras
 
 from tlkeras.config import HeadConfig, ModelConfig, NeckConfig
 from tlkeras.models.adapter import behind_adapter, build_adapter, preprocessing_of
-from tlkeras.models.backbones import BACKBONES
-from tlkeras.models.cut_points import find_blocks
-from tlkeras.models.graph import leaf_layers
+from tlkeras.models.backbones.preprocessing import build_preprocessing
+from tlkeras.models.backbones.registry import BACKBONES
+from tlkeras.models.cuts.cut_points import find_blocks
+from tlkeras.models.cuts.graph import leaf_layers
 from tlkeras.models.heads import HEADS, build_head
 from tlkeras.models.naming import reproducible
 from tlkeras.models.neck import build_neck
 from tlkeras.models.nesting import nest
-from tlkeras.models.preprocessing import build_preprocessing
 from tlkeras.models.transfer_model import TransferModel
-from tlkeras.models.weights import load_backbone
+from tlkeras.models.weights.load import load_backbone
 
 
 def build_model(

@@ -8,7 +8,7 @@ from keras import layers, ops
 
 from tlkeras.config import HeadConfig
 from tlkeras.errors import UserError
-from tlkeras.models.neighbors import NearestNeighbors
+from tlkeras.models.nearest_neighbors import NearestNeighbors
 from tlkeras.registry import Registry
 
 

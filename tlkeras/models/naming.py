@@ -5,7 +5,7 @@ import contextlib
 import random
 from collections.abc import Iterator
 
-from tlkeras.runtime import compat
+from tlkeras.backend import compat
 
 
 @contextlib.contextmanager

@@ -6,10 +6,10 @@ from keras import layers
 from tlkeras.config import NeckConfig, NestedConfig
 from tlkeras.errors import UserError
 from tlkeras.models.adapter import moved
-from tlkeras.models.cut_points import Block, CutPoint
-from tlkeras.models.graph import RenamedCopies, functional, has_graph, replay, replayed_tensors
+from tlkeras.models.cuts.cut_points import Block, CutPoint
+from tlkeras.models.cuts.graph import RenamedCopies, functional, has_graph, replay, replayed_tensors
 from tlkeras.models.neck import pool
-from tlkeras.models.saved_models import open_source
+from tlkeras.models.weights.saved_models import open_source
 
 NESTED = "nested"
 _FIELD = "model.nested.source"

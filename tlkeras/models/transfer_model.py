@@ -5,12 +5,12 @@ from typing import Literal
 import keras
 from keras import ops
 
-from tlkeras.models.cut_points import Block
-from tlkeras.models.distributed_fit import DistributedFit
-from tlkeras.models.freezing import Selection, opened_layers
-from tlkeras.models.graph import leaf_layers, replay
-from tlkeras.models.route import Route, route_for
-from tlkeras.models.weights import WeightReport
+from tlkeras.backend.distributed_fit import DistributedFit
+from tlkeras.models.cuts.cut_points import Block
+from tlkeras.models.cuts.freezing import Selection, opened_layers
+from tlkeras.models.cuts.graph import leaf_layers, replay
+from tlkeras.models.cuts.route import Route, route_for
+from tlkeras.models.weights.load import WeightReport
 
 
 class FeatureModel(DistributedFit):

@@ -9,7 +9,7 @@ _HOMES = {
     "RunRecord": "reading",
     "read_run": "reading",
     "write_report": "page",
-    "write_tensorboard": "tensorboard",
+    "write_tensorboard": "tensorboard_summaries",
     "compare_runs": "comparison",
     "write_comparison": "comparison",
 }

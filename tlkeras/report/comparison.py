@@ -7,7 +7,7 @@ from typing import Any
 
 from tlkeras.errors import UserError
 from tlkeras.report.page import curves
-from tlkeras.report.paired import Pair, holm, pair
+from tlkeras.report.paired_test import Pair, holm, pair
 from tlkeras.report.reading import RunRecord, read_run, score_interval
 from tlkeras.report.rendering import number, render
 from tlkeras.run_dir import RunDir, config_differences

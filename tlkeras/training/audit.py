@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from tlkeras.errors import RunError
-from tlkeras.models.graph import leaf_layers
+from tlkeras.models.cuts.graph import leaf_layers
 
 
 def frozen_variables(model, selection) -> list:

@@ -7,7 +7,7 @@ from keras import ops
 from tlkeras.config import StageConfig
 from tlkeras.data import Domain
 from tlkeras.errors import UserError
-from tlkeras.transfer.contrastive import NTXent, pair_found
+from tlkeras.methods.pretext.contrastive import NTXent, pair_found
 
 
 def wants_one_hot(stage: StageConfig, task: str) -> bool:

@@ -4,11 +4,11 @@ import inspect
 
 import keras
 
+from tlkeras.backend.stage_optimizer import ReplicaLossScaleOptimizer, stage_optimizer_class
 from tlkeras.config import OptimizerConfig
 from tlkeras.errors import UserError, unknown
 from tlkeras.registry import Registry
 from tlkeras.training.schedules import build_schedule
-from tlkeras.training.stage_optimizer import ReplicaLossScaleOptimizer, stage_optimizer_class
 
 OPTIMIZERS: Registry[type] = Registry("optimizer")
 for _class in (

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.config import StageConfig
-from tlkeras.models.folding import Folded
+from tlkeras.models.cuts.folding import Folded
 from tlkeras.prepare import Parts
 from tlkeras.run_dir import RunDir, make_folder
 from tlkeras.training.input_watch import reading_note

@@ -6,12 +6,12 @@ from tlkeras.config import ExperimentConfig, StageConfig
 from tlkeras.config.data import ALIKE_IN_TASKS
 from tlkeras.data import Domain, check_files, load_domain, training_batches
 from tlkeras.data.pipeline import filling_a_batch
+from tlkeras.methods.share.sharing import PrivatePart, SecondTask
 from tlkeras.models import BACKBONES
 from tlkeras.prepare import Parts
 from tlkeras.training import objectives
-from tlkeras.training.feed import Feed
+from tlkeras.training.stage_batches import Feed
 from tlkeras.training.stages import Steps
-from tlkeras.transfer.sharing import PrivatePart, SecondTask
 
 # Added to the run's seed, so that the source's order is not the target's.
 SOURCE_SEED = 15_485_863

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tlkeras.backend import Runtime
+from tlkeras.backend.distributed_fit import DistributedFit
 from tlkeras.errors import RunError
-from tlkeras.models.distributed_fit import DistributedFit
-from tlkeras.runtime import Runtime
 
 STEPS = 20
 ROWS_PER_REPLICA = 8

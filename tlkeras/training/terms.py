@@ -1,16 +1,16 @@
 """The terms of a stage: what its config adds to the class loss."""
 
-from tlkeras.adaptation.adaptation_model import configured_term
 from tlkeras.config import StageConfig
+from tlkeras.methods.adapt.configured import configured_term
+from tlkeras.methods.regularize import REGULARIZERS, make_regularizer
 from tlkeras.methods.term import Term
 from tlkeras.methods.training_model import TrainingModel
 from tlkeras.prepare import Parts
 from tlkeras.training import snapshots
-from tlkeras.training.adapting import adapts
+from tlkeras.training.adaptation_watch import adapts
 from tlkeras.training.second_task import second_task, trains_jointly
 from tlkeras.training.stages import Steps
 from tlkeras.training.states import RunStates
-from tlkeras.transfer.regularizers import REGULARIZERS, make_regularizer
 
 
 def training_model(parts: Parts, stage: StageConfig, steps: Steps, states: RunStates) -> TrainingModel:

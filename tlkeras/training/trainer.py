@@ -5,35 +5,35 @@ from pathlib import Path
 import keras
 
 from tlkeras import messages
+from tlkeras.backend import Decisions
+from tlkeras.backend.averaging import ValidateAverage, adopt_average
 from tlkeras.config import StageConfig
-from tlkeras.features.stage import steps_per_call
+from tlkeras.features.stage_features import steps_per_call
 from tlkeras.prepare import Parts
 from tlkeras.run_dir import RunDir
-from tlkeras.runtime import Decisions
 from tlkeras.training import objectives, snapshots
-from tlkeras.training.adapting import (
+from tlkeras.training.adaptation_watch import (
     DomainWatch,
     check_domain_statistics,
     put_in_target_statistics,
 )
 from tlkeras.training.audit import FreezeAudit
-from tlkeras.training.averaging import ValidateAverage, adopt_average
 from tlkeras.training.callbacks import EarlyStopping, LossGuard, MetricsLog, Position, Progress
 from tlkeras.training.class_shares import ClassSharesLog
-from tlkeras.training.feed import Feed
 from tlkeras.training.find_lr import curve_of, find_learning_rate
 from tlkeras.training.input_watch import InputWatch
-from tlkeras.training.keeping import BestModel, Checkpoint
 from tlkeras.training.optimizers import build_optimizer
-from tlkeras.training.probing import check_probe, train_probe_stage
+from tlkeras.training.probe_stage import check_probe, train_probe_stage
 from tlkeras.training.second_task import joint_batches, trains_jointly
+from tlkeras.training.stage_batches import Feed
+from tlkeras.training.stage_checkpoints import BestModel, Checkpoint
 from tlkeras.training.stages import Steps, count_steps, expand_stages, learning_rate_multipliers, place_of
 from tlkeras.training.states import RunStates
 from tlkeras.training.step_window import StepWindow
-from tlkeras.training.tensorboard import TensorBoardLog
+from tlkeras.training.tensorboard_log import TensorBoardLog
 from tlkeras.training.terms import training_model
 from tlkeras.training.trunk_features import open_features
-from tlkeras.training.workers import check_batch_norm
+from tlkeras.training.worker_checks import check_batch_norm
 
 
 class Trainer:

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 from tlkeras import messages
-from tlkeras.adaptation.checks import pulls
-from tlkeras.adaptation.methods import make_method
+from tlkeras.backend import from_chief
 from tlkeras.config import ExperimentConfig, StageConfig
 from tlkeras.features.cache import FeatureCache
-from tlkeras.features.stage import (
+from tlkeras.features.stage_features import (
     IN_EVERY_STEP,
     TOO_SHORT,
     StageFeatures,
@@ -16,11 +15,12 @@ from tlkeras.features.stage import (
     reason_against,
     too_short,
 )
+from tlkeras.methods.adapt import make_method
+from tlkeras.methods.adapt.checks import pulls
 from tlkeras.prepare import Parts
 from tlkeras.run_dir import RunDir
-from tlkeras.runtime import from_chief
-from tlkeras.training.adapting import adapts
-from tlkeras.training.feed import Feed
+from tlkeras.training.adaptation_watch import adapts
+from tlkeras.training.stage_batches import Feed
 from tlkeras.training.stages import Steps
 from tlkeras.training.terms import looks_at_inputs
 

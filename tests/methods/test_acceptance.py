@@ -1,0 +1,101 @@
+"""DANN on problems where it must work, and the same checks on a DANN that cannot."""
+
+import statistics
+
+import keras
+import numpy as np
+import pytest
+from small_problems import batches, moons, sigmoid_network
+
+from tlkeras.config.adaptation import StrengthConfig
+from tlkeras.methods.adapt.configured import adaptation_model
+
+SEEDS = range(7)
+
+
+def blobs(seed):
+    """x alone parts the source's classes, x + y parts those of both domains."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(300) % 2
+    centres = np.array([[0.0, 0.0], [1.0, 0.0]])[labels]
+    source, target = (centres + 0.2 * rng.normal(size=(300, 2)) for _ in range(2))
+    shifted = target + np.array([1.0, -1.0])
+    return source.astype("float32"), labels, shifted.astype("float32"), labels
+
+
+def accuracies(problem, seed, *, strength=6.0, sign=1.0, method="dann", units=(), steps=3000):
+    """Returns accuracy on source and target, of weights that are averaged over some hundred steps.
+
+    The two players circle each other, so the weights of any one step are a lottery: over 20 seeds on the
+    blobs the lower decile of the target's accuracy is .69 for the last step and .80 for the average.
+    """
+    source, labels, target, target_labels = problem(seed)
+    model = sigmoid_network(seed=10 * seed)
+    adaptation = adaptation_model(
+        model,
+        method,
+        steps=steps,
+        options={"units": units} if method == "dann" else {},
+        strength=StrengthConfig(schedule="constant", value=strength),
+        seed=seed,
+    )
+    (term,) = adaptation.terms
+    strength_at = term.strength_at
+    term.strength_at = lambda p: sign * strength_at(p)
+    adaptation.compile(
+        optimizer=keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.99),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        steps_per_execution=500,
+    )
+    data = batches(source, target, labels, seed=seed)
+    adaptation.fit(data, steps_per_epoch=steps, verbose=0, shuffle=False)
+    predicted = [model(x).numpy().argmax(axis=1) for x in (source, target)]
+    return (predicted[0] == labels).mean(), (predicted[1] == target_labels).mean()
+
+
+def medians(problem, seeds=SEEDS, **settings):
+    runs = [accuracies(problem, seed, **settings) for seed in seeds]
+    return tuple(statistics.median(x) for x in zip(*runs, strict=True))
+
+
+@pytest.fixture(scope="module")
+def source_only_on_blobs():
+    return medians(blobs, method="none")
+
+
+def test_blobs_need_adaptation(source_only_on_blobs):
+    source, target = source_only_on_blobs
+    assert source >= 0.98
+    assert target == pytest.approx(0.5, abs=0.06)
+
+
+def test_dann_solves_the_blobs():
+    source, target = medians(blobs)
+    assert source >= 0.95
+    assert target >= 0.80
+
+
+def test_a_flipped_sign_does_not_solve_the_blobs():
+    assert medians(blobs, sign=-1.0)[1] < 0.80
+
+
+# Domain classifiers without a hidden layer, or with one, leave more seeds in a bad corner (medians of .85 to
+# .94). With two of 32 units one seed in five still ends below .93, and which one it is depends on the order
+# in which a machine sums: a median of five moved between .917 and .987, that of 25 holds still.
+MOONS = {"units": (32, 32)}
+
+
+def test_moons_without_adaptation():
+    source, target = medians(moons, method="none")
+    assert source >= 0.99
+    assert 0.81 <= target <= 0.89
+
+
+def test_dann_on_moons():
+    source, target = medians(moons, seeds=range(25), **MOONS)
+    assert source >= 0.97  # .98 to .993 were seen
+    assert target >= 0.93  # .96
+
+
+def test_a_flipped_sign_fails_on_moons():
+    assert medians(moons, sign=-1.0, **MOONS)[1] < 0.89

@@ -1,0 +1,76 @@
+"""One device, two mirrored CPUs and two workers end at the same weights and logs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tlkeras.backend import replicas
+from tlkeras.methods.adapt import METHODS, Pair, make_method
+
+AGREEMENT = Path(__file__).parents[2] / "benchmarks" / "replicas_agree.py"
+# of each kind: rows gathered with and without labels, a reversal, variables that a regularizer adds
+METHOD_CASES = ("dann", "cdan_e", "mcc", "deep_coral")
+REGULARIZER_CASES = ("bss", "co_tuning", "delta", "mixout", "lora")
+TOPOLOGIES = ("mirrored", "copied", "workers")
+
+
+@pytest.fixture(scope="module")
+def apart(last_json):
+    """Returns, per case and topology, the largest difference of weights and logs from one device."""
+    return last_json(AGREEMENT, "--topologies", *TOPOLOGIES, "--only", *METHOD_CASES, *REGULARIZER_CASES)
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize("case", METHOD_CASES + REGULARIZER_CASES)
+def test_equals_one_device(apart, case, topology):
+    assert apart[case]["moved"] > 0.05
+    assert isinstance(apart[case][topology], float), apart[case][topology]
+    assert apart[case][topology] < 1e-5
+
+
+class TwoReplicas:
+    """A context whose collective forgets shapes, as TensorFlow's on several devices do."""
+
+    num_replicas_in_sync, replica_id_in_sync_group = 2, 1
+
+    def all_gather(self, value, axis):
+        return tf.raw_ops.PlaceholderWithDefault(input=tf.concat([value, value], axis), shape=None)
+
+
+@pytest.mark.parametrize(("rows", "gathered"), [(4, 8), (None, None)])
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_gathered_rows_have_the_shape_that_is_known(monkeypatch, rows, gathered, dtype):
+    monkeypatch.setattr(tf.distribute, "get_replica_context", TwoReplicas)
+    shapes = []
+
+    @tf.function(input_signature=[tf.TensorSpec((rows, 3), dtype)])
+    def gather(x):
+        shapes.append(replicas.gather_rows(x).shape.as_list())
+
+    gather.get_concrete_function()
+    assert shapes == [[gathered, 3]]
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_the_number_of_rows_need_not_be_known_before_the_run(name):
+    rng = np.random.default_rng(0)
+    features, logits = (rng.normal(size=(2, 12, d)).astype("float32") for d in (5, 3))
+    parts = (*features, *logits, (np.arange(12) % 3).astype("int32"))
+    method = make_method(name)
+    method.build_heads(5, 3, seed=0)
+    method.copied_features = lambda inputs: 0.9 * inputs  # of adda's second encoder
+
+    def loss(source, target, source_logits, target_logits, labels):
+        supplied = {
+            "features": Pair(source, target), "logits": Pair(source_logits, target_logits), "labels": labels,
+            "strong_logits": 1.1 * target_logits, "inputs": source, "strength": 1.0,
+        }  # fmt: skip
+        return method.loss(**{k: supplied[k] for k in method.needs})
+
+    specs = [tf.TensorSpec((None, *part.shape[1:]), part.dtype) for part in parts]
+    first = float(tf.function(loss)(*parts))
+    if name == "pada":  # its average over steps has moved
+        method.class_share.assign(tf.ones(3))
+    assert float(tf.function(loss, input_signature=specs)(*parts)) == pytest.approx(first, abs=1e-5)

@@ -1,0 +1,210 @@
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tlkeras.studies.experiment
+from tlkeras import run_experiment
+from tlkeras.cli.main import main
+from tlkeras.config import (
+    AdaptationConfig,
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    StageConfig,
+    TasksConfig,
+)
+from tlkeras.errors import UserError
+from tlkeras.studies.alarm import TimeUp
+from tlkeras.studies.candidates import Candidate, parse_candidates
+from tlkeras.studies.rank import rank
+from tlkeras.studies.recommendation import recommend
+
+
+@pytest.fixture
+def config(tmp_path):
+    return ExperimentConfig(
+        name="digits",
+        data=DataConfig(source="digits", image_size=8, limit=120),
+        model=ModelConfig(backbone="small_cnn", weights=None, backbone_options={"filters": [8, 16]}),
+        stages=[StageConfig(name="all", train="all", bn="train", epochs=3)],
+        cache={"dir": str(tmp_path / "cache"), "extractor": "exact"},
+    )
+
+
+def test_ranking_of_backbones_and_a_run(config, tmp_path, capsys):
+    run_experiment(config, tmp_path / "source")
+    file = tmp_path / "config.json"
+    file.write_text(config.model_dump_json())
+    words = ["rank", f"--config={file}", f"--workdir={tmp_path / 'ranking'}"]
+    assert main([*words, f"--candidates=small_cnn,dann_dig*:none,{tmp_path}/sour*"]) == 0
+    with open(tmp_path / "ranking" / "ranking.csv") as lines:
+        rows = list(csv.DictReader(lines))
+    by_name = {row["candidate"]: row for row in rows}
+    assert by_name.keys() == {"small_cnn", str(tmp_path / "source"), "dann_digits"}
+    run = by_name[str(tmp_path / "source")]
+    assert {"logme", "leep", "nce", "h_score", "transrate", "probe_accuracy", "weights"} <= run.keys()
+    assert float(run["leep"]) <= 0 and by_name["small_cnn"]["leep"] == ""
+    assert by_name["dann_digits"]["error"]  # 8 pixels are too few for it
+    assert (tmp_path / "ranking" / "ranking.png").stat().st_size > 1000
+    said = capsys.readouterr().out
+    assert "Start from" in said
+
+
+def test_features_that_know_the_task_come_first(config, tmp_path):
+    known = tmp_path / "known"
+    stage = StageConfig(name="all", train="all", bn="train", epochs=25, optimizer={"learning_rate": 0.01})
+    run_experiment(config.model_copy(update={"stages": (stage,)}), known)
+    table = rank(config, f"small_cnn:none,{known}", tmp_path / "ranking", tell=lambda line: None)
+    assert [row["weights"] for row in table] == ["run", "none"]
+    assert table[0]["probe_accuracy"] > table[1]["probe_accuracy"]
+    assert table[0]["logme"] > table[1]["logme"]
+
+
+def test_weights_of_a_run_bring_its_head(config, tmp_path):
+    run_experiment(config, tmp_path / "source")
+    (row,) = rank(config, f"small_cnn:{tmp_path / 'source'}", tmp_path / "ranking", tell=lambda line: None)
+    (whole,) = rank(config, str(tmp_path / "source"), tmp_path / "second", tell=lambda line: None)
+    assert row["leep"] == pytest.approx(whole["leep"], abs=1e-6)
+    assert row["probe_accuracy"] == pytest.approx(whole["probe_accuracy"], abs=0.02)
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """Folders of pictures for a source and a target, a picture in each damaged."""
+    rng = np.random.default_rng(0)
+    for domain in ("here", "there"):
+        for number in range(40):
+            file = tmp_path / domain / ("dark", "light")[number % 2] / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(0, 99, (16, 16, 3)) + 99 * (number % 2)
+            Image.fromarray(pixels.astype(np.uint8)).save(file)
+        file.write_bytes(file.read_bytes()[:60])
+    return {domain: f"folder:{tmp_path / domain}" for domain in ("here", "there")}
+
+
+@pytest.mark.parametrize("command", ["rank", "auto", "train"])
+def test_damaged_pictures_are_named_or_left_out(config, damaged, tmp_path, capsys, monkeypatch, command):
+    if command == "auto":
+        pytest.importorskip("optuna")
+    data = config.data.model_copy(update={"source": damaged["here"], "limit": None, "batch_size": 8})
+    target = AdaptationConfig(target=DataConfig(source=damaged["there"]), method="mcc", twin=False)
+    update = {"data": data} if command == "auto" else {"data": data, "adaptation": target}
+    config = config.model_copy(update=update)
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    words = [command, f"--config={tmp_path / 'config.json'}", f"--workdir={tmp_path / 'out'}"]
+    words += {
+        "rank": ["--candidates=small_cnn:none,mlp"],
+        "auto": ["--candidates=small_cnn:none"],
+        "train": [],
+    }[command]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "39.png" in said and "data.on_error=skip" in said and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    words += ["--set", "data.on_error=skip"]
+    if command == "auto":
+        monkeypatch.setattr(tlkeras.studies.experiment, "run_experiment", out_of_time)
+        assert main(words) == 2 and "Not one trial ended" in capsys.readouterr().err
+        assert (tmp_path / "out/ranking/ranking.csv").is_file()
+    else:
+        assert main(words) == 0
+
+
+def out_of_time(config, folder):
+    raise TimeUp
+
+
+def test_a_target_brings_distances(config, tmp_path):
+    target = AdaptationConfig(target=DataConfig(source="synthetic:shapes?n=40&size=16&shift=1"))
+    data = DataConfig(source="synthetic:shapes?n=40&size=16")
+    config = config.model_copy(update={"data": data, "adaptation": target})
+    (row,) = rank(config, "small_cnn", tmp_path / "ranking", tell=lambda line: None)
+    assert row["distance_mean"] > 0 and 0 <= row["distance_a_distance"] <= 2
+
+
+def test_a_source_task_brings_distances(config, tmp_path):
+    tasks = TasksConfig(source=DataConfig(source="synthetic:shapes?n=40&size=16&shift=1"))
+    data = DataConfig(source="synthetic:shapes?n=40&size=16")
+    far = rank(config.model_copy(update={"data": data, "tasks": tasks}), "small_cnn", tmp_path / "far")
+    same = rank(
+        config.model_copy(update={"data": data, "tasks": TasksConfig(source=data)}),
+        "small_cnn",
+        tmp_path / "same",
+    )
+    assert far[0]["distance_mean"] > 0 == same[0]["distance_mean"]
+    assert far[0]["distance_frechet"] > same[0]["distance_frechet"]
+
+
+def test_tasks_of_other_width_have_no_distance(config, tmp_path):
+    for name, width in (("wide", 6), ("narrow", 4)):
+        rng = np.random.default_rng(0)
+        arrays = {"x_train": rng.normal(size=(40, width)), "y_train": np.arange(40) % 2}
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+    update = {
+        "data": DataConfig(source=f"npz:{tmp_path / 'wide.npz'}"),
+        "tasks": TasksConfig(source=DataConfig(source=f"npz:{tmp_path / 'narrow.npz'}")),
+        "model": ModelConfig(backbone="mlp", weights=None),
+    }
+    (row,) = rank(config.model_copy(update=update), "mlp", tmp_path / "ranking", tell=lambda line: None)
+    assert "distance_mean" not in row and row["probe_accuracy"] >= 0
+
+
+def test_candidates_are_named_once(config):
+    found = parse_candidates("small_cnn, small_cnn:none,small*", config)
+    assert found == [Candidate("small_cnn", None)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("small_cn", "Did you mean 'small_cnn'"),
+        (" , ", "names nothing"),
+        ("runs/none*", "No run directory"),
+        ("efficientnet_lite0:imagnet", "Did you mean 'imagenet'"),
+        ("small_*:nome", "Did you mean 'none'"),
+        ("dann_digits:/nowhere", "do not exist"),
+        ("dann_digits:.", "hold no weights"),
+    ],
+)
+def test_names_that_nothing_fits(config, text, message):
+    with pytest.raises(UserError, match=message):
+        parse_candidates(text, config)
+
+
+def test_a_foreign_folder_is_left_alone(config, tmp_path):
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "a.txt").write_text("dear")
+    with pytest.raises(UserError, match="holds no ranking"):
+        rank(config, "small_cnn", tmp_path / "letters")
+
+
+def test_words_say_when_random_weights_lead_and_when_a_smaller_one_does():
+    def row(name, weights, accuracy, parameters):
+        return {"candidate": name, "weights": weights, "probe_accuracy": accuracy, "logme": accuracy,
+                "parameters": parameters, "error": ""}  # fmt: skip
+
+    rng = np.random.default_rng(0)
+    good, same = rng.random(500) < 0.9, rng.random(500) < 0.89
+    weak = rng.random(500) < 0.5
+    table = [
+        row("big", "imagenet", 0.9, 10_000),
+        row("small", "imagenet", 0.89, 1000),
+        row("big", "none", 0.5, 1),
+    ]
+    said = recommend(table, {"big:imagenet": good, "small:imagenet": same, "big:none": weak})
+    assert "Start from big:imagenet" in said and "small:imagenet does as well" in said
+    assert "gain of 40.0 points" in said
+    right = {"big:imagenet": weak, "big:none": good}
+    said = recommend([table[2], table[0]], right)
+    assert "Random weights lead: big:imagenet knows nothing" in said
+    failed = {"candidate": "other", "weights": "imagenet", "error": "the file is broken"}
+    said = recommend([table[2], failed], right)
+    assert (
+        "only random weights could be scored (big:none)" in said and "see the table: other:imagenet." in said
+    )
+    assert "Start from" not in said and "lead" not in said
+    assert "only random weights were offered" in recommend([table[2]], right)
+    said = recommend([table[0], failed], right)
+    assert "Start from big:imagenet" in said and "see the table: other:imagenet." in said

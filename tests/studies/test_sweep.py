@@ -1,0 +1,135 @@
+import csv
+import json
+
+import pytest
+
+from tlkeras import run_experiment
+from tlkeras.cli.main import main
+from tlkeras.errors import UserError
+from tlkeras.run_dir import RunDir
+from tlkeras.studies.sweep import run_sweep
+from tlkeras.studies.sweep_plan import plan_sweep
+from tlkeras.studies.sweep_results import means_over_seeds
+
+CONFIG = """
+from tlkeras.config import ExperimentConfig
+
+def get_config():
+    return ExperimentConfig(
+        name="heads",
+        data={"source": "digits", "image_size": 8, "limit": 64},
+        model={"backbone": "small_cnn", "weights": None, "backbone_options": {"filters": [4]}},
+        stages=[{"name": "head", "train": "head", "epochs": 1}],
+    )
+
+def sweep():
+    yield {"model.head.name": "linear", "stages.0.optimizer.learning_rate": 0.01}
+    yield ["model.head.name=cosine"]
+    yield {"model.head.name": "mlp", "model.head.units": [8, 4], "stages.0.early_stopping": None}
+"""
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    (tmp_path / "heads.py").write_text(CONFIG)
+    return tmp_path / "heads.py"
+
+
+def _rows(folder):
+    with open(folder / "sweep.csv", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_plan_is_typed_named_and_seeded(config_file):
+    runs = plan_sweep(str(config_file), ["seed=5"], seeds=2)
+    assert [run.name for run in runs] == [f"heads_{i}" for i in range(6)]
+    assert [run.seed for run in runs] == [5, 6] * 3 == [run.config.seed for run in runs]
+    assert runs[4].config.model.head.units == (8, 4)
+    assert runs[0].config.stages[0].optimizer.learning_rate == 0.01
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("    yield {'model.head.nam': 'x'}\n    yield {}", "Did you mean 'name'"),
+        ("    yield 7\n    yield {}", "Received: 7"),
+        ("    raise KeyError('oh')\n    yield {}", "KeyError"),
+        ("    yield {}", "two runs or more"),
+    ],
+)
+def test_a_wrong_sweep_is_one_line_and_touches_nothing(config_file, capsys, body, said):
+    config_file.write_text(CONFIG.partition("def sweep")[0] + f"def sweep():\n{body}\n")
+    workdir = config_file.parent / "s"
+    assert main(["sweep", f"--config={config_file}", f"--workdir={workdir}"]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert not workdir.exists()
+
+
+def test_a_sweep_runs_lists_failures_and_resumes(config_file, monkeypatch):
+    workdir = config_file.parent / "s"
+    runs = plan_sweep(str(config_file))
+    trained = []
+
+    def failing(config, path):
+        trained.append(config.name)
+        if config.model.head.name == "cosine":
+            raise RuntimeError("no luck")
+        return run_experiment(config, path)
+
+    monkeypatch.setattr("tlkeras.studies.experiment.run_experiment", failing)
+    rows = run_sweep(runs, workdir)
+    assert [row["run"] for row in rows][-1] == "heads_1" and "no luck" in rows[-1]["error"]
+    done = (workdir / "heads_0" / "best.keras").stat().st_mtime_ns
+
+    monkeypatch.setattr("tlkeras.studies.experiment.run_experiment", run_experiment)
+    rows = run_sweep(runs, workdir)
+    assert not any(row["error"] for row in rows)
+    assert (workdir / "heads_0" / "best.keras").stat().st_mtime_ns == done
+    accuracies = [float(row["val_accuracy"]) for row in _rows(workdir)]
+    assert accuracies == sorted(accuracies, reverse=True)
+    metrics = json.loads((workdir / "heads_2" / "evaluation" / "metrics.json").read_text())
+    row = next(row for row in rows if row["run"] == "heads_2")
+    assert row["test_accuracy"] == metrics["source"]["test"]["accuracy"]
+    assert row["model.head.units"] == "[8, 4]"
+    page = (workdir / "compare.html").read_text()
+    assert all(f"heads_{i}" in page for i in range(3))
+
+
+def test_another_sweep_in_the_workdir_is_refused(config_file, tmp_path):
+    workdir = tmp_path / "s"
+    workdir.mkdir()
+    (workdir / "photo.jpg").write_text("x")
+    runs = plan_sweep(str(config_file))
+    with pytest.raises(UserError, match="no sweep, and is not empty"):
+        run_sweep(runs, workdir)
+    (workdir / "photo.jpg").rename(workdir / "sweep.json")
+    (workdir / "sweep.json").write_text(json.dumps({"heads_0": {"overrides": ["seed=3"]}}))
+    with pytest.raises(UserError, match=r"another sweep.*heads_0\.overrides\.0"):
+        run_sweep(runs, workdir)
+    assert [p.name for p in workdir.iterdir()] == ["sweep.json"]
+
+
+def test_processes_of_their_own_give_the_same_weights(config_file, tmp_path, capsys):
+    from tlkeras.studies.reproduce import _difference
+
+    config_file.write_text(CONFIG.replace("def sweep", "def unused"))
+    words = ["sweep", f"--config={config_file}", "--seeds=2"]
+    assert main([*words, f"--workdir={tmp_path / 'one'}"]) == 0
+    assert main([*words, f"--workdir={tmp_path / 'two'}", "--processes=2"]) == 0
+    assert "Means over 2 seeds" in capsys.readouterr().out
+    for name in ("heads_0", "heads_1"):
+        assert RunDir(tmp_path / "two" / name).is_finished
+        assert _difference(*(tmp_path / w / name / "best.keras" for w in ("one", "two"))) == 0.0
+    assert (tmp_path / "two" / "logs" / "heads_1.txt").read_text()
+
+
+def test_means_over_seeds():
+    rows = [
+        {"run": f"r{i}", "head": head, "seed": i, "val_accuracy": value, "seconds": 1.0, "error": ""}
+        for i, (head, value) in enumerate([("a", 0.5), ("b", 0.9), ("a", 0.7)])
+    ]
+    table = means_over_seeds(rows)
+    assert [row["head"] for row in table] == ["b", "a"]
+    assert table[1]["val_accuracy"] == pytest.approx(0.6) and table[1]["seeds"] == 2
+    assert table[1]["val_accuracy (sd)"] == pytest.approx(0.1414, abs=1e-3)

@@ -1,0 +1,111 @@
+"""Every run can be judged by what the same budget gives without the transfer."""
+
+import json
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from tlkeras import run_experiment
+from tlkeras.config import (
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    OptimizerConfig,
+    StageConfig,
+    VerdictConfig,
+    load_config,
+)
+from tlkeras.studies.twins import baseline
+
+
+@pytest.fixture
+def config(tmp_path):
+    return ExperimentConfig(
+        name="judged",
+        data=DataConfig(source="digits", image_size=8, per_class=10),
+        model=ModelConfig(backbone="small_cnn", weights=None, backbone_options={"filters": [8, 16]}),
+        stages=[
+            StageConfig(name="head", epochs=4, optimizer=OptimizerConfig(learning_rate=0.01)),
+            StageConfig(name="tune", train="last:1", epochs=2, optimizer=OptimizerConfig(learning_rate=1e-3)),
+        ],
+        cache={"dir": str(tmp_path / "cache"), "extractor": "exact"},
+        verdict=VerdictConfig(baselines=["scratch", "random_features", "frozen_probe"]),
+    )
+
+
+def test_scratch_takes_as_many_steps_with_batch_statistics_of_short_memory(config):
+    scratch = baseline(config, "scratch", steps=37)
+    (stage,) = scratch.stages
+    assert (stage.train, stage.bn, stage.steps) == ("all", "train", 37)
+    assert stage.optimizer.learning_rate == 0.01 and scratch.model.bn_momentum == 0.9
+    assert scratch.model.weights is None and scratch.data == config.data and scratch.seed == config.seed
+
+
+def test_momentum_reaches_every_batch_norm():
+    import keras
+
+    from tlkeras.models import build_model
+
+    model = build_model(
+        ModelConfig(backbone="mobilenet_v2", weights=None, bn_momentum=0.9),
+        input_shape=(32, 32, 3), num_outputs=2,
+    )  # fmt: skip
+    found = {x.momentum for x in model.backbone.layers if isinstance(x, keras.layers.BatchNormalization)}
+    assert found == {0.9}
+
+
+def test_run_with_baselines_ends_with_a_verdict_over_each(config, tmp_path):
+    run = run_experiment(config, tmp_path / "run")
+    verdict = json.loads((run.path / "evaluation" / "verdict.json").read_text())
+    assert list(verdict["baselines"]) == ["scratch", "random_features", "frozen_probe"]
+    assert verdict["verdict"] == verdict["baselines"]["scratch"]["verdict"]
+    assert verdict["baseline_name"] == "from scratch"
+    accuracy = run.metrics["source"]["test"]["accuracy"]
+    for name, found in verdict["baselines"].items():
+        metrics = json.loads((run.path / "baselines" / name / "evaluation" / "metrics.json").read_text())
+        gain = accuracy - metrics["source"]["test"]["accuracy"]
+        assert found["gain"] == pytest.approx(gain, abs=1e-9)
+        assert found["interval"][0] <= gain <= found["interval"][1]
+    steps = [e["steps"] for e in run.run_dir.ledger.records() if e["event"] == "completed"]
+    scratch = load_config(str(run.path / "baselines" / "scratch" / "config.json"))
+    assert scratch.stages[0].steps == sum(steps)
+
+
+def test_further_seeds_have_baselines_of_their_own(config, tmp_path):
+    update = {"verdict": VerdictConfig(baselines=["random_features"], seeds=2)}
+    run = run_experiment(config.model_copy(update=update), tmp_path / "run")
+    verdict = json.loads((run.path / "evaluation" / "verdict.json").read_text())
+    assert verdict["seeds"] == 2 and len(verdict["gains"]) == 2
+    assert (run.path / "seeds/1/baselines/random_features/evaluation/metrics.json").is_file()
+
+
+def test_a_related_source_helps(config, tmp_path):
+    """The head on features that learned digits, against the head on random features."""
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    images = np.round(x.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)
+    source = ExperimentConfig(
+        data=DataConfig(source="npz:memory", image_size=8),
+        model=config.model,
+        stages=[
+            StageConfig(name="all", train="all", bn="train", epochs=8, optimizer={"learning_rate": 0.01})
+        ],
+    )
+    run_experiment(
+        source, tmp_path / "good", {"train": (images[:900], y[:900]), "test": (images[:200], y[:200])}
+    )
+    update = {
+        "model": config.model.model_copy(update={"weights": str(tmp_path / "good")}),
+        "verdict": VerdictConfig(baselines=["random_features"]),
+        "stages": config.stages[:1],
+    }
+    helped = run_experiment(config.model_copy(update=update), tmp_path / "helped")
+    verdict = json.loads((helped.path / "evaluation" / "verdict.json").read_text())
+    assert verdict["verdict"] == "helped" and verdict["advice"] is None
+
+
+def test_source_only_without_adaptation_is_refused(config):
+    with pytest.raises(ValidationError, match="source_only is the twin of an adaptation"):
+        ExperimentConfig.model_validate(config.model_dump() | {"verdict": {"baselines": ["source_only"]}})

@@ -1,1 +1,0 @@
-"""Adaptation to an unlabelled target: methods, the model that trains them, and validators."""

@@ -1,0 +1,52 @@
+"""Which accelerator a notebook's machine has, and what is wrong where one was expected."""
+
+import os
+from collections.abc import Mapping
+
+from tlkeras.backend.environment import has_libtpu, has_nvidia_driver, has_tpu
+from tlkeras.errors import install
+
+
+def accelerator_report(strategy: str, replicas: int, environ: Mapping[str, str] = os.environ) -> str:
+    """Returns what a run will compute on, and advice where the machine has more than TensorFlow can use.
+
+    Args:
+        strategy: `runtime.name` of a started runtime.
+        replicas: Its replicas.
+        environ: Environment variables.
+    """
+    if strategy == "tpu":
+        return f"Found a TPU with {replicas} cores."
+    gpus = _gpus()
+    if gpus:
+        found = f"Found {gpus} GPU{'s' if gpus > 1 else ''}, {replicas} in use."
+    else:
+        found = "Found no accelerator: the CPU is used, and the notebook takes its small experiment."
+    return " ".join([found, *missing(gpus, environ)])
+
+
+def missing(gpus: int, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Returns why what the machine seems to have is not used, one sentence each.
+
+    Where TensorFlow itself is missing, `start` has said so before.
+    """
+    reasons = []
+    if has_tpu(environ) and not has_libtpu():
+        reasons.append(
+            f"There is a TPU, but this TensorFlow is not the TPU build: {install('tpu')}, then "
+            "restart the session (Runtime > Restart)."
+        )
+    elif has_tpu(environ):
+        reasons.append(
+            "There is a TPU and its driver, but it does not answer: another process or notebook holds it; "
+            "end that (Runtime > Manage sessions), then restart the session."
+        )
+    if has_nvidia_driver() and not gpus:
+        reasons.append(f"There is an NVIDIA driver, but TensorFlow sees no GPU: {install('gpu')}.")
+    return reasons
+
+
+def _gpus() -> int:
+    import tensorflow as tf
+
+    return len(tf.config.list_physical_devices("GPU"))

@@ -1,0 +1,216 @@
+"""`start`: the first thing a run does with TensorFlow."""
+
+import os
+import platform
+import sys
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from tlkeras import messages
+from tlkeras.backend.environment import Cluster, check_tensorflow, choose, has_nvidia_driver, named_cluster
+from tlkeras.backend.importing import import_tensorflow
+from tlkeras.backend.strategies import gpu_count, make_mirrored, make_multi_worker, make_tpu
+from tlkeras.config import RuntimeConfig
+from tlkeras.errors import UserError
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where a run computes.
+
+    Attributes:
+        name: `none`, `mirrored`, `multi_worker` or `tpu`: what runs. `auto` comes to one of them, and
+            `mirrored` over one device to `none`.
+        strategy: The tf.distribute strategy; TensorFlow's default strategy for `none`.
+        config: What was asked for.
+        seed: Seed of Python, NumPy and TensorFlow.
+        workers: Number of worker processes.
+        worker_index: Which of them this process is; 0 is the chief.
+    """
+
+    name: str
+    strategy: Any = field(repr=False)
+    config: RuntimeConfig
+    seed: int
+    workers: int = 1
+    worker_index: int = 0
+
+    @property
+    def replicas(self) -> int:
+        """Number of replicas that share a global batch."""
+        return self.strategy.num_replicas_in_sync
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes the run directory."""
+        return self.worker_index == 0
+
+    def scope(self) -> AbstractContextManager:
+        """Context in which models, optimizers and metrics are made and compiled."""
+        return self.strategy.scope()
+
+    def distribute(self, dataset):
+        """Returns the dataset of global batches with the options that training here needs.
+
+        - Each worker takes its rows of every batch. TensorFlow would rather give each worker some of the
+          files, which changes the batches.
+        - tf.data's autotuner is off: deleting an iterator that has lived for long waits for the tuner's next
+          round, up to a minute (measured with TensorFlow 2.21: 16 s on one device, 100 s mirrored).
+          `tf.data.AUTOTUNE` then stands for as many parallel calls as there are threads.
+        """
+        import tensorflow as tf
+
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        if self.workers > 1:
+            policy = tf.data.experimental.AutoShardPolicy
+            options.experimental_distribute.auto_shard_policy = policy.DATA
+        return dataset.with_options(options)
+
+    def describe(self) -> dict[str, Any]:
+        """Returns versions, devices, threads, strategy, precision and seed, ready for JSON.
+
+        `strategy` is what runs, `strategy_asked` what the config says, `strategy_class` TensorFlow's class.
+        """
+        import keras
+        import numpy as np
+        import tensorflow as tf
+
+        import tlkeras
+        from tlkeras.backend.compat import determinism_is_on
+
+        devices = [d.device_type for d in tf.config.list_logical_devices() if "SYSTEM" not in d.device_type]
+        return {
+            "strategy": self.name,
+            "strategy_asked": self.config.strategy,
+            "strategy_class": type(self.strategy).__name__,
+            "replicas": self.replicas,
+            "workers": self.workers,
+            "worker_index": self.worker_index,
+            "devices": {kind: devices.count(kind) for kind in sorted(set(devices))},
+            "device_names": _device_names(),
+            "cpu_count": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "threads": self.config.threads,
+            "precision": keras.config.dtype_policy().name,
+            "deterministic": determinism_is_on(),
+            "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
+            "sync_batch_norm": self.config.sync_batch_norm,
+            "seed": self.seed,
+            "platform": platform.platform(),
+            "python": platform.python_version(),
+            "tlkeras": tlkeras.__version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+        }
+
+
+# The strategy of this process: a second one of the same kind would fail, or cost its devices again.
+_strategies: dict[tuple, Any] = {}
+
+
+def start(config: RuntimeConfig, seed: int, *, alone: bool = False) -> Runtime:
+    """Sets up TensorFlow as the config says. Call it before anything else uses TensorFlow.
+
+    Called again in the same process it returns the same strategy with the new seed and precision.
+
+    `strategy="auto"` takes, in this order: several workers named by `name_workers`, TF_CONFIG or SLURM; a
+    TPU where libtpu is installed and one answers; all GPUs where there are several; one device.
+
+    Args:
+        config: Strategy, devices, threads, precision and determinism.
+        seed: Seed of Python, NumPy and TensorFlow; at least 0.
+        alone: Whether to do without the other workers, where nothing is trained: which there are is checked,
+            and none is waited for.
+
+    Raises:
+        UserError: TensorFlow is missing, or what is wanted cannot be had here.
+    """
+    check_tensorflow()
+    cluster = named_cluster()
+    chosen = choose(config, cluster)
+    if alone and chosen == "multi_worker":
+        chosen, cluster = "none", None
+    _set_environment(chosen)
+    import_tensorflow()
+    import keras
+
+    _set_threads(config)
+    name, strategy = _strategy(chosen, config, cluster)
+    keras.utils.set_random_seed(seed)
+    # On a TPU XLA is deterministic by itself, and refuses max pooling's gradient where this is asked for.
+    if name != "tpu":
+        set_determinism(config)
+    keras.config.set_dtype_policy(config.precision)
+    runtime = Runtime(name, strategy, config, seed)
+    if cluster is not None:
+        runtime = Runtime(name, strategy, config, seed, cluster.workers, cluster.index)
+    messages.speak(runtime.is_chief)
+    return runtime
+
+
+def set_determinism(config: RuntimeConfig) -> None:
+    """Makes TensorFlow's ops deterministic where the config asks for it."""
+    if config.deterministic:
+        import_tensorflow().config.experimental.enable_op_determinism()
+
+
+def _strategy(chosen: str, config: RuntimeConfig, cluster: Cluster | None) -> tuple[str, Any]:
+    """Returns the name and the strategy, made now or earlier in this process."""
+    key = (chosen, config.devices, cluster)
+    if key not in _strategies:
+        _strategies[key] = _make_strategy(chosen, config, cluster)
+    return _strategies[key]
+
+
+def _make_strategy(chosen: str, config: RuntimeConfig, cluster: Cluster | None) -> tuple[str, Any]:
+    import tensorflow as tf
+
+    if chosen == "multi_worker":
+        return chosen, make_multi_worker(cluster)
+    if chosen in ("tpu", "local"):
+        strategy = make_tpu(required=chosen == "tpu")
+        if strategy is not None:
+            return "tpu", strategy
+    if chosen == "mirrored" or (chosen == "local" and config.devices != 1 and gpu_count() > 1):
+        strategy = make_mirrored(config.devices)
+        mirrors = isinstance(strategy, tf.distribute.MirroredStrategy)
+        return "mirrored" if mirrors else "none", strategy
+    if config.devices is not None and config.devices > max(gpu_count(), 1):
+        raise UserError(
+            "strategy=auto divides no CPU; strategy=mirrored does. "
+            f"Received: strategy=auto, devices={config.devices}, {gpu_count()} GPUs"
+        )
+    return "none", tf.distribute.get_strategy()
+
+
+def _set_environment(chosen: str) -> None:
+    """Sets what TensorFlow reads when it is imported."""
+    if chosen == "mirrored" and not has_nvidia_driver() and "tensorflow" not in sys.modules:
+        # oneDNN shares its state between the logical CPU devices of one process.
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+
+def _set_threads(config: RuntimeConfig) -> None:
+    if config.threads is None:
+        return
+    import tensorflow as tf
+
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(config.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(max(2, config.threads))
+    except RuntimeError as error:
+        raise UserError(
+            "TensorFlow runs already, with another number of threads; start a new process for it. "
+            f"Received: threads={config.threads}"
+        ) from error
+
+
+def _device_names() -> list[str]:
+    import tensorflow as tf
+
+    return [
+        tf.config.experimental.get_device_details(device).get("device_name", device.name)
+        for device in tf.config.list_physical_devices()
+    ]

@@ -1,0 +1,63 @@
+"""How far apart the domains lie in the features of a model, in numbers and in a picture."""
+
+import numpy as np
+
+from tlkeras.data import Domain, Rows
+from tlkeras.data.roles import Role
+from tlkeras.evaluation.embedding import features_of, write_embedding
+from tlkeras.evaluation.predictions import shown_split
+from tlkeras.run_dir import RunDir
+
+ROWS = 1000  # of each domain: enough for a linear probe
+
+
+def describe_domains(run_dir: RunDir, when: str, model, domains: dict[str, Domain]) -> dict[str, float]:
+    """Writes `evaluation/embedding_WHEN.npz` and returns distances of source and target features.
+
+    `a_distance`: of a fresh probe on held-out features, 0 (alike) to 2 (Ben-David et al. 2007);
+    `mean_distance`, `mmd` as in `tlkeras.evaluation.domain_distances`. None of them looks at a label.
+
+    Args:
+        run_dir: The run directory.
+        when: `before` or `after`.
+        model: Raw inputs to logits, with a layer `features`.
+        domains: By name.
+    """
+    from tlkeras.evaluation.domain_distances import a_distance, mean_distance, mmd_distance
+
+    pair = {name: domains[name] for name in (Role.SOURCE, Role.TARGET)}
+    write_embedding(run_dir.evaluation / f"embedding_{when}.npz", model, pair)
+    source, target = (features_of(model, _some(domain), domain) for domain in pair.values())
+    return {
+        "a_distance": a_distance(source, target),
+        "mean_distance": mean_distance(source, target),
+        "mmd": mmd_distance(source, target),
+    }
+
+
+def class_shares(evaluated) -> dict[str, dict[str, float]]:
+    """Returns how often each class is predicted on the target, beside its share in the source's labels.
+
+    Args:
+        evaluated: Predictions by domain and split, as `predict_domains` returns them; the target's may
+            lack labels.
+    """
+    target = evaluated["target"]
+    source, target = evaluated["source"]["train"], target[shown_split(target)]
+    if source.task != "multiclass":
+        return {}
+    return {
+        "source_labels": _shares(source.labels, source.class_names),
+        "target_predictions": _shares(target.predicted, source.class_names),
+    }
+
+
+def _shares(classes: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
+    counts = np.bincount(classes, minlength=len(names))
+    return {name: float(count / len(classes)) for name, count in zip(names, counts, strict=True)}
+
+
+def _some(domain: Domain) -> Rows:
+    """Returns up to `ROWS` rows that the model was not fitted to, evenly taken."""
+    rows = domain.splits.get("test") or domain.splits.get("val") or domain.splits["train"]
+    return rows.take(np.linspace(0, len(rows) - 1, min(len(rows), ROWS)).astype(int))

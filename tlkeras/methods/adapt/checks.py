@@ -1,0 +1,150 @@
+"""What can be said of an adaptation before anything is trained: names, options, stages, sizes, views."""
+
+from collections.abc import Mapping, Sequence
+
+from tlkeras.config import AdaptationConfig, AugmentConfig, ExperimentConfig, StageConfig
+from tlkeras.data import Domain
+from tlkeras.errors import UserError
+from tlkeras.methods.adapt import make_method
+from tlkeras.methods.adapt.validators import VALIDATORS
+
+
+def pulls(adaptation: AdaptationConfig | None, stage: StageConfig) -> bool:
+    """Whether a stage trains on both domains; AdaBN alone only looks at the target afterwards."""
+    return (
+        adaptation is not None
+        and stage.adapt
+        and (adaptation.method != "none" or adaptation.batch_norm == "domain_specific")
+    )
+
+
+def check_adaptation(config: ExperimentConfig) -> None:
+    """Checks all that needs no data.
+
+    Raises:
+        UserError: An unknown method, option or validator; a setting that would do nothing.
+    """
+    adaptation = config.adaptation
+    if adaptation is None:
+        return
+    VALIDATORS.get(adaptation.selection)
+    if adaptation.method != "none":  # a twin keeps the options of the method that it goes without
+        make_method(adaptation.method, adaptation.options)
+    named = {"target": adaptation.target}
+    named |= {f"more_targets.{i}": data for i, data in enumerate(adaptation.more_targets)}
+    for name, data in named.items():
+        if data.per_class is not None:
+            raise UserError(
+                f"adaptation.{name}.per_class needs labels, and a target has none to train with: use limit. "
+                f"Received: adaptation.{name}.per_class={data.per_class}"
+            )
+    named |= {f"more_sources.{i}": data for i, data in enumerate(adaptation.more_sources)}
+    for name, data in (named | {"target_labelled": adaptation.target_labelled}).items():
+        if data is not None and None not in (data.image_size, config.data.image_size):
+            _check_sizes(name, _pair(data.image_size), _pair(config.data.image_size))
+    for name in ("mixup", "cutmix"):
+        if getattr(adaptation.strong_augment, name):
+            raise UserError(
+                f"adaptation.strong_augment.{name} mixes labels, and target rows have none. "
+                f"Received: adaptation.strong_augment.{name}={getattr(adaptation.strong_augment, name)}"
+            )
+    _check_stages(config)
+
+
+def check_domains(config: ExperimentConfig, domains: Mapping[str, Domain]) -> None:
+    """Checks that the rows of all domains can stand in one batch, and that two views of them can differ.
+
+    Args:
+        config: The experiment.
+        domains: By name, `source` among them.
+
+    Raises:
+        UserError: They cannot.
+    """
+    source = domains["source"]
+    for name, domain in domains.items():
+        if domain.modality != source.modality:
+            raise UserError(
+                "All domains must hold pictures, or all vectors. Received: data.source gives "
+                f"{source.modality}s, adaptation.{name} {domain.modality}s"
+            )
+        if domain.modality == "image":
+            _check_sizes(name, domain.image_size, source.image_size)
+        elif domain.input_shape != source.input_shape:
+            raise UserError(
+                "All domains must have vectors of one width. Received: data.source gives "
+                f"{source.input_shape[0]} numbers, adaptation.{name} {domain.input_shape[0]}"
+            )
+    adaptation = config.adaptation
+    if adaptation is None or adaptation.method == "none":
+        return
+    if make_method(adaptation.method, adaptation.options).target_views > 1:
+        for stage in (s for s in config.stages if pulls(adaptation, s)):
+            _check_views(adaptation, stage, source.modality)
+
+
+def _check_sizes(name: str, size: tuple[int, int], source: tuple[int, int]) -> None:
+    if size != source:
+        raise UserError(
+            f"adaptation.{name}.image_size must be that of data, as both stand in one batch: leave it out. "
+            f"Received: adaptation.{name}.image_size={size}, data.image_size={source}"
+        )
+
+
+def _check_stages(config: ExperimentConfig) -> None:
+    """Raises `UserError` where a method is asked for and no stage would use it."""
+    adaptation = config.adaptation
+    asked = pulls(adaptation, StageConfig(name="any"))
+    if asked and not any(pulls(adaptation, stage) for stage in config.stages if stage.probe is None):
+        received = ", ".join(
+            f"stages.{stage.name}.adapt={str(stage.adapt).lower()}{' (a probe)' * (stage.probe is not None)}"
+            for stage in config.stages
+        )
+        raise UserError(
+            f"adaptation.method={adaptation.method} works in no stage: set adapt=true in one that trains by "
+            f"steps, or adaptation.method=none. Received: {received}"
+        )
+    if asked and adaptation.method != "none":
+        _check_source_model(adaptation, config.stages)
+
+
+def _check_source_model(adaptation: AdaptationConfig, stages: Sequence[StageConfig]) -> None:
+    """Raises `UserError` where the class loss would end before any step has trained a classifier."""
+    method, strength = make_method(adaptation.method, adaptation.options), adaptation.strength
+    schedule = strength.schedule or method.schedule
+    source_first = schedule == "warm_start" and strength.start > 0
+    never_pulls = adaptation.weight == 0 or strength.value == 0
+    begins = stages[0].probe is None and pulls(adaptation, stages[0])
+    if method.needs_source_model and begins and not (source_first or never_pulls):
+        raise UserError(
+            f"adaptation.method={adaptation.method} adapts a trained source model, and its class loss ends "
+            "as the strength rises: set adaptation.strength.schedule=warm_start with strength.start above 0 "
+            "(e.g. 0.3), or put a stage with adapt=false before. Received: "
+            f"strength.schedule={schedule}, strength.start={strength.start:g}"
+        )
+
+
+def _check_views(adaptation: AdaptationConfig, stage: StageConfig, modality: str) -> None:
+    """Raises `UserError` where both views of a target row would be the same."""
+    weak, strong = (_as_drawn(a, modality) for a in (stage.augment, adaptation.strong_augment))
+    if weak != strong:
+        return
+    vectors = "adaptation.strong_augment.noise, the deviation of noise in units of the input, e.g. 0.1"
+    images = "adaptation.strong_augment, e.g. randaugment=2 and cutout=0.4"
+    raise UserError(
+        f"adaptation.method={adaptation.method} compares two views of each target row, and these would be "
+        f"equal: set {vectors if modality == 'vector' else images}. Received: {modality}s with "
+        f"adaptation.strong_augment and stages.{stage.name}.augment of the same effect"
+    )
+
+
+def _as_drawn(augment: AugmentConfig, modality: str) -> AugmentConfig:
+    """Returns the part of the settings that changes rows of the modality."""
+    augment = augment.unmixed if modality == "image" else augment.for_vectors.unmixed
+    if augment.randaugment == 0:
+        augment = augment.model_copy(update={"randaugment_magnitude": 0.0})
+    return augment
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)

@@ -1,0 +1,126 @@
+"""BatchNormalization between domains: statistics of their own, or the target's put in at the end."""
+
+from collections.abc import Iterable
+from contextlib import contextmanager
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tlkeras.backend import compat
+from tlkeras.errors import UserError
+from tlkeras.models.cuts.graph import nodes_in_order
+
+
+def batch_norm_layers(model) -> list[keras.layers.BatchNormalization]:
+    """Returns every BatchNormalization layer in `model`, in order."""
+    return [x for x in compat.flat_layers(model) if isinstance(x, keras.layers.BatchNormalization)]
+
+
+class DomainStatistics(keras.layers.Layer):
+    """The source's BatchNormalization statistics beside the target's (Chang et al. 2019, section 3).
+
+    The model itself holds the target's, with which it is saved; gamma and beta are shared. During
+    the source's part of a step, and inside `source()`, the two are exchanged.
+
+    Args:
+        model: The model whose BatchNormalization layers are meant.
+    """
+
+    def __init__(self, model: keras.Model):
+        super().__init__(name="source_statistics")
+        layers = batch_norm_layers(model)
+        if not layers:
+            raise UserError(
+                "adaptation.batch_norm='domain_specific' needs BatchNormalization layers. "
+                "Received: a model without any. Use 'shared'."
+            )
+        live = [v for layer in layers for v in (layer.moving_mean, layer.moving_variance)]
+        self.live = lambda: live  # a list would be tracked as this layer's own variables
+        self.kept = [
+            self.add_weight(
+                shape=v.shape, dtype=v.dtype, trainable=False, autocast=False, aggregation="mean",
+                name=f"statistic_{index}",
+            )
+            for index, v in enumerate(live)
+        ]  # fmt: skip
+        for kept, variable in zip(self.kept, live, strict=True):
+            kept.assign(variable)
+        self.built = True
+
+    def exchange(self) -> None:
+        """Puts the kept statistics into the model and keeps those that were there."""
+        for kept, live in zip(self.kept, self.live(), strict=True):
+            before = live + 0.0  # the value, not the variable
+            live.assign(kept)
+            kept.assign(before)
+
+    @contextmanager
+    def source(self):
+        """Inside, the model normalises with the source's statistics, e.g. to validate on source."""
+        self.exchange()
+        try:
+            yield
+        finally:
+            self.exchange()
+
+
+def adapt_batch_norm(model: keras.Model, batches: Iterable) -> None:
+    """Replaces all BatchNormalization statistics by those of the target (AdaBN, Li et al. 2016).
+
+    Everything else runs as in inference. Means and variances are pooled over all batches, so their
+    size matters little; one pass normalises each layer by its batch while it measures the next.
+
+    Args:
+        model: A functional model with BatchNormalization, e.g. `TransferModel.to_functional()`.
+        batches: Unlabelled target inputs `(n, ...)`, as the model takes them.
+    """
+    layers = batch_norm_layers(model)
+    if not layers:
+        raise UserError("AdaBN needs BatchNormalization layers. Received: a model without any.")
+    measured = [v for layer in layers for v in (layer.moving_mean, layer.moving_variance)]
+    with _measuring(layers):
+        run = tf.function(lambda x: _with_batch_statistics(model, x), reduce_retracing=True)
+        seen = []
+        for batch in batches:
+            run(tf.convert_to_tensor(batch))
+            seen.append([v.numpy() for v in measured])
+    if not seen:
+        raise UserError("AdaBN needs at least one batch of the target. Received: none.")
+    for index in range(0, len(measured), 2):
+        means = np.stack([values[index] for values in seen])
+        variances = np.stack([values[index + 1] for values in seen])
+        measured[index].assign(means.mean(axis=0))
+        measured[index + 1].assign(variances.mean(axis=0) + means.var(axis=0))
+
+
+def _with_batch_statistics(model: keras.Model, x):
+    """Runs a functional model with BatchNormalization, and nothing else, in training mode."""
+    known = {id(model.inputs[0]): x}
+    for node in nodes_in_order(model):
+        if node.is_input:
+            continue
+        layer = node.operation
+        args, kwargs = node.arguments.fill_in(known)
+        if isinstance(layer, keras.layers.BatchNormalization):
+            outputs = layer(*args, **{**kwargs, "training": True})
+        elif isinstance(layer, keras.Model):
+            outputs = _with_batch_statistics(layer, args[0])
+        else:
+            outputs = layer(*args, **kwargs)
+        flat = keras.tree.flatten(outputs)
+        known.update((id(old), new) for old, new in zip(node.output_tensors, flat, strict=True))
+    return known[id(model.outputs[0])]
+
+
+@contextmanager
+def _measuring(layers):
+    """Inside, each layer's moving statistics become those of the last batch."""
+    before = [(layer.trainable, layer.momentum) for layer in layers]
+    for layer in layers:
+        layer.trainable, layer.momentum = True, 0.0
+    try:
+        yield
+    finally:
+        for layer, (trainable, momentum) in zip(layers, before, strict=True):
+            layer.trainable, layer.momentum = trainable, momentum

@@ -1,0 +1,1 @@
+"""Losses of tasks that data set by themselves, without labels."""

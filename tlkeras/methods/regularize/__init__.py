@@ -1,0 +1,14 @@
+"""Fine-tuning that keeps more of the source than plain fine-tuning does."""
+
+from tlkeras.methods.regularize import forward_passes, outputs, starting_point
+from tlkeras.methods.regularize.base import REGULARIZERS, Regularizer, Setting, make_regularizer
+
+__all__ = [
+    "REGULARIZERS",
+    "Regularizer",
+    "Setting",
+    "forward_passes",
+    "make_regularizer",
+    "outputs",
+    "starting_point",
+]

@@ -1,0 +1,1 @@
+"""Two tasks on one network."""

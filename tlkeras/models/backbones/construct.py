@@ -1,0 +1,81 @@
+"""Calling a backbone's builder."""
+
+import inspect
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from tlkeras.errors import UserError, nearest
+from tlkeras.models.backbones.registry import Backbone
+
+_OURS = {"input_shape", "include_top", "weights", "input_tensor", "pooling", "classes", "name",
+         "classifier_activation"}  # fmt: skip
+
+
+def construct(
+    row: Backbone,
+    input_shape: tuple[int, ...],
+    options: Mapping[str, Any],
+    weights: str | None = None,
+) -> keras.Model:
+    """Returns the backbone without its top as a functional model.
+
+    Args:
+        row: The backbone.
+        input_shape: Shape of one input.
+        options: Extra keyword arguments of the builder.
+        weights: None, or `imagenet` for keras.applications.
+
+    Raises:
+        UserError: Where the input does not suit the backbone, or an option is unknown.
+    """
+    _check_input(row, input_shape)
+    builder = row.function
+    _check_options(row, builder, options)
+    arguments: dict[str, Any] = {"input_shape": input_shape, **options}
+    if row.is_application:
+        arguments |= {"include_top": False, "weights": weights}
+    with warnings.catch_warnings():
+        # MobileNets warn where an image size has no weights of its own; the README says which they take.
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            model = builder(**arguments)
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{row.name}: {str(error).splitlines()[0]}") from error
+    _keep_pixels_in_float32(model)
+    return model
+
+
+def _check_input(row: Backbone, shape: tuple[int, ...]) -> None:
+    modality = "vector" if len(shape) == 1 else "image"
+    if row.input not in (modality, "any"):
+        raise UserError(
+            f"{row.name} takes {row.input}s, and the data are {modality}s. Received: input shape {shape}"
+        )
+    if modality == "image" and min(shape[:2]) < row.family.min_size:
+        raise UserError(
+            f"{row.name} needs images of at least {row.family.min_size} pixels a side. "
+            f"Received: image_size={list(shape[:2])}"
+        )
+
+
+def _check_options(row: Backbone, builder, options: Mapping[str, Any]) -> None:
+    if row.where.startswith("tlkeras.models.backbones.efficientnet_lite:"):
+        allowed = {"drop_connect_rate"}
+    else:
+        allowed = set(inspect.signature(builder).parameters) - _OURS
+    for option in options:
+        if option not in allowed:
+            raise UserError(
+                f"{row.name} has no option {option!r}.{nearest(option, allowed)} Allowed: "
+                f"{', '.join(sorted(allowed)) or 'none'}. Received: backbone_options={dict(options)}"
+            )
+
+
+def _keep_pixels_in_float32(model: keras.Model) -> None:
+    # Families that scale pixels themselves would do so in half precision under a mixed policy.
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization):
+            layer.dtype_policy = keras.DTypePolicy("float32")

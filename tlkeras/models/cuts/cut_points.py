@@ -1,0 +1,172 @@
+"""Where a backbone can be cut in two, and the named blocks between the cuts."""
+
+import collections
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import keras
+
+from tlkeras.models.backbones.table import Family
+from tlkeras.models.cuts.graph import nodes_in_order
+
+
+@dataclass(frozen=True)
+class CutPoint:
+    """The few tensors through which everything passes at one place of a functional graph.
+
+    Attributes:
+        name: Name of the layer that ends here.
+        tensors: One symbolic tensor, or two for the cells of NASNet.
+    """
+
+    name: str
+    tensors: tuple
+
+
+@dataclass(frozen=True)
+class Block:
+    """One residual, dense, inception or convolution unit.
+
+    Attributes:
+        name: As in `train="from:NAME"`.
+        layers: Its layers in topological order.
+        cut: The cut point after it.
+        opens: Whether it trains as the stage says, or in every stage (a private adapter), or in none (a
+            nested model that is frozen).
+    """
+
+    name: str
+    layers: tuple[keras.layers.Layer, ...]
+    cut: CutPoint
+    opens: Literal["by_stage", "always", "never"] = "by_stage"
+
+
+def find_cut_points(model: keras.Model, live_tensors: int = 1) -> list[tuple[CutPoint, tuple]]:
+    """Returns the cut points of a functional model, each with the operations since the one before.
+
+    Walks the graph in topological order and counts the tensors that later nodes still read: where a
+    single one is left, its layer is an articulation point of the graph.
+
+    Args:
+        model: A functional model with one input and one output.
+        live_tensors: How many tensors may cross a cut.
+    """
+    nodes = nodes_in_order(model)
+    if live_tensors > 1:
+        nodes = _narrowest_order(nodes)
+    last_read = {id(t): i for i, node in enumerate(nodes) for t in node.input_tensors}
+    last_read[id(model.outputs[0])] = len(nodes)
+    live, segment, cuts = {}, [], []
+    for i, node in enumerate(nodes):
+        segment.append(node.operation)
+        live.update((id(t), t) for t in node.output_tensors)
+        for key in [key for key in live if last_read.get(key, -1) <= i]:
+            del live[key]
+        if len(live) <= live_tensors:
+            cuts.append((CutPoint(node.operation.name, tuple(live.values())), tuple(segment)))
+            segment = []
+    return cuts
+
+
+def find_blocks(model: keras.Model, family: Family) -> list[Block]:
+    """Returns the named blocks of a backbone, from its input to its output.
+
+    Args:
+        model: A functional model with one input and one output.
+        family: Says how its blocks are named and how many tensors may cross a cut.
+    """
+    blocks: list[Block] = []
+    for cut, operations in find_cut_points(model, family.live_tensors):
+        layers = tuple(op for op in operations if isinstance(op, keras.layers.Layer))
+        block = Block(_block_name(layers, family.block_names), layers, cut)
+        if blocks and _belongs_to(blocks[-1], block):
+            name = blocks[-1].name or block.name
+            block = Block(name, blocks.pop().layers + layers, cut)
+        blocks.append(block)
+    return blocks if blocks[-1].name else []
+
+
+def _block_name(layers, block_names) -> str:
+    for pattern, template in block_names:
+        for layer in layers:
+            if match := re.search(pattern, layer.name):
+                return match.expand(template)
+    return ""
+
+
+def _belongs_to(previous: Block, block: Block) -> bool:
+    return not previous.name or block.name in ("", previous.name)
+
+
+def _narrowest_order(nodes: list) -> list:
+    """Returns another topological order, in which a cell ends before the next but one begins.
+
+    Of the nodes that could come next, takes the one after which the fewest tensors are waiting.
+    """
+    readers = collections.Counter(key for node in nodes for key in _inputs(node))
+    made, order, waiting = set(), [], list(nodes)
+    while waiting:
+        ready = [n for n in waiting if all(id(t) in made for t in n.input_tensors)]
+        node = min(ready, key=lambda n: _growth(n, readers))
+        waiting.remove(node)
+        order.append(node)
+        made.update(id(t) for t in node.output_tensors)
+        readers.subtract(_inputs(node))
+    return order
+
+
+def _inputs(node) -> set[int]:
+    return {id(t) for t in node.input_tensors}
+
+
+def _growth(node, readers) -> int:
+    return len(node.output_tensors) - sum(readers[key] == 1 for key in _inputs(node))
+
+
+def split(model: keras.Model, cut: CutPoint) -> tuple[keras.Model, keras.Model]:
+    """Returns `(trunk, tail)` of a backbone, which share its layers: `tail(trunk(x)) == model(x)`.
+
+    Args:
+        model: The backbone.
+        cut: One of its cut points.
+
+    Returns:
+        Two functional models. What passes between them is a single tensor; where two tensors cross
+        the cut, it is both of them flattened and joined, of shape `(batch, n1 + n2)`.
+    """
+    trunk_output = _pack(cut.tensors)
+    trunk = keras.Model(model.inputs[0], trunk_output, name="trunk")
+    if len(cut.tensors) == 1:
+        return trunk, _tail(cut.tensors, model)
+    tail = _tail(cut.tensors, model)
+    x = keras.Input(trunk_output.shape[1:], dtype=trunk_output.dtype, name="cut")
+    return trunk, keras.Model(x, tail(_unpack(x, cut.tensors)), name="tail")
+
+
+def _tail(tensors: tuple, model: keras.Model) -> keras.Model:
+    inputs = tensors[0] if len(tensors) == 1 else list(tensors)
+    if inputs is model.outputs[0]:
+        x = keras.Input(inputs.shape[1:], dtype=inputs.dtype, name="cut")
+        return keras.Model(x, keras.layers.Identity(name="tail_identity")(x), name="tail")
+    return keras.Model(inputs, model.outputs[0], name="tail")
+
+
+def _pack(tensors: tuple):
+    if len(tensors) == 1:
+        return tensors[0]
+    # pixels beside features in half precision: the finer type, or they would lose what tells them apart
+    dtype = "float32" if any(t.dtype == "float32" for t in tensors) else None
+    flat = [keras.layers.Flatten(dtype=dtype, name=f"cut_flatten_{i}")(t) for i, t in enumerate(tensors)]
+    return keras.layers.Concatenate(dtype=dtype, name="cut_join")(flat)
+
+
+def _unpack(x, tensors: tuple) -> list:
+    parts, start = [], 0
+    for i, tensor in enumerate(tensors):
+        size = int(keras.ops.prod(tensor.shape[1:]))
+        part = x[:, start : start + size]
+        reshape = keras.layers.Reshape(tensor.shape[1:], dtype=tensor.dtype, name=f"cut_reshape_{i}")
+        parts.append(reshape(part))
+        start += size
+    return parts

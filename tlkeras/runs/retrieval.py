@@ -1,0 +1,121 @@
+"""Features of files with the model of a run, and the training images that lie nearest to them."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tlkeras.data.files import image_files, readable_batches
+from tlkeras.errors import UserError
+from tlkeras.evaluation.embedding import feature_model, features_of, nearest
+from tlkeras.evaluation.nearest_training_rows import label_texts
+from tlkeras.prepare import read_domains
+from tlkeras.run_dir import replacing
+from tlkeras.runs.saved_run import SavedRun
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Feature vectors of files.
+
+    Attributes:
+        names: Paths of the files that could be read.
+        features: float32 `(n, d)`.
+        skipped: `(path, reason)` of the others.
+    """
+
+    names: list[str]
+    features: np.ndarray
+    skipped: list[tuple[str, str]]
+
+
+def embed_files(run: SavedRun, paths: str | os.PathLike | Iterable[str | os.PathLike]) -> Embedded:
+    """Returns the features of image files and of all images in folders.
+
+    Args:
+        run: A finished run on images.
+        paths: Files and folders, or one of them.
+
+    Raises:
+        UserError: A path does not exist, nothing can be read, or the model takes vectors.
+    """
+    if run.manifest["modality"] != "image":
+        raise UserError(f"The model of {run.path} takes vectors, not image files.")
+    spec = run.config.data.model_copy(update={"image_size": tuple(run.manifest["input_shape"][:2])})
+    model, features, names, skipped = feature_model(run.model), [], [], []
+    files = image_files(paths)
+    for images, readable, unreadable in readable_batches(files, spec, batch_size=32):
+        skipped += unreadable
+        if readable:
+            features.append(model.predict_on_batch(images).reshape(len(images), -1))
+            names += readable
+    if not names:
+        raise UserError(f"None of {len(files)} files can be read; the first: {': '.join(skipped[0])}")
+    return Embedded(names, np.concatenate(features).astype(np.float32), skipped)
+
+
+def folder_labels(names: Iterable[str], paths: Iterable[str | os.PathLike]) -> list[str | None]:
+    """Returns the class folder of each file, None for a file that lies in none.
+
+    Args:
+        names: Files, as `embed_files` returned them.
+        paths: The files and folders that it was given; the folders right below one of them are classes.
+    """
+    roots = [Path(path) for path in paths]
+    found: list[str | None] = []
+    for name in map(Path, names):
+        below = [name.relative_to(root).parts for root in roots if root in name.parents]
+        found.append(next((parts[0] for parts in below if len(parts) > 1), None))
+    return found
+
+
+def nearest_training_rows(run: SavedRun, features: np.ndarray, count: int) -> list[list[dict]]:
+    """Returns for each feature vector the most similar training rows: `id`, `label`, `similarity`.
+
+    The features of the training rows are computed once and kept in the run's `evaluation/`.
+
+    Args:
+        run: A finished run whose data are still there.
+        features: float `(n, d)`.
+        count: Neighbours of each.
+
+    Raises:
+        UserError: The data of the run are gone or not what it was trained on.
+    """
+    ids, labels, known = _training_features(run)
+    indices, similarity = nearest(features, known, count)
+    return [
+        [
+            {"id": ids[i], "label": labels[i], "similarity": round(float(value), 6)}
+            for i, value in zip(row, values, strict=True)
+        ]
+        for row, values in zip(indices, similarity, strict=True)
+    ]
+
+
+def _training_features(run: SavedRun) -> tuple[list[str], list[str], np.ndarray]:
+    path = run.run_dir.evaluation / "features_train.npz"
+    domain = read_domains(run.config.model_copy(update={"adaptation": None}))["source"]
+    if domain.fingerprint() != run.manifest["data_fingerprint"]["source"]:
+        raise UserError(
+            "The nearest training images need the data that the run was trained on, and those of its config "
+            f"are others now. Received: data.source={run.config.data.source!r}"
+        )
+    rows = domain.splits["train"]
+    stamp = _stamp(run)
+    if path.is_file():
+        with np.load(path, allow_pickle=False) as kept:
+            if str(kept["model"]) == stamp and len(kept["features"]) == len(rows):
+                return [str(i) for i in rows.ids], label_texts(rows, domain), kept["features"]
+    features = features_of(run.model, rows, domain)
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, features=features, model=np.array(stamp))
+    return [str(i) for i in rows.ids], label_texts(rows, domain), features
+
+
+def _stamp(run: SavedRun) -> str:
+    """What tells whether the model is still the one that the kept features came from."""
+    facts = run.run_dir.best_model.stat()
+    return f"{facts.st_size} {facts.st_mtime_ns}"

@@ -1,0 +1,183 @@
+"""A run that lies on disk: its model, its numbers, and predictions with it."""
+
+import os
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tlkeras.config import DataConfig, ExperimentConfig, apply_overrides, load_config
+from tlkeras.data.array_form import ArrayForm, array_batches, inputs_like_training
+from tlkeras.data.files import image_files, readable_batches
+from tlkeras.errors import UserError
+from tlkeras.evaluation import Predictions
+from tlkeras.evaluation.evaluate import measure, predict_domains, write_evaluation
+from tlkeras.evaluation.view_pairs import pair_metrics
+from tlkeras.prepare import read_domains
+from tlkeras.run_dir import RunDir
+from tlkeras.backend import set_determinism
+
+
+def load_run(path: str | os.PathLike) -> "SavedRun":
+    """Returns the run in a directory that `train` wrote.
+
+    Raises:
+        UserError: The path is no run directory, or its run has no model yet.
+    """
+    run_dir = RunDir(path).require_run().require_one_run()
+    if not run_dir.best_model.is_file():
+        raise UserError(
+            f"The run in {run_dir.path} has no best.keras yet: start `tlkeras train` again to finish it."
+        )
+    return SavedRun(run_dir)
+
+
+def load_model(path: str | os.PathLike) -> keras.Model:
+    """Opens a saved model with the layers of tlkeras known; code in the file is never run.
+
+    Raises:
+        UserError: The file is missing, damaged, or holds code.
+    """
+    from tlkeras.models import heads  # noqa: F401 (registers the layers)
+
+    if not Path(path).is_file():
+        raise UserError(f"There is no model file. Received: {path}")
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise UserError(f"{path} cannot be opened as a model: {str(error).splitlines()[0]}") from error
+
+
+class SavedRun:
+    """A finished run.
+
+    Args:
+        run_dir: Where it lies.
+
+    Attributes:
+        path: The run directory.
+    """
+
+    def __init__(self, run_dir: RunDir):
+        self.run_dir = run_dir
+        self.path = run_dir.path
+
+    @cached_property
+    def config(self) -> ExperimentConfig:
+        """The resolved config."""
+        return load_config(str(self.run_dir.config))
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """Versions, devices, classes, data fingerprint."""
+        return self.run_dir.read_json("manifest.json")
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """What `evaluation/metrics.json` holds: `{domain: {split: {...}}}`."""
+        return self.run_dir.read_json("evaluation/metrics.json")
+
+    @cached_property
+    def model(self) -> keras.Model:
+        """Raw inputs to logits."""
+        return load_model(self.run_dir.best_model)
+
+    @property
+    def runs(self) -> dict[str, "SavedRun"]:
+        """The runs inside this one by their place in it: `fold_0`, `source`, `twin`, `seeds/1`, ..."""
+        places = [*self.path.glob("*"), *self.path.glob("baselines/*"), *self.path.glob("seeds/*")]
+        inside = [RunDir(place) for place in sorted(places) if RunDir(place).is_run]
+        return {inner.path.relative_to(self.path).as_posix(): SavedRun(inner) for inner in inside}
+
+    @cached_property
+    def before_and_after(self) -> dict[str, Any]:
+        """Of two tasks: `{task: {"before": {split: {...}}, "after": ...}}`, with the target's training between."""
+        return self.run_dir.read_json("evaluation/tasks.json")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the logits."""
+        return tuple(self.manifest["class_names"])
+
+    def predict(self, x: np.ndarray, batch_size: int = 32) -> Predictions:
+        """Returns predictions for raw inputs.
+
+        Args:
+            x: Of a run from arrays: others like them, which are scaled and resized as they were. Else images
+                `(n, height, width, 3)` of the model's size in 0..255, or vectors `(n, d)`.
+            batch_size: Rows per step.
+
+        Raises:
+            UserError: `x` is no batch, its rows have another size, or its values lie in another range.
+        """
+        form = ArrayForm.read(self.manifest.get("arrays"))
+        inputs = inputs_like_training(x, form, tuple(self.manifest["input_shape"]))
+        batches = array_batches(inputs, self._reading, batch_size)
+        return self._predictions(np.concatenate([self.model.predict_on_batch(batch) for batch in batches]))
+
+    def predict_files(
+        self, paths: str | os.PathLike | Iterable[str | os.PathLike]
+    ) -> tuple[Predictions, list[tuple[str, str]]]:
+        """Returns predictions for image files and all images in folders, and what could not be read.
+
+        Raises:
+            UserError: A path does not exist, nothing could be read, or the model takes vectors.
+        """
+        if self.manifest["modality"] != "image":
+            raise UserError(f"The model of {self.path} takes vectors, not image files.")
+        files = image_files(paths)
+        logits, readable, skipped = [], [], []
+        for images, names, unreadable in readable_batches(files, self._reading, batch_size=32):
+            skipped += unreadable
+            if names:
+                logits.append(self.model.predict_on_batch(images))
+                readable += names
+        if not readable:
+            raise UserError(f"None of {len(files)} files can be read; the first: {': '.join(skipped[0])}")
+        return self._predictions(np.concatenate(logits), ids=readable), skipped
+
+    def evaluate(self, overrides: str | Iterable[str] = ()) -> dict[str, Any]:
+        """Returns metrics on the run's data, or on other data where overrides say so.
+
+        Without overrides, `evaluation/` is written anew: where versions and device are those of the run, to
+        the same numbers. Splits without labels have no metrics.
+        """
+        set_determinism(self.config.runtime)
+        overrides = [overrides] if isinstance(overrides, str) else list(overrides)
+        config = apply_overrides(self.config, overrides)
+        domains = read_domains(config)
+        if domains["source"].class_names != self.class_names:
+            raise UserError(
+                f"The data must have the classes of the run: {', '.join(self.class_names)}. "
+                f"Received: {', '.join(domains['source'].class_names)}"
+            )
+        evaluated = predict_domains(self.model, domains, self.manifest["batch_size"])
+        measured = pair_metrics(self.model, domains, config, self.manifest["batch_size"])
+        if overrides:
+            return measure(evaluated) | measured
+        return write_evaluation(self.run_dir, evaluated, measured)
+
+    @property
+    def _reading(self) -> DataConfig:
+        """How inputs are read, with the size of images resolved."""
+        size = tuple(self.manifest["input_shape"][:2]) if self.manifest["modality"] == "image" else None
+        return self.config.data.model_copy(update={"image_size": size})
+
+    def _predictions(self, logits: np.ndarray, ids=None) -> Predictions:
+        return Predictions.from_logits(
+            logits, task=self.manifest["task"], ids=ids, class_names=self.class_names
+        )
+
+
+def predict(run: str | os.PathLike, paths: str | os.PathLike | Iterable[str | os.PathLike]) -> Predictions:
+    """Returns the predictions of a run's model for image files and all images in folders.
+
+    Args:
+        run: A run directory.
+        paths: Files and folders, or one of them; what cannot be read is left out
+            (`SavedRun.predict_files` names it).
+    """
+    return load_run(run).predict_files(paths)[0]

@@ -1,1 +1,0 @@
-"""Many runs: sweeps over settings and seeds, rankings of backbones."""

@@ -1,0 +1,131 @@
+"""What is ranked: backbones with weights, and earlier runs, by name or wildcard."""
+
+import glob
+from dataclasses import dataclass
+from pathlib import Path
+
+from tlkeras.config import ExperimentConfig
+from tlkeras.errors import UserError, nearest
+from tlkeras.models import BACKBONES
+from tlkeras.models.weights.files import require_weights, weights_at_hand
+from tlkeras.run_dir import RunDir
+
+RUN = "run"
+_WILDCARDS = set("*?[")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A source that could be transferred from.
+
+    Attributes:
+        name: A backbone's name, or the directory of a run.
+        weights: `imagenet`, a file or a run directory; None is random weights; `run` for a run.
+    """
+
+    name: str
+    weights: str | None
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it is a whole earlier run."""
+        return self.weights == RUN
+
+    @property
+    def title(self) -> str:
+        """As people write it."""
+        return self.name if self.is_run else f"{self.name}:{self.weights or 'none'}"
+
+
+def parse_candidates(text: str, config: ExperimentConfig) -> list[Candidate]:
+    """Returns the candidates that `NAME[:WEIGHTS],...` names, each once.
+
+    A NAME is a backbone, a run directory, or a wildcard over either. Without WEIGHTS a backbone takes
+    ImageNet's, or random ones where there are none such for it; `none` asks for random ones. A
+    wildcard passes over backbones that take another kind of input, or whose weights are not at hand.
+
+    Args:
+        text: The words of `--candidates`.
+        config: Of the target task.
+
+    Raises:
+        UserError: A name or a wildcard that nothing fits, or weights that do not exist or cannot be had.
+    """
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    found = [candidate for word in words for candidate in _candidates(word, config)]
+    found = list(dict.fromkeys(found))
+    if not found:
+        raise UserError(f"--candidates names nothing. Received: --candidates={text!r}")
+    return found
+
+
+def _candidates(word: str, config: ExperimentConfig) -> list[Candidate]:
+    name, colon, weights = word.partition(":")
+    if not colon and (runs := _runs(name)):
+        return [Candidate(str(run), RUN) for run in runs]
+    names = BACKBONES.names(name)
+    if not names:
+        kind = "run directory or backbone" if "/" in name else "backbone"
+        raise UserError(
+            f"No {kind} fits {name!r}.{nearest(name, BACKBONES.names())} Allowed: names and wildcards of "
+            f"'tlkeras list backbones', and directories of finished runs. Received: --candidates={word}"
+        )
+    _check_weights(weights, word)
+    wild = bool(_WILDCARDS & set(name))
+    chosen = [Candidate(n, _weights(n, weights)) for n in names]
+    chosen = [c for c in chosen if not wild or _fits(c, config)]
+    if not chosen:
+        raise UserError(
+            f"The weights of no backbone that fits {name!r} are at hand. Received: --candidates={word}"
+        )
+    for candidate in chosen:
+        if candidate.weights == "imagenet" and not wild:
+            row = BACKBONES.get(candidate.name)
+            require_weights(row, _shape(config, row), {})
+    return chosen
+
+
+def _runs(pattern: str) -> list[Path]:
+    """Returns the finished runs that a path or a wildcard over paths names."""
+    if "/" not in pattern and not Path(pattern).is_dir():
+        return []
+    paths = [Path(p) for p in sorted(glob.glob(str(Path(pattern).expanduser())))]
+    runs = [p for p in paths if (p / "config.json").is_file() and RunDir(p).best_model.is_file()]
+    if paths and not runs:
+        raise UserError(f"{paths[0]} holds no finished run. Received: --candidates={pattern}")
+    return runs
+
+
+def _weights(name: str, weights: str) -> str | None:
+    if weights == "":
+        row = BACKBONES.get(name)
+        return "imagenet" if row.is_application or row.weights_package else None
+    return {"none": None, "imagenet": "imagenet"}.get(weights.lower(), weights)
+
+
+def _check_weights(weights: str, word: str) -> None:
+    """Raises `UserError` unless the weights are none, a known name, a file of weights or a run directory."""
+    path = Path(weights).expanduser()
+    if weights.lower() in ("", "none", "imagenet") or RunDir(path).best_model.is_file():
+        return
+    if path.is_file() and path.name.endswith((".weights.h5", ".keras")):
+        return
+    what = "hold no weights" if path.exists() else "do not exist"
+    raise UserError(
+        f"The weights {weights!r} {what}.{nearest(weights.lower(), ('imagenet', 'none'))} Allowed: imagenet, "
+        f"none, a .weights.h5 or .keras file, the directory of a finished run. Received: --candidates={word}"
+    )
+
+
+def _fits(candidate: Candidate, config: ExperimentConfig) -> bool:
+    row = BACKBONES.get(candidate.name)
+    wanted = "image" if BACKBONES.get(config.model.backbone).input == "any" else None
+    wanted = wanted or BACKBONES.get(config.model.backbone).input
+    if row.input not in (wanted, "any"):
+        return False
+    return candidate.weights != "imagenet" or weights_at_hand(row, _shape(config, row))
+
+
+def _shape(config: ExperimentConfig, row) -> tuple[int, int, int]:
+    size = config.data.image_size or row.size or 224
+    return (size, size, 3) if isinstance(size, int) else (*size, 3)

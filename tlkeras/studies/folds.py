@@ -1,0 +1,131 @@
+"""Cross-validation: one run per fold, and the mean of their metrics with an interval."""
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlkeras import messages
+from tlkeras.config import ExperimentConfig
+from tlkeras.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from tlkeras.runs.saved_run import SavedRun
+
+CONFIDENCE = 0.95
+
+
+def run_folds(
+    config: ExperimentConfig,
+    workdir: str | os.PathLike,
+    train: Callable[[ExperimentConfig, Path], Any],
+    *,
+    fresh: bool = False,
+) -> "SavedRun":
+    """Trains one run per fold, or goes on where an earlier process stopped, and writes their mean.
+
+    Args:
+        config: The experiment.
+        workdir: Its run directory.
+        train: Trains a config in a directory and returns the finished run: `run_experiment`.
+        fresh: Whether to start over; an old run in the workdir is kept under another name.
+
+    Returns:
+        The run of all folds, which are its `runs`. `evaluation/metrics.json` holds the mean of each metric
+        over the folds with its t-interval; `evaluation/predictions_test.npz` what each row got when its fold
+        was held out.
+
+    Raises:
+        UserError: The workdir holds another run.
+    """
+    from tlkeras.runs.saved_run import SavedRun
+
+    run_dir = RunDir(workdir)
+    if run_dir.start(config.model_dump(mode="json"), fresh=fresh) == "finished":
+        messages.note(f"{run_dir.path} is finished already; --fresh starts over and keeps the old run.")
+    try:
+        folds = [train(config.one_fold(i), run_dir.path / f"fold_{i}") for i in range(config.data.folds)]
+        metrics = combined([fold.metrics for fold in folds])
+        if not run_dir.is_finished:
+            _write(run_dir, [fold.run_dir for fold in folds], metrics)
+    finally:
+        run_dir.lock.release()
+    messages.note(_summary(metrics, config.data.folds))
+    return SavedRun(run_dir)
+
+
+def combined(metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the mean over folds of every number in their metrics.
+
+    Args:
+        metrics: `{domain: {split: {metric: number, ...}}}` of each fold.
+
+    Returns:
+        The same tree; each split has two entries more: `interval`, `[low, high]` by metric, from
+        Student's t with folds - 1 degrees of freedom, and `folds`, the numbers themselves. `rows` is
+        the sum.
+    """
+    return {
+        domain: {split: _combined_split([m[domain][split] for m in metrics]) for split in splits}
+        for domain, splits in metrics[0].items()
+    }
+
+
+def _combined_split(folds: list[dict[str, Any]]) -> dict[str, Any]:
+    names = [name for name, value in folds[0].items() if _is_number(value)]
+    names = [name for name in names if all(_is_number(fold.get(name)) for fold in folds)]
+    values = {name: [fold[name] for fold in folds] for name in names if name != "rows"}
+    mean = {name: float(np.mean(column)) for name, column in values.items()}
+    intervals = {name: t_interval(column) for name, column in values.items()}
+    return {"rows": sum(fold["rows"] for fold in folds), **mean, "interval": intervals, "folds": values}
+
+
+def t_interval(values: list[float]) -> list[float]:
+    """Returns the two ends of the interval for the mean of `values`, from Student's t.
+
+    Folds share training rows, so the interval is somewhat too narrow (Bengio and Grandvalet 2004).
+    """
+    from scipy.stats import t
+
+    mean, count = float(np.mean(values)), len(values)
+    half = t.ppf((1 + CONFIDENCE) / 2, count - 1) * float(np.std(values, ddof=1)) / math.sqrt(count)
+    return [mean - half, mean + half]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _write(run_dir: RunDir, folds: list[RunDir], metrics: dict[str, Any]) -> None:
+    from tlkeras.evaluation import Predictions
+    from tlkeras.evaluation.metrics import write_confusion
+    from tlkeras.evaluation.prediction_files import write_csv
+
+    held_out = [Predictions.load(fold.evaluation / "predictions_test.npz") for fold in folds]
+    pooled = Predictions.from_logits(
+        np.concatenate([p.logits for p in held_out]),
+        task=held_out[0].task,
+        labels=np.concatenate([p.labels for p in held_out]),
+        ids=np.concatenate([p.ids for p in held_out]),
+        class_names=held_out[0].class_names,
+    )
+    pooled.save(run_dir.evaluation / "predictions_test.npz")
+    write_csv(pooled, run_dir.evaluation / "predictions.csv")
+    if pooled.task != "regression":
+        write_confusion(pooled, run_dir.evaluation / "confusion.csv")
+    run_dir.write_json(run_dir.manifest, folds[0].read_json("manifest.json") | {"folds": len(folds)})
+    run_dir.write_json(run_dir.evaluation / "metrics.json", metrics)
+    run_dir.mark_finished()
+
+
+def _summary(metrics: dict[str, Any], folds: int) -> str:
+    lines = [f"Mean over {folds} folds:"]
+    for domain, splits in metrics.items():
+        for split, values in splits.items():
+            name = "accuracy" if "accuracy" in values else "rmse"
+            low, high = values["interval"][name]
+            lines.append(f"  {domain} {split}: {name} {values[name]:.3f} ({low:.3f} to {high:.3f})")
+    return "\n".join(lines)

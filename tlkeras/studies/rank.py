@@ -1,0 +1,234 @@
+"""Which source to transfer from: scores of many candidates on their cached features, without training."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkeras.backend import start
+from tlkeras.config import ExperimentConfig
+from tlkeras.config.data import ALIKE_IN_TASKS
+from tlkeras.data.roles import Role
+from tlkeras.errors import UserError
+from tlkeras.run_dir import RunDir, check_place
+from tlkeras.studies.candidates import Candidate, parse_candidates
+
+FEATURE_SCORES = ("logme", "h_score", "regularized_h_score", "transrate")
+HEAD_SCORES = ("leep", "nce")
+COLUMNS = ("candidate", "weights", "probe_accuracy", "logme", "leep", "nce", "h_score",
+           "regularized_h_score", "transrate", "features", "parameters")  # fmt: skip
+TABLE = "ranking.csv"
+
+
+def rank(
+    config: ExperimentConfig,
+    candidates: str,
+    workdir: str | os.PathLike,
+    *,
+    rows: int = 2000,
+    seconds: float | None = None,
+    tell: Callable[[str], None] = print,
+) -> list[dict[str, Any]]:
+    """Scores candidates on the training rows of a config and writes table, picture and recommendation.
+
+    The order is that of a cross-validated logistic regression on the features (Kornblith et al. 2019),
+    equal ones by LogME. Scores that need the source model's own head (LEEP, NCE) are empty for a
+    candidate that has none at hand. Features come from the cache that runs share. With `adaptation.target`
+    or `tasks.source`, the distances between its data and the config's are in the table too.
+
+    Args:
+        config: The target task; its model and stages are not trained.
+        candidates: `NAME[:WEIGHTS],...`; see `parse_candidates`.
+        workdir: Gets `ranking.csv`, `ranking.png` and `recommendation.txt`.
+        rows: At most this many training rows are looked at, evenly from all classes.
+        seconds: No candidate is begun after this time, but for the first; None is no limit.
+        tell: Gets lines about the progress.
+
+    Returns:
+        The rows of `ranking.csv`, the best first; those that failed last, with the reason in `error`.
+
+    Raises:
+        UserError: Names, data or weights that do not exist, or a task without classes.
+    """
+    if config.data.task not in ("multiclass", "binary"):
+        raise UserError(
+            f"rank scores candidates for tasks with one class per row. Received: data.task={config.data.task}"
+        )
+    folder = Path(workdir).expanduser()
+    check_place(folder, TABLE, "ranking")
+    chosen = parse_candidates(candidates, config)
+    runtime = start(config.runtime, config.seed)
+    scorer = _Scorer(config, runtime, rows)
+    scorer.read(chosen[0])  # what is wrong with the data is wrong for all of them
+    table, right, began = [], {}, time.monotonic()
+    for number, candidate in enumerate(chosen, start=1):
+        tell(f"[{number}/{len(chosen)}] {candidate.title}")
+        try:
+            if right and seconds is not None and time.monotonic() - began > seconds:
+                raise UserError("no time was left for it")
+            row, right[candidate.title] = scorer.score(candidate)
+        except UserError as error:
+            if len(chosen) == 1:
+                raise
+            row = {"candidate": candidate.name, "weights": candidate.weights or "none", "error": str(error)}
+            tell(f"    left out: {error}")
+        table.append(row)
+    if not right:
+        raise UserError(f"No candidate could be scored; the last: {table[-1]['error']}")
+    table = _ordered(table)
+    _write(folder, table, right)
+    return table
+
+
+class _Scorer:
+    """Scores candidates one after the other on the same rows.
+
+    Args:
+        config: The target task.
+        runtime: Where features are computed.
+        rows: Most rows looked at of each domain.
+    """
+
+    def __init__(self, config: ExperimentConfig, runtime, rows: int):
+        from tlkeras.features.cache import FeatureCache
+
+        self.config, self.rows = config, rows
+        self.cache = FeatureCache(config.cache, runtime.strategy, runtime.config.threads)
+        self._domains: dict[Any, dict] = {}
+
+    def read(self, candidate: Candidate) -> dict:
+        """Returns the domains as a candidate sees them.
+
+        Raises:
+            UserError: Data that cannot be read, or ranked by.
+        """
+        from tlkeras.studies.source_models import image_size
+
+        domains = self._at(image_size(candidate, self.config))
+        _labels(domains["source"])
+        return domains
+
+    def score(self, candidate: Candidate) -> tuple[dict[str, Any], np.ndarray]:
+        """Returns a candidate's row of the table, and which rows its probe had right."""
+        import keras
+
+        from tlkeras.evaluation.transfer_scores import SCORES
+        from tlkeras.methods.probe.probes import cross_validated
+        from tlkeras.studies.source_models import source_model
+
+        keras.backend.clear_session()
+        domains = self.read(candidate)
+        source = source_model(candidate, self.config, domains["source"].input_shape)
+        outputs = {name: self._outputs(source, domain, candidate) for name, domain in domains.items()}
+        features, labels = outputs["source"][:, : source.features], _labels(domains["source"])
+        accuracy, right = cross_validated("logistic_regression", features, labels, self.config.seed)
+        scores = {name: SCORES.get(name)(features, labels) for name in FEATURE_SCORES}
+        probabilities = self._probabilities(candidate, source, outputs["source"])
+        if probabilities is not None:
+            scores |= {name: SCORES.get(name)(probabilities, labels) for name in HEAD_SCORES}
+        facts = {
+            "candidate": candidate.name, "weights": candidate.weights or "none",
+            "probe_accuracy": accuracy, "features": source.features, "parameters": source.parameters,
+        }  # fmt: skip
+        for other in outputs.keys() - {"source"}:
+            scores |= _distances(features, outputs[other][:, : source.features])
+        found = facts | scores
+        return {name: found.get(name, "") for name in (*COLUMNS, *found)}, right
+
+    def _at(self, size) -> dict:
+        """Returns the domains at an image size, their training rows limited."""
+        from tlkeras.data import check_files, load_domain
+        from tlkeras.data.splits import limited
+
+        if size in self._domains:
+            return self._domains[size]
+        configs = {"source": self.config.data}
+        if self.config.adaptation is not None:
+            configs["target"] = self.config.adaptation.target.following(self.config.data)
+        elif self.config.tasks is not None:
+            configs["task"] = self.config.tasks.source.following(self.config.data, ALIKE_IN_TASKS)
+        found = {}
+        for name, data in configs.items():
+            data = data.model_copy(update={"image_size": size}) if size is not None else data
+            domain = load_domain(
+                data, seed=self.config.seed, default_image_size=size, name=name,
+                by_hash=Role.of(name) is Role.TARGET,
+                class_names=found["source"].class_names if Role.of(name) is Role.TARGET else None,
+            )  # fmt: skip
+            if name == "task" and domain.input_shape != found["source"].input_shape:
+                continue  # an adapter's business: one network does not take both
+            domain, _ = check_files(domain)
+            train = domain.splits["train"]
+            if len(train) > self.rows:
+                classes = train.labels if Role.of(name) is Role.SOURCE else None
+                train = train.take(limited(classes, len(train), self.rows, self.config.seed))
+            found[name] = replace(domain, splits={"train": train})
+        self._domains[size] = found
+        return found
+
+    def _outputs(self, source, domain, candidate: Candidate) -> np.ndarray:
+        from tlkeras.features.cache import Request
+
+        rows = domain.splits["train"]
+        facts = {"backbone": candidate.title, "train": "rank"}
+        opened = self.cache.open(source.trunk, [Request(rows, domain, "train")], title="  ", facts=facts)
+        return np.asarray(opened.features[0].take(np.arange(len(rows))), np.float64)
+
+    def _probabilities(self, candidate: Candidate, source, outputs: np.ndarray) -> np.ndarray | None:
+        """Returns what the source model's head gives for the target task's rows, `(n, classes)`."""
+        from tlkeras.studies.source_models import head_of_weights, image_size, source_model, top_model
+
+        if source.head is not None:
+            outputs = source.head.predict(outputs.astype(np.float32), verbose=0).astype(np.float64)
+            source = replace(source, features=0)
+        elif not source.classes:
+            run = head_of_weights(candidate)
+            source = top_model(candidate)
+            if run is not None:
+                domain = self._at(image_size(run, self.config))["source"]
+                source = source_model(run, self.config, domain.input_shape)
+            elif source is not None:
+                domain = self._at(source.trunk.input_shape[1:3])["source"]
+            else:
+                return None
+            outputs = self._outputs(source, domain, run or candidate)
+        logits = outputs[:, source.features :]
+        if source.binary:
+            logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _labels(domain) -> np.ndarray:
+    if domain.splits["train"].labels is None:
+        raise UserError("Ranking needs labels of the target task. Received: data.pretext without them")
+    return np.asarray(domain.splits["train"].labels).reshape(-1).astype(int)
+
+
+def _distances(source: np.ndarray, target: np.ndarray) -> dict[str, float]:
+    from tlkeras.evaluation.domain_distances import DISTANCES
+
+    return {f"distance_{name}": measure(source, target) for name, measure in DISTANCES.items()}
+
+
+def _ordered(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the rows, the best first, all with the same columns."""
+    columns = dict.fromkeys(name for row in sorted(table, key=len, reverse=True) for name in row)
+    columns = [name for name in columns if name != "error"] + ["error"]
+    table = [{name: row.get(name, "") for name in columns} for row in table]
+    failed = [row for row in table if row["error"]]
+    scored = [row for row in table if not row["error"]]
+    return sorted(scored, key=lambda row: (-row["probe_accuracy"], -row["logme"])) + failed
+
+
+def _write(folder: Path, table: list[dict[str, Any]], right: dict[str, np.ndarray]) -> None:
+    from tlkeras.studies.recommendation import draw, recommend
+
+    directory = RunDir(folder)
+    directory.write_rows(TABLE, table)
+    directory.write_text("recommendation.txt", recommend(table, right) + "\n")
+    draw(table, folder / "ranking.png")

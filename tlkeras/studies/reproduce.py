@@ -1,0 +1,186 @@
+"""Runs a finished run again and says whether everything came out the same, to the bit."""
+
+import os
+import platform
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tlkeras
+from tlkeras import messages
+from tlkeras.config import ExperimentConfig, load_config
+from tlkeras.errors import RunError, UserError
+from tlkeras.run_dir import RunDir, check_writable, config_differences
+from tlkeras.runs.manifest import git_state, versions
+
+_FOLDER = "reproduction"
+# What a device computes depends on these; where they differ, so may the last bits of the weights.
+_RUNTIME = ("strategy", "replicas", "workers", "devices", "cpu_count", "threads", "precision",
+            "deterministic", "onednn")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """How a run compares with its repetition.
+
+    Attributes:
+        path: The repetition's run directory.
+        environment: Differences of versions, machine and devices, one line each.
+        code: Differences of the code, one line each.
+        weights: By model file: the largest difference of a weight, 0 where all are bit-identical, None
+            where the two have different variables.
+        metrics: Differences of `metrics.json`, one line each.
+    """
+
+    path: Path
+    environment: list[str]
+    code: list[str]
+    weights: dict[str, float | None] = field(default_factory=dict)
+    metrics: list[str] = field(default_factory=list)
+
+    @property
+    def equal(self) -> bool:
+        """Whether weights and metrics are the same to the bit."""
+        return not self.metrics and all(difference == 0.0 for difference in self.weights.values())
+
+    def lines(self) -> list[str]:
+        """Returns the comparison as sentences."""
+        said = [f"differs: environment: {line}" for line in self.environment]
+        said += [f"differs: code: {line}" for line in self.code]
+        for name, difference in self.weights.items():
+            if difference is None:
+                said.append(f"differs: {name} has other variables")
+            elif difference:
+                said.append(f"differs: weights of {name}, by up to {difference:.3g}")
+            else:
+                said.append(f"equal: weights of {name}, to the bit")
+        said += [f"differs: {line}" for line in self.metrics[:10]]
+        said += [] if self.metrics else ["equal: all metrics"]
+        return [*said, "Reproduced." if self.equal else "Not reproduced."]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what `reproduction.json` holds."""
+        return asdict(self) | {"path": str(self.path), "equal": self.equal}
+
+
+def reproduce(run: str | os.PathLike, workdir: str | os.PathLike | None = None) -> Reproduction:
+    """Checks environment, code and data of a finished run, runs it again, and compares.
+
+    What the run found out for itself, a batch size and the extractors of features, is taken from it.
+    The result is written to `RUN/reproduction.json`. An unfinished repetition is resumed; a finished
+    one is kept under another name.
+
+    Args:
+        run: A run directory.
+        workdir: Where to run it again; None is `RUN/reproduction`.
+
+    Raises:
+        UserError: The path is no finished run.
+        RunError: The data are not those of the run; nothing is trained then.
+    """
+    from tlkeras.studies.experiment import run_experiment
+
+    run_dir = RunDir(run).require_run()
+    if not run_dir.is_finished:
+        raise UserError(f"The run in {run_dir.path} is not finished. Received: run={str(run_dir.path)!r}")
+    config = load_config(str(run_dir.config))
+    manifest = run_dir.read_json("manifest.json")
+    again = RunDir(workdir or run_dir.path / _FOLDER)
+    for path in (again.path, run_dir.path):  # the comparison is written into the latter at the end
+        check_writable(path)
+    environment = _environment(config, manifest)
+    for line in (*environment, *(code := _code(manifest))):
+        messages.note(f"differs: {line}")
+    _require_same_data(config, manifest)
+    run_experiment(config, again.path, fresh=again.is_finished, repeats=run_dir.path)
+    result = Reproduction(
+        path=again.path,
+        environment=environment,
+        code=code,
+        weights={name: _difference(run_dir.path / name, again.path / name) for name in _models(run_dir)},
+        metrics=_metrics(run_dir, again),
+    )
+    run_dir.write_json("reproduction.json", result.to_json())
+    return result
+
+
+def _environment(config: ExperimentConfig, manifest: dict[str, Any]) -> list[str]:
+    from tlkeras.backend import start
+
+    described = start(config.runtime, config.seed).describe()
+    now = {
+        "versions": versions(),
+        "machine": {"platform": platform.platform(), "python": platform.python_version()},
+        "runtime": {key: described[key] for key in _RUNTIME},
+    }
+    then = {
+        "versions": manifest["versions"],
+        "machine": manifest["machine"],
+        "runtime": {key: manifest["runtime"].get(key) for key in _RUNTIME},
+    }
+    return _differences(now, then)
+
+
+def _code(manifest: dict[str, Any]) -> list[str]:
+    now, then = git_state(Path(tlkeras.__file__).parent), manifest.get("git")
+    lines = _differences({"git": now}, {"git": then})
+    if not lines and then and then["changed"]:
+        lines.append("git: the checkout had uncommitted changes then and has some now, perhaps others")
+    return lines
+
+
+def _require_same_data(config: ExperimentConfig, manifest: dict[str, Any]) -> None:
+    from tlkeras.prepare import read_domains
+
+    domains = read_domains(config.one_fold(0) if config.is_folded else config)
+    now = {name: domain.fingerprint() for name, domain in domains.items()}
+    differing = [name for name, digest in manifest["data_fingerprint"].items() if now.get(name) != digest]
+    if differing:
+        raise RunError(
+            f"The data of the {' and the '.join(differing)} domain are not those of the run (arrays given "
+            f"from Python cannot be read again at all), so it cannot be reproduced. Received: "
+            f"{config.data.source}, fingerprint {str(now.get(differing[0]))[:12]}. "
+            f"Expected: {manifest['data_fingerprint'][differing[0]][:12]}"
+        )
+
+
+def _models(run_dir: RunDir) -> list[str]:
+    """Returns the model files of a run, with those of its twin, seeds and folds."""
+    found = [path.relative_to(run_dir.path) for path in sorted(run_dir.path.rglob("best.keras"))]
+    return [str(path) for path in found if not path.parts[0].startswith(_FOLDER)]
+
+
+def _difference(left: Path, right: Path) -> float | None:
+    """Returns the largest difference of a weight, 0 only where all are bit-identical."""
+    from tlkeras.runs.saved_run import load_model
+
+    if not right.is_file():
+        return None
+    # weights, not variables: seed generators are named by a counter of the process
+    pairs = [{v.path: v.numpy() for v in load_model(path).weights} for path in (left, right)]
+    if {k: v.shape for k, v in pairs[0].items()} != {k: v.shape for k, v in pairs[1].items()}:
+        return None
+    largest = 0.0
+    for path, value in pairs[0].items():
+        other = pairs[1][path]
+        if value.tobytes() != other.tobytes():
+            gap = np.abs(value.astype(np.float64) - other.astype(np.float64)).max()
+            # other bits are a difference even where the numbers are equal, as 0 and -0 are
+            largest = max(largest, float(gap) if gap > 0 else np.finfo(np.float64).tiny)
+    return largest
+
+
+def _metrics(run_dir: RunDir, again: RunDir) -> list[str]:
+    paths = [path.relative_to(run_dir.path) for path in sorted(run_dir.path.rglob("metrics.json"))]
+    lines = []
+    for path in (p for p in paths if not p.parts[0].startswith(_FOLDER)):
+        now = again.read_json(path) if (again.path / path).is_file() else {}
+        lines += [f"{path}: {line}" for line in _differences(now, run_dir.read_json(path))]
+    return lines
+
+
+def _differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
+    lines = config_differences(now, then)
+    return [line.replace(": received ", ": now ").replace(", there ", ", then ") for line in lines]

@@ -1,0 +1,167 @@
+"""What an automatic search may change of a config."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tlkeras.config import (
+    AugmentConfig,
+    ExperimentConfig,
+    OptimizerConfig,
+    RegularizerConfig,
+    ScheduleConfig,
+    StageConfig,
+    load_config,
+)
+from tlkeras.errors import UserError
+from tlkeras.models import BACKBONES
+from tlkeras.run_dir import RunDir
+from tlkeras.studies.candidates import Candidate
+
+EPOCHS = (6, 12)  # of head and fine-tuning
+
+# What usually works on small data, for the trials before there is anything to go by (a search of ten minutes
+# has hardly more): rates that fall with depth, statistics as they are; half of the blocks, or all of them.
+_USUAL = {"head_learning_rate": 2e-3, "regularizer": "none", "bn": "frozen", "layer_decay": 0.8}
+RECIPES = (
+    _USUAL | {"depth": "half", "learning_rate": 5e-4, "augment": "as configured"},
+    _USUAL | {"depth": "all", "learning_rate": 1e-3, "augment": "crop"},
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A backbone to start from.
+
+    Attributes:
+        backbone: Its name.
+        weights: As in `ModelConfig`.
+        options: Of its builder.
+    """
+
+    backbone: str
+    weights: str | None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """As people write it."""
+        return f"{self.backbone}:{self.weights or 'none'}"
+
+
+def source_of(candidate: Candidate, config: ExperimentConfig) -> Source:
+    """Returns what a candidate of `tlkeras rank` gives a trial: of a run, its backbone with its weights.
+
+    Raises:
+        UserError: A run of more networks than a backbone.
+    """
+    if not candidate.is_run:
+        own = candidate.name == config.model.backbone
+        return Source(candidate.name, candidate.weights, config.model.backbone_options if own else {})
+    model = load_config(str(RunDir(candidate.name).config)).model
+    for part in ("nested", "adapter"):
+        if getattr(model, part) is not None:
+            raise UserError(
+                f"auto takes over a run's backbone, and that of {candidate.name} is not all of its network: "
+                f"name other --candidates. Received: a run with model.{part}"
+            )
+    return Source(model.backbone, candidate.name, model.backbone_options)
+
+
+def check_searchable(config: ExperimentConfig) -> None:
+    """Raises `UserError` where a search could not go by the target's accuracy, or its trials not run."""
+    data, model = config.data, config.model
+    reasons = [
+        (config.tasks, "tasks", "its stages belong to a strategy of sharing"),
+        (config.adaptation, "adaptation", "the source's validation rows do not say how good the target gets"),
+        (data.folds is not None and data.fold is None, "data.folds", "each trial would be several runs"),
+        (data.pretext, "data.pretext", "its accuracy is that of a made-up task"),
+        (data.task not in ("multiclass", "binary"), f"data.task={data.task}", "it goes by accuracy"),
+        (model.nested, "model.nested", "another backbone does not fit"),
+        (model.adapter, "model.adapter", "another backbone does not fit"),
+        (model.head.name == "neighbors", "model.head.name=neighbors", "that head does not train"),
+    ]
+    for there, name, reason in reasons:
+        if there:
+            raise UserError(f"auto cannot search over this config: {reason}. Received: {name}")
+
+
+def first_trials(sources: list[Source]) -> Iterator[dict[str, Any]]:
+    """Yields settings to try first: each recipe on the two best sources.
+
+    Args:
+        sources: Where a trial may start from, the best first.
+    """
+    for recipe in RECIPES:
+        for source in sources[:2]:
+            yield {"source": source.title, **recipe}
+
+
+def suggest(trial, config: ExperimentConfig, sources: list[Source]) -> ExperimentConfig:
+    """Returns the config of a trial: a source, how deep it is opened, rates, regularizer, augmentation.
+
+    Args:
+        trial: An Optuna trial.
+        config: The user's; data, head, runtime and cache stay as they are.
+        sources: Where it may start from, the best first.
+    """
+    by_title = {source.title: source for source in sources}
+    source = by_title[trial.suggest_categorical("source", list(by_title))]
+    stages = [_head(trial)]
+    depth = trial.suggest_categorical("depth", ["none", "third", "half", "all"])
+    if depth != "none":
+        stages.append(_finetune(trial, config, source.backbone, depth))
+    update: dict[str, Any] = {"backbone": source.backbone, "weights": source.weights}
+    update["backbone_options"] = dict(source.options)
+    model = config.model.model_copy(update=update | {"fallback": None})
+    return config.model_copy(update={"model": model, "stages": tuple(stages)})
+
+
+def shortened(config: ExperimentConfig, part: int = 3) -> ExperimentConfig:
+    """Returns a config that trains a part of the epochs, to see whether the rest is worth it."""
+
+    def stage(old: StageConfig) -> StageConfig:
+        steps = None if old.steps is None else max(1, old.steps // part)
+        schedule = old.optimizer.schedule.model_copy(update={"warmup_steps": 0})
+        optimizer = old.optimizer.model_copy(update={"schedule": schedule})
+        update = {"epochs": max(1, old.epochs // part), "steps": steps, "optimizer": optimizer}
+        return old.model_copy(update=update)
+
+    return config.model_copy(update={"stages": tuple(map(stage, config.stages))})
+
+
+def _head(trial) -> StageConfig:
+    rate = trial.suggest_float("head_learning_rate", 1e-4, 3e-2, log=True)
+    return StageConfig(
+        name="head", train="head", epochs=EPOCHS[0], optimizer=OptimizerConfig(learning_rate=rate)
+    )
+
+
+def _finetune(trial, config: ExperimentConfig, backbone: str, depth: str) -> StageConfig:
+    blocks = BACKBONES.get(backbone).depth
+    train = {"third": f"last:{max(1, blocks // 3)}", "half": f"last:{max(1, blocks // 2)}", "all": "all"}[
+        depth
+    ]
+    regularizer = trial.suggest_categorical("regularizer", ["none", "l2_sp", "bss"])
+    augment = AugmentConfig()
+    if BACKBONES.get(config.model.backbone).input == "image":
+        kind = trial.suggest_categorical("augment", ["as configured", "crop", "crop and colour"])
+        augment = {
+            "as configured": config.stages[-1].augment,
+            "crop": AugmentConfig(crop=0.7),
+            "crop and colour": AugmentConfig(crop=0.6, color=0.3),
+        }[kind]
+    optimizer = OptimizerConfig(
+        learning_rate=trial.suggest_float("learning_rate", 1e-5, 3e-3, log=True),
+        schedule=ScheduleConfig(name="cosine"),
+    )
+    return StageConfig(
+        name="finetune",
+        train=train,
+        epochs=EPOCHS[1],
+        bn=trial.suggest_categorical("bn", ["frozen", "inference", "train"]),
+        optimizer=optimizer,
+        layer_decay=trial.suggest_categorical("layer_decay", [1.0, 0.8]),
+        augment=augment,
+        regularizer=None if regularizer == "none" else RegularizerConfig(name=regularizer),
+    )

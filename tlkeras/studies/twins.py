@@ -1,0 +1,241 @@
+"""Did the transfer help? The same budget spent without it, and the verdict on the difference."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkeras import messages
+from tlkeras.config import (
+    AdaptationConfig,
+    ExperimentConfig,
+    HeadConfig,
+    ModelConfig,
+    NeckConfig,
+    ProbeConfig,
+    StageConfig,
+    VerdictConfig,
+)
+from tlkeras.run_dir import RunDir
+
+# trains a config in a run directory: `run_experiment`, handed down so that this module needs not import it
+Train = Callable[[ExperimentConfig, Path], object]
+
+NAMES = {
+    "source_only": "source only",
+    "scratch": "from scratch",
+    "random_features": "head on random features",
+    "frozen_probe": "linear probe on the frozen source",
+}
+ADVICE = {
+    "source_only": "Leave the adaptation out, make it weaker, or check that the domains share their classes.",
+    "scratch": "Train from scratch, or look for a nearer source with 'tlkeras rank'.",
+    "random_features": "The source knows nothing of this task: check the weights, rank other sources.",
+    "frozen_probe": "Fine-tuning spoils what the source knows: train less of it, or slower, or regularise.",
+}
+
+
+def judge_transfer(config: ExperimentConfig, run_dir: RunDir, train: Train) -> None:
+    """Trains what a run is compared with, where it asks for that, and writes and says the verdict."""
+    if baselines(config):
+        train_twins(config, run_dir, train)
+        messages.note(write_verdict(config, run_dir))
+
+
+def baselines(config: ExperimentConfig) -> tuple[str, ...]:
+    """Returns the names of the run's baselines, the one that gives the verdict first."""
+    looks = config.adapts or config.maps_features
+    twin = ("source_only",) if looks and config.adaptation.twin else ()
+    return tuple(dict.fromkeys((*twin, *config.verdict.baselines)))
+
+
+def train_twins(config: ExperimentConfig, run_dir: RunDir, train: Train) -> None:
+    """Trains the run's baselines, and run and baselines with the further seeds that were asked for.
+
+    `source_only` lies in `RUN/twin`, any other in `RUN/baselines/NAME`; the run with the i-th further
+    seed in `RUN/seeds/i`, its baselines inside.
+    """
+    for name in baselines(config):
+        train(baseline(config, name, _steps_taken(run_dir)), _directory(run_dir, name).path)
+    for i in range(1, _seeds(config)):
+        train(with_seed(config, i), run_dir.path / "seeds" / str(i))
+
+
+def baseline(config: ExperimentConfig, name: str, steps: int) -> ExperimentConfig:
+    """Returns the experiment of a baseline: same data, seed and batches.
+
+    Args:
+        config: The run's.
+        name: A name in `NAMES`.
+        steps: Optimizer steps that the run took.
+    """
+    if name == "source_only":
+        return source_only(config)
+    make = {"scratch": _scratch, "random_features": _random_features, "frozen_probe": _frozen_probe}[name]
+    changed = make(config, steps) | {"name": _named(config, name), "verdict": VerdictConfig()}
+    changed["tasks"] = None  # of share_gradients: trained beside the source, it would have the transfer
+    if config.adaptation is not None:
+        changed["adaptation"] = _adaptation_of(config.adaptation, changed["stages"])
+    return config.model_copy(update=changed)
+
+
+def _adaptation_of(adaptation: AdaptationConfig, stages: tuple[StageConfig, ...]) -> AdaptationConfig:
+    """Returns the adaptation of a baseline with these stages; with no method, where none of them adapts."""
+    update: dict[str, Any] = {"twin": False, "seeds": 1}
+    if not any(stage.adapt for stage in stages):
+        update["method"] = "none"
+        if adaptation.batch_norm == "domain_specific":
+            update["batch_norm"] = "shared"
+    return adaptation.model_copy(update=update)
+
+
+def source_only(config: ExperimentConfig) -> ExperimentConfig:
+    """Returns the same experiment, seed, steps and batches, without a look at the target."""
+    alone = {"method": "none", "batch_norm": "shared", "twin": False, "seeds": 1}
+    adaptation = config.adaptation.model_copy(update=alone)
+    update = {"name": _named(config, "twin"), "adaptation": adaptation, "verdict": VerdictConfig()}
+    update["stages"] = tuple(_without_mapping(stage) for stage in config.stages)
+    return config.model_copy(update=update)
+
+
+def _without_mapping(stage: StageConfig) -> StageConfig:
+    if stage.probe is None or stage.probe.mapping is None:
+        return stage
+    return stage.model_copy(update={"probe": stage.probe.model_copy(update={"mapping": None})})
+
+
+def with_seed(config: ExperimentConfig, number: int) -> ExperimentConfig:
+    """Returns the same experiment with another seed."""
+    update: dict[str, Any] = {"name": _named(config, f"seed_{number}"), "seed": config.seed + number}
+    update["verdict"] = config.verdict.model_copy(update={"seeds": 1})
+    if config.adaptation is not None:
+        update["adaptation"] = config.adaptation.model_copy(update={"seeds": 1})
+    return config.model_copy(update=update)
+
+
+def _scratch(config: ExperimentConfig, steps: int) -> dict[str, Any]:
+    """Everything trains from the first step, in one stage of all steps, at the run's highest rate.
+
+    BatchNormalization normalises by batches, with a momentum of .9: at the .99 and more of pretrained
+    networks, statistics that begin at 0 and 1 would still be wrong when a short run ends.
+    """
+    rates = [s.optimizer.learning_rate for s in config.stages if s.probe is None]
+    fastest = next((s for s in config.stages if s.optimizer.learning_rate == "auto"), None)
+    if fastest is None:
+        trained = [s for s in config.stages if s.probe is None] or list(config.stages)
+        fastest = max(trained, key=lambda s: s.optimizer.learning_rate)
+    schedule = fastest.optimizer.schedule.model_copy(update={"name": "cosine"})
+    optimizer = fastest.optimizer.model_copy(update={"schedule": schedule})
+    stage = config.stages[-1].model_copy(
+        update={
+            "name": "scratch", "train": "all", "bn": "train", "gradual": False, "optimizer": optimizer,
+            "steps": steps if rates and steps else None, "layer_decay": 1.0,
+            "learning_rate_multipliers": {}, "regularizer": None, "probe": None, "early_stopping": None,
+        }
+    )  # fmt: skip
+    update = {"weights": None, "fallback": None, "bn_momentum": 0.9}
+    if config.model.head.name == "neighbors":  # which cannot be trained
+        update["head"] = HeadConfig()
+    return {
+        "model": _without_knowledge(config.model, frozen=False).model_copy(update=update),
+        "stages": (stage,),
+    }
+
+
+def _without_knowledge(model: ModelConfig, *, frozen: bool) -> ModelConfig:
+    """Returns a model whose nested model, if it has one, starts with random weights."""
+    if model.nested is None:
+        return model
+    return model.model_copy(
+        update={"nested": model.nested.model_copy(update={"pretrained": False, "frozen": frozen})}
+    )
+
+
+def _random_features(config: ExperimentConfig, steps: int) -> dict[str, Any]:
+    config = config.model_copy(update={"model": _without_knowledge(config.model, frozen=True)})
+    return _probed(config, weights=None)
+
+
+def _frozen_probe(config: ExperimentConfig, steps: int) -> dict[str, Any]:
+    return _probed(config, weights=config.model.weights)
+
+
+def _probed(config: ExperimentConfig, weights: str | None) -> dict[str, Any]:
+    """A logistic regression to its optimum, on features standardised by the training rows.
+
+    Standardised, because those of a network with random weights may all be 1e-13; and to its optimum,
+    so that no choice of a learning rate weakens the baseline.
+    """
+    pooling = "avg" if config.model.neck.pooling == "flatten" else config.model.neck.pooling
+    model = config.model.model_copy(
+        update={
+            "weights": weights, "fallback": None, "neck": NeckConfig(pooling=pooling), "head": HeadConfig()
+        }
+    )  # fmt: skip
+    return {"model": model, "stages": (StageConfig(name="probe", probe=ProbeConfig(), adapt=False),)}
+
+
+def write_verdict(config: ExperimentConfig, run_dir: RunDir) -> str:
+    """Judges the run on its test rows, writes `evaluation/verdict.json`, returns its sentences.
+
+    The rows are the target's, where there is one; without labels the verdict is `not_judged`. The file
+    holds the verdict over the first baseline, and under `baselines` that over each of them.
+    """
+    seeds = [run_dir, *(RunDir(run_dir.path / "seeds" / str(i)) for i in range(1, _seeds(config)))]
+    found = {name: _judged(config, name, seeds) for name in baselines(config)}
+    first = next(iter(found.values()))
+    run_dir.write_json(run_dir.evaluation / "verdict.json", first | {"baselines": found})
+    said = [verdict[key] for verdict in found.values() for key in ("sentence", "warning") if verdict[key]]
+    return "\n".join(said)
+
+
+def _judged(config: ExperimentConfig, name: str, seeds: list[RunDir]) -> dict[str, Any]:
+    from tlkeras.evaluation import judge
+    from tlkeras.evaluation.unlabelled import unlabelled_verdict
+
+    domain = "source" if config.adaptation is None else "target"
+    runs = [_predictions(run, domain) for run in seeds]
+    others = [_predictions(_directory(run, name), domain) for run in seeds]
+    scores = None
+    if name == "source_only":
+        scores = tuple(float(np.mean([_information(p) for p in side])) for side in (runs, others))
+    words = {"baseline_name": NAMES[name], "information_maximization": scores}
+    labelled = all(run.labels is not None for run in runs)
+    verdict = (judge(runs, others, **words) if labelled else unlabelled_verdict(runs, **words)).to_json()
+    verdict["advice"] = ADVICE[name] if verdict["verdict"] == "hurt" else None
+    return verdict
+
+
+def _predictions(run: RunDir, domain: str):
+    from tlkeras.evaluation import Predictions
+    from tlkeras.evaluation.predictions import shown_split
+
+    folder = run.evaluation_of(domain)
+    files = {split: folder / f"predictions_{split}.npz" for split in ("test", "val", "train")}
+    splits = {split: Predictions.load(path) for split, path in files.items() if path.is_file()}
+    return splits[shown_split(splits)]
+
+
+def _directory(run_dir: RunDir, name: str) -> RunDir:
+    return run_dir.twin if name == "source_only" else RunDir(run_dir.path / "baselines" / name)
+
+
+def _steps_taken(run_dir: RunDir) -> int:
+    """Returns the optimizer steps of all stages, early stopping taken into account."""
+    return sum(int(e["steps"]) for e in run_dir.ledger.records() if e["event"] == "completed")
+
+
+def _seeds(config: ExperimentConfig) -> int:
+    twin = "source_only" in baselines(config)
+    return max(config.verdict.seeds, config.adaptation.seeds if twin and config.adaptation else 1)
+
+
+def _information(predictions) -> float:
+    from tlkeras.methods.adapt.validators import information_maximization
+
+    return information_maximization(predictions.logits)
+
+
+def _named(config: ExperimentConfig, suffix: str) -> str:
+    return f"{config.name[:45]}.{suffix}"

@@ -1,0 +1,276 @@
+"""A source task trained here, then shared with the target task: the runs, and what each task has of it."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tlkeras import messages
+from tlkeras.config import AdapterConfig, ExperimentConfig
+from tlkeras.config.data import ALIKE_IN_TASKS
+from tlkeras.config.monitors import LAST_STEP
+from tlkeras.errors import UserError
+from tlkeras.run_dir import RunDir
+from tlkeras.studies.two_task_checks import check_tasks
+
+if TYPE_CHECKING:
+    from tlkeras.runs.saved_run import SavedRun
+
+
+def run_tasks(
+    config: ExperimentConfig,
+    workdir: str | os.PathLike,
+    train: Callable[[ExperimentConfig, Path], Any],
+    *,
+    fresh: bool = False,
+) -> "SavedRun":
+    """Trains both tasks, or goes on where an earlier process stopped, and evaluates both before and after.
+
+    Args:
+        config: The target's experiment, with `tasks`.
+        workdir: The run directory.
+        train: Trains a config in a directory and returns the finished run: `run_experiment`.
+        fresh: Whether to start over; an old run in the workdir is kept under another name.
+
+    Returns:
+        The run of both tasks, whose own are its `runs`; its metrics are those after all training.
+
+    Raises:
+        UserError: The config does not suit the strategy, or the workdir holds another run.
+    """
+    from tlkeras.prepare import checked
+    from tlkeras.runs.saved_run import SavedRun
+
+    config_of_user, config = config, with_fitting_inputs(checked(config))
+    source, target = task_configs(config, RunDir(workdir).path)
+    run_dir = RunDir(workdir)
+    if run_dir.start(config_of_user.model_dump(mode="json"), fresh=fresh) == "finished":
+        messages.note(f"{run_dir.path} is finished already; --fresh starts over and keeps the old run.")
+    try:
+        if source is not None:
+            train(source, run_dir.path / "source")
+        train(target, run_dir.path / "target")
+        if not run_dir.is_finished:
+            _evaluate(run_dir, source, target)
+            run_dir.mark_finished()
+    finally:
+        run_dir.lock.release()
+    finished = SavedRun(run_dir)
+    messages.note(_summary(finished.before_and_after))
+    return finished
+
+
+def planned_runs(config: ExperimentConfig, path: Path) -> dict[str, ExperimentConfig]:
+    """Returns the runs that an experiment will be, by name: those of its tasks, or itself under no name.
+
+    Args:
+        config: The experiment. Where its data are not at hand, its inputs are taken to meet.
+        path: Its run directory.
+
+    Raises:
+        UserError: As `run_tasks`.
+    """
+    check_tasks(config)
+    if not config.is_two_runs:
+        return {"": config}
+    try:
+        shapes = _input_shapes(config)
+    except UserError:
+        source, target = task_configs(config, path)
+    else:
+        source, target = task_configs(_fitting(config, shapes), path)
+    return {"source and target": target} if source is None else {"source": source, "target": target}
+
+
+def with_fitting_inputs(config: ExperimentConfig) -> ExperimentConfig:
+    """Returns the config with an adapter for a source whose vectors are of another width than the target's.
+
+    Raises:
+        UserError: The inputs of the tasks do not meet in one common part.
+    """
+    return _fitting(config, _input_shapes(config))
+
+
+def _input_shapes(config: ExperimentConfig) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Returns the shapes of the target's and of the source's inputs."""
+    from tlkeras.prepare import read_domains
+    from tlkeras.training.second_task import source_task
+
+    target = config.model_copy(update={"adaptation": None})
+    return read_domains(target, check=False)["source"].input_shape, source_task(
+        config, check=False
+    ).input_shape
+
+
+def _fitting(config: ExperimentConfig, shapes: tuple) -> ExperimentConfig:
+    adapters = config.model.adapter, config.tasks.adapter
+    wanted, own = (s if a is None else a.units[-1:] for s, a in zip(shapes, adapters, strict=True))
+    if own == wanted:
+        return config
+    if config.tasks.adapter is None and len(own) == len(wanted) == 1:
+        adapter = AdapterConfig(units=wanted, activation="linear")
+        return config.model_copy(update={"tasks": config.tasks.model_copy(update={"adapter": adapter})})
+    raise UserError(
+        f"The common part takes {wanted} from the target and would get {own} from the source. Give both "
+        "tasks pictures of one size (data.image_size), or each an adapter that ends in the same width "
+        f"(model.adapter.units, tasks.adapter.units). Received: inputs of {shapes[0]} and {shapes[1]}"
+    )
+
+
+def task_configs(config: ExperimentConfig, path: Path) -> tuple[ExperimentConfig | None, ExperimentConfig]:
+    """Returns the experiments of the source task (None where it has no run of its own) and of the target.
+
+    Args:
+        config: The experiment, with `tasks`.
+        path: Its run directory.
+    """
+    tasks, only_head = config.tasks, {"train": "head", "gradual": False}
+    source_stages, target_stages, weights = tasks.stages, config.stages, str(path / "source")
+    if tasks.strategy == "share_gradients":
+        update: dict[str, Any] = {"tasks": tasks.model_copy(update={"joint_run": True})}
+        update["cache"] = config.cache.model_copy(update={"enabled": False})
+        # both private parts must be of one moment: that of the last step
+        update["checkpoint"] = config.checkpoint.model_copy(update={"monitor": LAST_STEP})
+        return None, config.model_copy(update=update | {"name": _named(config, "target")})
+    if tasks.strategy == "fix_common":
+        target_stages = tuple(s.model_copy(update=only_head) for s in target_stages)
+    elif all(s.train == "head" for s in target_stages):
+        raise UserError(
+            f"{tasks.strategy} trains the common part with the target: open blocks in a stage "
+            "(train='all'), or take fix_common. Received: train='head' in every stage"
+        )
+    if tasks.strategy == "private_first":
+        # statistics of the common part stay as they are; those of an adapter are the source's own
+        bn = {} if tasks.adapter else {"bn": "frozen"}
+        source_stages = tuple(s.model_copy(update=only_head | bn) for s in source_stages)
+        weights = config.model.weights
+    data = tasks.source.following(config.data, ALIKE_IN_TASKS)
+    size = data.image_size or (None if tasks.adapter else config.data.image_size)
+    private = {"head": tasks.head, "neck": tasks.neck or config.model.neck, "adapter": tasks.adapter}
+    source = config.model_copy(
+        update={
+            "name": _named(config, "source"), "data": data.model_copy(update={"image_size": size}),
+            "model": config.model.model_copy(update=private), "stages": source_stages,
+            "tasks": None, "adaptation": None, "verdict": type(config.verdict)(),
+        }
+    )  # fmt: skip
+    target = config.model_copy(
+        update={
+            "name": _named(config, "target"), "stages": target_stages, "tasks": None,
+            "model": config.model.model_copy(update={"weights": weights, "fallback": None}),
+        }
+    )  # fmt: skip
+    return source, target
+
+
+def _evaluate(run_dir: RunDir, source: ExperimentConfig | None, target: ExperimentConfig) -> None:
+    """Writes how good both tasks were on the common part before the target trained, and after."""
+    from tlkeras.evaluation.evaluate import predict_domains, write_evaluation
+    from tlkeras.evaluation.metrics import compute_metrics
+    from tlkeras.evaluation.view_pairs import pair_metrics
+    from tlkeras.prepare import prepare
+    from tlkeras.runs.saved_run import load_model
+
+    parts = prepare(target)
+    before, after, domain = (_joint_models if source is None else _separate_models)(run_dir, parts, source)
+    own = load_model(RunDir(run_dir.path / "target").best_model)
+    domains = {"source": domain, "target": parts.source}
+    evaluated = {
+        when: predict_domains(model, {"source": domain}, parts.batch_size)
+        | predict_domains(target_model, {"target": parts.source}, parts.batch_size)
+        for when, model, target_model in (
+            ("before", before, parts.model.to_functional()),
+            ("after", after, own),
+        )
+    }
+    pairs = {
+        when: pair_metrics(model, {"source": domain}, source or target, parts.batch_size)
+        for when, model in (("before", before), ("after", after))
+    }
+    found: dict[str, Any] = {"strategy": target.tasks.strategy if source is None else _strategy(run_dir)}
+    for name in domains:
+        found[name] = {
+            when: {split: compute_metrics(p) for split, p in evaluated[when][name].items()}
+            | pairs[when].get(name, {})
+            for when in ("before", "after")
+        }
+    run_dir.write_json("evaluation/tasks.json", found)
+    write_evaluation(run_dir, evaluated["after"], pairs["after"])
+
+
+def _separate_models(run_dir: RunDir, parts, source: ExperimentConfig):
+    """Returns the source's model before and after the target changed the common part, and its data.
+
+    `parts.model` is the target's as it began.
+    """
+    from tlkeras.models import build_model
+    from tlkeras.models.adapter import adapter_layers
+    from tlkeras.prepare import read_domains
+    from tlkeras.runs.saved_run import load_model
+
+    domain = read_domains(source)["source"]
+    before = load_model(RunDir(run_dir.path / "source").best_model)
+    model = source.model.model_copy(update={"weights": str(run_dir.path / "target"), "fallback": None})
+    after = build_model(
+        model, input_shape=domain.input_shape, num_outputs=domain.num_outputs, seed=source.seed
+    )
+    private = {layer.name: layer for layer in before.layers if layer.weights}
+    for layer in (*adapter_layers(after.backbone), *after.neck.layers, *after.head.layers):
+        if layer.weights:
+            layer.set_weights(private[layer.name].get_weights())
+    return before, after.to_functional(), domain
+
+
+def _joint_models(run_dir: RunDir, parts, source):
+    """Returns the source's model before and after the joint training, and its data."""
+    import keras
+
+    from tlkeras.methods.share.sharing import source_model
+    from tlkeras.methods.training_model import TrainingModel
+    from tlkeras.training import snapshots
+    from tlkeras.training.second_task import second_task, source_task
+
+    domain, stage = source_task(parts.config), parts.config.stages[0]
+    parts.model.select(stage.train, stage.bn)
+    joint = TrainingModel(parts.model, (second_task(parts, stage),))
+    plain = source_model(parts.model, joint.terms[0].private)
+    before = keras.models.clone_model(plain)
+    before.set_weights(plain.get_weights())
+    trained = joint_after(RunDir(run_dir.path / "target"), parts, joint, snapshots)
+    return before, trained, domain
+
+
+def joint_after(run_dir: RunDir, parts, joint, snapshots):
+    """Returns the source's model with what the joint training came to; `parts.model` stays as it began."""
+    import keras
+
+    from tlkeras.methods.share.sharing import source_model
+
+    named = snapshots.named_variables(joint)
+    kept = snapshots.capture(named)
+    arrays, _ = run_dir.checkpoints(0, parts.config.stages[0].name, parts.config.checkpoint.keep).load()
+    snapshots.restore(named, arrays, "model/")
+    plain = source_model(parts.model, joint.terms[0].private)
+    after = keras.models.clone_model(plain)
+    after.set_weights(plain.get_weights())
+    snapshots.restore(named, kept)
+    return after
+
+
+def _strategy(run_dir: RunDir) -> str:
+    return json.loads(run_dir.config.read_text("utf-8"))["tasks"]["strategy"]
+
+
+def _summary(found: dict[str, Any]) -> str:
+    lines = [f"\nTasks, {found['strategy']}:"]
+    for task in ("source", "target"):
+        for split, after in found[task]["after"].items():
+            name = "accuracy" if "accuracy" in after else "rmse"
+            before = found[task]["before"][split][name]
+            lines.append(f"  {task} {split}: {name} {before:.3f} before, {after[name]:.3f} after")
+    return "\n".join(lines)
+
+
+def _named(config: ExperimentConfig, suffix: str) -> str:
+    return f"{config.name[:50]}.{suffix}"

@@ -1,0 +1,140 @@
+"""What a stage that adapts to a target domain adds beside its term: checks, and its watcher."""
+
+import keras
+import numpy as np
+
+from tlkeras.backend import from_chief
+from tlkeras.backend.averaging import averaged_weights
+from tlkeras.config import StageConfig
+from tlkeras.data import Domain, Rows, evaluation_batches
+from tlkeras.errors import UserError
+from tlkeras.methods.adapt.checks import pulls
+from tlkeras.methods.adapt.domain_statistics import adapt_batch_norm, batch_norm_layers
+from tlkeras.methods.adapt.validators import needs, validate
+from tlkeras.models.cuts.graph import output_of
+from tlkeras.prepare import Parts
+
+WATCHED_ROWS = 2000  # of each domain; a score on more would only take longer
+
+
+def check_domain_statistics(parts: Parts, stage: StageConfig) -> None:
+    """Raises `UserError` where the domains are to have statistics of their own, and none would move."""
+    if not adapts(parts, stage) or parts.config.adaptation.batch_norm != "domain_specific":
+        return
+    inside = {id(layer) for layer in batch_norm_layers(parts.model.backbone)}
+    moving = [
+        layer
+        for layer in batch_norm_layers(parts.model)
+        if layer.trainable and (stage.bn == "train" or id(layer) not in inside)
+    ]
+    if not moving:
+        raise UserError(
+            "adaptation.batch_norm='domain_specific' needs statistics that move: "
+            f"stages.{stage.name}.bn=train, or a bottleneck (model.neck.bottleneck=256). "
+            "For a frozen network there is adabn. "
+            f"Received: stages.{stage.name}.bn={stage.bn}"
+        )
+
+
+def adapts(parts: Parts, stage: StageConfig) -> bool:
+    """Whether a stage trains on both domains; AdaBN alone only looks at the target afterwards."""
+    return pulls(parts.config.adaptation, stage)
+
+
+def put_in_target_statistics(parts: Parts) -> None:
+    """Replaces the model's BatchNormalization statistics by the target's, see `adapt_batch_norm`."""
+    target = parts.targets[0]
+    batches = evaluation_batches(target.splits["train"], target, batch_size=parts.batch_size)
+    adapt_batch_norm(parts.model.to_functional(), (x for x, _, _ in batches))
+
+
+class DomainWatch(keras.callbacks.Callback):
+    """At each epoch's end: the label-free score that chooses the model, and the target's accuracy.
+
+    `val_selection` is the score of `adaptation.selection`; the best model is chosen by it.
+    `oracle_target_accuracy` looks at target labels: it is shown, and used for nothing.
+
+    Args:
+        parts: The run's parts.
+        features: What the stage trains on in place of pixels, where its trunk is frozen; see `StageFeatures`.
+    """
+
+    def __init__(self, parts: Parts, features=None):
+        super().__init__()
+        self.parts = parts
+        self.features = features
+        self.needs = needs(parts.config.adaptation.selection)
+        self.outputs = features_and_logits(parts.model)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is None:
+            return
+        with averaged_weights(self.model.optimizer):
+            seen, labels = self._quantities()
+        score = validate(self.parts.config.adaptation.selection, **seen)
+        logs["val_selection"] = from_chief(self.parts.runtime, float(score))  # it decides in every worker
+        if labels is not None and self.parts.source.task == "multiclass":
+            logs["oracle_target_accuracy"] = float(np.mean(seen["target_logits"].argmax(axis=1) == labels))
+
+    def _quantities(self) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+        """Returns what the validator needs, and the target's labels for the oracle column."""
+        source, target = self.parts.source, self.parts.targets[0]
+        rows, features, logits = self._seen(target, held_out(target))
+        seen = {"target_features": features, "target_logits": logits}
+        with self.model.validation():
+            if any(name.startswith("source_val") for name in self.needs):
+                of_source, features, logits = self._seen(source, held_out(source))
+                seen["source_val_features"], seen["source_val_logits"] = features, logits
+                seen["source_val_labels"] = of_source.labels
+            if "source_train_features" in self.needs:
+                seen["source_train_features"] = self._seen(source, "train")[1]
+        return seen, rows.labels
+
+    def _seen(self, domain: Domain, split: str) -> tuple[Rows, np.ndarray, np.ndarray]:
+        """Returns at most `WATCHED_ROWS` rows of a split, evenly taken, their features and their logits."""
+        rows = domain.splits[split]
+        places = np.linspace(0, len(rows) - 1, min(len(rows), WATCHED_ROWS)).astype(int)
+        at_cut = self.features and self.features.without_augmentation(domain.name, split)
+        rows = rows.take(places)
+        if at_cut is None:
+            return rows, *outputs_of(self.outputs, domain, rows, self.parts.batch_size)
+        return rows, *after_cut(self.parts.model, at_cut.take(places))
+
+
+def features_and_logits(model) -> keras.Model:
+    """Returns a model from raw inputs to features and logits that shares a transfer model's variables."""
+    plain = model.to_functional()
+    outputs = keras.Model(plain.inputs, [output_of(plain, "features"), plain.outputs[0]])
+    outputs.compile()
+    return outputs
+
+
+def outputs_of(model, domain: Domain, rows: Rows, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns features `(n, d)` and logits `(n, classes)` of rows, without dropout, in order.
+
+    Args:
+        model: Puts out features and logits.
+        domain: The rows' domain.
+        rows: The rows.
+        batch_size: Rows per step.
+    """
+    batches = evaluation_batches(rows, domain, batch_size=batch_size, pad=True)
+    found = [[np.asarray(o) for o in model.predict_on_batch(x)] for x, _, _ in batches]
+    features, logits = (np.concatenate(part)[: len(rows)] for part in zip(*found, strict=True))
+    return features, logits
+
+
+def after_cut(model, at_cut: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns features `(n, d)` and logits `(n, classes)` for what the trunk of a stage puts out.
+
+    Args:
+        model: A transfer model that is fed features.
+        at_cut: The trunk's outputs.
+    """
+    features = np.asarray(model.features(at_cut, training=False))
+    return features, np.asarray(model.classify(features, training=False))
+
+
+def held_out(domain: Domain) -> str:
+    """Returns the split on which a domain is watched."""
+    return "val" if "val" in domain.splits else "train"

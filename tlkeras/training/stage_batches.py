@@ -1,0 +1,133 @@
+"""The batches of each stage: source rows, and beside them target rows where a stage adapts."""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tlkeras.backend.paired_batches import pair_batches
+from tlkeras.config import AugmentConfig, StageConfig
+from tlkeras.data import Domain, evaluation_batches, training_batches, view_pair_batches
+from tlkeras.data.pipeline import filling_a_batch, rows_of_step
+from tlkeras.errors import UserError
+from tlkeras.features.stage_features import StageFeatures
+from tlkeras.prepare import Parts
+from tlkeras.training import objectives
+from tlkeras.training.adaptation_watch import adapts, held_out
+from tlkeras.training.stages import Steps
+
+# Added to the run's seed, so that the target's order is not the source's.
+TARGET_SEED = 7919
+
+
+class Feed:
+    """Makes the datasets of an experiment's stages.
+
+    Args:
+        parts: Config, runtime and data.
+    """
+
+    def __init__(self, parts: Parts):
+        self.parts = parts
+        self.config = parts.config
+        self.runtime = parts.runtime
+        self.source = parts.source
+        self.batch_size = parts.batch_size
+        self.sources = [filling_a_batch(domain, self.batch_size) for domain in parts.sources]
+        self.targets = [filling_a_batch(domain, self.batch_size) for domain in parts.targets]
+        if self.source.draws_pairs and self.batch_size < 2 * self.runtime.replicas:
+            raise UserError(
+                "simclr compares a picture with others of its replica: two pictures per replica at least. "
+                f"Received: batches of {self.batch_size}, {self.runtime.replicas} replicas"
+            )
+        self.features: StageFeatures | None = None  # what the current stage trains on in place of pixels
+
+    def splits_of(self, stage: StageConfig) -> list[tuple[Domain, str, int]]:
+        """Returns `(domain, split, seed of its batches)` for all that a stage trains on or watches."""
+        seed, wanted = self.config.seed, []
+        for domain in self.sources:
+            wanted += [(domain, split, seed) for split in ("train", "val") if split in domain.splits]
+        for domain in self.targets:
+            train = ["train"] if adapts(self.parts, stage) else []
+            watched = [held_out(domain)] if domain is self.targets[0] else []
+            wanted += [(domain, split, seed + TARGET_SEED) for split in dict.fromkeys(train + watched)]
+        return wanted
+
+    def training(self, stage: StageConfig, steps: Steps, first_step: int, target_views: int = 0):
+        """Returns the batches of a stage from `first_step` on.
+
+        Args:
+            stage: The stage.
+            steps: Its length.
+            first_step: Where an earlier process stopped.
+            target_views: Views of each target row that stand beside the source rows; 0 is no target.
+        """
+        seed = self.config.seed
+        source = self._in_turn(self.sources, stage.augment, seed, first_step, steps.total, labels=True)
+        source = objectives.with_label_form(source, stage, self.source)
+        if target_views == 0:
+            return self.runtime.distribute(source)
+        # the same seed for both views, so that they show the same rows
+        views = [stage.augment.unmixed, self.config.adaptation.strong_augment][:target_views]
+        batches = [
+            self._in_turn(self.targets, view, seed + TARGET_SEED, first_step, steps.total, labels=False)
+            for view in views
+        ]
+        return self.runtime.distribute(pair_batches(source, *batches))
+
+    def validation(self, stage: StageConfig):
+        """Returns the batches of the source's validation rows, or None where there are none."""
+        rows = self.source.splits.get("val")
+        if rows is None or not len(rows):
+            return None
+        if self.source.draws_pairs:
+            batches = view_pair_batches(
+                rows, self.source, batch_size=self.batch_size, seed=self.config.seed, augment=stage.augment
+            )
+        elif self.features is not None:
+            batches = self.features.evaluation_batches(batch_size=self.batch_size)
+        else:
+            batches = evaluation_batches(rows, self.source, batch_size=self.batch_size, pad=True)
+        return self.runtime.distribute(objectives.with_label_form(batches, stage, self.source))
+
+    def names_of_step(self, step: int) -> Sequence[str]:
+        """Returns the names of the source rows that a step trains on."""
+        domain = self.sources[step % len(self.sources)]
+        rows = domain.splits["train"]
+        _, indices = rows_of_step(len(rows), self.config.seed, step // len(self.sources), self.batch_size)
+        return rows.ids[indices]
+
+    def _in_turn(self, domains, augment: AugmentConfig, seed, first_step, total, *, labels: bool):
+        """Returns batches of the domains in turn: step j comes from domain j modulo their number."""
+        turns = len(domains)
+        if turns == 1:
+            return self._batches(domains[0], augment, seed, first_step, total, labels)
+        parts = [
+            self._batches(
+                domain, augment, seed, _passed(first_step, i, turns), _passed(total, i, turns), labels
+            )
+            for i, domain in enumerate(domains)
+        ]
+        choices = tf.data.Dataset.range(first_step, total).map(lambda step: step % turns)
+        return tf.data.Dataset.choose_from_datasets(parts, choices, stop_on_empty_dataset=False)
+
+    def _batches(self, domain: Domain, augment, seed: int, first_step: int, total: int, labels: bool):
+        if self.features is not None:
+            return self.features.training_batches(
+                domain=domain.name, batch_size=self.batch_size, seed=seed, start_step=first_step, steps=total,
+                with_labels=labels,
+            )  # fmt: skip
+        return training_batches(
+            domain.splits["train"],
+            domain,
+            batch_size=self.batch_size,
+            seed=seed,
+            augment=augment if domain.modality == "image" else augment.for_vectors,
+            start_step=first_step,
+            steps=total,
+            with_labels=labels,
+        )
+
+
+def _passed(step: int, turn: int, turns: int) -> int:
+    """Returns how many of the steps before `step` fell to this turn."""
+    return (step - turn + turns - 1) // turns

@@ -1,0 +1,222 @@
+"""What a stage keeps on disk: checkpoints to go on from, and the best model so far."""
+
+import signal
+import threading
+import time
+
+import keras
+import numpy as np
+
+from tlkeras.backend import Decisions
+from tlkeras.backend.averaging import averaged_weights
+from tlkeras.config import CheckpointConfig
+from tlkeras.errors import Interrupted
+from tlkeras.run_dir import CheckpointStore
+from tlkeras.training import snapshots
+from tlkeras.training.callbacks import EarlyStopping, LossGuard, Position, lower_is_better
+
+
+class BestModel(keras.callbacks.Callback):
+    """Keeps the weights of the best epoch of the whole run, over all of its stages.
+
+    Args:
+        store: The run's `CheckpointStore` for the best model.
+        monitor: The metric that decides; epochs without it do not count.
+        named: The variables that the stage may move, by name.
+        position: The stage's `Position`.
+        stage_index: Where the best model's other variables are to be found.
+        state: What `state` held in the stage or process before, or None.
+        source_floor: Share of the best source validation accuracy so far that an epoch must keep to
+            count; None asks for nothing.
+    """
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        monitor: str,
+        named: dict,
+        position: Position,
+        stage_index: int,
+        state: dict | None = None,
+        source_floor: float | None = None,
+    ):
+        super().__init__()
+        self.position = position
+        self.source_floor = source_floor
+        self.store = store
+        self.monitor = monitor
+        self.named = named
+        self.stage_index = stage_index
+        self.state = state
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = logs or {}
+        if self.monitor not in logs:
+            return
+        value = float(logs[self.monitor])
+        sign = -1.0 if lower_is_better(self.monitor) else 1.0
+        # small validation splits make equal accuracies common: the loss decides between those
+        rank = [sign * value, -float(logs.get("val_loss", 0.0))]
+        source = float(logs.get("val_accuracy", 0.0))
+        old = self.state or {"rank": [-np.inf], "source": -np.inf, "best_source": -np.inf}
+        best_source = max(source, old["best_source"])
+        floor = -np.inf if self.source_floor is None else self.source_floor * best_source
+        beaten = rank > old["rank"] or old["source"] < floor
+        if not (np.isfinite(value) and source >= floor and beaten):
+            if self.state is not None:
+                self.state["best_source"] = best_source
+            return
+        self.state = {
+            "monitor": self.monitor, "value": value, "rank": rank, "source": source,
+            "best_source": best_source, "stage": self.stage_index, "epoch": epoch + 1,
+        }  # fmt: skip
+        with averaged_weights(self.model.optimizer):
+            arrays = snapshots.capture(self.named)
+        self.store.save_arrays(arrays, self.state, step=self.stage_index)
+
+
+# Where validation takes longer than this, a checkpoint is written before it: a signal then need not wait.
+PATIENCE_SECONDS = 2.0
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves all that the rest of the stage depends on: at each epoch's end, and within epochs if asked.
+
+    SIGTERM and SIGINT save after the step that runs and stop; a second one stops at once.
+
+    Args:
+        store: The stage's `CheckpointStore`.
+        config: When to save.
+        named: The variables that the stage may move, by name.
+        position: The stage's `Position`.
+        best: The run's `BestModel`.
+        guard: The stage's `LossGuard`, asked before anything is written.
+        early_stopping: The stage's `EarlyStopping`, or None.
+        resumed: Arrays of the checkpoint that the stage goes on from, or None.
+        decisions: Lets several workers save and stop at the same step; None is a single process.
+    """
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        config: CheckpointConfig,
+        named: dict,
+        position: Position,
+        best: BestModel,
+        guard: LossGuard,
+        early_stopping: EarlyStopping | None,
+        resumed: dict[str, np.ndarray] | None = None,
+        decisions: Decisions | None = None,
+    ):
+        super().__init__()
+        self.store = store
+        self.config = config
+        self.named = named
+        self.position = position
+        self.best = best
+        self.guard = guard
+        self.early_stopping = early_stopping
+        self._resumed = resumed
+        self._decisions = decisions
+        self._signal = 0
+        self._handlers = {}
+        self._saved_at = time.monotonic()
+        self._saved_step = position.first_step
+        self._epoch_open = False  # whether the epoch's validation and log are still to come
+        self._can_stop = False  # whether the newest checkpoint holds all that was done
+        self._end_took: float | None = None  # seconds from the last step of an epoch to its end
+
+    def on_train_begin(self, logs=None):
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._handlers[number] = signal.signal(number, self._on_signal)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch_open, self._can_stop = True, False
+        if self._resumed is not None:  # fit has just reset the metrics of the half-done epoch
+            snapshots.restore_list(self._metric_variables(), self._resumed, "metrics/")
+            self._resumed = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._last_step_at = time.monotonic()
+        if self.position.is_replay:
+            self._can_stop = self.position.epoch_ends
+            return
+        steps, minutes = self.config.every_steps, self.config.every_minutes
+        late = minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
+        if self.position.epoch_ends:
+            late |= self._end_took is None or self._end_took > PATIENCE_SECONDS
+        late, stop = self._decided(late)
+        due = late or (steps is not None and self.position.step - self._saved_step >= steps)
+        if due or stop:
+            self.save()
+        if stop:
+            self._stop()
+        self._can_stop = due and self.position.epoch_ends
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._end_took = time.monotonic() - self._last_step_at
+        self._epoch_open = False
+        self.save()
+        if self._decided(False)[1]:
+            self._stop()
+
+    def _decided(self, late: bool) -> tuple[bool, bool]:
+        """Returns whether to save and whether to stop; the same in all workers, as saving is collective."""
+        stop = bool(self._signal)
+        if self._decisions is None:
+            return late, stop
+        late, stop = self._decisions.any_worker(late, stop, now=self.position.epoch_ends)
+        self._signal = self._signal or (signal.SIGTERM if stop else 0)
+        return late, stop
+
+    def on_train_end(self, logs=None):
+        self.release()
+
+    def release(self) -> None:
+        """Gives the signals back to whoever had them before the stage."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def save(self, finished: bool = False) -> None:
+        """Writes one checkpoint.
+
+        Args:
+            finished: Whether fit has ended, so that averaged weights have taken the weights' place.
+        """
+        arrays = snapshots.capture(self.named, "model/", replicas=True)
+        arrays |= snapshots.capture_list(self.model.optimizer.variables, "optimizer/")
+        self.guard.check_weights(arrays)
+        if self._epoch_open:
+            arrays |= snapshots.capture_list(self._metric_variables(), "metrics/", replicas=True)
+        state = {
+            "step": self.position.step,
+            "epoch_open": self._epoch_open,
+            "best": self.best.state,
+            "early_stopping": self.early_stopping and self.early_stopping.state(),
+            "stopped": bool(self.model.stop_training),
+            "finished": finished,
+            "training_seconds": self.position.seconds,
+        }
+        self.store.save_arrays(arrays, state, step=self.position.step)
+        self._saved_at, self._saved_step = time.monotonic(), self.position.step
+
+    def _metric_variables(self) -> list:
+        return [variable for metric in self.model.metrics for variable in metric.variables]
+
+    def _on_signal(self, number, frame):
+        asked_twice, self._signal = bool(self._signal), number
+        if asked_twice:
+            self.release()
+            raise Interrupted(number, "Stopped at once. The same command goes on from the last checkpoint.")
+        if self._can_stop and self._decisions is None:
+            self._stop()
+
+    def _stop(self):
+        self.release()
+        raise Interrupted(
+            self._signal,
+            f"Stopped by {signal.Signals(self._signal).name} at step {self.position.step}, state saved. "
+            "The same command goes on from here.",
+        )

@@ -1,0 +1,154 @@
+"""What TensorBoard shows while a run trains."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tlkeras.backend.event_files import keep_events
+from tlkeras.config import AugmentConfig, StageConfig
+from tlkeras.data import Domain, training_batches
+from tlkeras.data.roles import Role
+from tlkeras.evaluation.prediction_files import one_line
+from tlkeras.prepare import Parts
+from tlkeras.training.callbacks import Position
+from tlkeras.training.class_shares import ClassSharesLog
+
+_PICTURES = 16
+_CLASSES = 100  # whose shares are drawn; class_shares.csv has all
+
+
+class TensorBoardLog(keras.callbacks.Callback):
+    """Writes scalars, rates per block, class shares, inputs and, by choice, histograms and a profile.
+
+    The step axis counts optimizer steps over all stages of the run; the scalar `epoch/stage` is the number of
+    the stage, so that its steps mark where one ends. Only the chief of several workers writes.
+
+    Args:
+        folder: The run's `tensorboard/`.
+        parts: The run's `Parts`.
+        stage: The stage.
+        index: Its number in the run, from 0.
+        position: The stage's `Position`.
+        steps_before: Optimizer steps of the stages before this one.
+        shares: What counts the classes on both sides; it ends its epoch before this. None where none does.
+    """
+
+    def __init__(
+        self, folder, parts: Parts, stage: StageConfig, index: int, position: Position, steps_before: int,
+        shares: ClassSharesLog | None = None,
+    ):  # fmt: skip
+        super().__init__()
+        self.folder = str(folder)
+        self.parts = parts
+        self.config = parts.config.tensorboard
+        self.stage = stage
+        self.index = index
+        self.position = position
+        self.steps_before = steps_before
+        self.shares = shares
+        self._profiles = False
+
+    def on_train_begin(self, logs=None):
+        if self.parts.runtime.is_chief:
+            keep_events(self.folder, self._was_before)
+            self._writer = tf.summary.create_file_writer(self.folder)
+        else:
+            self._writer = tf.summary.create_noop_writer()
+        self._groups = _blocks_of_variables(self.parts.model)
+        if self.position.first_step:
+            return
+        with self._writer.as_default(self.steps_before):
+            tf.summary.text(
+                f"stage/{self.stage.name}", f"Stage {self.index + 1}, **{self.stage.name}**, begins."
+            )
+            if self.config.images:
+                for name, pixels in _inputs(self.parts, self.stage).items():
+                    tf.summary.image(f"inputs/{self.stage.name}/{name}", pixels / 255, max_outputs=_PICTURES)
+
+    def _was_before(self, step: int, tag: str) -> bool:
+        """Whether a value was written before the point from which the stage goes on."""
+        now = self.steps_before + self.position.first_step
+        if self.position.first_step == 0:
+            # the stage's own first lines have the step of the last epoch before
+            own = tag.startswith(f"inputs/{self.stage.name}/") or tag == f"stage/{self.stage.name}"
+            return step < now or (step == now and not own)
+        return step <= now - self.position.epoch_open
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.config.profile and batch == self.config.profile[0] and self.position.epoch == 0:
+            tf.profiler.experimental.start(self.folder)
+            self._profiles = True
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._profiles and batch + 1 >= self.config.profile[1]:
+            self._stop_profile()
+
+    def on_epoch_end(self, epoch, logs=None):
+        optimizer = self.model.optimizer
+        rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+        with self._writer.as_default(self.steps_before + self.position.step):
+            for name, value in (logs or {}).items():
+                tf.summary.scalar(f"epoch/{name}", float(value))
+            tf.summary.scalar("epoch/learning_rate", rate)
+            tf.summary.scalar("epoch/stage", self.index)
+            for block, factor in self._factors(optimizer).items():
+                tf.summary.scalar(f"learning_rate/{block}", rate * factor)
+            for tag, share in _class_shares(self.shares, self.parts.source.class_names):
+                tf.summary.scalar(tag, share)
+            if self.config.histograms:
+                for variable in self.model.trainable_variables:
+                    tf.summary.histogram(f"weights/{variable.path}", keras.ops.convert_to_numpy(variable))
+        self._writer.flush()
+
+    def on_train_end(self, logs=None):
+        if self._profiles:
+            self._stop_profile()
+        self._writer.close()
+
+    def _stop_profile(self):
+        tf.profiler.experimental.stop()
+        self._profiles = False
+
+    def _factors(self, optimizer) -> dict[str, float]:
+        """The factor on the learning rate of each block that trains; the variables of a block share one."""
+        multipliers = getattr(getattr(optimizer, "inner_optimizer", optimizer), "multipliers", {})
+        factors = {}
+        for variable in self.model.trainable_variables:
+            factors.setdefault(self._groups.get(variable.path, "other"), multipliers.get(variable.path, 1.0))
+        return factors
+
+
+def _class_shares(shares: ClassSharesLog | None, names: tuple[str, ...]) -> list[tuple[str, float]]:
+    """Returns a tag and a share for each side and class. Its number keeps classes in order and apart."""
+    width = len(str(len(names) - 1))
+    return [
+        (f"class_shares_{side}/{i:0{width}d} {one_line(name).replace('/', ' ')}", float(share))
+        for side, values in (shares.newest if shares else {}).items()
+        for i, (name, share) in enumerate(zip(names[:_CLASSES], values[:_CLASSES], strict=True))
+    ]
+
+
+def _blocks_of_variables(model) -> dict[str, str]:
+    named = {v.path: "head" for v in model.head.variables} | {v.path: "neck" for v in model.neck.variables}
+    for block in model.blocks:
+        named |= {variable.path: block.name for layer in block.layers for variable in layer.variables}
+    return named
+
+
+def _inputs(parts: Parts, stage: StageConfig) -> dict[str, np.ndarray]:
+    """The first pictures that a stage trains on, pixels in 0..255 as the model gets them, by domain."""
+    domains = {"source": parts.source} | {domain.name: domain for domain in parts.targets}
+    return {name: _first(parts, domain, stage.augment) for name, domain in domains.items()
+            if domain.modality == "image"}  # fmt: skip
+
+
+def _first(parts: Parts, domain: Domain, augment: AugmentConfig) -> np.ndarray:
+    rows = domain.splits["train"]
+    if domain.role is not Role.SOURCE:  # its labels stay where they are, so nothing can be mixed with them
+        augment = augment.unmixed
+    batches = training_batches(
+        rows, domain, batch_size=min(parts.batch_size, len(rows)), seed=parts.config.seed, augment=augment,
+        steps=1, with_labels=domain.role is Role.SOURCE,
+    )  # fmt: skip
+    batch = next(iter(batches))
+    return np.asarray(batch[0] if isinstance(batch, tuple) else batch)[:_PICTURES]

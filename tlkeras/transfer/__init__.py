@@ -1,1 +1,0 @@
-"""Transfer beside plain fine-tuning: scores, distances, probes, feature maps, regularizers, sharing."""
