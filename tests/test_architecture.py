@@ -69,11 +69,11 @@ def test_imports_run_one_way(path):
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_modules_and_functions_stay_small(path):
     text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 300
+    assert len(text.splitlines()) <= 400
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             body = node.body[1:] if ast.get_docstring(node) else node.body
-            assert not body or body[-1].end_lineno - body[0].lineno < 40, node.name
+            assert not body or body[-1].end_lineno - body[0].lineno < 60, node.name
 
 
 def test_setup_cfg_names_every_package():
