@@ -8,7 +8,14 @@ from tlkeras.config import ExperimentConfig
 from tlkeras.data.pretext import TURNS
 from tlkeras.data.sources.arrays import with_arrays
 from tlkeras.errors import UserError
+from tlkeras.features.stage_features import IN_EVERY_STEP, TOO_SHORT, nothing_to_keep, too_short
+from tlkeras.methods.share.sharing import PrivatePart
+from tlkeras.models import BACKBONES, build_model
 from tlkeras.prepare import check_data, check_names, checked, read_domains
+from tlkeras.training.optimizers import build_optimizer
+from tlkeras.training.second_task import trains_jointly
+from tlkeras.training.stages import count_steps, expand_stages, learning_rate_multipliers, place_of
+from tlkeras.training.trunk_features import reason_against_features
 
 ASSUMED_CLASSES = 10
 ASSUMED_FEATURES = 100
@@ -43,7 +50,6 @@ def plan(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None) ->
     config = checked(with_arrays(config, arrays))
     start(config.runtime, config.seed, alone=True)
     check_names(config)
-    from tlkeras.models import build_model
 
     source, notes = _source(config, arrays)
     shape, outputs, rows = source
@@ -63,9 +69,6 @@ def plan(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None) ->
 
 def _beside(config: ExperimentConfig, model) -> list[str]:
     """Returns what a run on two tasks at once trains beside its stages' variables."""
-    from tlkeras.methods.share.sharing import PrivatePart
-    from tlkeras.training.second_task import trains_jointly
-
     if not trains_jointly(config):
         return []
     comes_in = {"data": config.tasks.source, "tasks": None}
@@ -82,8 +85,6 @@ def _source(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None)
     try:
         domains = read_domains(config, arrays, check=False)
     except UserError as error:
-        from tlkeras.models import BACKBONES
-
         row = BACKBONES.get(config.model.first_network)
         size = config.data.image_size or row.size or 224
         shape = (size, size, 3) if isinstance(size, int) else (*size, 3)
@@ -106,9 +107,6 @@ def _assumed_outputs(config: ExperimentConfig) -> int:
 
 
 def _stage_rows(config: ExperimentConfig, model, rows: int | None) -> list[dict]:
-    from tlkeras.training.optimizers import build_optimizer
-    from tlkeras.training.stages import count_steps, expand_stages, learning_rate_multipliers, place_of
-
     table = []
     for stage in expand_stages(config.stages, [block.name for block in model.blocks]):
         selection = model.select(stage.train, stage.bn)
@@ -141,10 +139,6 @@ def _stage_rows(config: ExperimentConfig, model, rows: int | None) -> list[dict]
 
 def _trunk_notes(config: ExperimentConfig, model, rows: int | None) -> list[str]:
     """Says which stages compute a frozen trunk in every step instead of once, and why."""
-    from tlkeras.features.stage_features import IN_EVERY_STEP, TOO_SHORT, nothing_to_keep, too_short
-    from tlkeras.training.stages import count_steps, expand_stages
-    from tlkeras.training.trunk_features import reason_against_features
-
     notes = []
     for stage in expand_stages(config.stages, [block.name for block in model.blocks]):
         model.select(stage.train, stage.bn)

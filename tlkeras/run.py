@@ -1,29 +1,35 @@
-"""The story of one run: check, read, build, train, save, evaluate, report."""
+"""The story of one run: check, read, build, train, save, evaluate, report.
+
+TensorFlow comes with this module: `tlkeras.backend.start` must have set its environment before.
+"""
 
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tlkeras import messages
-from tlkeras.backend import check_single_process, from_chief, import_tensorflow, wait_for_all, watch_workers
+from tlkeras.backend import check_single_process, from_chief, wait_for_all, watch_workers
 from tlkeras.config import ExperimentConfig
 from tlkeras.data import kept_rows
 from tlkeras.data.sources.arrays import SOURCE as OF_ARRAYS
 from tlkeras.errors import UserError
+from tlkeras.evaluation.domain_gap import class_shares, describe_domains
+from tlkeras.evaluation.evaluate import predict_domains, write_evaluation
+from tlkeras.evaluation.evidence import write_evidence
+from tlkeras.evaluation.intervals import few_rows_note, score_line
+from tlkeras.evaluation.prediction_files import write_skipped
+from tlkeras.evaluation.unlabelled import unlabelled_note
+from tlkeras.evaluation.view_pairs import pair_metrics
 from tlkeras.models.weights.transfer_table import write_transfer
 from tlkeras.prepare import Parts, checked, prepare
 from tlkeras.report import write_report, write_tensorboard
 from tlkeras.run_dir import RunDir, check_writable, copy_run, own_run_dir
 from tlkeras.runs.manifest import manifest
+from tlkeras.runs.saved_run import SavedRun, load_run
+from tlkeras.training.stages import check_takes_steps
+from tlkeras.training.trainer import Trainer
 
-if TYPE_CHECKING:
-    from tlkeras.runs.saved_run import SavedRun
-    from tlkeras.training.trainer import Trainer
-
-# A run goes on with another number of devices and ends at the same weights.
-MAY_DIFFER = ("runtime.strategy", "runtime.devices")
 _STAND_IN = 32  # for a batch size that only the run itself finds
 
 
@@ -35,7 +41,7 @@ def run(
     fresh: bool = False,
     repeats: str | os.PathLike | None = None,
     then: Callable[[ExperimentConfig, RunDir], None] | None = None,
-) -> "SavedRun":
+) -> SavedRun:
     """Trains, evaluates and saves one run, or goes on where an earlier process stopped.
 
     Args:
@@ -53,28 +59,13 @@ def run(
         Interrupted: A signal asked to stop; the state is saved.
     """
     run_dir, config = RunDir(workdir), checked(config)
-    as_json = config.model_dump(mode="json")
-    if not fresh and run_dir.check(as_json, ignore=MAY_DIFFER) == "finished":
-        messages.note(f"{run_dir.path} is finished already; --fresh starts over and keeps the old run.")
-        return _load(run_dir)
     there = None if repeats is None else RunDir(repeats)
     batch_size = _found_batch_size(*([] if fresh else [run_dir]), *([there] if there else []))
     parts = replace(prepare(config, data, batch_size), repeats=there)
     own = own_run_dir(run_dir, parts.runtime.is_chief)
     with watch_workers(parts.runtime):
-        _run(parts, run_dir, own, as_json, fresh, then)
-    return _load(run_dir if run_dir.is_run else own)
-
-
-def check_start(config: ExperimentConfig, run_dir: RunDir, *, fresh: bool = False) -> None:
-    """Checks that a run of this config may start, or go on, in a run directory; touches nothing.
-
-    Raises:
-        UserError: Nothing can be written there, or something else lies there.
-    """
-    check_writable(run_dir.path)
-    if not fresh:
-        run_dir.check(config.model_dump(mode="json"), ignore=MAY_DIFFER)
+        _run(parts, run_dir, own, fresh, then)
+    return load_run((run_dir if run_dir.is_run else own).path)
 
 
 def rehearse_run(config: ExperimentConfig, run_dir: RunDir) -> None:
@@ -85,34 +76,30 @@ def rehearse_run(config: ExperimentConfig, run_dir: RunDir) -> None:
     Raises:
         UserError: As `run`.
     """
-    from tlkeras.training.trainer import Trainer
-
     if config.model.weights == str(run_dir.path / "source"):  # that the source task is still to train
         config = config.model_copy(update={"model": config.model.model_copy(update={"weights": None})})
     batch_size = _STAND_IN if config.data.batch_size == "auto" else None
     Trainer(prepare(config, batch_size=batch_size, alone=True), run_dir).check()
 
 
-def _run(parts: Parts, run_dir: RunDir, own: RunDir, as_json: dict, fresh: bool, then) -> None:
+def _run(parts: Parts, run_dir: RunDir, own: RunDir, fresh: bool, then) -> None:
     """Does all that writes: in `own`, which is the run directory, or for other workers than the chief theirs.
 
     Every worker does the same, so that all take part in what they do together; the report is the chief's.
     """
-    from tlkeras.training.trainer import Trainer
-
-    runtime, config = parts.runtime, parts.config
+    runtime, as_json = parts.runtime, parts.config.model_dump(mode="json")
     trainer = Trainer(parts, own)
     trainer.check()
     if runtime.is_chief:
-        own.start(as_json, fresh=fresh, ignore=MAY_DIFFER)
+        own.start(as_json, fresh=fresh)
     copy_run(run_dir, own, from_chief(runtime, len(own.ledger.records())))
     wait_for_all(runtime)
     try:
         if not runtime.is_chief:
-            own.start(as_json, ignore=MAY_DIFFER)
+            own.start(as_json)
         train_and_evaluate(trainer, parts, own)
         if then is not None:
-            then(config, own)
+            then(parts.config, own)
         if runtime.is_chief:
             write_tensorboard(own.path)
             messages.note(f"Report: {write_report(own.path)}")
@@ -143,15 +130,14 @@ def find_lr(
         raise UserError("find_lr takes the config of one run. Received: tasks, which are several runs")
     config = checked(config.one_fold(0) if config.is_folded else config)
     run_dir = RunDir(workdir or f"runs/{config.name}.find_lr")
-    check_start(config, run_dir)
+    check_writable(run_dir.path)
+    run_dir.check(config.model_dump(mode="json"))
     parts = prepare(config, batch_size=_found_batch_size(run_dir))
-    from tlkeras.training.stages import check_takes_steps
-    from tlkeras.training.trainer import Trainer
 
     trainer = Trainer(parts, run_dir)
     check_takes_steps(trainer.stages, stage)
     trainer.check()
-    run_dir.start(config.model_dump(mode="json"), ignore=MAY_DIFFER)
+    run_dir.start(config.model_dump(mode="json"))
     try:
         run_dir.write_json(run_dir.manifest, manifest(parts))
         return trainer.find_learning_rate(stage)
@@ -159,14 +145,8 @@ def find_lr(
         run_dir.lock.release()
 
 
-def train_and_evaluate(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> None:
+def train_and_evaluate(trainer: Trainer, parts: Parts, run_dir: RunDir) -> None:
     """Runs the stages, saves the best model and evaluates it."""
-    from tlkeras.evaluation.domain_gap import class_shares
-    from tlkeras.evaluation.evaluate import predict_domains, write_evaluation
-    from tlkeras.evaluation.evidence import write_evidence
-    from tlkeras.evaluation.prediction_files import write_skipped
-    from tlkeras.evaluation.view_pairs import pair_metrics
-
     skipped = run_dir.evaluation / "skipped.csv"
     if count := write_skipped(parts.domains, skipped):
         messages.note(f"{count} unreadable files are left out, listed in {skipped}")
@@ -192,10 +172,8 @@ def train_and_evaluate(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> Non
     messages.note(_summary(run_dir, metrics))
 
 
-def _describe_domains(trainer: "Trainer", parts: Parts, run_dir: RunDir) -> dict:
+def _describe_domains(trainer: Trainer, parts: Parts, run_dir: RunDir) -> dict:
     """Returns how far apart the domains lay before the first stage, and lie in the best model."""
-    from tlkeras.evaluation.domain_gap import describe_domains
-
     model, found = parts.model.to_functional(), {}
     trainer.states.load_start(0)
     found["before"] = describe_domains(run_dir, "before", model, parts.domains)
@@ -210,17 +188,7 @@ def _found_batch_size(*runs: RunDir) -> int | None:
     return begun[0].read_json(begun[0].manifest).get("batch_size") if begun else None
 
 
-def _load(run_dir: RunDir) -> "SavedRun":
-    import_tensorflow()  # a run that is finished already has not started a runtime
-    from tlkeras.runs.saved_run import load_run
-
-    return load_run(run_dir.path)
-
-
 def _summary(run_dir: RunDir, metrics: dict) -> str:
-    from tlkeras.evaluation.intervals import few_rows_note, score_line
-    from tlkeras.evaluation.unlabelled import unlabelled_note
-
     lines = [f"  {score_line(name, *item)}" for name, splits in metrics.items() for item in splits.items()]
     notes = [text for note in (few_rows_note, unlabelled_note) if (text := note(metrics))]
     return "\n".join(["", "Finished:", *lines, *notes, f"Everything about this run is in {run_dir.path}/"])

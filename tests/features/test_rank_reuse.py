@@ -39,7 +39,7 @@ def test_ranking_takes_the_features_that_a_head_was_trained_on(tmp_path, monkeyp
         return opened
 
     monkeypatch.setattr(FeatureCache, "open", noted)
-    (row,) = rank(config, f"{ROW.name}:imagenet", tmp_path / "ranking", tell=lambda line: None)
+    (row,) = rank(config, f"{ROW.name}:imagenet", tmp_path / "ranking")
     assert computed == [0]
     assert row["features"] == 1280 and row["parameters"] == parts.model.trunk().count_params()
     assert row["leep"] == pytest.approx(leep_of_the_whole_network(config), abs=1e-4)

@@ -8,7 +8,6 @@ import pytest
 
 import tlkeras.studies.alarm
 import tlkeras.studies.auto
-import tlkeras.studies.experiment
 from tlkeras.config import (
     AdaptationConfig,
     DataConfig,
@@ -51,7 +50,7 @@ def clock(monkeypatch):
 
 
 def test_search_ends_in_time_goes_on_and_keeps_the_best(config, tmp_path, clock, monkeypatch):
-    train, trained = tlkeras.studies.experiment.run_experiment, []
+    train, trained = tlkeras.studies.auto.run_experiment, []
 
     def takes_ten_seconds(config, folder):
         run = train(config, folder)
@@ -59,7 +58,7 @@ def test_search_ends_in_time_goes_on_and_keeps_the_best(config, tmp_path, clock,
         trained.append(folder.name)
         return run
 
-    monkeypatch.setattr(tlkeras.studies.experiment, "run_experiment", takes_ten_seconds)
+    monkeypatch.setattr(tlkeras.studies.auto, "run_experiment", takes_ten_seconds)
     auto(config, tmp_path / "auto", budget=45.0, candidates="small_cnn:none")
     assert len(trained) == 5, trained
     rows = RunDir(tmp_path / "auto").read_rows("trials.csv")
@@ -96,7 +95,7 @@ def training(monkeypatch):
             (folder / "evaluation" / "metrics.json").write_text(json.dumps(metrics))
             return SimpleNamespace(metrics=metrics)
 
-        monkeypatch.setattr(tlkeras.studies.experiment, "run_experiment", run_experiment)
+        monkeypatch.setattr(tlkeras.studies.auto, "run_experiment", run_experiment)
         return asked
 
     ranked = [{"candidate": "small_cnn", "weights": "none", "error": ""}]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import tlkeras.studies.experiment
+import tlkeras.studies.auto
 from tlkeras import run_experiment
 from tlkeras.cli.main import main
 from tlkeras.config import (
@@ -56,7 +56,7 @@ def test_features_that_know_the_task_come_first(config, tmp_path):
     known = tmp_path / "known"
     stage = StageConfig(name="all", train="all", bn="train", epochs=25, optimizer={"learning_rate": 0.01})
     run_experiment(config.model_copy(update={"stages": (stage,)}), known)
-    table = rank(config, f"small_cnn:none,{known}", tmp_path / "ranking", tell=lambda line: None)
+    table = rank(config, f"small_cnn:none,{known}", tmp_path / "ranking")
     assert [row["weights"] for row in table] == ["run", "none"]
     assert table[0]["probe_accuracy"] > table[1]["probe_accuracy"]
     assert table[0]["logme"] > table[1]["logme"]
@@ -64,8 +64,8 @@ def test_features_that_know_the_task_come_first(config, tmp_path):
 
 def test_weights_of_a_run_bring_its_head(config, tmp_path):
     run_experiment(config, tmp_path / "source")
-    (row,) = rank(config, f"small_cnn:{tmp_path / 'source'}", tmp_path / "ranking", tell=lambda line: None)
-    (whole,) = rank(config, str(tmp_path / "source"), tmp_path / "second", tell=lambda line: None)
+    (row,) = rank(config, f"small_cnn:{tmp_path / 'source'}", tmp_path / "ranking")
+    (whole,) = rank(config, str(tmp_path / "source"), tmp_path / "second")
     assert row["leep"] == pytest.approx(whole["leep"], abs=1e-6)
     assert row["probe_accuracy"] == pytest.approx(whole["probe_accuracy"], abs=0.02)
 
@@ -105,7 +105,7 @@ def test_damaged_pictures_are_named_or_left_out(config, damaged, tmp_path, capsy
     assert not (tmp_path / "out").exists()
     words += ["--set", "data.on_error=skip"]
     if command == "auto":
-        monkeypatch.setattr(tlkeras.studies.experiment, "run_experiment", out_of_time)
+        monkeypatch.setattr(tlkeras.studies.auto, "run_experiment", out_of_time)
         assert main(words) == 2 and "Not one trial ended" in capsys.readouterr().err
         assert (tmp_path / "out/ranking/ranking.csv").is_file()
     else:
@@ -120,7 +120,7 @@ def test_a_target_brings_distances(config, tmp_path):
     target = AdaptationConfig(target=DataConfig(source="synthetic:shapes?n=40&size=16&shift=1"))
     data = DataConfig(source="synthetic:shapes?n=40&size=16")
     config = config.model_copy(update={"data": data, "adaptation": target})
-    (row,) = rank(config, "small_cnn", tmp_path / "ranking", tell=lambda line: None)
+    (row,) = rank(config, "small_cnn", tmp_path / "ranking")
     assert row["distance_mean"] > 0 and 0 <= row["distance_a_distance"] <= 2
 
 
@@ -147,7 +147,7 @@ def test_tasks_of_other_width_have_no_distance(config, tmp_path):
         "tasks": TasksConfig(source=DataConfig(source=f"npz:{tmp_path / 'narrow.npz'}")),
         "model": ModelConfig(backbone="mlp", weights=None),
     }
-    (row,) = rank(config.model_copy(update=update), "mlp", tmp_path / "ranking", tell=lambda line: None)
+    (row,) = rank(config.model_copy(update=update), "mlp", tmp_path / "ranking")
     assert "distance_mean" not in row and row["probe_accuracy"] >= 0
 
 

@@ -77,12 +77,12 @@ def test_a_sweep_runs_lists_failures_and_resumes(config_file, monkeypatch):
             raise RuntimeError("no luck")
         return run_experiment(config, path)
 
-    monkeypatch.setattr("tlkeras.studies.experiment.run_experiment", failing)
+    monkeypatch.setattr("tlkeras.studies.sweep.run_experiment", failing)
     rows = run_sweep(runs, workdir)
     assert [row["run"] for row in rows][-1] == "heads_1" and "no luck" in rows[-1]["error"]
     done = (workdir / "heads_0" / "best.keras").stat().st_mtime_ns
 
-    monkeypatch.setattr("tlkeras.studies.experiment.run_experiment", run_experiment)
+    monkeypatch.setattr("tlkeras.studies.sweep.run_experiment", run_experiment)
     rows = run_sweep(runs, workdir)
     assert not any(row["error"] for row in rows)
     assert (workdir / "heads_0" / "best.keras").stat().st_mtime_ns == done

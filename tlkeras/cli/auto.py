@@ -5,6 +5,7 @@ from pathlib import Path
 from absl import flags as absl_flags
 
 from tlkeras import messages
+from tlkeras.backend import start
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
 
 USAGE = "tlkeras auto --config=FILE|NAME --budget=20m [--candidates=NAME[:WEIGHTS],...] [--workdir=DIR]"
@@ -23,6 +24,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
     no_arguments(flags, arguments)
     config = config_from(flags)
+    start(config.runtime, config.seed)
     from tlkeras.studies.auto import auto, parse_budget
 
     workdir = Path(flags.workdir or f"runs/{config.name}.auto")

@@ -3,6 +3,7 @@
 from absl import flags as absl_flags
 
 from tlkeras import messages
+from tlkeras.backend import start
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
 
 USAGE = "tlkeras find_lr --config=FILE|NAME [--stage=0] [--set path=value ...] [--workdir=DIR]"
@@ -20,6 +21,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
     no_arguments(flags, arguments)
     config = config_from(flags)
+    start(config.runtime, config.seed)
     from tlkeras.run import find_lr
 
     rate, path = find_lr(config, flags.stage, flags.workdir)

@@ -5,6 +5,7 @@ from pathlib import Path
 from absl import flags as absl_flags
 
 from tlkeras import messages
+from tlkeras.backend import start
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
 from tlkeras.cli.tables import print_table
 from tlkeras.config import ExperimentConfig
@@ -25,6 +26,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
 
 def print_plan(config: ExperimentConfig) -> None:
     """Prints the plan of an experiment, of each run that it will be."""
+    start(config.runtime, config.seed, alone=True)
     from tlkeras.plan import plan
     from tlkeras.prepare import checked
     from tlkeras.studies.two_tasks import planned_runs

@@ -5,6 +5,7 @@ from pathlib import Path
 from absl import flags as absl_flags
 
 from tlkeras import messages
+from tlkeras.backend import start
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
 from tlkeras.cli.tables import print_table
 from tlkeras.errors import UserError
@@ -32,6 +33,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     if not flags.candidates:
         raise UserError("--candidates is missing, e.g. --candidates='mobilenet_v2,*lite*,runs/old'")
     config = config_from(flags)
+    start(config.runtime, config.seed)
     from tlkeras.studies.rank import TABLE, rank
 
     workdir = Path(flags.workdir or f"runs/{config.name}.rank")

@@ -127,6 +127,11 @@ class ExperimentConfig(Config):
         """Whether the experiment is the runs of two tasks."""
         return self.tasks is not None and not self.tasks.joint_run
 
+    @property
+    def is_several_runs(self) -> bool:
+        """Whether the experiment is more than one run: folds, or two tasks."""
+        return self.is_folded or self.is_two_runs
+
     def one_fold(self, fold: int) -> "ExperimentConfig":
         """Returns the experiment of a single fold."""
         data = self.data.model_copy(update={"fold": fold})

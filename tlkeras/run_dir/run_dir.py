@@ -26,6 +26,9 @@ RUN = "run"  # the name under which the ledger holds what concerns no single sta
 OWN_DOMAIN = "source"  # the name of the domain that a run is about
 _LOCK = ".lock"
 
+# A run goes on with another number of devices and ends at the same weights.
+MAY_DIFFER = ("runtime.strategy", "runtime.devices")
+
 
 class RunDir:
     """One run on disk. Making the object touches nothing; `start` does.
@@ -116,14 +119,11 @@ class RunDir:
             )
         return self
 
-    def check(
-        self, config: dict[str, Any], *, ignore: tuple[str, ...] = ()
-    ) -> Literal["new", "resume", "finished"]:
+    def check(self, config: dict[str, Any]) -> Literal["new", "resume", "finished"]:
         """Returns what a start with this config would do here, without touching anything.
 
         Args:
-            config: The resolved config as JSON values.
-            ignore: Dotted paths that may differ from what was written, with all below them.
+            config: The resolved config as JSON values; `MAY_DIFFER` from that of the run that lies here.
 
         Raises:
             UserError: The workdir holds a run of another config, or something that is no run.
@@ -137,7 +137,7 @@ class RunDir:
                 self._refuse_foreign_content()
                 return "new"
         there = self.read_json(self.config)
-        differences = config_differences(config, there, ignore=ignore)
+        differences = config_differences(config, there, ignore=MAY_DIFFER)
         if differences:
             shown = "; ".join(differences[:8]) + ("; ..." if len(differences) > 8 else "")
             raise UserError(
@@ -146,9 +146,7 @@ class RunDir:
             )
         return "finished" if self.is_finished else "resume"
 
-    def start(
-        self, config: dict[str, Any], *, fresh: bool = False, ignore: tuple[str, ...] = ()
-    ) -> Literal["new", "resume", "finished"]:
+    def start(self, config: dict[str, Any], *, fresh: bool = False) -> Literal["new", "resume", "finished"]:
         """Prepares the directory for a run with this config and takes the lock.
 
         A refused start leaves the directory as it was. The lock is held until `lock.release()` or the
@@ -157,7 +155,6 @@ class RunDir:
         Args:
             config: The resolved config as JSON values; written to `config.json` in a new run.
             fresh: Whether an old run (of any config) is moved to `NAME.old-1` (2, 3, ...) first.
-            ignore: Dotted paths that may differ in a run that goes on.
 
         Returns:
             `"new"`, `"resume"` (a run of the same config that has not ended) or `"finished"`.
@@ -169,13 +166,13 @@ class RunDir:
         # Looked at twice: before the lock, so that a refusal leaves no lock file behind, and after
         # it, because another process may have started a run here in between.
         fresh = fresh and self.is_run
-        if not fresh and self.check(config, ignore=ignore) == "finished":
+        if not fresh and self.check(config) == "finished":
             return "finished"
         self.lock.acquire()
         try:
             if fresh:
                 self._set_aside()
-            state = self.check(config, ignore=ignore)
+            state = self.check(config)
             if state == "new":
                 write_json(self.config, config)
             if state != "finished":

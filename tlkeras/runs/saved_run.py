@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tlkeras.backend import set_determinism
 from tlkeras.config import DataConfig, ExperimentConfig, apply_overrides, load_config
 from tlkeras.data.array_form import ArrayForm, array_batches, inputs_like_training
 from tlkeras.data.files import image_files, readable_batches
@@ -18,7 +19,6 @@ from tlkeras.evaluation.evaluate import measure, predict_domains, write_evaluati
 from tlkeras.evaluation.view_pairs import pair_metrics
 from tlkeras.prepare import read_domains
 from tlkeras.run_dir import RunDir
-from tlkeras.backend import set_determinism
 
 
 def load_run(path: str | os.PathLike) -> "SavedRun":
@@ -94,7 +94,7 @@ class SavedRun:
 
     @cached_property
     def before_and_after(self) -> dict[str, Any]:
-        """Of two tasks: `{task: {"before": {split: {...}}, "after": ...}}`, with the target's training between."""
+        """Of two tasks: `{task: {"before": {split: {...}}, "after": ...}}`; the target trains in between."""
         return self.run_dir.read_json("evaluation/tasks.json")
 
     @property

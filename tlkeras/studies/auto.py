@@ -8,14 +8,18 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from tlkeras import messages
-from tlkeras.backend import check_single_process, compat
+from tlkeras.backend import check_single_process, compat, start
 from tlkeras.config import ExperimentConfig, VerdictConfig, dump_config
 from tlkeras.errors import UserError, install
+from tlkeras.prepare import checked, read_domains
 from tlkeras.run_dir import RunDir, check_place, write_json, write_text
 from tlkeras.run_dir.lock import RunLock
 from tlkeras.studies.alarm import TimeUp, alarm
 from tlkeras.studies.candidates import parse_candidates
+from tlkeras.studies.experiment import run_experiment
 from tlkeras.studies.rank import rank
 from tlkeras.studies.recommendation import title
 from tlkeras.studies.search_space import Source, check_searchable, first_trials, shortened, source_of, suggest
@@ -120,8 +124,6 @@ class _Search:
         check_searchable(self.config)
         for candidate in parse_candidates(self.candidates, self.config) if self.candidates else ():
             source_of(candidate, self.config)
-        from tlkeras.backend import start
-        from tlkeras.prepare import checked, read_domains
 
         start(self.config.runtime, self.config.seed)
         if "val" not in read_domains(checked(self.config))["source"].splits:
@@ -136,8 +138,6 @@ class _Search:
 
     def ranked_sources(self) -> list[Source]:
         """Returns the best sources by `tlkeras rank`, the config's own among them."""
-        from tlkeras.prepare import checked
-
         model = checked(self.config).model
         own = Source(model.backbone, model.weights, model.backbone_options)
         words = self.candidates or "*:imagenet"
@@ -204,10 +204,6 @@ class _Search:
         return self._score(config, folder)
 
     def _score(self, config: ExperimentConfig, folder: Path) -> float:
-        import keras
-
-        from tlkeras.studies.experiment import run_experiment
-
         if self.left() <= 0:  # the alarm may have been lost
             raise TimeUp
         keras.backend.clear_session()

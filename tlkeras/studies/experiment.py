@@ -1,20 +1,20 @@
-"""An experiment from its config to its answer: one run with its verdict, one run per fold, or two tasks."""
+"""An experiment from its config to its answer: one run with its verdict, one run per fold, or two tasks.
+
+What comes with TensorFlow is imported after `start`, which sets the environment that TensorFlow reads.
+"""
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlkeras.backend import check_single_process, start
+from tlkeras import messages
+from tlkeras.backend import check_single_process, import_tensorflow, start
 from tlkeras.config import ExperimentConfig, load_config
 from tlkeras.data.sources.arrays import with_arrays
 from tlkeras.prepare import check_names, checked
-from tlkeras.run import check_start, rehearse_run, run
-from tlkeras.run_dir import RunDir, is_remote, mirrored
-from tlkeras.studies.folds import run_folds
-from tlkeras.studies.twins import judge_transfer
+from tlkeras.run_dir import RunDir, check_writable, is_remote, mirrored
 from tlkeras.studies.two_task_checks import check_tasks
-from tlkeras.studies.two_tasks import planned_runs, run_tasks
 
 if TYPE_CHECKING:
     from tlkeras.runs.saved_run import SavedRun
@@ -57,25 +57,42 @@ def run_experiment(
         check_single_process("A workdir on Google Drive or gs://")
         with mirrored(workdir, fresh=fresh) as folder:
             return run_experiment(config, folder, data, repeats=repeats)
-    path = RunDir(workdir or f"runs/{config.name}").path
+    run_dir = RunDir(workdir or f"runs/{config.name}")
 
-    def train(inner: ExperimentConfig, place: Path, *, base: Path = path, arrays=data) -> "SavedRun":
-        there = None if repeats is None else Path(repeats) / Path(place).relative_to(base)
-        return run_experiment(inner, place, arrays, repeats=there)
+    def train(inner: ExperimentConfig, path: Path, *, base: Path = run_dir.path, arrays=data) -> "SavedRun":
+        there = None if repeats is None else Path(repeats) / Path(path).relative_to(base)
+        return run_experiment(inner, path, arrays, repeats=there)
 
-    if config.is_folded or config.is_two_runs:
-        check_single_process("An experiment of several runs (data.folds, tasks)")
-        start(config.runtime, config.seed)
-        check_names(config)  # before the first of them writes
-    if config.is_folded:
-        return run_folds(config, path, train, fresh=fresh)
-    if config.is_two_runs:
-        return run_tasks(config, path, lambda task, place: train(task, place, arrays=None), fresh=fresh)
+    if config.is_several_runs:
+        return _several_runs(config, run_dir, train, fresh=fresh)
+    config = checked(config)
+    if not fresh and run_dir.check(config.model_dump(mode="json")) == "finished":
+        messages.note(f"{run_dir.path} is finished already; --fresh starts over and keeps the old run.")
+        import_tensorflow()
+        from tlkeras.runs.saved_run import load_run
+
+        return load_run(run_dir.path)
+    start(config.runtime, config.seed)
+    from tlkeras.run import run
+    from tlkeras.studies.twins import judge_transfer
 
     def judge(trained: ExperimentConfig, own: RunDir) -> None:
-        judge_transfer(trained, own, lambda twin, place: train(twin, place, base=own.path))
+        judge_transfer(trained, own, lambda twin, path: train(twin, path, base=own.path))
 
-    return run(config, path, data, fresh=fresh, repeats=repeats, then=judge)
+    return run(config, run_dir.path, data, fresh=fresh, repeats=repeats, then=judge)
+
+
+def _several_runs(config: ExperimentConfig, run_dir: RunDir, train, *, fresh: bool) -> "SavedRun":
+    check_single_process("An experiment of several runs (data.folds, tasks)")
+    start(config.runtime, config.seed)
+    check_names(config)  # before the first of them writes
+    if config.is_folded:
+        from tlkeras.studies.folds import run_folds
+
+        return run_folds(config, run_dir.path, train, fresh=fresh)
+    from tlkeras.studies.two_tasks import run_tasks
+
+    return run_tasks(config, run_dir.path, lambda task, path: train(task, path, arrays=None), fresh=fresh)
 
 
 def rehearse(
@@ -93,9 +110,15 @@ def rehearse(
     Raises:
         UserError: As `run_experiment`.
     """
-    several = config.is_folded or config.is_two_runs
     run_dir = RunDir(workdir or f"runs/{config.name}")
+    config = config if config.is_several_runs else checked(config)
     if not is_remote(workdir):
-        check_start(config if several else checked(config), run_dir, fresh=fresh)
+        check_writable(run_dir.path)
+        if not fresh:
+            run_dir.check(config.model_dump(mode="json"))
+    start(config.runtime, config.seed, alone=True)
+    from tlkeras.run import rehearse_run
+    from tlkeras.studies.two_tasks import planned_runs
+
     for planned in planned_runs(config, run_dir.path).values():
         rehearse_run(planned.one_fold(0) if planned.is_folded else planned, run_dir)

@@ -4,16 +4,17 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tlkeras import messages
 from tlkeras.config import ExperimentConfig
+from tlkeras.evaluation import Predictions
+from tlkeras.evaluation.metrics import write_confusion
+from tlkeras.evaluation.prediction_files import write_csv
 from tlkeras.run_dir import RunDir
-
-if TYPE_CHECKING:
-    from tlkeras.runs.saved_run import SavedRun
+from tlkeras.runs.saved_run import SavedRun
 
 CONFIDENCE = 0.95
 
@@ -41,8 +42,6 @@ def run_folds(
     Raises:
         UserError: The workdir holds another run.
     """
-    from tlkeras.runs.saved_run import SavedRun
-
     run_dir = RunDir(workdir)
     if run_dir.start(config.model_dump(mode="json"), fresh=fresh) == "finished":
         messages.note(f"{run_dir.path} is finished already; --fresh starts over and keeps the old run.")
@@ -100,10 +99,6 @@ def _is_number(value: Any) -> bool:
 
 
 def _write(run_dir: RunDir, folds: list[RunDir], metrics: dict[str, Any]) -> None:
-    from tlkeras.evaluation import Predictions
-    from tlkeras.evaluation.metrics import write_confusion
-    from tlkeras.evaluation.prediction_files import write_csv
-
     held_out = [Predictions.load(fold.evaluation / "predictions_test.npz") for fold in folds]
     pooled = Predictions.from_logits(
         np.concatenate([p.logits for p in held_out]),

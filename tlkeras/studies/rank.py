@@ -2,20 +2,29 @@
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
+from tlkeras import messages
 from tlkeras.backend import start
 from tlkeras.config import ExperimentConfig
 from tlkeras.config.data import ALIKE_IN_TASKS
+from tlkeras.data import check_files, load_domain
 from tlkeras.data.roles import Role
+from tlkeras.data.splits import limited
 from tlkeras.errors import UserError
+from tlkeras.evaluation.domain_distances import DISTANCES
+from tlkeras.evaluation.transfer_scores import SCORES
+from tlkeras.features.cache import FeatureCache, Request
+from tlkeras.methods.probe.probes import cross_validated
 from tlkeras.run_dir import RunDir, check_place
 from tlkeras.studies.candidates import Candidate, parse_candidates
+from tlkeras.studies.recommendation import draw, recommend
+from tlkeras.studies.source_models import head_of_weights, image_size, source_model, top_model
 
 FEATURE_SCORES = ("logme", "h_score", "regularized_h_score", "transrate")
 HEAD_SCORES = ("leep", "nce")
@@ -31,7 +40,6 @@ def rank(
     *,
     rows: int = 2000,
     seconds: float | None = None,
-    tell: Callable[[str], None] = print,
 ) -> list[dict[str, Any]]:
     """Scores candidates on the training rows of a config and writes table, picture and recommendation.
 
@@ -46,7 +54,6 @@ def rank(
         workdir: Gets `ranking.csv`, `ranking.png` and `recommendation.txt`.
         rows: At most this many training rows are looked at, evenly from all classes.
         seconds: No candidate is begun after this time, but for the first; None is no limit.
-        tell: Gets lines about the progress.
 
     Returns:
         The rows of `ranking.csv`, the best first; those that failed last, with the reason in `error`.
@@ -66,7 +73,7 @@ def rank(
     scorer.read(chosen[0])  # what is wrong with the data is wrong for all of them
     table, right, began = [], {}, time.monotonic()
     for number, candidate in enumerate(chosen, start=1):
-        tell(f"[{number}/{len(chosen)}] {candidate.title}")
+        messages.note(f"[{number}/{len(chosen)}] {candidate.title}")
         try:
             if right and seconds is not None and time.monotonic() - began > seconds:
                 raise UserError("no time was left for it")
@@ -75,7 +82,7 @@ def rank(
             if len(chosen) == 1:
                 raise
             row = {"candidate": candidate.name, "weights": candidate.weights or "none", "error": str(error)}
-            tell(f"    left out: {error}")
+            messages.note(f"    left out: {error}")
         table.append(row)
     if not right:
         raise UserError(f"No candidate could be scored; the last: {table[-1]['error']}")
@@ -94,8 +101,6 @@ class _Scorer:
     """
 
     def __init__(self, config: ExperimentConfig, runtime, rows: int):
-        from tlkeras.features.cache import FeatureCache
-
         self.config, self.rows = config, rows
         self.cache = FeatureCache(config.cache, runtime.strategy, runtime.config.threads)
         self._domains: dict[Any, dict] = {}
@@ -106,20 +111,12 @@ class _Scorer:
         Raises:
             UserError: Data that cannot be read, or ranked by.
         """
-        from tlkeras.studies.source_models import image_size
-
         domains = self._at(image_size(candidate, self.config))
         _labels(domains["source"])
         return domains
 
     def score(self, candidate: Candidate) -> tuple[dict[str, Any], np.ndarray]:
         """Returns a candidate's row of the table, and which rows its probe had right."""
-        import keras
-
-        from tlkeras.evaluation.transfer_scores import SCORES
-        from tlkeras.methods.probe.probes import cross_validated
-        from tlkeras.studies.source_models import source_model
-
         keras.backend.clear_session()
         domains = self.read(candidate)
         source = source_model(candidate, self.config, domains["source"].input_shape)
@@ -141,9 +138,6 @@ class _Scorer:
 
     def _at(self, size) -> dict:
         """Returns the domains at an image size, their training rows limited."""
-        from tlkeras.data import check_files, load_domain
-        from tlkeras.data.splits import limited
-
         if size in self._domains:
             return self._domains[size]
         configs = {"source": self.config.data}
@@ -171,8 +165,6 @@ class _Scorer:
         return found
 
     def _outputs(self, source, domain, candidate: Candidate) -> np.ndarray:
-        from tlkeras.features.cache import Request
-
         rows = domain.splits["train"]
         facts = {"backbone": candidate.title, "train": "rank"}
         opened = self.cache.open(source.trunk, [Request(rows, domain, "train")], title="  ", facts=facts)
@@ -180,8 +172,6 @@ class _Scorer:
 
     def _probabilities(self, candidate: Candidate, source, outputs: np.ndarray) -> np.ndarray | None:
         """Returns what the source model's head gives for the target task's rows, `(n, classes)`."""
-        from tlkeras.studies.source_models import head_of_weights, image_size, source_model, top_model
-
         if source.head is not None:
             outputs = source.head.predict(outputs.astype(np.float32), verbose=0).astype(np.float64)
             source = replace(source, features=0)
@@ -210,8 +200,6 @@ def _labels(domain) -> np.ndarray:
 
 
 def _distances(source: np.ndarray, target: np.ndarray) -> dict[str, float]:
-    from tlkeras.evaluation.domain_distances import DISTANCES
-
     return {f"distance_{name}": measure(source, target) for name, measure in DISTANCES.items()}
 
 
@@ -226,8 +214,6 @@ def _ordered(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _write(folder: Path, table: list[dict[str, Any]], right: dict[str, np.ndarray]) -> None:
-    from tlkeras.studies.recommendation import draw, recommend
-
     directory = RunDir(folder)
     directory.write_rows(TABLE, table)
     directory.write_text("recommendation.txt", recommend(table, right) + "\n")

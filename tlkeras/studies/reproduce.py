@@ -10,10 +10,13 @@ import numpy as np
 
 import tlkeras
 from tlkeras import messages
+from tlkeras.backend import start
 from tlkeras.config import ExperimentConfig, load_config
 from tlkeras.errors import RunError, UserError
+from tlkeras.prepare import read_domains
 from tlkeras.run_dir import RunDir, check_writable, config_differences
 from tlkeras.runs.manifest import git_state, versions
+from tlkeras.studies.experiment import run_experiment
 
 _FOLDER = "reproduction"
 # What a device computes depends on these; where they differ, so may the last bits of the weights.
@@ -80,8 +83,6 @@ def reproduce(run: str | os.PathLike, workdir: str | os.PathLike | None = None) 
         UserError: The path is no finished run.
         RunError: The data are not those of the run; nothing is trained then.
     """
-    from tlkeras.studies.experiment import run_experiment
-
     run_dir = RunDir(run).require_run()
     if not run_dir.is_finished:
         raise UserError(f"The run in {run_dir.path} is not finished. Received: run={str(run_dir.path)!r}")
@@ -107,8 +108,6 @@ def reproduce(run: str | os.PathLike, workdir: str | os.PathLike | None = None) 
 
 
 def _environment(config: ExperimentConfig, manifest: dict[str, Any]) -> list[str]:
-    from tlkeras.backend import start
-
     described = start(config.runtime, config.seed).describe()
     now = {
         "versions": versions(),
@@ -132,8 +131,6 @@ def _code(manifest: dict[str, Any]) -> list[str]:
 
 
 def _require_same_data(config: ExperimentConfig, manifest: dict[str, Any]) -> None:
-    from tlkeras.prepare import read_domains
-
     domains = read_domains(config.one_fold(0) if config.is_folded else config)
     now = {name: domain.fingerprint() for name, domain in domains.items()}
     differing = [name for name, digest in manifest["data_fingerprint"].items() if now.get(name) != digest]
@@ -154,7 +151,7 @@ def _models(run_dir: RunDir) -> list[str]:
 
 def _difference(left: Path, right: Path) -> float | None:
     """Returns the largest difference of a weight, 0 only where all are bit-identical."""
-    from tlkeras.runs.saved_run import load_model
+    from tlkeras.runs.saved_run import load_model  # after `start`
 
     if not right.is_file():
         return None

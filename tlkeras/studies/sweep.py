@@ -12,8 +12,10 @@ from typing import Any
 from tlkeras import messages
 from tlkeras.config import dump_config
 from tlkeras.errors import RunError, UserError
+from tlkeras.report import write_comparison
 from tlkeras.run_dir import RunDir, check_place, config_differences, write_json, write_text
 from tlkeras.run_dir.lock import RunLock
+from tlkeras.studies.experiment import rehearse, run_experiment
 from tlkeras.studies.sweep_plan import SweepRun
 from tlkeras.studies.sweep_results import results_table
 
@@ -59,8 +61,6 @@ def rehearse_sweep(runs: list[SweepRun], workdir: str | os.PathLike) -> None:
     Raises:
         UserError: One line on the first run that would be refused.
     """
-    from tlkeras.studies.experiment import rehearse
-
     folder = Path(workdir).expanduser()
     _check(folder, _as_json(runs))
     parts = lambda config: (config.data, config.model, config.adaptation, config.tasks)  # noqa: E731
@@ -93,8 +93,6 @@ def _as_json(runs: list[SweepRun]) -> dict[str, Any]:
 
 
 def _write_comparison(paths: list[Path], page: Path) -> None:
-    from tlkeras.report import write_comparison
-
     if not paths:
         return
     try:
@@ -129,8 +127,6 @@ def _run_all(runs: list[SweepRun], folder: Path, processes: int) -> dict[str, st
 
 
 def _here(run: SweepRun, folder: Path) -> str:
-    from tlkeras.studies.experiment import run_experiment
-
     if RunDir(folder / run.name).is_finished:
         RunDir(folder / run.name).check(run.config.model_dump(mode="json"))
         return ""

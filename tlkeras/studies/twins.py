@@ -17,6 +17,10 @@ from tlkeras.config import (
     StageConfig,
     VerdictConfig,
 )
+from tlkeras.evaluation import Predictions, judge
+from tlkeras.evaluation.predictions import shown_split
+from tlkeras.evaluation.unlabelled import unlabelled_verdict
+from tlkeras.methods.adapt.validators import information_maximization
 from tlkeras.run_dir import RunDir
 
 # trains a config in a run directory: `run_experiment`, handed down so that this module needs not import it
@@ -191,9 +195,6 @@ def write_verdict(config: ExperimentConfig, run_dir: RunDir) -> str:
 
 
 def _judged(config: ExperimentConfig, name: str, seeds: list[RunDir]) -> dict[str, Any]:
-    from tlkeras.evaluation import judge
-    from tlkeras.evaluation.unlabelled import unlabelled_verdict
-
     domain = "source" if config.adaptation is None else "target"
     runs = [_predictions(run, domain) for run in seeds]
     others = [_predictions(_directory(run, name), domain) for run in seeds]
@@ -208,9 +209,6 @@ def _judged(config: ExperimentConfig, name: str, seeds: list[RunDir]) -> dict[st
 
 
 def _predictions(run: RunDir, domain: str):
-    from tlkeras.evaluation import Predictions
-    from tlkeras.evaluation.predictions import shown_split
-
     folder = run.evaluation_of(domain)
     files = {split: folder / f"predictions_{split}.npz" for split in ("test", "val", "train")}
     splits = {split: Predictions.load(path) for split, path in files.items() if path.is_file()}
@@ -232,8 +230,6 @@ def _seeds(config: ExperimentConfig) -> int:
 
 
 def _information(predictions) -> float:
-    from tlkeras.methods.adapt.validators import information_maximization
-
     return information_maximization(predictions.logits)
 
 

@@ -4,18 +4,28 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import keras
 
 from tlkeras import messages
 from tlkeras.config import AdapterConfig, ExperimentConfig
 from tlkeras.config.data import ALIKE_IN_TASKS
 from tlkeras.config.monitors import LAST_STEP
 from tlkeras.errors import UserError
+from tlkeras.evaluation.evaluate import predict_domains, write_evaluation
+from tlkeras.evaluation.metrics import compute_metrics
+from tlkeras.evaluation.view_pairs import pair_metrics
+from tlkeras.methods.share.sharing import source_model
+from tlkeras.methods.training_model import TrainingModel
+from tlkeras.models import build_model
+from tlkeras.models.adapter import adapter_layers
+from tlkeras.prepare import checked, prepare, read_domains
 from tlkeras.run_dir import RunDir
+from tlkeras.runs.saved_run import SavedRun, load_model
 from tlkeras.studies.two_task_checks import check_tasks
-
-if TYPE_CHECKING:
-    from tlkeras.runs.saved_run import SavedRun
+from tlkeras.training import snapshots
+from tlkeras.training.second_task import second_task, source_task
 
 
 def run_tasks(
@@ -39,9 +49,6 @@ def run_tasks(
     Raises:
         UserError: The config does not suit the strategy, or the workdir holds another run.
     """
-    from tlkeras.prepare import checked
-    from tlkeras.runs.saved_run import SavedRun
-
     config_of_user, config = config, with_fitting_inputs(checked(config))
     source, target = task_configs(config, RunDir(workdir).path)
     run_dir = RunDir(workdir)
@@ -94,9 +101,6 @@ def with_fitting_inputs(config: ExperimentConfig) -> ExperimentConfig:
 
 def _input_shapes(config: ExperimentConfig) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Returns the shapes of the target's and of the source's inputs."""
-    from tlkeras.prepare import read_domains
-    from tlkeras.training.second_task import source_task
-
     target = config.model_copy(update={"adaptation": None})
     return read_domains(target, check=False)["source"].input_shape, source_task(
         config, check=False
@@ -166,12 +170,6 @@ def task_configs(config: ExperimentConfig, path: Path) -> tuple[ExperimentConfig
 
 def _evaluate(run_dir: RunDir, source: ExperimentConfig | None, target: ExperimentConfig) -> None:
     """Writes how good both tasks were on the common part before the target trained, and after."""
-    from tlkeras.evaluation.evaluate import predict_domains, write_evaluation
-    from tlkeras.evaluation.metrics import compute_metrics
-    from tlkeras.evaluation.view_pairs import pair_metrics
-    from tlkeras.prepare import prepare
-    from tlkeras.runs.saved_run import load_model
-
     parts = prepare(target)
     before, after, domain = (_joint_models if source is None else _separate_models)(run_dir, parts, source)
     own = load_model(RunDir(run_dir.path / "target").best_model)
@@ -204,11 +202,6 @@ def _separate_models(run_dir: RunDir, parts, source: ExperimentConfig):
 
     `parts.model` is the target's as it began.
     """
-    from tlkeras.models import build_model
-    from tlkeras.models.adapter import adapter_layers
-    from tlkeras.prepare import read_domains
-    from tlkeras.runs.saved_run import load_model
-
     domain = read_domains(source)["source"]
     before = load_model(RunDir(run_dir.path / "source").best_model)
     model = source.model.model_copy(update={"weights": str(run_dir.path / "target"), "fallback": None})
@@ -224,13 +217,6 @@ def _separate_models(run_dir: RunDir, parts, source: ExperimentConfig):
 
 def _joint_models(run_dir: RunDir, parts, source):
     """Returns the source's model before and after the joint training, and its data."""
-    import keras
-
-    from tlkeras.methods.share.sharing import source_model
-    from tlkeras.methods.training_model import TrainingModel
-    from tlkeras.training import snapshots
-    from tlkeras.training.second_task import second_task, source_task
-
     domain, stage = source_task(parts.config), parts.config.stages[0]
     parts.model.select(stage.train, stage.bn)
     joint = TrainingModel(parts.model, (second_task(parts, stage),))
@@ -243,10 +229,6 @@ def _joint_models(run_dir: RunDir, parts, source):
 
 def joint_after(run_dir: RunDir, parts, joint, snapshots):
     """Returns the source's model with what the joint training came to; `parts.model` stays as it began."""
-    import keras
-
-    from tlkeras.methods.share.sharing import source_model
-
     named = snapshots.named_variables(joint)
     kept = snapshots.capture(named)
     arrays, _ = run_dir.checkpoints(0, parts.config.stages[0].name, parts.config.checkpoint.keep).load()

@@ -1,0 +1,1 @@
+"""Finished runs: described, opened, predicted with, searched for the nearest training images."""
