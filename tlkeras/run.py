@@ -6,14 +6,14 @@ TensorFlow comes with this module: `tlkeras.backend.start` must have set its env
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
+
+import keras
 
 from tlkeras import messages
-from tlkeras.backend import check_single_process, from_chief, wait_for_all, watch_workers
+from tlkeras.backend import from_chief, wait_for_all, watch_workers
 from tlkeras.config import ExperimentConfig
 from tlkeras.data import kept_rows
 from tlkeras.data.sources.arrays import SOURCE as OF_ARRAYS
-from tlkeras.errors import UserError
 from tlkeras.evaluation.domain_gap import class_shares, describe_domains
 from tlkeras.evaluation.evaluate import predict_domains, write_evaluation
 from tlkeras.evaluation.evidence import write_evidence
@@ -24,10 +24,9 @@ from tlkeras.evaluation.view_pairs import pair_metrics
 from tlkeras.models.weights.transfer_table import write_transfer
 from tlkeras.prepare import Parts, checked, prepare
 from tlkeras.report import write_report, write_tensorboard
-from tlkeras.run_dir import RunDir, check_writable, copy_run, own_run_dir
+from tlkeras.run_dir import RunDir, copy_run, own_run_dir
 from tlkeras.runs.manifest import manifest
 from tlkeras.runs.saved_run import SavedRun, load_run
-from tlkeras.training.stages import check_takes_steps
 from tlkeras.training.trainer import Trainer
 
 _STAND_IN = 32  # for a batch size that only the run itself finds
@@ -60,12 +59,99 @@ def run(
     """
     run_dir, config = RunDir(workdir), checked(config)
     there = None if repeats is None else RunDir(repeats)
-    batch_size = _found_batch_size(*([] if fresh else [run_dir]), *([there] if there else []))
+    batch_size = found_batch_size(*([] if fresh else [run_dir]), *([there] if there else []))
     parts = replace(prepare(config, data, batch_size), repeats=there)
     own = own_run_dir(run_dir, parts.runtime.is_chief)
     with watch_workers(parts.runtime):
         _run(parts, run_dir, own, fresh, then)
     return load_run((run_dir if run_dir.is_run else own).path)
+
+
+def _run(parts: Parts, run_dir: RunDir, own: RunDir, fresh: bool, then) -> None:
+    """Does all that writes: in `own`, the run directory, or a private one in other workers than the chief.
+
+    Every worker does the same, because all take part in the training; only the chief writes the report.
+    """
+    runtime, as_json = parts.runtime, parts.config.model_dump(mode="json")
+    trainer = Trainer(parts, own)
+    trainer.check()
+    if runtime.is_chief:
+        own.start(as_json, fresh=fresh)
+    copy_run(run_dir, own, from_chief(runtime, len(own.ledger.records())))
+    wait_for_all(runtime)
+    try:
+        if not runtime.is_chief:
+            own.start(as_json)
+        _describe(parts, own)
+        trainer.train()
+        distances = _domain_distances(trainer, parts, own) if parts.targets else {}
+        _evaluate(_save(parts, own), parts, own, distances)
+        if then is not None:
+            then(parts.config, own)
+        if runtime.is_chief:
+            write_tensorboard(own.path)
+            messages.note(f"Report: {write_report(own.path)}")
+        own.mark_finished()
+        wait_for_all(runtime)  # the chief writes longest, and would take the others' end for a loss
+    finally:
+        own.lock.release()
+
+
+def _describe(parts: Parts, run_dir: RunDir) -> None:
+    """Writes what the run depends on beside its config, and which files and weights it could not use."""
+    skipped = run_dir.evaluation / "skipped.csv"
+    if count := write_skipped(parts.domains, skipped):
+        messages.note(f"{count} unreadable files are left out, listed in {skipped}")
+    if run_dir.manifest.is_file():
+        return
+    if parts.config.data.source == OF_ARRAYS.name:
+        kept_rows.write_kept_rows(run_dir.path / kept_rows.FILE, parts.source)
+    run_dir.write_json(run_dir.manifest, manifest(parts))
+    if line := write_transfer(run_dir, parts.model.weights_report):
+        messages.note(line)
+
+
+def _domain_distances(trainer: Trainer, parts: Parts, run_dir: RunDir) -> dict:
+    """Returns how far apart the domains lay before the first stage, and lie in the best model."""
+    model, found = parts.model.to_functional(), {}
+    trainer.states.load_start(0)
+    found["before"] = describe_domains(run_dir, "before", model, parts.domains)
+    trainer.load_best()
+    found["after"] = describe_domains(run_dir, "after", model, parts.domains)
+    return found
+
+
+def _save(parts: Parts, run_dir: RunDir) -> keras.Model:
+    """Writes and returns the best model: plain layers of Keras, from raw inputs to logits."""
+    with parts.runtime.scope():
+        model = parts.model.to_functional()
+    with run_dir.replacing(run_dir.best_model) as temporary:
+        model.save(temporary)
+    return model
+
+
+def _evaluate(model: keras.Model, parts: Parts, run_dir: RunDir, distances: dict) -> None:
+    """Predicts every split of every domain once, and writes and says what follows from it."""
+    evaluated = predict_domains(model, parts.domains, parts.batch_size, parts.runtime)
+    if distances:
+        run_dir.write_json(run_dir.evaluation / "domains.json", distances | class_shares(evaluated))
+    measured = pair_metrics(model, parts.domains, parts.config, parts.batch_size)
+    metrics = write_evaluation(run_dir, evaluated, measured)
+    if parts.runtime.is_chief:
+        write_evidence(run_dir, model, parts.domains, evaluated, parts.config)
+    messages.note(_summary(run_dir, metrics))
+
+
+def _summary(run_dir: RunDir, metrics: dict) -> str:
+    lines = [f"  {score_line(name, *item)}" for name, splits in metrics.items() for item in splits.items()]
+    notes = [text for note in (few_rows_note, unlabelled_note) if (text := note(metrics))]
+    return "\n".join(["", "Finished:", *lines, *notes, f"Everything about this run is in {run_dir.path}/"])
+
+
+def found_batch_size(*runs: RunDir) -> int | None:
+    """Returns the batch size of the first run that has begun, so that the steps are the same."""
+    begun = [run for run in runs if run.manifest.is_file()]
+    return begun[0].read_json(begun[0].manifest).get("batch_size") if begun else None
 
 
 def rehearse_run(config: ExperimentConfig, run_dir: RunDir) -> None:
@@ -80,115 +166,3 @@ def rehearse_run(config: ExperimentConfig, run_dir: RunDir) -> None:
         config = config.model_copy(update={"model": config.model.model_copy(update={"weights": None})})
     batch_size = _STAND_IN if config.data.batch_size == "auto" else None
     Trainer(prepare(config, batch_size=batch_size, alone=True), run_dir).check()
-
-
-def _run(parts: Parts, run_dir: RunDir, own: RunDir, fresh: bool, then) -> None:
-    """Does all that writes: in `own`, which is the run directory, or for other workers than the chief theirs.
-
-    Every worker does the same, so that all take part in what they do together; the report is the chief's.
-    """
-    runtime, as_json = parts.runtime, parts.config.model_dump(mode="json")
-    trainer = Trainer(parts, own)
-    trainer.check()
-    if runtime.is_chief:
-        own.start(as_json, fresh=fresh)
-    copy_run(run_dir, own, from_chief(runtime, len(own.ledger.records())))
-    wait_for_all(runtime)
-    try:
-        if not runtime.is_chief:
-            own.start(as_json)
-        train_and_evaluate(trainer, parts, own)
-        if then is not None:
-            then(parts.config, own)
-        if runtime.is_chief:
-            write_tensorboard(own.path)
-            messages.note(f"Report: {write_report(own.path)}")
-        own.mark_finished()
-        wait_for_all(runtime)  # the chief writes longest, and would take the others' end for a loss
-    finally:
-        own.lock.release()
-
-
-def find_lr(
-    config: ExperimentConfig, stage: int = 0, workdir: str | os.PathLike | None = None
-) -> tuple[float, Path]:
-    """Returns a learning rate for a stage by a range test (Smith 2017), and the file with its curve.
-
-    The stages before it are trained first: what suits a random head says nothing about the stage after it.
-    The workdir is a run directory, so that a second call with the same config reads the curve that is there.
-
-    Args:
-        config: The experiment; of several folds the first is taken.
-        stage: Index of the stage, gradual stages expanded.
-        workdir: Where the stages before and the curve are kept; None is `runs/NAME.find_lr`.
-
-    Raises:
-        UserError: A mistake in the config, the data or the workdir, or a stage that takes no steps.
-    """
-    check_single_process("find_lr")
-    if config.is_two_runs:
-        raise UserError("find_lr takes the config of one run. Received: tasks, which are several runs")
-    config = checked(config.one_fold(0) if config.is_folded else config)
-    run_dir = RunDir(workdir or f"runs/{config.name}.find_lr")
-    check_writable(run_dir.path)
-    run_dir.check(config.model_dump(mode="json"))
-    parts = prepare(config, batch_size=_found_batch_size(run_dir))
-
-    trainer = Trainer(parts, run_dir)
-    check_takes_steps(trainer.stages, stage)
-    trainer.check()
-    run_dir.start(config.model_dump(mode="json"))
-    try:
-        run_dir.write_json(run_dir.manifest, manifest(parts))
-        return trainer.find_learning_rate(stage)
-    finally:
-        run_dir.lock.release()
-
-
-def train_and_evaluate(trainer: Trainer, parts: Parts, run_dir: RunDir) -> None:
-    """Runs the stages, saves the best model and evaluates it."""
-    skipped = run_dir.evaluation / "skipped.csv"
-    if count := write_skipped(parts.domains, skipped):
-        messages.note(f"{count} unreadable files are left out, listed in {skipped}")
-    if not run_dir.manifest.is_file():
-        if parts.config.data.source == OF_ARRAYS.name:
-            kept_rows.write_kept_rows(run_dir.path / kept_rows.FILE, parts.source)
-        run_dir.write_json(run_dir.manifest, manifest(parts))
-        if line := write_transfer(run_dir, parts.model.weights_report):
-            messages.note(line)
-    trainer.train()
-    domains = _describe_domains(trainer, parts, run_dir) if parts.targets else {}
-    with parts.runtime.scope():
-        model = parts.model.to_functional()
-    with run_dir.replacing(run_dir.best_model) as temporary:
-        model.save(temporary)
-    evaluated = predict_domains(model, parts.domains, parts.batch_size, parts.runtime)
-    if domains:
-        run_dir.write_json(run_dir.evaluation / "domains.json", domains | class_shares(evaluated))
-    measured = pair_metrics(model, parts.domains, parts.config, parts.batch_size)
-    metrics = write_evaluation(run_dir, evaluated, measured)
-    if parts.runtime.is_chief:
-        write_evidence(run_dir, model, parts.domains, evaluated, parts.config)
-    messages.note(_summary(run_dir, metrics))
-
-
-def _describe_domains(trainer: Trainer, parts: Parts, run_dir: RunDir) -> dict:
-    """Returns how far apart the domains lay before the first stage, and lie in the best model."""
-    model, found = parts.model.to_functional(), {}
-    trainer.states.load_start(0)
-    found["before"] = describe_domains(run_dir, "before", model, parts.domains)
-    trainer.load_best()
-    found["after"] = describe_domains(run_dir, "after", model, parts.domains)
-    return found
-
-
-def _found_batch_size(*runs: RunDir) -> int | None:
-    """Returns the batch size of the first run that has begun, so that the steps are the same."""
-    begun = [run for run in runs if run.manifest.is_file()]
-    return begun[0].read_json(begun[0].manifest).get("batch_size") if begun else None
-
-
-def _summary(run_dir: RunDir, metrics: dict) -> str:
-    lines = [f"  {score_line(name, *item)}" for name, splits in metrics.items() for item in splits.items()]
-    notes = [text for note in (few_rows_note, unlabelled_note) if (text := note(metrics))]
-    return "\n".join(["", "Finished:", *lines, *notes, f"Everything about this run is in {run_dir.path}/"])

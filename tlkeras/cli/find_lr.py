@@ -22,7 +22,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     no_arguments(flags, arguments)
     config = config_from(flags)
     start(config.runtime, config.seed)
-    from tlkeras.run import find_lr
+    from tlkeras.studies.learning_rate import find_lr
 
     rate, path = find_lr(config, flags.stage, flags.workdir)
     messages.result(f"learning rate {rate:.3g} for stage {flags.stage}; curve in {path}")

@@ -5,8 +5,8 @@ import pytest
 
 from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig, ProbeConfig, StageConfig
 from tlkeras.errors import UserError
-from tlkeras.run import find_lr
 from tlkeras.run_dir import RunDir
+from tlkeras.studies.learning_rate import find_lr
 from tlkeras.training.find_lr import FIRST_RATE, LAST_RATE, TEST_STEPS, steepest
 
 
