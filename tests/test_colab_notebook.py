@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tlkeras.backend import choice, start, tpu_probe
+from tlkeras.backend import environment, start, tpu_probe
 from tlkeras.config import RuntimeConfig
 from tlkeras.errors import UserError
 from tlkeras.run_dir import RunDir
@@ -81,7 +81,7 @@ def install(monkeypatch, *, missing, source="", exit_code=0, **environ):
     ]
     calls, find = [], importlib.util.find_spec
     with monkeypatch.context() as patch:
-        for name in choice.TPU_NAMES:
+        for name in environment.TPU_NAMES:
             patch.delenv(name, raising=False)
         for name, value in environ.items():
             patch.setenv(name, value)
@@ -109,12 +109,12 @@ def test_without_a_source_it_installs_the_checkout_or_asks_for_one(monkeypatch, 
         install(monkeypatch, missing=[missing], source=wheel, exit_code=1)
 
 
-@pytest.mark.parametrize("name", choice.TPU_NAMES)
+@pytest.mark.parametrize("name", environment.TPU_NAMES)
 def test_it_knows_a_tpu_by_the_names_that_tlkeras_knows(monkeypatch, tmp_path, name):
     monkeypatch.chdir(tmp_path)
     called, names = install(monkeypatch, missing=["tensorflow"], source="tlkeras.whl", **{name: "0"})
     assert called == ["tlkeras.whl[tpu]"]
-    assert (names["TPU_NAMES"], names["TPU_DEVICES"]) == (choice.TPU_NAMES, choice.TPU_DEVICES)
+    assert (names["TPU_NAMES"], names["TPU_DEVICES"]) == (environment.TPU_NAMES, environment.TPU_DEVICES)
 
 
 @pytest.mark.parametrize(("device", "has_tpu"), [
@@ -124,7 +124,7 @@ def test_it_knows_a_tpu_by_the_names_that_tlkeras_knows(monkeypatch, tmp_path, n
 def test_it_knows_a_tpu_by_its_device_files(monkeypatch, device, has_tpu):
     """v2 to v4 show /dev/accel*, v5e and later a number beside /dev/vfio/vfio, which others have too."""
     monkeypatch.setattr(glob, "glob", lambda pattern: fnmatch.filter([device], pattern))
-    assert choice.has_tpu({}) == has_tpu
+    assert environment.has_tpu({}) == has_tpu
     called, names = install(monkeypatch, missing=["tensorflow"], source="tlkeras.whl")
     assert called == [f"tlkeras.whl[{'tpu' if has_tpu else 'tensorflow'}]"] and names["HAS_TPU"] == has_tpu
 

@@ -13,7 +13,7 @@ import pytest
 from tlkeras.backend import (
     WorkerLostError,
     check_batch_size,
-    choice,
+    environment,
     name_workers,
     start,
     strategies,
@@ -51,7 +51,7 @@ def test_workers_are_read_from_the_environment(environ, expected):
 @pytest.fixture
 def no_flags(monkeypatch):
     """Forgets afterwards who was named."""
-    monkeypatch.setattr(choice, "_from_flags", None)
+    monkeypatch.setattr(environment, "_from_flags", None)
 
 
 def test_flags_come_before_slurm(no_flags):
@@ -82,7 +82,7 @@ def test_flags_come_before_slurm(no_flags):
 def test_workers_that_cannot_be_are_refused(workers, index, environ, says, no_flags):
     with pytest.raises(UserError, match=says) as error:
         name_workers(workers, index, environ)
-    assert "\n" not in str(error.value) and choice._from_flags is None
+    assert "\n" not in str(error.value) and environment._from_flags is None
 
 
 @pytest.mark.parametrize(
@@ -294,6 +294,6 @@ def test_one_device_mirrors_nothing_and_says_so(devices, monkeypatch):
 
 def test_the_choice_is_read_without_tensorflow():
     code = (
-        "import sys, tlkeras.runtime; assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
+        "import sys, tlkeras.backend; assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tlkeras.backend import choice, tpu_probe
+from tlkeras.backend import environment, tpu_probe
 from tlkeras.errors import UserError
 
 ABORT = "import os; os.abort()"
@@ -60,16 +60,16 @@ def test_a_driver_that_would_end_the_process_is_refused(monkeypatch, driver, ref
         return {"libtpu": driver, "tensorflow-tpu": "2.20.0"}[name]
 
     monkeypatch.setattr(metadata, "version", version)
-    monkeypatch.setattr(choice.sys, "modules", {})
+    monkeypatch.setattr(environment.sys, "modules", {})
     if refused:
         with pytest.raises(UserError, match=rf"libtpu<0\.0\.25.*Received: libtpu {re.escape(driver)}"):
-            choice.check_tensorflow()
+            environment.check_tensorflow()
         monkeypatch.setenv("TPU_LOAD_LIBRARY", "0")
-    choice.check_tensorflow()
+    environment.check_tensorflow()
 
 
 def test_the_extra_asks_for_a_driver_that_is_taken():
     setup = configparser.ConfigParser()
     setup.read(Path(__file__).parents[2] / "setup.cfg")
-    first, second, third = choice.NEWEST_LIBTPU
+    first, second, third = environment.NEWEST_LIBTPU
     assert f"libtpu<{first}.{second}.{third + 1}" in setup["options.extras_require"]["tpu"].split()

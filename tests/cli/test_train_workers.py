@@ -2,7 +2,7 @@
 
 import pytest
 
-from tlkeras.backend import choice
+from tlkeras.backend import environment
 from tlkeras.cli.main import main
 
 WORKERS = "--workers=host-a:22220,host-b:22220"
@@ -11,7 +11,7 @@ WORKERS = "--workers=host-a:22220,host-b:22220"
 @pytest.fixture
 def train(monkeypatch):
     """Runs `tlkeras train --dry_run`; who was named is forgotten afterwards."""
-    monkeypatch.setattr(choice, "_from_flags", None)
+    monkeypatch.setattr(environment, "_from_flags", None)
     monkeypatch.delenv("TF_CONFIG", raising=False)
     return lambda *flags: main(["train", "--config=synthetic_smoke", *flags, "--dry_run"])
 

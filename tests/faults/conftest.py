@@ -9,7 +9,7 @@ from run_outcome import outcome
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """Starts commands in processes of their own; the mirrored ones have two logical CPUs."""
-    # oneDNN shares its state between logical CPUs; see tlkeras.runtime
+    # oneDNN shares its state between logical CPUs; see tlkeras.backend
     found = CommandServer(tmp_path_factory.mktemp("logs"), {"TF_ENABLE_ONEDNN_OPTS": "0"})
     yield found
     found.close()

@@ -10,8 +10,8 @@ from tlkeras.config import ModelConfig
 from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES, build_model, summary_rows
 from tlkeras.models.naming import reproducible
+from tlkeras.models.weights import files as weight_files
 from tlkeras.models.weights.files import weights_at_hand, weights_file_name
-from tlkeras.models.weights.load import files as weight_files
 from tlkeras.models.weights.load import transfer_parameters
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
