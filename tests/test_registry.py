@@ -6,8 +6,8 @@ from tlkeras import registry
 from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES, Backbone
 from tlkeras.models.backbones.construct import construct
+from tlkeras.models.backbones.registry import Family
 from tlkeras.models.backbones.small_networks import small_cnn
-from tlkeras.models.backbones.table import Family
 from tlkeras.registry import Registry
 
 

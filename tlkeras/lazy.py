@@ -1,6 +1,7 @@
-"""Names of a package that are imported when they are first used."""
+"""Names and modules that are imported when they are first used."""
 
 import importlib
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,3 +20,14 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
         return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
 
     return __getattr__
+
+
+class LateModule(types.ModuleType):
+    """Stands for a module, which is imported when one of its names is first read.
+
+    Example:
+        >>> layers = LateModule("keras.layers")
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self.__name__), name)

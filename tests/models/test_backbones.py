@@ -7,7 +7,7 @@ import keras
 import pytest
 
 from tlkeras.errors import UserError
-from tlkeras.models import BACKBONES, summary_rows
+from tlkeras.models import BACKBONES, Family, summary_rows
 from tlkeras.models.backbones.construct import construct
 from tlkeras.models.cuts.cut_points import find_blocks
 from tlkeras.models.naming import reproducible
@@ -46,6 +46,16 @@ def test_blocks_hold_every_layer_once_and_all_have_weights(name):
     names = [layer.name for block in blocks for layer in block.layers]
     assert sorted(names) == sorted(layer.name for layer in model.layers)
     assert all(any(layer.weights for layer in block.layers) for block in blocks)
+
+
+def test_blocks_of_a_new_backbone_are_found_by_the_numbers_in_its_layers_names():
+    x = inputs = keras.Input((8,))
+    for name in ("stem_dense", "stage_1_block_1_a", "stage_1_block_2_a", "block_3", "mlp10_out", "norm"):
+        x = keras.layers.Dense(8, name=name)(x)
+    blocks = find_blocks(keras.Model(inputs, x), Family("identity"))
+    names = [block.name for block in blocks]
+    assert names == ["stem", "stage_1_block_1", "stage_1_block_2", "block_3", "mlp10"]
+    assert [layer.name for layer in blocks[-1].layers] == ["mlp10_out", "norm"]
 
 
 def test_a_smooth_network_has_no_relu_and_no_maximum():
@@ -94,8 +104,9 @@ def test_options_reach_the_builder_and_unknown_ones_are_refused():
     assert build("mobilenet_v2", alpha=0.5)[1].count_params() < 1_000_000
     with pytest.raises(UserError, match=r"no option 'alpa'.*Did you mean 'alpha'"):
         build("mobilenet_v2", alpa=0.5)
-    with pytest.raises(UserError, match="no option 'width'"):
-        build("efficientnet_lite0", width=2)
+    with pytest.raises(UserError, match="no option 'filters'"):
+        build("efficientnet_lite0", filters=2)
+    assert build("efficientnet_lite0", width=0.5)[1].count_params() < 2_000_000
 
 
 @pytest.mark.parametrize(

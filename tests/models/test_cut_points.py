@@ -5,7 +5,7 @@ import pytest
 from tlkeras.models import BACKBONES
 from tlkeras.models.backbones.construct import construct
 from tlkeras.models.backbones.preprocessing import build_preprocessing
-from tlkeras.models.backbones.table import Family
+from tlkeras.models.backbones.registry import Family
 from tlkeras.models.cuts.cut_points import find_blocks, find_cut_points, split
 from tlkeras.models.naming import reproducible
 

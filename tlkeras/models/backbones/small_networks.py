@@ -1,7 +1,11 @@
 """Small networks that train from nothing, for vectors and for experiments in seconds."""
 
-import keras
-from keras import layers
+from __future__ import annotations
+
+from tlkeras.lazy import LateModule
+from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
+
+keras, layers = LateModule("keras"), LateModule("keras.layers")
 
 
 def mlp(
@@ -92,3 +96,17 @@ def _finish(x, name, activation, dropout, batch_norm):
         x = layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(x)
     x = layers.Activation(activation, name=f"{name}_{activation}")(x)
     return layers.Dropout(dropout, name=f"{name}_dropout")(x) if dropout else x
+
+
+# builder, family, input, default size, parameters (None where they depend on the data), Grad-CAM layer,
+# blocks with default options
+_ROWS = (
+    (mlp, Family("identity"), "vector", 0, None, "", "dense_1..2"),
+    (none, Family("identity", (), min_size=1), "any", 0, 0, "", ""),
+    (small_cnn, Family("unit", min_size=4), "image", 32, 93_920, "conv_3_relu", "conv_1..3"),
+    (dann_digits, Family("unit", min_size=16), "image", 28, 40_880, "conv_2", "conv_1..2"),
+)
+
+for _builder, _family, _input, *_facts in _ROWS:
+    _name = _builder.__name__
+    BACKBONES.add(_name, Backbone(_name, _builder, _family, *_facts, input=_input))

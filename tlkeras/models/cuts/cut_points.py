@@ -7,7 +7,7 @@ from typing import Literal
 
 import keras
 
-from tlkeras.models.backbones.table import Family
+from tlkeras.models.backbones.registry import Family
 from tlkeras.models.cuts.graph import nodes_in_order
 
 
