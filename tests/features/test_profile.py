@@ -9,14 +9,14 @@ from tlkeras.config import ProbeConfig, StageConfig, apply_overrides
 from tlkeras.errors import UserError
 from tlkeras.prepare import prepare
 from tlkeras.training import input_watch
+from tlkeras.training.fit_stage import FitStage
 from tlkeras.training.input_watch import InputWatch, reading_note
 from tlkeras.training.profile import _percents, note_on_reading, profile_stage
-from tlkeras.training.trainer import Trainer
 
 
 def test_a_stage_is_timed_in_its_parts(config, pictures, tmp_path, monkeypatch):
     parts = prepare(config, pictures)
-    classify, batches = parts.model.classify, Trainer.training_data
+    classify, batches = parts.model.classify, FitStage.training_data
 
     def slow_head(features, training=None):
         with tf.control_dependencies([tf.numpy_function(lambda: slept(0.04), [], tf.int64)]):
@@ -28,7 +28,7 @@ def test_a_stage_is_timed_in_its_parts(config, pictures, tmp_path, monkeypatch):
         )
 
     monkeypatch.setattr(parts.model, "classify", slow_head)
-    monkeypatch.setattr(Trainer, "training_data", slow_input)
+    monkeypatch.setattr(FitStage, "training_data", slow_input)
     rows = profile_stage(parts, 0, tmp_path)
     assert [row["part"] for row in rows] == ["input", "trunk", "tail", "head", "update", "step"]
     times = {row["part"]: row["ms a step"] for row in rows}

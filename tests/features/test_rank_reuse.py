@@ -30,7 +30,7 @@ def test_ranking_takes_the_features_that_a_head_was_trained_on(tmp_path, monkeyp
     parts = prepare(config)
     trainer = Trainer(parts, RunDir(tmp_path / "run"))
     parts.model.select("head")
-    assert trainer._open_features(0).computed_rows > 24  # val too
+    assert trainer.stages[0].open_features().computed_rows > 24  # val too
     computed, opening = [], FeatureCache.open
 
     def noted(*arguments, **settings):

@@ -164,9 +164,9 @@ SHAPES = "synthetic:shapes?n=75&size=16"
 
 def open_features_of(config, pictures, folder):
     parts, run_dir = prepare(config, pictures), RunDir(folder)
-    trainer = Trainer(parts, run_dir)
-    parts.model.select(trainer.stages[0].train, trainer.stages[0].bn)
-    return trainer._open_features(0), run_dir
+    stage = Trainer(parts, run_dir).stages[0]
+    stage.select()
+    return stage.open_features(), run_dir
 
 
 def computed_rows(run_dir):

@@ -10,7 +10,6 @@ from tlkeras.prepare import checked, prepare
 from tlkeras.run import found_batch_size
 from tlkeras.run_dir import RunDir, check_writable
 from tlkeras.runs.manifest import manifest
-from tlkeras.training.stages import check_takes_steps
 from tlkeras.training.trainer import Trainer
 
 
@@ -40,7 +39,7 @@ def find_lr(
     parts = prepare(config, batch_size=found_batch_size(run_dir))
 
     trainer = Trainer(parts, run_dir)
-    check_takes_steps(trainer.stages, stage)
+    trainer.fit_stage(stage)
     trainer.check()
     run_dir.start(config.model_dump(mode="json"))
     try:

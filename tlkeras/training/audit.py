@@ -54,12 +54,8 @@ class FreezeAudit:
         self._frozen_before = [digest(v) for v in self.frozen]
         self._trainable_before = [digest(v) for v in self.trainable]
 
-    def check(self, learning: bool = True) -> None:
-        """Raises `RunError` where something frozen moved, or where nothing at all was trained.
-
-        Args:
-            learning: Whether the stage's learning rate was above zero.
-        """
+    def check(self) -> None:
+        """Raises `RunError` where something frozen moved, or where nothing at all was trained."""
         moved = [
             v.path for v, before in zip(self.frozen, self._frozen_before, strict=True) if digest(v) != before
         ]
@@ -71,7 +67,7 @@ class FreezeAudit:
         still = all(
             digest(v) == before for v, before in zip(self.trainable, self._trainable_before, strict=True)
         )
-        if learning and self.trainable and still:
+        if self.trainable and still:
             raise RunError(f"Stage {self.stage_name!r} moved none of its {len(self.trainable)} variables.")
 
 

@@ -13,7 +13,7 @@ TEST_STEPS = 100
 SMOOTHED_STEPS = 10  # about as many steps count in the smoothed loss
 
 
-def find_learning_rate(trainer, index: int, selection) -> float:
+def find_learning_rate(stage) -> float:
     """Returns a peak learning rate for a stage; weights, statistics and seeds are as before.
 
     The rate grows exponentially from 1e-6 to 1 over 100 steps, or until the smoothed loss is four times
@@ -22,26 +22,24 @@ def find_learning_rate(trainer, index: int, selection) -> float:
     goes on with the same rate.
 
     Args:
-        trainer: The run's `Trainer`.
-        index: The stage.
-        selection: Which of its variables train, already set in the model.
+        stage: A `FitStage` whose variables are selected in the model.
     """
-    path = curve_of(trainer, index)
-    rows = trainer.run_dir.read_rows(path)
+    path = curve_of(stage)
+    rows = stage.run_dir.read_rows(path)
     if not rows:
-        rates, losses = _range_test(trainer, index, selection)
+        rates, losses = _range_test(stage)
         chosen = steepest(rates, losses)
         rows = [
             {"learning_rate": repr(rate), "loss": repr(loss), "chosen": int(rate == chosen)}
             for rate, loss in zip(rates, losses, strict=True)
         ]
-        trainer.run_dir.write_rows(path, rows)
+        stage.run_dir.write_rows(path, rows)
     return next(float(row["learning_rate"]) for row in rows if int(row["chosen"]))
 
 
-def curve_of(trainer, index: int) -> Path:
+def curve_of(stage) -> Path:
     """Returns where the curve of a stage's range test lies."""
-    return trainer.run_dir.stage(index, trainer.stages[index].name) / "learning_rate.csv"
+    return stage.folder / "learning_rate.csv"
 
 
 def steepest(rates: list[float], losses: list[float]) -> float:
@@ -68,24 +66,21 @@ def smooth(losses: list[float], momentum: float = 1 - 1 / SMOOTHED_STEPS) -> np.
     return np.asarray(smoothed)
 
 
-def _range_test(trainer, index: int, selection) -> tuple[list[float], list[float]]:
-    stage = trainer.stages[index]
-    optimizer = stage.optimizer.model_copy(update={"learning_rate": FIRST_RATE, "schedule": _constant(stage)})
-    stage = stage.model_copy(update={"optimizer": optimizer, "steps_per_call": 1})
+def _range_test(stage) -> tuple[list[float], list[float]]:
+    constant = stage.config.optimizer.schedule.model_copy(update={"name": "constant", "warmup_steps": 0})
+    changed = {"learning_rate": FIRST_RATE, "schedule": constant}
+    optimizer = stage.config.optimizer.model_copy(update=changed)
+    config = stage.config.model_copy(update={"optimizer": optimizer, "steps_per_call": 1})
     steps = Steps(total=TEST_STEPS, per_epoch=TEST_STEPS, epochs=1)
-    named = snapshots.named_variables(trainer.model)
+    named = snapshots.named_variables(stage.model)
     before = snapshots.capture(named)
     ramp = _Ramp()
-    with trainer.runtime.scope():
-        trainee = trainer.compile(stage, steps, selection)
-    batches = trainer.training_data(stage, steps, 0, trainee)
+    with stage.runtime.scope():
+        trainee = stage.compile(config, steps)
+    batches = stage.training_data(config, steps, 0, trainee)
     trainee.fit(batches, steps_per_epoch=TEST_STEPS, callbacks=[ramp], shuffle=False, verbose=0)
     snapshots.restore(named, before)
     return ramp.rates, ramp.losses
-
-
-def _constant(stage):
-    return stage.optimizer.schedule.model_copy(update={"name": "constant", "warmup_steps": 0})
 
 
 class _Ramp(keras.callbacks.Callback):

@@ -17,9 +17,62 @@ from tlkeras.methods.probe.probes import linear_weights as weights_of
 from tlkeras.models.nearest_neighbors import NearestNeighbors
 from tlkeras.prepare import Parts
 from tlkeras.training import snapshots
-from tlkeras.training.audit import FreezeAudit
 from tlkeras.training.probe_features import check_mapping, fitted_mapping, probe_features
+from tlkeras.training.stage import Stage, StageRecord
+from tlkeras.training.stage_checkpoints import BestModel, stage_state
+from tlkeras.training.stages import Steps
 from tlkeras.training.trunk_features import NOTE, recorded
+
+
+class ProbeStage(Stage):
+    """Fits the learner on the features of a frozen backbone, and puts what it learned into the head."""
+
+    steps = Steps(1, 1, 1)  # one entry of the log; the ledger says that no step was taken
+
+    def check(self) -> None:
+        """Raises `UserError` where a probe cannot take the place of the stage's training."""
+        check_probe(self.parts, self.config)
+
+    def run(self, checkpoint: tuple[dict, dict] | None, best: dict | None) -> StageRecord:
+        """Extracts, fits, and keeps the head, from the beginning whatever an earlier process left."""
+        parts, probe = self.parts, self.config.probe
+        began = time.monotonic()
+        features, target, extractor = self._features()
+        mapping = fitted_mapping(parts, probe.mapping, features["train"], target)
+        if mapping is not None:
+            features = {split: mapping.map_source(values) for split, values in features.items()}
+        extracted = time.monotonic()
+        answer = _fit(parts, self.config, features["train"], mapping)
+        logs = from_chief(parts.runtime, _logs(parts, features, answer))
+        best = self._keep(logs, best)
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in logs.items())
+        where = "frozen features" if mapping is None else f"features mapped by {probe.mapping.name}"
+        messages.note(f"{self.title}: {probe.name} on {where}: {shown}")
+        return StageRecord(best, 0, time.monotonic() - extracted, extracted - began, extractor)
+
+    def _features(self) -> tuple[dict[str, np.ndarray], np.ndarray | None, str]:
+        """Returns the source's features by split, the target's where a mapping needs them, the extractor."""
+        parts, run_dir = self.parts, self.run_dir
+        own = [split for split in ("train", "val") if split in parts.source.splits]
+        others = [] if self.config.probe.mapping is None else [(parts.targets[0], "train")]
+        known = recorded(parts, run_dir, self.folder).get("extractor")
+        places = [(parts.source, split) for split in own] + others
+        found, extractor = probe_features(parts, places, known)
+        run_dir.write_json(self.folder / NOTE, {"extractor": extractor})
+        return dict(zip(own, found, strict=False)), found[-1] if others else None, extractor
+
+    def _keep(self, logs: dict[str, float], best: dict | None) -> dict | None:
+        """Writes the line of metrics, the best model where this is it, and the checkpoint."""
+        own = {v.path: v for v in self.model.head.variables}
+        keeper = BestModel(self.states.best, "val_accuracy", own, self.index, best)
+        keeper.on_epoch_end(0, logs)
+        arrays = snapshots.capture(own, "model/")
+        state = stage_state(step=1, best=keeper.state, finished=True)
+        self.states.checkpoints(self.index).save_arrays(arrays, state, step=1)
+        row = {"epoch": 1, "step": self.steps_before + 1}
+        row |= {name: repr(value) for name, value in logs.items()}
+        self.run_dir.write_rows(self.run_dir.stage_metrics(self.index, self.config.name), [row])
+        return keeper.state
 
 
 def check_probe(parts: Parts, stage: StageConfig) -> None:
@@ -49,67 +102,6 @@ def check_probe(parts: Parts, stage: StageConfig) -> None:
     make_probe(stage.probe.name, options=stage.probe.options)
     if stage.probe.mapping is not None:
         check_mapping(parts, stage.probe.mapping, linear=probe.linear)
-
-
-def train_probe_stage(trainer, index: int) -> None:
-    """Runs one probe stage of a trainer: fit, put into the head, keep as a checkpoint, record.
-
-    Args:
-        trainer: The run's `Trainer`.
-        index: Number of the stage.
-    """
-    stage, parts = trainer.stages[index], trainer.parts
-    selection = parts.model.select("head", stage.bn)
-    trainer.states.enter(index)
-    audit = FreezeAudit(parts.model, selection, stage.name)
-    trainer.run_dir.ledger.append(stage=stage.name, event="started")
-    began = time.monotonic()
-    features, target, extractor = _features(trainer, index)
-    mapping = fitted_mapping(parts, stage.probe.mapping, features["train"], target)
-    if mapping is not None:
-        features = {split: mapping.map_source(values) for split, values in features.items()}
-    extracted = time.monotonic()
-    answer = _fit(parts, stage, features["train"], mapping)
-    audit.check()
-    logs = from_chief(parts.runtime, _logs(parts, features, answer))
-    _keep(trainer, index, logs)
-    shown = ", ".join(f"{name} {value:.3f}" for name, value in logs.items())
-    where = "frozen features" if mapping is None else f"features mapped by {stage.probe.mapping.name}"
-    messages.note(f"{trainer._title(index)}: {stage.probe.name} on {where}: {shown}")
-    trainer._record_end(index, _NoSteps, audit, time.monotonic() - extracted, extracted - began, extractor)
-    trainer.run_dir.mark_stage_done(index, stage.name)
-
-
-def _features(trainer, index: int) -> tuple[dict[str, np.ndarray], np.ndarray | None, str]:
-    """Returns the source's features by split, the target's where a mapping needs them, and the extractor."""
-    stage, parts, run_dir = trainer.stages[index], trainer.parts, trainer.run_dir
-    own = [split for split in ("train", "val") if split in parts.source.splits]
-    others = [] if stage.probe.mapping is None else [(parts.targets[0], "train")]
-    folder = run_dir.stage(index, stage.name)
-    known = recorded(parts, run_dir, folder).get("extractor")
-    places = [(parts.source, split) for split in own] + others
-    found, extractor = probe_features(parts, places, known)
-    run_dir.write_json(folder / NOTE, {"extractor": extractor})
-    return dict(zip(own, found, strict=False)), found[-1] if others else None, extractor
-
-
-def _keep(trainer, index: int, logs: dict[str, float]) -> None:
-    """Writes the stage's checkpoint and line of metrics, and the best model where this is it."""
-    stage = trainer.stages[index]
-    own = {v.path: v for v in trainer.model.head.variables}
-    rank = [logs.get("val_accuracy", -np.inf), -logs.get("val_loss", 0.0)]
-    if "val_accuracy" in logs and rank > (trainer.best or {"rank": [-np.inf]})["rank"]:
-        trainer.best = {
-            "monitor": "val_accuracy", "value": rank[0], "rank": rank, "source": rank[0],
-            "best_source": rank[0], "stage": index, "epoch": 1,
-        }  # fmt: skip
-        trainer.states.best.save_arrays(snapshots.capture(own), trainer.best, step=index)
-    state = {"step": 1, "best": trainer.best, "early_stopping": None, "stopped": False, "finished": True}
-    arrays = snapshots.capture(own, "model/")
-    trainer.states.checkpoints(index).save_arrays(arrays, state | {"training_seconds": 0.0}, step=1)
-    before = sum(steps.total for steps in trainer.steps[:index])
-    row = {"epoch": 1, "step": before + 1} | {name: repr(value) for name, value in logs.items()}
-    trainer.run_dir.write_rows(trainer.run_dir.stage_metrics(index, stage.name), [row])
 
 
 def _fit(parts: Parts, stage: StageConfig, features: np.ndarray, mapping: FeatureMapping | None):
@@ -147,10 +139,3 @@ def _logs(parts: Parts, features: dict, answer) -> dict[str, float]:
 
 def _last_layer(model):
     return model.head.layers[-1]
-
-
-class _NoSteps:
-    """Stands for a trainee that took no optimizer step."""
-
-    class optimizer:
-        iterations = 0

@@ -12,8 +12,9 @@ from tlkeras.config import StageConfig
 from tlkeras.models.cuts.folding import Folded
 from tlkeras.prepare import Parts
 from tlkeras.run_dir import RunDir, make_folder
+from tlkeras.training.fit_stage import with_learning_rate
 from tlkeras.training.input_watch import reading_note
-from tlkeras.training.stages import check_takes_steps, count_steps, expand_stages
+from tlkeras.training.stages import count_steps, expand_stages
 from tlkeras.training.trainer import Trainer
 
 STEPS = 10
@@ -40,14 +41,13 @@ def profile_stage(parts: Parts, index: int, folder: Path) -> list[dict]:
     Raises:
         UserError: There is no such stage, or it takes no steps.
     """
-    trainer = Trainer(parts, RunDir(folder))
-    check_takes_steps(trainer.stages, index)
-    stage, steps = _with_a_rate(trainer.stages[index]), trainer.steps[index]
-    steps = replace(steps, total=max(steps.total, STEPS + _WARM))
-    selection = parts.model.select(stage.train, stage.bn)
+    stage = Trainer(parts, RunDir(folder)).fit_stage(index)
+    stage.select()
+    config = _with_a_rate(stage.config).model_copy(update={"steps_per_call": 1})
+    steps = replace(stage.steps, total=max(stage.steps.total, STEPS + _WARM))
     with parts.runtime.scope():
-        trainee = trainer.compile(stage.model_copy(update={"steps_per_call": 1}), steps, selection)
-    data = trainer.training_data(stage, steps, 0, trainee)
+        trainee = stage.compile(config, steps)
+    data = stage.training_data(config, steps, 0, trainee)
     reading = _input(data)
     batch = next(iter(data))
     milliseconds = _forward(parts.model, _inputs(batch))
@@ -83,11 +83,9 @@ def note_on_reading(parts: Parts, index: int, rows: list[dict]) -> str | None:
     return reading_note(times["input"], times["step"], steps.total)
 
 
-def _with_a_rate(stage: StageConfig) -> StageConfig:
+def _with_a_rate(config: StageConfig) -> StageConfig:
     """Returns the stage with some learning rate where one would be searched for; a step takes as long."""
-    if stage.optimizer.learning_rate != "auto":
-        return stage
-    return stage.model_copy(update={"optimizer": stage.optimizer.model_copy(update={"learning_rate": 1e-3})})
+    return with_learning_rate(config, 1e-3) if config.optimizer.learning_rate == "auto" else config
 
 
 def _input(data) -> float:

@@ -23,7 +23,6 @@ class BestModel(keras.callbacks.Callback):
         store: The run's `CheckpointStore` for the best model.
         monitor: The metric that decides; epochs without it do not count.
         named: The variables that the stage may move, by name.
-        position: The stage's `Position`.
         stage_index: Where the best model's other variables are to be found.
         state: What `state` held in the stage or process before, or None.
         source_floor: Share of the best source validation accuracy so far that an epoch must keep to
@@ -35,13 +34,11 @@ class BestModel(keras.callbacks.Callback):
         store: CheckpointStore,
         monitor: str,
         named: dict,
-        position: Position,
         stage_index: int,
         state: dict | None = None,
         source_floor: float | None = None,
     ):
         super().__init__()
-        self.position = position
         self.source_floor = source_floor
         self.store = store
         self.monitor = monitor
@@ -70,9 +67,36 @@ class BestModel(keras.callbacks.Callback):
             "monitor": self.monitor, "value": value, "rank": rank, "source": source,
             "best_source": best_source, "stage": self.stage_index, "epoch": epoch + 1,
         }  # fmt: skip
-        with averaged_weights(self.model.optimizer):
+        with averaged_weights(self.model and self.model.optimizer):  # a probe stage fits no Keras model
             arrays = snapshots.capture(self.named)
         self.store.save_arrays(arrays, self.state, step=self.stage_index)
+
+
+def stage_state(
+    *,
+    step: int,
+    best: dict | None,
+    finished: bool,
+    epoch_open: bool = False,
+    early_stopping: dict | None = None,
+    stopped: bool = False,
+    training_seconds: float = 0.0,
+) -> dict:
+    """Returns what a checkpoint says beside its arrays.
+
+    Args:
+        step: Steps of the stage that are done.
+        best: The best model of the run so far, see `BestModel.state`.
+        finished: Whether the stage is done, averaged weights having taken the weights' place.
+        epoch_open: Whether the validation and the log of the last epoch are still to come.
+        early_stopping: What `EarlyStopping.state` returned.
+        stopped: Whether the stage was ended early.
+        training_seconds: Seconds that the steps took, in all processes.
+    """
+    return {
+        "step": step, "epoch_open": epoch_open, "best": best, "early_stopping": early_stopping,
+        "stopped": stopped, "finished": finished, "training_seconds": training_seconds,
+    }  # fmt: skip
 
 
 # Where validation takes longer than this, a checkpoint is written before it: a signal then need not wait.
@@ -190,15 +214,15 @@ class Checkpoint(keras.callbacks.Callback):
         self.guard.check_weights(arrays)
         if self._epoch_open:
             arrays |= snapshots.capture_list(self._metric_variables(), "metrics/", replicas=True)
-        state = {
-            "step": self.position.step,
-            "epoch_open": self._epoch_open,
-            "best": self.best.state,
-            "early_stopping": self.early_stopping and self.early_stopping.state(),
-            "stopped": bool(self.model.stop_training),
-            "finished": finished,
-            "training_seconds": self.position.seconds,
-        }
+        state = stage_state(
+            step=self.position.step,
+            best=self.best.state,
+            finished=finished,
+            epoch_open=self._epoch_open,
+            early_stopping=self.early_stopping and self.early_stopping.state(),
+            stopped=bool(self.model.stop_training),
+            training_seconds=self.position.seconds,
+        )
         self.store.save_arrays(arrays, state, step=self.position.step)
         self._saved_at, self._saved_step = time.monotonic(), self.position.step
 

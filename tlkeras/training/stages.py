@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tlkeras.config import StageConfig
-from tlkeras.errors import UserError, unknown
+from tlkeras.errors import unknown
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,6 @@ def count_steps(stage: StageConfig, rows: int, batch_size: int) -> Steps:
     With `stage.steps` given, that is the exact number of steps, cut into epochs as even as possible and
     none longer than a pass over the data; else `stage.epochs` passes, each without its last partial batch.
     """
-    if stage.probe is not None:
-        return Steps(1, 1, 1)
     per_pass = max(rows // batch_size, 1)
     if stage.steps is None:
         return Steps(per_pass * stage.epochs, per_pass, stage.epochs)
@@ -54,19 +52,6 @@ def expand_stages(stages: Sequence[StageConfig], block_names: Sequence[str]) -> 
                 update["train"] = stage.train
             expanded.append(stage.model_copy(update=update))
     return expanded
-
-
-def check_takes_steps(stages: Sequence[StageConfig], index: int) -> None:
-    """Raises `UserError` where there is no stage of this index, or it is a probe, which takes no steps."""
-    if not 0 <= index < len(stages):
-        raise UserError(
-            f"The config has {len(stages)} stages. Allowed: 0..{len(stages) - 1}. Received: stage={index}"
-        )
-    if stages[index].probe is not None:
-        raise UserError(
-            "A probe is fitted at once and takes no steps to time or to find a learning rate for. "
-            f"Received: stage={index} ({stages[index].name})"
-        )
 
 
 def place_of(stage: StageConfig, stages: Sequence[StageConfig]) -> str:

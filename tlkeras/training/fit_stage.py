@@ -1,0 +1,208 @@
+"""A stage by gradient: a new optimizer for what is selected, compile, fit."""
+
+from pathlib import Path
+
+import keras
+
+from tlkeras import messages
+from tlkeras.backend import Decisions
+from tlkeras.backend.averaging import ValidateAverage, adopt_average
+from tlkeras.config import StageConfig
+from tlkeras.features.stage_features import steps_per_call
+from tlkeras.training import objectives, snapshots
+from tlkeras.training.adaptation_watch import DomainWatch, check_domain_statistics
+from tlkeras.training.audit import frozen_variables
+from tlkeras.training.callbacks import EarlyStopping, LossGuard, MetricsLog, Position, Progress
+from tlkeras.training.class_shares import ClassSharesLog
+from tlkeras.training.find_lr import curve_of, find_learning_rate
+from tlkeras.training.input_watch import InputWatch
+from tlkeras.training.optimizers import build_optimizer
+from tlkeras.training.second_task import joint_batches, trains_jointly
+from tlkeras.training.stage import Stage, StageRecord
+from tlkeras.training.stage_checkpoints import BestModel, Checkpoint
+from tlkeras.training.stages import Steps, count_steps, learning_rate_multipliers, place_of
+from tlkeras.training.step_window import StepWindow
+from tlkeras.training.tensorboard_log import TensorBoardLog
+from tlkeras.training.terms import training_model
+from tlkeras.training.trunk_features import open_features
+from tlkeras.training.worker_checks import check_batch_norm
+
+
+class FitStage(Stage):
+    """Trains the selected variables by an optimizer, with `keras.Model.fit` as the loop."""
+
+    @property
+    def steps(self) -> Steps:
+        """As the config says, in whole batches of the training rows."""
+        return count_steps(self.config, len(self.parts.source.splits["train"]), self.parts.batch_size)
+
+    def check(self) -> None:
+        """Raises `UserError` where the stage asks for what this model or data does not have."""
+        self.select()
+        check_batch_norm(self.parts, self.config)
+        check_domain_statistics(self.parts, self.config)
+        automatic = self.config.optimizer.learning_rate == "auto"
+        with self.runtime.scope():
+            self.compile(with_learning_rate(self.config, 1.0) if automatic else self.config)
+
+    def run(self, checkpoint: tuple[dict, dict] | None, best: dict | None) -> StageRecord:
+        """Fits what is left of the stage, on the outputs of its frozen trunk where that pays."""
+        arrays, state = checkpoint or (None, {})
+        features = self.feed.features = self.open_features()
+        self._settle_learning_rate()
+        with self.runtime.scope():
+            trainee = self.compile()
+        movable = self._movable(trainee)
+        if arrays is not None:
+            snapshots.restore(movable, arrays, "model/")
+            snapshots.restore_list(trainee.optimizer.variables, arrays, "optimizer/")
+            best = state["best"]
+        best, seconds = self._fit(trainee, movable, arrays, state, best)
+        steps = int(keras.ops.convert_to_numpy(trainee.optimizer.iterations))
+        self.feed.features = None
+        self.model.feed("inputs")
+        extraction, extractor = (features.seconds, features.extractor) if features else (0.0, None)
+        return StageRecord(best, steps, seconds, extraction, extractor)
+
+    def find_learning_rate(self) -> tuple[float, Path]:
+        """Returns what a range test finds, and where its curve lies; the stages before this one are done."""
+        self.select()
+        self.states.enter(self.index)
+        self.feed.features = self.open_features()
+        return find_learning_rate(self), curve_of(self)
+
+    def open_features(self):
+        """Returns the outputs of the frozen trunk, where the stage trains on those; see `trunk_features`."""
+        return open_features(
+            self.parts, self.feed, self.config, self.steps, self.run_dir, self.folder, self.title
+        )
+
+    def compile(self, config: StageConfig | None = None, steps: Steps | None = None) -> keras.Model:
+        """Returns the model that fit gets, with a new optimizer for what is selected.
+
+        Args:
+            config: The stage with other settings; None is as it is.
+            steps: Another length; None is that of the stage.
+        """
+        config, steps, source = config or self.config, steps or self.steps, self.parts.source
+        multipliers = learning_rate_multipliers(config, self.model, self.selection)
+        where = f"{place_of(config, self.parts.config.stages)}.optimizer"
+        optimizer = build_optimizer(config.optimizer, steps=steps.total, multipliers=multipliers, where=where)
+        trainee = training_model(self.parts, config, steps, self.states)
+        trainee.compile(
+            optimizer=optimizer,
+            loss=objectives.loss_for(config, source),
+            weighted_metrics=objectives.metrics_for(config, source),
+            steps_per_execution=config.steps_per_call or self._steps_per_call(steps),
+        )
+        optimizer.build(trainee.trainable_variables)
+        return trainee
+
+    def training_data(self, config: StageConfig, steps: Steps, first_step: int, trainee):
+        """Returns the batches from `first_step` on, as `trainee` takes them."""
+        if trains_jointly(self.parts.config):
+            return joint_batches(self.parts, self.feed, config, steps, first_step)
+        return self.feed.training(config, steps, first_step, trainee.target_views)
+
+    def _steps_per_call(self, steps: Steps) -> int:
+        if self.feed.features is None:
+            return 1
+        return steps_per_call(self.model, steps.per_epoch, self.parts.config.checkpoint.every_steps)
+
+    def _settle_learning_rate(self) -> None:
+        """Puts the rate that a range test finds in the place of `auto`."""
+        if self.config.optimizer.learning_rate == "auto":
+            rate = find_learning_rate(self)
+            messages.note(f"{self.title}: learning rate {rate:.3g} chosen by a range test")
+            self.config = with_learning_rate(self.config, rate)
+
+    def _movable(self, trainee) -> dict:
+        """Returns the variables that the stage may move, by name."""
+        frozen = {id(variable) for variable in frozen_variables(self.model, self.selection)}
+        return {n: v for n, v in snapshots.named_variables(trainee).items() if id(v) not in frozen}
+
+    def _fit(self, trainee, movable: dict, arrays, state: dict, best: dict | None):
+        """Fits what is left; returns the run's best model, and the seconds of all processes."""
+        before = state.get("training_seconds", 0.0)
+        if state.get("finished"):
+            return best, before
+        position = Position(self.steps, state.get("step", 0), before, state.get("epoch_open", False))
+        keeper = self._best_model(movable, best)
+        wanted = self.config.early_stopping
+        stopping = wanted and EarlyStopping(wanted, state.get("early_stopping"))
+        guard = LossGuard(position, self.config.name, self.feed.names_of_step)
+        checkpoint = Checkpoint(
+            self.states.checkpoints(self.index), self.parts.config.checkpoint, movable, position, keeper,
+            guard, stopping, arrays, Decisions(self.runtime) if self.runtime.workers > 1 else None,
+        )  # fmt: skip
+        for callback in (guard, checkpoint):
+            callback.set_model(trainee)
+        unfinished = position.step < self.steps.total or state.get("epoch_open")
+        if unfinished and not state.get("stopped"):
+            watchers = [*self._watchers(position), guard, keeper, *([stopping] if stopping else [])]
+            watchers += [checkpoint, *self._input_watch(trainee, position)]
+            self._fit_steps(trainee, position, watchers, checkpoint)
+        adopt_average(trainee.optimizer)
+        checkpoint.save(finished=True)
+        return keeper.state, position.seconds
+
+    def _fit_steps(self, trainee, position: Position, watchers: list, checkpoint: Checkpoint) -> None:
+        trainee.make_train_function()
+        trainee.train_function = StepWindow(trainee, position, self.steps)
+        # where only the last validation is left, fit still wants a batch to pass over
+        first_step = min(position.first_step, self.steps.total - 1)
+        try:
+            trainee.fit(
+                self.training_data(self.config, self.steps, first_step, trainee),
+                epochs=self.steps.epochs,
+                initial_epoch=position.first_epoch,
+                steps_per_epoch=self.steps.per_epoch,
+                validation_data=self.feed.validation(self.config),
+                validation_freq=self.config.validate_every,
+                callbacks=watchers,
+                shuffle=False,  # the data comes in its order; Keras warns otherwise
+                verbose=0,
+            )
+        finally:
+            checkpoint.release()
+
+    def _watchers(self, position: Position) -> list[keras.callbacks.Callback]:
+        """Returns the callbacks that look on, in the order in which they do."""
+        metrics = self.run_dir.stage_metrics(self.index, self.config.name)
+        shares = ClassSharesLog(self.run_dir, self.folder, self.parts, position, self.steps_before)
+        return [
+            position,
+            ValidateAverage(),
+            *([DomainWatch(self.parts, self.feed.features)] if self.parts.targets else []),
+            *([Progress(self.title, self.steps.epochs)] if self.runtime.is_chief else []),
+            MetricsLog(self.run_dir, metrics, position, self.steps_before),
+            shares,
+            TensorBoardLog(
+                self.run_dir.tensorboard, self.parts, self.config, self.index, position, self.steps_before,
+                shares,
+            ),
+        ]  # fmt: skip
+
+    def _input_watch(self, trainee, position: Position) -> list[keras.callbacks.Callback]:
+        """Returns what says that a stage waits for its data; nothing where other workers take part of it."""
+        if self.runtime.workers > 1:
+            return []
+        left = lambda: self.training_data(self.config, self.steps, position.first_step, trainee)  # noqa: E731
+        passed_over = position.first_step - position.first_epoch * self.steps.per_epoch
+        return [InputWatch(self.title, left, self.steps.total, passed_over)]
+
+    def _best_model(self, movable: dict, best: dict | None) -> BestModel:
+        config, floor = self.parts.config, None
+        monitor = "val_loss" if self.parts.source.task == "regression" else "val_accuracy"
+        if config.adapts:
+            monitor, floor = "val_selection", config.adaptation.source_floor
+        monitor = config.checkpoint.monitor or monitor
+        moved = {id(variable) for variable in movable.values()}
+        own = {n: v for n, v in snapshots.named_variables(self.model).items() if id(v) in moved}
+        return BestModel(self.states.best, monitor, own, self.index, best, floor)
+
+
+def with_learning_rate(config: StageConfig, rate: float) -> StageConfig:
+    """Returns the stage with this learning rate."""
+    optimizer = config.optimizer.model_copy(update={"learning_rate": rate})
+    return config.model_copy(update={"optimizer": optimizer})
