@@ -1,4 +1,4 @@
-"""The 8x8 digits of scikit-learn, from nothing, in seconds.
+"""The 8x8 digits of scikit-learn, trained from random weights in seconds.
 
 Command:  tlkeras train --config=digits --workdir=runs/digits
 Time:     about 15 s on two CPU cores.

@@ -1,10 +1,10 @@
-"""Pictures of one hospital have labels, those of another have none: adapt, and say whether it helped.
+"""Adapts from a hospital with labelled pictures to one without labels, and tests whether it helped.
 
 Command:  tlkeras train --config=hospital_to_hospital --set data.source=folder:HERE \
               --set adaptation.target.source=folder:THERE --workdir=runs/hospitals
 
-Scanners and stains differ more in colour and contrast than in shape: CORAL draws the features'
-covariances together, and BatchNormalization takes the statistics of the new hospital in the end.
+Scanners and stains change colour and contrast more than shape. CORAL makes the covariances of the features
+alike, and at the end BatchNormalization takes the statistics of the new hospital.
 """
 
 from tlkeras.config import (

@@ -1,8 +1,8 @@
-"""Your own pictures: a folder with one sub-folder per class.
+"""Your own pictures, in a folder with one sub-folder per class.
 
 Command:  tlkeras train --config=image_folder --set data.source=folder:DIR --workdir=runs/mine
 Time:     about a minute for 500 pictures on two CPU cores.
-Expect:   see the README for Fashion-MNIST with 500 pictures.
+Expect:   a test accuracy of .81 on Fashion-MNIST with 500 pictures (docs/measured.md).
 """
 
 from tlkeras.config import (

@@ -1,11 +1,11 @@
-"""Two classes of medical pictures of very unequal size: AUC and sensitivity at fixed specificity.
+"""Two very unequal classes of medical pictures, measured by AUC and sensitivity at fixed specificity.
 
 Command:  tlkeras train --config=medical_folder --set data.source=folder:DIR --workdir=runs/medical
-          One sub-folder per class; the second in the alphabet is what the AUC is of.
+          One sub-folder per class; the second in alphabetical order is the positive class of the AUC.
 
-Class weights make up for the rare class, L2-SP holds the fine-tuning near its source, and the verdict
-says whether ImageNet helped at all, which for medical pictures is not a matter of course (Raghu et al.
-2019).
+Class weights compensate for the rare class, and L2-SP keeps the fine-tuned weights near the pretrained
+ones. The verdict says whether ImageNet weights helped, which is not certain for medical pictures (Raghu et
+al. 2019).
 """
 
 from tlkeras.config import (

@@ -1,14 +1,14 @@
-"""MNIST to MNIST-M: digits on white paper, and the same blended into photographs without labels.
+"""MNIST to MNIST-M: labelled digits, and unlabelled digits that are blended into photographs.
 
 Command:  tlkeras train --config=mnist_mnistm_dann --workdir=runs/mnistm
           MNIST comes from TFDS; with an .npz file of it (x_train, y_train, x_test, y_test):
           --set data.source=npz:FILE --set adaptation.target.source=mnist_m:npz:FILE
-Time:     about three minutes on two CPU cores for the run, as long again for its twin.
-Expect:   a target accuracy of .73 (.781, .739, .684 for seeds 0 to 2), .59 for the twin.
+Time:     about three minutes on two CPU cores for the run, and as long again for its twin.
+Expect:   a target accuracy of .73 (.781, .739, .684 for seeds 0 to 2); .59 for the twin.
 
-Network, strength and learning rate of Ganin et al. (2016), figure 4a and section 5.2.2. The paper
-reports .5225 for source only and .7666 for DANN, with photographs of BSDS500; here MNIST-M is made from
-six photographs of scikit-image and scikit-learn.
+Network, strength and learning rate are those of Ganin et al. (2016), figure 4a and section 5.2.2. The paper
+reports .5225 for source only and .7666 for DANN, with photographs of BSDS500. Here MNIST-M is made from six
+photographs of scikit-image and scikit-learn.
 """
 
 from tlkeras.config import (

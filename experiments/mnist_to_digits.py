@@ -1,12 +1,12 @@
-"""Two tasks trained here: MNIST first, then scikit-learn's digits with ten labels per class.
+"""Two tasks: MNIST is the source task, scikit-learn's digits with ten labels per class are the target.
 
 Command:  tlkeras sweep --config=mnist_to_digits --workdir=runs/sharing --seeds=3
           MNIST comes from TFDS; with an .npz file of it (x_train, y_train, x_test, y_test):
           --set tasks.source.source=npz:FILE
 Time:     about ten minutes on two busy CPU cores for the twelve runs and their twins.
-Expect:   target accuracies of .95 by `share_weights`, .93 by `private_first`, `share_gradients` and from
-          scratch, .83 by `fix_common`, which *hurts*; see docs/sharing.md.
-One:      tlkeras train --config=mnist_to_digits --workdir=runs/digits   (`share_weights`)
+Expect:   target accuracies of .95 (`share_weights`), .93 (`private_first`, `share_gradients` and from
+          scratch) and .83 (`fix_common`, which *hurts*); see docs/sharing.md.
+One run:  tlkeras train --config=mnist_to_digits --workdir=runs/digits   (`share_weights`)
 """
 
 from collections.abc import Iterator

@@ -1,10 +1,10 @@
-"""Two half moons, and the same turned by 35 degrees without labels: DANN in a minute.
+"""DANN in a minute: labelled half moons, and unlabelled half moons turned by 35 degrees.
 
 Command:  tlkeras train --config=moons_dann --workdir=runs/moons
-Time:     about a minute on two CPU cores, the source-only twin included.
-Expect:   a target accuracy of about .96, .81 to .89 for the twin, as medians over seeds (single seeds vary).
+Time:     about a minute on two CPU cores, including the source-only twin.
+Expect:   a target accuracy of about .96; .81 to .89 for the twin (medians over seeds; single seeds vary).
 
-The shallow network of Ganin et al. (2016), section 5.1.1: 15 sigmoid units, reversal strength 6.
+The network is the shallow one of Ganin et al. (2016), section 5.1.1: 15 sigmoid units, reversal strength 6.
 """
 
 from tlkeras.config import (
@@ -35,7 +35,7 @@ def get_config() -> ExperimentConfig:
                 steps=3000,
                 steps_per_call=9,
                 validate_every=20,
-                # an average of the weights is what the two players circle around; the last step is a lottery
+                # network and domain classifier move around a common point: average the weights over steps
                 optimizer=OptimizerConfig(name="adam", learning_rate=0.01, ema_momentum=0.99),
             ),
         ],

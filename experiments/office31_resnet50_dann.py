@@ -1,13 +1,13 @@
-"""Office-31, Amazon to Webcam: the usual benchmark of domain adaptation, on folders.
+"""Office-31, Amazon to Webcam: the usual benchmark of domain adaptation, read from folders.
 
 Command:  tlkeras train --config=office31_resnet50_dann --workdir=runs/office31
               --set data.source=folder:OFFICE31/amazon --set adaptation.target.source=folder:OFFICE31/webcam
-Time:     about an hour on one GPU; not measured by us, for want of one and of the data.
-Expect:   target accuracy beside that of your own twin.
+Time:     about an hour on one GPU (not measured; we had neither a GPU nor the data).
+Expect:   a target accuracy to compare with that of your own twin.
 
-Bottleneck of 256 before both heads, the backbone's learning rate a tenth of theirs, and a domain
-classifier of 1024-1024-1, as tllib sets it up. Published gains over source only range from 0 to 7 points,
-depending on who tuned the baseline: only your own twin tells.
+As in tllib, both heads follow a bottleneck of 256 units, the backbone's learning rate is a tenth of theirs,
+and the domain classifier has the layers 1024-1024-1. Published gains over source-only training range from 0
+to 7 points, depending on how well the baseline was tuned. Compare with your own twin.
 """
 
 from tlkeras.config import (

@@ -1,8 +1,8 @@
-"""Twemoji to OpenMoji: the quickstart's eight categories in another hand, without labels.
+"""Twemoji to OpenMoji: the quickstart's eight categories in another drawing style, without labels.
 
 Command:  tlkeras train --config=quickstart_dann --workdir=runs/quickstart_dann
-Time:     about two minutes on two CPU cores, the twin included.
-Expect:   read the verdict: the twin reaches a target accuracy of .40 (mean of seeds 0 to 2).
+Time:     about two minutes on two CPU cores, including the twin.
+Expect:   a verdict; the twin reaches a target accuracy of .40 (mean of seeds 0 to 2).
 """
 
 from tlkeras.config import (

@@ -1,8 +1,8 @@
-"""Twelve heads on the quickstart's frozen features: the backbone runs once, and the runs are compared.
+"""Twelve heads on the quickstart's frozen features, which are computed once, and their comparison.
 
 Command:  tlkeras sweep --config=quickstart_heads --workdir=runs/heads
 Time:     two and a half minutes on two CPU cores.
-Expect:   test accuracies of .59 to .64, which 272 test rows cannot tell apart.
+Expect:   test accuracies of .59 to .64, too close to each other for 272 test rows.
 """
 
 from collections.abc import Iterator

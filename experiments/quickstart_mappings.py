@@ -1,9 +1,9 @@
-"""Twemoji to OpenMoji without gradients: features mapped to where the target lies, and a probe on them.
+"""Twemoji to OpenMoji without gradients: a probe on source features that are mapped to the target's.
 
 Command:  tlkeras sweep --config=quickstart_mappings --workdir=runs/mappings
-Time:     about a minute and a half on two CPU cores, the twins included.
-Expect:   a target accuracy of .37 without a map, .40 by CORAL, .57 by the linear map, which knows pairs;
-          .33 and .20 by subspace alignment, the second of which *hurt*.
+Time:     about a minute and a half on two CPU cores, including the twins.
+Expect:   target accuracies of .37 without a map, .40 with CORAL, .57 with the linear map, which uses pairs,
+          and .33 and .20 with subspace alignment, the second of which *hurt*.
 """
 
 from collections.abc import Iterator

@@ -1,9 +1,9 @@
-"""A whole earlier model as a part of a new one: what it says of OpenMoji, beside features of photographs.
+"""An earlier model inside a new one: its answers on OpenMoji join the features of the backbone.
 
 Command:  tlkeras train --config=quickstart --workdir=runs/quickstart
           tlkeras train --config=quickstart_nested --workdir=runs/nested
 Time:     about half a minute on two CPU cores, after the quickstart.
-Expect:   a test accuracy of .41 (.445, .390, .382 for seeds 0 to 2; without the other model .423, .386, .397)
+Expect:   a test accuracy of .41 (.445, .390, .382 for seeds 0 to 2; without that model .423, .386, .397).
 """
 
 from tlkeras.config import (

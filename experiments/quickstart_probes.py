@@ -1,9 +1,10 @@
-"""Learners without gradients on the quickstart's frozen features: logistic regression, SVM, prototypes, kNN.
+"""Logistic regression, SVM, prototypes and kNN, fitted on the quickstart's frozen features.
 
 Command:  tlkeras sweep --config=quickstart_probes --workdir=runs/probes
-Time:     about half a minute on two CPU cores, most of it the one pass of the backbone.
-Expect:   test accuracies of .63 (logistic regression), .61 (SVM), .53 (prototypes, 1 or 5 neighbours), .46.
-One:      tlkeras train --config=quickstart_probes --workdir=runs/probe   (logistic regression)
+Time:     about half a minute on two CPU cores, most of it for the one pass through the backbone.
+Expect:   test accuracies of .63 (logistic regression), .61 (SVM), .53 (prototypes, 1 or 5 neighbours) and .46
+          (15 neighbours).
+One run:  tlkeras train --config=quickstart_probes --workdir=runs/probe   (logistic regression)
 """
 
 from collections.abc import Iterator

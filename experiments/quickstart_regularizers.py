@@ -1,9 +1,9 @@
-"""Ways of fine-tuning that keep more of the source, with ten drawings per category.
+"""Regularizers that keep fine-tuned weights near the source, with ten drawings per category.
 
 Command:  tlkeras sweep --config=quickstart_regularizers --workdir=runs/regularizers --seeds=3
 Time:     about twelve minutes on two busy CPU cores for the 24 runs.
-Expect:   test accuracies of .43 for plain fine-tuning and .43 to .46 for the others, which 272 test rows
-          and three seeds cannot tell apart; see docs/did_it_help.md.
+Expect:   test accuracies of .43 for plain fine-tuning and .43 to .46 for the others. The differences are too
+          small for 272 test rows and three seeds; see docs/did_it_help.md.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""CIFAR-10 on ResNet50: resized to 256, the centre 224 of it, head first and then fine-tuning.
+"""CIFAR-10 with ResNet50: pictures resized to 256 and cropped to 224, head first, then fine-tuning.
 
 Command:  tlkeras train --config=resnet50_cifar10 --workdir=runs/cifar10
 """

@@ -1,7 +1,7 @@
-"""ResNet50, global average pooling and softmax over any number of classes.
+"""ResNet50 with global average pooling and a softmax over any number of classes.
 
 Command:  tlkeras train --config=resnet50_gap --set data.source=folder:DIR --workdir=runs/gap
-          With an unlabelled target beside it (DANN, the adversarial variant): resnet50_gap_dann
+          The experiment resnet50_gap_dann adds an unlabelled target (DANN, adversarial).
 """
 
 from tlkeras.config import (

@@ -1,10 +1,10 @@
-"""The adversarial variant of resnet50_gap: a labelled source, an unlabelled target, gradient reversal.
+"""The variant of resnet50_gap with an unlabelled target domain and gradient reversal (DANN).
 
 Command:  tlkeras train --config=resnet50_gap_dann --set data.source=folder:SOURCE \
               --set adaptation.target.source=folder:TARGET --workdir=runs/gap_dann
 
-Bottleneck of 256, backbone at a tenth of the rate and the domain head 1024-1024-1, as is usual for
-pretrained backbones (Ganin et al. 2016, section 5.2.4).
+As is usual for pretrained backbones, the bottleneck has 256 units, the backbone trains at a tenth of the
+learning rate, and the domain classifier has the layers 1024-1024-1 (Ganin et al. 2016, section 5.2.4).
 """
 
 from tlkeras.config import (

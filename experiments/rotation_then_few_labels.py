@@ -1,4 +1,4 @@
-"""Learns from unlabelled digits by how they are turned, then from ten labels per class.
+"""Pretrains on unlabelled digits by predicting their rotation, then trains on ten labels per class.
 
 Command:  tlkeras train --config=rotation_then_few_labels --workdir=runs/rotation
 Time:     about 45 s on two busy CPU cores, and 10 s for the twin from scratch.

@@ -1,10 +1,10 @@
-"""Rendered pictures have labels, photographs of the real thing have none.
+"""Adapts from rendered pictures with labels to photographs without labels.
 
 Command:  tlkeras train --config=sim_to_real --set data.source=folder:RENDERED \
               --set adaptation.target.source=folder:PHOTOGRAPHS --workdir=runs/sim
 
-Strong random colours and crops on both sides, and a conditional domain classifier (CDAN, Long et al.
-2018) on the whole network.
+Both domains get strong random colours and crops. The whole network adapts with a conditional domain
+classifier (CDAN, Long et al. 2018).
 """
 
 from tlkeras.config import (

@@ -1,4 +1,4 @@
-"""Learns from unlabelled digits which two views show the same one (SimCLR), then from ten labels per class.
+"""Pretrains on unlabelled digits by matching two views of each (SimCLR), then on ten labels per class.
 
 Command:  tlkeras train --config=simclr_then_few_labels --workdir=runs/simclr
 Time:     about 90 s on two busy CPU cores, and 10 s for the twin from scratch.
@@ -23,7 +23,7 @@ from tlkeras.config import (
 def get_config() -> ExperimentConfig:
     """Returns the experiment."""
     adam = OptimizerConfig(name="adam", learning_rate=2e-3)
-    views = AugmentConfig(crop=0.4, rotation=15.0, color=0.4)  # of digits no mirror images
+    views = AugmentConfig(crop=0.4, rotation=15.0, color=0.4)  # mirrored digits are no digits
     return ExperimentConfig(
         name="simclr_then_few_labels",
         data=DataConfig(source="digits", image_size=16, batch_size=32, per_class=10),

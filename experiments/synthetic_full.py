@@ -1,4 +1,4 @@
-"""All that a resumed run must get right, in seconds: BN, dropout, augmentation, Adam, a schedule, EMA.
+"""A test of resuming in seconds, with BN, dropout, augmentation, Adam, a schedule and EMA.
 
 Command:  tlkeras train --config=synthetic_full --workdir=runs/full
 Time:     about 20 s on two CPU cores.

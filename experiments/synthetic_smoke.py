@@ -1,13 +1,14 @@
-"""A first look in seconds, and the case on which every strategy must agree.
+"""A first look in seconds, and the experiment on which all strategies must agree.
 
 Command:  tlkeras train --config=synthetic_smoke --workdir=runs/smoke
 Time:     about 15 s on two CPU cores.
 Expect:   a test accuracy above .9 on four kinds of coloured shapes.
 
 One device, mirrored replicas and several workers reach the same weights to 1e-5 (docs/scaling.md has the
-numbers). That takes more than equal batches, no dropout and frozen BatchNorm: sums over rows round
-otherwise where rows are divided, and training must not magnify it. So the network is smooth (GELU,
-average pooling), Adam's epsilon stands above the rounding of a gradient, and the rate falls to nothing.
+numbers). Equal batches, no dropout and frozen BatchNorm are not enough for that. Sums over rows are rounded
+differently when the rows are divided among replicas, and training must not magnify this. Therefore the
+network is smooth (GELU, average pooling), Adam's epsilon is larger than the rounding error of a gradient,
+and the learning rate falls to zero.
 """
 
 from tlkeras.config import (

@@ -1,10 +1,10 @@
-"""Two tasks on vectors of 100 features: a common layer of 64, private layers of 64, ten classes each.
+"""Two tasks on vectors of 100 features: a common layer of 64, private layers of 64, ten classes per task.
 
 Command:  tlkeras train --config=two_task_shared --set data.source=npz:FIRST.npz \
               --set tasks.source.source=npz:SECOND.npz --workdir=runs/two
 
-A file holds x_train (n, 100), y_train (n,) and, if you like, x_test and y_test. Other ways to share:
---set tasks.strategy=fix_common, share_weights or private_first.
+Each file holds x_train (n, 100), y_train (n,) and optionally x_test and y_test. Other strategies: --set
+tasks.strategy=fix_common, share_weights or private_first.
 """
 
 from tlkeras.config import (

@@ -1,12 +1,12 @@
-"""The classic: a frozen VGG16, flatten, a Dense layer of 1024, softmax over cats and dogs.
+"""The classic example: a frozen VGG16, flatten, a Dense layer of 1024, and softmax over cats and dogs.
 
 Command:  tlkeras train --config=vgg16_cats_vs_dogs --workdir=runs/cats
-Time:     about 10 minutes on one GPU; not measured by us, for want of one.
-Expect:   a test accuracy of about .9, as such networks are reported to reach; not measured by us: data and
+Time:     about 10 minutes on one GPU (not measured; we had none).
+Expect:   a test accuracy of about .9, as reported for such networks; not measured by us, because data and
           weights need a download.
 
-The loss is the classic's categorical cross-entropy. It is computed from class numbers ("sparse"), which gives
-the same number as from one-hot labels: minus the log-probability of the true class.
+The loss is categorical cross-entropy, as in the classic example. It is computed from class numbers
+("sparse"), which gives the same value as one-hot labels: minus the log-probability of the true class.
 """
 
 from tlkeras.config import (

@@ -1,4 +1,4 @@
-"""VGG16, flatten, a Dense layer of 1024 and softmax over ten classes, with Adam at 1e-4.
+"""VGG16, flatten, a Dense layer of 1024 and softmax over ten classes, trained with Adam at 1e-4.
 
 Command:  tlkeras train --config=vgg16_ten_classes --workdir=runs/ten
           Any ten classes of your own: --set data.source=folder:DIR

@@ -40,6 +40,7 @@ EXECUTED = {  # as it stands
     "tlkeras list heads",
     "tlkeras list sources",
     "tlkeras list methods",
+    "tlkeras list optimizers",
     "tlkeras sweep --config=heads.py --dry_run",
     "tlkeras sweep --config=heads.py --workdir=runs/heads",
     "tlkeras compare runs/heads --output=compare.html",
@@ -82,7 +83,9 @@ ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a networ
 ELSEWHERE_PAGES = {"docs/reports.md": "tests/report/test_reports_page.py"}
 LANGUAGES = {"bash", "sh", "python", "mermaid", ""}
 OTHER_PROGRAMS = ("bash", "git", "kubectl", "pip", "python", "ruff", "sbatch", "source", "tensorboard")
-TEN_LINES = ("adding_a_backbone.md", "adding_a_head.md", "adding_a_source.md", "adding_a_method.md")
+TEN_LINES = tuple(
+    f"adding_{what}.md" for what in ("a_backbone", "a_head", "a_source", "a_method", "an_optimizer")
+)
 
 
 def blocks(page: Path, *languages: str) -> list[str]:

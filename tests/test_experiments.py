@@ -1,6 +1,8 @@
 """Every named experiment plans its full size, and runs end to end when it is made small."""
 
+import ast
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -230,3 +232,20 @@ def test_plan_command_names_the_stages(capsys):
     assert main(["plan", "--config=resnet50_cifar10", "--set", "model.weights=none"]) == 0
     said = capsys.readouterr().out
     assert "head" in said and "finetune" in said
+
+
+def test_the_page_of_the_experiments_says_what_the_files_say():
+    page = (Path(__file__).parent.parent / "docs/experiments.md").read_text("utf-8")
+    assert [line for line in page.splitlines() if line.startswith("| `")] == [
+        row_of(name, path.read_text("utf-8")) for name, path in sorted(shipped_experiments().items())
+    ]
+
+
+def row_of(name, text):
+    """Returns the row of an experiment: its name, what it is, its time, and the result to expect."""
+    docstring = ast.get_docstring(ast.parse(text))
+    fields = [docstring.splitlines()[0].removesuffix(".")]
+    for field in ("Time", "Expect"):
+        found = re.search(rf"^{field}: +(.*(?:\n +.*)*)", docstring, re.MULTILINE)
+        fields.append(" ".join(found[1].split()).removesuffix(".") if found else "not measured")
+    return "| " + " | ".join([f"`{name}`", *fields]) + " |"
