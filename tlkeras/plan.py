@@ -18,7 +18,6 @@ from tlkeras.training.stages import count_steps, expand_stages, learning_rate_mu
 from tlkeras.training.trunk_features import reason_against_features
 
 ASSUMED_CLASSES = 10
-ASSUMED_FEATURES = 100
 UNKNOWN_STEPS = 1_000_000
 
 
@@ -86,13 +85,9 @@ def _source(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None)
         domains = read_domains(config, arrays, check=False)
     except UserError as error:
         row = BACKBONES.get(config.model.first_network)
-        size = config.data.image_size or row.size or 224
-        shape = (size, size, 3) if isinstance(size, int) else (*size, 3)
-        outputs = _assumed_outputs(config)
-        note = f"The data is not at hand ({error}) {outputs} outputs are assumed."
-        if row.input == "vector":
-            shape = (ASSUMED_FEATURES,)
-            note = note[:-1] + f", and vectors of {ASSUMED_FEATURES} features."
+        shape, outputs = row.input_shape(config.data), _assumed_outputs(config)
+        note = f"The data is not at hand ({error}) {outputs} outputs are assumed"
+        note += f", and vectors of {shape[0]} features." if len(shape) == 1 else "."
         return (shape, outputs, None), [note]
     check_data(config, domains)
     domain = domains["source"]

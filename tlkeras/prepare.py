@@ -13,6 +13,7 @@ from tlkeras import messages
 from tlkeras.backend import Runtime, start, watch_workers
 from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig
 from tlkeras.data import Domain, Inspection, check_files, inspect_domain, load_domain
+from tlkeras.data.modalities import MODALITIES
 from tlkeras.data.roles import Role
 from tlkeras.data.sources.arrays import with_arrays
 from tlkeras.errors import UserError
@@ -175,7 +176,15 @@ def check_data(config: ExperimentConfig, domains: Mapping[str, Domain]) -> None:
     from tlkeras.methods.adapt.checks import check_domains
 
     check_domains(config, domains)
-    _check_augmentation(config, domains["source"])
+    row, modality = BACKBONES.get(config.model.first_network), domains["source"].modality
+    if config.model.adapter is None and modality.name not in row.modalities:
+        taken = " or ".join(MODALITIES.get(name).plural for name in row.modalities)
+        raise UserError(
+            f"{row.name} takes {taken}, and the data are {modality.plural}. Received: "
+            f"data.source={config.data.source}, model.backbone={config.model.backbone}"
+        )
+    for stage in config.stages:
+        domains["source"].modality.check_augment(stage.augment, f"stages.{stage.name}.augment")
     monitor = config.checkpoint.monitor or ""
     if "val" in domains["source"].splits:
         return
@@ -188,16 +197,6 @@ def check_data(config: ExperimentConfig, domains: Mapping[str, Domain]) -> None:
         watched = stage.early_stopping and stage.early_stopping.monitor
         if watched and watched.startswith("val_") and watched != "val_selection":
             messages.warn(f"Stage {stage.name} never stops early: there are no rows for {watched}.")
-
-
-def _check_augmentation(config: ExperimentConfig, source: Domain) -> None:
-    for stage in config.stages:
-        if source.modality == "vector" and stage.augment != stage.augment.for_vectors:
-            drawn = stage.augment.model_dump(exclude_defaults=True)
-            raise UserError(
-                f"stages.{stage.name}.augment changes pixels; {config.data.source} has vectors. Allowed for "
-                f"them: noise, mixup. Received: {drawn}"
-            )
 
 
 def read_domains(
@@ -287,8 +286,7 @@ def _with_fallback(config: ExperimentConfig) -> ExperimentConfig:
     if model.fallback is None or model.weights != "imagenet":
         return config
     row, fallback = BACKBONES.get(model.backbone), BACKBONES.get(model.fallback)
-    size = config.data.image_size or row.size
-    shape = (size, size, 3) if isinstance(size, int) else (*size, 3)
+    shape = row.input_shape(config.data)
     try:
         require_weights(row, shape, model.backbone_options)
         return config

@@ -80,6 +80,14 @@ class Registry(Generic[Entry]):
         return len(self._entries)
 
 
+def function_at(place: str | Callable) -> Callable:
+    """Returns the function that a row names as `module:function`, or the function itself."""
+    if not isinstance(place, str):
+        return place
+    module, _, function = place.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
 @functools.cache
 def load_extensions() -> None:
     """Imports the modules that register entries of their own, once per process.

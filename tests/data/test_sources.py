@@ -99,7 +99,7 @@ def test_npz(tmp_path):
     assert {s: len(r) for s, r in domain.splits.items()} == {"train": 45, "val": 5, "test": 10}
     np.savez(tmp_path / "b.npz", x=x.reshape(50, -1), y=y)
     domain = load(f"npz:{tmp_path}/b.npz")
-    assert (domain.modality, domain.input_shape) == ("vector", (42,))
+    assert (domain.modality.name, domain.input_shape) == ("vector", (42,))
     np.savez(tmp_path / "c.npz", images=x)
     np.savez(tmp_path / "d.npz", x=np.array([{}], object), y=y[:1])
     (tmp_path / "e.npz").write_text("nonsense")

@@ -12,7 +12,7 @@ from tlkeras.evaluation.embedding import nearest, plane
 from tlkeras.evaluation.embedding_file import read_embedding
 from tlkeras.evaluation.gallery import choose
 from tlkeras.evaluation.metrics import cross_entropy
-from tlkeras.evaluation.picture_files import save_png
+from tlkeras.evaluation.shown_rows import save_png
 
 
 def predictions(count=60, classes=4, seed=0):

@@ -64,7 +64,7 @@ def test_the_pixels_reach_an_adapter_as_its_network_wants_them(pixels):
 
 
 def test_an_adapter_before_what_takes_pictures_is_refused():
-    with pytest.raises(UserError, match="small_cnn takes images, and the data are vectors"):
+    with pytest.raises(UserError, match=r"small_cnn takes images\. Received"):
         built((10,), backbone="small_cnn", backbone_options={}, adapter={"units": [5]})
 
 

@@ -113,8 +113,8 @@ def test_options_reach_the_builder_and_unknown_ones_are_refused():
     ("name", "shape", "message"),
     [
         ("inception_v3", (64, 64, 3), "at least 75 pixels"),
-        ("mlp", (32, 32, 3), "takes vectors, and the data are images"),
-        ("resnet50", (10,), "takes images, and the data are vectors"),
+        ("mlp", (32, 32, 3), "takes vectors. Received"),
+        ("resnet50", (10,), "takes images. Received"),
     ],
 )
 def test_inputs_that_do_not_suit_are_refused(name, shape, message):

@@ -56,11 +56,6 @@ class AugmentConfig(Config):
         """These settings without mixup and cutmix, which need labels."""
         return self.model_copy(update={"mixup": 0.0, "cutmix": 0.0})
 
-    @property
-    def for_vectors(self) -> "AugmentConfig":
-        """The part of these settings that vectors can take."""
-        return AugmentConfig(noise=self.noise, mixup=self.mixup)
-
 
 class DataConfig(Config):
     """One domain: a source of labelled (or unlabelled) examples and how they are read.

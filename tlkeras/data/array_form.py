@@ -1,13 +1,11 @@
 """Arrays as inputs: what they may hold, and what is done to them, in training and again in `predict`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from tlkeras.config.data import DataConfig
-from tlkeras.data.rows import Rows
 from tlkeras.errors import UserError
 
 # Vectors so many times larger or smaller than nearly all of the training vectors lie on another scale.
@@ -29,15 +27,15 @@ class ArrayForm:
     sizes: tuple[float, float] | None = None
 
     @classmethod
-    def of(cls, rows: Rows, white: int) -> "ArrayForm | None":
-        """Takes the form of training rows whose pixels had this white; None where they are no arrays."""
-        if rows.kind not in ("images", "vectors"):
-            return None
-        shape = tuple(int(side) for side in rows.inputs.shape[1:])
-        if rows.kind == "images":
-            return cls(shape, white)
-        low, high = np.percentile(_root_mean_squares(rows.inputs), (1, 99))
-        return cls(shape, sizes=(float(low), float(high)))
+    def of_images(cls, images: np.ndarray, white: int) -> "ArrayForm":
+        """Takes the form of training images whose pixels had this white."""
+        return cls(tuple(int(side) for side in images.shape[1:]), white)
+
+    @classmethod
+    def of_vectors(cls, vectors: np.ndarray) -> "ArrayForm":
+        """Takes the form of training vectors."""
+        low, high = np.percentile(_root_mean_squares(vectors), (1, 99))
+        return cls((int(vectors.shape[1]),), sizes=(float(low), float(high)))
 
     @classmethod
     def read(cls, facts: Mapping[str, Any] | None) -> "ArrayForm | None":
@@ -120,14 +118,13 @@ def _pixels(x: np.ndarray, white: int) -> np.ndarray:
     return x
 
 
-def inputs_like_training(x: Any, form: ArrayForm | None, input_shape: tuple[int, ...]) -> np.ndarray:
-    """Does to an array what was done to the training arrays.
+def images_like_training(x: Any, form: ArrayForm | None, input_shape: tuple[int, ...]) -> np.ndarray:
+    """Does to an array of images what was done to the training arrays.
 
     Args:
-        x: Images `(n, h, w)` or `(n, h, w, c)` of the size of the training arrays or of the model, or
-            vectors `(n, d)`.
-        form: Of the training arrays; None where pictures came from files: pixels then lie in 0..255.
-        input_shape: Of the model.
+        x: Images `(n, h, w)` or `(n, h, w, c)` of the size of the training arrays or of the model.
+        form: The form of the training arrays. None where images came from files: pixels then lie in 0..255.
+        input_shape: The shape of one input of the model.
 
     Returns:
         What `Rows.inputs` may hold.
@@ -137,10 +134,23 @@ def inputs_like_training(x: Any, form: ArrayForm | None, input_shape: tuple[int,
     """
     shapes = [input_shape] if form is None or form.shape == input_shape else [form.shape, input_shape]
     x = _batch(x, shapes)
-    if len(input_shape) == 1:
-        _check_scale(x, form)
-        return x.astype(np.float32)
     return as_inputs(x, "predict", 255 if form is None else form.white)
+
+
+def vectors_like_training(x: Any, form: ArrayForm | None, input_shape: tuple[int, ...]) -> np.ndarray:
+    """Returns vectors `(n, d)` as float32.
+
+    Args:
+        x: The vectors.
+        form: The form of the training vectors; None checks no scale.
+        input_shape: The shape of one input of the model.
+
+    Raises:
+        UserError: The array has another shape, or its values lie on another scale than in training.
+    """
+    x = _batch(x, [input_shape])
+    _check_scale(x, form)
+    return x.astype(np.float32)
 
 
 def _batch(x: Any, shapes: list[tuple[int, ...]]) -> np.ndarray:
@@ -174,19 +184,3 @@ def _check_scale(x: np.ndarray, form: ArrayForm | None) -> None:
 
 def _root_mean_squares(x: np.ndarray) -> np.ndarray:
     return np.sqrt(np.square(x, dtype=np.float64).mean(axis=1))
-
-
-def array_batches(inputs: np.ndarray, config: DataConfig, batch_size: int) -> Iterator[np.ndarray]:
-    """Yields inputs of `Rows` as a model takes them: RGB, in its size.
-
-    Args:
-        inputs: As `inputs_like_training` returns them.
-        config: Says how images are resized; its `image_size` is resolved.
-        batch_size: Rows per batch.
-    """
-    from tlkeras.data.reading import reader
-
-    rows = Rows(inputs, None, np.arange(len(inputs)))
-    read = reader(rows, config.model_copy(update={"memory_mb": 0}))
-    for begin in range(0, len(inputs), batch_size):
-        yield read(np.arange(begin, min(begin + batch_size, len(inputs)))).numpy()

@@ -10,17 +10,15 @@ from tlkeras.config.data import DataConfig
 from tlkeras.data import splits as choose
 from tlkeras.data.array_form import ArrayForm
 from tlkeras.data.labels import encode
+from tlkeras.data.modalities import MODALITIES, Modality
 from tlkeras.data.pretext import with_pretext
 from tlkeras.data.roles import Role
 from tlkeras.data.rows import Rows
-from tlkeras.data.scan import scan
 from tlkeras.data.sources import Table, read_source
 from tlkeras.data.sources.npz import table_of_arrays
 from tlkeras.errors import UserError, unknown
 
 SPLITS = ("train", "val", "test")
-# For encoded images of differing sizes, where neither the config nor the backbone names a size.
-FALLBACK_IMAGE_SIZE = (224, 224)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +30,9 @@ class Domain:
         splits: Rows of `train`, `val` and `test`, as far as they exist.
         class_names: Names of the classes; of the outputs for regression; empty without labels.
         task: As in the config.
-        modality: `"image"` or `"vector"`.
+        modality: The kind of its inputs.
         num_outputs: Width of the logits.
-        input_shape: `(height, width, 3)` or `(d,)`.
+        input_shape: The shape of one input: `(height, width, 3)` of images, `(d,)` of vectors.
         config: The config, with `image_size` resolved to `(height, width)` for images.
         arrays: What the training arrays were like; None where they are files.
         skipped: `(id, reason)` of unreadable rows that were left out.
@@ -45,7 +43,7 @@ class Domain:
     splits: dict[str, Rows]
     class_names: tuple[str, ...]
     task: str
-    modality: str
+    modality: Modality
     num_outputs: int
     input_shape: tuple[int, ...]
     config: DataConfig
@@ -70,8 +68,8 @@ class Domain:
 
     @property
     def image_size(self) -> tuple[int, int] | None:
-        """Height and width after resizing; None for vectors."""
-        return self.input_shape[:2] if self.modality == "image" else None
+        """Height and width after resizing; None for what is no image."""
+        return self.modality.image_size(self.input_shape)
 
     def with_splits(self, splits: dict[str, Rows]) -> "Domain":
         """Returns the domain with other rows."""
@@ -144,38 +142,22 @@ def load_domain(
     splits = {split: _limit(rows, split, config, seed, by_hash) for split, rows in splits.items()}
     if table.draw is not None:
         splits = {s: replace(rows, inputs=table.draw(rows.inputs)) for s, rows in splits.items()}
-    domain = _domain(name, splits, names, config, default_image_size)
-    domain = replace(domain, problem=problem, arrays=ArrayForm.of(splits["train"], table.white))
+    domain = _domain(name, table.modality, splits, names, config, default_image_size)
+    domain = replace(domain, problem=problem, arrays=domain.modality.array_form(splits["train"], table.white))
     # labels end here, after the division: it is the one that a task with these labels has, so that
     # pictures on which that task is tested are not among those that are learned from
     return domain if config.pretext is None else with_pretext(domain)
 
 
-def _domain(name, splits, names, config, default_image_size):
+def _domain(name, modality, splits, names, config, default_image_size):
     rows = splits["train"]
-    if rows.kind == "vectors":
-        modality, shape = "vector", rows.inputs.shape[1:]
-    else:
-        size = config.image_size or default_image_size or _own_size(rows)
-        size = (size, size) if isinstance(size, int) else tuple(size)
-        modality, shape = "image", (*size, 3)
-        config = config.model_copy(update={"image_size": size})
+    modality = MODALITIES.get(modality or ("vector" if rows.kind == "vectors" else "image"))
     for split, other in splits.items():
-        if other.kind == "vectors" and other.inputs.shape[1:] != rows.inputs.shape[1:]:
-            raise UserError(
-                f"Vectors must be equally long in all splits. Received: {rows.inputs.shape[1]} in train, "
-                f"{other.inputs.shape[1]} in {split}"
-            )
+        modality.check_split(split, other, rows)
+    shape = modality.shape_of_rows(rows, config, default_image_size)
     num_outputs = 1 if config.task == "binary" else len(names)
-    shape = tuple(int(side) for side in shape)
+    config = modality.resolved(config, shape)
     return Domain(name, splits, names, config.task, modality, num_outputs, shape, config)
-
-
-def _own_size(rows: Rows) -> tuple[int, int]:
-    if rows.kind == "images":
-        return rows.inputs.shape[1:3]
-    sizes = {(f.height, f.width) for f in scan(rows.inputs[:16], max_pixels=rows.max_pixels) if not f.reason}
-    return sizes.pop() if len(sizes) == 1 else FALLBACK_IMAGE_SIZE
 
 
 def _check_splits(splits, where):

@@ -13,7 +13,6 @@ from tlkeras import messages
 from tlkeras.config.data import AugmentConfig
 from tlkeras.data.augment import augment_batch, mix_batch
 from tlkeras.data.domains import Domain
-from tlkeras.data.reading import reader
 from tlkeras.data.rows import Rows
 from tlkeras.data.turns_and_views import PADDING, drawn_turns, turned, two_views
 from tlkeras.errors import UserError
@@ -117,7 +116,7 @@ def training_batches(
         raise UserError(f"The domain {domain.name!r} has no labels to train on. Received: labels=None")
     augment = augment or AugmentConfig()
     _check_augment(augment, domain, with_labels)
-    read, labels = reader(rows, domain.config), _label_reader(rows, domain)
+    read, labels = domain.modality.reader(rows, domain.config), _label_reader(rows, domain)
     mixes, count = bool(augment.mixup or augment.cutmix), len(rows)
 
     def indices_of(step):
@@ -208,7 +207,7 @@ def view_pair_batches(
 
 
 def _in_order(rows, domain, batch_size, pad, change):
-    read, labels, count = reader(rows, domain.config), _label_reader(rows, domain), len(rows)
+    read, labels, count = domain.modality.reader(rows, domain.config), _label_reader(rows, domain), len(rows)
 
     @tf.autograph.experimental.do_not_convert
     def batch_of(start, width):
@@ -255,8 +254,7 @@ def _label_reader(rows: Rows, domain: Domain):
 def _check_augment(augment: AugmentConfig, domain: Domain, with_labels: bool) -> None:
     if domain.config.pretext is not None and not with_labels:
         raise UserError(f"A pretext task makes labels. Received: {domain.config.pretext.name}, without them")
-    if domain.modality == "vector" and augment != augment.for_vectors:
-        raise UserError(f"Vectors can be augmented by noise and mixup only. Received: {augment.model_dump()}")
+    domain.modality.check_augment(augment, "augment")
     if (augment.mixup or augment.cutmix) and not with_labels:
         raise UserError(
             "mixup and cutmix mix labels and cannot serve rows without. "

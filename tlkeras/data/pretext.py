@@ -23,8 +23,10 @@ def with_pretext(domain):
         UserError: Its rows are vectors, or its pictures are not square and shall be turned.
     """
     pretext = domain.config.pretext
-    if domain.modality != "image":
-        raise UserError(f"A pretext task needs pictures. Received: {domain.config.source}, vectors")
+    if pretext.name not in domain.modality.pretexts:
+        raise UserError(
+            f"A pretext task needs pictures. Received: {domain.config.source}, {domain.modality.plural}"
+        )
     if pretext.name == "simclr":
         splits = {split: replace(rows, labels=None) for split, rows in domain.splits.items()}
         return replace(

@@ -79,19 +79,25 @@ def read_image(image: str | bytes, spec: PixelSpec | DataConfig) -> np.ndarray:
         raise UserError(f"{name} is damaged. Received: an unreadable image") from None
 
 
-def reader(rows: Rows, config: DataConfig):
-    """Returns a function from row indices `(b,)` int64 to their inputs, for use inside tf.data.
+def array_reader(rows: Rows):
+    """Returns a function from row indices `(b,)` int64 to rows of an array as float32, for use in tf.data."""
+    shape = rows.inputs.shape[1:]
+    rows = weakref.proxy(rows)  # as in `image_reader`
+    return lambda indices: _from_python(
+        lambda i: rows.inputs[i].astype(np.float32, copy=False), indices, tf.float32, shape
+    )
 
-    Images come as `(b, height, width, 3)` `uint8` (`float32` where the rows hold floats), vectors as
-    `(b, d)` `float32`. What fits into `config.memory_mb` is decoded once and kept.
+
+def image_reader(rows: Rows, config: DataConfig):
+    """Returns a function from row indices `(b,)` int64 to images, for use inside tf.data.
+
+    Images come as `(b, height, width, 3)` `uint8` (`float32` where the rows hold floats). What fits into
+    `config.memory_mb` is decoded once and kept.
     """
     kept = rows
     # TensorFlow may keep a graph, and with it these functions, longer than its dataset lives: they
     # must not keep the rows alive. The dataset does (see pipeline.py).
     rows = weakref.proxy(rows)
-    if rows.kind == "vectors":
-        width = rows.inputs.shape[1]
-        return lambda indices: _from_python(lambda i: rows.inputs[i], indices, tf.float32, (width,))
     spec = PixelSpec.of(config)
     shape = (*spec.size, 3)
     if rows.kind == "images" and rows.inputs.shape[1:] == shape and spec.crop_fraction == 1.0:

@@ -89,8 +89,9 @@ def write_embedding(
         "class_names": as_bytes(next(iter(domains.values())).class_names),
         "ids": as_bytes([str(id) for part in drawn.values() for id in part.ids]),
     }
-    if all(domain.modality == "image" for domain in domains.values()):
-        arrays["thumbnails"] = np.concatenate([_thumbnails(drawn[name], domains[name]) for name in drawn])
+    thumbnails = [_thumbnails(drawn[name], domains[name]) for name in drawn]
+    if not any(part is None for part in thumbnails):
+        arrays["thumbnails"] = np.concatenate(thumbnails)
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)
 
@@ -145,10 +146,13 @@ def _labels(rows: Rows, domain: Domain) -> np.ndarray:
     return rows.labels.astype(np.int64)
 
 
-def _thumbnails(rows: Rows, domain: Domain) -> np.ndarray:
+def _thumbnails(rows: Rows, domain: Domain) -> np.ndarray | None:
     import tensorflow as tf
 
-    batches = evaluation_batches(rows, domain, batch_size=64)
-    size = (_THUMBNAIL, _THUMBNAIL)
-    parts = [tf.image.resize(x, size, antialias=True) for x, _, _ in batches]
+    size, parts = (_THUMBNAIL, _THUMBNAIL), []
+    for x, _, _ in evaluation_batches(rows, domain, batch_size=64):
+        pictures = domain.modality.pictures(x)
+        if pictures is None:
+            return None
+        parts.append(tf.image.resize(pictures, size, antialias=True))
     return np.clip(np.concatenate(parts), 0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The best and worst pictures of a split with their heat maps, kept so that a report needs no data."""
+"""The rows with the best and the worst answers, kept with what explains them: a report needs no data."""
 
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,11 @@ import numpy as np
 
 from tlkeras.data import Domain
 from tlkeras.evaluation.embedding import features_of
-from tlkeras.evaluation.explain import explain_images
 from tlkeras.evaluation.metrics import cross_entropy
 from tlkeras.evaluation.nearest_training_rows import TrainingRows, write_neighbors
-from tlkeras.evaluation.picture_files import pixels_of, save_png
 from tlkeras.evaluation.prediction_files import records
 from tlkeras.evaluation.predictions import Predictions
+from tlkeras.evaluation.shown_rows import can_be_shown, inputs_of, keep_rows
 from tlkeras.run_dir import write_json
 
 WORST = 8
@@ -29,15 +28,15 @@ def write_gallery(
     backbone: str,
     training: TrainingRows | None = None,
 ) -> list[dict[str, Any]]:
-    """Writes pictures, heat maps and `index.json` of the rows with the largest and smallest loss.
+    """Writes pictures or texts, heat maps and `index.json` of the rows with the largest and smallest loss.
 
     Each entry of the index has `kind` (`worst` or `best`), `id`, `label`, `prediction`, `probability`,
-    `loss`, `picture` and `heat` (names of PNG files; the heat map is grey, black to white), `method`; the
-    worst also `neighbors`, what lies nearest to them in training, see `write_neighbors`.
+    `loss`, what `keep_rows` says (`picture` and `heat`, or `words` and `weights`), `method`; the worst also
+    `neighbors`, what lies nearest to them in training, see `write_neighbors`.
 
     Args:
         folder: Where they go, e.g. `RUN/evaluation/gallery`.
-        model: Raw images to logits.
+        model: Raw inputs to logits.
         domain: Of the rows.
         split: Name of the split.
         predictions: Of all its rows, in their order, with labels.
@@ -45,28 +44,28 @@ def write_gallery(
         training: Where the neighbours of the worst are looked for; None looks for none.
 
     Returns:
-        The index; empty for vectors.
+        The index; empty where rows cannot be shown.
     """
-    if domain.modality != "image" or not len(predictions):
+    if not can_be_shown(domain) or not len(predictions):
         return []
     worst, best = choose(predictions)
     indices = np.array([*worst, *best])
     rows = domain.splits[split].take(indices)
-    images = pixels_of(rows, domain)
+    inputs = inputs_of(rows, domain)
     targets = None if predictions.task in ("multilabel", "regression") else predictions.predicted[indices]
-    heat, method = explain_images(model, images, targets, backbone)
+    maps, method = domain.modality.explain(model, inputs, targets, backbone)
     facts, losses = list(records(predictions.take(indices))), cross_entropy(predictions)[indices]
+    stems = [f"worst_{number:02d}" for number in range(len(worst))]
+    stems += [f"best_{number:02d}" for number in range(len(indices) - len(worst))]
     index = []
-    for i, row in enumerate(facts):
-        kind, number = ("worst", i) if i < len(worst) else ("best", i - len(worst))
-        entry = {"kind": kind, "split": split, "id": row.pop("file", None) or row.pop("id", ""), **row}
-        entry |= {"loss": float(losses[i]), "method": method}
-        entry |= {"picture": f"{kind}_{number:02d}.png", "heat": f"{kind}_{number:02d}_heat.png"}
-        save_png(folder / entry["picture"], images[i])
-        save_png(folder / entry["heat"], 255 * heat[i])
-        index.append(entry)
+    for row, loss, stem, kept in zip(
+        facts, losses, stems, keep_rows(folder, stems, inputs, domain, maps), strict=True
+    ):
+        entry = {"kind": stem.split("_")[0], "split": split}
+        entry |= {"id": row.pop("file", None) or row.pop("id", ""), **row, "loss": float(loss)}
+        index.append(entry | {"method": method} | kept)
     if training is not None:
-        stems = [f"worst_{number:02d}" for number in range(len(worst))]
+        stems = stems[: len(worst)]
         features = predictions.features
         features = features_of(model, rows, domain) if features is None else features[indices]
         near = write_neighbors(folder, stems, features[: len(worst)], training)

@@ -1,4 +1,4 @@
-"""The training pictures that lie nearest, to the model, to pictures it got wrong."""
+"""The training rows whose features lie nearest to those of rows that a model got wrong."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +11,7 @@ import numpy as np
 from tlkeras.data import Domain
 from tlkeras.data.rows import Rows
 from tlkeras.evaluation.embedding import features_of, nearest
-from tlkeras.evaluation.picture_files import pixels_of, save_png
+from tlkeras.evaluation.shown_rows import inputs_of, keep_rows
 
 COUNT = 3
 SEARCHED = 5000  # rows at most: their features take one pass of the network, as an epoch does
@@ -23,7 +23,7 @@ class TrainingRows:
     """The training rows among which neighbours are looked for; features are computed once, when asked for.
 
     Args:
-        model: Raw images to logits, with a layer `features`.
+        model: Raw inputs to logits, with a layer `features`.
         domain: The labelled domain that the model was trained on.
         seed: Which rows are searched where there are more than `SEARCHED`.
         known: Features of all training rows, float `(n, d)`, where somebody has them already.
@@ -53,34 +53,31 @@ class TrainingRows:
 def write_neighbors(
     folder: Path, stems: list[str], features: np.ndarray, training: TrainingRows
 ) -> list[list[dict[str, Any]]]:
-    """Writes the nearest training pictures of each image, small, as `STEM_near_0.png` and so on.
+    """Writes the nearest training rows of each row; pictures are small files `STEM_near_0.png` and so on.
 
     Args:
         folder: Where they go.
-        stems: What the files of each image begin with.
-        features: Of the images, float `(n, d)`.
+        stems: What the files of each row begin with.
+        features: The features of the rows, float `(n, d)`.
         training: Where neighbours are looked for.
 
     Returns:
-        For each image, the most similar first: `id`, `label`, `similarity` (cosine, -1..1), `picture`.
+        For each row, the most similar first: `id`, `label`, `similarity` (cosine, -1..1), and what
+        `keep_rows` says.
     """
     indices, similarity = nearest(features, training.features, COUNT)
-    pixels = pixels_of(training.rows.take(indices.ravel()), training.domain)
-    pixels = pixels.reshape(*indices.shape, *pixels.shape[1:])
     labels = label_texts(training.rows, training.domain)
-    found = []
-    for stem, row, values, pictures in zip(stems, indices, similarity, pixels, strict=True):
-        found.append([])
-        for k, (i, value) in enumerate(zip(row, values, strict=True)):
-            name = f"{stem}_near_{k}.png"
-            save_png(folder / name, pictures[k], _SIDE)
-            facts = {
-                "id": str(training.rows.ids[i]),
-                "label": labels[i],
-                "similarity": round(float(value), 4),
-            }
-            found[-1].append(facts | {"picture": name})
-    return found
+    inputs = inputs_of(training.rows.take(indices.ravel()), training.domain)
+    names = [f"{stem}_near_{k}" for stem in stems for k in range(indices.shape[1])]
+    kept = iter(keep_rows(folder, names, inputs, training.domain, largest_side=_SIDE))
+    return [
+        [
+            {"id": str(training.rows.ids[i]), "label": labels[i], "similarity": round(float(value), 4)}
+            | next(kept)
+            for i, value in zip(row, values, strict=True)
+        ]
+        for row, values in zip(indices, similarity, strict=True)
+    ]
 
 
 def label_texts(rows: Rows, domain: Domain) -> list[str]:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from tlkeras.data import Domain, kept_rows
-from tlkeras.data.reading import PixelSpec
 from tlkeras.data.sources import arrays
 from tlkeras.errors import RunError, UserError, install
 from tlkeras.evaluation.prediction_files import one_line
@@ -78,23 +77,20 @@ def _domain(run: SavedRun, data: Mapping[str, tuple] | None) -> Domain:
     if data is not None or run.config.data.source != arrays.SOURCE.name or not kept.is_file():
         return read_domains(run.config, data)["source"]
     shape, names, task = tuple(run.manifest["input_shape"]), run.class_names, run.manifest["task"]
-    image = run.manifest["modality"] == "image"
-    config = run.config.data.model_copy(update={"image_size": shape[:2]}) if image else run.config.data
-    outputs = 1 if task == "binary" else len(names)
-    like = Domain("source", {}, names, task, run.manifest["modality"], outputs, shape, config)
+    config, outputs = run.modality.resolved(run.config.data, shape), 1 if task == "binary" else len(names)
+    like = Domain("source", {}, names, task, run.modality, outputs, shape, config)
     return kept_rows.read_kept_rows(kept, like)
 
 
 def serve(run: SavedRun, domain: Domain) -> ServedModel:
     """Returns a run's best model, ready to be written in any format."""
-    image = domain.modality == "image"
     train = domain.splits["train"]
     return ServedModel(
         model=answering_model(run.model, domain.task),
         task=domain.task,
         class_names=() if domain.task == "regression" else run.class_names,
         input_shape=tuple(domain.input_shape),
-        spec=PixelSpec.of(domain.config) if image else None,
+        spec=domain.modality.pixel_spec(domain.config),
         representative=lambda: one_by_one(train.spread(REPRESENTATIVE_ROWS), domain),
         facts={
             "name": run.config.name,

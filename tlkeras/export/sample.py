@@ -67,7 +67,7 @@ def sample_rows(run: SavedRun, domain: Domain, count: int) -> Sample:
     inputs = np.concatenate(list(one_by_one(rows, domain)))
     half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in run.model.layers)
     encoded = odd = None
-    if domain.modality == "image":
+    if domain.modality.pixel_spec(domain.config) is not None:
         own = _own_contents(rows)
         encoded = None if own is None else _pictures(run, own, domain, rows)
         odd = _pictures(run, [content for _, content in odd_pictures(inputs)], domain)

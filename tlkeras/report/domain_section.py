@@ -127,27 +127,38 @@ def _temperature(validation: Predictions | None) -> float | None:
     return temperature if 0.06 < temperature < 19 else None
 
 
+_NOT_SHOWN = {"image": None, "overlay": None, "words": None, "weights": None}
+
+
 def _gallery(record: RunRecord, domain: str) -> dict[str, Any]:
-    entries = []
-    for entry in record.gallery(domain):
-        if entry["picture"].is_file() and entry["heat"].is_file():
-            images = {
-                "image": figures.picture(entry["picture"]),
-                "overlay": figures.overlay(entry["picture"], entry["heat"]),
-            }
-            size = _size(entry["picture"])
-            # small pictures are shown with their pixels
-            facts = {"size": size, "is_small": max(size) < 100, "wrong": _is_wrong(entry)}
-            entries.append(entry | images | facts | {"near": _neighbors(entry)})
+    entries = [
+        _NOT_SHOWN | entry | _picture(entry) | {"wrong": _is_wrong(entry), "near": _neighbors(entry)}
+        for entry in record.gallery(domain)
+    ]
     return {kind: [entry for entry in entries if entry["kind"] == kind] for kind in ("worst", "best")}
 
 
+def _picture(entry: dict[str, Any]) -> dict[str, Any]:
+    """The picture of a kept row and its heat map; nothing of a text."""
+    if "picture" not in entry:
+        return {}
+    size = _size(entry["picture"])
+    # small pictures are shown with their pixels
+    shown = {"image": figures.picture(entry["picture"]), "size": size, "is_small": max(size) < 100}
+    overlay = figures.overlay(entry["picture"], entry["heat"]) if "heat" in entry else None
+    return shown | {"overlay": overlay}
+
+
 def _neighbors(entry: dict[str, Any]) -> list[dict[str, Any]]:
-    """The nearest training pictures; runs from before they were kept have none."""
-    paths = [(near, entry["picture"].with_name(near["picture"])) for near in entry.get("neighbors", ())]
-    return [
-        near | {"image": figures.picture(path), "size": _size(path)} for near, path in paths if path.is_file()
-    ]
+    """The nearest training rows; runs from before they were kept have none."""
+    found = []
+    for near in entry.get("neighbors", ()):
+        near = _NOT_SHOWN | near
+        if "picture" not in near:
+            found.append(near)
+        elif (path := entry["folder"] / near["picture"]).is_file():
+            found.append(near | {"image": figures.picture(path), "size": _size(path)})
+    return found
 
 
 def _is_wrong(entry: dict[str, Any]) -> bool | None:

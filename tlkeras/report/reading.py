@@ -156,10 +156,17 @@ class RunRecord:
         return Predictions.load(path) if path.is_file() else None
 
     def gallery(self, domain: str) -> list[dict[str, Any]]:
-        """Returns the index of the kept pictures of a domain, with `picture` and `heat` as paths."""
+        """Returns the index of the kept rows of a domain, with `picture` and `heat` as paths.
+
+        Entries whose files are gone are left out. Texts have `words` and `weights` in place of the files.
+        """
         folder = self.folder(domain) / "gallery"
-        index = self._json(folder / "index.json") or []
-        return [e | {"picture": folder / e["picture"], "heat": folder / e["heat"]} for e in index]
+        found = []
+        for entry in self._json(folder / "index.json") or []:
+            files = {name: folder / entry[name] for name in ("picture", "heat") if name in entry}
+            if all(path.is_file() for path in files.values()):
+                found.append(entry | {"folder": folder} | files)
+        return found
 
     def embedding(self, when: str) -> dict[str, Any] | None:
         """Returns the embedding `before` or `after` training."""

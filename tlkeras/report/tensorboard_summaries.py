@@ -57,7 +57,7 @@ def _images(record: RunRecord) -> dict[str, np.ndarray]:
                 None
             ]
         for kind in ("worst", "best"):
-            entries = [entry for entry in record.gallery(domain) if entry["kind"] == kind]
+            entries = [e for e in record.gallery(domain) if e["kind"] == kind and "heat" in e]
             if entries:
                 found[f"{kind}/{domain}"] = np.stack([_side_by_side(entry) for entry in entries])
     return found

@@ -27,7 +27,7 @@ def manifest(parts) -> dict[str, Any]:
         "command": sys.argv,
         "seed": config.seed,
         "task": source.task,
-        "modality": source.modality,
+        "modality": source.modality.name,
         "class_names": list(source.class_names),
         "input_shape": list(source.input_shape),
         "arrays": None if source.arrays is None else source.arrays.describe(),

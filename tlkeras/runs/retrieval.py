@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tlkeras.data.files import image_files, readable_batches
 from tlkeras.errors import UserError
 from tlkeras.evaluation.embedding import feature_model, features_of, nearest
 from tlkeras.evaluation.nearest_training_rows import label_texts
@@ -41,18 +40,14 @@ def embed_files(run: SavedRun, paths: str | os.PathLike | Iterable[str | os.Path
     Raises:
         UserError: A path does not exist, nothing can be read, or the model takes vectors.
     """
-    if run.manifest["modality"] != "image":
-        raise UserError(f"The model of {run.path} takes vectors, not image files.")
-    spec = run.config.data.model_copy(update={"image_size": tuple(run.manifest["input_shape"][:2])})
     model, features, names, skipped = feature_model(run.model), [], [], []
-    files = image_files(paths)
-    for images, readable, unreadable in readable_batches(files, spec, batch_size=32):
+    for inputs, readable, unreadable in run.file_batches(paths):
         skipped += unreadable
         if readable:
-            features.append(model.predict_on_batch(images).reshape(len(images), -1))
+            features.append(model.predict_on_batch(inputs).reshape(len(inputs), -1))
             names += readable
     if not names:
-        raise UserError(f"None of {len(files)} files can be read; the first: {': '.join(skipped[0])}")
+        raise UserError(f"None of {len(skipped)} files can be read; the first: {': '.join(skipped[0])}")
     return Embedded(names, np.concatenate(features).astype(np.float32), skipped)
 
 

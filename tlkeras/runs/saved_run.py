@@ -1,7 +1,7 @@
 """A run that lies on disk: its model, its numbers, and predictions with it."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ import numpy as np
 
 from tlkeras.backend import set_determinism
 from tlkeras.config import DataConfig, ExperimentConfig, apply_overrides, load_config
-from tlkeras.data.array_form import ArrayForm, array_batches, inputs_like_training
-from tlkeras.data.files import image_files, readable_batches
+from tlkeras.data.array_form import ArrayForm
+from tlkeras.data.modalities import MODALITIES, Modality
+from tlkeras.data.rows import Rows
 from tlkeras.errors import UserError
 from tlkeras.evaluation import Predictions
 from tlkeras.evaluation.evaluate import measure, predict_domains, write_evaluation
@@ -86,6 +87,19 @@ class SavedRun:
         return load_model(self.run_dir.best_model)
 
     @property
+    def modality(self) -> Modality:
+        """The kind of input that the model takes."""
+        return MODALITIES.get(self.manifest["modality"])
+
+    def file_batches(self, paths: str | os.PathLike | Iterable[str | os.PathLike]) -> Iterator[tuple]:
+        """Yields `(inputs, names, [(name, reason) of the unreadable, ...])` of files and folders.
+
+        Raises:
+            UserError: A path does not exist or holds nothing to read, or the model takes no files.
+        """
+        return self.modality.file_batches(paths, self._reading, batch_size=32)
+
+    @property
     def runs(self) -> dict[str, "SavedRun"]:
         """The runs inside this one by their place in it: `fold_0`, `source`, `twin`, `seeds/1`, ..."""
         places = [*self.path.glob("*"), *self.path.glob("baselines/*"), *self.path.glob("seeds/*")]
@@ -114,9 +128,13 @@ class SavedRun:
             UserError: `x` is no batch, its rows have another size, or its values lie in another range.
         """
         form = ArrayForm.read(self.manifest.get("arrays"))
-        inputs = inputs_like_training(x, form, tuple(self.manifest["input_shape"]))
-        batches = array_batches(inputs, self._reading, batch_size)
-        return self._predictions(np.concatenate([self.model.predict_on_batch(batch) for batch in batches]))
+        inputs = self.modality.inputs_like_training(x, form, tuple(self.manifest["input_shape"]))
+        rows = Rows(inputs, None, np.arange(len(inputs)))
+        read = self.modality.reader(rows, self._reading.model_copy(update={"memory_mb": 0}))
+        places = [np.arange(i, min(i + batch_size, len(rows))) for i in range(0, len(rows), batch_size)]
+        return self._predictions(
+            np.concatenate([self.model.predict_on_batch(read(i).numpy()) for i in places])
+        )
 
     def predict_files(
         self, paths: str | os.PathLike | Iterable[str | os.PathLike]
@@ -126,17 +144,14 @@ class SavedRun:
         Raises:
             UserError: A path does not exist, nothing could be read, or the model takes vectors.
         """
-        if self.manifest["modality"] != "image":
-            raise UserError(f"The model of {self.path} takes vectors, not image files.")
-        files = image_files(paths)
         logits, readable, skipped = [], [], []
-        for images, names, unreadable in readable_batches(files, self._reading, batch_size=32):
+        for inputs, names, unreadable in self.file_batches(paths):
             skipped += unreadable
             if names:
-                logits.append(self.model.predict_on_batch(images))
+                logits.append(self.model.predict_on_batch(inputs))
                 readable += names
         if not readable:
-            raise UserError(f"None of {len(files)} files can be read; the first: {': '.join(skipped[0])}")
+            raise UserError(f"None of {len(skipped)} files can be read; the first: {': '.join(skipped[0])}")
         return self._predictions(np.concatenate(logits), ids=readable), skipped
 
     def evaluate(self, overrides: str | Iterable[str] = ()) -> dict[str, Any]:
@@ -163,8 +178,7 @@ class SavedRun:
     @property
     def _reading(self) -> DataConfig:
         """How inputs are read, with the size of images resolved."""
-        size = tuple(self.manifest["input_shape"][:2]) if self.manifest["modality"] == "image" else None
-        return self.config.data.model_copy(update={"image_size": size})
+        return self.modality.resolved(self.config.data, tuple(self.manifest["input_shape"]))
 
     def _predictions(self, logits: np.ndarray, ids=None) -> Predictions:
         return Predictions.from_logits(

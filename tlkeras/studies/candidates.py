@@ -81,7 +81,7 @@ def _candidates(word: str, config: ExperimentConfig) -> list[Candidate]:
     for candidate in chosen:
         if candidate.weights == "imagenet" and not wild:
             row = BACKBONES.get(candidate.name)
-            require_weights(row, _shape(config, row), {})
+            require_weights(row, row.input_shape(config.data), {})
     return chosen
 
 
@@ -119,13 +119,6 @@ def _check_weights(weights: str, word: str) -> None:
 
 def _fits(candidate: Candidate, config: ExperimentConfig) -> bool:
     row = BACKBONES.get(candidate.name)
-    wanted = "image" if BACKBONES.get(config.model.backbone).input == "any" else None
-    wanted = wanted or BACKBONES.get(config.model.backbone).input
-    if row.input not in (wanted, "any"):
+    if BACKBONES.get(config.model.backbone).modalities[0] not in row.modalities:
         return False
-    return candidate.weights != "imagenet" or weights_at_hand(row, _shape(config, row))
-
-
-def _shape(config: ExperimentConfig, row) -> tuple[int, int, int]:
-    size = config.data.image_size or row.size or 224
-    return (size, size, 3) if isinstance(size, int) else (*size, 3)
+    return candidate.weights != "imagenet" or weights_at_hand(row, row.input_shape(config.data))

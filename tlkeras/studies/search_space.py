@@ -13,6 +13,7 @@ from tlkeras.config import (
     StageConfig,
     load_config,
 )
+from tlkeras.data.modalities import MODALITIES
 from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES
 from tlkeras.run_dir import RunDir
@@ -144,13 +145,9 @@ def _finetune(trial, config: ExperimentConfig, backbone: str, depth: str) -> Sta
     ]
     regularizer = trial.suggest_categorical("regularizer", ["none", "l2_sp", "bss"])
     augment = AugmentConfig()
-    if BACKBONES.get(config.model.backbone).input == "image":
-        kind = trial.suggest_categorical("augment", ["as configured", "crop", "crop and colour"])
-        augment = {
-            "as configured": config.stages[-1].augment,
-            "crop": AugmentConfig(crop=0.7),
-            "crop and colour": AugmentConfig(crop=0.6, color=0.3),
-        }[kind]
+    if searched := MODALITIES.get(BACKBONES.get(config.model.backbone).modalities[0]).searched:
+        choices = {"as configured": config.stages[-1].augment, **searched}
+        augment = choices[trial.suggest_categorical("augment", list(choices))]
     optimizer = OptimizerConfig(
         learning_rate=trial.suggest_float("learning_rate", 1e-5, 3e-3, log=True),
         schedule=ScheduleConfig(name="cosine"),

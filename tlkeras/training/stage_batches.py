@@ -121,7 +121,7 @@ class Feed:
             domain,
             batch_size=self.batch_size,
             seed=seed,
-            augment=augment if domain.modality == "image" else augment.for_vectors,
+            augment=domain.modality.drawable(augment),
             start_step=first_step,
             steps=total,
             with_labels=labels,

@@ -138,11 +138,12 @@ def _blocks_of_variables(model) -> dict[str, str]:
 def _inputs(parts: Parts, stage: StageConfig) -> dict[str, np.ndarray]:
     """The first pictures that a stage trains on, pixels in 0..255 as the model gets them, by domain."""
     domains = {"source": parts.source} | {domain.name: domain for domain in parts.targets}
-    return {name: _first(parts, domain, stage.augment) for name, domain in domains.items()
-            if domain.modality == "image"}  # fmt: skip
+    found = {name: _first(parts, domain, stage.augment) for name, domain in domains.items()}
+    return {name: pixels for name, pixels in found.items() if pixels is not None}
 
 
-def _first(parts: Parts, domain: Domain, augment: AugmentConfig) -> np.ndarray:
+def _first(parts: Parts, domain: Domain, augment: AugmentConfig) -> np.ndarray | None:
+    augment = domain.modality.drawable(augment)
     rows = domain.splits["train"]
     if domain.role is not Role.SOURCE:  # its labels stay where they are, so nothing can be mixed with them
         augment = augment.unmixed
@@ -151,4 +152,4 @@ def _first(parts: Parts, domain: Domain, augment: AugmentConfig) -> np.ndarray:
         steps=1, with_labels=domain.role is Role.SOURCE,
     )  # fmt: skip
     batch = next(iter(batches))
-    return np.asarray(batch[0] if isinstance(batch, tuple) else batch)[:_PICTURES]
+    return domain.modality.pictures(np.asarray(batch[0] if isinstance(batch, tuple) else batch)[:_PICTURES])

@@ -23,6 +23,8 @@ class Table:
         class_names: Names in the order of integer labels, where the source knows them.
         final: Whether the splits stand as they are, so that none is taken out of train.
         white: What white was in the pixels of arrays, before they came to lie in 0..255: 1, 255 or 65535.
+        modality: The kind of the rows; None is image for files, encoded images and arrays of pixels, and
+            vector for arrays `(n, d)`.
         draw: Makes the inputs of chosen rows, where `Rows.inputs` holds only keys to draw from.
     """
 
@@ -30,6 +32,7 @@ class Table:
     class_names: tuple[str, ...] | None = None
     final: bool = False
     white: int = 255
+    modality: str | None = None
     draw: Callable[[np.ndarray], np.ndarray] | None = None
 
 

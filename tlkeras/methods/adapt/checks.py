@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from tlkeras.config import AdaptationConfig, AugmentConfig, ExperimentConfig, StageConfig
 from tlkeras.data import Domain
+from tlkeras.data.modalities import Image, Modality
 from tlkeras.errors import UserError
 from tlkeras.methods.adapt import make_method
 from tlkeras.methods.adapt.validators import VALIDATORS
@@ -41,7 +42,8 @@ def check_adaptation(config: ExperimentConfig) -> None:
     named |= {f"more_sources.{i}": data for i, data in enumerate(adaptation.more_sources)}
     for name, data in (named | {"target_labelled": adaptation.target_labelled}).items():
         if data is not None and None not in (data.image_size, config.data.image_size):
-            _check_sizes(name, _pair(data.image_size), _pair(config.data.image_size))
+            image = Image()
+            image.check_domain(name, image.assumed_shape(data), image.assumed_shape(config.data))
     for name in ("mixup", "cutmix"):
         if getattr(adaptation.strong_augment, name):
             raise UserError(
@@ -63,32 +65,18 @@ def check_domains(config: ExperimentConfig, domains: Mapping[str, Domain]) -> No
     """
     source = domains["source"]
     for name, domain in domains.items():
-        if domain.modality != source.modality:
+        if domain.modality is not source.modality:
             raise UserError(
-                "All domains must hold pictures, or all vectors. Received: data.source gives "
-                f"{source.modality}s, adaptation.{name} {domain.modality}s"
+                "All domains must hold inputs of one kind. Received: data.source gives "
+                f"{source.modality.plural}, adaptation.{name} {domain.modality.plural}"
             )
-        if domain.modality == "image":
-            _check_sizes(name, domain.image_size, source.image_size)
-        elif domain.input_shape != source.input_shape:
-            raise UserError(
-                "All domains must have vectors of one width. Received: data.source gives "
-                f"{source.input_shape[0]} numbers, adaptation.{name} {domain.input_shape[0]}"
-            )
+        source.modality.check_domain(name, domain.input_shape, source.input_shape)
     adaptation = config.adaptation
     if adaptation is None or adaptation.method == "none":
         return
     if make_method(adaptation.method, adaptation.options).target_views > 1:
         for stage in (s for s in config.stages if pulls(adaptation, s)):
             _check_views(adaptation, stage, source.modality)
-
-
-def _check_sizes(name: str, size: tuple[int, int], source: tuple[int, int]) -> None:
-    if size != source:
-        raise UserError(
-            f"adaptation.{name}.image_size must be that of data, as both stand in one batch: leave it out. "
-            f"Received: adaptation.{name}.image_size={size}, data.image_size={source}"
-        )
 
 
 def _check_stages(config: ExperimentConfig) -> None:
@@ -124,27 +112,21 @@ def _check_source_model(adaptation: AdaptationConfig, stages: Sequence[StageConf
         )
 
 
-def _check_views(adaptation: AdaptationConfig, stage: StageConfig, modality: str) -> None:
+def _check_views(adaptation: AdaptationConfig, stage: StageConfig, modality: Modality) -> None:
     """Raises `UserError` where both views of a target row would be the same."""
     weak, strong = (_as_drawn(a, modality) for a in (stage.augment, adaptation.strong_augment))
     if weak != strong:
         return
-    vectors = "adaptation.strong_augment.noise, the deviation of noise in units of the input, e.g. 0.1"
-    images = "adaptation.strong_augment, e.g. randaugment=2 and cutout=0.4"
     raise UserError(
         f"adaptation.method={adaptation.method} compares two views of each target row, and these would be "
-        f"equal: set {vectors if modality == 'vector' else images}. Received: {modality}s with "
+        f"equal: set {modality.views_advice}. Received: {modality.plural} with "
         f"adaptation.strong_augment and stages.{stage.name}.augment of the same effect"
     )
 
 
-def _as_drawn(augment: AugmentConfig, modality: str) -> AugmentConfig:
+def _as_drawn(augment: AugmentConfig, modality: Modality) -> AugmentConfig:
     """Returns the part of the settings that changes rows of the modality."""
-    augment = augment.unmixed if modality == "image" else augment.for_vectors.unmixed
+    augment = modality.drawable(augment).unmixed
     if augment.randaugment == 0:
         augment = augment.model_copy(update={"randaugment_magnitude": 0.0})
     return augment
-
-
-def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else tuple(size)

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from tlkeras.data.modalities import MODALITIES
 from tlkeras.errors import UserError, nearest
 from tlkeras.models.backbones.registry import Backbone
 
@@ -49,12 +50,14 @@ def construct(
 
 
 def _check_input(row: Backbone, shape: tuple[int, ...]) -> None:
-    modality = "vector" if len(shape) == 1 else "image"
-    if row.input not in (modality, "any"):
+    kinds = [MODALITIES.get(name) for name in row.modalities]
+    kind = next((kind for kind in kinds if kind.fits(shape)), None)
+    if kind is None:
         raise UserError(
-            f"{row.name} takes {row.input}s, and the data are {modality}s. Received: input shape {shape}"
+            f"{row.name} takes {' or '.join(kind.plural for kind in kinds)}. Received: input shape {shape}"
         )
-    if modality == "image" and min(shape[:2]) < row.family.min_size:
+    size = kind.image_size(shape)
+    if size is not None and min(size) < row.family.min_size:
         raise UserError(
             f"{row.name} needs images of at least {row.family.min_size} pixels a side. "
             f"Received: image_size={list(shape[:2])}"

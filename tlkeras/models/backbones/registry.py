@@ -1,13 +1,14 @@
 """What is known of a backbone without building it; nothing here imports Keras."""
 
 import functools
-import importlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tlkeras.registry import Registry
+from tlkeras.config.data import DataConfig
+from tlkeras.data.modalities import MODALITIES
+from tlkeras.registry import Registry, function_at
 
 NUMBERED_BLOCKS = ((r"^((?:stage_?\d+_)?[a-z]+_?\d+)(?![0-9])", r"\1"), (r"^(stem|top)(?:_|$)", r"\1"))
 
@@ -33,12 +34,15 @@ class Family:
             the two cells before them.
     """
 
-    preprocessing: str
+    preprocessing: str = "identity"
     block_names: tuple[tuple[str, str], ...] = NUMBERED_BLOCKS
     weights_file: str = ""
     weights_sides: tuple[int, ...] = ()
     min_size: int = 32
     live_tensors: int = 1
+
+
+PLAIN = Family()
 
 
 @dataclass(frozen=True)
@@ -53,23 +57,24 @@ class Backbone:
         size: Default side of the input image in pixels; 0 for vectors.
         parameters: Number of parameters without top at default options; None where it depends on the
             data.
-        grad_cam: Layer whose output Grad-CAM reads (Selvaraju et al. 2017); empty for vectors.
+        grad_cam: Layer whose output Grad-CAM reads (Selvaraju et al. 2017); empty takes the last with
+            spatial outputs.
         blocks: Names of the blocks from input to output at default options, runs shortened:
-            `block2a..c` is block2a, block2b, block2c.
+            `block2a..c` is block2a, block2b, block2c. Empty where they are only known once it is built.
         weights_package: The installable package that holds the ImageNet weights; empty where Keras
             has them itself, or there are none.
-        input: `image`, `vector` or `any`.
+        input: The kind of its inputs, a name in `MODALITIES`; `any` is images and vectors.
         arguments: Keyword arguments of the builder that make this member of its family; a config's
             `backbone_options` go before them.
     """
 
     name: str
     builder: str | Callable
-    family: Family
-    size: int
-    parameters: int | None
-    grad_cam: str
-    blocks: str
+    family: Family = PLAIN
+    size: int = 0
+    parameters: int | None = None
+    grad_cam: str = ""
+    blocks: str = ""
     weights_package: str = ""
     input: str = "image"
     arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
@@ -99,11 +104,17 @@ class Backbone:
     @property
     def function(self) -> Callable:
         """The builder with this member's arguments; imports its module."""
-        builder = self.builder
-        if isinstance(builder, str):
-            module, _, function = builder.partition(":")
-            builder = getattr(importlib.import_module(module), function)
+        builder = function_at(self.builder)
         return functools.partial(builder, **self.arguments) if self.arguments else builder
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The kinds of input that it takes, the usual one first."""
+        return ("image", "vector") if self.input == "any" else (self.input,)
+
+    def input_shape(self, config: DataConfig) -> tuple[int, ...]:
+        """Returns the shape of one input by the config alone, where the data are not at hand."""
+        return MODALITIES.get(self.modalities[0]).assumed_shape(config, self.size or None)
 
 
 def _expand(word: str) -> list[str]:

@@ -1,0 +1,83 @@
+"""Images: files, encoded images or arrays of pixels, resized to one size."""
+
+import numpy as np
+
+from tlkeras.config.data import AugmentConfig
+from tlkeras.data.array_form import ArrayForm, images_like_training
+from tlkeras.data.modalities.base import Modality
+from tlkeras.data.rows import Rows
+from tlkeras.data.scan import scan
+from tlkeras.errors import UserError
+
+# For encoded images of differing sizes, where neither the config nor the backbone names a size.
+FALLBACK_SIZE = (224, 224)
+
+
+class Image(Modality):
+    """RGB pixels in 0..255, `(height, width, 3)`."""
+
+    name = "image"
+    plural = "images"
+    augmentations = tuple(AugmentConfig.model_fields)
+    searched = {"crop": AugmentConfig(crop=0.7), "crop and colour": AugmentConfig(crop=0.6, color=0.3)}
+    views_advice = "adaptation.strong_augment, e.g. randaugment=2 and cutout=0.4"
+    pretexts = ("rotation", "simclr")
+    explanation = "tlkeras.evaluation.explain:explain_images"
+
+    def shape_of_rows(self, rows, config, default_size=None):
+        return _shape(config.image_size or default_size or _own_size(rows))
+
+    def assumed_shape(self, config, default_size=None):
+        return _shape(config.image_size or default_size or FALLBACK_SIZE)
+
+    def fits(self, shape):
+        return len(shape) == 3
+
+    def image_size(self, shape):
+        return tuple(shape[:2])
+
+    def resolved(self, config, shape):
+        return config.model_copy(update={"image_size": tuple(shape[:2])})
+
+    def check_domain(self, name, shape, source):
+        if shape != source:
+            raise UserError(
+                f"adaptation.{name}.image_size must be that of data, as both stand in one batch: leave it "
+                f"out. Received: adaptation.{name}.image_size={shape[:2]}, data.image_size={source[:2]}"
+            )
+
+    def reader(self, rows, config):
+        from tlkeras.data.reading import image_reader
+
+        return image_reader(rows, config)
+
+    def array_form(self, rows, white):
+        return ArrayForm.of_images(rows.inputs, white) if rows.kind == "images" else None
+
+    def inputs_like_training(self, x, form, shape) -> np.ndarray:
+        return images_like_training(x, form, shape)
+
+    def file_batches(self, paths, config, batch_size):
+        from tlkeras.data.files import image_files, readable_batches
+
+        return readable_batches(image_files(paths), config, batch_size)
+
+    def pixel_spec(self, config):
+        from tlkeras.data.reading import PixelSpec
+
+        return PixelSpec.of(config)
+
+    def pictures(self, x):
+        return x
+
+
+def _shape(size: int | tuple[int, int]) -> tuple[int, int, int]:
+    height, width = (size, size) if isinstance(size, int) else size
+    return int(height), int(width), 3
+
+
+def _own_size(rows: Rows) -> tuple[int, int]:
+    if rows.kind == "images":
+        return rows.inputs.shape[1:3]
+    sizes = {(f.height, f.width) for f in scan(rows.inputs[:16], max_pixels=rows.max_pixels) if not f.reason}
+    return sizes.pop() if len(sizes) == 1 else FALLBACK_SIZE

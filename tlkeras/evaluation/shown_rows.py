@@ -1,0 +1,74 @@
+"""Rows as people look at them: pictures in small files, or the words of texts, with what explains them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkeras.data import Domain, evaluation_batches
+from tlkeras.data.rows import Rows
+from tlkeras.run_dir import replacing
+
+LARGEST_SIDE = 320
+
+
+def inputs_of(rows: Rows, domain: Domain) -> np.ndarray:
+    """Returns the inputs of rows as the model gets them, float32 `(n, *input_shape)`."""
+    batches = evaluation_batches(rows, domain, batch_size=min(len(rows), 64))
+    return np.concatenate([np.asarray(x) for x, _, _ in batches])
+
+
+def can_be_shown(domain: Domain) -> bool:
+    """Whether people can look at rows of a domain: they are pictures or texts."""
+    example = np.zeros((1, *domain.input_shape), np.float32)
+    return domain.modality.pictures(example) is not None or domain.modality.texts(example) is not None
+
+
+def keep_rows(
+    folder: Path,
+    stems: list[str],
+    inputs: np.ndarray,
+    domain: Domain,
+    maps: np.ndarray | None = None,
+    *,
+    largest_side: int = LARGEST_SIDE,
+) -> list[dict[str, Any]]:
+    """Writes what people see of rows, and returns for each what an index says of it.
+
+    Args:
+        folder: Where files go.
+        stems: What the files of each row begin with.
+        inputs: The rows as the model gets them, `(n, *input_shape)`.
+        domain: Their domain.
+        maps: What explains the answers to them, in 0..1: `(n, h, w)` over pictures, `(n, tokens)` over texts.
+        largest_side: The height and width in pixels above which pictures are made smaller.
+
+    Returns:
+        Of pictures `picture`, the name of a PNG file, and with maps `heat`, that of a grey one; of texts
+        `words`, a list, and with maps `weights`, a number in 0..1 for each.
+    """
+    pictures, texts = domain.modality.pictures(inputs), domain.modality.texts(inputs)
+    kept: list[dict[str, Any]] = [{} for _ in stems]
+    for i, (stem, facts) in enumerate(zip(stems, kept, strict=True)):
+        if pictures is not None:
+            facts["picture"] = f"{stem}.png"
+            save_png(folder / facts["picture"], pictures[i], largest_side)
+            if maps is not None:
+                facts["heat"] = f"{stem}_heat.png"
+                save_png(folder / facts["heat"], 255 * maps[i], largest_side)
+        if texts is not None:
+            facts["words"] = texts[i]
+            if maps is not None and pictures is None:
+                facts["weights"] = [round(float(weight), 4) for weight in maps[i][: len(texts[i])]]
+    return kept
+
+
+def save_png(path: Path, pixels: np.ndarray, largest_side: int = LARGEST_SIDE) -> None:
+    """Writes pixels in 0..255, `(h, w)` or `(h, w, 3)`, made smaller where they exceed `largest_side`."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(np.clip(np.round(np.nan_to_num(pixels)), 0, 255).astype(np.uint8))
+    image.thumbnail((largest_side, largest_side))
+    with replacing(path) as temporary:
+        image.save(temporary, format="PNG")
