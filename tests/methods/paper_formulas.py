@@ -58,11 +58,6 @@ def entropy(logits):
     return entropies(softmax(logits)).mean()
 
 
-def diversity(logits):
-    mean = softmax(logits).mean(axis=0)
-    return float(np.sum(mean * np.log(mean)))
-
-
 def mcc(logits, temperature=2.5, at=None):  # Jin et al. 2020, eq. 4-7
     y = softmax(logits / temperature)
     certainty = 1 + np.exp(-entropies(softmax((logits if at is None else at[0]) / temperature)))
@@ -95,10 +90,6 @@ def mdd(source, target, source_classes, target_classes, margin=4.0):  # Zhang et
 def afn(features, step=1.0, at=None):  # Xu et al. 2019, eq. 5
     before = np.linalg.norm(features if at is None else at[0], axis=1)
     return np.mean((before + step - np.linalg.norm(features, axis=1)) ** 2)
-
-
-def hard_afn(features, radius=25.0):  # Xu et al. 2019, eq. 4
-    return (np.linalg.norm(features, axis=1).sum() / len(features) - radius) ** 2
 
 
 def wasserstein(source, target):  # Shen et al. 2018, eq. 3

@@ -85,7 +85,6 @@ LOSSES = {
     ),
     "joint_mmd": (joint, papers_joint),
     "entropy": one(alignment.entropy, paper.entropy),
-    "diversity": one(alignment.diversity, paper.diversity),
     "mcc": (lambda s, t: alignment.mcc(t), moved(paper.mcc)),
     "mcc_cold": (lambda s, t: alignment.mcc(t, 1.0), moved(paper.mcc, temperature=1.0)),
     "bnm": one(alignment.bnm, paper.bnm),
@@ -95,7 +94,6 @@ LOSSES = {
         lambda s, t, at=None: paper.mdd(s, t, *(np.arange(len(x)) * 7 % x.shape[1] for x in (s, t))),
     ),
     "afn": (lambda s, t: alignment.afn(t), moved(paper.afn)),
-    "hard_afn": one(alignment.hard_afn, paper.hard_afn),
     "wasserstein": (  # of a critic's values, (n, 1)
         lambda s, t: alignment.wasserstein(s[:, :1], t[:, :1]),
         lambda s, t, at=None: paper.wasserstein(s[:, :1], t[:, :1]),

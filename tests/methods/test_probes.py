@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from probe_scores import probe_scores
 
 from tlkeras import load_run, run_experiment
 from tlkeras.config import DataConfig, ExperimentConfig, HeadConfig, ModelConfig, ProbeConfig, StageConfig
@@ -11,7 +12,6 @@ from tlkeras.methods.probe.probes import (
     fit_probe,
     linear_weights,
     make_probe,
-    probe_scores,
 )
 
 

@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 import pytest
+from probe_scores import probe_scores
 
-from tlkeras.methods.probe.probes import fit_probe, make_probe, probe_scores
+from tlkeras.methods.probe.probes import fit_probe, make_probe
 from tlkeras.models.nearest_neighbors import NearestNeighbors
 from tlkeras.runs.saved_run import load_model
 

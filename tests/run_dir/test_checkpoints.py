@@ -65,8 +65,6 @@ def test_damaged_checkpoint_falls_back_with_a_warning(tmp_path, damage, capsys):
     arrays, state = store.load()
     assert "damaged" in capsys.readouterr().err
     assert state == {"step": 1} and arrays["x"][7] == 7
-    assert "step-0000000001" in store.latest().name
-    assert "damaged" in capsys.readouterr().err
     # Once training has passed that step again, the damaged file is gone.
     store.save_arrays({"x": np.ones(1)}, {}, step=2)
     assert store.steps() == [2, 1]
@@ -75,7 +73,7 @@ def test_damaged_checkpoint_falls_back_with_a_warning(tmp_path, damage, capsys):
 def test_file_callback(tmp_path):
     store = CheckpointStore(tmp_path)
     path = store.save(lambda temporary: temporary.write_text("weights"), step=5, suffix=".txt")
-    assert path.suffix == ".txt" and store.latest().read_text() == "weights"
+    assert path.suffix == ".txt" and path.read_text() == "weights"
     with pytest.raises(ZeroDivisionError):
         store.save(lambda temporary: 1 / 0, step=6)
     assert store.steps() == [5]

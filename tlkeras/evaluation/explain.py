@@ -143,17 +143,6 @@ def heat_of(attributions: np.ndarray) -> np.ndarray:
     return _normalised(np.abs(attributions).sum(axis=-1))
 
 
-def pointing_game(maps: np.ndarray, places: np.ndarray) -> float:
-    """Returns how often the hottest pixel lies on the object (Zhang et al. 2018, section 4.1).
-
-    Args:
-        maps: `(n, height, width)`.
-        places: Where the objects are, bool `(n, height, width)`.
-    """
-    hottest = maps.reshape(len(maps), -1).argmax(axis=1)
-    return float(places.reshape(len(maps), -1)[np.arange(len(maps)), hottest].mean())
-
-
 def explain_images(
     model: keras.Model, images: np.ndarray, targets: np.ndarray | None = None, backbone: str | None = None
 ) -> tuple[np.ndarray, str]:

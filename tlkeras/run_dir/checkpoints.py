@@ -102,11 +102,6 @@ class CheckpointStore:
         after_checkpoint(target)
         return target
 
-    def latest(self) -> Path | None:
-        """Returns the newest checkpoint whose checksum fits, or None; warns of those that do not fit."""
-        found = self._newest(read=Path.read_bytes)
-        return found[0] if found else None
-
     def load(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """Returns `(arrays, state)` of the newest whole checkpoint of `save_arrays`, or None."""
         found = self._newest(read=lambda path: np.fromfile(path, np.uint8))

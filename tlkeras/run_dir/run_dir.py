@@ -80,10 +80,6 @@ class RunDir:
         """Writes the stage's `DONE`."""
         write_text(self.stage(index, name) / "DONE", "")
 
-    def is_stage_done(self, index: int, name: str) -> bool:
-        """Returns whether the stage has its `DONE`."""
-        return (self.stage(index, name) / "DONE").exists()
-
     def mark_finished(self, **facts: Any) -> None:
         """Writes into the ledger that nothing of this run is left to do."""
         self.ledger.append(stage=RUN, event="finished", **facts)

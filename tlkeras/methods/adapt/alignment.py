@@ -6,7 +6,6 @@ on predictions take logits `(n, classes)`. Each returns a scalar.
 
 from collections.abc import Sequence
 
-import keras
 from keras import ops
 
 TINY = 1e-7
@@ -121,12 +120,6 @@ def entropy(logits):
     return ops.mean(entropy_per_row(logits))
 
 
-def diversity(logits):
-    """Negative entropy of the mean prediction; low where all classes are predicted alike."""
-    mean = ops.mean(ops.softmax(logits), axis=0)
-    return ops.sum(mean * ops.log(mean + keras.config.epsilon() * 1e-8))
-
-
 def mcc(logits, temperature: float = 2.5):
     """Minimum class confusion (Jin et al. 2020, eq. 5-7).
 
@@ -181,12 +174,6 @@ def afn(features, step: float = 1.0):
     """Stepwise adaptive feature norm: each row's norm is to grow by `step` (Xu et al. 2019, eq. 5)."""
     norms = ops.sqrt(ops.sum(ops.square(features), axis=1) + 1e-12)
     return ops.mean(ops.square(norms - (ops.stop_gradient(norms) + step)))
-
-
-def hard_afn(features, radius: float = 25.0):
-    """Hard adaptive feature norm: the mean norm is to equal `radius` (Xu et al. 2019, eq. 4)."""
-    norms = ops.sqrt(ops.sum(ops.square(features), axis=1) + 1e-12)
-    return ops.square(ops.mean(norms) - radius)
 
 
 def wasserstein(source_values, target_values):
