@@ -11,8 +11,9 @@ from PIL import Image
 from tlkeras.config import DataConfig
 from tlkeras.data import check_files, load_domain
 from tlkeras.data.decode import UnreadableImage, decode
+from tlkeras.data.image_header import sniff
 from tlkeras.data.reading import PixelSpec, read_image
-from tlkeras.data.scan import scan, sniff
+from tlkeras.data.scan import scan
 from tlkeras.errors import UserError
 
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from tlkeras.data import preprocess
+from tlkeras.data.image_header import sniff
 from tlkeras.data.reading import PixelSpec, read_image
-from tlkeras.data.scan import sniff
 
 MODES = ("stretch", "crop", "pad")
 EXIF_TURNED = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"

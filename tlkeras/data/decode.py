@@ -5,7 +5,7 @@ import io
 import numpy as np
 
 from tlkeras.config.data import MAX_PIXELS
-from tlkeras.data.scan import NO_IMAGE, image_format, too_large
+from tlkeras.data.image_header import NO_IMAGE, image_format, too_large
 
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 

@@ -9,11 +9,12 @@ import tensorflow as tf
 
 from tlkeras.config.data import MAX_PIXELS, DataConfig
 from tlkeras.data.decode import UnreadableImage, decode
+from tlkeras.data.image_header import defect, sniff
 from tlkeras.data.memory import pixel_store
 from tlkeras.data.preprocess import JPEG_RATIOS, jpeg_ratio
 from tlkeras.data.resize import resize
 from tlkeras.data.rows import Rows
-from tlkeras.data.scan import contents, defect, sniff
+from tlkeras.data.scan import contents
 from tlkeras.errors import UserError
 
 

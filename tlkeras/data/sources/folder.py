@@ -8,8 +8,8 @@ import numpy as np
 
 from tlkeras import messages
 from tlkeras.config.data import DataConfig
+from tlkeras.data.image_header import READ_FORMATS, image_format
 from tlkeras.data.rows import Rows
-from tlkeras.data.scan import READ_FORMATS, image_format
 from tlkeras.data.sources.base import Source, Table
 from tlkeras.errors import UserError, nearest
 
