@@ -11,9 +11,8 @@ from tlkeras.config import (
     DataConfig,
     apply_overrides,
 )
-from tlkeras.data import training_batches
+from tlkeras.data import feature_batches, training_batches
 from tlkeras.errors import Interrupted
-from tlkeras.features import batches
 from tlkeras.features.arrays import ArrayFeatures
 from tlkeras.features.stage_features import steps_per_call
 from tlkeras.plan import plan
@@ -81,7 +80,7 @@ def test_batches_hold_the_rows_that_batches_of_pixels_would(domain):
     rows = domain.splits["train"]
     features = [ArrayFeatures(rows.inputs[:, 0, 0].astype(np.float32))]
     settings = {"batch_size": 8, "seed": 3, "start_step": 5, "steps": 31}
-    ours = list(batches.training_batches(features, rows, domain, **settings))
+    ours = list(feature_batches.training_batches(features, rows, domain, **settings))
     theirs = list(training_batches(rows, domain, **settings))
     assert len(ours) == len(theirs) == 26
     for (x, y), (pixels, labels) in zip(ours, theirs, strict=True):
@@ -90,10 +89,12 @@ def test_batches_hold_the_rows_that_batches_of_pixels_would(domain):
 
 
 def test_chunks_end_where_the_steps_do(domain, monkeypatch):
-    monkeypatch.setattr(batches, "_CHUNK_STEPS", 4)
+    monkeypatch.setattr(feature_batches, "_CHUNK_STEPS", 4)
     rows = domain.splits["train"]
     features = [ArrayFeatures(np.full((75, 2), view, np.float32)) for view in range(3)]
-    data = batches.training_batches(features, rows, domain, batch_size=8, seed=0, start_step=6, steps=30)
+    data = feature_batches.training_batches(
+        features, rows, domain, batch_size=8, seed=0, start_step=6, steps=30
+    )
     views = [int(x[0, 0]) for x, _ in data]
     assert views == [(step // 9) % 3 for step in range(6, 30)] and len(data) == 24
 
@@ -101,7 +102,7 @@ def test_chunks_end_where_the_steps_do(domain, monkeypatch):
 def test_a_padded_last_batch_counts_nothing(domain):
     rows = domain.splits["val"]
     features = ArrayFeatures(rows.inputs[:, 0, 0].astype(np.float32))
-    found = list(batches.evaluation_batches(features, rows, domain, batch_size=8))
+    found = list(feature_batches.evaluation_batches(features, rows, domain, batch_size=8))
     assert [float(weight.numpy().sum()) for _, _, weight in found] == [8, 8, 5]
     x = np.concatenate([x for x, _, _ in found])[:21]
     np.testing.assert_array_equal(x, features.array)

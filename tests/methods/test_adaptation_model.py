@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from small_problems import Tapped, batches, dense, sigmoid_network, train
 
-from tlkeras.backend.paired_batches import pair_batches
 from tlkeras.config.adaptation import StrengthConfig
+from tlkeras.data.combined_batches import pair_batches
 from tlkeras.errors import UserError
 from tlkeras.methods.adapt import METHODS, make_method
 from tlkeras.methods.adapt.base import Adversarial

@@ -104,3 +104,9 @@ def test_half_precision_is_left_as_it_is(x):
     model = with_statistics(network("mixed_bfloat16"))
     assert not Folded(model)._pairs
     assert np.array_equal(Folded(model)(x), model(x, training=False))
+
+
+def test_the_shift_is_added_by_the_op_that_tensorflow_fuses(model, x):
+    graph = tf.function(Folded(model)).get_concrete_function(x).graph
+    kinds = [operation.type for operation in graph.get_operations()]
+    assert kinds.count("BiasAdd") == 5  # three that are folded, two layers with a bias of their own

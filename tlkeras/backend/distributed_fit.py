@@ -6,6 +6,7 @@ from keras import ops
 
 from tlkeras.backend import compat
 from tlkeras.backend.replica_randomness import ReplicaSeedGenerator
+from tlkeras.backend.replicas import replica_count
 from tlkeras.errors import UserError
 
 UNSUPPORTED_STRATEGIES = ("ParameterServerStrategy", "CentralStorageStrategy")
@@ -74,8 +75,7 @@ class DistributedFit(compat.TrainerHooks):
         else:
             total, loss_weight = rows, sample_weight
         loss = self.compute_loss(x, y, y_pred, loss_weight, training=False)
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        self.loss_tracker.update_state(loss * replicas, sample_weight=total)
+        self.loss_tracker.update_state(loss * replica_count(), sample_weight=total)
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     def make_train_function(self, force=False):
@@ -191,7 +191,7 @@ def scale_for_replicas(loss):
     Example:
         >>> loss = self.compute_loss(x, y, y_pred) + scale_for_replicas(ops.mean(distance))
     """
-    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    replicas = replica_count()
     return loss if replicas == 1 else loss / replicas
 
 

@@ -1,4 +1,4 @@
-"""Random layers that differ between replicas."""
+"""Random numbers that differ between replicas, and some that are alike on all of them."""
 
 import keras
 import tensorflow as tf
@@ -34,3 +34,16 @@ class ReplicaSeedGenerator(keras.random.SeedGenerator):
             for generator in compat.seed_generators(layer):
                 if type(generator) is keras.random.SeedGenerator:
                     generator.__class__ = cls
+
+
+def uniform_of_step(shape: tuple[int, ...], seed: int, step) -> tf.Tensor:
+    """Returns uniform numbers in 0..1 that depend on seed and step alone.
+
+    They are alike on every replica, and in a process that goes on from a checkpoint.
+
+    Args:
+        shape: The shape of the numbers.
+        seed: An int32 number.
+        step: The number of the step, an integer tensor of shape ().
+    """
+    return tf.random.stateless_uniform(shape, seed=tf.stack([seed, tf.cast(step, "int32")]))

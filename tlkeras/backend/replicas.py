@@ -1,6 +1,11 @@
-"""The rows of all replicas, for losses that are not means over rows."""
+"""The replicas that share a batch: how many there are, and the rows of all of them."""
 
 import tensorflow as tf
+
+
+def replica_count() -> int:
+    """Returns how many replicas share a global batch under the current strategy."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def gather_rows(x):

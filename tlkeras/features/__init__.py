@@ -9,12 +9,9 @@ _HOMES = {
     "EntryInfo": "store",
     "FeatureStore": "store",
     "default_cache_dir": "store",
-    "Features": "arrays",
     "EXTRACTORS": "extractors",
     "FeatureCache": "cache",
     "Request": "identity",
-    "training_batches": "batches",
-    "evaluation_batches": "batches",
     "StageFeatures": "stage_features",
 }
 

@@ -7,6 +7,7 @@ import weakref
 import numpy as np
 
 from tlkeras.backend import compat
+from tlkeras.data.feature_batches import Features
 from tlkeras.features.store import EntryInfo, FeatureStore, numpy_dtype
 
 # After reading this much from mapped files their pages are given back.
@@ -14,25 +15,6 @@ _RESIDENT_BYTES = 32 * 2**20
 
 _lock = threading.Lock()
 _in_memory: "weakref.WeakValueDictionary[tuple[str, str], Features]" = weakref.WeakValueDictionary()
-
-
-class Features:
-    """The outputs of a trunk for the rows of one split.
-
-    Attributes:
-        shape: `(rows, ...)`.
-        dtype: NumPy dtype.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def take(self, indices: np.ndarray) -> np.ndarray:
-        """Returns the rows at `indices` `(b,)` as a new array `(b, ...)`."""
-        raise NotImplementedError
 
 
 class ArrayFeatures(Features):

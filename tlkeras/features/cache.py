@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tlkeras import messages
+from tlkeras.backend.devices import accelerators
 from tlkeras.config import CacheConfig
+from tlkeras.data.feature_batches import Features
 from tlkeras.errors import RunError, UserError
-from tlkeras.features.arrays import ArrayFeatures, Features, fits_memory, open_entry
+from tlkeras.features.arrays import ArrayFeatures, fits_memory, open_entry
 from tlkeras.features.extractor_choice import Chosen, accepted, expected_seconds_per_row, named_by
 from tlkeras.features.extractors import Trunk
 from tlkeras.features.identity import Request, identity_of
@@ -112,9 +113,9 @@ class _Work:
         self.cache, self.store, self.requests = cache, cache.store, list(requests)
         self.title, self.facts = title, facts
         self.identity = identity_of(trunk)
-        gpu = bool(tf.config.list_logical_devices("GPU"))
         replicas = 1 if cache.strategy is None else cache.strategy.num_replicas_in_sync
-        self.trunk = Trunk(trunk, (128 if gpu else 32) * replicas, cache.strategy, cache.threads)
+        rows = 128 if "GPU" in accelerators() else 32
+        self.trunk = Trunk(trunk, rows * replicas, cache.strategy, cache.threads)
         self.chosen: Chosen | None = None
         self.computed = 0
 

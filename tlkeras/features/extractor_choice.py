@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 
 from tlkeras import messages
+from tlkeras.backend.devices import accelerators
 from tlkeras.config import CacheConfig
 from tlkeras.features.extractors import EXTRACTORS, Trunk, relative_difference, suits_xnnpack
 from tlkeras.models.cuts.graph import nodes_in_order
@@ -77,8 +77,7 @@ def accepted(name: str, trunk: Trunk, first_batch: Callable[[], np.ndarray], tol
 
 def expected_seconds_per_row(trunk: Trunk) -> float:
     """Returns what exact takes for a row on devices of this kind, reckoned from the trunk's operations."""
-    accelerators = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU")
-    rate = ACCELERATOR_RATE * trunk.replicas if accelerators else CORE_RATE * trunk.threads
+    rate = ACCELERATOR_RATE * trunk.replicas if accelerators() else CORE_RATE * trunk.threads
     return operations(trunk) / rate
 
 

@@ -2,15 +2,14 @@
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
+from tlkeras.backend.devices import what_rounds
 from tlkeras.config import AugmentConfig
 from tlkeras.data import Domain, Rows, evaluation_batches, view_batches
 
@@ -50,7 +49,7 @@ class Request:
             "view": view,
         }
 
-    def batches(self, batch_size: int) -> tf.data.Dataset:
+    def batches(self, batch_size: int):
         """Returns padded batches `(x, y, weight)` of all rows in their order."""
         if self.view is None:
             return evaluation_batches(self.rows, self.domain, batch_size=batch_size, pad=True)
@@ -67,15 +66,10 @@ def identity_of(trunk: keras.Model) -> dict:
     for variable in trunk.variables:
         if "seed" not in variable.path.rsplit("/", 1)[-1]:  # state of dropout, which is off in a trunk
             digest.update(np.ascontiguousarray(ops.convert_to_numpy(variable)).tobytes())
-    accelerators = {device.device_type for device in tf.config.list_logical_devices()} & {"GPU", "TPU"}
     return {
         "config": hashlib.sha256(config.encode()).hexdigest(),
         "weights": digest.hexdigest(),
-        # what rounds otherwise: TF32 than float32, oneDNN than Eigen, one version than the next
-        "device": sorted(accelerators) or ["CPU"],
-        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
-        "tensorflow": tf.__version__,
-    }
+    } | what_rounds()
 
 
 def _without_trainable(value):

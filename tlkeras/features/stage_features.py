@@ -4,13 +4,11 @@ import time
 from collections.abc import Mapping, Sequence
 
 import keras
-import tensorflow as tf
 
 from tlkeras import messages
 from tlkeras.config import CacheConfig, DataConfig, StageConfig
-from tlkeras.data import Domain
-from tlkeras.features import batches
-from tlkeras.features.arrays import Features
+from tlkeras.data import Domain, feature_batches
+from tlkeras.data.feature_batches import Features
 from tlkeras.features.cache import FeatureCache, NotWorthwhile
 from tlkeras.features.identity import Request
 
@@ -54,21 +52,21 @@ class StageFeatures:
     def training_batches(
         self, *, domain: str = "source", batch_size: int, seed: int, start_step: int, steps: int,
         with_labels: bool = True,
-    ) -> tf.data.Dataset:  # fmt: skip
+    ):  # fmt: skip
         """As `tlkeras.data.training_batches` of a domain's train split."""
         rows = self._domains[domain].splits["train"]
-        return batches.training_batches(
+        return feature_batches.training_batches(
             self._features[domain, "train"], rows, self._domains[domain], batch_size=batch_size, seed=seed,
             start_step=start_step, steps=steps, with_labels=with_labels,
         )  # fmt: skip
 
-    def evaluation_batches(
-        self, *, domain: str = "source", split: str = "val", batch_size: int
-    ) -> tf.data.Dataset:
+    def evaluation_batches(self, *, domain: str = "source", split: str = "val", batch_size: int):
         """As `tlkeras.data.evaluation_batches(pad=True)` of a split."""
         rows = self._domains[domain].splits[split]
         (features,) = self._features[domain, split]
-        return batches.evaluation_batches(features, rows, self._domains[domain], batch_size=batch_size)
+        return feature_batches.evaluation_batches(
+            features, rows, self._domains[domain], batch_size=batch_size
+        )
 
 
 def nothing_to_keep(config: CacheConfig, model) -> bool:

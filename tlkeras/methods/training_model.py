@@ -3,12 +3,12 @@
 from contextlib import ExitStack, contextmanager
 
 import keras
-import tensorflow as tf
 from keras import ops
 
 from tlkeras.backend.distributed_fit import DistributedFit, scale_for_replicas
-from tlkeras.backend.paired_batches import target_views
-from tlkeras.backend.replicas import gather_rows
+from tlkeras.backend.gradients import recording
+from tlkeras.backend.replicas import gather_rows, replica_count
+from tlkeras.data.combined_batches import target_views
 from tlkeras.errors import UserError
 from tlkeras.methods.term import Pair, Setting, Term, outputs_of
 
@@ -144,7 +144,7 @@ class TrainingModel(DistributedFit):
         x, labels, sample_weight = self.labelled_part(data)
         for term in self.terms:
             term.before_step()
-        with tf.GradientTape() as tape:
+        with recording() as tape:
             logits, supplied = self._forward(x, labels, data)
             weights = self._row_weights(labels, sample_weight)
             class_loss = loss = self.compute_loss(x, labels, logits.source, weights, training=True)
@@ -159,7 +159,7 @@ class TrainingModel(DistributedFit):
         variables = self.trainable_variables
         gradients = tape.gradient(scaled, variables)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        replicas = replica_count()
         self.loss_tracker.update_state(loss * replicas, sample_weight=ops.shape(logits.source)[0])
         for term, value in zip(self.terms, values, strict=True):
             term.after_update()
@@ -247,7 +247,7 @@ def _train_critic(term: Term, features) -> None:
     """Runs a term's inner steps on constant features."""
     variables = term.critic_variables
     for _ in range(term.critic_steps):
-        with tf.GradientTape() as tape:
+        with recording() as tape:
             constant = Pair(*map(ops.stop_gradient, features))
             loss = scale_for_replicas(term.critic_loss(constant))
         gradients = tape.gradient(loss, variables)

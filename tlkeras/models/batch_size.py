@@ -4,11 +4,12 @@ import time
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
 from tlkeras import messages
+from tlkeras.backend.devices import OutOfMemory, accelerators
 from tlkeras.config import StageConfig
+from tlkeras.data.combined_batches import repeated
 from tlkeras.errors import UserError
 
 SMALLEST = 8
@@ -41,8 +42,9 @@ def find_batch_size(
         UserError: Where not even the smallest batch fits.
     """
     state = [ops.convert_to_numpy(variable) for variable in model.variables]
-    accelerated = any(d.device_type in ("GPU", "TPU") for d in tf.config.list_logical_devices())
-    most = min(LARGEST if accelerated else LARGEST_ON_CPU, max(rows // 10 // replicas, SMALLEST)) * replicas
+    most = (
+        min(LARGEST if accelerators() else LARGEST_ON_CPU, max(rows // 10 // replicas, SMALLEST)) * replicas
+    )
     _select_heaviest(model, stages)
     chosen, fastest, size = None, 0.0, SMALLEST * replicas
     try:
@@ -82,13 +84,12 @@ def _rows_per_second(model, size: int, scope) -> float | None:
     with scope():
         model.compile(optimizer=keras.optimizers.Adam(0.0), loss="mean_squared_error")
     shape = (size, *model.input_shape[1:])
-    x = tf.random.stateless_uniform(shape, (0, 1), maxval=255.0)
-    batch = (x, tf.zeros((size, *model.to_functional().output_shape[1:])))
-    batches = tf.data.Dataset.from_tensors(batch).repeat()
+    x = keras.random.uniform(shape, maxval=255.0, seed=0)
+    batches = repeated((x, ops.zeros((size, *model.to_functional().output_shape[1:]))))
     try:
         model.fit(batches, steps_per_epoch=1, shuffle=False, verbose=0)  # traces
         began = time.perf_counter()
         model.fit(batches, steps_per_epoch=_STEPS, shuffle=False, verbose=0)
-    except tf.errors.ResourceExhaustedError:
+    except OutOfMemory:
         return None
     return size * _STEPS / (time.perf_counter() - began)

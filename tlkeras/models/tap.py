@@ -1,8 +1,10 @@
 """What a model gives where its features are tapped, found without running it."""
 
 import keras
-import tensorflow as tf
 from keras import ops
+
+from tlkeras.backend.gradients import recording
+from tlkeras.backend.tracing import traced_in_a_replica
 
 
 def probe_features(model: keras.Model, input_shape: tuple[int, ...]) -> tuple[tuple, int, bool]:
@@ -12,15 +14,13 @@ def probe_features(model: keras.Model, input_shape: tuple[int, ...]) -> tuple[tu
         model: Has `features(x, training)` and `classify(features, training)`.
         input_shape: Shape of one input row.
     """
-    found = []
 
-    def probe():  # inside a replica, where gradients of mirrored variables are known
-        with tf.GradientTape() as tape:
+    def probe():
+        with recording() as tape:
             features = model.features(ops.zeros((2, *input_shape)), training=False)
         logits = model.classify(features, training=False)
         gradients = tape.gradient(features, model.trainable_variables)
-        found.append((features.shape, logits.shape[-1], any(g is not None for g in gradients)))
+        return features.shape, logits.shape[-1], any(g is not None for g in gradients)
 
-    # traced, not run: shapes and the existence of gradients are all that is asked
-    tf.function(lambda: model.distribute_strategy.run(probe)).get_concrete_function()
-    return found[0]
+    # shapes and the existence of gradients are all that is asked
+    return traced_in_a_replica(model.distribute_strategy, probe)

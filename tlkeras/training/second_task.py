@@ -1,10 +1,9 @@
 """What a run on two tasks at once adds: the term of the second task, and batches of both."""
 
-import tensorflow as tf
-
 from tlkeras.config import ExperimentConfig, StageConfig
 from tlkeras.config.data import ALIKE_IN_TASKS
 from tlkeras.data import Domain, check_files, load_domain, training_batches
+from tlkeras.data.combined_batches import side_by_side
 from tlkeras.data.pipeline import filling_a_batch
 from tlkeras.methods.share.sharing import PrivatePart, SecondTask
 from tlkeras.models import BACKBONES
@@ -64,5 +63,4 @@ def joint_batches(parts: Parts, feed: Feed, stage: StageConfig, steps: Steps, fi
         augment=stage.augment.unmixed, start_step=first_step, steps=steps.total,
     )  # fmt: skip
     source = objectives.with_label_form(source, stage, domain)
-    both = tf.data.Dataset.zip((feed.training(stage, steps, first_step), source))
-    return parts.runtime.distribute(both)
+    return parts.runtime.distribute(side_by_side(feed.training(stage, steps, first_step), source))

@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 
-import tensorflow as tf
-
-from tlkeras.backend.paired_batches import pair_batches
 from tlkeras.config import AugmentConfig, StageConfig
 from tlkeras.data import Domain, evaluation_batches, training_batches, view_pair_batches
+from tlkeras.data.combined_batches import in_turn, pair_batches
 from tlkeras.data.pipeline import filling_a_batch, rows_of_step
 from tlkeras.errors import UserError
 from tlkeras.features.stage_features import StageFeatures
@@ -107,8 +105,7 @@ class Feed:
             )
             for i, domain in enumerate(domains)
         ]
-        choices = tf.data.Dataset.range(first_step, total).map(lambda step: step % turns)
-        return tf.data.Dataset.choose_from_datasets(parts, choices, stop_on_empty_dataset=False)
+        return in_turn(parts, first_step, total)
 
     def _batches(self, domain: Domain, augment, seed: int, first_step: int, total: int, labels: bool):
         if self.features is not None:

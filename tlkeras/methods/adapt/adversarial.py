@@ -1,9 +1,9 @@
 """Methods with a domain classifier or critic that the features are to fool."""
 
 import keras
-import tensorflow as tf
 from keras import ops
 
+from tlkeras.backend.gradients import recording
 from tlkeras.methods.adapt import alignment
 from tlkeras.methods.adapt.base import (
     METHODS,
@@ -205,8 +205,7 @@ class Wasserstein(Method):
         source, target = features
         mix = keras.random.uniform(ops.shape(source[:, :1]), seed=self.random)
         between = mix * source + (1 - mix) * target
-        with tf.GradientTape() as tape:
-            tape.watch(between)
+        with recording(between) as tape:
             values = self.critic(between)
         penalty = alignment.gradient_penalty(tape.gradient(values, between))
         distance = alignment.wasserstein(self.critic(source), self.critic(target))

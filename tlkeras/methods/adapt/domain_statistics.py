@@ -5,9 +5,10 @@ from contextlib import contextmanager
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 from tlkeras.backend import compat
+from tlkeras.backend.tracing import traced
 from tlkeras.errors import UserError
 from tlkeras.models.cuts.graph import nodes_in_order
 
@@ -80,11 +81,11 @@ def adapt_batch_norm(model: keras.Model, batches: Iterable) -> None:
         raise UserError("AdaBN needs BatchNormalization layers. Received: a model without any.")
     measured = [v for layer in layers for v in (layer.moving_mean, layer.moving_variance)]
     with _measuring(layers):
-        run = tf.function(lambda x: _with_batch_statistics(model, x), reduce_retracing=True)
+        run = traced(lambda x: _with_batch_statistics(model, x))
         seen = []
         for batch in batches:
-            run(tf.convert_to_tensor(batch))
-            seen.append([v.numpy() for v in measured])
+            run(ops.convert_to_tensor(batch))
+            seen.append([ops.convert_to_numpy(v) for v in measured])
     if not seen:
         raise UserError("AdaBN needs at least one batch of the target. Received: none.")
     for index in range(0, len(measured), 2):

@@ -1,8 +1,9 @@
 """The identity that sends the gradient back with its sign turned."""
 
 import keras
-import tensorflow as tf
 from keras import ops
+
+from tlkeras.backend.replicas import replica_count
 
 
 class GradientNorm(keras.metrics.Metric):
@@ -21,7 +22,7 @@ class GradientNorm(keras.metrics.Metric):
         self.steps = self.add_variable((), "zeros", name="steps")
 
     def update_state(self, gradient, sample_weight=None):
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        replicas = replica_count()
         squares = ops.sum(ops.square(ops.cast(gradient, "float32")))
         self.total.assign_add(squares * replicas if self.gathered else squares)
         self.steps.assign_add(1 / replicas)

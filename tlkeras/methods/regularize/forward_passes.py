@@ -1,19 +1,14 @@
 """Ways that change how the backbone is computed while training: mixout, LoRA, stochastic normalisation."""
 
 import keras
-import tensorflow as tf
 from keras import ops
 
 from tlkeras.backend import compat
+from tlkeras.backend.replica_randomness import uniform_of_step
 from tlkeras.errors import UserError
 from tlkeras.methods.regularize.base import REGULARIZERS, Regularizer
 from tlkeras.methods.term import Setting
 from tlkeras.models.cuts.graph import replay
-
-
-def _draw(shape, seed: int, step):
-    """Returns uniform numbers that depend on seed and step alone: alike on every replica and resumed."""
-    return tf.random.stateless_uniform(shape, seed=tf.stack([seed, tf.cast(step, "int32")]))
 
 
 def forward_with(model, x, values):
@@ -67,7 +62,7 @@ class Mixout(Regularizer):
         return forward_with(model, x, [(v, self._mixed(i, v, s, step)) for i, (v, s) in enumerate(pairs)])
 
     def _mixed(self, index: int, variable, start, step):
-        draw = _draw(variable.shape, self._seed * 10_007 + index, step)
+        draw = uniform_of_step(variable.shape, self._seed * 10_007 + index, step)
         now, before = ops.convert_to_tensor(variable), ops.convert_to_tensor(start)
         chosen = ops.where(draw < self.weight, before, now)
         return (chosen - self.weight * before) / (1 - self.weight)
@@ -227,7 +222,7 @@ class StochasticNormalization(keras.layers.Layer):
         by_moving = self.layer(x, training=False)  # before the batch moves them
         by_batch = self.layer(x, training=True)
         shape = [1] * (len(x.shape) - 1) + [x.shape[-1]]
-        moving = _draw(shape, self.draw_seed, self.clock.step) < self.probability
+        moving = uniform_of_step(shape, self.draw_seed, self.clock.step) < self.probability
         return ops.where(moving, by_moving, by_batch)
 
     def compute_output_shape(self, input_shape):

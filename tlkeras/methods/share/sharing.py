@@ -1,9 +1,9 @@
 """Two tasks on one network: a common part, and a private part for each."""
 
 import keras
-import tensorflow as tf
 from keras import ops
 
+from tlkeras.backend.replicas import replica_count
 from tlkeras.config import ModelConfig, TasksConfig
 from tlkeras.methods.term import Term
 from tlkeras.models.adapter import adapter_and_common, build_adapter, preprocessing_of
@@ -140,9 +140,8 @@ class SecondTask(Term):
 
     def measure(self, value, class_loss, labels, logits) -> None:
         """Updates the mean of the source's loss."""
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
         rows = ops.shape(logits.source)[0]
-        self.own.source_loss.update_state(value * replicas, sample_weight=rows)
+        self.own.source_loss.update_state(value * replica_count(), sample_weight=rows)
 
 
 def source_model(model, private: PrivatePart) -> keras.Model:

@@ -3,7 +3,6 @@
 import inspect
 
 import keras
-import tensorflow as tf
 from keras import ops
 
 from tlkeras.models.cuts.graph import nodes_in_order, replay
@@ -68,7 +67,7 @@ def _convolve(conv, bn, x):
         x = ops.separable_conv(x, conv.depthwise_kernel, conv.pointwise_kernel * scale, **settings)
     else:
         x = ops.conv(x, conv.kernel * scale, **settings)
-    return tf.nn.bias_add(x, shift)  # ops.add is not fused with the convolution
+    return ops.add(x, shift)  # TensorFlow fuses it with the convolution, and `x + shift` not
 
 
 def _pairs(model: keras.Model) -> dict:

@@ -8,13 +8,32 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tlkeras.data import Domain, Rows
+from tlkeras.data.domains import Domain
 from tlkeras.data.pipeline import label_column, rows_of_step
-from tlkeras.features.arrays import Features
+from tlkeras.data.rows import Rows
 
 # What one gathering may hold.
 _CHUNK_BYTES = 8 * 2**20
 _CHUNK_STEPS = 512
+
+
+class Features:
+    """The outputs of a trunk for the rows of one split.
+
+    Attributes:
+        shape: `(rows, ...)`.
+        dtype: NumPy dtype.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        """Returns the rows at `indices` `(b,)` as a new array `(b, ...)`."""
+        raise NotImplementedError
 
 
 def training_batches(

@@ -1,9 +1,31 @@
-"""Source batches beside target batches, from which target labels have been dropped."""
+"""Batches of several datasets: in turn, side by side, or one of them again and again."""
 
 import keras
 import tensorflow as tf
 
 from tlkeras.errors import UserError
+
+
+def repeated(batch) -> tf.data.Dataset:
+    """Returns a dataset without end whose every element is this batch."""
+    return tf.data.Dataset.from_tensors(batch).repeat()
+
+
+def in_turn(parts: list[tf.data.Dataset], first_step: int, end: int) -> tf.data.Dataset:
+    """Returns batches of several datasets in turn: step j takes the next of dataset j modulo their number.
+
+    Args:
+        parts: The datasets, each beginning with the first of its batches that is wanted.
+        first_step: The number of the first step.
+        end: The number of the last step, plus one.
+    """
+    choices = tf.data.Dataset.range(first_step, end).map(lambda step: step % len(parts))
+    return tf.data.Dataset.choose_from_datasets(parts, choices, stop_on_empty_dataset=False)
+
+
+def side_by_side(*parts: tf.data.Dataset) -> tf.data.Dataset:
+    """Returns tuples of a batch of each dataset; it ends where the first of them ends."""
+    return tf.data.Dataset.zip(parts)
 
 
 def pair_batches(source: tf.data.Dataset, *target_views: tf.data.Dataset) -> tf.data.Dataset:
@@ -22,7 +44,7 @@ def pair_batches(source: tf.data.Dataset, *target_views: tf.data.Dataset) -> tf.
     if not isinstance(source_spec, tuple) or len(source_spec) < 2:
         raise UserError(f"The source needs labels. Received: batches of {source_spec}")
     views = tuple(view.map(_inputs_only, num_parallel_calls=1) for view in target_views)
-    return tf.data.Dataset.zip((source, views[0] if len(views) == 1 else views))
+    return side_by_side(source, views[0] if len(views) == 1 else views)
 
 
 def target_views(batch, wanted: int) -> tuple:

@@ -1,0 +1,91 @@
+"""Ways to compute a function of batches that trains nothing, from the plain graph to XNNPACK.
+
+Each returns a function from an array `(batch, ...)` to an array `(batch, ...)`.
+"""
+
+import contextlib
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from tlkeras.backend import compat
+
+Extract = Callable[[np.ndarray], np.ndarray]
+
+
+def graph_of(function: Callable, shape: tuple[int, ...]):
+    """Returns the concrete function of a batch of one shape, float32."""
+    return tf.function(lambda x: function(x), autograph=False).get_concrete_function(
+        tf.TensorSpec(shape, tf.float32)
+    )
+
+
+def by_graph(graph) -> Extract:
+    """Returns what runs a concrete function as it is."""
+    return lambda x: graph(tf.convert_to_tensor(x)).numpy()
+
+
+def by_constants(graph) -> Extract:
+    """Returns what runs a concrete function with its variables folded into the graph as constants."""
+    frozen = compat.with_folded_variables(graph)
+    return lambda x: frozen(tf.convert_to_tensor(x))[0].numpy()
+
+
+def by_tflite(graph, threads: int) -> Extract:
+    """Returns what runs a concrete function in TensorFlow Lite, with XNNPACK on CPU."""
+    with _quiet():
+        # given the model as well, the converter would save it first, which takes four fifths of the time
+        content = tf.lite.TFLiteConverter.from_concrete_functions([graph]).convert()
+        interpreter = tf.lite.Interpreter(model_content=content, num_threads=threads)
+        interpreter.allocate_tensors()
+    source = interpreter.get_input_details()[0]["index"]
+    target = interpreter.get_output_details()[0]["index"]
+
+    def extract(x):
+        interpreter.set_tensor(source, np.asarray(x))
+        interpreter.invoke()
+        return interpreter.get_tensor(target)
+
+    return extract
+
+
+def by_replicas(function: Callable, strategy: tf.distribute.Strategy, batch_size: int) -> Extract:
+    """Returns what divides each batch over the replicas of this process, which must divide its rows."""
+    replicas = local_replicas(strategy)
+    share = batch_size // replicas
+
+    @tf.function(autograph=False)
+    def step(x):
+        return strategy.run(function, args=(x,))
+
+    def extract(x):
+        parts = strategy.experimental_distribute_values_from_function(
+            lambda context: tf.convert_to_tensor(
+                x[context.replica_id_in_sync_group % replicas * share :][:share]
+            )
+        )
+        outputs = strategy.experimental_local_results(step(parts))
+        return np.concatenate([output.numpy() for output in outputs])
+
+    return extract
+
+
+def local_replicas(strategy: tf.distribute.Strategy | None) -> int:
+    """Returns how many devices of this process share a batch; one without a strategy."""
+    alone = strategy is None or strategy.num_replicas_in_sync == 1
+    return 1 if alone else len(strategy.extended.worker_devices)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keeps the converter's and the interpreter's notices, which no user can act on, off the terminal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        level = tf.get_logger().level
+        tf.get_logger().setLevel("ERROR")
+        try:
+            yield
+        finally:
+            tf.get_logger().setLevel(level)
