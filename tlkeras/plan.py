@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tlkeras.backend import start
-from tlkeras.config import ExperimentConfig
+from tlkeras.config import ExperimentConfig, FitStageConfig, ProbeStageConfig
 from tlkeras.data.pretext import TURNS
 from tlkeras.data.sources.arrays import with_arrays
 from tlkeras.errors import UserError
@@ -105,31 +105,39 @@ def _stage_rows(config: ExperimentConfig, model, rows: int | None) -> list[dict]
     table = []
     for stage in expand_stages(config.stages, [block.name for block in model.blocks]):
         selection = model.select(stage.train, stage.bn)
-        factors = learning_rate_multipliers(stage, model, selection).values()
-        rate = stage.optimizer.learning_rate
         trainable = sum(v.value.shape.num_elements() for v in model.trainable_variables)
-        steps = stage.steps
-        if rows is not None and config.data.batch_size != "auto":
-            steps = count_steps(stage, rows, min(config.data.batch_size, rows)).total
-        if rate != "auto":  # refuses unknown names and options
-            where = f"{place_of(stage, config.stages)}.optimizer"
-            build_optimizer(stage.optimizer, steps=steps or UNKNOWN_STEPS, where=where)
-        table.append(
-            {
-                "stage": stage.name,
-                "train": stage.train,
-                "blocks": len(selection.blocks),
-                "layers": len({v.path.rsplit("/", 1)[0] for v in model.trainable_variables}),
-                "trainable": trainable,
-                "frozen": model.count_params() - trainable,
-                "bn": stage.bn,
-                "steps": steps if steps is not None else f"{stage.epochs} epochs",
-                "optimizer": stage.optimizer.name,
-                "learning rate": _rates(rate, factors),
-                "schedule": stage.optimizer.schedule.name,
-            }
-        )
+        row = {
+            "stage": stage.name,
+            "train": stage.train,
+            "blocks": len(selection.blocks),
+            "layers": len({v.path.rsplit("/", 1)[0] for v in model.trainable_variables}),
+            "trainable": trainable,
+            "frozen": model.count_params() - trainable,
+            "bn": stage.bn,
+        }
+        if isinstance(stage, ProbeStageConfig):
+            how = {"steps": 0, "optimizer": f"{stage.probe.name} probe", "learning rate": "", "schedule": ""}
+        else:
+            how = _steps_of(config, stage, model, selection, rows)
+        table.append(row | how)
     return table
+
+
+def _steps_of(config: ExperimentConfig, stage: FitStageConfig, model, selection, rows: int | None) -> dict:
+    """Says how many steps a stage by gradient takes, and by which optimizer."""
+    factors = learning_rate_multipliers(stage, model, selection).values()
+    rate, steps = stage.optimizer.learning_rate, stage.steps
+    if rows is not None and config.data.batch_size != "auto":
+        steps = count_steps(stage, rows, min(config.data.batch_size, rows)).total
+    if rate != "auto":  # refuses unknown names and options
+        where = f"{place_of(stage, config.stages)}.optimizer"
+        build_optimizer(stage.optimizer, steps=steps or UNKNOWN_STEPS, where=where)
+    return {
+        "steps": steps if steps is not None else f"{stage.epochs} epochs",
+        "optimizer": stage.optimizer.name,
+        "learning rate": _rates(rate, factors),
+        "schedule": stage.optimizer.schedule.name,
+    }
 
 
 def _trunk_notes(config: ExperimentConfig, model, rows: int | None) -> list[str]:
@@ -137,7 +145,7 @@ def _trunk_notes(config: ExperimentConfig, model, rows: int | None) -> list[str]
     notes = []
     for stage in expand_stages(config.stages, [block.name for block in model.blocks]):
         model.select(stage.train, stage.bn)
-        if stage.probe is not None or nothing_to_keep(config.cache, model):
+        if stage.kind == "probe" or nothing_to_keep(config.cache, model):
             continue
         reason = reason_against_features(config, stage)
         if reason is None and rows is not None and config.data.batch_size != "auto" and not config.adapts:

@@ -184,7 +184,8 @@ def check_data(config: ExperimentConfig, domains: Mapping[str, Domain]) -> None:
             f"data.source={config.data.source}, model.backbone={config.model.backbone}"
         )
     for stage in config.stages:
-        domains["source"].modality.check_augment(stage.augment, f"stages.{stage.name}.augment")
+        if stage.kind == "fit":
+            domains["source"].modality.check_augment(stage.augment, f"stages.{stage.name}.augment")
     monitor = config.checkpoint.monitor or ""
     if "val" in domains["source"].splits:
         return
@@ -194,7 +195,8 @@ def check_data(config: ExperimentConfig, domains: Mapping[str, Domain]) -> None:
             f"monitor out. Received: data.val_fraction={config.data.val_fraction}"
         )
     for stage in config.stages:
-        watched = stage.early_stopping and stage.early_stopping.monitor
+        stopping = stage.early_stopping if stage.kind == "fit" else None
+        watched = stopping and stopping.monitor
         if watched and watched.startswith("val_") and watched != "val_selection":
             messages.warn(f"Stage {stage.name} never stops early: there are no rows for {watched}.")
 

@@ -114,11 +114,11 @@ def _paths(root: type[BaseModel]) -> Iterator[str]:
 
 def _parts(annotation: object) -> Iterator[tuple[str, type[BaseModel]]]:
     """Yields the configs that a field holds, with `.0` for the first of several."""
-    from tlkeras.config.mistakes import options
+    from tlkeras.config.base import options
 
     for option in options(annotation):
         if isinstance(option, type) and issubclass(option, BaseModel):
-            yield "", option
+            yield from (("", kind) for kind in getattr(option, "kinds", {"": option}).values())
         elif get_origin(option) is tuple:
             yield from ((".0", part) for _, part in _parts(get_args(option)[0]))
 

@@ -1,11 +1,23 @@
-"""What every part of a config shares: frozen values, unknown fields refused, mistakes in one line."""
+"""What every part of a config is: frozen values, unknown fields refused, mistakes in one line."""
 
-from typing import Any
+import contextlib
+import json
+import types
+from collections.abc import Mapping
+from typing import Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, model_validator
 
-from tlkeras.config.mistakes import one_line
+from tlkeras.config.mistakes import one_line, unknown_field
+from tlkeras.config.renamed import RENAMED
 from tlkeras.errors import UserError, unknown
+
+# The context of a validation that reads what a run has written, maybe with an earlier version.
+KEPT = {"kept": True}
+
+
+class Override(str):
+    """The text of an override; the type of the field that it is for decides which value it stands for."""
 
 
 class _InOneLine(type(BaseModel)):
@@ -20,7 +32,7 @@ class _InOneLine(type(BaseModel)):
         try:
             return super().__call__(**fields)
         except ValidationError as error:
-            raise UserError(f"{cls.__name__}: {one_line(error, cls)}") from None
+            raise UserError(f"{cls.__name__}: {one_line(error, fields)}") from None
 
 
 class Config(BaseModel, metaclass=_InOneLine):
@@ -35,3 +47,64 @@ class Config(BaseModel, metaclass=_InOneLine):
             "A config does not change once it is made; apply_overrides returns a changed one, e.g. "
             f"apply_overrides(config, 'stages.0.epochs=7'). Received: {name}={value!r}"
         )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fields_are_known(cls, given: Any, info: ValidationInfo) -> Any:
+        """Returns the fields that were given, by their names of today, with overrides as values."""
+        if not isinstance(given, Mapping):
+            return given
+        kept, fields = bool(info.context and info.context.get("kept")), {}
+        for name, value in given.items():
+            if name in cls.model_fields:
+                fields[name] = meant(value, cls.model_fields[name].annotation)
+            elif kept and (renamed := RENAMED.get((cls.__name__, name))):
+                fields[renamed] = value
+            elif not cls.goes_without(name, value, kept):
+                raise unknown_field(cls.__name__, name, cls.model_fields, cls.hint(name, given))
+        return fields
+
+    @classmethod
+    def goes_without(cls, name: str, value: Any, kept: bool) -> bool:
+        """Whether a field that this part does not have may be left out: see `Kinds`."""
+        return False
+
+    @classmethod
+    def hint(cls, name: str, given: Mapping[str, Any]) -> str:
+        """Returns what is to be said of a field that this part does not have, beside the nearest name."""
+        renamed = RENAMED.get((cls.__name__, name))
+        return f"It is called {renamed!r} now." if renamed else ""
+
+
+def meant(value: Any, annotation: Any) -> Any:
+    """Returns a value with each `Override` in it replaced by what it stands for in a field of this type.
+
+    What does not fit is left to validation.
+    """
+    found = options(annotation)
+    if isinstance(value, Override):
+        return _parsed(value, found)
+    if isinstance(value, dict) and not any(isinstance(o, type) and issubclass(o, BaseModel) for o in found):
+        item = next((get_args(o)[1] for o in found if get_origin(o) is dict), Any)
+        return {name: meant(entry, item) for name, entry in value.items()}
+    if isinstance(value, list):
+        item = next((get_args(o)[0] for o in found if get_origin(o) is tuple), Any)
+        return [meant(entry, item) for entry in value]
+    return value
+
+
+def _parsed(text: Override, found: list[Any]) -> Any:
+    if text.lower() == "none" and type(None) in found:
+        return None
+    with contextlib.suppress(ValueError):
+        return json.loads(text) if Any in found else str(text)
+    return str(text)
+
+
+def options(annotation: Any) -> list[Any]:
+    """Returns the members of a union (one member for anything else), without `Annotated`."""
+    if hasattr(annotation, "__metadata__"):
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [inner for member in get_args(annotation) for inner in options(member)]
+    return [annotation]

@@ -140,7 +140,7 @@ class ExperimentConfig(Config):
     @property
     def maps_features(self) -> bool:
         """Whether a probe maps the source's features to the target's."""
-        return any(stage.probe is not None and stage.probe.mapping is not None for stage in self.stages)
+        return any(stage.kind == "probe" and stage.probe.mapping is not None for stage in self.stages)
 
     @property
     def adapts(self) -> bool:
@@ -187,11 +187,11 @@ class ExperimentConfig(Config):
     @model_validator(mode="after")
     def _neighbors_are_a_probe(self):
         for stage in self.stages if self.model.head.name == "neighbors" else ():
-            if stage.probe is None or stage.probe.name != "knn":
+            fitted = stage.probe.name if stage.kind == "probe" else None
+            if fitted != "knn":
                 raise ValueError(
                     "The head 'neighbors' holds training rows and learns nothing else: each stage must have "
-                    f"probe.name='knn'. Received: stages.{stage.name}.probe="
-                    f"{stage.probe and stage.probe.name}"
+                    f"probe.name='knn'. Received: stages.{stage.name}.probe={fitted}"
                 )
         return self
 

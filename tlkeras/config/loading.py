@@ -5,12 +5,14 @@ import os
 import runpy
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from tlkeras.config.base import KEPT, Config, Override
 from tlkeras.config.experiment import ExperimentConfig
-from tlkeras.config.mistakes import child_type, one_line, options
+from tlkeras.config.kinds import Kinds
+from tlkeras.config.mistakes import one_line
 from tlkeras.errors import UserError, nearest
 
 
@@ -30,7 +32,7 @@ def load_config(
     if isinstance(config, ExperimentConfig):
         return apply_overrides(config, overrides)
     if isinstance(config, Mapping):
-        return apply_overrides(validated(dict(config)), overrides)
+        return apply_overrides(read_config(dict(config)), overrides)
     if not isinstance(config, str | os.PathLike):
         raise UserError(
             "An experiment is an ExperimentConfig, the name of a shipped one, the path of a .py or .json "
@@ -48,7 +50,7 @@ def load_config(
 
 def apply_overrides(config: ExperimentConfig, overrides: str | Iterable[str]) -> ExperimentConfig:
     """Returns `config` with assignments `path=value` applied in order, typed by the schema."""
-    tree = config.model_dump(mode="json")
+    before, tree = config.model_dump(mode="json"), config.model_dump(mode="json")
     for assignment in [overrides] if isinstance(overrides, str) else overrides or ():
         path, equals, text = str(assignment).partition("=")
         if not equals or not path.strip():
@@ -56,15 +58,29 @@ def apply_overrides(config: ExperimentConfig, overrides: str | Iterable[str]) ->
                 f"An override has the form path=value, e.g. stages.0.epochs=7. Received: {assignment!r}"
             )
         _assign(tree, path.strip(), text.strip())
-    return validated(tree)
+    _leave_behind(config, before, tree)
+    return _validated(tree)
 
 
-def validated(tree: dict[str, Any]) -> ExperimentConfig:
-    """Returns the config that a plain `tree` (as read from JSON) describes, or raises `UserError`."""
+def read_config(tree: dict[str, Any]) -> ExperimentConfig:
+    """Returns the config that a plain `tree`, as read from JSON, describes, or raises `UserError`.
+
+    A run writes out every part, also those that a person leaves at their defaults. Where all are there, what
+    an earlier version wrote is read as what it is called today.
+    """
+    written = isinstance(tree, dict) and tree.keys() >= ExperimentConfig.model_fields.keys()
+    return _validated(tree, KEPT if written else None)
+
+
+def as_of_today(tree: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a run has written as the JSON values that this version would write for it.
+
+    What is no config stays as it is.
+    """
     try:
-        return ExperimentConfig.model_validate(tree)
-    except ValidationError as error:
-        raise UserError(one_line(error, ExperimentConfig)) from error
+        return read_config(tree).model_dump(mode="json")
+    except UserError:
+        return tree
 
 
 def dump_config(config: ExperimentConfig) -> str:
@@ -124,27 +140,43 @@ def _from_json(path: Path) -> ExperimentConfig:
         raise UserError(f"Cannot read the config {path}: {error.strerror}.") from error
     except ValueError as error:
         raise UserError(f"The config {path} is not valid JSON: {error}.") from error
-    return validated(tree)
+    return read_config(tree)
 
 
-def _assign(tree: Any, path: str, text: str) -> None:
-    """Puts the value that `text` stands for into `tree` at the dotted `path`."""
+def _validated(tree: dict[str, Any], context: dict[str, Any] | None = None) -> ExperimentConfig:
+    try:
+        return ExperimentConfig.model_validate(tree, context=context)
+    except ValidationError as error:
+        raise UserError(one_line(error, tree)) from error
+
+
+def _assign(tree: dict[str, Any], path: str, text: str) -> None:
+    """Puts the `text` of an override into `tree` at the dotted `path`; validation says what it means."""
     *parents, last = path.split(".")
-    node, annotation = tree, ExperimentConfig
+    node = tree
     for depth, key in enumerate(parents):
-        annotation = child_type(annotation, key, path)
-        key = _index(node, key, ".".join(parents[:depth]), path)
-        if isinstance(node, dict) and node.get(key) is None:
-            node[key] = {}
+        key = _key(node, key, ".".join(parents[:depth]), path)
+        child = node.get(key) if isinstance(node, dict) else node[key]
+        node[key] = {} if child is None else child
         node = node[key]
-    annotation = child_type(annotation, last, path)
-    node[_index(node, last, ".".join(parents), path)] = _parse(text, annotation)
+    node[_key(node, last, ".".join(parents), path)] = _value(text)
 
 
-def _index(node: Any, key: str, parent: str, path: str) -> str | int:
+def _value(text: str) -> Any:
+    """Returns the list or object that is written out, or else text that the field is to make sense of."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return Override(text)
+    return value if isinstance(value, dict | list) else Override(text)
+
+
+def _key(node: Any, key: str, parent: str, path: str) -> str | int:
     """Returns `key` as a list index where `node` is a list; an entry may be called by its `name`."""
-    if not isinstance(node, list):
+    if isinstance(node, dict):
         return key
+    if not isinstance(node, list):
+        raise UserError(f"{path}: there is no field {key!r} below a plain value.")
     if key.isdigit() and int(key) < len(node):
         return int(key)
     names = [entry.get("name") if isinstance(entry, dict) else None for entry in node]
@@ -156,20 +188,24 @@ def _index(node: Any, key: str, parent: str, path: str) -> str | int:
     )
 
 
-def _parse(text: str, annotation: Any) -> Any:
-    """Returns the value of `text` for a field of this type; what does not fit is left to validation."""
-    types = options(annotation)
-    if text.lower() == "none" and type(None) in types:
-        return None
-    structured = any(
-        get_origin(option) in (dict, tuple, list)
-        or (isinstance(option, type) and issubclass(option, BaseModel))
-        or option is Any
-        for option in types
-    )
-    if structured:
-        try:
-            return json.loads(text)
-        except ValueError:
-            return text
-    return text
+def _leave_behind(part: Any, before: Any, tree: Any) -> None:
+    """Where overrides made another kind of a part: takes out what they left as it was before.
+
+    Args:
+        part: A part of the config before the overrides.
+        before: Its tree.
+        tree: Its tree with the overrides.
+    """
+    if isinstance(part, tuple) and isinstance(tree, list):
+        for entry in zip(part, before, tree, strict=False):
+            _leave_behind(*entry)
+    if not (isinstance(part, Config) and isinstance(tree, dict)):
+        return
+    if isinstance(part, Kinds):
+        untouched = {name for name in tree.keys() & before.keys() if tree[name] == before[name]}
+        if part.told_by == "kind" and "kind" in untouched:  # then it follows from the other fields
+            del tree["kind"]
+        for name in untouched - part.kind_for(tree).model_fields.keys():
+            tree.pop(name, None)
+    for name in type(part).model_fields:
+        _leave_behind(getattr(part, name), before[name], tree.get(name))

@@ -1,30 +1,46 @@
-"""What is wrong with a config, in one line, by the fields that its classes declare."""
+"""What is wrong with a config, in one line."""
 
-import types
-from typing import Any, Union, get_args, get_origin
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
 
-from tlkeras.errors import UserError, nearest, unknown
+from tlkeras.errors import nearest
 
 
-def one_line(error: ValidationError, root: type[BaseModel]) -> str:
+def unknown_field(of: str, name: str, allowed: Iterable[str], hint: str = "") -> PydanticCustomError:
+    """Returns what a validator raises for a field that its class does not have.
+
+    Args:
+        of: Name of the class.
+        name: The field.
+        allowed: Names of the fields that it has.
+        hint: What else there is to say of it; without, the nearest name is.
+    """
+    told = {"of": of, "name": str(name), "allowed": ", ".join(allowed), "hint": hint}
+    return PydanticCustomError("unknown_field", "{of} has no field {name}", told)
+
+
+def one_line(error: ValidationError, given: Any) -> str:
     """Returns the first mistake that pydantic found, with all that is allowed there, as a single line.
 
     Args:
         error: What pydantic raised.
-        root: The class that was to be made.
+        given: The tree that was to become a config.
     """
     errors = error.errors()
     # a field that is not known tells why another one is missing
-    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-    path = _dotted(first["loc"])
-    if first["type"] == "extra_forbidden":
-        allowed = _fields_beside(first["loc"], root)
-        hint = nearest(str(first["loc"][-1]), allowed)
-        return f"Unknown config field {path!r}.{hint} Allowed: {', '.join(allowed)}."
+    first = next((e for e in errors if e["type"] == "unknown_field"), errors[0])
+    path = _dotted(first, given)
+    if first["type"] == "unknown_field":
+        told = first["ctx"]
+        name, allowed = told["name"], told["allowed"]
+        hint = f" {told['hint']}" if told["hint"] else nearest(name, allowed.split(", "))
+        field = f"{path + '.' + name!r}: there is no {name!r}" if path else repr(name)
+        return f"Unknown config field {field}.{hint} Allowed: {allowed}."
     # a field of several types fails once for each of them: all of them are what is allowed
-    same = [e for e in errors if _dotted(e["loc"]).startswith(path)]
+    same = [e for e in errors if _dotted(e, given).startswith(path)]
     messages = dict.fromkeys(e["msg"].removeprefix("Value error, ") for e in same)
     message = ", or ".join(messages)
     prefix = f"{path}: " if path else ""
@@ -37,49 +53,26 @@ def one_line(error: ValidationError, root: type[BaseModel]) -> str:
     return f"{prefix}{message}.{hint} Received: {received}"
 
 
-def child_type(annotation: Any, key: str, path: str) -> Any:
-    """Returns the declared type of the child `key` of a value declared as `annotation`."""
-    for option in options(annotation):
-        if isinstance(option, type) and issubclass(option, BaseModel):
-            if key not in option.model_fields:
-                raise unknown(f"config field in {path!r}:", key, option.model_fields)
-            return option.model_fields[key].annotation
-        if get_origin(option) is dict:
-            return get_args(option)[1]
-        if get_origin(option) in (tuple, list):
-            return get_args(option)[0]
-    if Any in options(annotation):
-        return Any
-    raise UserError(f"{path}: there is no field {key!r} below a plain value.")
-
-
-def options(annotation: Any) -> list[Any]:
-    """Returns the members of a union (one member for anything else), without `Annotated`."""
-    if hasattr(annotation, "__metadata__"):
-        annotation = get_args(annotation)[0]
-    if get_origin(annotation) in (Union, types.UnionType):
-        return [inner for member in get_args(annotation) for inner in options(member)]
-    return [annotation]
-
-
-def _dotted(location: tuple) -> str:
-    return ".".join(str(part) for part in location if not _is_union_tag(part))
-
-
 def _quoted(expected: str) -> list[str]:
     return expected.replace(" or ", ", ").replace("'", "").split(", ")
 
 
-def _is_union_tag(part: Any) -> bool:
-    """Whether a part of an error's location names a member of a union rather than a field."""
-    return (isinstance(part, str) and any(mark in part for mark in "[]()-")) or part in ("int", "str")
+def _dotted(error: Mapping[str, Any], given: Any) -> str:
+    """Returns where an error lies: its location, without the parts that name a member of a union."""
+    *parents, last = error["loc"] or ("",)
+    found, node = [], given
+    for part in [*parents, *([] if error["type"] == "missing" else [last])]:
+        inside = _child(node, part)
+        if inside is not None:
+            found.append(str(part))
+            node = inside[0]
+    return ".".join([*found, *([str(last)] if error["type"] == "missing" else [])])
 
 
-def _fields_beside(location: tuple, root: type[BaseModel]) -> list[str]:
-    """Returns the fields that the parent of `location`, a path from a `root`, has."""
-    annotation: Any = root
-    for part in location[:-1]:
-        if not _is_union_tag(part):
-            annotation = child_type(annotation, str(part), ".".join(map(str, location)))
-    models = [o for o in options(annotation) if isinstance(o, type) and issubclass(o, BaseModel)]
-    return [name for model in models for name in model.model_fields]
+def _child(node: Any, part: Any) -> tuple[Any] | None:
+    """Returns the child that `part` names, in a tuple; None where there is none."""
+    if isinstance(node, Mapping):
+        return (node[part],) if part in node else None
+    if isinstance(node, list | tuple):
+        return (node[part],) if isinstance(part, int) and part < len(node) else None
+    return None

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from tlkeras.config.base import Config
 from tlkeras.config.data import Fraction, PositiveInt
+from tlkeras.config.kinds import Kinds
 
 Pooling = Literal["avg", "max", "both", "flatten"]
 
@@ -100,32 +101,83 @@ class NeckConfig(Config):
         return self
 
 
-class HeadConfig(Config):
-    """What turns the feature vector into logits.
+class HeadConfig(Kinds):
+    """What turns the feature vector into logits; each head has fields of its own.
+
+    `HeadConfig(name=...)` makes the config of that head.
 
     Attributes:
-        name: A registered head: `linear`, `mlp`, `cosine`, ...
-        units: Widths of the hidden layers of an `mlp` head.
+        name: A registered head; `tlkeras list heads` prints all.
+    """
+
+    told_by, default = "name", "linear"
+
+
+class LinearHeadConfig(HeadConfig):
+    """One Dense layer.
+
+    Attributes:
+        zero_init: Whether its kernel and bias start at zero.
+    """
+
+    name: Literal["linear"] = "linear"
+    zero_init: bool = False
+
+
+class MlpHeadConfig(HeadConfig):
+    """Hidden Dense layers, then one Dense layer; `flatten_dense` is the same on a flattened map.
+
+    Attributes:
+        units: Widths of the hidden layers.
         activation: Activation of the hidden layers.
         dropout: Dropout rate after each hidden layer.
         batch_norm: Whether hidden layers are followed by BatchNormalization.
         zero_init: Whether the last layer's kernel and bias start at zero.
-        scale: Start value of the `cosine` head's learned scale.
-        neighbors: How many of its rows the `neighbors` head asks.
-        vote: How it counts them: by one over their `distance`, or each the same (`uniform`).
-        rows: How many rows it holds. A run sets it to the number of its training rows.
     """
 
-    name: str = "linear"
+    name: Literal["mlp", "flatten_dense"] = "mlp"
     units: tuple[PositiveInt, ...] = (256,)
     activation: str = "relu"
     dropout: Fraction = 0.0
     batch_norm: bool = False
     zero_init: bool = False
+
+
+class CosineHeadConfig(HeadConfig):
+    """Scaled cosines between the features and one learned vector per class.
+
+    Attributes:
+        scale: Start value of the learned scale.
+    """
+
+    name: Literal["cosine"] = "cosine"
     scale: Annotated[float, Field(gt=0)] = 16.0
+
+
+class NeighborsHeadConfig(HeadConfig):
+    """The training rows themselves, which a `knn` probe puts there.
+
+    Attributes:
+        neighbors: How many of its rows the head asks.
+        vote: How it counts them: by one over their `distance`, or each the same (`uniform`).
+        rows: How many rows it holds. A run sets it to the number of its training rows.
+    """
+
+    name: Literal["neighbors"] = "neighbors"
     neighbors: PositiveInt = 5
     vote: Literal["distance", "uniform"] = "distance"
     rows: PositiveInt | None = None
+
+
+class OtherHeadConfig(HeadConfig):
+    """A head that a package or a file of the user's registers in `HEADS`.
+
+    Attributes:
+        options: Settings of the head, as its row in `HEADS` names them.
+    """
+
+    name: str
+    options: dict[str, Any] = {}
 
 
 class ModelConfig(Config):
@@ -153,7 +205,7 @@ class ModelConfig(Config):
     adapter: AdapterConfig | None = None
     nested: NestedConfig | None = None
     neck: NeckConfig = NeckConfig()
-    head: HeadConfig = HeadConfig()
+    head: HeadConfig = LinearHeadConfig()
 
     @property
     def first_network(self) -> str:

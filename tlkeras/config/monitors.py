@@ -39,7 +39,7 @@ def _metrics(task: str) -> list[str]:
 
 def _check_stages(where: str, stages: Iterable, names: list[str]) -> None:
     for stage in stages:
-        if stage.early_stopping is not None:
+        if stage.kind == "fit" and stage.early_stopping is not None:
             _check(f"{where}.{stage.name}.early_stopping.monitor", stage.early_stopping.monitor, names)
 
 

@@ -4,27 +4,41 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from tlkeras.config.base import Config
+from tlkeras.config.kinds import Kinds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tlkeras.config.data import DataConfig
     from tlkeras.config.model import HeadConfig
-    from tlkeras.config.stage import StageConfig
+    from tlkeras.config.stage import FitStageConfig, StageConfig
 
 
-class PretextConfig(Config):
+class PretextConfig(Kinds):
     """What is learned from pictures alone; labels of the source, if it has any, are put away.
 
     Attributes:
-        name: `rotation`: by how many quarter turns was a picture turned (Gidaris et al. 2018)?
-            `simclr`: which other augmented view shows the same picture (Chen et al. 2020)?
-        temperature: `simclr`: what similarities are divided by in the NT-Xent loss.
-        dimensions: `simclr`: width of the projection in which views are compared.
+        name: `rotation` or `simclr`.
     """
 
-    name: Literal["rotation", "simclr"]
+    told_by, default = "name", "rotation"
+
+
+class RotationConfig(PretextConfig):
+    """By how many quarter turns was a picture turned (Gidaris et al. 2018)?"""
+
+    name: Literal["rotation"]
+
+
+class SimclrConfig(PretextConfig):
+    """Which other augmented view shows the same picture (Chen et al. 2020)?
+
+    Attributes:
+        temperature: What similarities are divided by in the NT-Xent loss.
+        dimensions: Width of the projection in which views are compared.
+    """
+
+    name: Literal["simclr"]
     temperature: Annotated[float, Field(gt=0)] = 0.5
     dimensions: Annotated[int, Field(ge=2)] = 128
 
@@ -54,10 +68,15 @@ def check_pretext(
             "Received: batch_size=auto"
         )
     for stage in stages:
-        _check_stage(where, name, stage)
+        if stage.kind == "fit":
+            _check_stage(where, name, stage)
+        elif name == "simclr":
+            raise ValueError(
+                f"{where}.pretext: simclr goes without probe. Received: stages.{stage.name}.probe"
+            )
 
 
-def _check_stage(where: str, name: str, stage: "StageConfig") -> None:
+def _check_stage(where: str, name: str, stage: "FitStageConfig") -> None:
     augment, of = stage.augment, f"Received: stages.{stage.name}"
     if name == "rotation" and (augment.flip in ("vertical", "both") or augment.rotation >= 45):
         raise ValueError(
@@ -73,7 +92,7 @@ def _check_stage(where: str, name: str, stage: "StageConfig") -> None:
             f"set augment, e.g. crop=0.3 and color=0.4. {of}.augment without changes"
         )
     for wrong, given in (
-        ("augment.mixup", augment.mixup), ("augment.cutmix", augment.cutmix), ("probe", stage.probe),
+        ("augment.mixup", augment.mixup), ("augment.cutmix", augment.cutmix),
         ("regularizer", stage.regularizer),
     ):  # fmt: skip
         if given:

@@ -1,11 +1,13 @@
 """What trains, for how long, and how: one stage of a run."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from tlkeras.config.base import Config
 from tlkeras.config.data import AugmentConfig, Fraction, PositiveInt
+from tlkeras.config.kinds import Kinds
 from tlkeras.config.transfer import ProbeConfig, RegularizerConfig
 
 Positive = Annotated[float, Field(gt=0)]
@@ -72,11 +74,32 @@ class EarlyStoppingConfig(Config):
     min_delta: NonNegative = 0.0
 
 
-class StageConfig(Config):
-    """One stage: which part trains, for how long, with which optimizer.
+class StageConfig(Kinds):
+    """One stage of a run, in one of two kinds: `FitStageConfig`, the default, or `ProbeStageConfig`.
+
+    `StageConfig(...)` makes the kind that its fields ask for: with `probe` a probe stage.
 
     Attributes:
+        kind: `fit` trains by gradient; `probe` fits a classical learner on frozen features.
         name: Used in the run directory and the progress bar; letters, digits, `_` and `-`.
+    """
+
+    told_by, default = "kind", "fit"
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]{1,64}$")]
+
+    @classmethod
+    def asked_for(cls, fields: Mapping[str, Any]) -> Any:
+        """Returns the kind that is named, or else `probe` where there is one."""
+        probe = fields.get("probe")
+        probed = probe is not None and str(probe).lower() != "none"
+        return fields.get("kind", "probe" if probed else cls.default)
+
+
+class FitStageConfig(StageConfig):
+    """A stage by gradient: which part trains, for how long, with which optimizer.
+
+    Attributes:
         train: `head`; `last:N` (the last N blocks and the head); `from:NAME` (that block and all
             after it); `all`; `regex:PATTERN` (layers whose name matches, and the head).
         epochs: Passes over the training rows.
@@ -97,11 +120,9 @@ class StageConfig(Config):
         validate_every: Epochs between validations.
         adapt: Whether the run's adaptation method is active in this stage.
         regularizer: Keeps the stage near its source; None is plain fine-tuning.
-        probe: Fits a scikit-learn learner on frozen features and puts it into the linear head; epochs,
-            optimizer, augmentation and loss then mean nothing. None is gradient descent.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_\-]{1,64}$")]
+    kind: Literal["fit"] = "fit"
     train: str = "head"
     epochs: PositiveInt = 5
     steps: PositiveInt | None = None
@@ -118,7 +139,6 @@ class StageConfig(Config):
     validate_every: PositiveInt = 1
     adapt: bool = True
     regularizer: RegularizerConfig | None = None
-    probe: ProbeConfig | None = None
 
     @model_validator(mode="after")
     def _train_is_well_formed(self):
@@ -131,3 +151,20 @@ class StageConfig(Config):
                 f"Received: train={self.train!r}"
             )
         return self
+
+
+class ProbeStageConfig(StageConfig):
+    """A stage without gradient: a classical learner is fitted on frozen features and put into the head.
+
+    Attributes:
+        probe: Which learner.
+    """
+
+    # what may be asked of every stage: a probe trains the head alone, without a look at the target
+    train: ClassVar[str] = "head"
+    bn: ClassVar[str] = "frozen"
+    gradual: ClassVar[bool] = False
+    adapt: ClassVar[bool] = False
+
+    kind: Literal["probe"] = "probe"
+    probe: ProbeConfig

@@ -6,8 +6,8 @@ from pydantic import Field
 
 from tlkeras.config.base import Config
 from tlkeras.config.data import DataConfig
-from tlkeras.config.model import AdapterConfig, HeadConfig, NeckConfig
-from tlkeras.config.stage import StageConfig
+from tlkeras.config.model import AdapterConfig, HeadConfig, LinearHeadConfig, NeckConfig
+from tlkeras.config.stage import FitStageConfig, StageConfig
 
 
 class TasksConfig(Config):
@@ -40,10 +40,10 @@ class TasksConfig(Config):
 
     strategy: Literal["fix_common", "share_weights", "private_first", "share_gradients"] = "share_weights"
     source: DataConfig
-    head: HeadConfig = HeadConfig()
+    head: HeadConfig = LinearHeadConfig()
     neck: NeckConfig | None = None
     adapter: AdapterConfig | None = None
-    stages: tuple[StageConfig, ...] = (StageConfig(name="source", train="all", bn="train"),)
+    stages: tuple[StageConfig, ...] = (FitStageConfig(name="source", train="all", bn="train"),)
     weight: Annotated[float, Field(ge=0)] = 1.0
     batches: Literal["joint", "alternating"] = "joint"
     joint_run: bool = False

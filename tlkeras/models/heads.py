@@ -1,13 +1,21 @@
 """From feature vectors to logits."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import keras
 from keras import layers, ops
 
-from tlkeras.config import HeadConfig
-from tlkeras.errors import UserError
+from tlkeras.config import (
+    CosineHeadConfig,
+    HeadConfig,
+    LinearHeadConfig,
+    MlpHeadConfig,
+    NeighborsHeadConfig,
+    OtherHeadConfig,
+)
+from tlkeras.errors import UserError, unknown
 from tlkeras.models.nearest_neighbors import NearestNeighbors
 from tlkeras.registry import Registry
 
@@ -22,12 +30,15 @@ class Head:
         summary: One line for `tlkeras list heads`.
         pooling: The pooling it needs, whatever the neck says; None leaves the choice to the neck.
         plain: Whether a saved model opens without tlkeras.
+        options: For a head of your own: the names and defaults of what `model.head.options` may hold. The
+            config that `build` gets has all of them.
     """
 
     build: Callable
     summary: str
     pooling: str | None = None
     plain: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 HEADS: Registry[Head] = Registry("head")
@@ -45,18 +56,27 @@ def build_head(config: HeadConfig, num_outputs: int, features) -> keras.Model:
         config: Which head, and its settings.
         num_outputs: Number of logits, from 1.
         features: Symbolic output of the neck.
+
+    Raises:
+        UserError: An unknown head, or options that it does not have.
     """
+    head = HEADS.get(config.name)
+    if isinstance(config, OtherHeadConfig):
+        for option in config.options:
+            if option not in head.options:
+                raise unknown(f"option of the head {config.name!r}", option, head.options or ["(none)"])
+        config = config.model_copy(update={"options": {**head.options, **config.options}})
     inputs = keras.Input(features.shape[1:], dtype=features.dtype, name="head_inputs")
-    return keras.Model(inputs, HEADS.get(config.name).build(config, num_outputs, inputs), name="head")
+    return keras.Model(inputs, head.build(config, num_outputs, inputs), name="head")
 
 
-def _linear(config: HeadConfig, num_outputs: int, x):
+def _linear(config: LinearHeadConfig | MlpHeadConfig, num_outputs: int, x):
     # Logits are float32 under mixed precision too: softmax and log need the range.
     initializer = "zeros" if config.zero_init else "glorot_uniform"
     return layers.Dense(num_outputs, kernel_initializer=initializer, dtype="float32", name="logits")(x)
 
 
-def _mlp(config: HeadConfig, num_outputs: int, x):
+def _mlp(config: MlpHeadConfig, num_outputs: int, x):
     for i, width in enumerate(config.units, start=1):
         x = layers.Dense(width, use_bias=not config.batch_norm, name=f"head_dense_{i}")(x)
         if config.batch_norm:
@@ -67,12 +87,7 @@ def _mlp(config: HeadConfig, num_outputs: int, x):
     return _linear(config, num_outputs, x)
 
 
-def _cosine(config: HeadConfig, num_outputs: int, x):
-    if config.zero_init:
-        raise UserError(
-            "The cosine head compares directions, and a zero kernel has none. Allowed: "
-            "head.zero_init=false. Received: head.zero_init=True"
-        )
+def _cosine(config: CosineHeadConfig, num_outputs: int, x):
     return CosineSimilarity(num_outputs, scale=config.scale, dtype="float32", name="logits")(x)
 
 
@@ -130,7 +145,7 @@ class CosineSimilarity(layers.Layer):
         return {**super().get_config(), "units": self.units, "scale": self.initial_scale}
 
 
-def _neighbors(config: HeadConfig, num_outputs: int, x):
+def _neighbors(config: NeighborsHeadConfig, num_outputs: int, x):
     rows = config.rows or config.neighbors
     if config.neighbors > rows:
         raise UserError(

@@ -182,7 +182,7 @@ def _embeddings(record: RunRecord) -> list[dict[str, Any]]:
 
 
 def _stages(record: RunRecord) -> list[dict[str, Any]]:
-    trains = {stage["name"]: stage.get("train") for stage in record.config.get("stages", [])}
+    trains = {stage["name"]: stage.get("train", "head") for stage in record.config.get("stages", [])}
     return [
         {
             "name": stage.name,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkeras.config.loading import as_of_today
 from tlkeras.errors import UserError
 from tlkeras.evaluation.embedding_file import read_embedding
 from tlkeras.evaluation.predictions import Predictions
@@ -41,7 +42,7 @@ class RunRecord:
     def __init__(self, run_dir: RunDir):
         self.run_dir = run_dir
         self.path = run_dir.path
-        self.config: dict[str, Any] = run_dir.read_json(run_dir.config)
+        self.config: dict[str, Any] = as_of_today(run_dir.read_json(run_dir.config))
         self.name: str = self.config.get("name", self.path.name)
 
     @cached_property

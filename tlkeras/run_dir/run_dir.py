@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
+from tlkeras.config.loading import as_of_today
 from tlkeras.errors import UserError
 from tlkeras.run_dir.atomic import (
     disk_errors,
@@ -132,7 +133,7 @@ class RunDir:
             if not self.is_run:
                 self._refuse_foreign_content()
                 return "new"
-        there = self.read_json(self.config)
+        there = as_of_today(self.read_json(self.config))
         differences = config_differences(config, there, ignore=MAY_DIFFER)
         if differences:
             shown = "; ".join(differences[:8]) + ("; ..." if len(differences) > 8 else "")

@@ -12,7 +12,8 @@ import keras
 
 from tlkeras import messages
 from tlkeras.backend import check_single_process, compat, start
-from tlkeras.config import ExperimentConfig, VerdictConfig, dump_config
+from tlkeras.config import ExperimentConfig, VerdictConfig, dump_config, load_config
+from tlkeras.config.loading import as_of_today
 from tlkeras.errors import UserError, install
 from tlkeras.prepare import checked, read_domains
 from tlkeras.run_dir import RunDir, check_place, write_json, write_text
@@ -103,7 +104,7 @@ class _Search:
         if (self.folder / _STATE).is_file():
             old = RunDir(self.folder).read_json(_STATE)
             self.spent = old.pop("seconds")
-            if old != state:
+            if old | {"config": as_of_today(old["config"])} != state:
                 raise UserError(
                     f"{self.folder} holds the search of another config: choose another --workdir."
                 )
@@ -222,7 +223,7 @@ class _Search:
             )
         best = max(done, key=lambda row: row["val_accuracy"])
         run = RunDir(self.folder / "trials" / f"{best['trial']:03d}")
-        best_config = self.config.model_validate(run.read_json("config.json"))
+        best_config = load_config(run.config)
         write_text(self.folder / _BEST, dump_config(best_config))
         RunDir(self.folder).write_rows(_TABLE, rows)
         seconds = self.spent + time.monotonic() - self.began

@@ -146,7 +146,8 @@ def _finetune(trial, config: ExperimentConfig, backbone: str, depth: str) -> Sta
     regularizer = trial.suggest_categorical("regularizer", ["none", "l2_sp", "bss"])
     augment = AugmentConfig()
     if searched := MODALITIES.get(BACKBONES.get(config.model.backbone).modalities[0]).searched:
-        choices = {"as configured": config.stages[-1].augment, **searched}
+        last = config.stages[-1]
+        choices = {"as configured": last.augment if last.kind == "fit" else augment, **searched}
         augment = choices[trial.suggest_categorical("augment", list(choices))]
     optimizer = OptimizerConfig(
         learning_rate=trial.suggest_float("learning_rate", 1e-5, 3e-3, log=True),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import keras
 
-from tlkeras.config import ExperimentConfig, NeckConfig, load_config
+from tlkeras.config import ExperimentConfig, LinearHeadConfig, NeckConfig, load_config
 from tlkeras.models import BACKBONES, build_model
 from tlkeras.models.backbones.preprocessing import build_preprocessing
 from tlkeras.models.cuts.graph import output_of, replay
@@ -66,7 +66,7 @@ def source_model(candidate: Candidate, config: ExperimentConfig, input_shape: tu
         update={
             "backbone": candidate.name, "weights": candidate.weights, "fallback": None,
             "backbone_options": options, "adapter": None, "nested": None, "neck": NeckConfig(pooling=pooling),
-            "head": config.model.head.model_copy(update={"name": "linear"}),
+            "head": LinearHeadConfig(),
         }
     )  # fmt: skip
     model = build_model(model_config, input_shape=input_shape, num_outputs=2, seed=config.seed)

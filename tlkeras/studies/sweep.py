@@ -11,6 +11,7 @@ from typing import Any
 
 from tlkeras import messages
 from tlkeras.config import dump_config
+from tlkeras.config.loading import as_of_today
 from tlkeras.errors import RunError, UserError
 from tlkeras.report import write_comparison
 from tlkeras.run_dir import RunDir, check_place, config_differences, write_json, write_text
@@ -77,7 +78,9 @@ def rehearse_sweep(runs: list[SweepRun], workdir: str | os.PathLike) -> None:
 def _check(folder: Path, as_json: dict[str, Any]) -> None:
     if not check_place(folder, _FILE, "sweep"):
         return
-    differences = config_differences(as_json, RunDir(folder).read_json(_FILE))
+    there = RunDir(folder).read_json(_FILE)
+    there = {name: run | {"config": as_of_today(run["config"])} for name, run in there.items()}
+    differences = config_differences(as_json, there)
     if differences:
         shown = "; ".join(differences[:8]) + ("; ..." if len(differences) > 8 else "")
         raise UserError(

@@ -10,10 +10,12 @@ from tlkeras import messages
 from tlkeras.config import (
     AdaptationConfig,
     ExperimentConfig,
-    HeadConfig,
+    FitStageConfig,
+    LinearHeadConfig,
     ModelConfig,
     NeckConfig,
     ProbeConfig,
+    ProbeStageConfig,
     StageConfig,
     VerdictConfig,
 )
@@ -104,7 +106,7 @@ def source_only(config: ExperimentConfig) -> ExperimentConfig:
 
 
 def _without_mapping(stage: StageConfig) -> StageConfig:
-    if stage.probe is None or stage.probe.mapping is None:
+    if stage.kind == "fit" or stage.probe.mapping is None:
         return stage
     return stage.model_copy(update={"probe": stage.probe.model_copy(update={"mapping": None})})
 
@@ -124,23 +126,23 @@ def _scratch(config: ExperimentConfig, steps: int) -> dict[str, Any]:
     BatchNormalization normalises by batches, with a momentum of .9: at the .99 and more of pretrained
     networks, statistics that begin at 0 and 1 would still be wrong when a short run ends.
     """
-    rates = [s.optimizer.learning_rate for s in config.stages if s.probe is None]
-    fastest = next((s for s in config.stages if s.optimizer.learning_rate == "auto"), None)
+    trained = [stage for stage in config.stages if stage.kind == "fit"]
+    last = trained[-1] if trained else FitStageConfig(name="scratch")
+    fastest = next((s for s in trained if s.optimizer.learning_rate == "auto"), None)
     if fastest is None:
-        trained = [s for s in config.stages if s.probe is None] or list(config.stages)
-        fastest = max(trained, key=lambda s: s.optimizer.learning_rate)
+        fastest = max(trained or [last], key=lambda s: s.optimizer.learning_rate)
     schedule = fastest.optimizer.schedule.model_copy(update={"name": "cosine"})
     optimizer = fastest.optimizer.model_copy(update={"schedule": schedule})
-    stage = config.stages[-1].model_copy(
+    stage = last.model_copy(
         update={
             "name": "scratch", "train": "all", "bn": "train", "gradual": False, "optimizer": optimizer,
-            "steps": steps if rates and steps else None, "layer_decay": 1.0,
-            "learning_rate_multipliers": {}, "regularizer": None, "probe": None, "early_stopping": None,
+            "steps": steps if trained and steps else None, "layer_decay": 1.0,
+            "learning_rate_multipliers": {}, "regularizer": None, "early_stopping": None,
         }
     )  # fmt: skip
     update = {"weights": None, "fallback": None, "bn_momentum": 0.9}
     if config.model.head.name == "neighbors":  # which cannot be trained
-        update["head"] = HeadConfig()
+        update["head"] = LinearHeadConfig()
     return {
         "model": _without_knowledge(config.model, frozen=False).model_copy(update=update),
         "stages": (stage,),
@@ -174,10 +176,11 @@ def _probed(config: ExperimentConfig, weights: str | None) -> dict[str, Any]:
     pooling = "avg" if config.model.neck.pooling == "flatten" else config.model.neck.pooling
     model = config.model.model_copy(
         update={
-            "weights": weights, "fallback": None, "neck": NeckConfig(pooling=pooling), "head": HeadConfig()
+            "weights": weights, "fallback": None, "neck": NeckConfig(pooling=pooling),
+            "head": LinearHeadConfig(),
         }
     )  # fmt: skip
-    return {"model": model, "stages": (StageConfig(name="probe", probe=ProbeConfig(), adapt=False),)}
+    return {"model": model, "stages": (ProbeStageConfig(name="probe", probe=ProbeConfig()),)}
 
 
 def write_verdict(config: ExperimentConfig, run_dir: RunDir) -> str:

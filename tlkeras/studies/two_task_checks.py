@@ -57,8 +57,8 @@ def _of_shared_gradients(config: ExperimentConfig) -> Iterator[str]:
             "share_gradients trains both tasks in one stage. "
             f"Received: {len(stages)} stages{', the first gradual' * stages[0].gradual}"
         )
-    if probe := stages[0].probe:
+    if stages[0].kind == "probe":
         yield (
             "share_gradients trains both tasks by gradients of their own losses: leave out probe, or share "
-            f"another way (share_weights). Received: stages.{stages[0].name}.probe={probe.name}"
+            f"another way (share_weights). Received: stages.{stages[0].name}.probe={stages[0].probe.name}"
         )

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from tlkeras import messages
-from tlkeras.config import AdapterConfig, ExperimentConfig
+from tlkeras.config import AdapterConfig, ExperimentConfig, StageConfig
 from tlkeras.config.data import ALIKE_IN_TASKS
 from tlkeras.config.monitors import LAST_STEP
 from tlkeras.errors import UserError
@@ -138,7 +138,7 @@ def task_configs(config: ExperimentConfig, path: Path) -> tuple[ExperimentConfig
         update["checkpoint"] = config.checkpoint.model_copy(update={"monitor": LAST_STEP})
         return None, config.model_copy(update=update | {"name": _named(config, "target")})
     if tasks.strategy == "fix_common":
-        target_stages = tuple(s.model_copy(update=only_head) for s in target_stages)
+        target_stages = tuple(_changed(stage, only_head) for stage in target_stages)
     elif all(s.train == "head" for s in target_stages):
         raise UserError(
             f"{tasks.strategy} trains the common part with the target: open blocks in a stage "
@@ -147,7 +147,7 @@ def task_configs(config: ExperimentConfig, path: Path) -> tuple[ExperimentConfig
     if tasks.strategy == "private_first":
         # statistics of the common part stay as they are; those of an adapter are the source's own
         bn = {} if tasks.adapter else {"bn": "frozen"}
-        source_stages = tuple(s.model_copy(update=only_head | bn) for s in source_stages)
+        source_stages = tuple(_changed(stage, only_head | bn) for stage in source_stages)
         weights = config.model.weights
     data = tasks.source.following(config.data, ALIKE_IN_TASKS)
     size = data.image_size or (None if tasks.adapter else config.data.image_size)
@@ -256,3 +256,8 @@ def _summary(found: dict[str, Any]) -> str:
 
 def _named(config: ExperimentConfig, suffix: str) -> str:
     return f"{config.name[:50]}.{suffix}"
+
+
+def _changed(stage: StageConfig, update: dict[str, Any]) -> StageConfig:
+    """Returns a stage by gradient with other settings; a probe, which trains the head alone, as it is."""
+    return stage.model_copy(update=update) if stage.kind == "fit" else stage

@@ -5,7 +5,7 @@ import numpy as np
 
 from tlkeras.backend import from_chief
 from tlkeras.backend.averaging import averaged_weights
-from tlkeras.config import StageConfig
+from tlkeras.config import FitStageConfig
 from tlkeras.data import Domain, Rows, evaluation_batches
 from tlkeras.errors import UserError
 from tlkeras.methods.adapt.checks import pulls
@@ -17,7 +17,7 @@ from tlkeras.prepare import Parts
 WATCHED_ROWS = 2000  # of each domain; a score on more would only take longer
 
 
-def check_domain_statistics(parts: Parts, stage: StageConfig) -> None:
+def check_domain_statistics(parts: Parts, stage: FitStageConfig) -> None:
     """Raises `UserError` where the domains are to have statistics of their own, and none would move."""
     if not adapts(parts, stage) or parts.config.adaptation.batch_norm != "domain_specific":
         return
@@ -36,7 +36,7 @@ def check_domain_statistics(parts: Parts, stage: StageConfig) -> None:
         )
 
 
-def adapts(parts: Parts, stage: StageConfig) -> bool:
+def adapts(parts: Parts, stage: FitStageConfig) -> bool:
     """Whether a stage trains on both domains; AdaBN alone only looks at the target afterwards."""
     return pulls(parts.config.adaptation, stage)
 

@@ -7,7 +7,7 @@ import keras
 from tlkeras import messages
 from tlkeras.backend import Decisions
 from tlkeras.backend.averaging import ValidateAverage, adopt_average
-from tlkeras.config import StageConfig
+from tlkeras.config import FitStageConfig
 from tlkeras.features.stage_features import steps_per_call
 from tlkeras.training import objectives, snapshots
 from tlkeras.training.adaptation_watch import DomainWatch, check_domain_statistics
@@ -77,7 +77,7 @@ class FitStage(Stage):
             self.parts, self.feed, self.config, self.steps, self.run_dir, self.folder, self.title
         )
 
-    def compile(self, config: StageConfig | None = None, steps: Steps | None = None) -> keras.Model:
+    def compile(self, config: FitStageConfig | None = None, steps: Steps | None = None) -> keras.Model:
         """Returns the model that fit gets, with a new optimizer for what is selected.
 
         Args:
@@ -98,7 +98,7 @@ class FitStage(Stage):
         optimizer.build(trainee.trainable_variables)
         return trainee
 
-    def training_data(self, config: StageConfig, steps: Steps, first_step: int, trainee):
+    def training_data(self, config: FitStageConfig, steps: Steps, first_step: int, trainee):
         """Returns the batches from `first_step` on, as `trainee` takes them."""
         if trains_jointly(self.parts.config):
             return joint_batches(self.parts, self.feed, config, steps, first_step)
@@ -202,7 +202,7 @@ class FitStage(Stage):
         return BestModel(self.states.best, monitor, own, self.index, best, floor)
 
 
-def with_learning_rate(config: StageConfig, rate: float) -> StageConfig:
+def with_learning_rate(config: FitStageConfig, rate: float) -> FitStageConfig:
     """Returns the stage with this learning rate."""
     optimizer = config.optimizer.model_copy(update={"learning_rate": rate})
     return config.model_copy(update={"optimizer": optimizer})

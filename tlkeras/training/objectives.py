@@ -4,19 +4,19 @@ import keras
 import numpy as np
 from keras import ops
 
-from tlkeras.config import StageConfig
+from tlkeras.config import FitStageConfig
 from tlkeras.data import Domain
 from tlkeras.errors import UserError
 from tlkeras.methods.pretext.contrastive import NTXent, pair_found
 
 
-def wants_one_hot(stage: StageConfig, task: str) -> bool:
+def wants_one_hot(stage: FitStageConfig, task: str) -> bool:
     """Whether the stage's loss takes one-hot (soft) labels rather than class numbers."""
     mixes = stage.augment.mixup > 0 or stage.augment.cutmix > 0
     return task == "multiclass" and (mixes or stage.label_smoothing > 0)
 
 
-def loss_for(stage: StageConfig, domain: Domain) -> keras.losses.Loss:
+def loss_for(stage: FitStageConfig, domain: Domain) -> keras.losses.Loss:
     """Returns the loss on logits for the domain's task.
 
     Multiclass: cross-entropy, logits `(batch, classes)`. Binary and multilabel: sigmoid cross-entropy,
@@ -39,7 +39,7 @@ def loss_for(stage: StageConfig, domain: Domain) -> keras.losses.Loss:
     return loss if weights is None else ClassWeightedLoss(loss, weights)
 
 
-def metrics_for(stage: StageConfig, domain: Domain) -> list[keras.metrics.Metric]:
+def metrics_for(stage: FitStageConfig, domain: Domain) -> list[keras.metrics.Metric]:
     """Returns the metrics that are watched while training; they honour sample weights."""
     if domain.draws_pairs:
         return [keras.metrics.MeanMetricWrapper(pair_found, name="accuracy")]
@@ -52,7 +52,7 @@ def metrics_for(stage: StageConfig, domain: Domain) -> list[keras.metrics.Metric
     return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
 
 
-def with_label_form(dataset, stage: StageConfig, domain: Domain):
+def with_label_form(dataset, stage: FitStageConfig, domain: Domain):
     """Returns a dataset of `(x, y, ...)` with class numbers made one-hot where the stage wants that."""
     if not wants_one_hot(stage, domain.task):
         return dataset
@@ -64,7 +64,7 @@ def with_label_form(dataset, stage: StageConfig, domain: Domain):
     return dataset.map(convert, num_parallel_calls=-1, deterministic=True)
 
 
-def class_weights(stage: StageConfig, domain: Domain) -> np.ndarray | None:
+def class_weights(stage: FitStageConfig, domain: Domain) -> np.ndarray | None:
     """Returns one weight per class; `balanced` is rows / (classes * rows of the class), mean 1 over rows."""
     if stage.class_weights is None:
         return None

@@ -7,7 +7,7 @@ import numpy as np
 
 from tlkeras import messages
 from tlkeras.backend import arrays_from_chief, from_chief
-from tlkeras.config import StageConfig
+from tlkeras.config import ProbeStageConfig
 from tlkeras.errors import UserError
 from tlkeras.evaluation.metrics import compute_metrics
 from tlkeras.evaluation.predictions import Predictions
@@ -75,16 +75,16 @@ class ProbeStage(Stage):
         return keeper.state
 
 
-def check_probe(parts: Parts, stage: StageConfig) -> None:
+def check_probe(parts: Parts, stage: ProbeStageConfig) -> None:
     """Raises `UserError` where a probe cannot take the place of the stage's training."""
     probe, of = PROBES.get(stage.probe.name), f"Received: stages.{stage.name}"
     layer = _last_layer(parts.model)
     plain = len([x for x in parts.model.head.layers if x.weights]) == 1 and type(layer) is keras.layers.Dense
     head = f"head={parts.config.model.head.name!r}"
-    if stage.train != "head" or (probe.linear and not plain):
+    if probe.linear and not plain:
         raise UserError(
-            "A probe is put into a linear head: set train='head' and model.head.name=linear. "
-            f"{of}.train={stage.train!r}, {head}"
+            f"A {stage.probe.name} probe is put into a linear head: set model.head.name=linear. "
+            f"{of}.probe={stage.probe.name}, {head}"
         )
     if not probe.linear and (not isinstance(layer, NearestNeighbors) or stage.probe.options):
         raise UserError(
@@ -104,7 +104,7 @@ def check_probe(parts: Parts, stage: StageConfig) -> None:
         check_mapping(parts, stage.probe.mapping, linear=probe.linear)
 
 
-def _fit(parts: Parts, stage: StageConfig, features: np.ndarray, mapping: FeatureMapping | None):
+def _fit(parts: Parts, stage: ProbeStageConfig, features: np.ndarray, mapping: FeatureMapping | None):
     """Fits the learner, puts it into the head, and returns it as a function of (mapped) features."""
     layer = _last_layer(parts.model)
     labels = np.asarray(parts.source.splits["train"].labels).reshape(-1).astype(int)

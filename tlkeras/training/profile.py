@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkeras.config import StageConfig
+from tlkeras.config import FitStageConfig
 from tlkeras.models.cuts.folding import Folded
 from tlkeras.prepare import Parts
 from tlkeras.run_dir import RunDir, make_folder
@@ -83,7 +83,7 @@ def note_on_reading(parts: Parts, index: int, rows: list[dict]) -> str | None:
     return reading_note(times["input"], times["step"], steps.total)
 
 
-def _with_a_rate(config: StageConfig) -> StageConfig:
+def _with_a_rate(config: FitStageConfig) -> FitStageConfig:
     """Returns the stage with some learning rate where one would be searched for; a step takes as long."""
     return with_learning_rate(config, 1e-3) if config.optimizer.learning_rate == "auto" else config
 

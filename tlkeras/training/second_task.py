@@ -1,6 +1,6 @@
 """What a run on two tasks at once adds: the term of the second task, and batches of both."""
 
-from tlkeras.config import ExperimentConfig, StageConfig
+from tlkeras.config import ExperimentConfig, FitStageConfig
 from tlkeras.config.data import ALIKE_IN_TASKS
 from tlkeras.data import Domain, check_files, load_domain, training_batches
 from tlkeras.data.combined_batches import side_by_side
@@ -38,7 +38,7 @@ def source_task(config: ExperimentConfig, check: bool = True) -> Domain:
     return check_files(domain)[0] if check else domain
 
 
-def second_task(parts: Parts, stage: StageConfig) -> SecondTask:
+def second_task(parts: Parts, stage: FitStageConfig) -> SecondTask:
     """Returns the term that trains the source task beside the run's own."""
     config, domain = parts.config, source_task(parts.config)
     private = private_part(parts, domain)
@@ -55,7 +55,7 @@ def private_part(parts: Parts, domain: Domain) -> PrivatePart:
     )
 
 
-def joint_batches(parts: Parts, feed: Feed, stage: StageConfig, steps: Steps, first_step: int):
+def joint_batches(parts: Parts, feed: Feed, stage: FitStageConfig, steps: Steps, first_step: int):
     """Returns batches of both tasks from `first_step` on; the shorter task begins anew on its own."""
     domain = filling_a_batch(source_task(parts.config), parts.batch_size)
     source = training_batches(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tlkeras.config import AugmentConfig, StageConfig
+from tlkeras.config import AugmentConfig, FitStageConfig
 from tlkeras.data import Domain, evaluation_batches, training_batches, view_pair_batches
 from tlkeras.data.combined_batches import in_turn, pair_batches
 from tlkeras.data.pipeline import filling_a_batch, rows_of_step
@@ -39,7 +39,7 @@ class Feed:
             )
         self.features: StageFeatures | None = None  # what the current stage trains on in place of pixels
 
-    def splits_of(self, stage: StageConfig) -> list[tuple[Domain, str, int]]:
+    def splits_of(self, stage: FitStageConfig) -> list[tuple[Domain, str, int]]:
         """Returns `(domain, split, seed of its batches)` for all that a stage trains on or watches."""
         seed, wanted = self.config.seed, []
         for domain in self.sources:
@@ -50,7 +50,7 @@ class Feed:
             wanted += [(domain, split, seed + TARGET_SEED) for split in dict.fromkeys(train + watched)]
         return wanted
 
-    def training(self, stage: StageConfig, steps: Steps, first_step: int, target_views: int = 0):
+    def training(self, stage: FitStageConfig, steps: Steps, first_step: int, target_views: int = 0):
         """Returns the batches of a stage from `first_step` on.
 
         Args:
@@ -72,7 +72,7 @@ class Feed:
         ]
         return self.runtime.distribute(pair_batches(source, *batches))
 
-    def validation(self, stage: StageConfig):
+    def validation(self, stage: FitStageConfig):
         """Returns the batches of the source's validation rows, or None where there are none."""
         rows = self.source.splits.get("val")
         if rows is None or not len(rows):

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.backend.event_files import keep_events
-from tlkeras.config import AugmentConfig, StageConfig
+from tlkeras.config import AugmentConfig, FitStageConfig
 from tlkeras.data import Domain, training_batches
 from tlkeras.data.roles import Role
 from tlkeras.evaluation.prediction_files import one_line
@@ -34,7 +34,7 @@ class TensorBoardLog(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, folder, parts: Parts, stage: StageConfig, index: int, position: Position, steps_before: int,
+        self, folder, parts: Parts, stage: FitStageConfig, index: int, position: Position, steps_before: int,
         shares: ClassSharesLog | None = None,
     ):  # fmt: skip
         super().__init__()
@@ -135,7 +135,7 @@ def _blocks_of_variables(model) -> dict[str, str]:
     return named
 
 
-def _inputs(parts: Parts, stage: StageConfig) -> dict[str, np.ndarray]:
+def _inputs(parts: Parts, stage: FitStageConfig) -> dict[str, np.ndarray]:
     """The first pictures that a stage trains on, pixels in 0..255 as the model gets them, by domain."""
     domains = {"source": parts.source} | {domain.name: domain for domain in parts.targets}
     found = {name: _first(parts, domain, stage.augment) for name, domain in domains.items()}

@@ -1,6 +1,6 @@
 """The terms of a stage: what its config adds to the class loss."""
 
-from tlkeras.config import StageConfig
+from tlkeras.config import FitStageConfig
 from tlkeras.methods.adapt.configured import configured_term
 from tlkeras.methods.regularize import REGULARIZERS, make_regularizer
 from tlkeras.methods.term import Term
@@ -13,7 +13,7 @@ from tlkeras.training.stages import Steps
 from tlkeras.training.states import RunStates
 
 
-def training_model(parts: Parts, stage: StageConfig, steps: Steps, states: RunStates) -> TrainingModel:
+def training_model(parts: Parts, stage: FitStageConfig, steps: Steps, states: RunStates) -> TrainingModel:
     """Returns the model that trains in a stage by steps, around the run's model.
 
     Args:
@@ -37,7 +37,7 @@ def training_model(parts: Parts, stage: StageConfig, steps: Steps, states: RunSt
     )
 
 
-def stage_terms(parts: Parts, stage: StageConfig) -> list[Term]:
+def stage_terms(parts: Parts, stage: FitStageConfig) -> list[Term]:
     """Returns what a stage adds to the class loss; a regularizer of weight 0 is none."""
     terms: list[Term] = []
     if trains_jointly(parts.config):
@@ -51,7 +51,7 @@ def stage_terms(parts: Parts, stage: StageConfig) -> list[Term]:
     return terms
 
 
-def looks_at_inputs(stage: StageConfig) -> bool:
+def looks_at_inputs(stage: FitStageConfig) -> bool:
     """Whether the stage's regularizer needs raw inputs, so that features cannot take their place."""
     return stage.regularizer is not None and REGULARIZERS.get(stage.regularizer.name).needs_inputs
 

@@ -13,6 +13,8 @@ from tlkeras.training.stage_batches import Feed
 from tlkeras.training.stages import expand_stages
 from tlkeras.training.states import RunStates
 
+_KINDS: dict[str, type[Stage]] = {"fit": FitStage, "probe": ProbeStage}
+
 
 class Trainer:
     """Runs the stages of an experiment on one model.
@@ -33,7 +35,7 @@ class Trainer:
         context = RunContext(parts, run_dir, Feed(parts), self.states)
         self.stages: list[Stage] = []
         for index, config in enumerate(configs):
-            kind = FitStage if config.probe is None else ProbeStage
+            kind = _KINDS[config.kind]
             before = sum(stage.steps.total for stage in self.stages)
             self.stages.append(kind(context, config, index=index, count=len(configs), steps_before=before))
         self.best: dict | None = None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tlkeras import messages
 from tlkeras.backend import from_chief
-from tlkeras.config import ExperimentConfig, StageConfig
+from tlkeras.config import ExperimentConfig, FitStageConfig
 from tlkeras.features.cache import FeatureCache
 from tlkeras.features.stage_features import (
     IN_EVERY_STEP,
@@ -28,7 +28,7 @@ NOTE = "features.json"
 
 
 def open_features(
-    parts: Parts, feed: Feed, stage: StageConfig, steps: Steps, run_dir: RunDir, folder: Path, title: str
+    parts: Parts, feed: Feed, stage: FitStageConfig, steps: Steps, run_dir: RunDir, folder: Path, title: str
 ) -> StageFeatures | None:
     """Returns what a stage trains on in place of pixels, and feeds the model with it; None without.
 
@@ -88,7 +88,7 @@ def open_features(
 
 
 def _decided(
-    parts: Parts, feed: Feed, stage: StageConfig, steps: Steps, run_dir: RunDir, folder: Path
+    parts: Parts, feed: Feed, stage: FitStageConfig, steps: Steps, run_dir: RunDir, folder: Path
 ) -> dict:
     """Returns what is decided before features are opened: `{}`, or the extractor, None being none."""
     if known := recorded(parts, run_dir, folder):
@@ -111,7 +111,7 @@ def recorded(parts: Parts, run_dir: RunDir, folder: Path) -> dict:
     return {}
 
 
-def reason_against_features(config: ExperimentConfig, stage: StageConfig) -> str | None:
+def reason_against_features(config: ExperimentConfig, stage: FitStageConfig) -> str | None:
     """Says why a stage with a frozen trunk trains on pixels all the same; None where it need not."""
     adaptation = config.adaptation if pulls(config.adaptation, stage) else None
     reason = reason_against(stage, config.data)
@@ -122,7 +122,7 @@ def reason_against_features(config: ExperimentConfig, stage: StageConfig) -> str
     return reason
 
 
-def _too_short(parts: Parts, feed: Feed, stage: StageConfig, steps: Steps) -> bool:
+def _too_short(parts: Parts, feed: Feed, stage: FitStageConfig, steps: Steps) -> bool:
     domains = [*feed.sources, *(feed.targets if adapts(parts, stage) else ())]
     rows = [len(domain.splits["train"]) for domain in domains]
     read = steps.total * (2 if adapts(parts, stage) else 1)

@@ -3,12 +3,12 @@
 import keras
 
 from tlkeras.backend import compat
-from tlkeras.config import StageConfig
+from tlkeras.config import FitStageConfig
 from tlkeras.errors import UserError
 from tlkeras.prepare import Parts
 
 
-def check_batch_norm(parts: Parts, stage: StageConfig) -> None:
+def check_batch_norm(parts: Parts, stage: FitStageConfig) -> None:
     """Raises `UserError` where each worker would keep BatchNormalization statistics of its own.
 
     The chief's would be saved, and a run that goes on would not be the same run.

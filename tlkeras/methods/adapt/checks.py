@@ -83,9 +83,9 @@ def _check_stages(config: ExperimentConfig) -> None:
     """Raises `UserError` where a method is asked for and no stage would use it."""
     adaptation = config.adaptation
     asked = pulls(adaptation, StageConfig(name="any"))
-    if asked and not any(pulls(adaptation, stage) for stage in config.stages if stage.probe is None):
+    if asked and not any(pulls(adaptation, stage) for stage in config.stages):
         received = ", ".join(
-            f"stages.{stage.name}.adapt={str(stage.adapt).lower()}{' (a probe)' * (stage.probe is not None)}"
+            f"stages.{stage.name}.adapt={str(stage.adapt).lower()}{' (a probe)' * (stage.kind == 'probe')}"
             for stage in config.stages
         )
         raise UserError(
@@ -102,8 +102,7 @@ def _check_source_model(adaptation: AdaptationConfig, stages: Sequence[StageConf
     schedule = strength.schedule or method.schedule
     source_first = schedule == "warm_start" and strength.start > 0
     never_pulls = adaptation.weight == 0 or strength.value == 0
-    begins = stages[0].probe is None and pulls(adaptation, stages[0])
-    if method.needs_source_model and begins and not (source_first or never_pulls):
+    if method.needs_source_model and pulls(adaptation, stages[0]) and not (source_first or never_pulls):
         raise UserError(
             f"adaptation.method={adaptation.method} adapts a trained source model, and its class loss ends "
             "as the strength rises: set adaptation.strength.schedule=warm_start with strength.start above 0 "
