@@ -2,13 +2,7 @@
 
 from tlkeras.config.adaptation import AdaptationConfig, StrengthConfig
 from tlkeras.config.data import AugmentConfig, DataConfig
-from tlkeras.config.experiment import (
-    CacheConfig,
-    CheckpointConfig,
-    ExperimentConfig,
-    RuntimeConfig,
-    TensorBoardConfig,
-)
+from tlkeras.config.experiment import ExperimentConfig
 from tlkeras.config.loading import (
     apply_overrides,
     dump_config,
@@ -29,6 +23,7 @@ from tlkeras.config.model import (
     OtherHeadConfig,
 )
 from tlkeras.config.pretext import PretextConfig
+from tlkeras.config.runtime import CacheConfig, CheckpointConfig, RuntimeConfig, TensorBoardConfig
 from tlkeras.config.stage import (
     EarlyStoppingConfig,
     FitStageConfig,

@@ -10,8 +10,8 @@ import keras
 
 from tlkeras import messages
 from tlkeras.config import AdapterConfig, ExperimentConfig, StageConfig
+from tlkeras.config.checks import LAST_STEP
 from tlkeras.config.data import ALIKE_IN_TASKS
-from tlkeras.config.monitors import LAST_STEP
 from tlkeras.errors import UserError
 from tlkeras.evaluation.evaluate import predict_domains, write_evaluation
 from tlkeras.evaluation.metrics import compute_metrics

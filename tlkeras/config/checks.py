@@ -1,0 +1,115 @@
+"""What parts of a config must agree on: monitors with metrics, pretext tasks with heads and stages."""
+
+from collections.abc import Iterable
+
+from tlkeras.config.adaptation import AdaptationConfig
+from tlkeras.config.data import DataConfig
+from tlkeras.config.model import HeadConfig
+from tlkeras.config.runtime import CheckpointConfig
+from tlkeras.config.stage import FitStageConfig, StageConfig
+from tlkeras.config.tasks import TasksConfig
+from tlkeras.errors import unknown
+
+# In the place of a metric: no epoch is chosen, the weights stay those of the last step.
+LAST_STEP = "last_step"
+
+
+def check_monitors(
+    data: DataConfig,
+    checkpoint: CheckpointConfig,
+    stages: Iterable[StageConfig],
+    adaptation: AdaptationConfig | None,
+    tasks: TasksConfig | None,
+) -> None:
+    """Refuses a monitor that no epoch has, or that looks at target labels. The arguments are an experiment's.
+
+    Raises:
+        ValueError: One line with the allowed names.
+    """
+    names = _metrics(data.task)
+    if tasks is not None:  # both tasks have the run's checkpoint settings
+        names = [name for name in names if name in _metrics(tasks.source.task)]
+    elif adaptation is not None:
+        names.append("val_selection")
+    if checkpoint.monitor is not None:
+        _check("checkpoint.monitor", checkpoint.monitor, [*names, LAST_STEP])
+    names = [*_metrics(data.task), *(["val_selection"] if adaptation is not None else [])]
+    _check_stages("stages", stages, names)
+    if tasks is not None:
+        _check_stages("tasks.stages", tasks.stages, _metrics(tasks.source.task))
+
+
+def _metrics(task: str) -> list[str]:
+    """Returns the names that every epoch of a task has, with the validation rows' first."""
+    names = ["loss", "mae" if task == "regression" else "accuracy"]
+    return [*(f"val_{name}" for name in names), *names]
+
+
+def _check_stages(where: str, stages: Iterable[StageConfig], names: list[str]) -> None:
+    for stage in stages:
+        if stage.kind == "fit" and stage.early_stopping is not None:
+            _check(f"{where}.{stage.name}.early_stopping.monitor", stage.early_stopping.monitor, names)
+
+
+def _check(where: str, monitor: str, names: list[str]) -> None:
+    if monitor.startswith("oracle"):
+        raise ValueError(
+            f"{where}: {monitor} looks at target labels: it is shown, and used for nothing. "
+            f"Allowed: {', '.join(names)}. Received: {where}={monitor}"
+        )
+    if monitor not in names:
+        raise ValueError(f"{unknown(f'metric of {where}', monitor, names)} Received: {where}={monitor}")
+
+
+def check_pretext(where: str, data: DataConfig, head: HeadConfig, stages: Iterable[StageConfig]) -> None:
+    """Raises `ValueError` where head or stages do not suit the pretext task of the data, if it has one.
+
+    Args:
+        where: Name of the data's field, for messages.
+        data: With or without a pretext task.
+        head: Of the pretext task.
+        stages: In which it is trained.
+    """
+    if data.pretext is None:
+        return
+    name = data.pretext.name
+    if name == "simclr" and (head.name != "mlp" or not head.units):
+        raise ValueError(
+            f"{where}.pretext: simclr compares views behind a projection of two layers: set the head to "
+            f"name='mlp', units=[WIDTH]. Received: head={head.name!r}"
+        )
+    if name == "simclr" and data.batch_size == "auto":
+        raise ValueError(
+            f"{where}.pretext: simclr's task changes with the batch size: give it as a number. "
+            "Received: batch_size=auto"
+        )
+    for stage in stages:
+        if stage.kind == "fit":
+            _check_pretext_stage(where, name, stage)
+        elif name == "simclr":
+            raise ValueError(
+                f"{where}.pretext: simclr goes without probe. Received: stages.{stage.name}.probe"
+            )
+
+
+def _check_pretext_stage(where: str, name: str, stage: FitStageConfig) -> None:
+    augment, of = stage.augment, f"Received: stages.{stage.name}"
+    if name == "rotation" and (augment.flip in ("vertical", "both") or augment.rotation >= 45):
+        raise ValueError(
+            f"{where}.pretext: rotation cannot be told from augment.flip={augment.flip!r}, "
+            f"augment.rotation={augment.rotation:g}. Allowed: flip 'none' or 'horizontal', rotation below "
+            f"45. {of}"
+        )
+    if name != "simclr":
+        return
+    if augment.unmixed.is_identity:
+        raise ValueError(
+            f"{where}.pretext: simclr compares two augmented views of a picture, and these would be equal: "
+            f"set augment, e.g. crop=0.3 and color=0.4. {of}.augment without changes"
+        )
+    for wrong, given in (
+        ("augment.mixup", augment.mixup), ("augment.cutmix", augment.cutmix),
+        ("regularizer", stage.regularizer),
+    ):  # fmt: skip
+        if given:
+            raise ValueError(f"{where}.pretext: simclr goes without {wrong}. {of}.{wrong}")
