@@ -2,7 +2,7 @@
 
 Command:  python benchmarks/replicas.py [--rounds=5] [--only=replica|calls]
 Time:     four minutes on two CPU cores. docs/scaling.md quotes it.
-Compare:  the same training by the same commands with `runtime.strategy=none`, or `steps_per_call=1`.
+Compare:  the same training by the same commands with `runtime.strategy=none`, or `steps_per_execution=1`.
 
 "mirrored, as tlkeras runs it" asks for `strategy=mirrored` with one device, where tlkeras takes
 TensorFlow's default strategy. "MirroredStrategy" puts a real `tf.distribute.MirroredStrategy(["CPU:0"])` in
@@ -35,8 +35,8 @@ SIDES = {
     "none": PICTURES,
     "mirrored, as tlkeras runs it": PICTURES | {"strategy": "mirrored"},
     "MirroredStrategy": PICTURES | {"strategy": "mirrored", "class": "MirroredStrategy"},
-    "one step per call": HEAD | {"steps_per_call": 1},
-    "several steps per call": HEAD | {"steps_per_call": 50},
+    "one step per call": HEAD | {"steps_per_execution": 1},
+    "several steps per call": HEAD | {"steps_per_execution": 50},
 }
 # the sides of a round; each but the last is divided by the last
 ROUNDS = {
@@ -103,7 +103,7 @@ def train(side: dict) -> float:
         "runtime.devices=1", "tensorboard.images=false", "checkpoint.monitor=loss",
     ]  # fmt: skip
     stage = {"name": "stage", "train": side["train"], "epochs": EPOCHS}
-    stage["steps_per_call"] = side.get("steps_per_call", 1)
+    stage["steps_per_execution"] = side.get("steps_per_execution", 1)
     stage["augment"] = {"flip": "horizontal" if side.get("flip") else "none"}
     with tempfile.TemporaryDirectory() as folder:
         settings += [f"cache.dir={folder}/cache", f"stages={json.dumps([stage])}"]

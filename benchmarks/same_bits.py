@@ -33,6 +33,7 @@ from same_bits_cases import GROUPS
 RENAMED = {
     "stages.*.steps_per_call": "steps_per_execution",
     "tasks.stages.*.steps_per_call": "steps_per_execution",
+    "verdict.baselines": "twins",
 }
 
 

@@ -180,7 +180,7 @@ def regularizers() -> None:
 
 def verdict() -> None:
     """The verdicts in cases of known answer."""
-    baselines = VerdictConfig(baselines=("scratch",), seeds=SEEDS)
+    baselines = VerdictConfig(twins=("scratch",), seeds=SEEDS)
     # a frozen source shows what it knows; fine-tuning might make up for it
     head = StageConfig(name="head", epochs=60, optimizer=OptimizerConfig(learning_rate=0.01))
     photographs = ModelConfig(backbone="mobilenet_v2", weights="imagenet")

@@ -57,5 +57,5 @@ def get_config() -> ExperimentConfig:
                 regularizer=RegularizerConfig(name="l2_sp", weight=0.01),
             ),
         ],
-        verdict=VerdictConfig(baselines=("scratch", "frozen_probe")),
+        verdict=VerdictConfig(twins=("scratch", "frozen_probe")),
     )

@@ -40,7 +40,7 @@ def get_config() -> ExperimentConfig:
                 name="adapt",
                 train="all",
                 steps=8600,
-                steps_per_call=50,
+                steps_per_execution=50,
                 optimizer=OptimizerConfig(
                     name="sgd",
                     learning_rate=0.01,

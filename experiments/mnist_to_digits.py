@@ -36,7 +36,7 @@ def get_config() -> ExperimentConfig:
             source=DataConfig(source="tfds:mnist", image_size=28, batch_size=25, limit=5000),
             stages=[StageConfig(name="source", train="all", bn="train", epochs=4, optimizer=falling)],
         ),
-        verdict=VerdictConfig(baselines=("scratch",)),
+        verdict=VerdictConfig(twins=("scratch",)),
     )
 
 

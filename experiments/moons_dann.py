@@ -33,7 +33,7 @@ def get_config() -> ExperimentConfig:
                 name="adapt",
                 train="all",
                 steps=3000,
-                steps_per_call=9,
+                steps_per_execution=9,
                 validate_every=20,
                 # network and domain classifier move around a common point: average the weights over steps
                 optimizer=OptimizerConfig(name="adam", learning_rate=0.01, ema_momentum=0.99),

@@ -32,5 +32,5 @@ def get_config() -> ExperimentConfig:
             ),
             stages=[StageConfig(name="rotation", train="all", bn="train", epochs=30, optimizer=adam)],
         ),
-        verdict=VerdictConfig(baselines=("scratch",)),
+        verdict=VerdictConfig(twins=("scratch",)),
     )

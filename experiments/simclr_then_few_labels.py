@@ -41,5 +41,5 @@ def get_config() -> ExperimentConfig:
                 )
             ],
         ),
-        verdict=VerdictConfig(baselines=("scratch",)),
+        verdict=VerdictConfig(twins=("scratch",)),
     )  # fmt: skip

@@ -131,7 +131,7 @@ def test_a_mistake_is_one_line_that_helps(config, override, words):
         ),
         (
             "from tlkeras.config import *\ndef get_config(): return StageConfig(name='a', epoch=1)",
-            "'epoch'.*Did you mean 'epochs'.*steps_per_call",
+            "'epoch'.*Did you mean 'epochs'.*steps_per_execution",
         ),
     ],
 )

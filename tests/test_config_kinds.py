@@ -18,6 +18,7 @@ from tlkeras.config import (
     ProbeConfig,
     ProbeStageConfig,
     StageConfig,
+    VerdictConfig,
     apply_overrides,
     dump_config,
     load_config,
@@ -113,7 +114,8 @@ def test_an_override_of_another_kind_is_refused_by_name(config, overrides, words
 def test_a_config_that_0_1_wrote_is_read():
     config = load_config(WRITTEN_BY_0_1)
     assert config.stages[0] == ProbeStageConfig(name="probe", probe=ProbeConfig(name="prototypes"))
-    assert (config.stages[1].epochs, config.stages[1].train) == (2, "last:1")
+    assert (config.stages[1].epochs, config.stages[1].steps_per_execution) == (2, 4)
+    assert config.verdict.twins == ("frozen_probe",)
     assert config.model.head == LinearHeadConfig()
     assert load_config(json.loads(dump_config(config))) == config
 
@@ -132,6 +134,20 @@ def test_a_person_is_refused_what_a_run_of_0_1_may_hold():
     del tree["tasks"], tree["model"]["head"]  # a run writes out every part
     with pytest.raises(UserError, match=r"'stages\.0\.epochs'.*epochs=7"):
         load_config(tree)
+
+
+@pytest.mark.parametrize(
+    ("override", "old", "new"),
+    [
+        ("stages.0.steps_per_call=5", "stages.0.steps_per_call", "steps_per_execution"),
+        ('verdict.baselines=["scratch"]', "verdict.baselines", "twins"),
+    ],
+)
+def test_a_renamed_field_is_refused_by_its_new_name(config, override, old, new):
+    with pytest.raises(UserError, match=f"'{old}'.*It is called '{new}' now"):
+        apply_overrides(config, override)
+    with pytest.raises(UserError, match=f"It is called '{new}' now"):
+        StageConfig(name="a", steps_per_call=5) if "stages" in old else VerdictConfig(baselines=["scratch"])
 
 
 def test_a_head_of_ones_own_has_options(monkeypatch):

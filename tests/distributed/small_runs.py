@@ -30,7 +30,7 @@ def experiment(name: str, cache_dir: str) -> ExperimentConfig:
     stages = [
         # a frozen backbone leaves DANN nothing to move: it begins in the second stage
         StageConfig(name="head", train="head", epochs=3, optimizer=SGD, adapt=False),
-        StageConfig(name="all", train=opened, epochs=4, optimizer=adam, steps_per_call=2),
+        StageConfig(name="all", train=opened, epochs=4, optimizer=adam, steps_per_execution=2),
     ]
     return ExperimentConfig(
         name=name,

@@ -19,7 +19,7 @@ EQUAL_CASES = (
     "clipped_by_norm",
     "accumulated",
     "moving_average",
-    "several_steps_per_call",
+    "several_steps_per_execution",
     "hand_written_loss",
     "synchronized_batch_norm",
     "uneven_evaluation_and_order",
@@ -90,11 +90,11 @@ def test_the_cases_differ_from_each_other(results):
     assert np.abs(one["moving_average/val_loss"][-1] - one["moving_average/loss"][-1]) > 1e-3
 
 
-def test_several_steps_per_call_change_nothing_but_the_calls(results):
+def test_several_steps_per_execution_change_nothing_but_the_calls(results):
     one = results["one"]
-    np.testing.assert_array_equal(one["several_steps_per_call/weights"], one["plain/weights"])
-    np.testing.assert_array_equal(one["several_steps_per_call/loss"], one["plain/loss"])
-    assert one["several_steps_per_call/ends"].tolist() == [2, 4] * 4
+    np.testing.assert_array_equal(one["several_steps_per_execution/weights"], one["plain/weights"])
+    np.testing.assert_array_equal(one["several_steps_per_execution/loss"], one["plain/loss"])
+    assert one["several_steps_per_execution/ends"].tolist() == [2, 4] * 4
 
 
 def test_a_multiplier_of_zero_freezes(results):

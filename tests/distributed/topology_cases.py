@@ -71,7 +71,7 @@ def network(cls=DistributedFit, batch_norm=False):
     return cls(inputs, keras.layers.Dense(3, name="output")(x))
 
 
-def train(config, *, steps_per_call=1, multipliers=None, model=None, data=None, callbacks=(), **fit):
+def train(config, *, steps_per_execution=1, multipliers=None, model=None, data=None, callbacks=(), **fit):
     """Returns the fitted model and its history after `STEPS` steps over `EPOCHS` epochs."""
     with RUNTIME.scope():
         model = network() if model is None else model
@@ -80,7 +80,7 @@ def train(config, *, steps_per_call=1, multipliers=None, model=None, data=None, 
             optimizer,
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             weighted_metrics=["accuracy"],
-            steps_per_execution=steps_per_call,
+            steps_per_execution=steps_per_execution,
         )
     history = model.fit(
         batches() if data is None else data,
@@ -142,7 +142,7 @@ def accumulated():
     config = OptimizerConfig(
         name="adam", learning_rate=0.02, accumulate_steps=3, global_clipnorm=0.1, ema_momentum=0.6
     )
-    model, _ = train(config, steps_per_call=2)
+    model, _ = train(config, steps_per_execution=2)
     averages = np.concatenate([a.numpy().ravel() for _, a in average_of(model.optimizer)])
     return {"weights": flat(model), "averages": averages}
 
@@ -160,10 +160,10 @@ def moving_average():
 
 
 @case
-def several_steps_per_call():
+def several_steps_per_execution():
     seen = []
     record = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch))
-    model, history = train(SGD, steps_per_call=3, callbacks=[record])
+    model, history = train(SGD, steps_per_execution=3, callbacks=[record])
     return {"weights": flat(model), "ends": seen, **history}
 
 
@@ -173,7 +173,7 @@ def hand_written_loss():
     data = RUNTIME.distribute(tf.data.Dataset.from_tensor_slices(parts).batch(BATCH))
     with RUNTIME.scope():
         model = network(HandWrittenLoss)
-    model, _ = train(SGD, model=model, data=data, steps_per_call=5)
+    model, _ = train(SGD, model=model, data=data, steps_per_execution=5)
     return {"weights": flat(model)}
 
 
@@ -188,7 +188,7 @@ def synchronized_batch_norm():
 
 @case
 def uneven_evaluation_and_order():
-    model, _ = train(SGD, steps_per_call=2)
+    model, _ = train(SGD, steps_per_execution=2)
     rows = 43
     padded = -(-rows // BATCH) * BATCH
     weights = (np.arange(padded) < rows).astype("float32")

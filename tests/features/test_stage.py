@@ -14,7 +14,7 @@ from tlkeras.config import (
 from tlkeras.data import feature_batches, training_batches
 from tlkeras.errors import Interrupted
 from tlkeras.features.arrays import ArrayFeatures
-from tlkeras.features.stage_features import steps_per_call
+from tlkeras.features.stage_features import steps_per_execution
 from tlkeras.plan import plan
 from tlkeras.prepare import prepare
 from tlkeras.run_dir import RunDir
@@ -211,13 +211,13 @@ def test_a_sweep_of_two_heads_computes_one_trunk(config, tmp_path, capsys):
     assert found[0] > 0 and found[1] == 0
 
 
-def test_several_steps_per_call_end_at_checkpoints(model):
-    assert steps_per_call(model, 100, None) == 64
-    assert steps_per_call(model, 10, None) == 10
-    assert steps_per_call(model, 100, 30) == 30
-    assert steps_per_call(model, 100, 130) == 26
+def test_several_steps_per_execution_end_at_checkpoints(model):
+    assert steps_per_execution(model, 100, None) == 64
+    assert steps_per_execution(model, 10, None) == 10
+    assert steps_per_execution(model, 100, 30) == 30
+    assert steps_per_execution(model, 100, 130) == 26
     model.select("last:1")
-    assert steps_per_call(model, 100, None) == 8
+    assert steps_per_execution(model, 100, None) == 8
 
 
 def test_adaptation_on_a_frozen_trunk_trains_as_on_pixels(config, pictures, tmp_path):

@@ -138,7 +138,7 @@ def test_evaluate_gives_the_numbers_of_the_run_again(tmp_path):
         ("rotation", ["stages.0.augment.flip=vertical"], "rotation cannot be told"),
         ("rotation", ["stages.0.augment.rotation=60"], "rotation cannot be told"),
         ("rotation", ["data.folds=5"], "has no folds"),
-        ("rotation", ['verdict.baselines=["scratch"]'], "judge a task with labels"),
+        ("rotation", ['verdict.twins=["scratch"]'], "judge a task with labels"),
         ("rotation", ["adaptation.target.source=digits"], "has no labels"),
     ],
 )

@@ -222,4 +222,4 @@ def test_a_probe_behind_an_adapter_is_refused(config, tmp_path):
     with pytest.raises(UserError, match="the adapter before it would stay random"):
         run_experiment(alone, tmp_path / "run")
     with pytest.raises(UserError, match="would stay random"):
-        ExperimentConfig(**config.model_dump() | {"verdict": {"baselines": ["frozen_probe"]}})
+        ExperimentConfig(**config.model_dump() | {"verdict": {"twins": ["frozen_probe"]}})

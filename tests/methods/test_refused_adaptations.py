@@ -9,7 +9,7 @@ from tlkeras.cli.main import main
 from tlkeras.config import AugmentConfig, DataConfig, ExperimentConfig, ModelConfig, StageConfig, load_config
 from tlkeras.errors import UserError
 from tlkeras.plan import plan
-from tlkeras.studies.twins import baseline
+from tlkeras.studies.twins import twin_config
 
 MISTAKES = {
     "adaptation.method=dan_n": "Did you mean 'dan",
@@ -101,12 +101,12 @@ def test_two_views_of_pictures_must_differ(pictures):
     plan(pictures(method="adamatch"))
 
 
-def test_a_baseline_whose_stages_do_not_adapt_is_no_mistake():
+def test_a_twin_whose_stages_do_not_adapt_is_no_mistake():
     config = load_config("moons_dann")
-    probe = baseline(config, "frozen_probe", 10)
+    probe = twin_config(config, "frozen_probe", 10)
     assert probe.adaptation.method == "none"
     plan(probe)
-    assert baseline(config, "scratch", 10).adaptation.method == "dann"
+    assert twin_config(config, "scratch", 10).adaptation.method == "dann"
 
 
 def test_a_monitor_of_a_regression_is_its_own():

@@ -18,7 +18,7 @@ from tlkeras.config import (
 )
 from tlkeras.errors import UserError
 from tlkeras.models import build_model
-from tlkeras.studies.twins import baseline
+from tlkeras.studies.twins import twin_config
 from tlkeras.studies.two_tasks import task_configs
 from tlkeras.training.second_task import trains_jointly
 
@@ -137,10 +137,10 @@ def test_weight_zero_leaves_the_target_alone(config, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["scratch", "random_features", "frozen_probe"])
-def test_baselines_of_shared_gradients_know_nothing_of_the_source(config, tmp_path, name):
+def test_twins_of_shared_gradients_know_nothing_of_the_source(config, tmp_path, name):
     tasks = config.tasks.model_copy(update={"strategy": "share_gradients"})
     _, joint = task_configs(config.model_copy(update={"tasks": tasks}), tmp_path)
-    assert trains_jointly(joint) and not trains_jointly(baseline(joint, name, steps=8))
+    assert trains_jointly(joint) and not trains_jointly(twin_config(joint, name, steps=8))
 
 
 def test_inputs_of_another_width_pass_a_private_layer_first(config, tmp_path):

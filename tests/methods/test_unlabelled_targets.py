@@ -148,7 +148,7 @@ def test_labels_of_another_split_are_judged_by(tmp_path):
 
 
 def test_several_seeds_and_baselines_without_labels(tmp_path):
-    made = config(blobs(tmp_path), verdict={"baselines": ["scratch"]})
+    made = config(blobs(tmp_path), verdict={"twins": ["scratch"]})
     made = made.model_copy(update={"adaptation": made.adaptation.model_copy(update={"seeds": 2})})
     run = run_experiment(made, tmp_path / "run")
     found = verdict_of(run.path)["baselines"]

@@ -10,7 +10,7 @@ import pytest
 from tlkeras import load_run, run_experiment
 from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig, StageConfig
 from tlkeras.errors import UserError
-from tlkeras.studies.twins import baseline
+from tlkeras.studies.twins import twin_config
 
 ADAM = {"learning_rate": 0.01}
 
@@ -106,10 +106,10 @@ def test_a_wrong_source_leaves_the_workdir_alone(folder, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_baselines_know_nothing_of_the_nested_task(folder):
+def test_twins_know_nothing_of_the_nested_task(folder):
     config = configured(folder, "target", nested={"source": str(folder / "first")})
     scratch, random, probe = (
-        baseline(config, name, 10).model.nested for name in ("scratch", "random_features", "frozen_probe")
+        twin_config(config, name, 10).model.nested for name in ("scratch", "random_features", "frozen_probe")
     )
     assert (scratch.pretrained, scratch.frozen) == (False, False)
     assert (random.pretrained, random.frozen) == (False, True)

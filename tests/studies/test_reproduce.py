@@ -130,7 +130,7 @@ def test_a_run_is_reproduced_whatever_was_done_with_its_cache_since(frozen, tmp_
 
 def test_what_a_run_found_out_for_itself_is_taken_again(frozen, tmp_path, monkeypatch, capsys):
     """The extractor by `auto` and the batch size, of the run and of its baseline."""
-    change = ["cache.extractor=auto", "data.batch_size=auto", 'verdict.baselines=["frozen_probe"]']
+    change = ["cache.extractor=auto", "data.batch_size=auto", 'verdict.twins=["frozen_probe"]']
     config = apply_overrides(frozen, change)
     find, named = "tlkeras.models.batch_size.find_batch_size", "tlkeras.features.cache.named_by"
     monkeypatch.setattr(find, lambda *_, **__: 16)

@@ -16,7 +16,7 @@ from tlkeras.config import (
     VerdictConfig,
     load_config,
 )
-from tlkeras.studies.twins import baseline
+from tlkeras.studies.twins import twin_config
 
 
 @pytest.fixture
@@ -30,12 +30,12 @@ def config(tmp_path):
             StageConfig(name="tune", train="last:1", epochs=2, optimizer=OptimizerConfig(learning_rate=1e-3)),
         ],
         cache={"dir": str(tmp_path / "cache"), "extractor": "exact"},
-        verdict=VerdictConfig(baselines=["scratch", "random_features", "frozen_probe"]),
+        verdict=VerdictConfig(twins=["scratch", "random_features", "frozen_probe"]),
     )
 
 
 def test_scratch_takes_as_many_steps_with_batch_statistics_of_short_memory(config):
-    scratch = baseline(config, "scratch", steps=37)
+    scratch = twin_config(config, "scratch", steps=37)
     (stage,) = scratch.stages
     assert (stage.train, stage.bn, stage.steps) == ("all", "train", 37)
     assert stage.optimizer.learning_rate == 0.01 and scratch.model.bn_momentum == 0.9
@@ -73,7 +73,7 @@ def test_run_with_baselines_ends_with_a_verdict_over_each(config, tmp_path):
 
 
 def test_further_seeds_have_baselines_of_their_own(config, tmp_path):
-    update = {"verdict": VerdictConfig(baselines=["random_features"], seeds=2)}
+    update = {"verdict": VerdictConfig(twins=["random_features"], seeds=2)}
     run = run_experiment(config.model_copy(update=update), tmp_path / "run")
     verdict = json.loads((run.path / "evaluation" / "verdict.json").read_text())
     assert verdict["seeds"] == 2 and len(verdict["gains"]) == 2
@@ -98,7 +98,7 @@ def test_a_related_source_helps(config, tmp_path):
     )
     update = {
         "model": config.model.model_copy(update={"weights": str(tmp_path / "good")}),
-        "verdict": VerdictConfig(baselines=["random_features"]),
+        "verdict": VerdictConfig(twins=["random_features"]),
         "stages": config.stages[:1],
     }
     helped = run_experiment(config.model_copy(update=update), tmp_path / "helped")
@@ -108,4 +108,4 @@ def test_a_related_source_helps(config, tmp_path):
 
 def test_source_only_without_adaptation_is_refused(config):
     with pytest.raises(ValidationError, match="source_only is the twin of an adaptation"):
-        ExperimentConfig.model_validate(config.model_dump() | {"verdict": {"baselines": ["source_only"]}})
+        ExperimentConfig.model_validate(config.model_dump() | {"verdict": {"twins": ["source_only"]}})

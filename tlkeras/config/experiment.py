@@ -84,16 +84,16 @@ class ExperimentConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _baselines_exist(self):
-        if "source_only" in self.verdict.baselines and not (self.adapts or self.maps_features):
+    def _twins_exist(self):
+        if "source_only" in self.verdict.twins and not (self.adapts or self.maps_features):
             raise ValueError(
-                "verdict.baselines: source_only is the twin of an adaptation, and this config has none. "
-                f"Allowed: scratch, random_features, frozen_probe. Received: {list(self.verdict.baselines)}"
+                "verdict.twins: source_only is the twin of an adaptation, and this config has none. "
+                f"Allowed: scratch, random_features, frozen_probe. Received: {list(self.verdict.twins)}"
             )
-        probed = [name for name in self.verdict.baselines if name in ("random_features", "frozen_probe")]
+        probed = [name for name in self.verdict.twins if name in ("random_features", "frozen_probe")]
         if probed and self.model.adapter is not None:
             raise ValueError(
-                "verdict.baselines: a probe fits the head alone, the adapter before it would stay random. "
+                "verdict.twins: a probe fits the head alone, the adapter before it would stay random. "
                 f"Allowed with model.adapter: scratch, source_only. Received: {probed}"
             )
         return self
@@ -125,10 +125,10 @@ class ExperimentConfig(Config):
             together = self.tasks.strategy == "share_gradients"
             stages = self.stages if together else self.tasks.stages
             check_pretext("tasks.source", self.tasks.source, self.tasks.head, stages)
-        if self.data.pretext is not None and self.verdict.baselines:
+        if self.data.pretext is not None and self.verdict.twins:
             raise ValueError(
-                "verdict.baselines judge a task with labels: ask for them where the target trains. "
-                f"Received: data.pretext={self.data.pretext.name}, {list(self.verdict.baselines)}"
+                "verdict.twins judge a task with labels: ask for them where the target trains. "
+                f"Received: data.pretext={self.data.pretext.name}, {list(self.verdict.twins)}"
             )
         adaptation = self.adaptation
         if adaptation is not None:

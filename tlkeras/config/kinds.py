@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Union, get_args
 from pydantic import Discriminator, GetCoreSchemaHandler, Tag, TypeAdapter, ValidationError, model_validator
 
 from tlkeras.config.base import Config, Override, meant
+from tlkeras.config.renamed import RENAMED
 from tlkeras.errors import nearest
 
 ANY = ""  # the kind of all names that no class stands for
@@ -103,7 +104,8 @@ class Kinds(Config, metaclass=_MakesKinds):
     @classmethod
     def goes_without(cls, name: str, value: Any, kept: bool) -> bool:
         """Whether a field of another kind says nothing: it is None, at its default, or of an old run."""
-        fields = [kind.model_fields[name] for kind in cls.kinds.values() if name in kind.model_fields]
+        named = [(kind, RENAMED.get((kind.__name__, name), name)) for kind in cls.kinds.values()]
+        fields = [kind.model_fields[now] for kind, now in named if now in kind.model_fields]
         if not fields or kept:
             return bool(fields)
         return value is None or any(_is_default(value, field) for field in fields)

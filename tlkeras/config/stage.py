@@ -116,7 +116,7 @@ class FitStageConfig(StageConfig):
         class_weights: None, `balanced`, or one weight per class.
         augment: Random changes of the training images of this stage.
         early_stopping: None is no early stopping.
-        steps_per_call: Optimizer steps per call of the compiled function; None chooses.
+        steps_per_execution: Optimizer steps per call of the compiled function; None chooses.
         validate_every: Epochs between validations.
         adapt: Whether the run's adaptation method is active in this stage.
         regularizer: Keeps the stage near its source; None is plain fine-tuning.
@@ -135,7 +135,7 @@ class FitStageConfig(StageConfig):
     class_weights: Literal["balanced"] | tuple[NonNegative, ...] | None = None
     augment: AugmentConfig = AugmentConfig()
     early_stopping: EarlyStoppingConfig | None = None
-    steps_per_call: PositiveInt | None = None
+    steps_per_execution: PositiveInt | None = None
     validate_every: PositiveInt = 1
     adapt: bool = True
     regularizer: RegularizerConfig | None = None

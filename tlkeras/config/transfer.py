@@ -52,19 +52,19 @@ class ProbeConfig(Config):
     mapping: MappingConfig | None = None
 
 
-Baseline = Literal["scratch", "random_features", "frozen_probe", "source_only"]
+Twin = Literal["scratch", "random_features", "frozen_probe", "source_only"]
 
 
 class VerdictConfig(Config):
     """Which runs without the transfer a run is judged by.
 
     Attributes:
-        baselines: `scratch`: the same network from random weights, all of it trained from the first
+        twins: `scratch`: the same network from random weights, all of it trained from the first
             step. `random_features`: the head alone, on the standardised outputs of a random backbone.
             `frozen_probe`: the head alone, on the pretrained backbone. `source_only`: the adaptation's
             twin that never sees the target.
-        seeds: Seeds of the run and of each baseline behind the verdict.
+        seeds: Seeds of the run and of each twin behind the verdict.
     """
 
-    baselines: tuple[Baseline, ...] = ()
+    twins: tuple[Twin, ...] = ()
     seeds: Annotated[int, Field(ge=1)] = 1

@@ -157,7 +157,7 @@ def open_stage(
     return StageFeatures(features, by_name, opened.extractor, seconds, augmented, opened.computed_rows)
 
 
-def steps_per_call(model: keras.Model, per_epoch: int, every_steps: int | None) -> int:
+def steps_per_execution(model: keras.Model, per_epoch: int, every_steps: int | None) -> int:
     """Returns how many steps of training on features one call does, where the config leaves that open.
 
     Python takes about half a millisecond a call, as long as some steps of a small head. A divisor of

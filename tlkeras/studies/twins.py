@@ -44,32 +44,32 @@ ADVICE = {
 
 def judge_transfer(config: ExperimentConfig, run_dir: RunDir, train: Train) -> None:
     """Trains what a run is compared with, where it asks for that, and writes and says the verdict."""
-    if baselines(config):
+    if twins_of(config):
         train_twins(config, run_dir, train)
         messages.note(write_verdict(config, run_dir))
 
 
-def baselines(config: ExperimentConfig) -> tuple[str, ...]:
-    """Returns the names of the run's baselines, the one that gives the verdict first."""
+def twins_of(config: ExperimentConfig) -> tuple[str, ...]:
+    """Returns the names of the run's twins, the one that gives the verdict first."""
     looks = config.adapts or config.maps_features
     twin = ("source_only",) if looks and config.adaptation.twin else ()
-    return tuple(dict.fromkeys((*twin, *config.verdict.baselines)))
+    return tuple(dict.fromkeys((*twin, *config.verdict.twins)))
 
 
 def train_twins(config: ExperimentConfig, run_dir: RunDir, train: Train) -> None:
-    """Trains the run's baselines, and run and baselines with the further seeds that were asked for.
+    """Trains the run's twins, and run and twins with the further seeds that were asked for.
 
     `source_only` lies in `RUN/twin`, any other in `RUN/baselines/NAME`; the run with the i-th further
-    seed in `RUN/seeds/i`, its baselines inside.
+    seed in `RUN/seeds/i`, its twins inside.
     """
-    for name in baselines(config):
-        train(baseline(config, name, _steps_taken(run_dir)), _directory(run_dir, name).path)
+    for name in twins_of(config):
+        train(twin_config(config, name, _steps_taken(run_dir)), _directory(run_dir, name).path)
     for i in range(1, _seeds(config)):
         train(with_seed(config, i), run_dir.path / "seeds" / str(i))
 
 
-def baseline(config: ExperimentConfig, name: str, steps: int) -> ExperimentConfig:
-    """Returns the experiment of a baseline: same data, seed and batches.
+def twin_config(config: ExperimentConfig, name: str, steps: int) -> ExperimentConfig:
+    """Returns the experiment of a twin: same data, seed and batches.
 
     Args:
         config: The run's.
@@ -87,7 +87,7 @@ def baseline(config: ExperimentConfig, name: str, steps: int) -> ExperimentConfi
 
 
 def _adaptation_of(adaptation: AdaptationConfig, stages: tuple[StageConfig, ...]) -> AdaptationConfig:
-    """Returns the adaptation of a baseline with these stages; with no method, where none of them adapts."""
+    """Returns the adaptation of a twin with these stages; with no method, where none of them adapts."""
     update: dict[str, Any] = {"twin": False, "seeds": 1}
     if not any(stage.adapt for stage in stages):
         update["method"] = "none"
@@ -171,7 +171,7 @@ def _probed(config: ExperimentConfig, weights: str | None) -> dict[str, Any]:
     """A logistic regression to its optimum, on features standardised by the training rows.
 
     Standardised, because those of a network with random weights may all be 1e-13; and to its optimum,
-    so that no choice of a learning rate weakens the baseline.
+    so that no choice of a learning rate weakens the twin.
     """
     pooling = "avg" if config.model.neck.pooling == "flatten" else config.model.neck.pooling
     model = config.model.model_copy(
@@ -187,10 +187,10 @@ def write_verdict(config: ExperimentConfig, run_dir: RunDir) -> str:
     """Judges the run on its test rows, writes `evaluation/verdict.json`, returns its sentences.
 
     The rows are the target's, where there is one; without labels the verdict is `not_judged`. The file
-    holds the verdict over the first baseline, and under `baselines` that over each of them.
+    holds the verdict over the first twin, and under `baselines` that over each of them.
     """
     seeds = [run_dir, *(RunDir(run_dir.path / "seeds" / str(i)) for i in range(1, _seeds(config)))]
-    found = {name: _judged(config, name, seeds) for name in baselines(config)}
+    found = {name: _judged(config, name, seeds) for name in twins_of(config)}
     first = next(iter(found.values()))
     run_dir.write_json(run_dir.evaluation / "verdict.json", first | {"baselines": found})
     said = [verdict[key] for verdict in found.values() for key in ("sentence", "warning") if verdict[key]]
@@ -228,7 +228,7 @@ def _steps_taken(run_dir: RunDir) -> int:
 
 
 def _seeds(config: ExperimentConfig) -> int:
-    twin = "source_only" in baselines(config)
+    twin = "source_only" in twins_of(config)
     return max(config.verdict.seeds, config.adaptation.seeds if twin and config.adaptation else 1)
 
 

@@ -70,7 +70,7 @@ def _range_test(stage) -> tuple[list[float], list[float]]:
     constant = stage.config.optimizer.schedule.model_copy(update={"name": "constant", "warmup_steps": 0})
     changed = {"learning_rate": FIRST_RATE, "schedule": constant}
     optimizer = stage.config.optimizer.model_copy(update=changed)
-    config = stage.config.model_copy(update={"optimizer": optimizer, "steps_per_call": 1})
+    config = stage.config.model_copy(update={"optimizer": optimizer, "steps_per_execution": 1})
     steps = Steps(total=TEST_STEPS, per_epoch=TEST_STEPS, epochs=1)
     named = snapshots.named_variables(stage.model)
     before = snapshots.capture(named)

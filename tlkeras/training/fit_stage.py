@@ -8,7 +8,7 @@ from tlkeras import messages
 from tlkeras.backend import Decisions
 from tlkeras.backend.averaging import ValidateAverage, adopt_average
 from tlkeras.config import FitStageConfig
-from tlkeras.features.stage_features import steps_per_call
+from tlkeras.features.stage_features import steps_per_execution
 from tlkeras.training import objectives, snapshots
 from tlkeras.training.adaptation_watch import DomainWatch, check_domain_statistics
 from tlkeras.training.audit import frozen_variables
@@ -93,7 +93,7 @@ class FitStage(Stage):
             optimizer=optimizer,
             loss=objectives.loss_for(config, source),
             weighted_metrics=objectives.metrics_for(config, source),
-            steps_per_execution=config.steps_per_call or self._steps_per_call(steps),
+            steps_per_execution=config.steps_per_execution or self._steps_per_execution(steps),
         )
         optimizer.build(trainee.trainable_variables)
         return trainee
@@ -104,10 +104,10 @@ class FitStage(Stage):
             return joint_batches(self.parts, self.feed, config, steps, first_step)
         return self.feed.training(config, steps, first_step, trainee.target_views)
 
-    def _steps_per_call(self, steps: Steps) -> int:
+    def _steps_per_execution(self, steps: Steps) -> int:
         if self.feed.features is None:
             return 1
-        return steps_per_call(self.model, steps.per_epoch, self.parts.config.checkpoint.every_steps)
+        return steps_per_execution(self.model, steps.per_epoch, self.parts.config.checkpoint.every_steps)
 
     def _settle_learning_rate(self) -> None:
         """Puts the rate that a range test finds in the place of `auto`."""

@@ -43,7 +43,7 @@ def profile_stage(parts: Parts, index: int, folder: Path) -> list[dict]:
     """
     stage = Trainer(parts, RunDir(folder)).fit_stage(index)
     stage.select()
-    config = _with_a_rate(stage.config).model_copy(update={"steps_per_call": 1})
+    config = _with_a_rate(stage.config).model_copy(update={"steps_per_execution": 1})
     steps = replace(stage.steps, total=max(stage.steps.total, STEPS + _WARM))
     with parts.runtime.scope():
         trainee = stage.compile(config, steps)
