@@ -37,6 +37,8 @@ FLOORS = (
     ("cli",),
     ("__main__",),
 )
+# TensorFlow is theirs; everything else uses Keras' operations.
+TENSORFLOW_ROOMS = {"backend", "data", "export"}
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 
 
@@ -76,6 +78,15 @@ def test_no_files_import_in_a_circle(monkeypatch):
         for at, tree in trees.items()
     }
     assert circles(graph) == []
+
+
+def test_tensorflow_lives_in_three_rooms(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from house_imports import imports_of, modules
+
+    trees = {at: ast.parse(path.read_text(encoding="utf-8")) for at, path in modules(PACKAGE).items()}
+    found = {at for at, tree in trees.items() if any(i.top == "tensorflow" for i in imports_of(tree))}
+    assert {at.split("/")[0] for at in found} == TENSORFLOW_ROOMS, sorted(found)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

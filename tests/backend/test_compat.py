@@ -81,6 +81,7 @@ def test_tensorflow():
 PRIVATE = (
     "keras.src", "tensorflow.python", "__internal__", "._flatten_layers", "._keras_history",
     "._nodes_by_depth", "._loss_tracker", "._trainable_variables",
+    "_num_workers", "tensorflow.core",
 )  # fmt: skip
 
 

@@ -1,13 +1,60 @@
-"""TensorBoard's event files of a run that goes on: without what was given up, or half written."""
+"""TensorBoard's event files: writing them, and keeping those of a run that goes on whole."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
-from tensorflow.core.util import event_pb2
 
 from tlkeras.run_dir import replacing
+
+
+class EventWriter:
+    """Writes what TensorBoard shows into an event file of its own. Close it at the end.
+
+    Args:
+        folder: Where the file is made; None writes nothing.
+        suffix: End of the file's name.
+    """
+
+    def __init__(self, folder: str | os.PathLike | None, suffix: str | None = None):
+        self._writer = (
+            tf.summary.create_noop_writer()
+            if folder is None
+            else tf.summary.create_file_writer(os.fspath(folder), filename_suffix=suffix)
+        )
+
+    @contextmanager
+    def at(self, step: int) -> Iterator[None]:
+        """Inside, all that is written has this step, also by libraries that use TensorFlow's summaries."""
+        with self._writer.as_default(step):
+            yield
+
+    def scalar(self, tag: str, value: float) -> None:
+        """Writes a number. Like all that writes, it needs `at`."""
+        tf.summary.scalar(tag, value)
+
+    def text(self, tag: str, value: str) -> None:
+        """Writes Markdown."""
+        tf.summary.text(tag, value)
+
+    def images(self, tag: str, pixels: np.ndarray) -> None:
+        """Writes pictures `(n, h, w, c)`, uint8 or float in 0..1."""
+        tf.summary.image(tag, pixels, max_outputs=len(pixels))
+
+    def histogram(self, tag: str, values: np.ndarray) -> None:
+        """Writes how numbers of any shape are distributed."""
+        tf.summary.histogram(tag, values)
+
+    def flush(self) -> None:
+        """Writes what is waiting."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Writes what is waiting, and closes the file."""
+        self._writer.close()
 
 
 def keep_events(folder: str | os.PathLike, wanted: Callable[[int, str], bool]) -> None:
@@ -43,7 +90,7 @@ def _records(path: Path) -> tuple[list[bytes], bool]:
 
 
 def _kept(record: bytes, wanted: Callable[[int, str], bool]) -> bytes | None:
-    event = event_pb2.Event.FromString(record)
+    event = tf.compat.v1.Event.FromString(record)
     values = [value for value in event.summary.value if wanted(event.step, value.tag)]
     if len(values) == len(event.summary.value):
         return record

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from keras import ops
 
 from tlkeras.data import Domain, evaluation_batches
 from tlkeras.data.rows import Rows
@@ -147,12 +148,10 @@ def _labels(rows: Rows, domain: Domain) -> np.ndarray:
 
 
 def _thumbnails(rows: Rows, domain: Domain) -> np.ndarray | None:
-    import tensorflow as tf
-
     size, parts = (_THUMBNAIL, _THUMBNAIL), []
     for x, _, _ in evaluation_batches(rows, domain, batch_size=64):
         pictures = domain.modality.pictures(x)
         if pictures is None:
             return None
-        parts.append(tf.image.resize(pictures, size, antialias=True))
-    return np.clip(np.concatenate(parts), 0, 255).astype(np.uint8)
+        parts.append(ops.image.resize(ops.cast(pictures, "float32"), size, antialias=True))
+    return np.clip(ops.convert_to_numpy(ops.concatenate(parts)), 0, 255).astype(np.uint8)

@@ -8,9 +8,11 @@ import itertools
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 from tlkeras.backend import compat
+from tlkeras.backend.gradients import recording
+from tlkeras.backend.tracing import traced
 from tlkeras.errors import UserError
 from tlkeras.models.backbones.registry import BACKBONES
 from tlkeras.models.cuts.graph import nodes_in_order
@@ -46,14 +48,13 @@ def grad_cam(
 
     @_compiled_for(model)
     def explain(batch, chosen):
-        with tf.GradientTape() as tape:
-            tape.watch(batch)  # so that layers are recorded even where none of them trains
+        with recording(batch) as tape:  # so that layers are recorded even where none of them trains
             maps, logits = both(batch, training=False)
-            score = tf.reduce_sum(_scores(logits, chosen))
-        gradients = tf.cast(tape.gradient(score, maps), tf.float32)
-        weights = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
-        heat = tf.nn.relu(tf.reduce_sum(weights * tf.cast(maps, tf.float32), axis=-1, keepdims=True))
-        return tf.image.resize(heat, batch.shape[1:3])[..., 0]
+            score = ops.sum(_scores(logits, chosen))
+        gradients = ops.cast(tape.gradient(score, maps), "float32")
+        weights = ops.mean(gradients, axis=(1, 2), keepdims=True)
+        heat = ops.relu(ops.sum(weights * ops.cast(maps, "float32"), axis=-1, keepdims=True))
+        return ops.image.resize(heat, batch.shape[1:3])[..., 0]
 
     return _normalised(_in_batches(explain, model, images, targets))
 
@@ -83,9 +84,8 @@ def integrated_gradients(
 
     @_compiled_for(model)
     def gradient_at(point, chosen):
-        with tf.GradientTape() as tape:
-            tape.watch(point)
-            score = tf.reduce_sum(_scores(model(point, training=False), chosen))
+        with recording(point) as tape:
+            score = ops.sum(_scores(model(point, training=False), chosen))
         return tape.gradient(score, point)
 
     def explain(batch, chosen):
@@ -221,35 +221,40 @@ def _compiled_for(model):
     take less time as they are than their trace.
     """
     grouped = any(getattr(layer, "groups", 1) not in (1, None) for layer in model.layers)
-    return tf.function if grouped else lambda function: function
+    return traced if grouped else lambda function: function
 
 
 def _scores(logits, targets):
     """The explained outputs `(n,)`; the negated logit for the first class of a single one."""
-    logits = tf.cast(logits, tf.float32)
+    logits = ops.cast(logits, "float32")
     if logits.shape[-1] == 1:
-        return logits[:, 0] * tf.where(targets > 0, 1.0, -1.0)
-    return tf.gather(logits, targets, batch_dims=1)
+        return logits[:, 0] * ops.where(targets > 0, 1.0, -1.0)
+    return _chosen(logits, targets)
+
+
+def _chosen(values, targets):
+    """The value of each row's target `(n,)`."""
+    return ops.take_along_axis(values, targets[:, None], axis=1)[:, 0]
 
 
 def _answers(logits):
-    return tf.cast(logits[:, 0] > 0, tf.int64) if logits.shape[-1] == 1 else tf.argmax(logits, axis=-1)
+    return ops.cast(logits[:, 0] > 0, "int32") if logits.shape[-1] == 1 else ops.argmax(logits, axis=-1)
 
 
 def _probability(logits, targets) -> np.ndarray:
     if logits.shape[-1] == 1:
-        return _scores(logits, targets).numpy()
-    return tf.gather(tf.nn.softmax(tf.cast(logits, tf.float32)), targets, batch_dims=1).numpy()
+        return ops.convert_to_numpy(_scores(logits, targets))
+    return ops.convert_to_numpy(_chosen(ops.softmax(ops.cast(logits, "float32")), targets))
 
 
 def _in_batches(explain, model, images, targets) -> np.ndarray:
     found = []
     for begin in range(0, len(images), _BATCH):
-        batch = tf.cast(images[begin : begin + _BATCH], tf.float32)
+        batch = ops.convert_to_tensor(images[begin : begin + _BATCH], "float32")
         if targets is None:
             chosen = _answers(model(batch, training=False))
         else:
-            chosen = tf.cast(targets[begin : begin + _BATCH], tf.int64)
+            chosen = ops.convert_to_tensor(targets[begin : begin + _BATCH], "int32")
         found.append(np.asarray(explain(batch, chosen)))
     return np.concatenate(found) if found else np.zeros(images.shape[:3], np.float32)
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tensorboard.plugins.hparams import api
 
+from tlkeras.backend.event_files import EventWriter
 from tlkeras.evaluation.metrics import confusion_matrix
 from tlkeras.evaluation.prediction_files import one_line
 from tlkeras.report import figures
@@ -30,19 +32,19 @@ def write_tensorboard(run) -> None:
     Args:
         run: The run directory.
     """
-    import tensorflow as tf
-
     record = read_run(run)
     folder = record.run_dir.tensorboard
     step = int(max((row["step"] for s in record.stages for row in s.epochs), default=0))
-    with tf.summary.create_file_writer(str(folder), filename_suffix=".after").as_default(step):
-        tf.summary.text("config", _code(as_json(record.config)))
+    writer = EventWriter(folder, ".after")
+    with writer.at(step):
+        writer.text("config", _code(as_json(record.config)))
         if record.verdict:
-            tf.summary.text("verdict", f"**{record.verdict['verdict']}**: {record.verdict['sentence']}")
+            writer.text("verdict", f"**{record.verdict['verdict']}**: {record.verdict['sentence']}")
         if record.config.get("tensorboard", {}).get("images", True):
             for name, pixels in _images(record).items():
-                tf.summary.image(name, pixels, max_outputs=len(pixels))
-        _write_hyperparameters(record)
+                writer.images(name, pixels)
+        _write_hyperparameters(record, writer)
+    writer.close()
     if record.config.get("tensorboard", {}).get("images", True):
         _write_projector(record, folder)
 
@@ -94,19 +96,15 @@ def _matrix(matrix: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
-def _write_hyperparameters(record: RunRecord) -> None:
-    from tensorboard.plugins.hparams import api
-
+def _write_hyperparameters(record: RunRecord, writer: EventWriter) -> None:
     hyperparameters = dict(_leaves({key: record.config.get(key) for key in ("seed", "data", "model", "stages",
                                                                          "adaptation")}))  # fmt: skip
     api.hparams(hyperparameters, trial_id=record.path.resolve().name)
-    import tensorflow as tf
-
     for domain, splits in record.metrics.items():
         for split, values in splits.items():
             for key in ("accuracy", "loss", "macro_f1", "rmse"):
                 if isinstance(values.get(key), int | float):
-                    tf.summary.scalar(f"evaluation/{domain}_{split}_{key}", values[key])
+                    writer.scalar(f"evaluation/{domain}_{split}_{key}", values[key])
 
 
 def _leaves(value: Any, path: str = ""):

@@ -9,10 +9,9 @@ from tlkeras.run_dir.atomic import (
     write_json,
     write_text,
 )
-from tlkeras.run_dir.checkpoints import CheckpointStore
+from tlkeras.run_dir.checkpoints import CheckpointStore, watch_checkpoints
 from tlkeras.run_dir.ledger import Ledger
 from tlkeras.run_dir.lock import RunLock
-from tlkeras.run_dir.mirror import is_remote, mirrored
 from tlkeras.run_dir.places import check_place
 from tlkeras.run_dir.private_copy import copy_run, own_run_dir
 from tlkeras.run_dir.run_dir import RunDir, config_differences
@@ -27,12 +26,11 @@ __all__ = [
     "config_differences",
     "copy_run",
     "disk_errors",
-    "is_remote",
     "make_folder",
-    "mirrored",
     "own_run_dir",
     "remove_leftovers",
     "replacing",
+    "watch_checkpoints",
     "write_json",
     "write_text",
 ]

@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import numpy as np
 
 from tlkeras import messages
 from tlkeras.run_dir.atomic import disk_errors, replacing
-from tlkeras.run_dir.mirror import after_checkpoint
 
 _NAME = re.compile(r"^step-(\d+)\.([0-9a-f]{32})\.\w+$")
 _DTYPES = {
@@ -31,6 +31,17 @@ _DTYPES = {
     "BOOL": "bool",
 }
 _CODES = {name: code for code, name in _DTYPES.items()}
+_watchers: dict[Path, Callable[[], None]] = {}
+
+
+@contextmanager
+def watch_checkpoints(folder: Path, then: Callable[[], None]) -> Iterator[None]:
+    """Inside, a function is called after each checkpoint that is saved somewhere below a folder."""
+    _watchers[folder] = then
+    try:
+        yield
+    finally:
+        del _watchers[folder]
 
 
 class CheckpointStore:
@@ -99,7 +110,9 @@ class CheckpointStore:
             for chunk in chunks:
                 _write_all(file, chunk)
         self._drop_old(target, step)
-        after_checkpoint(target)
+        for folder, then in _watchers.items():
+            if target.is_relative_to(folder):
+                then()
         return target
 
     def load(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from tlkeras import messages
 from tlkeras.backend import check_single_process, import_tensorflow, start
+from tlkeras.backend.remote_run import is_remote, mirrored
 from tlkeras.config import ExperimentConfig, load_config
 from tlkeras.data.sources.arrays import with_arrays
 from tlkeras.prepare import check_names, checked
-from tlkeras.run_dir import RunDir, check_writable, is_remote, mirrored
+from tlkeras.run_dir import RunDir, check_writable
 from tlkeras.studies.two_task_checks import check_tasks
 
 if TYPE_CHECKING:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
+from tlkeras.backend.profiler import profiling
+from tlkeras.backend.tracing import traced
 from tlkeras.config import FitStageConfig
+from tlkeras.data.combined_batches import repeated
 from tlkeras.models.cuts.folding import Folded
 from tlkeras.prepare import Parts
 from tlkeras.run_dir import RunDir, make_folder
@@ -51,8 +53,7 @@ def profile_stage(parts: Parts, index: int, folder: Path) -> list[dict]:
     reading = _input(data)
     batch = next(iter(data))
     milliseconds = _forward(parts.model, _inputs(batch))
-    repeated = tf.data.Dataset.from_tensors(batch).repeat()
-    step = _step(trainee, parts.runtime.distribute(repeated))
+    step = _step(trainee, parts.runtime.distribute(repeated(batch)))
     milliseconds["update"] = max(step - sum(milliseconds.values()), 0.0)
     _write_profile(trainee, data, folder)
     shares = {"input": None} | _percents(milliseconds) | {"step": "100 %"}
@@ -99,7 +100,7 @@ def _input(data) -> float:
     return 1e3 * (time.perf_counter() - began) / max(count, 1)
 
 
-def _inputs(batch) -> tf.Tensor:
+def _inputs(batch):
     """Returns the source's inputs of a batch, those of the first replica under a strategy."""
     x = batch[0][0] if isinstance(batch[0], tuple | list) else batch[0]
     return x.values[0] if hasattr(x, "values") else x
@@ -123,7 +124,7 @@ def _forward(model, x) -> dict[str, float]:
 
 def _call(function, x) -> float:
     """Returns the median milliseconds of a function in a graph."""
-    function = tf.function(function, autograph=False)
+    function = traced(function)
     times = []
     for _ in range(STEPS + 1):
         began = time.perf_counter()
@@ -153,8 +154,5 @@ class _Clock(keras.callbacks.Callback):
 
 def _write_profile(trainee, data, folder: Path) -> None:
     make_folder(folder)
-    tf.profiler.experimental.start(str(folder))
-    try:
+    with profiling(str(folder)):
         trainee.fit(data, steps_per_epoch=STEPS, shuffle=False, verbose=0)
-    finally:
-        tf.profiler.experimental.stop()

@@ -2,9 +2,9 @@
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from tlkeras.backend.event_files import keep_events
+from tlkeras.backend.event_files import EventWriter, keep_events
+from tlkeras.backend.profiler import start_profile, stop_profile
 from tlkeras.config import AugmentConfig, FitStageConfig
 from tlkeras.data import Domain, training_batches
 from tlkeras.data.roles import Role
@@ -51,19 +51,17 @@ class TensorBoardLog(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         if self.parts.runtime.is_chief:
             keep_events(self.folder, self._was_before)
-            self._writer = tf.summary.create_file_writer(self.folder)
-        else:
-            self._writer = tf.summary.create_noop_writer()
+        self._writer = EventWriter(self.folder if self.parts.runtime.is_chief else None)
         self._groups = _blocks_of_variables(self.parts.model)
         if self.position.first_step:
             return
-        with self._writer.as_default(self.steps_before):
-            tf.summary.text(
+        with self._writer.at(self.steps_before):
+            self._writer.text(
                 f"stage/{self.stage.name}", f"Stage {self.index + 1}, **{self.stage.name}**, begins."
             )
             if self.config.images:
                 for name, pixels in _inputs(self.parts, self.stage).items():
-                    tf.summary.image(f"inputs/{self.stage.name}/{name}", pixels / 255, max_outputs=_PICTURES)
+                    self._writer.images(f"inputs/{self.stage.name}/{name}", pixels / 255)
 
     def _was_before(self, step: int, tag: str) -> bool:
         """Whether a value was written before the point from which the stage goes on."""
@@ -76,7 +74,7 @@ class TensorBoardLog(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         if self.config.profile and batch == self.config.profile[0] and self.position.epoch == 0:
-            tf.profiler.experimental.start(self.folder)
+            start_profile(self.folder)
             self._profiles = True
 
     def on_train_batch_end(self, batch, logs=None):
@@ -86,18 +84,18 @@ class TensorBoardLog(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         optimizer = self.model.optimizer
         rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
-        with self._writer.as_default(self.steps_before + self.position.step):
+        with self._writer.at(self.steps_before + self.position.step):
             for name, value in (logs or {}).items():
-                tf.summary.scalar(f"epoch/{name}", float(value))
-            tf.summary.scalar("epoch/learning_rate", rate)
-            tf.summary.scalar("epoch/stage", self.index)
+                self._writer.scalar(f"epoch/{name}", float(value))
+            self._writer.scalar("epoch/learning_rate", rate)
+            self._writer.scalar("epoch/stage", self.index)
             for block, factor in self._factors(optimizer).items():
-                tf.summary.scalar(f"learning_rate/{block}", rate * factor)
+                self._writer.scalar(f"learning_rate/{block}", rate * factor)
             for tag, share in _class_shares(self.shares, self.parts.source.class_names):
-                tf.summary.scalar(tag, share)
+                self._writer.scalar(tag, share)
             if self.config.histograms:
                 for variable in self.model.trainable_variables:
-                    tf.summary.histogram(f"weights/{variable.path}", keras.ops.convert_to_numpy(variable))
+                    self._writer.histogram(f"weights/{variable.path}", keras.ops.convert_to_numpy(variable))
         self._writer.flush()
 
     def on_train_end(self, logs=None):
@@ -106,7 +104,7 @@ class TensorBoardLog(keras.callbacks.Callback):
         self._writer.close()
 
     def _stop_profile(self):
-        tf.profiler.experimental.stop()
+        stop_profile()
         self._profiles = False
 
     def _factors(self, optimizer) -> dict[str, float]:

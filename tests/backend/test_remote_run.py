@@ -7,16 +7,17 @@ import sys
 import numpy as np
 import pytest
 
+from tlkeras.backend import remote_run
+from tlkeras.backend.remote_run import Mirror, is_remote, mirrored
 from tlkeras.errors import RunError, UserError
-from tlkeras.run_dir import CheckpointStore, mirror, mirrored
-from tlkeras.run_dir.mirror import Mirror, is_remote
+from tlkeras.run_dir import CheckpointStore
 
 
 @pytest.fixture
 def remote(tmp_path, monkeypatch):
     """A folder that stands for Drive, with the local copies in another place."""
-    monkeypatch.setattr(mirror.tempfile, "gettempdir", lambda: str(tmp_path / "local"))
-    monkeypatch.setattr(mirror, "RETRY_AFTER_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(remote_run.tempfile, "gettempdir", lambda: str(tmp_path / "local"))
+    monkeypatch.setattr(remote_run, "RETRY_AFTER_SECONDS", (0.0, 0.0))
     return tmp_path / "drive" / "runs" / "cats"
 
 
@@ -61,7 +62,7 @@ def test_drive_is_recognised_in_any_spelling(spelled, tmp_path, monkeypatch):
     drive = tmp_path / "drive"
     drive.mkdir()
     (tmp_path / "link").symlink_to(drive)
-    monkeypatch.setattr(mirror, "DRIVE", str(drive))
+    monkeypatch.setattr(remote_run, "DRIVE", str(drive))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert is_remote(spelled) and not is_remote("drive2/a") and not is_remote("runs/drive/a")
@@ -72,10 +73,10 @@ def test_drive_is_recognised_in_any_spelling(spelled, tmp_path, monkeypatch):
 
 def test_a_second_process_is_refused_before_it_touches_the_first_ones_files(remote):
     program = (
-        "import sys; from tlkeras.run_dir import mirror, mirrored; from tlkeras.errors import UserError\n"
-        "mirror.tempfile.gettempdir = lambda: sys.argv[2]\n"
+        "import sys; from tlkeras.backend import remote_run; from tlkeras.errors import UserError\n"
+        "remote_run.tempfile.gettempdir = lambda: sys.argv[2]\n"
         "try:\n"
-        "    with mirrored(sys.argv[1]): print('in')\n"
+        "    with remote_run.mirrored(sys.argv[1]): print('in')\n"
         "except UserError as error: print(error)"
     )
     with mirrored(str(remote)) as folder:
@@ -152,7 +153,7 @@ def test_a_new_session_finds_what_the_last_checkpoint_left(remote):
         assert not there.exists() and (remote / second.relative_to(folder)).exists()
         kept = content(remote)
         raise KeyboardInterrupt  # the session dies
-    mirror.shutil.rmtree(folder)  # and its disk with it
+    remote_run.shutil.rmtree(folder)  # and its disk with it
     with mirrored(str(remote)) as folder:
         assert content(folder) == kept
 

@@ -19,13 +19,12 @@ from pathlib import Path
 
 from tlkeras import messages
 from tlkeras.errors import RunError, UserError
-from tlkeras.run_dir.lock import RunLock
+from tlkeras.run_dir import RunLock, watch_checkpoints
 
 DRIVE = "/content/drive"  # where Colab mounts it
 RETRY_AFTER_SECONDS = (1.0, 4.0)
 _PROBE = ".tlkeras-probe"
 _NOT_COPIED = re.compile(r"(^|/)\.")
-_active: dict[Path, "Mirror"] = {}
 
 
 def is_remote(workdir: str | os.PathLike | None) -> bool:
@@ -59,23 +58,14 @@ def mirrored(workdir: str | os.PathLike, *, fresh: bool = False) -> Iterator[Pat
     with mirror.locked():  # first of all, as what follows empties the local folder
         mirror.check()
         mirror.begin(fresh)
-        _active[mirror.folder] = mirror
         try:
-            yield mirror.folder
+            with watch_checkpoints(mirror.folder, mirror.push_or_warn):
+                yield mirror.folder
         except BaseException:
             mirror.push_or_warn()
             raise
         else:
             mirror.push_at_the_end()
-        finally:
-            del _active[mirror.folder]
-
-
-def after_checkpoint(path: Path) -> None:
-    """Copies the run that a new checkpoint belongs to, where it is mirrored."""
-    for folder, mirror in _active.items():
-        if path.is_relative_to(folder):
-            mirror.push_or_warn()
 
 
 class Mirror:

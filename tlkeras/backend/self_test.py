@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkeras.backend import Runtime
 from tlkeras.backend.distributed_fit import DistributedFit
+from tlkeras.backend.start import Runtime
 from tlkeras.errors import RunError
 
 STEPS = 20

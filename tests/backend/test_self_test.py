@@ -3,11 +3,10 @@
 import keras
 import pytest
 
-from tlkeras.backend import start
+from tlkeras.backend import self_test, start
 from tlkeras.backend.accelerators import missing
 from tlkeras.config import RuntimeConfig
 from tlkeras.errors import RunError
-from tlkeras.training import self_test
 
 
 @pytest.fixture
