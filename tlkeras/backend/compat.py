@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras.src.backend.common import global_state
+from tensorflow.python.framework.config import is_op_determinism_enabled
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 _COUNTERS = "object_name_uids"
 
@@ -80,29 +83,21 @@ def update_count(optimizer: keras.optimizers.Optimizer):
 
 def determinism_is_on() -> bool:
     """Whether TensorFlow's operations are deterministic: there is a public switch, and no public reading."""
-    from tensorflow.python.framework.config import is_op_determinism_enabled
-
     return is_op_determinism_enabled()
 
 
 def with_folded_variables(function) -> Callable:
     """Returns a concrete function with its variables as constants of the graph."""
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
     return convert_variables_to_constants_v2(function)
 
 
 def updates_without_merging() -> bool:
     """Whether replicas may update variables where they run, without the strategy's merge call."""
-    import tensorflow as tf
-
     return tf.__internal__.distribute.strategy_supports_no_merge_call()
 
 
 def merged(function: Callable, *args) -> None:
     """Calls `function(strategy, *args)` once for all replicas, or in each where they do not merge."""
-    import tensorflow as tf
-
     strategy = tf.distribute.get_strategy()
     tf.__internal__.distribute.interim.maybe_merge_call(function, strategy, *args)
 
@@ -166,7 +161,6 @@ def element_spec(epoch_iterator) -> Any:
 
 def replica_specs(spec: Any) -> Any:
     """Returns what one replica sees of a distributed dataset's elements, as `tf.TensorSpec`s."""
-    import tensorflow as tf
 
     def of_one_replica(spec):
         spec = spec._value_specs[0] if hasattr(spec, "_value_specs") else spec

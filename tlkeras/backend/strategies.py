@@ -1,5 +1,6 @@
 """Makes a tf.distribute strategy. Nothing else in tlkeras asks TensorFlow for devices."""
 
+import os
 from typing import Any
 
 from tlkeras import messages
@@ -126,8 +127,6 @@ def _divide_cpu(devices: int) -> None:
 
 
 def _tpu_address() -> str:
-    import os
-
     return os.environ.get("TPU_NAME") or "local"
 
 

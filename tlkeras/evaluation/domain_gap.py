@@ -4,6 +4,7 @@ import numpy as np
 
 from tlkeras.data import Domain, Rows
 from tlkeras.data.roles import Role
+from tlkeras.evaluation.domain_distances import a_distance, mean_distance, mmd_distance
 from tlkeras.evaluation.embedding import features_of, write_embedding
 from tlkeras.evaluation.predictions import shown_split
 from tlkeras.run_dir import RunDir
@@ -23,8 +24,6 @@ def describe_domains(run_dir: RunDir, when: str, model, domains: dict[str, Domai
         model: Raw inputs to logits, with a layer `features`.
         domains: By name.
     """
-    from tlkeras.evaluation.domain_distances import a_distance, mean_distance, mmd_distance
-
     pair = {name: domains[name] for name in (Role.SOURCE, Role.TARGET)}
     write_embedding(run_dir.evaluation / f"embedding_{when}.npz", model, pair)
     source, target = (features_of(model, _some(domain), domain) for domain in pair.values())

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from statistics import NormalDist
 from typing import Any
 
 FEW_ROWS = 50
@@ -17,8 +18,6 @@ def wilson_interval(share: float, rows: int, confidence: float = 0.95) -> tuple[
         rows: At least 1.
         confidence: Between 0 and 1.
     """
-    from statistics import NormalDist
-
     z2 = NormalDist().inv_cdf((1 + confidence) / 2) ** 2
     centre = (share + z2 / (2 * rows)) / (1 + z2 / rows)
     half = math.sqrt(z2 * share * (1 - share) / rows + z2 * z2 / (4 * rows * rows)) / (1 + z2 / rows)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from tlkeras.data import Domain, evaluation_batches
 from tlkeras.data.rows import Rows
@@ -65,8 +66,6 @@ def keep_rows(
 
 def save_png(path: Path, pixels: np.ndarray, largest_side: int = LARGEST_SIDE) -> None:
     """Writes pixels in 0..255, `(h, w)` or `(h, w, 3)`, made smaller where they exceed `largest_side`."""
-    from PIL import Image
-
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(np.clip(np.round(np.nan_to_num(pixels)), 0, 255).astype(np.uint8))
     image.thumbnail((largest_side, largest_side))

@@ -19,6 +19,7 @@ from tlkeras.export.sample import Sample, one_by_one, sample_rows
 from tlkeras.export.served_model import ServedModel, answering_model
 from tlkeras.export.serving_notes import serving_notes
 from tlkeras.prepare import read_domains
+from tlkeras.run_dir import write_json, write_text
 from tlkeras.runs.saved_run import SavedRun, load_run
 
 CHECKED_ROWS = 128
@@ -157,8 +158,6 @@ def _check_encoded(folder: Path, sample: Sample, accuracy_drop: float) -> None:
 
 
 def _describe(folder, name, row, served, sample, compared, compared_odd) -> None:
-    from tlkeras.run_dir import write_json, write_text
-
     facts = {"format": name, "file": row.file or ".", **served.describe()}
     facts["parity"] = compared.to_dict() | {"split": sample.split, "tolerance": row.tolerance}
     if compared_odd is not None:

@@ -202,8 +202,6 @@ def write_keras(served: ServedModel, folder: Path) -> None:
 
 def load_keras(folder: Path) -> Answer:
     """Opens `model.keras` in safe mode, which runs no code of the file's."""
-    from tlkeras.models import heads  # noqa: F401 (registers the layer of the cosine head)
-
     model = keras.models.load_model(folder / "model.keras", compile=False, safe_mode=True)
     return lambda inputs: _batched(model.predict_on_batch, inputs)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from tlkeras.data import Domain, evaluation_batches, read_image
 from tlkeras.data.reading import PixelSpec
@@ -116,8 +117,6 @@ def _own_contents(rows: Rows) -> list[bytes] | None:
 
 
 def _as_png(image: np.ndarray) -> bytes:
-    from PIL import Image
-
     file = io.BytesIO()
     Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image).save(file, "PNG")
     return file.getvalue()

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from tlkeras.data.roles import Role
 from tlkeras.evaluation.calibration import confidence_and_hits, fit_temperature, reliability_bins
@@ -169,7 +170,5 @@ def _is_wrong(entry: dict[str, Any]) -> bool | None:
 
 def _size(path) -> tuple[int, int]:
     """Width and height of a picture: a page that knows them keeps its place while it loads."""
-    from PIL import Image
-
     with Image.open(path) as image:
         return image.size

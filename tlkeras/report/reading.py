@@ -13,7 +13,9 @@ import numpy as np
 from tlkeras.config.loading import as_of_today
 from tlkeras.errors import UserError
 from tlkeras.evaluation.embedding_file import read_embedding
+from tlkeras.evaluation.intervals import wilson_interval
 from tlkeras.evaluation.predictions import Predictions
+from tlkeras.evaluation.verdict import row_scores
 from tlkeras.run_dir import CheckpointStore, RunDir
 
 
@@ -195,9 +197,6 @@ def score_interval(
     The score is that of the verdict: accuracy (interval of Wilson 1927), or what rows of regression and of
     several labels score (bootstrap, Efron 1979).
     """
-    from tlkeras.evaluation.intervals import wilson_interval
-    from tlkeras.evaluation.verdict import row_scores
-
     if predictions.labels is None or not len(predictions):
         raise UserError("An interval needs labelled rows. Received: none")
     scores = row_scores(predictions)

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
 from tensorboard.plugins.hparams import api
 
 from tlkeras.backend.event_files import EventWriter
@@ -16,6 +19,7 @@ from tlkeras.evaluation.prediction_files import one_line
 from tlkeras.report import figures
 from tlkeras.report.reading import RunRecord, as_json, read_run
 from tlkeras.run_dir import write_text
+from tlkeras.run_dir.atomic import write_bytes
 
 _NAMED_CLASSES = 20  # up to here a confusion matrix names its classes
 _PROJECTOR = "embedding"
@@ -67,8 +71,6 @@ def _images(record: RunRecord) -> dict[str, np.ndarray]:
 
 def _side_by_side(entry: dict[str, Any]) -> np.ndarray:
     """The picture and its heat map, uint8 `(h, 2w, 3)`."""
-    from PIL import Image
-
     with Image.open(entry["picture"]) as image, Image.open(entry["heat"]) as grey:
         pixels, heat = np.asarray(image.convert("RGB")), np.asarray(grey.convert("L")) / 255
     return np.concatenate([pixels, figures.blend(pixels.astype(float), heat)], axis=1)
@@ -76,9 +78,6 @@ def _side_by_side(entry: dict[str, Any]) -> np.ndarray:
 
 def _matrix(matrix: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
     """A confusion matrix as pixels, uint8 `(h, w, 3)`."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(6, 6), layout="constrained", dpi=100)
     axes = figure.add_subplot()
     axes.imshow(matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
@@ -146,10 +145,6 @@ def _write_projector(record: RunRecord, folder: Path) -> None:
 
 def _write_sprite(thumbnails: np.ndarray, path: Path) -> None:
     """Writes thumbnails `(n, h, w, 3)` as one square picture, row by row."""
-    from PIL import Image
-
-    from tlkeras.run_dir.atomic import write_bytes
-
     count, height, width = thumbnails.shape[:3]
     side = int(np.ceil(np.sqrt(count)))
     sheet = np.zeros((side * side, height, width, 3), np.uint8)

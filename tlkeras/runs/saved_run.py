@@ -42,8 +42,6 @@ def load_model(path: str | os.PathLike) -> keras.Model:
     Raises:
         UserError: The file is missing, damaged, or holds code.
     """
-    from tlkeras.models import heads  # noqa: F401 (registers the layers)
-
     if not Path(path).is_file():
         raise UserError(f"There is no model file. Received: {path}")
     try:
