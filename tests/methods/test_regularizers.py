@@ -12,7 +12,7 @@ from tlkeras.methods.regularize import make_regularizer
 from tlkeras.methods.term import Pair
 from tlkeras.prepare import prepare
 from tlkeras.run_dir import RunDir
-from tlkeras.training.stage_checkpoints import Checkpoint
+from tlkeras.training.checkpoints import Checkpoint
 from tlkeras.training.trainer import Trainer
 
 SGD = {"name": "sgd", "learning_rate": 0.05}

@@ -5,27 +5,27 @@ from pathlib import Path
 import keras
 
 from tlkeras import messages
-from tlkeras.backend import Decisions
+from tlkeras.backend import Decisions, compat
 from tlkeras.backend.averaging import ValidateAverage, adopt_average
 from tlkeras.config import FitStageConfig
+from tlkeras.errors import UserError
 from tlkeras.features.stage_features import steps_per_execution
+from tlkeras.prepare import Parts
 from tlkeras.training import objectives, snapshots
 from tlkeras.training.adaptation_watch import DomainWatch, check_domain_statistics
 from tlkeras.training.audit import frozen_variables
 from tlkeras.training.callbacks import EarlyStopping, LossGuard, MetricsLog, Position, Progress
+from tlkeras.training.checkpoints import BestModel, Checkpoint
 from tlkeras.training.class_shares import ClassSharesLog
 from tlkeras.training.find_lr import curve_of, find_learning_rate
 from tlkeras.training.input_watch import InputWatch
 from tlkeras.training.optimizers import build_optimizer
 from tlkeras.training.second_task import joint_batches, trains_jointly
 from tlkeras.training.stage import Stage, StageRecord
-from tlkeras.training.stage_checkpoints import BestModel, Checkpoint
 from tlkeras.training.stages import Steps, count_steps, learning_rate_multipliers, place_of
-from tlkeras.training.step_window import StepWindow
 from tlkeras.training.tensorboard_log import TensorBoardLog
 from tlkeras.training.terms import training_model
 from tlkeras.training.trunk_features import open_features
-from tlkeras.training.worker_checks import check_batch_norm
 
 
 class FitStage(Stage):
@@ -206,3 +206,53 @@ def with_learning_rate(config: FitStageConfig, rate: float) -> FitStageConfig:
     """Returns the stage with this learning rate."""
     optimizer = config.optimizer.model_copy(update={"learning_rate": rate})
     return config.model_copy(update={"optimizer": optimizer})
+
+
+class StepWindow:
+    """A train function that passes over the steps outside a window.
+
+    Keras' fit counts whole epochs. Where an earlier process did the first steps of an epoch, or the
+    stage ends within one, the steps outside the window touch neither data nor weights.
+
+    Args:
+        model: A model whose train function is made.
+        position: Where the stage goes on.
+        steps: Length of the stage.
+    """
+
+    def __init__(self, model, position: Position, steps: Steps):
+        self._model = model
+        self._run = model.train_function
+        self._first, self._total = position.first_step, steps.total
+        self._step = position.first_epoch * steps.per_epoch
+
+    def __call__(self, group):
+        begin, end = self._step, self._step + group.steps
+        self._step = end
+        todo = min(end, self._total) - max(begin, self._first)
+        group.steps = max(todo, 0)
+        if group.steps == 0:
+            return self._model.get_metrics_result()
+        return self._run(group)
+
+
+def check_batch_norm(parts: Parts, stage: FitStageConfig) -> None:
+    """Raises `UserError` where each worker would keep BatchNormalization statistics of its own.
+
+    The chief's would be saved, and a run that goes on would not be the same run.
+
+    Args:
+        parts: The run's parts.
+        stage: A stage, selected in the model.
+    """
+    config = parts.config.runtime
+    if parts.runtime.workers == 1 or config.sync_batch_norm or stage.bn != "train":
+        return
+    layers = compat.flat_layers(parts.model)
+    moving = [x for x in layers if isinstance(x, keras.layers.BatchNormalization) and x.trainable]
+    if moving:
+        raise UserError(
+            "Several workers must normalise by the same statistics: set runtime.sync_batch_norm=true, or "
+            f"stages.{stage.name}.bn=frozen. Received: bn=train in {len(moving)} layers, "
+            "runtime.sync_batch_norm=false"
+        )

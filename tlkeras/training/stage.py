@@ -8,9 +8,9 @@ from tlkeras.config import StageConfig
 from tlkeras.prepare import Parts
 from tlkeras.run_dir import RunDir
 from tlkeras.training.audit import FreezeAudit
+from tlkeras.training.checkpoints import RunStates
 from tlkeras.training.stage_batches import Feed
 from tlkeras.training.stages import Steps
-from tlkeras.training.states import RunStates
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from tlkeras.methods.training_model import TrainingModel
 from tlkeras.prepare import Parts
 from tlkeras.training import snapshots
 from tlkeras.training.adaptation_watch import adapts
+from tlkeras.training.checkpoints import RunStates
 from tlkeras.training.second_task import second_task, trains_jointly
 from tlkeras.training.stages import Steps
-from tlkeras.training.states import RunStates
 
 
 def training_model(parts: Parts, stage: FitStageConfig, steps: Steps, states: RunStates) -> TrainingModel:

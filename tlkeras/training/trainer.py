@@ -6,12 +6,12 @@ from tlkeras.errors import UserError
 from tlkeras.prepare import Parts
 from tlkeras.run_dir import RunDir
 from tlkeras.training.adaptation_watch import put_in_target_statistics
+from tlkeras.training.checkpoints import RunStates
 from tlkeras.training.fit_stage import FitStage
 from tlkeras.training.probe_stage import ProbeStage
 from tlkeras.training.stage import RunContext, Stage
 from tlkeras.training.stage_batches import Feed
 from tlkeras.training.stages import expand_stages
-from tlkeras.training.states import RunStates
 
 _KINDS: dict[str, type[Stage]] = {"fit": FitStage, "probe": ProbeStage}
 
