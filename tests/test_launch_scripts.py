@@ -240,6 +240,6 @@ def test_kubernetes_flags_are_those_of_train(pod, tmp_path):
     home = {"HOME": str(tmp_path), "PYTHONPATH": str(SCRIPTS.parent), "CUDA_VISIBLE_DEVICES": ""}
     result = pod(f'exec {sys.executable} -m tlkeras "$@" {here}', **home)
     assert result.returncode == 0, result.stderr
-    assert "vgg16 " in result.stdout and "/runs/cats was not touched" in result.stdout
+    assert "vgg16 " in result.stdout and "/runs/cats was not changed" in result.stdout
     broken = pod(f'exec {sys.executable} -m tlkeras "$@" --worker_index=1 --dry_run', **home)
     assert broken.returncode == 2 and "worker_index" in broken.stderr

@@ -1,6 +1,6 @@
 """tlkeras: transfer-learning experiments on Keras 3.
 
-Names are imported when they are first used: `import tlkeras` is quick and needs no TensorFlow.
+Names are imported at their first use, so `import tlkeras` is quick and does not load TensorFlow.
 """
 
 from tlkeras.lazy import lazy_names

@@ -1,19 +1,19 @@
-"""What a user did wrong, said in one line."""
+"""The errors that tlkeras raises: mistakes of the user, failed runs and interruptions."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake in a config, a flag, a folder or a file that the user can mend.
+    """A mistake in a config, a flag, a folder or a file that the user can correct.
 
-    The command line prints its text as a single line on stderr and exits with code 2. The text says
-    what was wrong, what was received, what is allowed and, where there is one, the nearest valid name.
+    The command line prints the message as a single line on stderr and exits with code 2. The message says
+    what was wrong, what was received, what is allowed and, if there is one, the nearest valid name.
     """
 
 
 class CannotWriteHere(UserError):
-    """A place that nothing can be written to; the command line adds which of its flags names another."""
+    """A place that cannot be written to. The command line adds the flag that sets another place."""
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
@@ -23,33 +23,34 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> UserError:
-    """Returns the error for a `name` that is not one of the `allowed` names of this `kind`."""
+    """Returns the error for a `name` that is not among the `allowed` names of this `kind`."""
     allowed = list(allowed)
     shown = ", ".join(allowed) if len(allowed) <= 24 else ", ".join(allowed[:24]) + ", ..."
     return UserError(f"Unknown {kind} {name!r}.{nearest(name, allowed)} Allowed: {shown}.")
 
 
 def install(extra: str) -> str:
-    """Returns what installs an extra of tlkeras: it is on no package index, so from a clone."""
+    """Returns the command that installs an extra of tlkeras from a clone (it is on no package index)."""
     return f"pip install -e '.[{extra}]' in the clone of tlkeras"
 
 
 class RunError(Exception):
-    """A run that cannot go on: a loss that is not a number, a full disk, a worker that died.
+    """A run that cannot continue, for example because the loss is not a number or a worker died.
 
-    The command line prints its text as a single line and exits with code 1. The text says what
+    The command line prints the message as a single line and exits with code 1. The message says what
     happened, where, and what to do.
     """
 
 
 class Interrupted(BaseException):
-    """A run that was asked to stop by a signal; what was saved stays.
+    """A run that a signal has stopped. Its saved state remains.
 
-    Like KeyboardInterrupt it is no `Exception`: code that goes on after any error must not go on after it.
+    Like `KeyboardInterrupt` it is not an `Exception`, so code that catches every `Exception` does not catch
+    it.
 
     Args:
-        signal: The signal's number.
-        message: How to go on.
+        signal: Number of the signal.
+        message: Text for the user, with the way to continue.
     """
 
     def __init__(self, signal: int, message: str):

@@ -1,4 +1,4 @@
-"""Names and modules that are imported when they are first used."""
+"""Names and modules that are imported at their first use."""
 
 import importlib
 import types
@@ -7,11 +7,11 @@ from typing import Any
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """Returns a module's `__getattr__` (PEP 562) that looks its public names up in their modules.
+    """Returns a `__getattr__` for a package (PEP 562) that imports each public name at its first use.
 
     Args:
-        package: The package's `__name__`.
-        homes: The module of each public name, relative to the package.
+        package: `__name__` of the package.
+        homes: Module of each public name, relative to the package.
     """
 
     def __getattr__(name: str) -> Any:
@@ -23,7 +23,7 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
 
 
 class LateModule(types.ModuleType):
-    """Stands for a module, which is imported when one of its names is first read.
+    """A placeholder for a module, which is imported when one of its names is first read.
 
     Example:
         >>> layers = LateModule("keras.layers")

@@ -1,8 +1,8 @@
-"""All that tlkeras says to its user: results, notes, progress, warnings and errors.
+"""Everything that tlkeras prints for the user: results, notes, progress, warnings and errors.
 
-Results are what a command was asked for, and always appear. Notes, progress and warnings pass through
-Python's logger `tlkeras`: its level, or the flag `--verbosity` of each command, says how much appears.
-Of several workers only the chief speaks.
+Results are the answer to a command and are always printed. Notes, progress and warnings pass through
+Python's logger `tlkeras`. Its level, or the flag `--verbosity` of each command, sets how much is printed.
+If there are several workers, only the chief prints.
 """
 
 import logging
@@ -10,12 +10,12 @@ import sys
 
 logger = logging.getLogger("tlkeras")
 
-# as in absl: -1 is warnings, 0 is notes too, 1 is everything
+# as in absl: -1 prints warnings only, 0 also notes, 1 everything
 LEVELS = {-3: logging.CRITICAL, -2: logging.ERROR, -1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}
 
 
 class _Terminal(logging.Handler):
-    """Writes notes to standard output and warnings to standard error, as they are."""
+    """Writes notes to standard output and warnings to standard error."""
 
     def emit(self, record):
         stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
@@ -27,7 +27,7 @@ class _Terminal(logging.Handler):
 
 
 class _Speaker(logging.Filter):
-    """Lets this process be silent."""
+    """Drops all messages of a process that must not print."""
 
     speaks = True
 
@@ -40,49 +40,50 @@ if not logger.handlers:
     logger.addHandler(_Terminal())
     logger.addFilter(_speaker)
     logger.setLevel(logging.INFO)
-    logger.propagate = False  # whoever set up logging for themselves would read everything twice
+    logger.propagate = False  # a root handler of the user would print everything twice
 
 
 def set_verbosity(level: int) -> None:
-    """Sets how much is said.
+    """Sets how much is printed.
 
     Args:
-        level: As absl has it: -1 warnings, 0 notes too, 1 everything; beyond that as the nearest.
+        level: Verbosity as in absl: -1 prints warnings only, 0 also notes, 1 everything. Larger and smaller
+            values count as the nearest of -3 to 1.
     """
     logger.setLevel(LEVELS[max(min(level, 1), -3)])
 
 
 def speak(speaks: bool) -> None:
-    """Sets whether this process speaks at all; of several workers only the chief does."""
+    """Sets whether this process prints at all. If there are several workers, only the chief does."""
     _speaker.speaks = speaks
 
 
 def notes_appear() -> bool:
-    """Whether notes and progress appear."""
+    """Whether notes and progress are printed."""
     return _speaker.speaks and logger.isEnabledFor(logging.INFO)
 
 
 def result(text: str = "") -> None:
-    """Says what the user asked for."""
+    """Prints the answer to a command."""
     if _speaker.speaks:
         print(text, flush=True)
 
 
 def note(text: str) -> None:
-    """Says what happens, for people who watch."""
+    """Prints what the program is doing."""
     logger.info("%s", text)
 
 
 def progress(text: str, end: str = "\n") -> None:
-    """As `note`, with another end of the line: a carriage return lets the next one overwrite it."""
+    """Prints like `note`, with a line ending of choice. A carriage return lets the next line overwrite it."""
     logger.info("%s", text, extra={"end": end})
 
 
 def warn(text: str) -> None:
-    """Says what may be wrong, in one line on standard error."""
+    """Prints a possible problem as one line on standard error."""
     logger.warning("%s", text)
 
 
 def error(text: str) -> None:
-    """Says in one line on standard error why a command has failed."""
+    """Prints as one line on standard error why a command has failed."""
     print(f"tlkeras: {' '.join(text.split())}", file=sys.stderr)

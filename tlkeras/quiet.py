@@ -1,4 +1,4 @@
-"""TensorFlow is imported without its chatter, by whichever module needs it first."""
+"""Suppresses the output of TensorFlow's import, whichever module imports it first."""
 
 import contextlib
 import importlib.abc
@@ -8,11 +8,11 @@ import sys
 
 
 class _FirstImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds TensorFlow where it lies, and keeps back what its libraries print while it is imported.
+    """Finds TensorFlow as usual, and holds back what its libraries print while it is imported.
 
-    They write to the process's stderr before their log level counts, so a variable of the environment does
-    not help. Every module imports TensorFlow where it needs it, and so do Keras and users: only here do all
-    of these pass. An import that fails prints everything.
+    The libraries write to the stderr of the process before their log level takes effect, so an environment
+    variable is not enough. Modules of tlkeras, Keras and users all import TensorFlow by themselves, and an
+    import hook covers all of these imports. If the import fails, everything is printed.
     """
 
     def find_spec(self, name, path=None, target=None):
@@ -27,23 +27,23 @@ class _FirstImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return self._loader.create_module(spec)
 
     def exec_module(self, module):
-        module.__spec__.loader = module.__loader__ = self._loader  # from now on as if we had not been here
-        # Log lines below fatal are off unless the user wants them: errors that matter are exceptions.
+        module.__spec__.loader = module.__loader__ = self._loader  # the module keeps no trace of this hook
+        # Only fatal log lines are printed unless the user sets another level: real errors are exceptions.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         with stderr_kept_back():
             self._loader.exec_module(module)
 
 
 def import_tensorflow_quietly() -> None:
-    """Lets the first import of TensorFlow, whoever does it, print nothing; again is as good as once."""
+    """Makes the first import of TensorFlow print nothing. Calling it again has no effect."""
     if "tensorflow" not in sys.modules and not any(isinstance(f, _FirstImport) for f in sys.meta_path):
         sys.meta_path.insert(0, _FirstImport())
 
 
 @contextlib.contextmanager
 def stderr_kept_back():
-    """Keeps what is written to file descriptor 2 back, and writes it only after an exception."""
-    import tempfile  # costs more than all the rest of `import tlkeras`
+    """Holds back what is written to file descriptor 2, and writes it only after an exception."""
+    import tempfile  # takes longer than the rest of `import tlkeras`
 
     sys.stderr.flush()
     saved = os.dup(2)

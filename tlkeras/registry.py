@@ -1,4 +1,4 @@
-"""One registry class for everything that a config names: backbones, heads, sources, methods, ..."""
+"""The registry of names that a config can use: backbones, heads, sources, methods, ..."""
 
 import fnmatch
 import functools
@@ -13,10 +13,10 @@ Entry = TypeVar("Entry")
 
 
 class Registry(Generic[Entry]):
-    """A named table of entries that can be listed with wildcards and looked up with a hint.
+    """A table of named entries. Names can be listed with wildcards, and an unknown name gets a hint.
 
     Args:
-        kind: What one entry is called in messages, e.g. `"backbone"`.
+        kind: Name for one entry in messages, e.g. `"backbone"`.
 
     Example:
         >>> heads = Registry("head")
@@ -34,13 +34,13 @@ class Registry(Generic[Entry]):
         """Registers `entry` under `name`.
 
         Args:
-            name: What a config says.
-            entry: What it stands for.
-            replace: Whether an entry of that name gives way, as in a config file that is read twice or in
-                the cell of a notebook.
+            name: Name in configs.
+            entry: Object that the name refers to.
+            replace: Whether to replace an existing entry of that name. This is needed in a config file that
+                is read twice or in a notebook cell.
 
         Raises:
-            ValueError: The name is taken.
+            ValueError: The name is taken and `replace` is False.
         """
         if name in self._entries and not replace:
             raise ValueError(f"The {self.kind} {name!r} is registered already; replace=True replaces it.")
@@ -48,14 +48,14 @@ class Registry(Generic[Entry]):
         return entry
 
     def register(self, name: str, *, replace: bool = False) -> Callable[[Entry], Entry]:
-        """Returns a decorator that registers what it decorates under `name`; see `add`."""
+        """Returns a decorator that registers the decorated object under `name`. See `add`."""
         return lambda entry: self.add(name, entry, replace=replace)
 
     def get(self, name: str) -> Entry:
-        """Returns the entry called `name`, built in or of an installed package that extends tlkeras.
+        """Returns the entry called `name`, from tlkeras itself or from a package that extends it.
 
         Raises:
-            UserError: There is none; the text names the nearest.
+            UserError: There is no such entry. The message gives the nearest name.
         """
         if name not in self._entries:
             load_extensions()
@@ -69,7 +69,7 @@ class Registry(Generic[Entry]):
         return sorted(fnmatch.filter(self._entries, pattern))
 
     def items(self, pattern: str = "*") -> Iterator[tuple[str, Entry]]:
-        """Yields `(name, entry)` sorted by name, for the names that match `pattern`."""
+        """Yields `(name, entry)` for the names that match `pattern`, sorted by name."""
         for name in self.names(pattern):
             yield name, self._entries[name]
 
@@ -90,10 +90,10 @@ def function_at(place: str | Callable) -> Callable:
 
 @functools.cache
 def load_extensions() -> None:
-    """Imports the modules that register entries of their own, once per process.
+    """Imports the modules that add entries to registries, once per process.
 
-    These are the modules named in the environment variable `TLKERAS_EXTENSIONS`, with commas between
-    them, and those that installed packages name as entry points of the group `tlkeras`.
+    These are the modules in the environment variable `TLKERAS_EXTENSIONS`, separated by commas, and the
+    entry points of the group `tlkeras` in installed packages.
     """
     from importlib.metadata import entry_points
 
@@ -101,6 +101,6 @@ def load_extensions() -> None:
         try:
             importlib.import_module(module.strip())
         except ImportError as error:
-            raise UserError(f"TLKERAS_EXTENSIONS names what cannot be imported: {error}.") from error
+            raise UserError(f"A module in TLKERAS_EXTENSIONS cannot be imported: {error}.") from error
     for point in entry_points(group="tlkeras"):
         point.load()

@@ -90,7 +90,7 @@ def test_picture_that_goes_while_it_trains(server, tmp_path):
 def test_folder_closed_to_this_user(server, tmp_path):
     (tmp_path / "closed").mkdir(mode=0o500)
     said = one_line(server.run(*train(tmp_path), f"--workdir={tmp_path / 'closed/run'}"), 2)
-    assert "closed to this user" in said
+    assert "You have no permission for" in said
 
 
 @pytest.mark.parametrize("workdir", ["file/run", "n" * 300])

@@ -71,11 +71,11 @@ def test_no_hint_where_nothing_can_be_set(capsys, words):
 
 
 @pytest.mark.parametrize(("words", "advice"), [
-    (["report", "RUN"], "--output names another place"),
-    (["compare", "RUN", "--output=OUT/a.html"], "--output names another place"),
-    (["predict", "RUN", "RUN", "--output=OUT/a.csv"], "--output names another place"),
+    (["report", "RUN"], "--output sets another place"),
+    (["compare", "RUN", "--output=OUT/a.html"], "--output sets another place"),
+    (["predict", "RUN", "RUN", "--output=OUT/a.csv"], "--output sets another place"),
     (["export", "RUN", "--format=keras"], "copy of the run"),
-    (["train", "--config=synthetic_smoke", "--workdir=OUT/run"], "--workdir names another place"),
+    (["train", "--config=synthetic_smoke", "--workdir=OUT/run"], "--workdir sets another place"),
 ])  # fmt: skip
 def test_a_disk_that_cannot_be_written_names_a_flag_of_the_command(
     run_copy, capsys, monkeypatch, words, advice

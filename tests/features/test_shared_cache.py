@@ -49,7 +49,7 @@ def test_clearing_leaves_an_extraction_alone(config, model, domain, monkeypatch,
     (info,) = FeatureStore(config.cache.dir).entries()
     assert info.dtype == "float32"  # what nobody was making is gone
     said = capsys.readouterr().out
-    assert f"{info.key[:12]} is being computed by a run, and stays" in said
+    assert f"{info.key[:12]} is being computed by a run, and is kept" in said
     assert opened(config, model, domain).computed_rows == 0
 
 
@@ -59,7 +59,7 @@ def test_clearing_one_entry_leaves_it_to_who_makes_it_again(tmp_path, capsys):
         writer.append(np.zeros((2, 3), np.float32))
     with store.locked(KEY):
         assert main(["cache", "clear", "01", f"--dir={tmp_path}"]) == 0
-        assert "stays" in capsys.readouterr().out and store.find(KEY) is not None
+        assert "is kept" in capsys.readouterr().out and store.find(KEY) is not None
     assert main(["cache", "clear", "01", f"--dir={tmp_path}"]) == 0
     assert store.find(KEY) is None
 

@@ -131,6 +131,6 @@ def test_all_workers_count_and_the_chief_writes(is_chief, tmp_path):
 
 def test_the_report_shows_how_they_went(counted):
     page = write_report(counted).read_text()
-    assert "Answers on the target while it trained" in page
+    assert "Predictions on the target during training" in page
     assert all(f">epoch {epoch}</th>" in page for epoch in (1, 3, 4))
     assert f"{100 * shares(counted)[-1][1][0]:.1f} %" in page

@@ -149,7 +149,7 @@ def test_few_rows_are_spoken_of_and_runs_without_neighbours_are_shown(run_copy):
     (run_copy / "evaluation/gallery/index.json").write_text(json.dumps(index))
     text = write_report(run_copy).read_text()
     assert "Few rows in source val: one row of source val is 25 points" in text
-    assert len(Outline(text).images) == 2 * 12 and "Nearest in training" not in text
+    assert len(Outline(text).images) == 2 * 12 and "Nearest training rows" not in text
 
 
 def test_a_run_that_has_just_begun_has_a_page_too(run_copy):

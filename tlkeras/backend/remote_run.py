@@ -1,10 +1,10 @@
-"""A run whose workdir lies on Google Drive or gs://: written locally, copied there after each checkpoint.
+"""Local copies of workdirs on Google Drive or gs://, which are copied back after each checkpoint.
 
-Neither place has locks or a rename that replaces a file at once, and both are slow. So the run works on a
-local disk, and a session that dies loses what came after its last checkpoint, no more. Both also fail for a
-while now and then: a copy that fails is tried again, and then left to the next checkpoint.
+Drive and gs:// have no locks and no atomic rename, and both are slow. The run therefore works on a local
+disk, and a session that dies loses only the work after its last checkpoint. Both places also fail
+temporarily now and then. A failed copy is tried again, and then postponed to the next checkpoint.
 
-One process of a machine at a time works with a place; sessions on other machines are not noticed.
+Only one process of a machine works with a place at a time. Sessions on other machines are not detected.
 """
 
 import contextlib
@@ -21,41 +21,41 @@ from tlkeras import messages
 from tlkeras.errors import RunError, UserError
 from tlkeras.run_dir import RunLock, watch_checkpoints
 
-DRIVE = "/content/drive"  # where Colab mounts it
+DRIVE = "/content/drive"  # the mount point in Colab
 RETRY_AFTER_SECONDS = (1.0, 4.0)
 _PROBE = ".tlkeras-probe"
 _NOT_COPIED = re.compile(r"(^|/)\.")
 
 
 def is_remote(workdir: str | os.PathLike | None) -> bool:
-    """Whether a workdir lies where a run cannot work directly: at an address, or on Drive in any spelling."""
+    """Whether a run cannot work directly in a workdir: an address, or a path on Drive in any spelling."""
     text = os.fspath(workdir or "")
     return "://" in text or _place(text).startswith(DRIVE + "/")
 
 
 def _place(workdir: str) -> str:
-    """Returns an address as it is, a path absolute and without links: so `drive/x` in /content is Drive."""
+    """Returns an address unchanged, and a path as an absolute path without links (to recognise Drive)."""
     return workdir if "://" in workdir else os.path.realpath(os.path.expanduser(workdir))
 
 
 @contextlib.contextmanager
 def mirrored(workdir: str | os.PathLike, *, fresh: bool = False) -> Iterator[Path]:
-    """Yields a local folder that holds what lies at `workdir`, and is copied there while the run goes on.
+    """Yields a local copy of `workdir`. It is copied back while the run goes on and at the end.
 
     Args:
-        workdir: On Drive or gs://.
-        fresh: Whether what lies there is kept under another name and not gone on with.
+        workdir: Path on Drive, or address that begins with gs://.
+        fresh: Whether to start over. The old run is kept under another name.
 
     Raises:
-        UserError: Files cannot be written there, or another process works with this place.
-        RunError: What the run came to could not be copied there; it stays in the local folder.
+        UserError: Files cannot be written there, or another process works in this place.
+        RunError: The result could not be copied there. It stays in the local folder.
 
     Example:
         >>> with mirrored("gs://bucket/runs/cats") as folder:
         ...     run_experiment(config, folder)
     """
     mirror = Mirror(os.fspath(workdir))
-    with mirror.locked():  # first of all, as what follows empties the local folder
+    with mirror.locked():  # before anything else, because the next lines empty the local folder
         mirror.check()
         mirror.begin(fresh)
         try:
@@ -73,7 +73,7 @@ class Mirror:
 
     Args:
         remote: Address of the folder.
-        local: Where the copy lies; None is a place of its own among the temporary files.
+        local: Folder of the local copy. None uses a folder among the temporary files.
     """
 
     def __init__(self, remote: str, local: str | os.PathLike | None = None):
@@ -83,12 +83,12 @@ class Mirror:
         here = Path(tempfile.gettempdir()) / f"tlkeras-mirror-{digest}" / name
         self.folder = Path(local) if local is not None else here
         self._sent: dict[str, tuple[int, int]] = {}
-        # beside the folder while it holds what could not be copied, so that no later start throws that away
+        # exists while the folder holds files that were not copied, so that no later start discards them
         self._unsent = self.folder.with_name(f".{self.folder.name}.unsent")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps other processes of this machine away. Raises `UserError` where one is there already."""
+        """Locks the place on this machine. Raises `UserError` if another process holds the lock."""
         lock = RunLock(self.folder.with_name(f".{self.folder.name}.lock"))
         try:
             lock.acquire()
@@ -98,7 +98,7 @@ class Mirror:
             yield
 
     def begin(self, fresh: bool) -> None:
-        """Makes the local folder what a run goes on from: as at the remote, or as it is where it is ahead."""
+        """Prepares the local folder: copies the remote one, unless the local one is ahead of it."""
         ahead = self._is_ahead()
         if ahead:
             self.push_at_the_end()
@@ -108,11 +108,11 @@ class Mirror:
             self.pull()
 
     def check(self) -> None:
-        """Raises `UserError` where no file can be written, read and removed at the remote."""
+        """Raises `UserError` unless a file can be written, read and removed in the remote folder."""
         scheme = self.remote.partition("://")[0] if "://" in self.remote else ""
         if scheme not in ("", "gs"):
             raise UserError(
-                f"A workdir is a local path, on Drive, or gs://. Received: workdir={self.remote!r}"
+                f"A workdir is a local path, a path on Drive, or gs://. Received: workdir={self.remote!r}"
             )
         if self.remote.startswith(DRIVE) and not os.path.ismount(DRIVE):
             raise UserError(
@@ -127,13 +127,13 @@ class Mirror:
             with files.GFile(probe, "rb") as file:
                 whole = file.read() == b"tlkeras"
             files.remove(probe)
-        except Exception as error:  # TensorFlow, Drive and Google's client each have errors of their own
+        except Exception as error:  # TensorFlow, Drive and Google's client raise different errors
             raise self._refused(_first_line(error)) from error
         if not whole:
-            raise self._refused("a file written there comes back changed")
+            raise self._refused("a file that was written there was read back with other content")
 
     def pull(self) -> None:
-        """Makes the local folder what the remote one is."""
+        """Makes the local folder equal to the remote folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self._unsent.unlink(missing_ok=True)
         files = _gfile()
@@ -144,44 +144,44 @@ class Mirror:
             self._sent[name] = _state(path)
 
     def push(self) -> None:
-        """Copies what is new or changed; the ledger last, as it says what the other files mean."""
+        """Copies new and changed files. The ledger comes last, because it refers to the other files."""
         files = _gfile()
         found = {p.relative_to(self.folder).as_posix() for p in self.folder.rglob("*") if p.is_file()}
         local = {name for name in found if not _NOT_COPIED.search(name)}
         for name in sorted(local, key=lambda name: (name.endswith("ledger.jsonl"), name)):
-            with contextlib.suppress(FileNotFoundError):  # replaced meanwhile by another thread
+            with contextlib.suppress(FileNotFoundError):  # another thread is replacing it
                 state = _state(self.folder / name)
                 if self._sent.get(name) == state:
                     continue
                 target = f"{self.remote}/{name}"
                 files.makedirs(os.path.dirname(target))
-                # a copy that is cut short must not have the name of the whole
+                # an incomplete copy must not have the final name
                 files.copy(str(self.folder / name), target + ".part", overwrite=True)
                 files.rename(target + ".part", target, overwrite=True)
                 self._sent[name] = state
         for name in set(self._sent) - local:
-            with contextlib.suppress(Exception):  # gone already; an old file does no harm
+            with contextlib.suppress(Exception):  # it may be gone already, and an old file does no harm
                 files.remove(f"{self.remote}/{name}")
             del self._sent[name]
 
     def push_or_warn(self) -> None:
-        """Copies what is new, and goes on where that fails more than once."""
+        """Copies new files. Warns and continues if this fails repeatedly."""
         if error := self._failure_of_push():
             messages.warn(
-                f"The run could not be copied to {self.remote} ({error}); it goes on in {self.folder}, and "
-                "the next checkpoint tries again."
+                f"The run could not be copied to {self.remote} ({error}). It continues in {self.folder}; "
+                "the next checkpoint tries to copy again."
             )
 
     def push_at_the_end(self) -> None:
-        """Copies what is new. Raises `RunError` where that fails more than once."""
+        """Copies new files. Raises `RunError` if this fails repeatedly."""
         if error := self._failure_of_push():
             raise RunError(
-                f"The run could not be copied to {self.remote}; all of it is in {self.folder}. Copy that "
-                f"folder, or start the same command on this machine: it copies first. The error: {error}"
+                f"The run could not be copied to {self.remote}. All of it is in {self.folder}. Copy that "
+                f"folder, or start the same command again on this machine: it copies first. Error: {error}"
             )
 
     def _failure_of_push(self) -> str | None:
-        """Returns why the last of several tries failed, None where one did not."""
+        """Returns why the last of several attempts failed, or None if one succeeded."""
         for wait in (*RETRY_AFTER_SECONDS, 0.0):
             try:
                 self.push()
@@ -195,7 +195,7 @@ class Mirror:
         return failure
 
     def _is_ahead(self) -> bool:
-        """Whether the local folder holds the remote's run and what could not be copied of it."""
+        """Whether the local folder holds the remote run and later work that was not copied."""
         if not (self._unsent.exists() and (self.folder / "config.json").is_file()):
             return False
         files, there = _gfile(), f"{self.remote}/ledger.jsonl"
@@ -207,7 +207,7 @@ class Mirror:
             return ledger.startswith(file.read())
 
     def set_aside(self) -> None:
-        """Renames the remote folder to `NAME.old-1` (2, 3, ...) where it holds a run."""
+        """Renames the remote folder to `NAME.old-1` (2, 3, ...) if it holds a run."""
         files, number = _gfile(), 1
         if not files.exists(f"{self.remote}/config.json"):
             return
@@ -242,7 +242,7 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 def _gfile():
-    """Returns TensorFlow's file functions: they know gs:// and local paths alike."""
+    """Returns TensorFlow's file functions, which take gs:// addresses and local paths."""
     import tensorflow as tf
 
     return tf.io.gfile

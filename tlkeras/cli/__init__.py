@@ -1,1 +1,1 @@
-"""One absl program per command; `main` picks it by name."""
+"""One module with absl flags per command. `main` selects it by name."""

@@ -1,4 +1,4 @@
-"""Searches in a given time for what to transfer and how: source, depth, rates, regularizer, augmentation."""
+"""Searches, within a given time, for the best source, depth, learning rates, regularizer and augmentation."""
 
 from pathlib import Path
 
@@ -14,9 +14,9 @@ USAGE = "tlkeras auto --config=FILE|NAME --budget=20m [--candidates=NAME[:WEIGHT
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
     define_config_flags(flags)
-    absl_flags.DEFINE_string("budget", "20m", "Time in all, e.g. 90s, 20m, 1.5h.", flag_values=flags)
+    absl_flags.DEFINE_string("budget", "20m", "Total time, e.g. 90s, 20m, 1.5h.", flag_values=flags)
     absl_flags.DEFINE_string("candidates", None, "Sources to choose from, as for rank.", flag_values=flags)
-    absl_flags.DEFINE_string("workdir", None, "Where everything is written; default runs/NAME.auto.",
+    absl_flags.DEFINE_string("workdir", None, "Output folder; default runs/NAME.auto.",
                              flag_values=flags)  # fmt: skip
 
 
@@ -30,4 +30,4 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     workdir = Path(flags.workdir or f"runs/{config.name}.auto")
     auto(config, workdir, budget=parse_budget(flags.budget), candidates=flags.candidates)
     messages.result((workdir / "auto.md").read_text("utf-8"))
-    messages.result(f"Train it again: tlkeras train --config={workdir / 'best.json'}")
+    messages.result(f"To train the best config again: tlkeras train --config={workdir / 'best.json'}")

@@ -1,7 +1,7 @@
-"""Shows and frees the features that runs share: `tlkeras cache list`, `tlkeras cache clear [KEY ...]`.
+"""Shows and removes cached features, which runs share: `tlkeras cache list`, `tlkeras cache clear [KEY ...]`.
 
-A key may be given by its first digits. Without keys, `clear` removes everything but what a run is computing
-at that moment; it asks before, and without a terminal it needs `--yes`.
+The first digits of a key are enough. Without keys, `clear` removes everything except features that a run is
+computing at that moment. It asks before it does so; without a terminal it requires `--yes`.
 """
 
 import sys
@@ -13,15 +13,15 @@ from tlkeras import messages
 from tlkeras.errors import UserError, unknown
 
 USAGE = "tlkeras cache list|clear [KEY ...] [--dir=DIR] [--yes]"
-KEPT = "is being computed by a run, and stays"
+KEPT = "is being computed by a run, and is kept"
 
 
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
     absl_flags.DEFINE_string(
-        "dir", None, "The cache directory (cache.dir); default ~/.cache/tlkeras.", flag_values=flags
+        "dir", None, "Cache directory (cache.dir); default ~/.cache/tlkeras.", flag_values=flags
     )
-    absl_flags.DEFINE_boolean("yes", False, "Clear everything without being asked.", flag_values=flags)
+    absl_flags.DEFINE_boolean("yes", False, "Remove everything without asking.", flag_values=flags)
 
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
@@ -46,12 +46,12 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
 
 
 def _agreed(store) -> bool:
-    """Asks whether everything shall go. Raises `UserError` where nobody can be asked."""
+    """Asks whether to remove everything. Raises `UserError` if there is no terminal to ask in."""
     entries = store.entries()
     everything = f"all {len(entries)} entries ({_size(sum(e.nbytes for e in entries))}) in {store.directory}"
     if not sys.stdin.isatty():
         raise UserError(
-            f"'clear' without a KEY removes {everything}: say --yes, or name entries. Received: cache clear"
+            f"'clear' without a KEY removes {everything}: add --yes, or name entries. Received: cache clear"
         )
     agreed = input(f"Remove {everything}? [y/N] ").strip().lower() in ("y", "yes")
     if not agreed:
@@ -90,8 +90,8 @@ def _remove(store, keys: list[str]) -> None:
         found = [info for info in entries if info.key.startswith(key)]
         if len(found) != 1:
             raise UserError(
-                f"A key must begin as exactly one entry does ('tlkeras cache list' shows them). "
-                f"Received: {key!r}, which fits {len(found)}"
+                f"A key must match the beginning of exactly one entry ('tlkeras cache list' shows them). "
+                f"Received: {key!r}, which matches {len(found)}"
             )
         freed, busy = store.clear([found[0].key])
         messages.result(

@@ -1,4 +1,4 @@
-"""The flags that several commands share, and what they stand for."""
+"""The flags that several commands share, and the config that they describe."""
 
 from absl import flags as absl_flags
 
@@ -10,22 +10,22 @@ from tlkeras.errors import UserError
 def define_config_flags(flags: absl_flags.FlagValues) -> None:
     """Defines `--config`, `--set` and `--strategy`."""
     absl_flags.DEFINE_string(
-        "config", None, "A .py or .json file, or the name of a shipped experiment.", flag_values=flags
+        "config", None, "Path of a .py or .json file, or name of a shipped experiment.", flag_values=flags
     )
     absl_flags.DEFINE_multi_string(
-        "set", [], "path=value, e.g. stages.1.epochs=7; repeatable.", flag_values=flags
+        "set", [], "Config change as path=value, e.g. stages.1.epochs=7; repeatable.", flag_values=flags
     )
     absl_flags.DEFINE_string(
-        "strategy", None, "auto, none, mirrored, multi_worker or tpu; short for runtime.strategy.",
+        "strategy", None, "auto, none, mirrored, multi_worker or tpu; sets runtime.strategy.",
         flag_values=flags,
     )  # fmt: skip
 
 
 def config_from(flags: absl_flags.FlagValues) -> ExperimentConfig:
-    """Returns the config that the flags name, with their overrides applied."""
+    """Returns the config of the flags, with their overrides applied."""
     if not flags.config:
         raise UserError(
-            "--config is missing: a .py or .json file, or a name from 'tlkeras list experiments'."
+            "--config is missing: give a .py or .json file, or a name from 'tlkeras list experiments'."
         )
     overrides = list(flags.set)
     if flags.strategy is not None:
@@ -34,7 +34,7 @@ def config_from(flags: absl_flags.FlagValues) -> ExperimentConfig:
 
 
 def no_arguments(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
-    """Raises `UserError` where words stand that no flag takes."""
+    """Raises `UserError` if there are arguments that belong to no flag."""
     if arguments:
         hint = word_hint(arguments[0], flags)
         raise UserError(f"This command takes flags only.{hint} Received: {' '.join(arguments)}")

@@ -1,4 +1,4 @@
-"""Compares runs: intervals, paired tests on the rows they share, curves, what differs in their configs."""
+"""Compares runs: intervals, paired tests on shared rows, curves, and differences of their configs."""
 
 from pathlib import Path
 
@@ -16,13 +16,13 @@ _PRINTED = ("run", "backbone", "score", "low", "high", "gain", "gain_low", "gain
 
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
-    absl_flags.DEFINE_string("output", "compare.html", "The page to write.", flag_values=flags)
+    absl_flags.DEFINE_string("output", "compare.html", "Path of the page.", flag_values=flags)
 
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
     if not arguments:
-        raise UserError("Name the run directories, or folders that hold runs. Received: nothing")
+        raise UserError("Name run directories, or folders that hold runs. Received: nothing")
     from tlkeras.report import write_comparison
 
     rows = write_comparison(arguments, flags.output)

@@ -1,4 +1,4 @@
-"""Writes the feature vectors of files and folders, their nearest training images, or their clusters."""
+"""Writes feature vectors of files and folders, or their nearest training images, or their clusters."""
 
 import sys
 from pathlib import Path
@@ -15,19 +15,19 @@ USAGE = "tlkeras embed RUN PATH... [--output=FILE.npz|FILE.csv] [--neighbors=K |
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
     absl_flags.DEFINE_string(
-        "output", None, "A .npz or .csv file. Default: features.csv in a terminal, else CSV to stdout.",
+        "output", None, "A .npz or .csv file. Default: features.csv in a terminal, else CSV on stdout.",
         flag_values=flags,
     )  # fmt: skip
     absl_flags.DEFINE_integer(
-        "neighbors", 0, "Instead of features: the K nearest training images of each file.", lower_bound=0,
+        "neighbors", 0, "Write the K nearest training images instead of features.", lower_bound=0,
         flag_values=flags,
     )  # fmt: skip
     absl_flags.DEFINE_integer(
-        "clusters", 0, "Instead of features: K groups of files by k-means; default output is clusters.csv.",
+        "clusters", 0, "Group the files into K clusters by k-means instead; default output clusters.csv.",
         lower_bound=0, flag_values=flags,
     )  # fmt: skip
     absl_flags.DEFINE_boolean(
-        "mixture", False, "Finds the clusters by a Gaussian mixture.", flag_values=flags
+        "mixture", False, "Find the clusters with a Gaussian mixture.", flag_values=flags
     )
 
 
@@ -63,7 +63,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
 
 
 def _default_output(flags: absl_flags.FlagValues) -> str | None:
-    """Returns where to write; None is stdout. Nobody reads a thousand numbers a file in a terminal."""
+    """Returns the output path, or None for stdout. In a terminal, feature vectors go to a file."""
     if flags.clusters:
         return "clusters.csv"
     return "features.csv" if sys.stdout.isatty() and not flags.neighbors else None
@@ -76,15 +76,15 @@ def _check(flags: absl_flags.FlagValues) -> None:
         raise UserError(f"--output must end in {' or '.join(allowed)}. Received: output={flags.output}")
     if flags.neighbors and flags.clusters:
         raise UserError(
-            "Ask for neighbors or for clusters. "
+            "Only one of --neighbors and --clusters can be given. "
             f"Received: neighbors={flags.neighbors}, clusters={flags.clusters}"
         )
     if flags.mixture and not flags.clusters:
-        raise UserError("--mixture is a way to find clusters: give --clusters=K. Received: clusters=0")
+        raise UserError("--mixture needs --clusters=K. Received: clusters=0")
 
 
 def _write_clusters(flags: absl_flags.FlagValues, found, paths: list[str], output: str) -> None:
-    """Writes the cluster of each file, and prints how well clusters agree with the class folders."""
+    """Writes the cluster of each file, and prints how well the clusters agree with the class folders."""
     import numpy as np
 
     from tlkeras.evaluation.clusters import cluster, cluster_scores
@@ -104,7 +104,7 @@ def _write_clusters(flags: absl_flags.FlagValues, found, paths: list[str], outpu
     if len(set(classes)) > 1:
         scores = cluster_scores(assigned[known], classes)
         messages.result(
-            f"{len(known)} files of {len(set(classes))} class folders: NMI {scores['nmi']:.3f}, "
+            f"{len(known)} files in {len(set(classes))} class folders: NMI {scores['nmi']:.3f}, "
             f"ARI {scores['ari']:.3f}, matched accuracy {scores['matched_accuracy']:.3f}"
         )
     messages.result(f"{len(found.names)} files in {flags.clusters} clusters written to {output}")

@@ -1,4 +1,4 @@
-"""Evaluates a finished run again and writes its evaluation/ anew."""
+"""Evaluates a finished run again and replaces its folder evaluation/."""
 
 from absl import flags as absl_flags
 
@@ -14,7 +14,7 @@ USAGE = "tlkeras evaluate RUN [--set data.source=...]"
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
     absl_flags.DEFINE_multi_string(
-        "set", [], "Evaluate on other data, e.g. data.source=folder:DIR; printed, not written.",
+        "set", [], "Evaluate on other data, e.g. data.source=folder:DIR; the result is only printed.",
         flag_values=flags,
     )  # fmt: skip
 
@@ -36,7 +36,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
 
 
 def metric_rows(metrics: dict) -> list[dict]:
-    """Returns one row per domain and split with the numbers that people compare first."""
+    """Returns one row per domain and split with the most important metrics."""
     first = ("loss", "accuracy", "macro_f1", "expected_calibration_error", "auc", "mae", "rmse", "r2")
     return [
         {"domain": domain, "split": split} | {name: values[name] for name in first if name in values}

@@ -1,4 +1,4 @@
-"""Exports a finished run's model; refused unless the export answers as `predict` does on validation rows."""
+"""Exports the model of a finished run, and refuses an export that disagrees with `predict`."""
 
 from absl import flags as absl_flags
 
@@ -13,11 +13,11 @@ USAGE = "tlkeras export RUN [--format=saved_model|litert|litert_float16|litert_i
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
     absl_flags.DEFINE_multi_string(
-        "format", [], "Formats, comma-separated; repeatable; default saved_model.", flag_values=flags
+        "format", [], "Formats, separated by commas; repeatable; default saved_model.", flag_values=flags
     )
-    absl_flags.DEFINE_integer("rows", 128, "Validation rows on which the export is checked.",
+    absl_flags.DEFINE_integer("rows", 128, "Number of validation rows on which the export is checked.",
                               lower_bound=1, flag_values=flags)  # fmt: skip
-    absl_flags.DEFINE_float("accuracy_drop", 0.03, "Largest loss of accuracy that is let pass.",
+    absl_flags.DEFINE_float("accuracy_drop", 0.03, "Largest accepted loss of accuracy.",
                             lower_bound=0.0, upper_bound=1.0, flag_values=flags)  # fmt: skip
 
 
@@ -45,4 +45,4 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
             for name, parity in compared.items()
         ]
     )
-    messages.result(f"Written to {RunDir(arguments[0]).export}/; how to use it: serve.md there.")
+    messages.result(f"Written to {RunDir(arguments[0]).export}/. Its serve.md explains how to use it.")

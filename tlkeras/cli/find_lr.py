@@ -1,4 +1,4 @@
-"""Finds a learning rate for a stage by a range test; the stages before it are trained first."""
+"""Finds a learning rate for a stage by a range test. Earlier stages are trained first."""
 
 from absl import flags as absl_flags
 
@@ -13,7 +13,7 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
     define_config_flags(flags)
     absl_flags.DEFINE_integer("stage", 0, "Index of the stage.", lower_bound=0, flag_values=flags)
-    absl_flags.DEFINE_string("workdir", None, "Where the curve is kept; default runs/NAME.find_lr.",
+    absl_flags.DEFINE_string("workdir", None, "Output folder for the curve; default runs/NAME.find_lr.",
                              flag_values=flags)  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What was probably meant by a word or a flag that a command does not take."""
+"""Hints for arguments and flags that a command does not know."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from tlkeras.errors import CannotWriteHere, nearest
 
-# what other programs call a field of the config
+# names of config fields in other programs
 _OTHER_NAMES = {
     "lr": "learning_rate",
     "learning": "learning_rate",
@@ -28,7 +28,7 @@ _OTHER_NAMES = {
     "num_gpus": "devices",
     "gpus": "devices",
 }
-# what names a whole part of the config, or several fields
+# names of a whole part of the config, or of several fields
 _PARTS = {
     "model": "model.backbone",
     "data": "data.source",
@@ -42,17 +42,17 @@ _PARTS = {
 
 
 def flag_hint(error: absl_flags.Error, flags: absl_flags.FlagValues, words: Sequence[str]) -> str:
-    """Returns `". Did you mean --set ...?"` for an unknown flag that is called like a field of the config.
+    """Returns `". Did you mean --set ...?"` for an unknown flag with the name of a config field, else `""`.
 
     Args:
-        error: What parsing raised.
-        flags: The flags of the command.
-        words: What was parsed.
+        error: Error of the flag parser.
+        flags: Flags of the command.
+        words: Arguments that were parsed.
     """
     if not isinstance(error, absl_flags.UnrecognizedFlagError) or "set" not in flags or "config" not in flags:
         return ""
     field = field_path(error.flagname)
-    others = "Did you mean" in str(error)  # flags that are spelled alike
+    others = "Did you mean" in str(error)  # flags with a similar spelling
     if field is None or (others and field.rpartition(".")[2] != error.flagname):
         return ""
     meant = f"--set {field}={_value(error.flagname, words)}?"
@@ -60,15 +60,15 @@ def flag_hint(error: absl_flags.Error, flags: absl_flags.FlagValues, words: Sequ
 
 
 def place_hint(error: BaseException, flags: absl_flags.FlagValues) -> str:
-    """Returns which of the command's flags names another place to write to, where an error asks for one."""
+    """Returns which flag sets another output place, for an error about a place that cannot be written."""
     if not isinstance(error, CannotWriteHere):
         return ""
     flag = next((name for name in ("workdir", "output", "dir") if name in flags), None)
-    return f". --{flag} names another place." if flag else ". Work with a copy of the run elsewhere."
+    return f". --{flag} sets another place." if flag else ". Work with a copy of the run in another place."
 
 
 def word_hint(word: str, flags: Iterable[str]) -> str:
-    """Returns what a word that stands alone was probably meant for: `--config` or `--set`."""
+    """Returns a hint for an argument without a flag, which was probably meant for `--config` or `--set`."""
     from tlkeras.config import shipped_experiments
 
     flags = list(flags)
@@ -84,7 +84,7 @@ def word_hint(word: str, flags: Iterable[str]) -> str:
 
 
 def field_path(name: str) -> str | None:
-    """Returns the dotted path of the config's field called `name`, the least deep, or None."""
+    """Returns the dotted path of the least nested config field called `name`, or None."""
     from tlkeras.config import ExperimentConfig
 
     if "." in name:
@@ -99,7 +99,7 @@ def field_path(name: str) -> str | None:
 
 
 def _paths(root: type[BaseModel]) -> Iterator[str]:
-    """Yields the paths of all plain fields, those of the first stage for all stages, the least deep first."""
+    """Yields the paths of all plain fields, the least nested first. Stage 0 stands for all stages."""
     level: list[tuple[str, type[BaseModel]]] = [("", root)]
     while level:
         deeper = []
@@ -113,7 +113,7 @@ def _paths(root: type[BaseModel]) -> Iterator[str]:
 
 
 def _parts(annotation: object) -> Iterator[tuple[str, type[BaseModel]]]:
-    """Yields the configs that a field holds, with `.0` for the first of several."""
+    """Yields the config classes that a field holds, with index `.0` if the field holds several configs."""
     from tlkeras.config.base import options
 
     for option in options(annotation):

@@ -1,4 +1,4 @@
-"""Looks at the data of a config: counts, sizes, unreadable files, duplicates across splits."""
+"""Inspects the data of a config: counts, sizes, unreadable files, duplicates across splits."""
 
 import json
 
@@ -43,15 +43,15 @@ def _print(domain: str, seen) -> None:
         shown = ", ".join(f"{name} {height} x {width}" for name, (height, width) in sizes.items())
         messages.result(f"{split}: image sizes (height x width) {shown}")
     for split, name, reason in seen.unreadable:
-        messages.result(f"unreadable in {split}: {name} {reason}")
+        messages.result(f"unreadable in {split}: {name} ({reason})")
     for group in seen.duplicates:
-        messages.result("same content in different splits: " + ", ".join(f"{s} {name}" for s, name in group))
+        messages.result("same picture in different splits: " + ", ".join(f"{s} {name}" for s, name in group))
     for group in seen.conflicts:
         messages.result(
-            "same content, different labels: " + ", ".join(f"{name} as {c}" for _, name, c in group)
+            "same picture with different labels: " + ", ".join(f"{name} as {c}" for _, name, c in group)
         )
     if not (seen.unreadable or seen.duplicates or seen.conflicts):
-        messages.result("No unreadable images, no duplicates across splits, no contradicting labels.")
+        messages.result("No unreadable images, no duplicates across splits and no contradicting labels.")
     if seen.problem:
         messages.result(f"Training would refuse this: {seen.problem}")
     messages.result(f"fingerprint {seen.fingerprint}")

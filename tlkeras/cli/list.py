@@ -1,4 +1,4 @@
-"""Lists what a config can name: backbones, heads, experiments, sources, optimizers, methods, probes, ..."""
+"""Lists the names that a config can use: backbones, heads, experiments, sources, optimizers, methods, ..."""
 
 from absl import flags as absl_flags
 
@@ -15,7 +15,7 @@ _OF_KERAS = ("heads", "optimizers", "methods", "validators", "regularizers")
 
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
-    absl_flags.DEFINE_string("filter", "*", "Shell-style wildcard on the names.", flag_values=flags)
+    absl_flags.DEFINE_string("filter", "*", "Shell-style wildcard for the names.", flag_values=flags)
 
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The console command `tlkeras COMMAND`: picks the command, parses flags, turns errors into exit codes."""
+"""The console command `tlkeras COMMAND`: selects the command, parses flags, turns errors into exit codes."""
 
 import contextlib
 import importlib
@@ -15,30 +15,30 @@ from tlkeras import messages
 from tlkeras.errors import Interrupted, RunError, UserError, nearest
 
 COMMANDS = {
-    "train": "train, evaluate and save what a config says",
+    "train": "train, evaluate and save the model of a config",
     "evaluate": "evaluate a finished run again",
     "predict": "predict files and folders with a finished run",
-    "report": "write the report page of runs anew",
-    "compare": "compare runs: numbers, paired tests, curves, configs",
-    "embed": "write feature vectors of files, find the nearest training images, or group the files",
+    "report": "write the report page of runs again",
+    "compare": "compare runs: scores, paired tests, curves, configs",
+    "embed": "write feature vectors, nearest training images or clusters of files",
     "plan": "print what each stage trains, without reading data",
     "list": "list backbones, heads, experiments, sources, ...",
-    "inspect": "look at the data of a config before training on it",
-    "export": "export a finished run for serving, phones and other frameworks",
-    "sweep": "run a config many times with other settings or seeds",
-    "rank": "rank sources to transfer from, without fine-tuning any",
-    "auto": "search for a good config in a given time",
-    "reproduce": "run a finished run again and compare",
-    "cache": "show or free the features of frozen backbones that runs share",
-    "profile": "time a stage: input, trunk, tail, head, update",
+    "inspect": "inspect the data of a config before training on it",
+    "export": "export the model of a finished run for serving, phones and other frameworks",
+    "sweep": "run a config many times with different settings or seeds",
+    "rank": "rank source models for transfer, without fine-tuning any of them",
+    "auto": "search for a good config within a given time",
+    "reproduce": "repeat a finished run and compare the results",
+    "cache": "show or remove cached features of frozen backbones",
+    "profile": "measure the time of a stage: input, trunk, tail, head, update",
     "find_lr": "find a learning rate by a range test",
 }
 
 
-_GO_ON = "What was saved stays; the same command goes on from there."
+_GO_ON = "The saved state is kept; the same command continues from there."
 _OUT_OF_MEMORY = (
-    "Out of memory. What was saved stays. Start again with a smaller data.batch_size, data.image_size or "
-    "cache.memory_mb in another --workdir, or the same command where there is more memory."
+    "Out of memory. The saved state is kept. Start again with a smaller data.batch_size, data.image_size or "
+    "cache.memory_mb in another --workdir, or run the same command on a machine with more memory."
 )
 
 
@@ -46,11 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code.
 
     Args:
-        argv: The words after `tlkeras`; None takes them from the process.
+        argv: Arguments after `tlkeras`. None takes them from the process.
 
     Returns:
-        0 on success, 2 for a mistake of the user's, 1 where a run failed, 128 + signal where it was
-        interrupted.
+        0 for success, 1 for a failed run, 2 for a mistake of the user, 128 + signal for an interrupted run.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("--help", "-h", "help"):
@@ -72,9 +71,9 @@ def _run_command(name: str, words: list[str]) -> int:
     command = importlib.import_module(f"tlkeras.cli.{name}")
     flags = absl_flags.FlagValues()
     command.define_flags(flags)
-    absl_flags.DEFINE_boolean("debug", False, "Show the traceback of an error.", flag_values=flags)
+    absl_flags.DEFINE_boolean("debug", False, "Print the traceback of an error.", flag_values=flags)
     absl_flags.DEFINE_integer(
-        "verbosity", 0, "-1 says warnings only, 0 notes and progress too, 1 everything.", flag_values=flags
+        "verbosity", 0, "-1 prints warnings only, 0 also notes and progress, 1 everything.", flag_values=flags
     )
     if any(word in ("--help", "-h", "--helpfull", "-help", "--helpshort") for word in words):
         messages.result(_help(name, command, flags))
@@ -90,13 +89,13 @@ def _run_command(name: str, words: list[str]) -> int:
 
 
 def _exit_code(run, flags: absl_flags.FlagValues) -> int:
-    """Returns the exit code of `run()`; an error is one line on stderr, with its traceback for `--debug`."""
+    """Returns the exit code of `run()`. An error is one line on stderr; `--debug` adds its traceback."""
     debug = flags.debug
     try:
         with _sigterm_as_interrupted():
             return run() or 0
     except BrokenPipeError:
-        # the reader of our output has gone (`tlkeras list | head`): not an error
+        # the reader of the output has ended (`tlkeras list | head`), which is not an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (UserError, RunError, Interrupted, KeyboardInterrupt, OSError, MemoryError) as error:
@@ -113,7 +112,7 @@ def _exit_code(run, flags: absl_flags.FlagValues) -> int:
 
 @contextlib.contextmanager
 def _sigterm_as_interrupted():
-    """Lets SIGTERM end a command as Ctrl-C does: files are closed, locks released, the exit code is 143."""
+    """Makes SIGTERM end a command like Ctrl-C: files are closed, locks are released, the exit code is 143."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -145,11 +144,11 @@ def _sentence(error: BaseException) -> str:
 
 
 def _unforeseen(error: Exception) -> str:
-    """Returns what to say about an error that nobody raised on purpose."""
-    if type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's; importing it for this takes seconds
+    """Returns the message for an error that tlkeras did not raise itself."""
+    if type(error).__name__ == "ResourceExhaustedError":  # by name: importing TensorFlow takes seconds
         return _OUT_OF_MEMORY
     text = str(error)
-    # an error of ours that was raised inside tf.data arrives as the text of one of TensorFlow's
+    # an error of tlkeras that was raised inside tf.data arrives as text of a TensorFlow error
     if "UserError: " in text:
         return text.partition("UserError: ")[2].partition("\n")[0]
     return f"{type(error).__name__}: {text[:500]} (--debug shows the traceback)"

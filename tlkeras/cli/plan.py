@@ -1,4 +1,4 @@
-"""Prints what each stage trains: layers, parameters, steps, learning rates. No picture is read."""
+"""Prints what each stage trains: layers, parameters, steps and learning rates. No pictures are read."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
 
 
 def print_plan(config: ExperimentConfig) -> None:
-    """Prints the plan of an experiment, of each run that it will be."""
+    """Prints the plan of each run of an experiment."""
     start(config.runtime, config.seed, alone=True)
     from tlkeras.plan import plan
     from tlkeras.prepare import checked

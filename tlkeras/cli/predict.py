@@ -1,4 +1,4 @@
-"""Predicts files and folders (any size) with a finished run; unreadable files are named and skipped."""
+"""Predicts files and folders (any picture size) with a finished run. Unreadable files are skipped."""
 
 import sys
 from pathlib import Path
@@ -14,9 +14,9 @@ USAGE = "tlkeras predict RUN PATH... [--format=csv|jsonl] [--output=FILE]"
 
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
-    absl_flags.DEFINE_enum("format", "csv", ["csv", "jsonl"], "How predictions are written.",
+    absl_flags.DEFINE_enum("format", "csv", ["csv", "jsonl"], "Format of the predictions.",
                            flag_values=flags)  # fmt: skip
-    absl_flags.DEFINE_string("output", None, "File to write; default is the terminal.", flag_values=flags)
+    absl_flags.DEFINE_string("output", None, "Output file; default is the terminal.", flag_values=flags)
 
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:

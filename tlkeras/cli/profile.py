@@ -1,6 +1,6 @@
-"""Times a stage of a config: a table of input, trunk, tail, head and update, and a TensorBoard profile.
+"""Measures the time of a stage: a table of input, trunk, tail, head and update, and a TensorBoard profile.
 
-The feature cache is left out: the table shows what it would save (the trunk) and what it would not.
+The feature cache is not used, so the table shows the time that it would save (the trunk).
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
     define_config_flags(flags)
     absl_flags.DEFINE_integer("stage", 0, "Index of the stage.", lower_bound=0, flag_values=flags)
     absl_flags.DEFINE_string(
-        "workdir", None, "Where the profile is written; default runs/NAME.profile.", flag_values=flags
+        "workdir", None, "Output folder for the profile; default runs/NAME.profile.", flag_values=flags
     )
 
 

@@ -1,4 +1,4 @@
-"""Ranks sources to transfer from, backbones with weights and earlier runs, without fine-tuning any."""
+"""Ranks source models (backbones with weights, earlier runs) for transfer, without fine-tuning any."""
 
 from pathlib import Path
 
@@ -18,12 +18,12 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
     define_config_flags(flags)
     absl_flags.DEFINE_string(
         "candidates", None,
-        "NAME[:WEIGHTS],...: backbones, run directories, wildcards; WEIGHTS is imagenet, none, a file or a "
-        "run.", flag_values=flags,
+        "NAME[:WEIGHTS],...: backbones, run directories or wildcards; WEIGHTS is imagenet, none, a file or "
+        "a run.", flag_values=flags,
     )  # fmt: skip
-    absl_flags.DEFINE_string("workdir", None, "Where the ranking is written; default runs/NAME.rank.",
+    absl_flags.DEFINE_string("workdir", None, "Output folder; default runs/NAME.rank.",
                              flag_values=flags)  # fmt: skip
-    absl_flags.DEFINE_integer("rows", 2000, "Training rows looked at, at most.", lower_bound=20,
+    absl_flags.DEFINE_integer("rows", 2000, "Largest number of training rows to use.", lower_bound=20,
                               flag_values=flags)  # fmt: skip
 
 

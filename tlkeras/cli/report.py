@@ -1,4 +1,4 @@
-"""Writes report.html of runs anew, from what lies in their directories."""
+"""Writes report.html of finished or unfinished runs again, from the files in their directories."""
 
 from absl import flags as absl_flags
 
@@ -10,7 +10,7 @@ USAGE = "tlkeras report RUN... [--output=FILE]"
 
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
-    absl_flags.DEFINE_string("output", None, "The page of a single run; default RUN/report.html.",
+    absl_flags.DEFINE_string("output", None, "Path of the page (for one run only); default RUN/report.html.",
                              flag_values=flags)  # fmt: skip
 
 
@@ -19,7 +19,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     if not arguments:
         raise UserError("Name at least one run directory. Received: nothing")
     if flags.output and len(arguments) > 1:
-        raise UserError(f"--output takes the page of one run. Received: {len(arguments)} runs")
+        raise UserError(f"--output can be used for one run only. Received: {len(arguments)} runs")
     from tlkeras.report import write_report
 
     for path in arguments:

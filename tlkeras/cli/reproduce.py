@@ -1,4 +1,4 @@
-"""Checks environment, code and data of a finished run, runs it again and says whether it came out equal."""
+"""Checks environment, code and data of a finished run, repeats it and compares the results."""
 
 from absl import flags as absl_flags
 
@@ -10,12 +10,12 @@ USAGE = "tlkeras reproduce RUN [--workdir=DIR]"
 
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
-    absl_flags.DEFINE_string("workdir", None, "Where to run it again; default RUN/reproduction.",
+    absl_flags.DEFINE_string("workdir", None, "Directory of the new run; default RUN/reproduction.",
                              flag_values=flags)  # fmt: skip
 
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> int:
-    """Runs the command; exit code 1 where it did not come out equal."""
+    """Runs the command. Returns exit code 1 if the results differ."""
     if len(arguments) != 1:
         raise UserError(f"Name one run directory. Received: {' '.join(arguments) or 'nothing'}")
     from tlkeras.studies.reproduce import reproduce

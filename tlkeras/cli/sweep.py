@@ -1,4 +1,4 @@
-"""Runs a config many times, as its sweep() or --seeds says, and compares; an unfinished sweep is resumed."""
+"""Runs a config for each item of its sweep() and each seed, and compares. Resumes an unfinished sweep."""
 
 from pathlib import Path
 
@@ -15,12 +15,12 @@ USAGE = "tlkeras sweep --config=FILE --workdir=DIR [--processes=N] [--seeds=K] [
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
     define_config_flags(flags)
-    absl_flags.DEFINE_string("workdir", None, "Directory of the runs; default runs/NAME.sweep.",
+    absl_flags.DEFINE_string("workdir", None, "Folder of the runs; default runs/NAME.sweep.",
                              flag_values=flags)  # fmt: skip
-    absl_flags.DEFINE_integer("processes", 1, "Runs at the same time.", lower_bound=1, flag_values=flags)
-    absl_flags.DEFINE_integer("seeds", 1, "Seeds for each item of the sweep.", lower_bound=1,
+    absl_flags.DEFINE_integer("processes", 1, "Number of parallel runs.", lower_bound=1, flag_values=flags)
+    absl_flags.DEFINE_integer("seeds", 1, "Number of seeds for each item of the sweep.", lower_bound=1,
                               flag_values=flags)  # fmt: skip
-    absl_flags.DEFINE_boolean("dry_run", False, "Check everything, list the runs, train nothing.",
+    absl_flags.DEFINE_boolean("dry_run", False, "Check everything and list the runs, without training.",
                               flag_values=flags)  # fmt: skip
 
 
@@ -28,7 +28,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
     no_arguments(flags, arguments)
     if not flags.config:
-        raise UserError("--config is missing: a .py file with get_config() and, for a sweep, sweep().")
+        raise UserError("--config is missing: give a .py file with get_config() and, for a sweep, sweep().")
     from tlkeras.studies.sweep_plan import plan_sweep
 
     overrides = list(flags.set)
@@ -41,7 +41,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
 
         rehearse_sweep(runs, workdir)
         print_table([{"run": r.name, "seed": r.seed, "overrides": " ".join(r.overrides)} for r in runs])
-        messages.result(f"Dry run: nothing was trained and {workdir} was not touched.")
+        messages.result(f"Dry run: nothing was trained, and {workdir} was not changed.")
         return
     from tlkeras.studies.sweep import PAGE, run_sweep
     from tlkeras.studies.sweep_results import means_over_seeds
@@ -50,10 +50,10 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     if flags.seeds > 1:
         print_table(means_over_seeds(rows), title=f"Means over {flags.seeds} seeds")
     print_table(rows)
-    messages.result(f"Written to {workdir / 'sweep.csv'}; side by side in {workdir / PAGE}.")
+    messages.result(f"Written to {workdir / 'sweep.csv'}; the runs are compared in {workdir / PAGE}.")
     failed = [row["run"] for row in rows if row["error"]]
     if failed:
         raise RunError(
             f"{len(failed)} of {len(rows)} runs failed: {', '.join(failed)}. The reasons are in "
-            f"{workdir / 'sweep.csv'}; the same command tries them again."
+            f"{workdir / 'sweep.csv'}. The same command tries them again."
         )

@@ -14,10 +14,11 @@ _GAP = 2  # characters between two columns
 
 
 def print_table(rows: Sequence[dict], title: str = "") -> None:
-    """Prints one line per dict, with the keys of the first as columns; numbers stand to the right.
+    """Prints one line per dict, with the keys of the first as columns. Numbers are aligned to the right.
 
-    In a terminal that is too narrow, cells are wrapped between words; where even that does not fit, the table
-    is turned: a column per dict. Piped into a file or another program, no line is wrapped or cut.
+    If the terminal is too narrow, cells are wrapped between words. If even that does not fit, the table is
+    turned and has a column per dict. If the output is piped into a file or another program, no line is
+    wrapped or cut.
     """
     console = Console()
     width = console.width if console.is_terminal else 10_000
@@ -25,13 +26,13 @@ def print_table(rows: Sequence[dict], title: str = "") -> None:
 
 
 def table_text(rows: Sequence[dict], width: int, title: str = "", styled: bool = False) -> str:
-    """Returns what `print_table` prints into a terminal of this width; no word is ever split.
+    """Returns the text that `print_table` prints into a terminal of this width. No word is split.
 
     Args:
-        rows: One dict per line.
-        width: Characters of a line.
-        title: Stands above the table.
-        styled: Whether headings are marked by escape codes.
+        rows: Table rows, one dict per line.
+        width: Number of characters in a line.
+        title: Title above the table.
+        styled: Whether headings are marked with escape codes.
     """
     if not rows:
         return "Nothing to list."
@@ -59,14 +60,14 @@ def table_text(rows: Sequence[dict], width: int, title: str = "", styled: bool =
 
 
 def _widths(columns: Sequence[Sequence[str]], width: int) -> list[int] | None:
-    """Returns how wide each column is: as its longest cell, or less, but never less than its longest word."""
+    """Returns the column widths, from longest word to longest cell, or None if the words do not fit."""
     widths = [_longest(column) for column in columns]
     words = [_longest(" ".join(column).split()) for column in columns]
     while sum(widths) + _GAP * (len(widths) - 1) > width:
         spare = [wide - word for wide, word in zip(widths, words, strict=True)]
         if not any(spare):
             return None
-        # the widest of those that can give way, so that what is short stays on one line
+        # the widest column that can shrink, so that short cells stay on one line
         widths[max((i for i, n in enumerate(spare) if n), key=widths.__getitem__)] -= 1
     return widths
 
@@ -80,7 +81,7 @@ def _long(text: str) -> int:
 
 
 def _turned(columns: Sequence[Sequence[str]], width: int, title: str) -> str:
-    """Returns the table with a line per heading and a column per dict, in as many blocks as it takes."""
+    """Returns the table with a line per heading and a column per dict, in as many blocks as needed."""
     names, *records = zip(*columns, strict=True)
     block, blocks = [names], []
     for record in records:
@@ -98,7 +99,7 @@ def _turned(columns: Sequence[Sequence[str]], width: int, title: str) -> str:
 
 
 def cell(value) -> str:
-    """Returns a value as people read it: thousands grouped, three significant digits, yes and no."""
+    """Returns a value as text: grouped thousands, three significant digits, yes or no."""
     if value is None:
         return "-"
     if isinstance(value, bool):

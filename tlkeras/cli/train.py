@@ -1,4 +1,4 @@
-"""Trains, evaluates and saves what a config says; an unfinished run in the workdir is resumed."""
+"""Trains, evaluates and saves the model of a config. Resumes an unfinished run in the workdir."""
 
 from absl import flags as absl_flags
 
@@ -12,14 +12,14 @@ USAGE = "tlkeras train --config=FILE|NAME [--set path=value ...] [--workdir=DIR]
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
     define_config_flags(flags)
-    absl_flags.DEFINE_string("workdir", None, "The run directory; default runs/NAME.", flag_values=flags)
-    absl_flags.DEFINE_list("workers", None, "host:port of every worker, the chief first; alike in all.",
+    absl_flags.DEFINE_string("workdir", None, "Run directory; default runs/NAME.", flag_values=flags)
+    absl_flags.DEFINE_list("workers", None, "host:port of every worker, the chief first; same on all.",
                            flag_values=flags)  # fmt: skip
-    absl_flags.DEFINE_integer("worker_index", None, "Which of --workers this process is, from 0.",
+    absl_flags.DEFINE_integer("worker_index", None, "Index of this process in --workers, from 0.",
                               flag_values=flags)  # fmt: skip
-    absl_flags.DEFINE_boolean("dry_run", False, "Check everything, print the plan, train nothing.",
+    absl_flags.DEFINE_boolean("dry_run", False, "Check everything and print the plan, without training.",
                               flag_values=flags)  # fmt: skip
-    absl_flags.DEFINE_boolean("fresh", False, "Start over; the old run is kept under another name.",
+    absl_flags.DEFINE_boolean("fresh", False, "Start over. The old run is kept under another name.",
                               flag_values=flags)  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
 
         rehearse(config, workdir, fresh=flags.fresh)
         print_plan(config)
-        messages.result(f"Dry run: all is in order, nothing was trained, and {workdir} was not touched.")
+        messages.result(f"Dry run: no errors were found, nothing was trained, and {workdir} was not changed.")
         return
     from tlkeras.studies.experiment import run_experiment
 

@@ -1,6 +1,6 @@
-"""A run's model for use elsewhere: SavedModel, LiteRT, ONNX and `.keras`, each behind a parity gate.
+"""Exports the model of a run as SavedModel, LiteRT, ONNX or `.keras`, and compares it with `predict`.
 
-Names are imported when they are first used, because TensorFlow comes with them.
+Names are imported at their first use, because they need TensorFlow.
 """
 
 from tlkeras.lazy import lazy_names

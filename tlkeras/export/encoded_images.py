@@ -1,4 +1,4 @@
-"""Encoded images to pixels inside a graph; the kinds of `odd_pictures` come out as `predict` reads them."""
+"""Decodes images inside a graph. The results for `odd_pictures` agree with the reader of `predict`."""
 
 import tensorflow as tf
 
@@ -10,18 +10,18 @@ _HEAD_BYTES = 65536  # an EXIF block ends within the first segment of a JPEG
 
 
 def decode_and_resize(encoded: tf.Tensor, spec: PixelSpec) -> tf.Tensor:
-    """Decodes JPEG, PNG, BMP, GIF (first frame) and, where TensorFlow can, WebP, and resizes them.
+    """Decodes and resizes JPEG, PNG, BMP, GIF (first frame) and, if TensorFlow supports it, WebP.
 
-    The EXIF orientation of JPEGs is applied, transparency of PNGs is composited on white and 16-bit grey is
-    rounded to 8 bits, as in training. TensorFlow takes a BMP with a palette for a grey one, and heeds no
-    orientation of a PNG or in XMP.
+    As in training, the EXIF orientation of JPEGs is applied, transparent PNGs are laid on white, and 16-bit
+    grey is rounded to 8 bits. Two cases differ: TensorFlow reads a BMP with a palette as grey, and ignores
+    an orientation in PNG files or in XMP.
 
     Args:
-        encoded: Strings `(b,)`.
-        spec: How images get their size.
+        encoded: Contents of image files, strings `(b,)`.
+        spec: Size, resizing and cropping of the images.
 
     Returns:
-        float32 `(b, height, width, 3)` in 0..255.
+        Pixels, float32 `(b, height, width, 3)` in 0..255.
     """
     signature = tf.TensorSpec((*spec.size, 3), tf.uint8)
     pixels = tf.map_fn(
@@ -43,7 +43,7 @@ def _decode(content: tf.Tensor, spec: PixelSpec) -> tf.Tensor:
 def _jpeg(content, spec):
     orientation = exif_orientation(content)
     shape = tf.io.extract_jpeg_shape(content)
-    # Training decodes upright JPEGs at a fraction of their size; turned ones and CMYK go through Pillow.
+    # Training decodes upright JPEGs at a fraction of their size, and turned ones and CMYK with Pillow.
     plain = (orientation == 1) & (shape[2] < 4)
     branches = [_jpeg_decoder(content, ratio) for ratio in JPEG_RATIOS]
     image = tf.switch_case(tf.where(plain, _ratio_index(shape, spec), 0), branches)
@@ -56,7 +56,7 @@ def _jpeg_decoder(content, ratio):
 
 
 def _ratio_index(shape, spec: PixelSpec):
-    """Returns which of `JPEG_RATIOS` training takes for an image of this shape; see `data.preprocess`."""
+    """Returns the index in `JPEG_RATIOS` that training uses for this image shape. See `data.preprocess`."""
     if spec.interpolation not in ("bilinear", "area"):
         return tf.constant(0)
     kept = tf.cast(shape[:2], tf.float64) * (spec.crop_fraction if spec.mode == "crop" else 1.0)
@@ -67,8 +67,8 @@ def _ratio_index(shape, spec: PixelSpec):
 def _png(content):
     head = _head(content)
     depth, color_type = head[24], head[25]
-    # An alpha channel, or a palette with transparent colours; asked for an alpha channel that a palette
-    # of fewer than 8 bits does not have, the decoder makes one up.
+    # An image has an alpha channel, or a palette with transparent colours. For a palette of fewer than 8
+    # bits without alpha, the decoder would return wrong alpha values.
     transparent = (color_type == 4) | (color_type == 6) | (_position(head, b"tRNS") > 0)
     return tf.case(
         [
@@ -91,7 +91,7 @@ def _on_white(content):
 
 
 def exif_orientation(content: tf.Tensor) -> tf.Tensor:
-    """Returns the EXIF orientation (1..8) of an encoded JPEG, int32; 1 where it has none."""
+    """Returns the EXIF orientation (1..8) of an encoded JPEG, int32, or 1 if it has none."""
     head = _head(content)
     tiff = _position(head, b"Exif\0\0")
     return tf.cond(tiff > 0, lambda: _orientation_tag(head, tiff), lambda: tf.constant(1))
@@ -102,7 +102,7 @@ def _head(content):
 
 
 def _position(head, word: bytes):
-    """Returns the position after the first `word` in `head`, 0 where it is not there."""
+    """Returns the position after the first `word` in `head`, or 0 if it is not there."""
     starts = tf.maximum(tf.size(head) - len(word) + 1, 0)
     found = tf.ones((starts,), tf.bool)
     for i, byte in enumerate(word):
@@ -115,7 +115,7 @@ def _position(head, word: bytes):
 
 
 def _orientation_tag(head, tiff):
-    """Reads the tag from the TIFF block that begins at `tiff`; whatever does not fit there counts as 1."""
+    """Reads the orientation from the TIFF block that begins at `tiff`. Returns 1 if the block is invalid."""
     last = tf.size(head) - 1
     little = head[tf.minimum(tiff, last)] == ord("I")
 

@@ -1,4 +1,4 @@
-"""The story of an export: write, run it again, compare with `predict`, and only then let it be seen."""
+"""Exports a model: writes it, loads it again, compares it with `predict`, and then publishes it."""
 
 import contextlib
 import importlib.util
@@ -35,26 +35,26 @@ def export_run(
     rows: int = CHECKED_ROWS,
     accuracy_drop: float = ACCURACY_DROP,
 ) -> dict[str, parity.Parity]:
-    """Exports a run's best model into `RUN/export/FORMAT/`, each format only if it answers as `predict` does.
+    """Exports the best model of a run to `RUN/export/FORMAT/`, if its answers agree with `predict`.
 
-    Beside the model lie `labels.txt` and `model.json`; `RUN/export/serve.md` says how to use each, and
-    `RUN/export/preprocess.py` reads pictures for it.
-    An earlier export of the same format is replaced, but not by one that is refused.
+    `labels.txt` and `model.json` are next to the model. `RUN/export/serve.md` explains how to use each
+    format, and `RUN/export/preprocess.py` reads pictures for it. An earlier export of the same format is
+    replaced, unless the new export is refused.
 
     Args:
-        run: A run directory.
-        formats: Names in `FORMATS`.
-        data: The arrays that the run was trained on, where `run_experiment` got them from Python; None is the
-            rows of them that the run kept.
-        rows: On how many validation rows the export is compared with `predict`.
-        accuracy_drop: Largest loss of accuracy that any format may have, as a fraction.
+        run: Path of a run directory.
+        formats: Names of formats in `FORMATS`.
+        data: Arrays on which the run was trained, if `run_experiment` received arrays from Python. None
+            uses the rows that the run kept.
+        rows: Number of validation rows on which the export is compared with `predict`.
+        accuracy_drop: Largest accepted loss of accuracy of a format, as a fraction.
 
     Returns:
-        How each format compares, by name.
+        The comparison of each format with `predict`, by name.
 
     Raises:
-        UserError: An unknown format, a missing package, data that cannot be read or are others now.
-        ExportRefused: Names the formats that were refused; the others are there.
+        UserError: A format is unknown, a package is missing, or the data cannot be read or have changed.
+        ExportRefused: Some formats were refused. The message names them; the other formats were written.
     """
     run = run if isinstance(run, SavedRun) else load_run(run)
     chosen = {name: _ready(name) for name in dict.fromkeys(formats)}
@@ -73,7 +73,7 @@ def export_run(
 
 
 def _domain(run: SavedRun, data: Mapping[str, tuple] | None) -> Domain:
-    """Returns the labelled data of a run; of arrays from Python that are not given again, what it kept."""
+    """Returns the labelled data of a run. For missing arrays from Python, these are the kept rows."""
     kept = run.path / kept_rows.FILE
     if data is not None or run.config.data.source != arrays.SOURCE.name or not kept.is_file():
         return read_domains(run.config, data)["source"]
@@ -84,7 +84,7 @@ def _domain(run: SavedRun, data: Mapping[str, tuple] | None) -> Domain:
 
 
 def serve(run: SavedRun, domain: Domain) -> ServedModel:
-    """Returns a run's best model, ready to be written in any format."""
+    """Returns the best model of a run, ready to be written in any format."""
     train = domain.splits["train"]
     return ServedModel(
         model=answering_model(run.model, domain.task),
@@ -107,7 +107,7 @@ def serve(run: SavedRun, domain: Domain) -> ServedModel:
 def _export(
     name: str, row: Format, served: ServedModel, sample: Sample, run: SavedRun, accuracy_drop: float
 ) -> parity.Parity:
-    """Writes one format beside its place, checks it, and puts it there."""
+    """Writes one format to a temporary folder, checks it, and moves it to its final place."""
     tolerance = None if row.tolerance is None else max(row.tolerance, sample.tolerance)
     try:
         with run.run_dir.replacing(run.run_dir.export / name) as folder:
@@ -124,15 +124,15 @@ def _export(
             _describe(folder, name, row, served, sample, compared, compared_odd)
     except BaseException:
         with contextlib.suppress(OSError):
-            run.run_dir.export.rmdir()  # made for this; stays where it holds other formats
+            run.run_dir.export.rmdir()  # removes the folder only if it is empty
         raise
     return compared
 
 
 def _written_and_asked(name, row, served, folder, sample) -> tuple[np.ndarray, np.ndarray | None]:
-    """Writes the model and returns what it answers to the rows and to the odd pictures.
+    """Writes the model and returns its answers for the rows and for the odd pictures.
 
-    A converter's own failure is a refusal like others.
+    A failure of the converter counts as a refused export.
     """
     try:
         row.write(served, folder)
@@ -154,7 +154,7 @@ def _check_encoded(folder: Path, sample: Sample, accuracy_drop: float) -> None:
     compared = parity.compare(answer(sample.encoded.contents), sample.encoded.reference)
     parity.check(compared, what, tolerance=tolerance, accuracy_drop=accuracy_drop)
     odd = parity.compare(answer(sample.odd.contents), sample.odd.reference)
-    parity.check(odd, f"{what}, odd ones", tolerance=tolerance, accuracy_drop=1.0)
+    parity.check(odd, f"{what}, odd pictures", tolerance=tolerance, accuracy_drop=1.0)
 
 
 def _describe(folder, name, row, served, sample, compared, compared_odd) -> None:

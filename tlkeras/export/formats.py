@@ -1,4 +1,4 @@
-"""The formats a model leaves in: how each is written, and how it is run again to be checked."""
+"""The export formats: how each is written, and how it is loaded again for the check."""
 
 import contextlib
 import json
@@ -26,17 +26,17 @@ _CHECK_BATCH = 32
 
 @dataclass(frozen=True)
 class Format:
-    """One format.
+    """One export format.
 
     Attributes:
-        write: Called with the model and the folder that is to hold it.
-        load: Called with the folder; returns a function from raw inputs `(n, *input_shape)` float32 to
-            answers `(n, k)`. It uses nothing but what was written.
-        file: The file to hand on, inside the folder; `""` is the folder itself.
-        summary: One line for people.
-        tolerance: Largest difference to `predict`, relative to the spread of the answers; None is for
-            quantised models, which are judged by their accuracy.
-        packages: What has to be installed beyond TensorFlow, by the extra `export`.
+        write: Function of the model and a folder that writes the model there.
+        load: Function of the folder that returns a function from raw inputs `(n, *input_shape)` float32 to
+            answers `(n, k)`. It uses only the written files.
+        file: Name of the model file inside the folder. `""` means the folder itself.
+        summary: Description in one line.
+        tolerance: Largest accepted difference from `predict`, relative to the spread of the answers. None
+            is for quantised models, which are judged by their accuracy.
+        packages: Packages that are needed besides TensorFlow. The extra `export` installs them.
     """
 
     write: Callable[[ServedModel, Path], None]
@@ -96,7 +96,7 @@ def load_encoded(folder: Path) -> Callable[[list[bytes]], np.ndarray]:
 def _signature(folder: Path, name: str):
     loaded = tf.saved_model.load(str(folder))
     serve = loaded.signatures[name]
-    serve.keep_alive = loaded  # its variables live as long as the loaded object
+    serve.keep_alive = loaded  # the variables exist only as long as the loaded object
     return serve
 
 
@@ -106,7 +106,7 @@ def _first_float(outputs: dict) -> np.ndarray:
 
 def _lite_writer(kind: str):
     def write(served: ServedModel, folder: Path) -> None:
-        # By way of a SavedModel, because it keeps the names of inputs and outputs.
+        # The conversion goes through a SavedModel, which keeps the names of inputs and outputs.
         with tempfile.TemporaryDirectory() as scratch, _quiet():
             _write_one_row_model(served, scratch)
             converter = tf.lite.TFLiteConverter.from_saved_model(scratch)
@@ -116,7 +116,7 @@ def _lite_writer(kind: str):
                 converter.target_spec.supported_types = [tf.float16]
             if kind == "int8":
                 converter.representative_dataset = _representative(served)
-                # an operation that has no integer kernel stays in float rather than failing
+                # an operation without an integer kernel stays in float
                 converter.target_spec.supported_ops = [
                     tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
                     tf.lite.OpsSet.TFLITE_BUILTINS,
@@ -129,7 +129,7 @@ def _lite_writer(kind: str):
 
 
 def _write_one_row_model(served: ServedModel, folder: str) -> None:
-    # One row at a time: phones ask that way, and delegates want fixed shapes.
+    # The batch size is one: phones predict single rows, and delegates need fixed shapes.
     archive = keras.export.ExportArchive()
     archive.track(served.model)
     answer = served.function(batch_size=1)
@@ -139,7 +139,7 @@ def _write_one_row_model(served: ServedModel, folder: str) -> None:
 
 def _representative(served: ServedModel):
     if served.representative is None:
-        raise UserError("litert_int8 needs training rows to learn the ranges from, and there are none.")
+        raise UserError("litert_int8 needs training rows to estimate value ranges, and there are none.")
 
     def rows():
         for inputs in served.representative():
@@ -149,7 +149,7 @@ def _representative(served: ServedModel):
 
 
 def lite_interpreter(path: Path):
-    """Returns the LiteRT interpreter of a file: ai-edge-litert's where it is installed, else TensorFlow's."""
+    """Returns a LiteRT interpreter for a file, from ai-edge-litert if installed, else from TensorFlow."""
     with _quiet():
         try:
             from ai_edge_litert.interpreter import Interpreter
@@ -161,7 +161,7 @@ def lite_interpreter(path: Path):
 
 
 def load_litert(folder: Path) -> Answer:
-    """Runs `model.tflite` with the LiteRT interpreter, one row after the other."""
+    """Runs `model.tflite` with the LiteRT interpreter, one row at a time."""
     interpreter = lite_interpreter(folder / "model.tflite")
     (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
 
@@ -174,7 +174,7 @@ def load_litert(folder: Path) -> Answer:
 
 
 def write_onnx(served: ServedModel, folder: Path) -> None:
-    """Writes ONNX with any number of rows; labels stand in its metadata too."""
+    """Writes an ONNX model for any number of rows. Its metadata contain the labels."""
     import onnx
 
     from tlkeras.export.onnx_model import onnx_model
@@ -201,7 +201,7 @@ def write_keras(served: ServedModel, folder: Path) -> None:
 
 
 def load_keras(folder: Path) -> Answer:
-    """Opens `model.keras` in safe mode, which runs no code of the file's."""
+    """Opens `model.keras` in safe mode, which does not execute code in the file."""
     model = keras.models.load_model(folder / "model.keras", compile=False, safe_mode=True)
     return lambda inputs: _batched(model.predict_on_batch, inputs)
 
@@ -214,7 +214,7 @@ def _batched(answer: Answer, inputs: np.ndarray) -> np.ndarray:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    # Converters warn of their own deprecation and of what they leave alone: nothing a user can act on.
+    # Converters warn of deprecations and skipped steps, about which a user can do nothing.
     absl = logging.getLogger("absl")
     level = absl.level
     with warnings.catch_warnings(), stderr_kept_back():

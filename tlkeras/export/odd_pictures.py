@@ -1,4 +1,4 @@
-"""Pictures that are easily read wrongly, on which an export must answer as `predict` does."""
+"""Makes pictures that are easy to read wrongly. On them an export must agree with `predict`."""
 
 import io
 from collections.abc import Callable
@@ -10,14 +10,14 @@ _ORIENTATION = 0x0112  # EXIF
 
 
 def odd_pictures(images: np.ndarray, count: int | None = None) -> list[tuple[str, bytes]]:
-    """Makes encoded pictures from pixels: every kind in turn, each from the next image.
+    """Makes encoded pictures from pixels, with one kind after another, each from the next image.
 
     Args:
-        images: `(n, height, width, 3)` in 0..255.
-        count: How many; None is one of each kind.
+        images: Pixels `(n, height, width, 3)` in 0..255.
+        count: Number of pictures. None makes one of each kind.
 
     Returns:
-        Kind and content of each.
+        Kind and file content of each picture.
     """
     kinds, made = list(_KINDS.items()), []
     for number in range(len(kinds) if count is None else count):
@@ -49,7 +49,7 @@ def _turned(image, number):
 
 def _sixteen_bit(image, number):
     grey = np.asarray(image.convert("L")).astype(np.int64) * 257
-    fine = np.arange(grey.size).reshape(grey.shape) * 37 % 257 - 128  # what 8 bits cannot hold
+    fine = np.arange(grey.size).reshape(grey.shape) * 37 % 257 - 128  # details that 8 bits cannot hold
     return _saved(Image.fromarray((grey + fine).clip(0, 65535).astype(np.uint16)), "PNG")
 
 
@@ -57,7 +57,7 @@ def _see_through_palette(image, number):
     return _saved(image.quantize(64), "PNG", transparency=number % 64)
 
 
-# How much wider and higher than the model's size each is, and how it is written.
+# For each kind: its width and height relative to the model's size, and the function that writes it.
 _KINDS: dict[str, tuple[tuple[float, float], Callable]] = {
     "alpha": ((1.5, 1.5), _with_alpha),
     "EXIF orientation": ((2.6, 1.3), _turned),

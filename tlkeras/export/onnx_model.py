@@ -1,4 +1,4 @@
-"""A model as ONNX: what tf2onnx needs to be told, and what it lacks."""
+"""Converts a model to ONNX, with workarounds for gaps in tf2onnx."""
 
 import contextlib
 import logging
@@ -23,7 +23,7 @@ def onnx_model(served: ServedModel):
         function,
         input_signature=function.input_signature,
         opset=OPSET,
-        custom_op_handlers={"Erfc": (_one_minus_erf, [])},  # of GELU
+        custom_op_handlers={"Erfc": (_one_minus_erf, [])},  # used by GELU
     )
     for tensor in (*model.graph.input, *model.graph.output):
         tensor.type.tensor_type.shape.dim[0].dim_param = "batch"
@@ -31,7 +31,7 @@ def onnx_model(served: ServedModel):
 
 
 def _one_minus_erf(graph, node, name, args) -> None:
-    """Replaces a node of tf2onnx that ONNX has no operation for: erfc(x) = 1 - erf(x)."""
+    """Replaces erfc(x), for which ONNX has no operation, by 1 - erf(x)."""
     (source,), (target,) = node.input, node.output
     shape, dtype = graph.get_shape(target), graph.get_dtype(target)
     one = graph.make_const(f"{name}/one", np.array(1, np.float32)).output[0]
@@ -43,8 +43,8 @@ def _one_minus_erf(graph, node, name, args) -> None:
 def _with_constants(served: ServedModel):
     """Returns the model as a `tf.function` that captures nothing.
 
-    Keras keeps some constants (the mean of a Normalization layer) outside the graph, and tf2onnx would
-    make inputs of them.
+    Keras keeps some constants outside the graph, such as the mean of a Normalization layer. tf2onnx would
+    turn them into inputs.
     """
     function = served.function()
     with _nested_functions_inlined():
@@ -59,10 +59,10 @@ def _with_constants(served: ServedModel):
 
 @contextlib.contextmanager
 def _nested_functions_inlined() -> Iterator[None]:
-    """Traces `tf.function`s within a function as plain Python.
+    """Traces `tf.function`s inside a function as plain Python.
 
-    Keras wraps each grouped convolution into one that XLA compiles, which stays a call that ONNX has no
-    operation for.
+    Keras wraps each grouped convolution into a function that XLA compiles. ONNX has no operation for a call
+    of such a function.
     """
     before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)

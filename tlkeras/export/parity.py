@@ -1,4 +1,4 @@
-"""Whether an exported model answers as `predict` does."""
+"""Compares the answers of an exported model with those of `predict`."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,22 +13,22 @@ QUANTISED_TOLERANCE = 0.25
 
 
 class ExportRefused(RunError):
-    """An export whose answers differ from those of `predict`. Nothing of it is kept."""
+    """An export whose answers differ from those of `predict`. Its files are removed."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How the answers of an exported model compare with those of `predict` on the same rows.
+    """The comparison of an exported model with `predict` on the same rows.
 
     Attributes:
-        rows: How many rows were compared.
+        rows: Number of compared rows.
         difference: Largest absolute difference of a probability (or value).
-        relative: `difference` divided by the spread of the answers over the rows: the widest range, over
-            the rows, of any output. A model that says the same of every row has no spread, and noise of
-            rounding would look large: the spread counts as at least 1e-4 of the largest answer.
-        agreement: Fraction of rows with the same answer (class, or all labels); None for regression.
-        accuracy: Of the export on the labelled rows; None for regression or without labels.
-        accuracy_before: Of `predict` on these rows.
+        relative: `difference` divided by the spread of the answers, which is the largest range over the
+            rows of any output. A model that gives the same answer for every row has no spread, and rounding
+            would look large. Therefore the spread is at least 1e-4 of the largest answer.
+        agreement: Fraction of rows with the same answer (class, or all labels). None for regression.
+        accuracy: Accuracy of the export on the labelled rows. None for regression or without labels.
+        accuracy_before: Accuracy of `predict` on these rows.
     """
 
     rows: int
@@ -40,25 +40,25 @@ class Parity:
 
     @property
     def accuracy_drop(self) -> float | None:
-        """How much accuracy the export lost, negative where it gained."""
+        """The loss of accuracy of the export. It is negative if the export is better."""
         return None if self.accuracy is None else self.accuracy_before - self.accuracy
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns all numbers, with the drop of accuracy."""
+        """Returns all numbers, including the drop of accuracy."""
         return asdict(self) | {"accuracy_drop": self.accuracy_drop}
 
 
 def answers_of(predictions: Predictions) -> np.ndarray:
-    """Returns what an export of the model must give: probabilities, or values for regression."""
+    """Returns the answers that an export must give: probabilities, or values for regression."""
     return predictions.logits if predictions.probabilities is None else predictions.probabilities
 
 
 def compare(answers: np.ndarray, reference: Predictions) -> Parity:
-    """Compares answers of an export with the predictions for the same rows.
+    """Compares the answers of an export with the predictions for the same rows.
 
     Args:
-        answers: `(n, k)`; what is not finite makes the difference infinite.
-        reference: What `predict` says.
+        answers: Answers of the export `(n, k)`. A value that is not finite makes the difference infinite.
+        reference: Predictions of `predict`.
     """
     expected = answers_of(reference)
     answers = np.asarray(answers, np.float64)
@@ -85,17 +85,18 @@ def compare(answers: np.ndarray, reference: Predictions) -> Parity:
 
 
 def check(parity: Parity, what: str, *, tolerance: float | None, accuracy_drop: float) -> None:
-    """Refuses an export that does not answer as `predict` does.
+    """Refuses an export whose answers differ too much from those of `predict`.
 
     Args:
-        parity: The comparison.
-        what: The format, for the message.
-        tolerance: Largest `relative` difference. None is for quantised models: they must give the same
-            answer on three rows of four (for regression, differ by a quarter of the spread at most).
-        accuracy_drop: Largest loss of accuracy (of agreement, where there are no labels), as a fraction.
+        parity: Comparison with `predict`.
+        what: Name of the format in the message.
+        tolerance: Largest accepted `relative` difference. None is for quantised models: they must give the
+            same answer on three rows of four (for regression, differ by at most a quarter of the spread).
+        accuracy_drop: Largest accepted loss of accuracy as a fraction. Without labels, it is a loss of
+            agreement.
 
     Raises:
-        ExportRefused: It differs by more.
+        ExportRefused: The differences are larger.
     """
     facts = f"difference {parity.difference:.2g}, relative to the spread of the answers {parity.relative:.2g}"
     quantised = tolerance is None
@@ -108,7 +109,7 @@ def check(parity: Parity, what: str, *, tolerance: float | None, accuracy_drop: 
         )
     if quantised and parity.agreement is not None and parity.agreement < LEAST_AGREEMENT:
         raise ExportRefused(
-            f"The {what} export is refused: its answers are not those of `predict` on too many of "
+            f"The {what} export is refused: its answers differ from those of `predict` on too many of "
             f"{parity.rows} rows. Received: {parity.agreement:.0%} equal. Allowed: {LEAST_AGREEMENT:.0%}"
         )
     drop = parity.accuracy_drop

@@ -1,4 +1,4 @@
-"""`preprocess.py`: the reading of pictures, written out for those who have neither tlkeras nor TensorFlow."""
+"""Writes `preprocess.py`, which reads pictures without tlkeras and TensorFlow."""
 
 import importlib.util
 import re
@@ -13,7 +13,7 @@ from tlkeras.data.reading import PixelSpec
 
 
 def preprocess_text(spec: PixelSpec) -> str:
-    """Returns the text of `preprocess.py`: the module that `predict` reads by, with a run's settings."""
+    """Returns the text of `preprocess.py`: the reader module of `predict` with the settings of a run."""
     source = Path(preprocess.__file__).read_text(encoding="utf-8")
     text, found = re.subn(r"^SETTINGS = .*$", f"SETTINGS = {spec.settings}", source, flags=re.MULTILINE)
     assert found == 1, "preprocess.py has one line of settings"
@@ -21,7 +21,7 @@ def preprocess_text(spec: PixelSpec) -> str:
 
 
 def reader_of(text: str) -> Callable[[str | bytes], np.ndarray]:
-    """Returns `read_picture` of a written `preprocess.py`, to be checked as those who get it will run it."""
+    """Returns `read_picture` of a written `preprocess.py`, loaded in the same way as by its users."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "preprocess.py")
         file.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The rows on which exports are compared with `predict`, and what `predict` says of them."""
+"""The rows on which exports are compared with `predict`, and the predictions for them."""
 
 import io
 from collections.abc import Iterator
@@ -17,17 +17,17 @@ from tlkeras.export.odd_pictures import odd_pictures
 from tlkeras.export.preprocess_file import preprocess_text, reader_of
 from tlkeras.runs.saved_run import SavedRun
 
-HALF_PRECISION_TOLERANCE = 5e-2  # of `predict` itself, for a model trained in half precision
+HALF_PRECISION_TOLERANCE = 5e-2  # accuracy of `predict` itself for a model that was trained in half precision
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Encoded pictures with what `predict` says of them.
+    """Encoded pictures with the predictions for them.
 
     Attributes:
-        contents: As files hold them.
-        pixels: As the written `preprocess.py` reads them, float32 `(n, height, width, 3)`.
-        reference: The predictions for them as `predict` reads them.
+        contents: Contents of picture files.
+        pixels: Pixels as the written `preprocess.py` reads them, float32 `(n, height, width, 3)`.
+        reference: Predictions for the pictures as `predict` reads them.
     """
 
     contents: list[bytes]
@@ -37,15 +37,15 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows of a run with what `predict` says of them.
+    """Rows of a run with the predictions for them.
 
     Attributes:
-        split: Where they are from: `val`, else `test`, else `train`.
+        split: Split of the rows: `val`, else `test`, else `train`.
         inputs: Raw inputs, float32 `(n, *input_shape)`.
-        reference: The predictions for them.
-        encoded: The rows as encoded pictures; None for vectors and for pixels that are no whole numbers.
-        odd: Pictures of kinds that are easily read wrongly, made from the rows; None for vectors.
-        tolerance: Least tolerance for any format, from the precision of `predict` itself.
+        reference: Predictions for the rows.
+        encoded: Rows as encoded pictures. None for vectors and for pixels that are not whole numbers.
+        odd: Pictures of kinds that are easy to read wrongly, made from the rows. None for vectors.
+        tolerance: Smallest tolerance for any format, given by the precision of `predict` itself.
     """
 
     split: str
@@ -57,10 +57,10 @@ class Sample:
 
 
 def sample_rows(run: SavedRun, domain: Domain, count: int) -> Sample:
-    """Returns rows on which exports are compared, spread evenly over the validation split."""
+    """Returns the rows for the comparison, spread evenly over the validation split."""
     if domain.input_shape != tuple(run.manifest["input_shape"]) or (domain.class_names != run.class_names):
         raise UserError(
-            f"The data are not those of the run {run.path}. Received: input shape {domain.input_shape}, "
+            f"The data differ from those of the run {run.path}. Received: input shape {domain.input_shape}, "
             f"classes {', '.join(domain.class_names)}"
         )
     split = next(s for s in ("val", "test", "train") if s in domain.splits)

@@ -1,4 +1,4 @@
-"""What every format is made from: raw inputs to probabilities, in float32, with names and sizes."""
+"""The model that every format is made from: raw inputs to probabilities in float32, with metadata."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from tlkeras.data.reading import PixelSpec
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A trained model with what a user of it must know.
+    """A trained model with the information that its users need.
 
     Attributes:
-        model: Raw inputs to answers, see `answering_model`.
-        task: What is predicted.
-        class_names: Names of the classes, in the order of the probabilities; empty for regression.
-        input_shape: `(height, width, 3)` or `(d,)`.
-        spec: How images get their size; None for vectors.
-        representative: Returns raw training inputs `(1, *input_shape)` float32, one by one, from which
-            LiteRT learns the ranges of all tensors; None where none are at hand.
+        model: Model from raw inputs to answers. See `answering_model`.
+        task: Task, such as `multiclass`.
+        class_names: Names of the classes in the order of the probabilities. Empty for regression.
+        input_shape: Shape of one input, `(height, width, 3)` or `(d,)`.
+        spec: Size, resizing and cropping of images. None for vectors.
+        representative: Function that yields raw training inputs, float32 `(1, *input_shape)`, from which
+            LiteRT estimates the ranges of all tensors. None if there are none.
         facts: Further facts for `model.json`.
     """
 
@@ -47,14 +47,14 @@ class ServedModel:
 
     @property
     def names_one_label(self) -> bool:
-        """Whether one class is the answer, so that its name can be given."""
+        """Whether the answer is a single class, so that its name can be printed."""
         return self.task in ("multiclass", "binary")
 
     def function(self, batch_size: int | None = None):
         """Returns the model as a `tf.function` from inputs to `{output_name: answers}`.
 
         Args:
-            batch_size: A fixed number of rows, or None for any.
+            batch_size: Fixed number of rows. None allows any number.
         """
         spec = tf.TensorSpec((batch_size, *self.input_shape), tf.float32, name=self.input_name)
 
@@ -65,7 +65,7 @@ class ServedModel:
         return answer
 
     def describe(self) -> dict[str, Any]:
-        """Returns what stands in `model.json`: task, labels, input, output."""
+        """Returns the content of `model.json`: task, labels, input and output."""
         image = self.spec is not None
         return {
             "task": self.task,
@@ -91,15 +91,15 @@ class ServedModel:
 
 
 def answering_model(model: keras.Model, task: Task) -> keras.Model:
-    """Returns the functional model from raw inputs to what `predict` reports, in float32.
+    """Returns a functional model from raw inputs to the answers of `predict`, in float32.
 
     Args:
-        model: A functional model from raw inputs to logits.
-        task: `multiclass`: softmax; `binary`: probabilities `(b, 2)` of both classes; `multilabel`:
-            sigmoids; `regression`: the values themselves.
+        model: Functional model from raw inputs to logits.
+        task: Task, which sets the answers: softmax for `multiclass`, probabilities `(b, 2)` of both classes
+            for `binary`, sigmoids for `multilabel`, values for `regression`.
 
     Returns:
-        A model of Keras' own layers that shares the variables of `model`, or copies of them where it
+        A model of Keras' own layers. It shares the variables of `model`, or has copies of them if `model`
         computes in half precision.
     """
     model = in_float32(model)
@@ -110,7 +110,7 @@ def answering_model(model: keras.Model, task: Task) -> keras.Model:
         answers = keras.layers.Softmax(name="probabilities", dtype="float32")(logits)
     else:
         if task == "binary" and logits.shape[-1] == 1:
-            # each side by itself, as `predict` does: 1 - p would round small probabilities away
+            # each class by its own sigmoid, as in `predict`: 1 - p would lose small probabilities
             other = keras.layers.Rescaling(-1.0, name="other_class", dtype="float32")(logits)
             logits = keras.layers.Concatenate(name="both_classes", dtype="float32")([other, logits])
         answers = keras.layers.Activation("sigmoid", name="probabilities", dtype="float32")(logits)
@@ -118,7 +118,7 @@ def answering_model(model: keras.Model, task: Task) -> keras.Model:
 
 
 def in_float32(model: keras.Model) -> keras.Model:
-    """Returns the model with every layer computing in float32; the same object where all do already."""
+    """Returns the model with all layers in float32. It is the same object if they already are."""
     if all(layer.compute_dtype in ("float32", None) for layer in model.layers):
         return model
 
@@ -129,5 +129,5 @@ def in_float32(model: keras.Model) -> keras.Model:
         return type(layer).from_config(config)
 
     cloned = keras.models.clone_model(model, clone_function=clone)
-    cloned.set_weights(model.get_weights())  # variables are float32 under a mixed policy already
+    cloned.set_weights(model.get_weights())  # under a mixed policy, variables are already float32
     return cloned

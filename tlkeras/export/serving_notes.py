@@ -1,4 +1,4 @@
-"""`serve.md`: how to use what was exported, with a client of ten lines for each format."""
+"""Writes `serve.md`: how to use the exported models, with a client of ten lines for each format."""
 
 from tlkeras.export.served_model import ServedModel
 
@@ -19,7 +19,7 @@ docker run --rm -p 8501:8501 -v "$PWD/saved_model:/models/{name}/1:ro" \\
   -e MODEL_NAME={name} tensorflow/serving
 ```
 
-Ask it:
+Send a request:
 
 ```python client
 import base64, json, pathlib, sys, urllib.request
@@ -31,7 +31,7 @@ with urllib.request.urlopen(url, data=body.encode()) as reply:
     print(json.load(reply)["predictions"])
 ```
 
-Or open it in Python:
+Or load the model in Python:
 """
 
 _CODE = {
@@ -89,11 +89,11 @@ instances = [[float(word) for word in line.split(",")] for line in lines]""",
 
 
 def serving_notes(formats: list[str], served: ServedModel) -> str:
-    """Returns the text of `serve.md`, whose paths are relative to the folder in which it lies.
+    """Returns the text of `serve.md`. Its paths are relative to its own folder.
 
     Args:
-        formats: What has been exported.
-        served: The model.
+        formats: Names of the exported formats.
+        served: Exported model.
     """
     parts = [_head(served)]
     for name in formats:
@@ -135,17 +135,18 @@ def _head(served: ServedModel) -> str:
     if served.spec is not None:
         height, width = served.spec.size
         lines += [
-            f"Every format takes RGB pixels in 0..255 as float32 of shape (rows, {height}, {width}, 3); the "
-            "preprocessing of the backbone is in the model. `read_picture` of `preprocess.py`, beside this "
-            "page, makes such pixels of a picture as `tlkeras predict` does: upright, transparency on white, "
-            f"resized by `{served.spec.mode}`. It needs Pillow and NumPy; take it along. LiteRT takes one "
-            "row at a time. The SavedModel also takes encoded images (JPEG, PNG, ...) and reads them alike.",
+            f"Every format takes RGB pixels in 0..255 as float32 of shape (rows, {height}, {width}, 3). The "
+            "model contains the preprocessing of the backbone. `read_picture` in `preprocess.py`, next to "
+            "this page, reads a picture in the same way as `tlkeras predict`: upright, transparency on "
+            f"white, resized by `{served.spec.mode}`. It needs Pillow and NumPy. Copy it with the model. "
+            "LiteRT takes one row at a time. The SavedModel also takes encoded images (JPEG, PNG, ...) and "
+            "reads them alike.",
         ]
         white = (served.facts.get("arrays") or {}).get("white") or 255
         if white != 255:
             lines += [
                 "",
-                f"Arrays like those of the training, in 0..{white}, are such pixels times 255/{white}.",
+                f"Arrays like those of the training, in 0..{white}, must be multiplied by 255/{white} first.",
             ]
     else:
         lines += [f"Every format takes float32 vectors of shape (rows, {served.input_shape[0]})."]
@@ -157,6 +158,10 @@ def _head(served: ServedModel) -> str:
             "The answers are probabilities in the order of `labels.txt`. (`best.keras` in the run directory "
             "gives logits.)",
         ]
-    lines += ["", "Commands and clients are for the folder of this page: save and run them there."]
-    lines += ["", "`model.json` beside each model says all this for programs, and how it was checked.", ""]
+    lines += ["", "Save and run commands and clients in the folder of this page."]
+    lines += [
+        "",
+        "`model.json` next to each model holds this for programs, and how it was checked.",
+        "",
+    ]
     return "\n".join(lines)

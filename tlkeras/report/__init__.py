@@ -1,6 +1,6 @@
-"""Pages for people: one per run, and one that compares runs. They read run directories only.
+"""Report pages: one for each run, and one that compares runs. They read only run directories.
 
-Names are loaded when they are first used, so that nothing here waits for matplotlib.
+Names are imported at their first use, because matplotlib is slow to import.
 """
 
 from tlkeras.lazy import lazy_names

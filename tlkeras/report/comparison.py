@@ -1,4 +1,4 @@
-"""compare.html: many runs in one table: intervals, paired tests, curves, what differs in their configs."""
+"""Writes compare.html: several runs with intervals, paired tests, curves and config differences."""
 
 import os
 from collections.abc import Sequence
@@ -18,18 +18,19 @@ _ABSENT = object()
 
 
 def compare_runs(paths: Sequence[str | os.PathLike]) -> list[dict[str, Any]]:
-    """Returns one row per run: its score with a 95 % interval, other numbers, and the paired test.
+    """Returns one row per run: its score with a 95 % interval, other metrics, and a paired test.
 
-    Each run is tested against the first: `gain` (of the score, on the rows that both have), `gain_low`
-    and `gain_high` (99 %, see `tlkeras.evaluation.verdict`), `verdict` and `p`, McNemar's exact p-value
-    adjusted for the number of runs (Holm). The score is the accuracy (R2 for regression) on the test
-    split of the target domain where all runs have one with labels, else of the source.
+    Each run is tested against the first. `gain` is the difference of the scores on the rows that both have,
+    and `gain_low` and `gain_high` are its 99 % interval (see `tlkeras.evaluation.verdict`). `verdict` is
+    the conclusion, and `p` is McNemar's exact p-value, adjusted for the number of runs (Holm). The score is
+    the accuracy (R2 for regression) on the test split. The domain is the target if all runs have one with
+    labels, else the source.
 
     Args:
-        paths: Run directories, and folders whose runs are meant.
+        paths: Run directories, or folders that contain runs.
 
     Raises:
-        UserError: No runs, or one that cannot be read.
+        UserError: There are no runs, or one cannot be read.
     """
     return _rows(_records(paths))
 
@@ -38,11 +39,11 @@ def write_comparison(paths: Sequence[str | os.PathLike], output: str | os.PathLi
     """Writes the page and returns the rows of its table.
 
     Args:
-        paths: Run directories, and folders whose runs are meant.
-        output: The HTML file.
+        paths: Run directories, or folders that contain runs.
+        output: Path of the HTML file.
 
     Raises:
-        UserError: No runs, or one that cannot be read.
+        UserError: There are no runs, or one cannot be read.
     """
     records = _records(paths)
     rows = _rows(records)
@@ -126,7 +127,7 @@ def _predictions(record: RunRecord, domain: str):
 
 
 def _differences(records: dict[str, RunRecord]) -> list[tuple[str, list[str]]]:
-    """What the configs do not share: `(path, value per run)`."""
+    """Returns the config fields in which the runs differ, as `(path, values of the runs)`."""
     configs = [record.config for record in records.values()]
     paths = dict.fromkeys(
         line.partition(": received ")[0]

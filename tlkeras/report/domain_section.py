@@ -1,4 +1,4 @@
-"""How good a run is on one domain: numbers, confusion, classes, calibration, pictures."""
+"""The report section for one domain: metrics, confusion, classes, calibration, pictures."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tlkeras.evaluation.predictions import Predictions
 from tlkeras.report import figures
 from tlkeras.report.reading import RunRecord
 
-_LARGEST_TABLE = 16  # classes up to which a confusion matrix is a table that can be read
+_LARGEST_TABLE = 16  # largest number of classes whose confusion matrix is shown as a table
 _LONGEST_LIST = 40
 _CONFUSIONS = 12
 _SIMPLE = ("loss", "accuracy", "exact_match", "top_k_accuracy", "macro_f1", "macro_auc", "auc",
@@ -20,7 +20,7 @@ _SIMPLE = ("loss", "accuracy", "exact_match", "top_k_accuracy", "macro_f1", "mac
 
 
 def domain_section(record: RunRecord, domain: str) -> dict[str, Any]:
-    """Returns what the page shows of one domain; parts that do not apply are None or empty."""
+    """Returns the values that the page shows for one domain. Parts that do not apply are None or empty."""
     splits, shown = record.metrics[domain], record.shown_split(domain)
     predictions = record.predictions(domain, shown) if shown else None
     keys = [key for key in _SIMPLE if any(key in values for values in splits.values())]
@@ -43,7 +43,7 @@ def domain_section(record: RunRecord, domain: str) -> dict[str, Any]:
 
 
 def _unlabelled(record: RunRecord, domain: str) -> list[tuple[str, int, float | None]]:
-    """Each split that is predicted and not measured: its rows, and how sure the model is of its answers."""
+    """Returns `(split, rows, mean confidence)` of each split that has predictions but no labels."""
     found = []
     for split in ("train", "val", "test"):
         predictions = record.predictions(domain, split)
@@ -55,7 +55,7 @@ def _unlabelled(record: RunRecord, domain: str) -> list[tuple[str, int, float | 
 
 
 def _classes(values: dict[str, Any]) -> dict[str, Any] | None:
-    """Per-class numbers; of many classes the weakest, which are the ones that need work."""
+    """Returns metrics per class. If there are many classes, only the weakest ones are returned."""
     per_class = values.get("per_class")
     if not per_class:
         return None
@@ -120,7 +120,7 @@ def _calibration(record: RunRecord, domain: str, predictions: Predictions) -> di
 
 
 def _temperature(validation: Predictions | None) -> float | None:
-    """What would calibrate the logits; None where it cannot be told, or no temperature would."""
+    """Returns the temperature that calibrates the logits, or None if there is none or it is unknown."""
     if validation is None or validation.labels is None or not len(validation):
         return None
     fits = validation.task in ("multiclass", "binary") and np.isfinite(validation.logits).all()
@@ -140,18 +140,18 @@ def _gallery(record: RunRecord, domain: str) -> dict[str, Any]:
 
 
 def _picture(entry: dict[str, Any]) -> dict[str, Any]:
-    """The picture of a kept row and its heat map; nothing of a text."""
+    """Returns the picture of a stored row and its heat map, or nothing for a text."""
     if "picture" not in entry:
         return {}
     size = _size(entry["picture"])
-    # small pictures are shown with their pixels
+    # small pictures are enlarged without smoothing
     shown = {"image": figures.picture(entry["picture"]), "size": size, "is_small": max(size) < 100}
     overlay = figures.overlay(entry["picture"], entry["heat"]) if "heat" in entry else None
     return shown | {"overlay": overlay}
 
 
 def _neighbors(entry: dict[str, Any]) -> list[dict[str, Any]]:
-    """The nearest training rows; runs from before they were kept have none."""
+    """Returns the nearest training rows. Runs of early versions have none."""
     found = []
     for near in entry.get("neighbors", ()):
         near = _NOT_SHOWN | near
@@ -169,6 +169,6 @@ def _is_wrong(entry: dict[str, Any]) -> bool | None:
 
 
 def _size(path) -> tuple[int, int]:
-    """Width and height of a picture: a page that knows them keeps its place while it loads."""
+    """Returns width and height of a picture, so that the page does not move while pictures load."""
     with Image.open(path) as image:
         return image.size

@@ -1,7 +1,7 @@
-"""Figures as SVG that takes its colours and its font from the page, so that one serves light and dark.
+"""Figures as SVG. Colours and font come from the page, so one figure fits light and dark mode.
 
-Only plain words stand in them: names of users' classes and files belong into HTML, which escapes them and
-has all glyphs.
+Figures contain only fixed words. Class names and file names of users appear in the HTML, which escapes them
+and has glyphs for all scripts.
 """
 
 import base64
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-# Colours that matplotlib writes and the page replaces; no other drawing uses them.
+# Colours that matplotlib writes and that the page replaces. Nothing else is drawn in these colours.
 INK, MUTED, GRID = "#010101", "#020202", "#030303"
 SERIES = tuple(f"#0a00{i:02x}" for i in range(1, 11))
 _VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)"} | {
@@ -28,14 +28,14 @@ def curves_figure(
     kept: float | None = None,
     log: bool = False,
 ) -> str:
-    """Returns an SVG with values over optimizer steps.
+    """Returns curves over optimizer steps as SVG.
 
     Args:
-        lines: `(label, steps, values)` of each line; an empty label gets no entry in the legend.
-        name: Of the measured thing; also makes the ids inside the SVG differ from those of others.
-        boundaries: `(stage, first step)` of each stage.
-        kept: Step of the epoch whose weights were kept, marked on the axis; None marks none.
-        log: Whether the axis of values is logarithmic.
+        lines: Tuples `(label, steps, values)`, one per line. An empty label gets no entry in the legend.
+        name: Name of the metric. It also makes the ids in the SVG unique on the page.
+        boundaries: Pairs `(stage, first step)`, one per stage.
+        kept: Step of the epoch whose weights were kept, which is marked on the axis. None marks nothing.
+        log: Whether the vertical axis is logarithmic.
     """
     figure, axes = _panel()
     for i, (label, steps, values) in enumerate(lines):
@@ -61,8 +61,8 @@ def reliability_figure(bins: dict[str, np.ndarray], name: str) -> str:
     """Returns a reliability diagram (Guo et al. 2017, figure 1) as SVG.
 
     Args:
-        bins: What `tlkeras.evaluation.reliability_bins` returns.
-        name: Makes the ids inside the SVG differ from those of others.
+        bins: Result of `tlkeras.evaluation.reliability_bins`.
+        name: Name that makes the ids in the SVG unique on the page.
     """
     figure, axes = _panel((3.6, 3.4))
     filled = bins["count"] > 0
@@ -71,19 +71,19 @@ def reliability_figure(bins: dict[str, np.ndarray], name: str) -> str:
     axes.bar(lower, bins["accuracy"][filled], width, align="edge", color=SERIES[0], alpha=0.75, label="right")
     axes.bar(lower, share, width, align="edge", color=MUTED, alpha=0.45, label="share of rows")
     axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=(0, (4, 3)), label="calibrated")
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="fraction right")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="fraction correct")
     axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="upper left")
     return _svg(figure, name)
 
 
 def scatter_figure(coordinates: np.ndarray, group: np.ndarray, shape: np.ndarray, name: str) -> str:
-    """Returns points in the plane as SVG, without axes, whose units mean nothing.
+    """Returns points in the plane as SVG, without axes, because their units have no meaning.
 
     Args:
-        coordinates: `(n, 2)`.
-        group: Numbers `(n,)` that choose the colour; -1 is grey.
-        shape: Numbers `(n,)` that choose the marker.
-        name: Makes the ids inside the SVG differ from those of others.
+        coordinates: Coordinates `(n, 2)`.
+        group: Numbers `(n,)` that select the colour. -1 is grey.
+        shape: Numbers `(n,)` that select the marker.
+        name: Name that makes the ids in the SVG unique on the page.
     """
     figure, axes = _panel((4.0, 3.4))
     for marker in np.unique(shape):
@@ -97,7 +97,7 @@ def scatter_figure(coordinates: np.ndarray, group: np.ndarray, shape: np.ndarray
 
 
 def matrix_figure(shares: np.ndarray, name: str) -> str:
-    """Returns a large matrix of values in 0..1 as SVG, transparent where it is 0."""
+    """Returns a large matrix of values in 0..1 as SVG. Zeros are transparent."""
     figure, axes = _panel((4.4, 4.2))
     pixels = np.zeros((*shares.shape, 4))
     pixels[..., :3] = np.array([37, 99, 235]) / 255
@@ -109,12 +109,12 @@ def matrix_figure(shares: np.ndarray, name: str) -> str:
 
 
 def picture(path: Path) -> str:
-    """Returns an image file as an address that holds the image itself."""
+    """Returns an image file as a `data:` URL."""
     return _address(path.read_bytes())
 
 
 def overlay(picture_path: Path, heat_path: Path) -> str:
-    """Returns the picture with its heat map laid over it, as an address that holds the image itself."""
+    """Returns the picture with its heat map laid over it, as a `data:` URL."""
     from PIL import Image
 
     with Image.open(picture_path) as image, Image.open(heat_path) as grey:
@@ -126,17 +126,17 @@ def overlay(picture_path: Path, heat_path: Path) -> str:
 
 
 def blend(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Returns pixels lit by a heat map: as they are where it is hot, in a blue dusk where it is cold.
+    """Returns pixels lit by a heat map: hot pixels are unchanged, cold pixels are dark blue.
 
-    A light instead of a colour scale: it needs no legend, reads on white and on dark pictures, and to
-    those who do not see red beside green.
+    Brightness is used instead of a colour scale, because it needs no legend, works on light and dark
+    pictures, and can be seen by people with red-green colour blindness.
 
     Args:
-        pixels: 0..255, `(..., h, w, 3)`.
-        heat: 0..1, `(..., h, w)`.
+        pixels: Pixels `(..., h, w, 3)` in 0..255.
+        heat: Heat map `(..., h, w)` in 0..1.
 
     Returns:
-        uint8 `(..., h, w, 3)`.
+        Pixels, uint8 `(..., h, w, 3)`.
     """
     grey = pixels.mean(axis=-1, keepdims=True)
     dusk = np.array([14, 20, 54]) + grey * np.array([0.20, 0.24, 0.36])
@@ -145,7 +145,7 @@ def blend(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 
 def _spread(lines) -> float:
-    """The largest value over the smallest, 1 where some are not positive and a logarithm says nothing."""
+    """Returns the largest value divided by the smallest, or 1 if a value has no logarithm."""
     values = np.concatenate(lines)
     return float(values.max() / values.min()) if values.min() > 0 else 1.0
 
@@ -155,7 +155,7 @@ def _address(png: bytes) -> str:
 
 
 def _panel(size: tuple[float, float] = _PANEL):
-    # Figure by itself: pyplot would keep every figure and read the user's backend.
+    # Without pyplot, which would keep every figure and read the backend of the user.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
@@ -173,7 +173,7 @@ def _panel(size: tuple[float, float] = _PANEL):
 
 
 def _svg(figure, name: str) -> str:
-    """Renders a figure; what is left of it refers to no address and to no fixed colour or font."""
+    """Renders a figure and removes all external addresses, fixed colours and fonts."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -183,9 +183,9 @@ def _svg(figure, name: str) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'<style type="text/css">[^<]*</style>', "", text)  # would hold for the whole page
+    text = re.sub(r'<style type="text/css">[^<]*</style>', "", text)  # would apply to the whole page
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
-    text = re.sub(r'<g id="[^"]*"', "<g", text)  # the same in every figure, and nothing refers to them
+    text = re.sub(r'<g id="[^"]*"', "<g", text)  # not unique, and nothing refers to them
     text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d+\.\d\d)\d+", r"\1", tag[0]), text)
     text = re.sub(r"font-family: [^;\"]*", "font-family: inherit", text)
     text = re.sub(r"font: ([^;\"']*?)px '[^;\"]*", r"font: \1px var(--font)", text)

@@ -1,4 +1,4 @@
-"""report.html: everything about one run on one page that needs nothing else."""
+"""Writes report.html: everything about one run on a single self-contained page."""
 
 import os
 import shlex
@@ -14,23 +14,23 @@ from tlkeras.report.domain_section import domain_section
 from tlkeras.report.reading import RunRecord, as_json, read_run, score_interval
 from tlkeras.report.rendering import number, render
 
-# Shown first and in this order; what else was measured follows.
+# These curves come first, in this order. Other metrics follow.
 _CURVES = ("loss", "accuracy", "learning_rate")
 _BADGES = {"helped": "good", "hurt": "bad", "no_difference": "neutral"}
 
 
 def write_report(run: str | os.PathLike, output: str | os.PathLike | None = None) -> Path:
-    """Writes the report of a run from what lies in its directory.
+    """Writes the report of a run from the files in its directory.
 
     Args:
-        run: The run directory.
-        output: The page; None is `RUN/report.html`.
+        run: Run directory.
+        output: Path of the page. None uses `RUN/report.html`.
 
     Raises:
-        UserError: The path is no run directory, or a file in it is damaged.
+        UserError: The path is not a run directory, or a file in it is damaged.
     """
     record = read_run(run)
-    if not record.run_dir.manifest.is_file():  # that of folds has one, of all folds
+    if not record.run_dir.manifest.is_file():  # the run of several folds has a manifest for all of them
         record.run_dir.require_one_run()
     return render(
         "report.html",
@@ -58,11 +58,11 @@ def write_report(run: str | os.PathLike, output: str | os.PathLike | None = None
 
 
 def curves(records: dict[str, RunRecord]) -> list[dict[str, Any]]:
-    """Returns one panel per measured thing, training and validation in one: `name`, `svg`, `label`, `rows`.
+    """Returns one panel per metric, with training and validation in one: `name`, `svg`, `label`, `rows`.
 
     Args:
-        records: Runs by the name that their lines get. With one run, the lines are called training and
-            validation, and the stages' boundaries are drawn.
+        records: Runs by the name for their lines. For a single run, the lines are called training and
+            validation, and the beginning of each stage is drawn.
     """
     measured = [key for r in records.values() for s in r.stages for row in s.epochs for key in row]
     bare = dict.fromkeys(key.removeprefix("val_") for key in measured)
@@ -92,7 +92,7 @@ def _panel(records: dict[str, RunRecord], name: str) -> dict[str, Any]:
 
 
 def _spoken(name: str, lines) -> str:
-    """What somebody who does not see the curves is told."""
+    """Returns a text description of the curves for screen readers."""
     said = [f"{label or name} from {values[0]:.3g} to {values[-1]:.3g}" for label, _, values in lines]
     return f"{name.replace('_', ' ')} over {int(lines[0][1][-1])} steps: {'; '.join(said)}"
 
@@ -123,7 +123,7 @@ def _facts(record: RunRecord) -> list[tuple[str, Any]]:
 
 
 def _source(record: RunRecord) -> str | None:
-    """What the labelled data are: as the config says, or which arrays came from Python."""
+    """Returns the source of the labelled data, or a description of arrays from Python."""
     source, rows = record.config.get("data", {}).get("source"), record.manifest.get("rows", {}).get("source")
     if source != "arrays" or not rows:
         return source
@@ -132,9 +132,9 @@ def _source(record: RunRecord) -> str | None:
 
 
 def _cards(record: RunRecord) -> list[dict[str, Any]]:
-    """The few numbers that people look for first."""
+    """Returns the most important metrics."""
     cards = []
-    # what a run adapts to is what it is judged by
+    # a run that adapts is judged by its target
     for domain in sorted(record.metrics, key=lambda name: Role.of(name) is not Role.TARGET):
         split = record.shown_split(domain)
         if split is None:

@@ -1,4 +1,4 @@
-"""Two runs on the same test rows: by how much one is better, and whether that is more than chance."""
+"""Compares two runs on the same test rows: the gain, its interval and its significance."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ from tlkeras.evaluation.verdict import judge, row_scores
 
 @dataclass(frozen=True)
 class Pair:
-    """A run against a reference.
+    """The comparison of a run with a reference run.
 
     Attributes:
-        rows: Rows that both predicted.
+        rows: Number of rows that both runs predicted.
         gain: Score of the run minus that of the reference.
-        interval: 99 % interval of the gain over rows and seeds; see `tlkeras.evaluation.verdict`.
-        verdict: `helped`, `no_difference` or `hurt`.
-        p_value: Of McNemar's exact test (McNemar 1947), which knows the rows only; None where rows are
-            not simply right or wrong.
+        interval: 99 % interval of the gain over rows and seeds. See `tlkeras.evaluation.verdict`.
+        verdict: One of `helped`, `no_difference` and `hurt`.
+        p_value: p-value of McNemar's exact test (McNemar 1947), which considers rows but not seeds. None if
+            predictions are not simply correct or wrong.
     """
 
     rows: int
@@ -29,7 +29,7 @@ class Pair:
 
 
 def pair(run: Predictions, reference: Predictions) -> Pair | None:
-    """Compares two runs on the rows that both have, matched by id; None where there are none."""
+    """Compares two runs on their common rows, matched by id. Returns None if they have none."""
     ours, theirs = _common(run, reference)
     if ours is None or ours.task != theirs.task:
         return None
@@ -38,7 +38,7 @@ def pair(run: Predictions, reference: Predictions) -> Pair | None:
 
 
 def mcnemar(run: Predictions, reference: Predictions) -> float | None:
-    """Returns the two-sided p-value of McNemar's exact test; rows in the same order."""
+    """Returns the two-sided p-value of McNemar's exact test. Both runs must have the same order of rows."""
     from scipy.stats import binomtest  # comes with scikit-learn
 
     ours, theirs = row_scores(run), row_scores(reference)
@@ -49,7 +49,7 @@ def mcnemar(run: Predictions, reference: Predictions) -> float | None:
 
 
 def holm(p_values: list[float | None]) -> list[float | None]:
-    """Returns p-values adjusted for their number (Holm 1979), None staying None."""
+    """Returns p-values adjusted for their number (Holm 1979). None stays None."""
     known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
     adjusted, highest = list(p_values), 0.0
     for rank, (p, i) in enumerate(known):
@@ -67,5 +67,5 @@ def _common(run: Predictions, reference: Predictions):
         return None, None
     theirs = reference.take(np.array([there[name] for name in run.ids[mine]]))
     ours = run.take(np.array(mine))
-    # equal names with different labels are other rows that happen to be called the same
+    # rows with equal ids but different labels are different rows
     return (ours, theirs) if np.array_equal(ours.labels, theirs.labels) else (None, None)

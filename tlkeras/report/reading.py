@@ -1,4 +1,4 @@
-"""A run as its directory tells it. Whatever is missing or was never written is simply not there."""
+"""Reads a run directory for the report. Missing files give empty values."""
 
 import contextlib
 import json
@@ -21,12 +21,12 @@ from tlkeras.run_dir import CheckpointStore, RunDir
 
 @dataclass(frozen=True)
 class StageRecord:
-    """One stage as it went.
+    """The record of one stage.
 
     Attributes:
-        name: As in the config.
-        epochs: One dict per epoch: `epoch`, `step` (over all stages) and what was measured.
-        facts: The ledger's entry of its end; empty while it is not over.
+        name: Name of the stage in the config.
+        epochs: One dict per epoch, with `epoch`, `step` (over all stages) and the metrics.
+        facts: Ledger event of the stage's end. It is empty if the stage has not ended.
     """
 
     name: str
@@ -35,10 +35,10 @@ class StageRecord:
 
 
 class RunRecord:
-    """Everything that a run directory says.
+    """All information in a run directory.
 
     Args:
-        run_dir: The run.
+        run_dir: Directory of the run.
     """
 
     def __init__(self, run_dir: RunDir):
@@ -49,17 +49,17 @@ class RunRecord:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """Versions, devices, classes, data; empty where the run ended before it was written."""
+        """Versions, devices, classes and data. Empty if the run ended before the manifest was written."""
         return self._json(self.run_dir.manifest) or {}
 
     @cached_property
     def events(self) -> list[dict[str, Any]]:
-        """The ledger."""
+        """All events of the ledger."""
         return self.run_dir.ledger.records()
 
     @cached_property
     def stages(self) -> list[StageRecord]:
-        """The stages that have begun, in order."""
+        """The stages that have started, in order."""
         ends = {event["stage"]: event for event in self.events if event["event"] == "completed"}
         folders = sorted((self.path / "stages").glob("[0-9][0-9]*_*"))
         names = [folder.name.partition("_")[2] for folder in folders]
@@ -71,11 +71,11 @@ class RunRecord:
 
     @cached_property
     def chosen(self) -> dict[str, Any] | None:
-        """The epoch whose weights the model has: `stage`, `epoch`, `step`, and `monitor` with its `value`.
+        """The epoch whose weights were kept: `stage`, `epoch`, `step`, and `monitor` with its `value`.
 
-        None where none was chosen (yet), and the model is that of the last epoch.
+        It is None if no epoch was chosen (yet); the model then has the weights of the last epoch.
         """
-        with contextlib.suppress(ValueError, KeyError):  # damaged: the run itself says so when it is resumed
+        with contextlib.suppress(ValueError, KeyError):  # a damaged file is reported when the run is resumed
             state = CheckpointStore(self.path / "stages" / "best").state()
             if state is not None and state["stage"] < len(self.stages):
                 stage = self.stages[state["stage"]]
@@ -86,34 +86,34 @@ class RunRecord:
 
     @cached_property
     def metrics(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """`{domain: {split: {...}}}`; empty where nothing was evaluated yet."""
+        """The metrics, `{domain: {split: {...}}}`. Empty if nothing was evaluated yet."""
         return self._json(self.run_dir.evaluation / "metrics.json") or {}
 
     @cached_property
     def verdict(self) -> dict[str, Any] | None:
-        """The verdict over the twin, where there is one."""
+        """The verdict against the baseline, or None."""
         return self._json(self.run_dir.evaluation / "verdict.json")
 
     @cached_property
     def health(self) -> dict[str, dict[str, Any]]:
-        """What was found in the data, by domain."""
+        """The findings of the data check, by domain."""
         return self._json(self.run_dir.evaluation / "data_health.json") or {}
 
     @property
     def distances(self) -> dict[str, dict[str, float]]:
-        """How far apart the domains lie `before` and `after` training."""
+        """The distances between the domains `before` and `after` training."""
         return {when: self._domains[when] for when in ("before", "after") if when in self._domains}
 
     @property
     def class_shares(self) -> list[tuple[str, float, float | None]]:
-        """Each class, its share of the source's labels and of what is predicted on the target."""
+        """Each class, its share of the source labels, and its share of the predictions on the target."""
         labels = self._domains.get("source_labels") or {}
         predicted = self._domains.get("target_predictions") or {}
         return [(name, share, predicted.get(name)) for name, share in labels.items()]
 
     @property
     def class_shares_while_training(self) -> tuple[list[int], dict[str, list[float]]]:
-        """First, middle and last epoch of the last stage that adapted, and the shares of each class."""
+        """First, middle and last epoch of the last adapting stage, and the shares of each class in them."""
         files = sorted((self.path / "stages").glob("[0-9][0-9]*_*/class_shares.csv"))
         rows = self.run_dir.read_rows(files[-1]) if files else []
         epochs = sorted({int(row["epoch"]) for row in rows})
@@ -130,38 +130,38 @@ class RunRecord:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all stages are over and evaluated."""
+        """Whether all stages have ended and the run was evaluated."""
         return bool(self.metrics) and bool(self.stages) and all(stage.facts for stage in self.stages)
 
     @property
     def training_seconds(self) -> float:
-        """Time that the stages took, feature extraction included."""
+        """Seconds that the stages took, including feature extraction."""
         keys = ("training_seconds", "extraction_seconds")
         return float(sum(stage.facts.get(key) or 0.0 for stage in self.stages for key in keys))
 
     @property
     def task(self) -> str:
-        """As in the config of the data."""
+        """The task in the config of the data, such as `multiclass`."""
         return self.config.get("data", {}).get("task", "multiclass")
 
     def folder(self, domain: str) -> Path:
-        """Returns where the evaluation of a domain lies."""
+        """Returns the folder with the evaluation of a domain."""
         return self.run_dir.evaluation_of(domain)
 
     def shown_split(self, domain: str) -> str | None:
-        """Returns the split that says most about a domain: test, else val, else train."""
+        """Returns the split that the report shows for a domain: test, else val, else train."""
         found = self.metrics.get(domain, {})
         return next((split for split in ("test", "val", "train") if found.get(split, {}).get("rows")), None)
 
     def predictions(self, domain: str, split: str) -> Predictions | None:
-        """Returns the predictions of a split, None where they were not kept."""
+        """Returns the predictions of a split, or None if they were not kept."""
         path = self.folder(domain) / f"predictions_{split}.npz"
         return Predictions.load(path) if path.is_file() else None
 
     def gallery(self, domain: str) -> list[dict[str, Any]]:
-        """Returns the index of the kept rows of a domain, with `picture` and `heat` as paths.
+        """Returns the index of the stored rows of a domain, with `picture` and `heat` as paths.
 
-        Entries whose files are gone are left out. Texts have `words` and `weights` in place of the files.
+        Entries with missing files are left out. Texts have `words` and `weights` instead of files.
         """
         folder = self.folder(domain) / "gallery"
         found = []
@@ -184,7 +184,7 @@ def read_run(path: str | os.PathLike) -> RunRecord:
     """Returns the record of a run directory.
 
     Raises:
-        UserError: The path is no run directory, or a file in it is damaged.
+        UserError: The path is not a run directory, or a file in it is damaged.
     """
     return RunRecord(RunDir(path).require_run())
 
@@ -194,8 +194,8 @@ def score_interval(
 ) -> tuple[float, float, float]:
     """Returns a score and its interval over the rows, `(score, low, high)`.
 
-    The score is that of the verdict: accuracy (interval of Wilson 1927), or what rows of regression and of
-    several labels score (bootstrap, Efron 1979).
+    The score is that of the verdict. Accuracy has the interval of Wilson (1927). Scores of regression and
+    multilabel rows have a bootstrap interval (Efron 1979).
     """
     if predictions.labels is None or not len(predictions):
         raise UserError("An interval needs labelled rows. Received: none")
@@ -213,7 +213,7 @@ def score_interval(
 
 
 def as_json(value: Any) -> str:
-    """Returns indented JSON for people."""
+    """Returns a value as indented JSON."""
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
@@ -223,5 +223,5 @@ def _numbers(row: dict[str, str]) -> dict[str, float]:
         try:
             numbers[name] = float(text)
         except (TypeError, ValueError):
-            continue  # an empty cell: this epoch did not measure it
+            continue  # an empty cell: not measured in this epoch
     return numbers

@@ -1,4 +1,4 @@
-"""From values to HTML: one Jinja2 environment that escapes everything it is not told to trust."""
+"""Renders HTML with one Jinja2 environment, which escapes all text that is not marked as safe."""
 
 import base64
 import hashlib
@@ -13,15 +13,15 @@ from tlkeras.run_dir.atomic import write_bytes
 
 
 def render(template: str, output: str | os.PathLike, **values: Any) -> Path:
-    """Renders a template of `tlkeras/report/templates` to a file, whole or not at all.
+    """Renders a template of `tlkeras/report/templates` and writes the complete file.
 
     Args:
         template: Name of the template.
-        output: The HTML file.
-        **values: What the template shows; text is escaped, `safe` marks our own SVG.
+        output: Path of the HTML file.
+        **values: Values for the template. Text is escaped. `safe` marks SVG made by tlkeras.
     """
     html = _environment().get_template(template).render(**values)
-    # File names of the user may hold bytes that are no text: shown as \udc80, not refused.
+    # File names may contain bytes that are not valid text: they appear as \udc80.
     write_bytes(output, html.encode("utf-8", "backslashreplace"))
     return Path(output)
 
@@ -40,13 +40,13 @@ def _environment():
 
 
 def script_hash(script: str) -> str:
-    """Returns what a content security policy calls a script by, so that no other script runs."""
+    """Returns the hash of a script for the content security policy, so that no other script runs."""
     digest = hashlib.sha256(str(script).encode()).digest()
     return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def number(value: Any) -> str:
-    """Returns a value as people read it: thousands grouped, four significant digits, - for nothing."""
+    """Returns a value as text: grouped thousands, four significant digits, or a dash for no value."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–" if value is None else str(value)
     if isinstance(value, bool):
@@ -63,14 +63,14 @@ def number(value: Any) -> str:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """Returns a fraction in percent."""
+    """Returns a fraction as a percentage."""
     if value is None or not math.isfinite(value):
         return "–"
     return f"{100 * value:.{digits}f} %"
 
 
 def seconds(value: float | None) -> str:
-    """Returns a duration in the unit that suits it."""
+    """Returns a duration as text in a suitable unit."""
     if value is None:
         return "–"
     if value < 90:
@@ -79,7 +79,7 @@ def seconds(value: float | None) -> str:
 
 
 def when(iso: str | None) -> str:
-    """Returns a time stamp to the minute."""
+    """Returns a time stamp, accurate to the minute."""
     try:
         return datetime.fromisoformat(iso).strftime("%d %B %Y, %H:%M")
     except (TypeError, ValueError):

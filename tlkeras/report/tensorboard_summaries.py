@@ -1,6 +1,6 @@
-"""What TensorBoard shows of a run that is over: pictures, text, hyperparameters, the projector.
+"""TensorBoard summaries of a finished run: pictures, text, hyperparameters, and the projector.
 
-Everything is read from the run directory, as for the page.
+Everything is read from the run directory, as for the report page.
 """
 
 import io
@@ -21,20 +21,20 @@ from tlkeras.report.reading import RunRecord, as_json, read_run
 from tlkeras.run_dir import write_text
 from tlkeras.run_dir.atomic import write_bytes
 
-_NAMED_CLASSES = 20  # up to here a confusion matrix names its classes
+_NAMED_CLASSES = 20  # largest number of classes whose names a confusion matrix shows
 _PROJECTOR = "embedding"
 
 
 def write_tensorboard(run) -> None:
-    """Adds to the `tensorboard/` of a run what stands in its directory.
+    """Adds the results of a run to its folder `tensorboard/`.
 
-    - images: the confusion matrix of each domain, the worst and the best pictures with their heat maps;
+    - images: the confusion matrix of each domain, and the pictures with the largest and smallest losses;
     - text: the config and the verdict;
     - hyperparameters and their metrics, for a table over all runs of a sweep;
     - the embedding of the domains for the projector, with labels and thumbnails.
 
     Args:
-        run: The run directory.
+        run: Path of the run directory.
     """
     record = read_run(run)
     folder = record.run_dir.tensorboard
@@ -70,20 +70,20 @@ def _images(record: RunRecord) -> dict[str, np.ndarray]:
 
 
 def _side_by_side(entry: dict[str, Any]) -> np.ndarray:
-    """The picture and its heat map, uint8 `(h, 2w, 3)`."""
+    """Returns a picture and its heat map side by side, uint8 `(h, 2w, 3)`."""
     with Image.open(entry["picture"]) as image, Image.open(entry["heat"]) as grey:
         pixels, heat = np.asarray(image.convert("RGB")), np.asarray(grey.convert("L")) / 255
     return np.concatenate([pixels, figures.blend(pixels.astype(float), heat)], axis=1)
 
 
 def _matrix(matrix: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """A confusion matrix as pixels, uint8 `(h, w, 3)`."""
+    """Returns a confusion matrix as pixels, uint8 `(h, w, 3)`."""
     figure = Figure(figsize=(6, 6), layout="constrained", dpi=100)
     axes = figure.add_subplot()
     axes.imshow(matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="predicted class", ylabel="true class")
     if len(names) <= _NAMED_CLASSES:
-        # a font that lacks a sign of a name would draw a box, and warn
+        # matplotlib warns if its font lacks a character of a name
         shown = [name if name.isascii() and name.isprintable() else str(i) for i, name in enumerate(names)]
         axes.set_xticks(range(len(names)), shown, rotation=90, parse_math=False)
         axes.set_yticks(range(len(names)), shown, parse_math=False)
@@ -107,7 +107,7 @@ def _write_hyperparameters(record: RunRecord, writer: EventWriter) -> None:
 
 
 def _leaves(value: Any, path: str = ""):
-    """Yields `(dotted path, value)` of what HParams can show: text, numbers and booleans."""
+    """Yields `(dotted path, value)` of all values that HParams can show: text, numbers and booleans."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
         here = f"{path}.{key}" if path else str(key)
@@ -118,7 +118,7 @@ def _leaves(value: Any, path: str = ""):
 
 
 def _write_projector(record: RunRecord, folder: Path) -> None:
-    """Writes the newest embedding for the projector, whose config must lie beside an event file."""
+    """Writes the newest embedding for the projector. Its config must be next to an event file."""
     found = record.embedding("after")
     if found is None or len(found["features"]) < 2:
         return
@@ -144,7 +144,7 @@ def _write_projector(record: RunRecord, folder: Path) -> None:
 
 
 def _write_sprite(thumbnails: np.ndarray, path: Path) -> None:
-    """Writes thumbnails `(n, h, w, 3)` as one square picture, row by row."""
+    """Writes thumbnails `(n, h, w, 3)` as one square picture in row order."""
     count, height, width = thumbnails.shape[:3]
     side = int(np.ceil(np.sqrt(count)))
     sheet = np.zeros((side * side, height, width, 3), np.uint8)
@@ -156,5 +156,5 @@ def _write_sprite(thumbnails: np.ndarray, path: Path) -> None:
 
 
 def _code(text: str) -> str:
-    """Markdown that shows text as it is."""
+    """Returns Markdown that shows the text unchanged."""
     return "\n".join("    " + line for line in text.splitlines())

@@ -1,4 +1,4 @@
-"""A run directory on disk: names, whole-file writes, the ledger, the lock, the checkpoints."""
+"""A run directory on disk: its names, complete-file writes, ledger, lock and checkpoints."""
 
 from tlkeras.run_dir.atomic import (
     check_writable,

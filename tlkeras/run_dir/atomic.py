@@ -1,4 +1,4 @@
-"""Files that are either absent or whole, and disk errors said in words."""
+"""Writes files so that they are either absent or complete, and explains disk errors."""
 
 import contextlib
 import errno
@@ -20,18 +20,18 @@ _LEFTOVER = re.compile(r"^\..+\.[0-9a-f]{8}\.tmp(\.|$)")
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; what is written there takes its place at the end.
+    """Yields a temporary path next to `path`. At the end, the content written there replaces `path`.
 
-    The temporary file (or folder) is flushed to the disk and then renamed, so that a reader, and a
-    process killed at any moment, finds the old content or the new, never a part. It keeps the suffix
-    of `path`, which some writers go by. If the body raises, the old content stays.
+    The temporary file (or folder) is flushed to disk and then renamed. A reader therefore finds either the
+    old content or the new content, even if the process is killed. The temporary path keeps the suffix of
+    `path`, because some writers depend on it. If the body raises, the old content stays.
 
     Args:
-        path: The file or folder to make or replace. Missing parent folders are made.
+        path: File or folder to create or replace. Missing parent folders are created.
 
     Raises:
         RunError: The disk is full or broken.
-        CannotWriteHere: A read-only disk, a missing permission.
+        CannotWriteHere: The disk is read-only, or a permission is missing.
 
     Example:
         >>> with replacing(run_dir.best_model) as temporary:
@@ -56,17 +56,18 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def _is_device(path: Path) -> bool:
-    """Whether a path is no file that could be replaced: `/dev/stdout`, `/dev/null`, a named pipe."""
+    """Whether a path cannot be replaced by renaming, such as `/dev/stdout`, `/dev/null` or a named pipe."""
     with disk_errors(path):
         return path.parent == Path("/dev") or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def make_folder(path: str | os.PathLike) -> None:
-    """Makes a folder where it is missing, and those above it.
+    """Creates a folder and its parent folders if they are missing.
 
     Raises:
         RunError: The disk is full or broken.
-        UserError: There can be no folder: no permission, a file in the way, a place like `/proc`.
+        UserError: The folder cannot be created: a missing permission, a file of that name, or a place like
+            `/proc`.
     """
     path = Path(path)
     try:
@@ -77,13 +78,13 @@ def make_folder(path: str | os.PathLike) -> None:
 
 
 def check_writable(folder: str | os.PathLike) -> None:
-    """Checks that a folder, which may be missing yet, can be written into; leaves everything as it was.
+    """Checks that a folder can be written to, without leaving a trace. The folder may not exist yet.
 
-    For commands that work for minutes before they write.
+    Commands that work for minutes call it before they start.
 
     Raises:
         RunError: The disk is full or broken.
-        UserError: Nothing can be written there.
+        UserError: The folder cannot be written to.
     """
     folder = Path(folder)
     with disk_errors(folder):
@@ -99,23 +100,23 @@ def check_writable(folder: str | os.PathLike) -> None:
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
-    """Writes a whole file or none. See `replacing`."""
+    """Writes a complete file, or leaves the old one. See `replacing`."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes a whole UTF-8 file or none; file names that are no valid UTF-8 are shown escaped."""
+    """Writes a UTF-8 file as `write_bytes` does. File names that are not valid UTF-8 appear escaped."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Writes `value` as indented JSON. See `plain` for what becomes of NumPy values and NaN."""
+    """Writes `value` as indented JSON. `plain` describes the conversion of NumPy values and NaN."""
     write_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
 
 
 def plain(value: Any) -> Any:
-    """Returns `value` as strict JSON knows it: NumPy values as Python's, paths as text, NaN as None."""
+    """Returns `value` as strict JSON: NumPy values become Python's, paths become text, NaN becomes None."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -131,7 +132,7 @@ def plain(value: Any) -> Any:
 
 @contextlib.contextmanager
 def disk_errors(path: str | os.PathLike) -> Iterator[None]:
-    """Turns what the operating system says about `path` into one line that says what to do."""
+    """Turns an operating-system error about `path` into one line that says what to do."""
     try:
         yield
     except OSError as error:
@@ -142,7 +143,7 @@ def disk_errors(path: str | os.PathLike) -> Iterator[None]:
 
 
 def remove_leftovers(folder: str | os.PathLike) -> int:
-    """Removes the temporary files that killed processes left under `folder`; returns how many."""
+    """Removes temporary files that killed processes left under `folder`, and returns their number."""
     found = []
     for parent, folders, files in os.walk(folder):
         found += [Path(parent, name) for name in (*folders, *files) if _LEFTOVER.match(name)]
@@ -154,11 +155,11 @@ def remove_leftovers(folder: str | os.PathLike) -> int:
 
 def _described(error: OSError, path: Path) -> Exception | None:
     said = f"Received: {error.strerror or error}"
-    # HDF5 raises OSError without a number, only its text tells.
+    # HDF5 raises OSError without a number, so only the text identifies the error.
     if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
         return RunError(
-            f"No space is left to write {path}. What was saved before is whole: free some space on "
-            f"that disk and start the same command again to go on. {said}"
+            f"No space is left to write {path}. All earlier files are complete: free some space on "
+            f"that disk and start the same command again to continue. {said}"
         )
     if error.errno == errno.EIO:
         return RunError(f"The disk failed at {path}: check it. {said}")
@@ -166,7 +167,7 @@ def _described(error: OSError, path: Path) -> Exception | None:
         return CannotWriteHere(f"{path} lies on a read-only disk: choose another place. {said}")
     if error.errno in (errno.EACCES, errno.EPERM):
         return CannotWriteHere(
-            f"{path} is closed to this user: change its permissions or choose another place. {said}"
+            f"You have no permission for {path}: change its permissions or choose another place. {said}"
         )
     if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP):
         return _no_place(path, error)
@@ -190,7 +191,7 @@ def _flush(path: Path) -> None:
 
 
 def _flush_folder(path: Path) -> None:
-    # Without this the rename itself may be lost in a power cut. Some network drives do not know it.
+    # Without this, a power cut may undo the rename. Some network drives do not support it.
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -203,7 +204,7 @@ def _put_in_place(temporary: Path, path: Path) -> None:
     if not (temporary.is_dir() and path.is_dir()):
         os.replace(temporary, path)
         return
-    # A folder that holds something cannot be replaced in one step: the old one steps aside first.
+    # A folder with content cannot be replaced in one step, so the old one is renamed first.
     aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     os.rename(path, aside)
     os.rename(temporary, path)

@@ -1,4 +1,4 @@
-"""The newest K states of a training, each with a checksum in its name."""
+"""Stores the newest K states of a training, each with a checksum in its file name."""
 
 import hashlib
 import json
@@ -47,13 +47,13 @@ def watch_checkpoints(folder: Path, then: Callable[[], None]) -> Iterator[None]:
 class CheckpointStore:
     """A folder of checkpoints named `step-<step>.<digest>.<suffix>`.
 
-    The digest (BLAKE2b, 128 bits) stands in the name, so that content and checksum appear in one
-    rename. Arrays are stored in the safetensors layout: a JSON header and raw bytes, nothing that
-    could run code. Older checkpoints go only once the new one is on the disk.
+    The digest (BLAKE2b, 128 bits) is part of the name, so one rename publishes content and checksum
+    together. Arrays are stored in the safetensors layout: a JSON header and raw bytes, without any code.
+    Older checkpoints are removed only after the new one is on the disk.
 
     Args:
-        directory: The folder; made at the first save.
-        keep: How many of the newest checkpoints stay.
+        directory: Folder of the checkpoints. It is created at the first save.
+        keep: Number of the newest checkpoints to keep, at least 1.
 
     Example:
         >>> store = run_dir.checkpoints(0, "head", keep=2)
@@ -68,19 +68,19 @@ class CheckpointStore:
         self.keep = keep
 
     def save(self, write: Callable[[Path], None], step: int, suffix: str = ".bin") -> Path:
-        """Saves what `write(path)` writes, under its checksum, and drops what is too old.
+        """Saves what `write(path)` writes under its checksum, and removes old checkpoints.
 
         Args:
-            write: Called with a temporary path in the same folder.
-            step: Position in the training, at least 0. Others of this step or later are dropped: they
-                belong to a future that was given up (or are damaged ones that were passed over).
-            suffix: Ending of the file's name.
+            write: Function that receives a temporary path in the same folder and writes the file there.
+            step: Position in the training, at least 0. Other checkpoints of this step or a later one are
+                removed: they are damaged, or the training went back to an earlier step.
+            suffix: Suffix of the file name.
 
         Returns:
             The path of the new checkpoint.
 
         Raises:
-            RunError: The disk is full. Earlier checkpoints are untouched.
+            RunError: The disk is full. Earlier checkpoints remain.
         """
 
         incoming = self.directory / f"incoming{suffix}"
@@ -99,10 +99,10 @@ class CheckpointStore:
         """Saves named arrays and a JSON state. See `save`.
 
         Args:
-            arrays: By name, usually the variable's path; floats (bfloat16 too), integers and booleans
-                of any shape.
-            state: What JSON can hold; floats come back bit-identical, infinities and NaN included.
-            step: Position in the training.
+            arrays: Arrays by name, usually the path of the variable. They are floats (including bfloat16),
+                integers or booleans of any shape.
+            state: Values that JSON can hold. Floats are restored bit for bit, including infinities and NaN.
+            step: Position in the training, at least 0.
         """
         chunks = _pack(arrays, state or {})
         target = self.directory / f"step-{step:010d}.{_digest(chunks)}.safetensors"
@@ -116,14 +116,14 @@ class CheckpointStore:
         return target
 
     def load(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """Returns `(arrays, state)` of the newest whole checkpoint of `save_arrays`, or None."""
+        """Returns `(arrays, state)` of the newest undamaged checkpoint of `save_arrays`, or None."""
         found = self._newest(read=lambda path: np.fromfile(path, np.uint8))
         return _unpack(found[1]) if found else None
 
     def state(self) -> dict[str, Any] | None:
         """Returns the JSON state of the newest checkpoint of `save_arrays`, or None.
 
-        Only its header is read, so this is quick however large the arrays are; its checksum is not looked at.
+        Only the header is read, so this is quick for arrays of any size. The checksum is not verified.
 
         Raises:
             ValueError: The file is damaged.
@@ -135,11 +135,11 @@ class CheckpointStore:
         return None
 
     def steps(self) -> list[int]:
-        """Returns the steps that have a checkpoint, newest first, without looking into the files."""
+        """Returns the steps that have a checkpoint, newest first, without reading the files."""
         return [step for step, _ in self._all()]
 
     def clear(self) -> None:
-        """Removes all checkpoints, e.g. of a stage that is done."""
+        """Removes all checkpoints, for example those of a finished stage."""
         for _, path in self._all():
             path.unlink(missing_ok=True)
 
@@ -162,7 +162,7 @@ class CheckpointStore:
                 content = read(path)
             if _digest([content]) == _NAME.match(path.name)[2]:
                 return path, content
-            messages.warn(f"The checkpoint {path} is damaged (its checksum differs); the one before is used.")
+            messages.warn(f"The checkpoint {path} is damaged (wrong checksum); the previous one is used.")
         return None
 
 
@@ -174,7 +174,7 @@ def _digest(chunks: list) -> str:
 
 
 def _write_all(file, chunk: bytes | memoryview) -> None:
-    # An unbuffered write may take only a part, at most 2 GiB at a time on Linux.
+    # An unbuffered write may write only a part, at most 2 GiB at a time on Linux.
     view = memoryview(chunk)
     while len(view):
         view = view[file.write(view) :]
@@ -185,7 +185,7 @@ def _pack(arrays: dict[str, np.ndarray], state: dict[str, Any]) -> list[bytes | 
     for name, array in arrays.items():
         if array.dtype.name not in _CODES:
             raise ValueError(f"A checkpoint holds numbers. Received: {name}, dtype={array.dtype}")
-    # Widest types first: every array then starts at a multiple of its item size.
+    # The widest types come first, so that every array starts at a multiple of its item size.
     names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
     header: dict[str, Any] = {"__metadata__": {"state": json.dumps(state)}}
     chunks: list[bytes | memoryview] = []

@@ -1,4 +1,4 @@
-"""The ledger of a run: one JSON object per line, appended, never changed."""
+"""The ledger of a run: a file with one JSON object per line, which only grows."""
 
 import json
 import os
@@ -11,10 +11,10 @@ from tlkeras.run_dir.atomic import disk_errors, make_folder, plain
 
 
 class Ledger:
-    """An append-only file of events that survives a process killed in the middle of a line.
+    """An append-only file of events. It stays readable if the process is killed while writing a line.
 
     Args:
-        path: The file, usually `RUN/ledger.jsonl`. It is made at the first event.
+        path: Path of the file, usually `RUN/ledger.jsonl`. It is created at the first event.
 
     Example:
         >>> run_dir.ledger.append(stage="head", event="finished", epochs=5, steps=250)
@@ -26,7 +26,7 @@ class Ledger:
         self.path = Path(path)
 
     def append(self, *, stage: str, event: str, **facts: Any) -> dict[str, Any]:
-        """Appends one event and waits until it is on the disk; returns it with its time."""
+        """Appends one event, waits until it is on the disk, and returns it with its time."""
         record = plain({"stage": stage, "event": event, **facts, "time": round(time.time(), 3)})
         line = (json.dumps(record, allow_nan=False) + "\n").encode()
         make_folder(self.path.parent)
@@ -39,7 +39,7 @@ class Ledger:
         return record
 
     def records(self) -> list[dict[str, Any]]:
-        """Returns all events in order. A half-written last line is no event."""
+        """Returns all events in order. An incomplete last line is ignored."""
         if not self.path.exists():
             return []
         with disk_errors(self.path):
@@ -53,7 +53,7 @@ class Ledger:
             if isinstance(record, dict):
                 records.append(record)
             elif line.strip():
-                messages.warn(f"{self.path}, line {number} is damaged and left out.")
+                messages.warn(f"Line {number} of {self.path} is damaged and is ignored.")
         return records
 
     def last(self, *, stage: str | None = None, event: str | None = None) -> dict[str, Any] | None:
@@ -72,7 +72,7 @@ def _write_line(descriptor: int, line: bytes) -> None:
         while written < len(line):
             written += os.pwrite(descriptor, line[written:], size + written)
         os.fsync(descriptor)
-    except OSError:  # a full disk: the part that fitted must not stand before the next event
+    except OSError:  # full disk: the next event must not follow a partial line
         os.ftruncate(descriptor, size)
         raise
 

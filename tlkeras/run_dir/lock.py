@@ -1,4 +1,4 @@
-"""One process at a time works in a run directory."""
+"""A lock that lets only one process at a time work in a run directory."""
 
 import contextlib
 import errno
@@ -16,10 +16,11 @@ _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 
 class RunLock:
-    """An exclusive lock on a file, held until `release` or the end of the process, however it ends.
+    """An exclusive lock on a file. It is held until `release`, or until the process ends in any way.
 
     Args:
-        path: The lock file. It is made when missing and stays; only the lock on it counts.
+        path: Path of the lock file. The file is created if missing and is never removed; it means nothing
+            without a lock on it.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -35,13 +36,14 @@ class RunLock:
         """Takes the lock.
 
         Raises:
-            UserError: Another process (or another object in this one) holds it. Nothing was changed.
+            UserError: Another process, or another object in this process, holds the lock. Nothing was
+                changed.
         """
         if self.held:
             return self
         while self._descriptor is None:
             descriptor = self._open()
-            # Between opening and locking, a fresh start may have moved the folder away.
+            # Another process may have moved the folder away between opening and locking.
             if lies_at(descriptor, self.path):
                 self._descriptor = descriptor
             else:
@@ -53,7 +55,7 @@ class RunLock:
         return self
 
     def release(self) -> None:
-        """Gives the lock back."""
+        """Releases the lock."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -89,15 +91,15 @@ def _lock_or_warn(descriptor: int) -> None:
     except OSError as error:
         if error.errno not in _NO_LOCKS_HERE:
             raise
-        messages.warn("This file system has no locks: nothing stops a second run in the same workdir.")
+        messages.warn("This file system has no locks: a second run in the same workdir cannot be prevented.")
 
 
 def lock_file(descriptor: int) -> bool:
-    """Locks an open file at once, until it is closed; returns False on a system without such locks.
+    """Locks an open file until it is closed, without waiting. Returns False on a system without such locks.
 
     Raises:
-        BlockingIOError: Another process holds it.
-        OSError: The file system has no locks, or fails.
+        BlockingIOError: Another process holds the lock.
+        OSError: The file system has no locks, or it failed.
     """
     try:
         import fcntl
@@ -105,13 +107,13 @@ def lock_file(descriptor: int) -> bool:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except PermissionError as error:  # how some network drives say it
+    except PermissionError as error:  # raised by some network drives
         raise BlockingIOError(error.errno, "held by another process") from error
     return True
 
 
 def lies_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file is the one at `path`, rather than one that was moved or removed meanwhile."""
+    """Whether an open file is still the file at `path`. It may have been moved or removed."""
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     return False

@@ -1,4 +1,4 @@
-"""Where a command that keeps one kind of work in a folder may write."""
+"""Checks the output folder of a command, such as a sweep or a ranking."""
 
 import os
 from pathlib import Path
@@ -10,18 +10,18 @@ _LOCK = ".lock"
 
 
 def check_place(folder: str | os.PathLike, file: str, what: str) -> bool:
-    """Checks that a folder holds this kind of work or nothing, and can be written; touches nothing.
+    """Checks that a folder is writable, and that it is empty or holds this kind of work. Changes nothing.
 
     Args:
-        folder: The folder, which may be missing yet.
-        file: Which file a folder with this kind of work has.
-        what: What the work is called, e.g. `"sweep"`.
+        folder: Output folder. It may not exist yet.
+        file: Name of the file by which this kind of work is recognised.
+        what: Name of the work in messages, e.g. `"sweep"`.
 
     Returns:
-        Whether such work is there.
+        Whether the folder holds such work.
 
     Raises:
-        UserError: Something else is there, or nothing can be written.
+        UserError: The folder holds something else, or it cannot be written to.
     """
     folder = Path(folder)
     with disk_errors(folder):
@@ -32,7 +32,7 @@ def check_place(folder: str | os.PathLike, file: str, what: str) -> bool:
     others = [name for name in others if name != _LOCK]
     if others and not there:
         raise UserError(
-            f"The workdir {folder} holds no {what}, and is not empty (it holds {others[0]!r}): choose "
+            f"The workdir {folder} holds no {what} and is not empty (it holds {others[0]!r}): choose "
             f"another --workdir. Received: workdir={str(folder)!r}"
         )
     check_writable(folder)

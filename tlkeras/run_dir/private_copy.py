@@ -1,7 +1,7 @@
-"""Of several worker processes only the chief writes the run directory; the others work in a copy.
+"""Private copies of the run directory for workers: only the chief writes to the run directory itself.
 
-So every worker runs the same code in the same order, as collective operations need, and reads back what
-it wrote itself. A copy lies in a temporary folder and goes with its process.
+Every worker runs the same code in the same order, as collective operations require, and reads its own files
+back. A copy is in a temporary folder and is removed when its process ends.
 """
 
 import atexit
@@ -18,12 +18,12 @@ _copies: set[Path] = set()
 
 
 def own_run_dir(run_dir: RunDir, is_chief: bool) -> RunDir:
-    """Returns the run directory in which this process writes; nothing is copied yet.
+    """Returns the run directory to which this process writes. Nothing is copied yet.
 
     Args:
-        run_dir: The run directory that was asked for.
-        is_chief: Whether this process writes there; other workers get an empty temporary folder. Runs
-            inside a run, such as its twin, lie in the folder of the outer run.
+        run_dir: Run directory of the user.
+        is_chief: Whether this process is the chief, which writes to `run_dir`. Other workers get an empty
+            temporary folder. Runs inside a run, such as its twin, use the folder of the outer run.
     """
     if is_chief or any(run_dir.path.is_relative_to(copy) for copy in _copies):
         return run_dir
@@ -34,22 +34,22 @@ def own_run_dir(run_dir: RunDir, is_chief: bool) -> RunDir:
 
 
 def copy_run(run_dir: RunDir, own: RunDir, records: int) -> None:
-    """Copies a run as it is now. Call it while nobody writes there.
+    """Copies the current state of a run. No process may write there during the copy.
 
     Args:
-        run_dir: The run directory of the chief.
-        own: What `own_run_dir` returned for it.
-        records: Lines of the ledger, as the chief sees them.
+        run_dir: Run directory of the chief.
+        own: Run directory that `own_run_dir` returned for it.
+        records: Number of ledger events that the chief sees.
 
     Raises:
-        UserError: This worker does not see the run that the chief goes on with.
+        UserError: This worker does not see the run that the chief continues.
     """
     if own.path == run_dir.path:
         return
     found = len(run_dir.ledger.records())
     if found != records:
         raise UserError(
-            "All workers must see the same run directory to go on with a run: put --workdir on a disk that "
+            "All workers must see the same run directory to continue a run: put --workdir on a disk that "
             f"they share. Received: workdir={os.fspath(run_dir.path)!r} with {found} ledger events here, "
             f"{records} at the chief"
         )

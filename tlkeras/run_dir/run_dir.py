@@ -1,4 +1,4 @@
-"""Names and I/O of a run directory."""
+"""Names and files of a run directory."""
 
 import contextlib
 import csv
@@ -23,19 +23,19 @@ from tlkeras.run_dir.checkpoints import CheckpointStore
 from tlkeras.run_dir.ledger import Ledger
 from tlkeras.run_dir.lock import RunLock
 
-RUN = "run"  # the name under which the ledger holds what concerns no single stage
-OWN_DOMAIN = "source"  # the name of the domain that a run is about
+RUN = "run"  # the stage name in the ledger for events of the whole run
+OWN_DOMAIN = "source"  # the name of the run's own (labelled) domain
 _LOCK = ".lock"
 
-# A run goes on with another number of devices and ends at the same weights.
+# A resumed run may use another number of devices; its weights stay the same.
 MAY_DIFFER = ("runtime.strategy", "runtime.devices")
 
 
 class RunDir:
-    """One run on disk. Making the object touches nothing; `start` does.
+    """One run on disk. Creating the object changes nothing on disk; `start` does.
 
     Args:
-        path: The run directory (`--workdir`).
+        path: Path of the run directory (`--workdir`).
 
     Example:
         >>> run_dir = RunDir("runs/quickstart")
@@ -58,19 +58,19 @@ class RunDir:
 
     @property
     def twin(self) -> "RunDir":
-        """The run of the verdict's baseline, inside this one."""
+        """The run directory of the verdict's baseline, inside this one."""
         return RunDir(self.path / "twin")
 
     def evaluation_of(self, domain: str) -> Path:
-        """Returns where the evaluation of a domain lies: the run's own at the top, others below."""
+        """Returns the evaluation folder of a domain. That of the run's own domain is `evaluation` itself."""
         return self.evaluation if domain == OWN_DOMAIN else self.evaluation / domain
 
     def stage(self, index: int, name: str) -> Path:
-        """Returns the folder of a stage, e.g. `stages/00_head`."""
+        """Returns the folder of a stage, such as `stages/00_head`."""
         return self.path / "stages" / f"{index:02d}_{name}"
 
     def stage_metrics(self, index: int, name: str) -> Path:
-        """Returns the path of a stage's `metrics.csv`: one row per epoch."""
+        """Returns the path of a stage's `metrics.csv`, which has one row per epoch."""
         return self.stage(index, name) / "metrics.csv"
 
     def checkpoints(self, index: int, name: str, keep: int = 2) -> CheckpointStore:
@@ -78,16 +78,16 @@ class RunDir:
         return CheckpointStore(self.stage(index, name) / "checkpoint", keep)
 
     def mark_stage_done(self, index: int, name: str) -> None:
-        """Writes the stage's `DONE`."""
+        """Writes the file `DONE` of a stage."""
         write_text(self.stage(index, name) / "DONE", "")
 
     def mark_finished(self, **facts: Any) -> None:
-        """Writes into the ledger that nothing of this run is left to do."""
+        """Writes to the ledger that the run is complete."""
         self.ledger.append(stage=RUN, event="finished", **facts)
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run came to its end."""
+        """Whether the run is complete."""
         return self.ledger.last(stage=RUN, event="finished") is not None
 
     @property
@@ -97,7 +97,7 @@ class RunDir:
             return self.config.is_file()
 
     def require_run(self) -> "RunDir":
-        """Returns itself. Raises `UserError` where the path is no run directory."""
+        """Returns itself. Raises `UserError` if the path is not a run directory."""
         if self.is_run:
             return self
         what = "does not exist" if not self.path.exists() else "is no run directory (no config.json)"
@@ -107,23 +107,24 @@ class RunDir:
         )
 
     def require_one_run(self) -> "RunDir":
-        """Returns itself. Raises `UserError` where the run is several, of tasks or of folds."""
+        """Returns itself. Raises `UserError` if the folder holds the runs of several tasks or folds."""
         inner = [n for n in ("target", "source", "fold_0") if (self.path / n / "config.json").is_file()]
         if inner and not self.best_model.is_file():
             raise UserError(
-                f"{self.path} holds several runs, each with a model of its own: name one of them, "
-                f"{self.path / inner[0]} for instance. Received: run={str(self.path)!r}"
+                f"{self.path} holds several runs, each with its own model: name one of them, for "
+                f"example {self.path / inner[0]}. Received: run={str(self.path)!r}"
             )
         return self
 
     def check(self, config: dict[str, Any]) -> Literal["new", "resume", "finished"]:
-        """Returns what a start with this config would do here, without touching anything.
+        """Returns what `start` would do with this config, without changing anything.
 
         Args:
-            config: The resolved config as JSON values; `MAY_DIFFER` from that of the run that lies here.
+            config: Resolved config as JSON values. Its fields `MAY_DIFFER` are not compared with the
+                existing run.
 
         Raises:
-            UserError: The workdir holds a run of another config, or something that is no run.
+            UserError: The workdir holds a run of another config, or something that is not a run.
         """
         with disk_errors(self.path):
             if not self.path.exists():
@@ -138,7 +139,7 @@ class RunDir:
         if differences:
             shown = "; ".join(differences[:8]) + ("; ..." if len(differences) > 8 else "")
             raise UserError(
-                f"The workdir {self.path} holds a run of another config: choose another --workdir, or "
+                f"The workdir {self.path} holds a run with another config: choose another --workdir, or "
                 f"start over with --fresh (the old run is kept). Differences: {shown}"
             )
         return "finished" if self.is_finished else "resume"
@@ -146,22 +147,23 @@ class RunDir:
     def start(self, config: dict[str, Any], *, fresh: bool = False) -> Literal["new", "resume", "finished"]:
         """Prepares the directory for a run with this config and takes the lock.
 
-        A refused start leaves the directory as it was. The lock is held until `lock.release()` or the
-        end of the process.
+        A refused start leaves the directory unchanged. The lock is held until `lock.release()` or the end
+        of the process.
 
         Args:
-            config: The resolved config as JSON values; written to `config.json` in a new run.
-            fresh: Whether an old run (of any config) is moved to `NAME.old-1` (2, 3, ...) first.
+            config: Resolved config as JSON values. A new run writes it to `config.json`.
+            fresh: Whether to start over. An old run with any config is renamed to `NAME.old-1` (2, 3, ...).
 
         Returns:
-            `"new"`, `"resume"` (a run of the same config that has not ended) or `"finished"`.
+            `"new"`, `"resume"` (an incomplete run with the same config exists) or `"finished"`.
 
         Raises:
-            UserError: Another config, another process, or something that is no run is there.
+            UserError: The directory holds a run with another config or something that is not a run, or
+                another process works there.
             RunError: The disk is full.
         """
-        # Looked at twice: before the lock, so that a refusal leaves no lock file behind, and after
-        # it, because another process may have started a run here in between.
+        # The state is checked twice: before locking, so that a refusal leaves no lock file behind, and
+        # after locking, because another process may have started a run here in between.
         fresh = fresh and self.is_run
         if not fresh and self.check(config) == "finished":
             return "finished"
@@ -184,15 +186,15 @@ class RunDir:
         return replacing(self._within(path))
 
     def write_text(self, path: str | os.PathLike, text: str) -> None:
-        """Writes a whole UTF-8 file or none; `path` may be relative to the run directory."""
+        """Writes a complete UTF-8 file. `path` may be relative to the run directory."""
         write_text(self._within(path), text)
 
     def write_json(self, path: str | os.PathLike, value: Any) -> None:
-        """Writes a whole JSON file or none; `path` may be relative to the run directory."""
+        """Writes a complete JSON file. `path` may be relative to the run directory."""
         write_json(self._within(path), value)
 
     def write_rows(self, path: str | os.PathLike, rows: list[dict[str, Any]]) -> None:
-        """Writes a whole CSV file or none: one line per dict, the columns in order of appearance."""
+        """Writes a complete CSV file with one line per dict. Columns are in order of first appearance."""
         columns = list(dict.fromkeys(key for row in rows for key in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -201,7 +203,7 @@ class RunDir:
         write_text(self._within(path), text.getvalue())
 
     def read_rows(self, path: str | os.PathLike) -> list[dict[str, str]]:
-        """Returns the lines of a CSV file of `write_rows` as text, an empty list where there is none."""
+        """Returns the rows of a CSV file of `write_rows` as text, or an empty list if there is no file."""
         path = self._within(path)
         if not path.exists():
             return []
@@ -209,7 +211,7 @@ class RunDir:
             return list(csv.DictReader(io.StringIO(path.read_text("utf-8"))))
 
     def read_json(self, path: str | os.PathLike) -> Any:
-        """Reads a JSON file of this run. Raises `UserError` where it is missing or damaged."""
+        """Reads a JSON file of this run. Raises `UserError` if it is missing or damaged."""
         path = self._within(path)
         try:
             with disk_errors(path):
@@ -220,7 +222,7 @@ class RunDir:
             raise UserError(f"{path} is damaged: {error}. Restore it or start over.") from None
 
     def _within(self, path: str | os.PathLike) -> Path:
-        """Returns a path inside the run; one that begins with the run's own path is left as it is."""
+        """Returns a path inside the run. A path that begins with the run's own path is returned unchanged."""
         path = Path(path)
         return path if path.is_relative_to(self.path) else self.path / path
 
@@ -232,7 +234,7 @@ class RunDir:
         )
         if others:
             raise UserError(
-                f"The workdir {self.path} is no run directory, and not empty (it holds {others[0]!r}): "
+                f"The workdir {self.path} is no run directory and is not empty (it holds {others[0]!r}): "
                 f"choose another --workdir. Received: workdir={str(self.path)!r}"
             )
 
@@ -242,7 +244,8 @@ class RunDir:
             number += 1
         with disk_errors(here):
             here.rename(aside)
-        # The lock went with the old folder, and nobody else can hold that of the new one for long.
+        # The lock file moved with the old folder. Another process can hold the lock of the new one only
+        # briefly.
         self.lock.release()
         self.lock.acquire()
 
@@ -250,12 +253,12 @@ class RunDir:
 def config_differences(
     received: dict[str, Any], there: dict[str, Any], *, ignore: Iterable[str] = ()
 ) -> list[str]:
-    """Returns the differences of two configs, e.g. `"stages.0.epochs: received 7, there 3"`.
+    """Returns the differences between two configs, e.g. `"stages.0.epochs: received 7, there 3"`.
 
     Args:
-        received: The config that was asked for, as JSON values.
-        there: The config that was found.
-        ignore: Dotted paths left out, with all below them.
+        received: Config of the user, as JSON values.
+        there: Config of the existing run, as JSON values.
+        ignore: Dotted paths that are not compared, with all fields below them.
     """
     ignore = tuple(ignore)
     new, old = dict(_leaves(plain(received))), dict(_leaves(plain(there)))

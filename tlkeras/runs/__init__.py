@@ -1,1 +1,1 @@
-"""Finished runs: described, opened, predicted with, searched for the nearest training images."""
+"""Finished runs: their description, predictions with them, and their nearest training images."""

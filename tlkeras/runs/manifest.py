@@ -1,4 +1,4 @@
-"""What a run depends on beside its config: versions, devices, code, data, seeds."""
+"""The manifest of a run: all that it depends on besides its config (versions, devices, code, data)."""
 
 import platform
 import subprocess
@@ -17,7 +17,7 @@ def manifest(parts) -> dict[str, Any]:
     """Returns the manifest of a run as JSON values.
 
     Args:
-        parts: The run's `Parts`.
+        parts: `Parts` of the run.
     """
     config, model, domains = parts.config, parts.model, parts.domains
     source = domains["source"]
@@ -45,7 +45,7 @@ def manifest(parts) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Returns the installed versions of what results depend on."""
+    """Returns the installed versions of the packages that affect results."""
     found = {"tlkeras": tlkeras.__version__}
     for package in PACKAGES:
         try:
@@ -56,7 +56,7 @@ def versions() -> dict[str, str]:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Returns the commit of the checkout that holds `folder` and whether it is changed; None outside git."""
+    """Returns the commit of the checkout of `folder` and whether it has changes, or None outside git."""
     try:
         commit = _git(folder, "rev-parse", "HEAD")
         return {"commit": commit, "changed": bool(_git(folder, "status", "--porcelain", "-uno"))}

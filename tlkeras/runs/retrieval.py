@@ -1,4 +1,4 @@
-"""Features of files with the model of a run, and the training images that lie nearest to them."""
+"""Computes features of files with the model of a run, and finds the nearest training images."""
 
 import os
 from collections.abc import Iterable
@@ -21,8 +21,8 @@ class Embedded:
 
     Attributes:
         names: Paths of the files that could be read.
-        features: float32 `(n, d)`.
-        skipped: `(path, reason)` of the others.
+        features: Feature vectors, float32 `(n, d)`.
+        skipped: Pairs `(path, reason)` of the files that could not be read.
     """
 
     names: list[str]
@@ -34,11 +34,11 @@ def embed_files(run: SavedRun, paths: str | os.PathLike | Iterable[str | os.Path
     """Returns the features of image files and of all images in folders.
 
     Args:
-        run: A finished run on images.
-        paths: Files and folders, or one of them.
+        run: Finished run on images.
+        paths: Paths of files and folders, or a single path.
 
     Raises:
-        UserError: A path does not exist, nothing can be read, or the model takes vectors.
+        UserError: A path does not exist, no file can be read, or the model takes vectors.
     """
     model, features, names, skipped = feature_model(run.model), [], [], []
     for inputs, readable, unreadable in run.file_batches(paths):
@@ -47,16 +47,16 @@ def embed_files(run: SavedRun, paths: str | os.PathLike | Iterable[str | os.Path
             features.append(model.predict_on_batch(inputs).reshape(len(inputs), -1))
             names += readable
     if not names:
-        raise UserError(f"None of {len(skipped)} files can be read; the first: {': '.join(skipped[0])}")
+        raise UserError(f"None of {len(skipped)} files can be read. The first is {': '.join(skipped[0])}")
     return Embedded(names, np.concatenate(features).astype(np.float32), skipped)
 
 
 def folder_labels(names: Iterable[str], paths: Iterable[str | os.PathLike]) -> list[str | None]:
-    """Returns the class folder of each file, None for a file that lies in none.
+    """Returns the class folder of each file, or None for a file that is in no class folder.
 
     Args:
-        names: Files, as `embed_files` returned them.
-        paths: The files and folders that it was given; the folders right below one of them are classes.
+        names: Paths of files, as returned by `embed_files`.
+        paths: Paths that `embed_files` received. The direct subfolders of these folders are the classes.
     """
     roots = [Path(path) for path in paths]
     found: list[str | None] = []
@@ -67,17 +67,17 @@ def folder_labels(names: Iterable[str], paths: Iterable[str | os.PathLike]) -> l
 
 
 def nearest_training_rows(run: SavedRun, features: np.ndarray, count: int) -> list[list[dict]]:
-    """Returns for each feature vector the most similar training rows: `id`, `label`, `similarity`.
+    """Returns the most similar training rows of each feature vector: `id`, `label` and `similarity`.
 
-    The features of the training rows are computed once and kept in the run's `evaluation/`.
+    The features of the training rows are computed once and stored in the folder `evaluation/` of the run.
 
     Args:
-        run: A finished run whose data are still there.
-        features: float `(n, d)`.
-        count: Neighbours of each.
+        run: Finished run whose data still exist.
+        features: Feature vectors, float `(n, d)`.
+        count: Number of neighbours of each vector.
 
     Raises:
-        UserError: The data of the run are gone or not what it was trained on.
+        UserError: The data of the run are missing, or differ from those it was trained on.
     """
     ids, labels, known = _training_features(run)
     indices, similarity = nearest(features, known, count)
@@ -95,8 +95,8 @@ def _training_features(run: SavedRun) -> tuple[list[str], list[str], np.ndarray]
     domain = read_domains(run.config.model_copy(update={"adaptation": None}))["source"]
     if domain.fingerprint() != run.manifest["data_fingerprint"]["source"]:
         raise UserError(
-            "The nearest training images need the data that the run was trained on, and those of its config "
-            f"are others now. Received: data.source={run.config.data.source!r}"
+            "The nearest training images need the data that the run was trained on, but the data of its "
+            f"config have changed. Received: data.source={run.config.data.source!r}"
         )
     rows = domain.splits["train"]
     stamp = _stamp(run)
@@ -111,6 +111,6 @@ def _training_features(run: SavedRun) -> tuple[list[str], list[str], np.ndarray]
 
 
 def _stamp(run: SavedRun) -> str:
-    """What tells whether the model is still the one that the kept features came from."""
+    """Returns a text that changes if the model file changes. It is stored with the features."""
     facts = run.run_dir.best_model.stat()
     return f"{facts.st_size} {facts.st_mtime_ns}"

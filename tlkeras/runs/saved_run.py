@@ -1,4 +1,4 @@
-"""A run that lies on disk: its model, its numbers, and predictions with it."""
+"""A finished run on disk: its model, its metrics, and predictions with it."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -23,10 +23,10 @@ from tlkeras.run_dir import RunDir
 
 
 def load_run(path: str | os.PathLike) -> "SavedRun":
-    """Returns the run in a directory that `train` wrote.
+    """Opens the run in a directory that `tlkeras train` wrote.
 
     Raises:
-        UserError: The path is no run directory, or its run has no model yet.
+        UserError: The path is not a run directory, or the run has no model yet.
     """
     run_dir = RunDir(path).require_run().require_one_run()
     if not run_dir.best_model.is_file():
@@ -37,10 +37,10 @@ def load_run(path: str | os.PathLike) -> "SavedRun":
 
 
 def load_model(path: str | os.PathLike) -> keras.Model:
-    """Opens a saved model with the layers of tlkeras known; code in the file is never run.
+    """Opens a saved model, which may contain layers of tlkeras. Code in the file is never executed.
 
     Raises:
-        UserError: The file is missing, damaged, or holds code.
+        UserError: The file is missing or damaged, or it contains code.
     """
     if not Path(path).is_file():
         raise UserError(f"There is no model file. Received: {path}")
@@ -54,10 +54,10 @@ class SavedRun:
     """A finished run.
 
     Args:
-        run_dir: Where it lies.
+        run_dir: Run directory.
 
     Attributes:
-        path: The run directory.
+        path: Path of the run directory.
     """
 
     def __init__(self, run_dir: RunDir):
@@ -66,47 +66,47 @@ class SavedRun:
 
     @cached_property
     def config(self) -> ExperimentConfig:
-        """The resolved config."""
+        """The config with all defaults filled in."""
         return load_config(str(self.run_dir.config))
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """Versions, devices, classes, data fingerprint."""
+        """The manifest: versions, devices, classes, data fingerprints and more."""
         return self.run_dir.read_json("manifest.json")
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """What `evaluation/metrics.json` holds: `{domain: {split: {...}}}`."""
+        """The content of `evaluation/metrics.json`: `{domain: {split: {...}}}`."""
         return self.run_dir.read_json("evaluation/metrics.json")
 
     @cached_property
     def model(self) -> keras.Model:
-        """Raw inputs to logits."""
+        """The trained model, from raw inputs to logits."""
         return load_model(self.run_dir.best_model)
 
     @property
     def modality(self) -> Modality:
-        """The kind of input that the model takes."""
+        """The kind of input that the model takes, such as images."""
         return MODALITIES.get(self.manifest["modality"])
 
     def file_batches(self, paths: str | os.PathLike | Iterable[str | os.PathLike]) -> Iterator[tuple]:
-        """Yields `(inputs, names, [(name, reason) of the unreadable, ...])` of files and folders.
+        """Yields `(inputs, names, [(name, reason) of an unreadable file, ...])` for files and folders.
 
         Raises:
-            UserError: A path does not exist or holds nothing to read, or the model takes no files.
+            UserError: A path does not exist or holds no readable file, or the model takes no files.
         """
         return self.modality.file_batches(paths, self._reading, batch_size=32)
 
     @property
     def runs(self) -> dict[str, "SavedRun"]:
-        """The runs inside this one by their place in it: `fold_0`, `source`, `twin`, `seeds/1`, ..."""
+        """The runs inside this one, by relative path: `fold_0`, `source`, `twin`, `seeds/1`, ..."""
         places = [*self.path.glob("*"), *self.path.glob("baselines/*"), *self.path.glob("seeds/*")]
         inside = [RunDir(place) for place in sorted(places) if RunDir(place).is_run]
         return {inner.path.relative_to(self.path).as_posix(): SavedRun(inner) for inner in inside}
 
     @cached_property
     def before_and_after(self) -> dict[str, Any]:
-        """Of two tasks: `{task: {"before": {split: {...}}, "after": ...}}`; the target trains in between."""
+        """Metrics before and after the target trains: `{task: {"before": {split: {...}}, "after": ...}}`."""
         return self.run_dir.read_json("evaluation/tasks.json")
 
     @property
@@ -118,12 +118,13 @@ class SavedRun:
         """Returns predictions for raw inputs.
 
         Args:
-            x: Of a run from arrays: others like them, which are scaled and resized as they were. Else images
-                `(n, height, width, 3)` of the model's size in 0..255, or vectors `(n, d)`.
-            batch_size: Rows per step.
+            x: Raw inputs. For a run on arrays, they have the form of the training arrays, and are scaled
+                and resized in the same way. Otherwise they are images `(n, height, width, 3)` in 0..255 at
+                the model's size, or vectors `(n, d)`.
+            batch_size: Number of rows per step.
 
         Raises:
-            UserError: `x` is no batch, its rows have another size, or its values lie in another range.
+            UserError: `x` is not a batch, its rows have another size, or its values are in another range.
         """
         form = ArrayForm.read(self.manifest.get("arrays"))
         inputs = self.modality.inputs_like_training(x, form, tuple(self.manifest["input_shape"]))
@@ -137,10 +138,10 @@ class SavedRun:
     def predict_files(
         self, paths: str | os.PathLike | Iterable[str | os.PathLike]
     ) -> tuple[Predictions, list[tuple[str, str]]]:
-        """Returns predictions for image files and all images in folders, and what could not be read.
+        """Returns predictions for image files and all images in folders, and the files that cannot be read.
 
         Raises:
-            UserError: A path does not exist, nothing could be read, or the model takes vectors.
+            UserError: A path does not exist, no file can be read, or the model takes vectors.
         """
         logits, readable, skipped = [], [], []
         for inputs, names, unreadable in self.file_batches(paths):
@@ -149,14 +150,14 @@ class SavedRun:
                 logits.append(self.model.predict_on_batch(inputs))
                 readable += names
         if not readable:
-            raise UserError(f"None of {len(skipped)} files can be read; the first: {': '.join(skipped[0])}")
+            raise UserError(f"None of {len(skipped)} files can be read. The first is {': '.join(skipped[0])}")
         return self._predictions(np.concatenate(logits), ids=readable), skipped
 
     def evaluate(self, overrides: str | Iterable[str] = ()) -> dict[str, Any]:
-        """Returns metrics on the run's data, or on other data where overrides say so.
+        """Returns the metrics on the run's data, or on other data if `overrides` change the config.
 
-        Without overrides, `evaluation/` is written anew: where versions and device are those of the run, to
-        the same numbers. Splits without labels have no metrics.
+        Without overrides, `evaluation/` is replaced. With the versions and devices of the run, the metrics
+        are the same as before. Splits without labels have no metrics.
         """
         set_determinism(self.config.runtime)
         overrides = [overrides] if isinstance(overrides, str) else list(overrides)
@@ -175,7 +176,7 @@ class SavedRun:
 
     @property
     def _reading(self) -> DataConfig:
-        """How inputs are read, with the size of images resolved."""
+        """The data config for reading inputs, with the actual image size."""
         return self.modality.resolved(self.config.data, tuple(self.manifest["input_shape"]))
 
     def _predictions(self, logits: np.ndarray, ids=None) -> Predictions:
@@ -188,8 +189,8 @@ def predict(run: str | os.PathLike, paths: str | os.PathLike | Iterable[str | os
     """Returns the predictions of a run's model for image files and all images in folders.
 
     Args:
-        run: A run directory.
-        paths: Files and folders, or one of them; what cannot be read is left out
-            (`SavedRun.predict_files` names it).
+        run: Path of a run directory.
+        paths: Paths of files and folders, or a single path. Files that cannot be read are left out.
+            `SavedRun.predict_files` also returns their names.
     """
     return load_run(run).predict_files(paths)[0]

@@ -1,21 +1,22 @@
-"""A time limit that holds wherever the program is."""
+"""A time limit that interrupts any code in the main thread."""
 
 import contextlib
 import signal
 import sys
 
-RING_AGAIN = 5.0  # seconds; long enough for a run to let go of its files
+RING_AGAIN = 5.0  # seconds, enough for a run to release its files
 
 
 class TimeUp(BaseException):
-    """The budget is spent; no `except Exception` on the way may take it for a failure of its own."""
+    """The time is over. It is not an `Exception`, so that code in between does not handle it as a failure."""
 
 
 @contextlib.contextmanager
 def alarm(seconds: float):
-    """Raises `TimeUp` in this thread once the seconds have passed, and again until the block is left.
+    """Raises `TimeUp` in this thread when the seconds have passed, and repeats it until the block ends.
 
-    An exception that a signal raises inside a finalizer is lost: Python prints and drops it.
+    The repetition is needed because Python prints and drops an exception that a signal raises inside a
+    finalizer.
     """
 
     def ring(number, frame):

@@ -1,4 +1,4 @@
-"""A good config in a given time: rank sources, then search what to train of the best and how."""
+"""Searches for a good config within a given time: ranks sources, then tries settings on the best ones."""
 
 import contextlib
 import os
@@ -25,14 +25,14 @@ from tlkeras.studies.rank import rank
 from tlkeras.studies.recommendation import title
 from tlkeras.studies.search_space import Source, check_searchable, first_trials, shortened, source_of, suggest
 
-RANKING_SHARE = 0.25  # of the budget
-SOURCES = 3  # ranked ones that are searched over
-FAILURES = 10  # failed trials in a row that end a search
+RANKING_SHARE = 0.25  # share of the budget
+SOURCES = 3  # number of best sources in the search
+FAILURES = 10  # number of failed trials in a row that ends the search
 _STATE, _BEST, _PAGE, _TABLE = "auto.json", "best.json", "auto.md", "trials.csv"
 
 
 def parse_budget(text: str) -> float:
-    """Returns the seconds that `90s`, `20m`, `1.5h` or a number of seconds stand for."""
+    """Returns the seconds of a text such as `90s`, `20m`, `1.5h` or a number of seconds."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
     if not match or float(match[1]) <= 0:
         raise UserError(f"--budget is a time such as 90s, 20m or 1.5h. Received: --budget={text}")
@@ -42,27 +42,26 @@ def parse_budget(text: str) -> float:
 def auto(
     config: ExperimentConfig, workdir: str | os.PathLike, *, budget: float, candidates: str | None = None
 ) -> dict[str, Any]:
-    """Searches for the config with the best validation accuracy, and ends when the budget is spent.
+    """Searches for the config with the best validation accuracy until the budget is spent.
 
-    The first trial is the config as it is, so that the result is no worse by validation; the next are two
-    recipes on the two best sources. All but the first train a third of their epochs before, and are given up
-    where that is below the median of the others (Optuna's sampler and pruner; Akiba et al. 2019). The time
-    counts over all processes: a search that was stopped goes on where it was, the trial that it was in first.
-    A trial that fails is counted as such.
+    The first trial is the unchanged config, so the result is never worse than it by validation. The next
+    trials are two recipes on each of the two best sources. All trials but the first train a third of their
+    epochs first, and are stopped if the result is below the median of the others (Optuna's sampler and
+    pruner; Akiba et al. 2019). The budget counts the time of all processes: a stopped search continues with
+    the unfinished trial. A failed trial is recorded as failed.
 
     Args:
-        config: The experiment to start from, with a validation split.
-        workdir: Gets `best.json`, the config to keep; `auto.md`, what was tried; `trials.csv`; the runs.
-        budget: Seconds.
-        candidates: As for `tlkeras rank`, runs included; None takes the config's own backbone and the
-            ones whose weights are at hand.
+        config: Config to start from, with a validation split.
+        workdir: Folder for `best.json` (the best config), `auto.md` (a summary), `trials.csv` and the runs.
+        budget: Total time in seconds. candidates: Candidates as for `tlkeras rank`, including runs. None
+            takes the config's own backbone and all backbones with available weights.
 
     Returns:
-        The best trial's row of `trials.csv`.
+        The row of the best trial in `trials.csv`.
 
     Raises:
-        UserError: Optuna is missing, the config cannot be searched over or is wrong, the workdir holds
-            something else, or not one trial could end.
+        UserError: Optuna is missing, the config is wrong or cannot be searched, the workdir holds something
+            else, or no trial was completed.
     """
     search = _Search(config, Path(workdir).expanduser(), budget, candidates, _optuna())
     try:
@@ -80,11 +79,11 @@ class _Search:
     """One automatic search.
 
     Args:
-        config: The experiment to start from.
-        folder: Its directory.
-        budget: Seconds, over all processes.
-        candidates: What is ranked.
-        optuna: The module.
+        config: Config to start from.
+        folder: Directory of the search.
+        budget: Time of all processes together, in seconds.
+        candidates: Candidates of the ranking.
+        optuna: The imported module Optuna.
     """
 
     def __init__(self, config: ExperimentConfig, folder: Path, budget: float, candidates: str | None, optuna):
@@ -96,7 +95,7 @@ class _Search:
         self.spent = 0.0
 
     def open(self) -> None:
-        """Opens the study, a new one or an earlier process's."""
+        """Opens a new study, or that of an earlier process."""
         state = {"config": self.config.model_dump(mode="json"), "candidates": self.candidates}
         if not check_place(self.folder, _STATE, "search"):
             self._check_new()
@@ -120,7 +119,7 @@ class _Search:
         )  # fmt: skip
 
     def _check_new(self) -> None:
-        """Refuses what no trial could make up for, before anything is written."""
+        """Raises errors that would affect every trial, before anything is written."""
         check_single_process("auto")
         check_searchable(self.config)
         for candidate in parse_candidates(self.candidates, self.config) if self.candidates else ():
@@ -129,16 +128,16 @@ class _Search:
         start(self.config.runtime, self.config.seed)
         if "val" not in read_domains(checked(self.config))["source"].splits:
             raise UserError(
-                "auto goes by accuracy on the validation rows, and this data has none. "
+                "auto maximises accuracy on validation rows, and this data has none. "
                 f"Received: data.val_fraction={self.config.data.val_fraction}"
             )
 
     def left(self) -> float:
-        """Returns the seconds that are left."""
+        """Returns the remaining seconds."""
         return self.budget - self.spent - (time.monotonic() - self.began)
 
     def ranked_sources(self) -> list[Source]:
-        """Returns the best sources by `tlkeras rank`, the config's own among them."""
+        """Returns the best sources by `tlkeras rank`, including the config's own."""
         model = checked(self.config).model
         own = Source(model.backbone, model.weights, model.backbone_options)
         words = self.candidates or "*:imagenet"
@@ -150,16 +149,16 @@ class _Search:
         except UserError:
             if self.candidates:
                 raise
-            return [own]  # no backbone's weights are here, or none that takes these inputs
+            return [own]  # no weights are available, or no backbone takes these inputs
         rows = [r for r in RunDir(self.folder / "ranking").read_rows("ranking.csv") if not r["error"]]
         rows = [row for row in rows if title(row) in found][:SOURCES]
         best = [source_of(found[title(row)], self.config) for row in rows]
         return list({source.title: source for source in [*best, own]}.values())
 
     def run(self) -> None:
-        """Tries one config after the other; first those that an earlier process had begun."""
+        """Runs one trial after another, beginning with trials that an earlier process had started."""
         if not self.study.get_trials(deepcopy=False):
-            for settings in ({}, *first_trials(self.sources)):  # the config as it is comes before
+            for settings in ({}, *first_trials(self.sources)):  # the unchanged config comes first
                 self.study.enqueue_trial(settings)
         running = self.study.get_trials(states=[self.optuna.trial.TrialState.RUNNING])
         begun = [self.optuna.trial.Trial(self.study, compat.optuna_trial_number(trial)) for trial in running]
@@ -171,13 +170,13 @@ class _Search:
                 return
 
     def _try(self, trial) -> bool:
-        """Runs a trial and returns whether it came to an end; one that time or a signal ends stays open."""
+        """Runs a trial and returns whether it ended. A trial that time or a signal interrupts stays open."""
         states = self.optuna.trial.TrialState
         try:
             value = self.objective(trial)
         except self.optuna.TrialPruned:
             self.study.tell(trial, state=states.PRUNED)
-        except Exception as error:  # also a bug, or too little memory: no reason to lose the others
+        except Exception as error:  # even a bug or too little memory must not end the other trials
             if trial.number == 0 and isinstance(error, UserError):
                 raise  # a mistake in the user's own config
             self.study.tell(trial, state=states.FAIL)
@@ -197,7 +196,7 @@ class _Search:
         else:
             config = suggest(trial, self.config, self.sources)
             first = self._score(shortened(config), folder.with_name(f"{folder.name}_short"))
-            with warnings.catch_warnings():  # of a trial that is taken up again, and has reported it
+            with warnings.catch_warnings():  # a resumed trial has reported this value before
                 warnings.simplefilter("ignore")
                 trial.report(first, step=1)
             if trial.should_prune():
@@ -205,21 +204,21 @@ class _Search:
         return self._score(config, folder)
 
     def _score(self, config: ExperimentConfig, folder: Path) -> float:
-        if self.left() <= 0:  # the alarm may have been lost
+        if self.left() <= 0:  # the alarm may have been dropped
             raise TimeUp
         keras.backend.clear_session()
         return float(run_experiment(config, folder).metrics["source"]["val"]["accuracy"])
 
     def finish(self) -> dict[str, Any]:
-        """Writes the best config, the table and the page; returns the best row."""
+        """Writes the best config, the table and the summary, and returns the best row."""
         trials = self.study.get_trials(deepcopy=False)
         rows = [_row(trial) for trial in trials if trial.state.name != "WAITING"]
         done = [row for row in rows if row["state"] == "complete"]
         self._note()
         if not done:
             raise UserError(
-                f"Not one trial ended within {self.budget:.0f} s: give more --budget, or fewer epochs. "
-                f"The same command goes on from here. Received: --budget={self.budget:.0f}s"
+                f"No trial was completed within {self.budget:.0f} s: increase --budget or reduce the epochs. "
+                f"The same command continues from here. Received: --budget={self.budget:.0f}s"
             )
         best = max(done, key=lambda row: row["val_accuracy"])
         run = RunDir(self.folder / "trials" / f"{best['trial']:03d}")
@@ -240,29 +239,29 @@ def _row(trial) -> dict[str, Any]:
     seconds = trial.duration.total_seconds() if trial.duration else ""
     state = trial.state.name.lower().replace("running", "out of time")
     row = {"trial": trial.number, "state": state, "val_accuracy": value}
-    settings = trial.params or ({"source": "the config as it is"} if trial.number == 0 else {})
+    settings = trial.params or ({"source": "the unchanged config"} if trial.number == 0 else {})
     return row | {"seconds": seconds} | dict(settings)
 
 
 def _page(rows: list[dict[str, Any]], best: dict[str, Any], run: RunDir, seconds: float) -> str:
-    """Returns the page that says what was tried."""
+    """Returns the summary of all trials as Markdown."""
     test = run.read_json("evaluation/metrics.json")["source"].get("test", {}).get("accuracy")
     lines = [
         "# Automatic search",
         "",
         f"{len(rows)} trials in {seconds / 60:.1f} minutes. The best is trial {best['trial']}: validation "
         f"accuracy {best['val_accuracy']:.3f}" + (f", test accuracy {test:.3f}." if test else "."),
-        f"Its config is `{_BEST}`, its run `trials/{run.path.name}`. Test rows had no say in the choice.",
+        f"Its config is `{_BEST}`, its run `trials/{run.path.name}`. Test rows were not used for the choice.",
         "",
     ]
     if best["trial"] == 0:
-        lines += ["Nothing that was tried beats the config as it was written.", ""]
+        lines += ["No trial is better than the unchanged config.", ""]
     order = sorted(rows, key=lambda row: (row["val_accuracy"] == "", -(row["val_accuracy"] or 0)))
     for row in order:
         score = f"{row['val_accuracy']:.3f}" if row["val_accuracy"] != "" else row["state"]
         settings = [(k, v) for k, v in row.items() if k not in ("trial", "state", "val_accuracy", "seconds")]
         words = ", ".join(f"{k} {v:.2g}" if isinstance(v, float) else f"{k} {v}" for k, v in settings)
-        lines.append(f"- trial {row['trial']}: {score}; {words or 'stopped before it began'}")
+        lines.append(f"- trial {row['trial']}: {score}; {words or 'stopped before it started'}")
     return "\n".join(lines) + "\n"
 
 

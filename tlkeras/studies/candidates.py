@@ -1,4 +1,4 @@
-"""What is ranked: backbones with weights, and earlier runs, by name or wildcard."""
+"""The candidates of a ranking: backbones with weights and earlier runs, by name or wildcard."""
 
 import glob
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ _WILDCARDS = set("*?[")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A source that could be transferred from.
+    """A possible source for transfer.
 
     Attributes:
-        name: A backbone's name, or the directory of a run.
-        weights: `imagenet`, a file or a run directory; None is random weights; `run` for a run.
+        name: Name of a backbone, or directory of a run.
+        weights: `imagenet`, a file, or a run directory. None means random weights. For a run it is `run`.
     """
 
     name: str
@@ -28,28 +28,28 @@ class Candidate:
 
     @property
     def is_run(self) -> bool:
-        """Whether it is a whole earlier run."""
+        """Whether the candidate is a whole earlier run."""
         return self.weights == RUN
 
     @property
     def title(self) -> str:
-        """As people write it."""
+        """The candidate as a user would write it."""
         return self.name if self.is_run else f"{self.name}:{self.weights or 'none'}"
 
 
 def parse_candidates(text: str, config: ExperimentConfig) -> list[Candidate]:
-    """Returns the candidates that `NAME[:WEIGHTS],...` names, each once.
+    """Returns the candidates of a text `NAME[:WEIGHTS],...`, each once.
 
-    A NAME is a backbone, a run directory, or a wildcard over either. Without WEIGHTS a backbone takes
-    ImageNet's, or random ones where there are none such for it; `none` asks for random ones. A
-    wildcard passes over backbones that take another kind of input, or whose weights are not at hand.
+    A NAME is a backbone, a run directory, or a wildcard for one of them. Without WEIGHTS a backbone takes
+    ImageNet weights, or random weights if it has none. WEIGHTS `none` selects random weights. A wildcard
+    skips backbones that take another kind of input or whose weights are not available.
 
     Args:
-        text: The words of `--candidates`.
-        config: Of the target task.
+        text: Value of `--candidates`.
+        config: Config of the target task.
 
     Raises:
-        UserError: A name or a wildcard that nothing fits, or weights that do not exist or cannot be had.
+        UserError: Nothing matches a name or wildcard, or weights do not exist or are not available.
     """
     words = [word.strip() for word in text.split(",") if word.strip()]
     found = [candidate for word in words for candidate in _candidates(word, config)]
@@ -67,7 +67,7 @@ def _candidates(word: str, config: ExperimentConfig) -> list[Candidate]:
     if not names:
         kind = "run directory or backbone" if "/" in name else "backbone"
         raise UserError(
-            f"No {kind} fits {name!r}.{nearest(name, BACKBONES.names())} Allowed: names and wildcards of "
+            f"No {kind} matches {name!r}.{nearest(name, BACKBONES.names())} Allowed: names and wildcards of "
             f"'tlkeras list backbones', and directories of finished runs. Received: --candidates={word}"
         )
     _check_weights(weights, word)
@@ -76,7 +76,7 @@ def _candidates(word: str, config: ExperimentConfig) -> list[Candidate]:
     chosen = [c for c in chosen if not wild or _fits(c, config)]
     if not chosen:
         raise UserError(
-            f"The weights of no backbone that fits {name!r} are at hand. Received: --candidates={word}"
+            f"No backbone that matches {name!r} has weights available. Received: --candidates={word}"
         )
     for candidate in chosen:
         if candidate.weights == "imagenet" and not wild:
@@ -86,7 +86,7 @@ def _candidates(word: str, config: ExperimentConfig) -> list[Candidate]:
 
 
 def _runs(pattern: str) -> list[Path]:
-    """Returns the finished runs that a path or a wildcard over paths names."""
+    """Returns the finished runs that match a path or a wildcard for paths."""
     if "/" not in pattern and not Path(pattern).is_dir():
         return []
     paths = [Path(p) for p in sorted(glob.glob(str(Path(pattern).expanduser())))]
@@ -104,7 +104,7 @@ def _weights(name: str, weights: str) -> str | None:
 
 
 def _check_weights(weights: str, word: str) -> None:
-    """Raises `UserError` unless the weights are none, a known name, a file of weights or a run directory."""
+    """Raises `UserError` unless the weights are none, a known name, a weights file or a run directory."""
     path = Path(weights).expanduser()
     if weights.lower() in ("", "none", "imagenet") or RunDir(path).best_model.is_file():
         return

@@ -1,6 +1,6 @@
-"""An experiment from its config to its answer: one run with its verdict, one run per fold, or two tasks.
+"""Runs an experiment from its config to its result: one run with its verdict, one run per fold, or two tasks.
 
-What comes with TensorFlow is imported after `start`, which sets the environment that TensorFlow reads.
+Modules that need TensorFlow are imported after `start`, which sets environment variables for TensorFlow.
 """
 
 import os
@@ -29,27 +29,28 @@ def run_experiment(
     fresh: bool = False,
     repeats: str | os.PathLike | None = None,
 ) -> "SavedRun":
-    """Trains, evaluates and saves what a config says, or goes on where an earlier process stopped.
+    """Trains, evaluates and saves the model of a config, or continues an interrupted run.
 
     Args:
-        config: The experiment, or what `load_config` takes: the name of a shipped one, a file, a dict.
-        workdir: The run directory; None is `runs/NAME`. On Google Drive or gs:// the run works in a local
-            folder, and is copied there after each checkpoint.
-        data: Arrays in place of `config.data.source`: `{"train": (x, y), "val": ..., "test": ...}` with
-            x uint8 or float `(n, h, w, 3)` in 0..255, float in 0..1, or float `(n, d)`, y class numbers
-            `(n,)` or one-hot `(n, classes)`.
-        fresh: Whether to start over; an old run in the workdir is kept under another name.
-        repeats: A finished run of the same config: what it found out for itself, the batch size where that is
-            `auto` and the extractors of features, is taken from there and not found out again.
+        config: Config of the experiment, or anything that `load_config` takes: the name of a shipped
+            experiment, a file or a dict.
+        workdir: Run directory. None uses `runs/NAME`. For a place on Google Drive or gs:// the run works in
+            a local folder, which is copied there after each checkpoint.
+        data: Arrays that replace `config.data.source`, as `{"train": (x, y), "val": ..., "test": ...}`. `x`
+            holds images, uint8 or float `(n, h, w, 3)` in 0..255 or float in 0..1, or float vectors `(n,
+            d)`. `y` holds class numbers `(n,)` or one-hot rows `(n, classes)`.
+        fresh: Whether to start over. The old run is kept under another name.
+        repeats: Finished run of the same config. Its automatically chosen settings (the batch size if it is
+            `auto`, and the feature extractors) are used again.
 
     Returns:
-        The finished run. Of an experiment of several runs (`data.folds`, `tasks`) it has the numbers of all
-        together, and `runs` holds each of them.
+        The finished run. For an experiment of several runs (`data.folds`, `tasks`) it holds their combined
+        metrics, and its `runs` are the single runs.
 
     Raises:
-        UserError: A mistake in the config, the data or the workdir; the workdir is left as it was.
-        RunError: The run cannot go on; what was saved stays.
-        Interrupted: A signal asked to stop; the state is saved.
+        UserError: There is a mistake in the config, the data or the workdir. The workdir is unchanged.
+        RunError: The run cannot continue. The saved state is kept.
+        Interrupted: A signal stopped the run. The state is saved.
     """
     config = config if isinstance(config, ExperimentConfig) else load_config(config)
     config = with_arrays(config, data)
@@ -86,7 +87,7 @@ def run_experiment(
 def _several_runs(config: ExperimentConfig, run_dir: RunDir, train, *, fresh: bool) -> "SavedRun":
     check_single_process("An experiment of several runs (data.folds, tasks)")
     start(config.runtime, config.seed)
-    check_names(config)  # before the first of them writes
+    check_names(config)  # before the first run writes anything
     if config.is_folded:
         from tlkeras.studies.folds import run_folds
 
@@ -99,17 +100,17 @@ def _several_runs(config: ExperimentConfig, run_dir: RunDir, train, *, fresh: bo
 def rehearse(
     config: ExperimentConfig, workdir: str | os.PathLike | None = None, *, fresh: bool = False
 ) -> None:
-    """Does all that `run_experiment` does before it writes, so that what it would refuse is refused now.
+    """Does everything that `run_experiment` does before it writes, and raises the same errors.
 
-    Of the folds of an experiment the first stands for all.
+    If an experiment has several folds, only the first is checked.
 
     Args:
         config: The experiment.
-        workdir: The run directory; None is `runs/NAME`.
-        fresh: Whether an old run in the workdir would be set aside.
+        workdir: Run directory. None uses `runs/NAME`.
+        fresh: Whether the run would start over and keep an old run under another name.
 
     Raises:
-        UserError: As `run_experiment`.
+        UserError: `run_experiment` would raise this error.
     """
     run_dir = RunDir(workdir or f"runs/{config.name}")
     config = config if config.is_several_runs else checked(config)

@@ -1,4 +1,4 @@
-"""Cross-validation: one run per fold, and the mean of their metrics with an interval."""
+"""Cross-validation: one run per fold, and the mean of the metrics with an interval."""
 
 import math
 import os
@@ -26,21 +26,22 @@ def run_folds(
     *,
     fresh: bool = False,
 ) -> "SavedRun":
-    """Trains one run per fold, or goes on where an earlier process stopped, and writes their mean.
+    """Trains one run per fold, or continues an earlier process, and writes the mean of the metrics.
 
     Args:
-        config: The experiment.
-        workdir: Its run directory.
-        train: Trains a config in a directory and returns the finished run: `run_experiment`.
-        fresh: Whether to start over; an old run in the workdir is kept under another name.
+        config: Config of the experiment.
+        workdir: Run directory of the experiment.
+        train: Function that trains a config in a directory and returns the finished run, such as
+            `run_experiment`.
+        fresh: Whether to start over. The old run is kept under another name.
 
     Returns:
-        The run of all folds, which are its `runs`. `evaluation/metrics.json` holds the mean of each metric
-        over the folds with its t-interval; `evaluation/predictions_test.npz` what each row got when its fold
-        was held out.
+        The run of all folds. Its `runs` are the folds. `evaluation/metrics.json` holds the mean of each
+        metric over the folds with its t-interval. `evaluation/predictions_test.npz` holds the prediction
+        for each row from the fold in which it was held out.
 
     Raises:
-        UserError: The workdir holds another run.
+        UserError: The workdir holds a different run.
     """
     run_dir = RunDir(workdir)
     if run_dir.start(config.model_dump(mode="json"), fresh=fresh) == "finished":
@@ -57,15 +58,15 @@ def run_folds(
 
 
 def combined(metrics: list[dict[str, Any]]) -> dict[str, Any]:
-    """Returns the mean over folds of every number in their metrics.
+    """Returns the mean over folds of every metric.
 
     Args:
-        metrics: `{domain: {split: {metric: number, ...}}}` of each fold.
+        metrics: Metrics of each fold, `{domain: {split: {metric: number, ...}}}`.
 
     Returns:
-        The same tree; each split has two entries more: `interval`, `[low, high]` by metric, from
-        Student's t with folds - 1 degrees of freedom, and `folds`, the numbers themselves. `rows` is
-        the sum.
+        The same tree with two more entries per split. `interval` holds `[low, high]` by metric, from
+        Student's t with folds - 1 degrees of freedom. `folds` holds the values of each fold. `rows` is the
+        sum over folds.
     """
     return {
         domain: {split: _combined_split([m[domain][split] for m in metrics]) for split in splits}
@@ -83,9 +84,9 @@ def _combined_split(folds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def t_interval(values: list[float]) -> list[float]:
-    """Returns the two ends of the interval for the mean of `values`, from Student's t.
+    """Returns the lower and upper end of the interval for the mean of `values`, from Student's t.
 
-    Folds share training rows, so the interval is somewhat too narrow (Bengio and Grandvalet 2004).
+    Folds share training rows, so the interval is slightly too narrow (Bengio and Grandvalet 2004).
     """
     from scipy.stats import t
 

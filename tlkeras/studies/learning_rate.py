@@ -1,4 +1,4 @@
-"""A learning rate for one stage of an experiment, found by a range test."""
+"""Finds a learning rate for one stage of an experiment by a range test."""
 
 import os
 from pathlib import Path
@@ -18,16 +18,16 @@ def find_lr(
 ) -> tuple[float, Path]:
     """Returns a learning rate for a stage by a range test (Smith 2017), and the file with its curve.
 
-    The stages before it are trained first: what suits a random head says nothing about the stage after it.
-    The workdir is a run directory, so that a second call with the same config reads the curve that is there.
+    Earlier stages are trained first, because a rate that suits a random head says nothing about later
+    stages. The workdir is a run directory, so a second call with the same config reads the existing curve.
 
     Args:
-        config: The experiment; of several folds the first is taken.
-        stage: Index of the stage, gradual stages expanded.
-        workdir: Where the stages before and the curve are kept; None is `runs/NAME.find_lr`.
+        config: Config of the experiment. Only the first of several folds is used.
+        stage: Index of the stage, after gradual stages are expanded.
+        workdir: Folder for the earlier stages and the curve. None uses `runs/NAME.find_lr`.
 
     Raises:
-        UserError: A mistake in the config, the data or the workdir, or a stage that takes no steps.
+        UserError: There is a mistake in the config, the data or the workdir, or the stage takes no steps.
     """
     check_single_process("find_lr")
     if config.is_two_runs:

@@ -1,4 +1,4 @@
-"""Which source to transfer from: scores of many candidates on their cached features, without training."""
+"""Ranks sources for transfer: scores of many candidates on cached features, without fine-tuning."""
 
 import os
 import time
@@ -41,25 +41,27 @@ def rank(
     rows: int = 2000,
     seconds: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Scores candidates on the training rows of a config and writes table, picture and recommendation.
+    """Scores candidates on the training rows of a config, and writes a table, a picture and a recommendation.
 
-    The order is that of a cross-validated logistic regression on the features (Kornblith et al. 2019),
-    equal ones by LogME. Scores that need the source model's own head (LEEP, NCE) are empty for a
-    candidate that has none at hand. Features come from the cache that runs share. With `adaptation.target`
-    or `tasks.source`, the distances between its data and the config's are in the table too.
+    Candidates are ordered by the accuracy of a cross-validated logistic regression on the features
+    (Kornblith et al. 2019), and by LogME if that is equal. LEEP and NCE need the source model's own head,
+    and are empty for candidates without one. Features come from the cache that runs share. With
+    `adaptation.target` or `tasks.source`, the table also holds the distances between that data and the
+    config's.
 
     Args:
-        config: The target task; its model and stages are not trained.
-        candidates: `NAME[:WEIGHTS],...`; see `parse_candidates`.
-        workdir: Gets `ranking.csv`, `ranking.png` and `recommendation.txt`.
-        rows: At most this many training rows are looked at, evenly from all classes.
-        seconds: No candidate is begun after this time, but for the first; None is no limit.
+        config: Config of the target task. Its model and stages are not trained.
+        candidates: Candidates as `NAME[:WEIGHTS],...`. See `parse_candidates`.
+        workdir: Folder for `ranking.csv`, `ranking.png` and `recommendation.txt`.
+        rows: Largest number of training rows to use, evenly from all classes.
+        seconds: Time after which no further candidate is started. The first is always started. None means
+            no limit.
 
     Returns:
-        The rows of `ranking.csv`, the best first; those that failed last, with the reason in `error`.
+        The rows of `ranking.csv`, best first. Failed candidates come last, with the reason in `error`.
 
     Raises:
-        UserError: Names, data or weights that do not exist, or a task without classes.
+        UserError: A name, data or weights do not exist, or the task has no classes.
     """
     if config.data.task not in ("multiclass", "binary"):
         raise UserError(
@@ -70,13 +72,13 @@ def rank(
     chosen = parse_candidates(candidates, config)
     runtime = start(config.runtime, config.seed)
     scorer = _Scorer(config, runtime, rows)
-    scorer.read(chosen[0])  # what is wrong with the data is wrong for all of them
+    scorer.read(chosen[0])  # an error in the data would affect all candidates
     table, right, began = [], {}, time.monotonic()
     for number, candidate in enumerate(chosen, start=1):
         messages.note(f"[{number}/{len(chosen)}] {candidate.title}")
         try:
             if right and seconds is not None and time.monotonic() - began > seconds:
-                raise UserError("no time was left for it")
+                raise UserError("there was no time left for it")
             row, right[candidate.title] = scorer.score(candidate)
         except UserError as error:
             if len(chosen) == 1:
@@ -85,19 +87,19 @@ def rank(
             messages.note(f"    left out: {error}")
         table.append(row)
     if not right:
-        raise UserError(f"No candidate could be scored; the last: {table[-1]['error']}")
+        raise UserError(f"No candidate could be scored. The last error: {table[-1]['error']}")
     table = _ordered(table)
     _write(folder, table, right)
     return table
 
 
 class _Scorer:
-    """Scores candidates one after the other on the same rows.
+    """Scores candidates one after another on the same rows.
 
     Args:
-        config: The target task.
-        runtime: Where features are computed.
-        rows: Most rows looked at of each domain.
+        config: Config of the target task.
+        runtime: Runtime on whose devices the features are computed.
+        rows: Largest number of rows of each domain.
     """
 
     def __init__(self, config: ExperimentConfig, runtime, rows: int):
@@ -106,17 +108,17 @@ class _Scorer:
         self._domains: dict[Any, dict] = {}
 
     def read(self, candidate: Candidate) -> dict:
-        """Returns the domains as a candidate sees them.
+        """Returns the domains in the form that a candidate takes.
 
         Raises:
-            UserError: Data that cannot be read, or ranked by.
+            UserError: The data cannot be read, or candidates cannot be ranked on it.
         """
         domains = self._at(image_size(candidate, self.config))
         _labels(domains["source"])
         return domains
 
     def score(self, candidate: Candidate) -> tuple[dict[str, Any], np.ndarray]:
-        """Returns a candidate's row of the table, and which rows its probe had right."""
+        """Returns a candidate's table row, and whether its probe was correct on each data row."""
         keras.backend.clear_session()
         domains = self.read(candidate)
         source = source_model(candidate, self.config, domains["source"].input_shape)
@@ -137,7 +139,7 @@ class _Scorer:
         return {name: found.get(name, "") for name in (*COLUMNS, *found)}, right
 
     def _at(self, size) -> dict:
-        """Returns the domains at an image size, their training rows limited."""
+        """Returns the domains at an image size, with a limited number of training rows."""
         if size in self._domains:
             return self._domains[size]
         configs = {"source": self.config.data}
@@ -154,7 +156,7 @@ class _Scorer:
                 class_names=found["source"].class_names if Role.of(name) is Role.TARGET else None,
             )  # fmt: skip
             if name == "task" and domain.input_shape != found["source"].input_shape:
-                continue  # an adapter's business: one network does not take both
+                continue  # it needs an adapter: one network cannot take both
             domain, _ = check_files(domain)
             train = domain.splits["train"]
             if len(train) > self.rows:
@@ -171,7 +173,7 @@ class _Scorer:
         return np.asarray(opened.features[0].take(np.arange(len(rows))), np.float64)
 
     def _probabilities(self, candidate: Candidate, source, outputs: np.ndarray) -> np.ndarray | None:
-        """Returns what the source model's head gives for the target task's rows, `(n, classes)`."""
+        """Returns the probabilities `(n, classes)` of the source model's head on the target task's rows."""
         if source.head is not None:
             outputs = source.head.predict(outputs.astype(np.float32), verbose=0).astype(np.float64)
             source = replace(source, features=0)
@@ -204,7 +206,7 @@ def _distances(source: np.ndarray, target: np.ndarray) -> dict[str, float]:
 
 
 def _ordered(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the rows, the best first, all with the same columns."""
+    """Returns the rows, best first, all with the same columns."""
     columns = dict.fromkeys(name for row in sorted(table, key=len, reverse=True) for name in row)
     columns = [name for name in columns if name != "error"] + ["error"]
     table = [{name: row.get(name, "") for name in columns} for row in table]

@@ -1,4 +1,4 @@
-"""What a ranking comes to: a recommendation in words, and a picture."""
+"""The recommendation that a ranking gives, in words and as a picture."""
 
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,21 @@ _PANELS = {
     "h_score": "H-score",
     "transrate": "TransRate",
 }
-_SURE = 2.0  # standard errors of a paired difference that count as one
+_SURE = 2.0  # standard errors of a paired difference above which it counts as real
 
 
 def title(row: dict[str, Any]) -> str:
-    """Returns the name of a row of the table."""
+    """Returns the name of a table row, such as `resnet50:imagenet`."""
     return row["candidate"] if row["weights"] == "run" else f"{row['candidate']}:{row['weights']}"
 
 
 def recommend(table: list[dict[str, Any]], right: dict[str, np.ndarray]) -> str:
-    """Returns the recommendation.
+    """Returns the recommendation as text.
 
     Args:
-        table: Rows of `ranking.csv`, the best first.
-        right: By title, which rows the candidate's cross-validated probe had right, bool `(n,)`; the
-            rows are the same for all.
+        table: Rows of `ranking.csv`, best first.
+        right: Correct predictions of each candidate's cross-validated probe by title, bool `(n,)`. The rows
+            are the same for all candidates.
     """
     scored = [row for row in table if not row["error"]]
     failed = [title(row) for row in table if row["error"]]
@@ -38,35 +38,35 @@ def recommend(table: list[dict[str, Any]], right: dict[str, np.ndarray]) -> str:
         return "\n".join([_nothing_known(scored, failed), *left_out])
     best, *others = scored
     lines = [
-        f"Start from {title(best)}: a linear probe on its frozen features is right on "
+        f"Start from {title(best)}: a linear probe on its frozen features is correct on "
         f"{best['probe_accuracy']:.1%} of {len(right[title(best)])} held-out training rows."
     ]
     equal = [row for row in others if not _sure(right[title(best)], right[title(row)])]
     smaller = [row for row in equal if row["parameters"] < 0.7 * best["parameters"]]
     if others and not equal:
         gap = best["probe_accuracy"] - others[0]["probe_accuracy"]
-        lines.append(f"{title(others[0])} follows {gap * 100:.1f} points behind, more than chance explains.")
+        lines.append(f"{title(others[0])} is {gap * 100:.1f} points worse, more than chance explains.")
     elif equal:
         lines.append(
-            f"These rows cannot tell it from {', '.join(map(title, equal))} (within {_SURE:g} standard "
-            "errors)."
+            f"On these rows it cannot be distinguished from {', '.join(map(title, equal))} (within "
+            f"{_SURE:g} standard errors)."
         )
     if smaller:
         small = min(smaller, key=lambda row: row["parameters"])
         lines.append(
-            f"{title(small)} does as well with {small['parameters']:,} parameters in place of "
-            f"{best['parameters']:,}: it is the cheaper choice."
+            f"{title(small)} does as well with {small['parameters']:,} parameters instead of "
+            f"{best['parameters']:,}, so it is the cheaper choice."
         )
     lines += _warnings(scored, best)
     return "\n".join(lines + left_out)
 
 
 def _nothing_known(scored: list[dict[str, Any]], failed: list[str]) -> str:
-    """Returns what to say where there is nothing but random weights to go by."""
+    """Returns the text for a table in which only random weights have scores."""
     return (
         f"No source to recommend: only random weights {'could be scored' if failed else 'were offered'} "
-        f"({', '.join(map(title, scored))}), and they know nothing. The best is right on "
-        f"{scored[0]['probe_accuracy']:.1%} of held-out training rows: what a trained source must beat."
+        f"({', '.join(map(title, scored))}), which contain no knowledge. The best is correct on "
+        f"{scored[0]['probe_accuracy']:.1%} of held-out training rows. A trained source must beat that."
     )
 
 
@@ -74,22 +74,22 @@ def _warnings(scored: list[dict[str, Any]], best: dict[str, Any]) -> list[str]:
     lines = []
     by_logme = max(scored, key=lambda row: row["logme"])
     if by_logme is not best:
-        lines.append(f"LogME would rather have {title(by_logme)}; fine-tune both where the budget allows.")
+        lines.append(f"LogME prefers {title(by_logme)}; fine-tune both if the budget allows.")
     random = [row for row in scored if row["weights"] == "none"]
     if random and random[0] is best:
         trained = [title(row) for row in scored if row["weights"] != "none"]
         lines.append(
             f"Random weights lead: {', '.join(trained)} {'knows' if len(trained) == 1 else 'know'} nothing "
-            "that this task needs. Expect no gain from transfer, or offer better sources."
+            "that this task needs. Expect no gain from transfer, or name better sources."
         )
     elif random:
         gain = best["probe_accuracy"] - random[0]["probe_accuracy"]
-        lines.append(f"Over random weights ({title(random[0])}) that is a gain of {gain * 100:.1f} points.")
+        lines.append(f"This is {gain * 100:.1f} points better than random weights ({title(random[0])}).")
     return lines
 
 
 def _sure(first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether the first is right more often than chance explains, row by row."""
+    """Whether the first is correct significantly more often than the second, by paired rows."""
     if first.shape != second.shape:
         return True
     difference = first.astype(float) - second.astype(float)
@@ -97,11 +97,11 @@ def _sure(first: np.ndarray, second: np.ndarray) -> bool:
 
 
 def draw(table: list[dict[str, Any]], path: Path) -> None:
-    """Draws one panel per score, the candidates from best to worst.
+    """Draws one panel per score, with the candidates from best to worst.
 
     Args:
         table: Rows of `ranking.csv`.
-        path: A `.png` file.
+        path: Path of a `.png` file.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

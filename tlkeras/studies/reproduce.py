@@ -1,4 +1,4 @@
-"""Runs a finished run again and says whether everything came out the same, to the bit."""
+"""Repeats a finished run and reports whether all results are equal to the bit."""
 
 import os
 import platform
@@ -19,21 +19,21 @@ from tlkeras.runs.manifest import git_state, versions
 from tlkeras.studies.experiment import run_experiment
 
 _FOLDER = "reproduction"
-# What a device computes depends on these; where they differ, so may the last bits of the weights.
+# The results of a device depend on these facts. If they differ, the last bits of the weights may differ.
 _RUNTIME = ("strategy", "replicas", "workers", "devices", "cpu_count", "threads", "precision",
             "deterministic", "onednn")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """How a run compares with its repetition.
+    """The comparison of a run with its repetition.
 
     Attributes:
-        path: The repetition's run directory.
+        path: Run directory of the repetition.
         environment: Differences of versions, machine and devices, one line each.
         code: Differences of the code, one line each.
-        weights: By model file: the largest difference of a weight, 0 where all are bit-identical, None
-            where the two have different variables.
+        weights: Largest difference of any weight, by model file. It is 0 if all weights are bit-identical,
+            and None if the two models have different variables.
         metrics: Differences of `metrics.json`, one line each.
     """
 
@@ -45,7 +45,7 @@ class Reproduction:
 
     @property
     def equal(self) -> bool:
-        """Whether weights and metrics are the same to the bit."""
+        """Whether weights and metrics are equal to the bit."""
         return not self.metrics and all(difference == 0.0 for difference in self.weights.values())
 
     def lines(self) -> list[str]:
@@ -64,24 +64,24 @@ class Reproduction:
         return [*said, "Reproduced." if self.equal else "Not reproduced."]
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what `reproduction.json` holds."""
+        """Returns the content of `reproduction.json`."""
         return asdict(self) | {"path": str(self.path), "equal": self.equal}
 
 
 def reproduce(run: str | os.PathLike, workdir: str | os.PathLike | None = None) -> Reproduction:
     """Checks environment, code and data of a finished run, runs it again, and compares.
 
-    What the run found out for itself, a batch size and the extractors of features, is taken from it.
-    The result is written to `RUN/reproduction.json`. An unfinished repetition is resumed; a finished
-    one is kept under another name.
+    Settings that the run chose automatically (batch size, feature extractors) are used again. The result is
+    written to `RUN/reproduction.json`. An unfinished repetition is resumed. A finished one is kept under
+    another name.
 
     Args:
-        run: A run directory.
-        workdir: Where to run it again; None is `RUN/reproduction`.
+        run: Path of a run directory.
+        workdir: Directory of the repetition. None uses `RUN/reproduction`.
 
     Raises:
-        UserError: The path is no finished run.
-        RunError: The data are not those of the run; nothing is trained then.
+        UserError: The path is not a finished run.
+        RunError: The data differ from the data of the run. Nothing is trained.
     """
     run_dir = RunDir(run).require_run()
     if not run_dir.is_finished:
@@ -89,7 +89,7 @@ def reproduce(run: str | os.PathLike, workdir: str | os.PathLike | None = None) 
     config = load_config(str(run_dir.config))
     manifest = run_dir.read_json("manifest.json")
     again = RunDir(workdir or run_dir.path / _FOLDER)
-    for path in (again.path, run_dir.path):  # the comparison is written into the latter at the end
+    for path in (again.path, run_dir.path):  # the comparison is written to the second at the end
         check_writable(path)
     environment = _environment(config, manifest)
     for line in (*environment, *(code := _code(manifest))):
@@ -126,7 +126,7 @@ def _code(manifest: dict[str, Any]) -> list[str]:
     now, then = git_state(Path(tlkeras.__file__).parent), manifest.get("git")
     lines = _differences({"git": now}, {"git": then})
     if not lines and then and then["changed"]:
-        lines.append("git: the checkout had uncommitted changes then and has some now, perhaps others")
+        lines.append("git: the checkout had uncommitted changes then and has some now, which may differ")
     return lines
 
 
@@ -136,26 +136,26 @@ def _require_same_data(config: ExperimentConfig, manifest: dict[str, Any]) -> No
     differing = [name for name, digest in manifest["data_fingerprint"].items() if now.get(name) != digest]
     if differing:
         raise RunError(
-            f"The data of the {' and the '.join(differing)} domain are not those of the run (arrays given "
-            f"from Python cannot be read again at all), so it cannot be reproduced. Received: "
+            f"The data of the {' and the '.join(differing)} domain differ from those of the run (arrays "
+            f"from Python cannot be read again), so it cannot be reproduced. Received: "
             f"{config.data.source}, fingerprint {str(now.get(differing[0]))[:12]}. "
             f"Expected: {manifest['data_fingerprint'][differing[0]][:12]}"
         )
 
 
 def _models(run_dir: RunDir) -> list[str]:
-    """Returns the model files of a run, with those of its twin, seeds and folds."""
+    """Returns the model files of a run, including those of its twin, seeds and folds."""
     found = [path.relative_to(run_dir.path) for path in sorted(run_dir.path.rglob("best.keras"))]
     return [str(path) for path in found if not path.parts[0].startswith(_FOLDER)]
 
 
 def _difference(left: Path, right: Path) -> float | None:
-    """Returns the largest difference of a weight, 0 only where all are bit-identical."""
+    """Returns the largest difference of any weight. It is 0 only if all weights are bit-identical."""
     from tlkeras.runs.saved_run import load_model  # after `start`
 
     if not right.is_file():
         return None
-    # weights, not variables: seed generators are named by a counter of the process
+    # weights only: names of seed generators depend on a counter of the process
     pairs = [{v.path: v.numpy() for v in load_model(path).weights} for path in (left, right)]
     if {k: v.shape for k, v in pairs[0].items()} != {k: v.shape for k, v in pairs[1].items()}:
         return None
@@ -164,7 +164,7 @@ def _difference(left: Path, right: Path) -> float | None:
         other = pairs[1][path]
         if value.tobytes() != other.tobytes():
             gap = np.abs(value.astype(np.float64) - other.astype(np.float64)).max()
-            # other bits are a difference even where the numbers are equal, as 0 and -0 are
+            # different bits count as a difference even if the numbers are equal (0 and -0)
             largest = max(largest, float(gap) if gap > 0 else np.finfo(np.float64).tiny)
     return largest
 

@@ -1,4 +1,4 @@
-"""What an automatic search may change of a config."""
+"""The settings of a config that an automatic search may change."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,10 +19,10 @@ from tlkeras.models import BACKBONES
 from tlkeras.run_dir import RunDir
 from tlkeras.studies.candidates import Candidate
 
-EPOCHS = (6, 12)  # of head and fine-tuning
+EPOCHS = (6, 12)  # epochs of the head stage and of the fine-tuning stage
 
-# What usually works on small data, for the trials before there is anything to go by (a search of ten minutes
-# has hardly more): rates that fall with depth, statistics as they are; half of the blocks, or all of them.
+# Settings that usually work on small data, for the first trials (a search of ten minutes has few others):
+# learning rates that fall with depth, fixed BatchNormalization statistics, and half of the blocks or all.
 _USUAL = {"head_learning_rate": 2e-3, "regularizer": "none", "bn": "frozen", "layer_decay": 0.8}
 RECIPES = (
     _USUAL | {"depth": "half", "learning_rate": 5e-4, "augment": "as configured"},
@@ -35,9 +35,9 @@ class Source:
     """A backbone to start from.
 
     Attributes:
-        backbone: Its name.
-        weights: As in `ModelConfig`.
-        options: Of its builder.
+        backbone: Name of the backbone.
+        weights: Weights, as in `ModelConfig`.
+        options: Options of the backbone's builder.
     """
 
     backbone: str
@@ -46,15 +46,15 @@ class Source:
 
     @property
     def title(self) -> str:
-        """As people write it."""
+        """The source as a user would write it, e.g. `resnet50:imagenet`."""
         return f"{self.backbone}:{self.weights or 'none'}"
 
 
 def source_of(candidate: Candidate, config: ExperimentConfig) -> Source:
-    """Returns what a candidate of `tlkeras rank` gives a trial: of a run, its backbone with its weights.
+    """Returns the source of a candidate of `tlkeras rank`. For a run it is the run's backbone and weights.
 
     Raises:
-        UserError: A run of more networks than a backbone.
+        UserError: The candidate is a run with more networks than a backbone.
     """
     if not candidate.is_run:
         own = candidate.name == config.model.backbone
@@ -63,24 +63,24 @@ def source_of(candidate: Candidate, config: ExperimentConfig) -> Source:
     for part in ("nested", "adapter"):
         if getattr(model, part) is not None:
             raise UserError(
-                f"auto takes over a run's backbone, and that of {candidate.name} is not all of its network: "
+                f"auto uses only the backbone of a run, and the network of {candidate.name} has other parts: "
                 f"name other --candidates. Received: a run with model.{part}"
             )
     return Source(model.backbone, candidate.name, model.backbone_options)
 
 
 def check_searchable(config: ExperimentConfig) -> None:
-    """Raises `UserError` where a search could not go by the target's accuracy, or its trials not run."""
+    """Raises `UserError` for a config whose trials cannot run, or cannot be compared by accuracy."""
     data, model = config.data, config.model
     reasons = [
-        (config.tasks, "tasks", "its stages belong to a strategy of sharing"),
-        (config.adaptation, "adaptation", "the source's validation rows do not say how good the target gets"),
+        (config.tasks, "tasks", "its stages belong to a sharing strategy"),
+        (config.adaptation, "adaptation", "the source's validation rows do not measure the target"),
         (data.folds is not None and data.fold is None, "data.folds", "each trial would be several runs"),
-        (data.pretext, "data.pretext", "its accuracy is that of a made-up task"),
-        (data.task not in ("multiclass", "binary"), f"data.task={data.task}", "it goes by accuracy"),
+        (data.pretext, "data.pretext", "its accuracy is that of the pretext task"),
+        (data.task not in ("multiclass", "binary"), f"data.task={data.task}", "auto maximises accuracy"),
         (model.nested, "model.nested", "another backbone does not fit"),
         (model.adapter, "model.adapter", "another backbone does not fit"),
-        (model.head.name == "neighbors", "model.head.name=neighbors", "that head does not train"),
+        (model.head.name == "neighbors", "model.head.name=neighbors", "that head is not trained"),
     ]
     for there, name, reason in reasons:
         if there:
@@ -88,10 +88,10 @@ def check_searchable(config: ExperimentConfig) -> None:
 
 
 def first_trials(sources: list[Source]) -> Iterator[dict[str, Any]]:
-    """Yields settings to try first: each recipe on the two best sources.
+    """Yields the settings of the first trials: each recipe on the two best sources.
 
     Args:
-        sources: Where a trial may start from, the best first.
+        sources: Sources from which a trial may start, best first.
     """
     for recipe in RECIPES:
         for source in sources[:2]:
@@ -99,12 +99,12 @@ def first_trials(sources: list[Source]) -> Iterator[dict[str, Any]]:
 
 
 def suggest(trial, config: ExperimentConfig, sources: list[Source]) -> ExperimentConfig:
-    """Returns the config of a trial: a source, how deep it is opened, rates, regularizer, augmentation.
+    """Returns the config of a trial: source, depth of fine-tuning, learning rates, regularizer, augmentation.
 
     Args:
-        trial: An Optuna trial.
-        config: The user's; data, head, runtime and cache stay as they are.
-        sources: Where it may start from, the best first.
+        trial: Optuna trial.
+        config: Config of the user. Its data, head, runtime and cache are not changed.
+        sources: Sources from which the trial may start, best first.
     """
     by_title = {source.title: source for source in sources}
     source = by_title[trial.suggest_categorical("source", list(by_title))]
@@ -119,7 +119,7 @@ def suggest(trial, config: ExperimentConfig, sources: list[Source]) -> Experimen
 
 
 def shortened(config: ExperimentConfig, part: int = 3) -> ExperimentConfig:
-    """Returns a config that trains a part of the epochs, to see whether the rest is worth it."""
+    """Returns a config with one `part`-th of the epochs, for a cheap first look at a trial."""
 
     def stage(old: StageConfig) -> StageConfig:
         steps = None if old.steps is None else max(1, old.steps // part)

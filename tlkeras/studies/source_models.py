@@ -1,4 +1,4 @@
-"""The network of a candidate: raw inputs to features, and to what its own head says where it has one."""
+"""The networks of candidates: raw inputs to features, and to logits if the candidate has a head."""
 
 from dataclasses import dataclass
 
@@ -16,15 +16,15 @@ from tlkeras.studies.candidates import Candidate
 
 @dataclass(frozen=True)
 class SourceModel:
-    """A candidate's network.
+    """The network of a candidate.
 
     Attributes:
-        trunk: Raw inputs -> `(b, features + classes)`: feature vector and logits side by side.
+        trunk: Model from raw inputs to `(b, features + classes)`: feature vectors, then logits.
         features: Width of the feature vector.
-        classes: Number of the source model's logits; 0 without a trained head.
-        binary: Whether its one logit is that of a yes or no.
+        classes: Number of logits of the source model, or 0 without a trained head.
+        binary: Whether the source model is a binary classifier with a single logit.
         parameters: Number of parameters up to the features.
-        head: Feature vectors -> logits, where these do not stand beside the features.
+        head: Model from feature vectors to logits, if `trunk` does not compute the logits.
     """
 
     trunk: keras.Model
@@ -36,9 +36,9 @@ class SourceModel:
 
 
 def image_size(candidate: Candidate, config: ExperimentConfig):
-    """Returns the size at which a candidate sees images; None where it takes vectors.
+    """Returns the image size of a candidate's inputs, or None if it takes vectors.
 
-    A run sees them at its own, a backbone at that of the config or else its default.
+    A run uses its own size. A backbone uses the size of the config, or else its default size.
     """
     if candidate.is_run:
         shape = RunDir(candidate.name).read_json("manifest.json")["input_shape"]
@@ -47,15 +47,15 @@ def image_size(candidate: Candidate, config: ExperimentConfig):
 
 
 def source_model(candidate: Candidate, config: ExperimentConfig, input_shape: tuple) -> SourceModel:
-    """Builds a candidate.
+    """Builds the network of a candidate.
 
     Args:
-        candidate: What to build.
-        config: Of the target task.
+        candidate: Candidate to build.
+        config: Config of the target task.
         input_shape: Shape of one raw input.
 
     Raises:
-        UserError: Weights that cannot be had, or an input that does not suit it.
+        UserError: The weights are not available, or the input does not fit.
     """
     if candidate.is_run:
         return _of_run(RunDir(candidate.name))
@@ -77,9 +77,9 @@ def source_model(candidate: Candidate, config: ExperimentConfig, input_shape: tu
 
 
 def top_model(candidate: Candidate) -> SourceModel | None:
-    """Returns a backbone with ImageNet's head at its own image size.
+    """Returns a backbone with the ImageNet head at its own image size.
 
-    None where the file with that head is not at hand.
+    It is None if the file of that head is not available.
     """
     if candidate.is_run or candidate.weights != "imagenet":
         return None
@@ -93,7 +93,7 @@ def top_model(candidate: Candidate) -> SourceModel | None:
 
 
 def head_of_weights(candidate: Candidate) -> Candidate | None:
-    """Returns the run whose weights a backbone takes, where it takes a run's."""
+    """Returns the run from which a backbone takes its weights, or None."""
     if candidate.is_run or candidate.weights in (None, "imagenet"):
         return None
     run = RunDir(candidate.weights)
@@ -111,7 +111,7 @@ def _of_run(run: RunDir) -> SourceModel:
 
 
 def _packaged_head(row, input_shape: tuple) -> keras.Model:
-    """Returns what comes after the pooling of a network whose head is in the same file."""
+    """Returns the layers after the pooling of a network whose weights file contains the head."""
     net = network_with_head(row.name, input_shape)
     pooled = next(x for x in reversed(net.layers) if isinstance(x, keras.layers.GlobalAveragePooling2D))
     return keras.Model(output_of(net, pooled.name), net.outputs[0])

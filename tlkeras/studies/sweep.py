@@ -1,4 +1,4 @@
-"""Runs the runs of a sweep, in this process or several, and puts their results side by side."""
+"""Runs a sweep, in this process or in several, and compares the results."""
 
 import os
 import subprocess
@@ -25,18 +25,18 @@ _FILE, _LOGS = "sweep.json", "logs"
 
 
 def run_sweep(runs: list[SweepRun], workdir: str | os.PathLike, processes: int = 1) -> list[dict[str, Any]]:
-    """Runs all runs of a sweep that are not finished yet, and writes `sweep.csv` and `compare.html`.
+    """Runs all unfinished runs of a sweep, and writes `sweep.csv` and `compare.html`.
 
-    A run that fails is listed and does not stop the others; started again, the sweep tries it again.
-    Runs share the feature cache that their config names.
+    A failed run is listed and does not stop the others. It is tried again when the sweep is started again.
+    Runs share the feature cache of their config.
 
     Args:
-        runs: From `plan_sweep`.
-        workdir: Each run gets a directory of its name in it.
-        processes: How many runs at once; 1 runs them one after the other in this process.
+        runs: Runs from `plan_sweep`.
+        workdir: Directory of the sweep, in which each run gets a directory of its name.
+        processes: Number of parallel runs. 1 runs them one after another in this process.
 
     Returns:
-        The rows of `sweep.csv`, the best by validation first.
+        The rows of `sweep.csv`, best validation metric first.
 
     Raises:
         UserError: The workdir holds another sweep, or something else.
@@ -57,17 +57,19 @@ def run_sweep(runs: list[SweepRun], workdir: str | os.PathLike, processes: int =
 
 
 def rehearse_sweep(runs: list[SweepRun], workdir: str | os.PathLike) -> None:
-    """Checks what a sweep needs, and writes nothing: see `rehearse`. Runs of equal data and model count once.
+    """Checks all runs of a sweep without writing (see `rehearse`).
+
+    Of several runs with equal data and model, one is checked.
 
     Raises:
-        UserError: One line on the first run that would be refused.
+        UserError: A run would be refused. The message names the first one in one line.
     """
     folder = Path(workdir).expanduser()
     _check(folder, _as_json(runs))
     parts = lambda config: (config.data, config.model, config.adaptation, config.tasks)  # noqa: E731
     distinct = {repr(parts(run.config)): run for run in runs}
     for run in distinct.values():
-        # threads and determinism belong to a process: here all runs share the first one's
+        # threads and determinism are settings of a process: all runs share those of the first
         config = run.config.model_copy(update={"runtime": runs[0].config.runtime})
         try:
             rehearse(config, folder / run.name, fresh=True)
@@ -100,13 +102,14 @@ def _write_comparison(paths: list[Path], page: Path) -> None:
         return
     try:
         write_comparison(paths, page)
-    except UserError as error:  # the runs and their table are there all the same
+    except UserError as error:  # the runs and their table exist anyway
         messages.note(f"{page} is not written: {error}")
 
 
 def _run_all(runs: list[SweepRun], folder: Path, processes: int) -> dict[str, str]:
-    """Returns why runs failed, by name."""
-    # Threads and determinism are settings of a whole process: runs that differ in them need their own.
+    """Returns the reason of each failed run, by name."""
+    # Threads and determinism are settings of a whole process: runs that differ in them need separate
+    # processes.
     apart = processes > 1 or len({run.config.runtime.model_dump_json() for run in runs}) > 1
     started: list[subprocess.Popen] = []
 
@@ -124,7 +127,7 @@ def _run_all(runs: list[SweepRun], folder: Path, processes: int) -> dict[str, st
             failures = dict(zip([run.name for run in runs], map_runs(one, runs), strict=True))
     except BaseException:
         for process in started:
-            process.terminate()  # a run saves its state then
+            process.terminate()  # the run saves its state
         raise
     return {name: failure for name, failure in failures.items() if failure}
 
@@ -134,18 +137,18 @@ def _here(run: SweepRun, folder: Path) -> str:
         RunDir(folder / run.name).check(run.config.model_dump(mode="json"))
         return ""
     try:
-        if keras := sys.modules.get("keras"):  # what an earlier run left; the runtime imports it first
+        if keras := sys.modules.get("keras"):  # state of an earlier run; the runtime must import Keras first
             keras.backend.clear_session()
         run_experiment(run.config, folder / run.name)
     except (UserError, RunError, OSError, MemoryError) as error:
         return " ".join(str(error).split())
-    except Exception as error:  # a bug in one run is no reason to lose the others
+    except Exception as error:  # a bug in one run must not end the others
         return f"{type(error).__name__}: {' '.join(str(error).split())}"
     return ""
 
 
 def _in_own_process(run: SweepRun, folder: Path, started: list[subprocess.Popen]) -> str:
-    """Trains in a process of its own, which writes to `logs/NAME.txt`; returns why it failed, or nothing."""
+    """Trains in a process that writes to `logs/NAME.txt`. Returns why it failed, or an empty string."""
     if RunDir(folder / run.name).is_finished:
         return ""
     config = folder / _LOGS / f"{run.name}.json"

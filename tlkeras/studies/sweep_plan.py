@@ -1,4 +1,4 @@
-"""Which runs a sweep consists of, known before any of them starts."""
+"""The list of runs of a sweep, made before any of them starts."""
 
 import json
 import os
@@ -17,10 +17,10 @@ class SweepRun:
     """One run of a sweep.
 
     Attributes:
-        name: Its directory below the sweep's.
-        overrides: Assignments `path=value` by which it differs from the sweep's config.
-        seed: Its seed.
-        config: The resulting config.
+        name: Name of the run, and of its directory in the directory of the sweep.
+        overrides: Assignments `path=value` that change the sweep's config.
+        seed: Seed of the run.
+        config: Resulting config.
     """
 
     name: str
@@ -30,22 +30,22 @@ class SweepRun:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The overrides by path."""
+        """The overrides as a dict from path to value."""
         return {path.strip(): value.strip() for path, _, value in (o.partition("=") for o in self.overrides)}
 
 
 def plan_sweep(config: str, overrides: Iterable[str] = (), seeds: int = 1) -> list[SweepRun]:
-    """Returns the runs of a sweep, all of them checked.
+    """Returns the runs of a sweep, with all configs checked.
 
     Args:
-        config: A `.py` file, which may define `sweep()`, a `.json` file or the name of an experiment.
-            `sweep()` yields one item per run: a dict `{"model.head.name": "cosine"}` or a list of
-            assignments `["model.head.name=cosine"]`.
-        overrides: Assignments for all runs, below those of `sweep()`.
-        seeds: Each item is run with this many seeds: the config's own and those after it.
+        config: Path of a `.py` file, which may define `sweep()`, path of a `.json` file, or name of an
+            experiment. `sweep()` yields one item per run: a dict `{"model.head.name": "cosine"}` or a list
+            of assignments `["model.head.name=cosine"]`.
+        overrides: Assignments for all runs. Those of `sweep()` take precedence.
+        seeds: Number of seeds for each item: the seed of the config and the following ones.
 
     Raises:
-        UserError: One line on the item that is wrong.
+        UserError: An item is wrong. The message names it in one line.
     """
     base = load_config(config, overrides)
     items = list(_items(config))
@@ -74,8 +74,8 @@ def _items(config: str) -> Iterable[tuple[str, ...]]:
         return [()]
     try:
         found = list(sweep())
-    except Exception as error:  # the file is the user's own code: whatever it raises is one line
-        raise UserError(f"sweep() of {config} fails: {type(error).__name__}: {error}") from error
+    except Exception as error:  # the user's own code may raise anything; it is reported in one line
+        raise UserError(f"sweep() of {config} failed: {type(error).__name__}: {error}") from error
     return [_assignments(item, config) for item in found]
 
 

@@ -16,12 +16,13 @@ HIGHER_IS_BETTER = {"accuracy": True, "rmse": False}
 def results_table(
     runs: list[SweepRun], folder: Path, failures: Mapping[str, str] | None = None
 ) -> list[dict[str, Any]]:
-    """Returns one row per run: its settings, its metric on every split, seconds; the best by `val` first.
+    """Returns one row per run with settings, metrics of every split and seconds, best `val` metric first.
 
     Args:
-        runs: The runs of a sweep.
-        folder: Where they lie.
-        failures: Why runs failed, by name; such rows come last, with the reason under `error`.
+        runs: Runs of a sweep.
+        folder: Directory of the sweep.
+        failures: Reason by name of each failed run. Rows of failed runs come last, with the reason in
+            `error`.
     """
     failures = failures or {}
     paths = dict.fromkeys(path for run in runs for path in run.settings)
@@ -36,7 +37,7 @@ def results_table(
 
 
 def means_over_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns one row per setting: the mean of each number over its seeds, and the standard deviation."""
+    """Returns one row per setting, with mean and standard deviation of each number over the seeds."""
     about_one_run = {"run", "seed", "error", "seconds"}
     numbers = [name for name in rows[0] if any(isinstance(row[name], float) for row in rows)]
     numbers = [name for name in numbers if name not in about_one_run]
@@ -59,7 +60,7 @@ def means_over_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _scores(run_dir: RunDir) -> dict[str, Any]:
     found: dict[str, Any] = {}
     two_tasks = (run_dir.path / "evaluation" / "tasks.json").is_file()
-    own = "target" if two_tasks else "source"  # of two tasks the second is the run's own
+    own = "target" if two_tasks else "source"  # with two tasks, the target is the run's own
     for domain, splits in run_dir.read_json("evaluation/metrics.json").items():
         for split, values in splits.items():
             name = "accuracy" if "accuracy" in values else "rmse"
@@ -72,7 +73,7 @@ def _scores(run_dir: RunDir) -> dict[str, Any]:
 
 
 def _order(row: Mapping[str, Any]) -> tuple:
-    """The best first by validation, then by test; rows without a result last."""
+    """Sort key: best validation metric first, then best test metric. Rows without a result come last."""
     keys: list[float] = []
     for split in ("val", "test", "train"):
         for name, higher in HIGHER_IS_BETTER.items():

@@ -1,4 +1,4 @@
-"""Did the transfer help? The same budget spent without it, and the verdict on the difference."""
+"""The twins of a run, trained with the same budget but without the transfer, and the verdict."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ from tlkeras.evaluation.unlabelled import unlabelled_verdict
 from tlkeras.methods.adapt.validators import information_maximization
 from tlkeras.run_dir import RunDir
 
-# trains a config in a run directory: `run_experiment`, handed down so that this module needs not import it
+# type of `run_experiment`, which is passed in to avoid a circular import
 Train = Callable[[ExperimentConfig, Path], object]
 
 NAMES = {
@@ -35,32 +35,32 @@ NAMES = {
     "frozen_probe": "linear probe on the frozen source",
 }
 ADVICE = {
-    "source_only": "Leave the adaptation out, make it weaker, or check that the domains share their classes.",
-    "scratch": "Train from scratch, or look for a nearer source with 'tlkeras rank'.",
-    "random_features": "The source knows nothing of this task: check the weights, rank other sources.",
-    "frozen_probe": "Fine-tuning spoils what the source knows: train less of it, or slower, or regularise.",
+    "source_only": "Remove or weaken the adaptation, or check that the domains have the same classes.",
+    "scratch": "Train from scratch, or search for a closer source with 'tlkeras rank'.",
+    "random_features": "The source has learned nothing for this task: check it, or rank other sources.",
+    "frozen_probe": "Fine-tuning damages the features: train fewer blocks, at a lower rate, or regularise.",
 }
 
 
 def judge_transfer(config: ExperimentConfig, run_dir: RunDir, train: Train) -> None:
-    """Trains what a run is compared with, where it asks for that, and writes and says the verdict."""
+    """Trains the twins that a run asks for, if any, and writes and prints the verdict."""
     if twins_of(config):
         train_twins(config, run_dir, train)
         messages.note(write_verdict(config, run_dir))
 
 
 def twins_of(config: ExperimentConfig) -> tuple[str, ...]:
-    """Returns the names of the run's twins, the one that gives the verdict first."""
+    """Returns the names of the run's twins. The first one decides the verdict."""
     looks = config.adapts or config.maps_features
     twin = ("source_only",) if looks and config.adaptation.twin else ()
     return tuple(dict.fromkeys((*twin, *config.verdict.twins)))
 
 
 def train_twins(config: ExperimentConfig, run_dir: RunDir, train: Train) -> None:
-    """Trains the run's twins, and run and twins with the further seeds that were asked for.
+    """Trains the run's twins, and the run and its twins with further seeds.
 
-    `source_only` lies in `RUN/twin`, any other in `RUN/baselines/NAME`; the run with the i-th further
-    seed in `RUN/seeds/i`, its twins inside.
+    `source_only` is in `RUN/twin`, and any other twin in `RUN/baselines/NAME`. The run with the i-th
+    further seed is in `RUN/seeds/i`, with its twins inside.
     """
     for name in twins_of(config):
         train(twin_config(config, name, _steps_taken(run_dir)), _directory(run_dir, name).path)
@@ -69,25 +69,25 @@ def train_twins(config: ExperimentConfig, run_dir: RunDir, train: Train) -> None
 
 
 def twin_config(config: ExperimentConfig, name: str, steps: int) -> ExperimentConfig:
-    """Returns the experiment of a twin: same data, seed and batches.
+    """Returns the experiment of a twin, with the same data, seed and batches.
 
     Args:
-        config: The run's.
-        name: A name in `NAMES`.
-        steps: Optimizer steps that the run took.
+        config: Config of the run.
+        name: Name of the twin, a key of `NAMES`.
+        steps: Number of optimizer steps of the run.
     """
     if name == "source_only":
         return source_only(config)
     make = {"scratch": _scratch, "random_features": _random_features, "frozen_probe": _frozen_probe}[name]
     changed = make(config, steps) | {"name": _named(config, name), "verdict": VerdictConfig()}
-    changed["tasks"] = None  # of share_gradients: trained beside the source, it would have the transfer
+    changed["tasks"] = None  # share_gradients would train it together with the source, which is the transfer
     if config.adaptation is not None:
         changed["adaptation"] = _adaptation_of(config.adaptation, changed["stages"])
     return config.model_copy(update=changed)
 
 
 def _adaptation_of(adaptation: AdaptationConfig, stages: tuple[StageConfig, ...]) -> AdaptationConfig:
-    """Returns the adaptation of a twin with these stages; with no method, where none of them adapts."""
+    """Returns the adaptation config of a twin with these stages: no method if none of them adapts."""
     update: dict[str, Any] = {"twin": False, "seeds": 1}
     if not any(stage.adapt for stage in stages):
         update["method"] = "none"
@@ -97,7 +97,7 @@ def _adaptation_of(adaptation: AdaptationConfig, stages: tuple[StageConfig, ...]
 
 
 def source_only(config: ExperimentConfig) -> ExperimentConfig:
-    """Returns the same experiment, seed, steps and batches, without a look at the target."""
+    """Returns the same experiment, seed, steps and batches, without any use of the target."""
     alone = {"method": "none", "batch_norm": "shared", "twin": False, "seeds": 1}
     adaptation = config.adaptation.model_copy(update=alone)
     update = {"name": _named(config, "twin"), "adaptation": adaptation, "verdict": VerdictConfig()}
@@ -112,7 +112,7 @@ def _without_mapping(stage: StageConfig) -> StageConfig:
 
 
 def with_seed(config: ExperimentConfig, number: int) -> ExperimentConfig:
-    """Returns the same experiment with another seed."""
+    """Returns the same experiment with its seed increased by `number`."""
     update: dict[str, Any] = {"name": _named(config, f"seed_{number}"), "seed": config.seed + number}
     update["verdict"] = config.verdict.model_copy(update={"seeds": 1})
     if config.adaptation is not None:
@@ -121,10 +121,10 @@ def with_seed(config: ExperimentConfig, number: int) -> ExperimentConfig:
 
 
 def _scratch(config: ExperimentConfig, steps: int) -> dict[str, Any]:
-    """Everything trains from the first step, in one stage of all steps, at the run's highest rate.
+    """Returns the changes for one stage that trains everything, for all steps, at the run's highest rate.
 
-    BatchNormalization normalises by batches, with a momentum of .9: at the .99 and more of pretrained
-    networks, statistics that begin at 0 and 1 would still be wrong when a short run ends.
+    BatchNormalization uses batch statistics, with a momentum of .9. With the .99 or more of pretrained
+    networks, statistics that begin at 0 and 1 would still be wrong at the end of a short run.
     """
     trained = [stage for stage in config.stages if stage.kind == "fit"]
     last = trained[-1] if trained else FitStageConfig(name="scratch")
@@ -141,7 +141,7 @@ def _scratch(config: ExperimentConfig, steps: int) -> dict[str, Any]:
         }
     )  # fmt: skip
     update = {"weights": None, "fallback": None, "bn_momentum": 0.9}
-    if config.model.head.name == "neighbors":  # which cannot be trained
+    if config.model.head.name == "neighbors":  # this head cannot be trained
         update["head"] = LinearHeadConfig()
     return {
         "model": _without_knowledge(config.model, frozen=False).model_copy(update=update),
@@ -150,7 +150,7 @@ def _scratch(config: ExperimentConfig, steps: int) -> dict[str, Any]:
 
 
 def _without_knowledge(model: ModelConfig, *, frozen: bool) -> ModelConfig:
-    """Returns a model whose nested model, if it has one, starts with random weights."""
+    """Returns a model config whose nested model, if there is one, starts with random weights."""
     if model.nested is None:
         return model
     return model.model_copy(
@@ -168,10 +168,10 @@ def _frozen_probe(config: ExperimentConfig, steps: int) -> dict[str, Any]:
 
 
 def _probed(config: ExperimentConfig, weights: str | None) -> dict[str, Any]:
-    """A logistic regression to its optimum, on features standardised by the training rows.
+    """Returns the changes for a logistic regression on features standardised by the training rows.
 
-    Standardised, because those of a network with random weights may all be 1e-13; and to its optimum,
-    so that no choice of a learning rate weakens the twin.
+    Features of a network with random weights may all be as small as 1e-13, so they are standardised. The
+    regression is solved to its optimum, so that no choice of a learning rate weakens the twin.
     """
     pooling = "avg" if config.model.neck.pooling == "flatten" else config.model.neck.pooling
     model = config.model.model_copy(
@@ -184,10 +184,10 @@ def _probed(config: ExperimentConfig, weights: str | None) -> dict[str, Any]:
 
 
 def write_verdict(config: ExperimentConfig, run_dir: RunDir) -> str:
-    """Judges the run on its test rows, writes `evaluation/verdict.json`, returns its sentences.
+    """Judges the run on its test rows, writes `evaluation/verdict.json` and returns its sentences.
 
-    The rows are the target's, where there is one; without labels the verdict is `not_judged`. The file
-    holds the verdict over the first twin, and under `baselines` that over each of them.
+    The rows are those of the target, if there is one. Without labels the verdict is `not_judged`. The file
+    holds the verdict against the first twin, and under `baselines` the verdict against each of them.
     """
     seeds = [run_dir, *(RunDir(run_dir.path / "seeds" / str(i)) for i in range(1, _seeds(config)))]
     found = {name: _judged(config, name, seeds) for name in twins_of(config)}
@@ -223,7 +223,7 @@ def _directory(run_dir: RunDir, name: str) -> RunDir:
 
 
 def _steps_taken(run_dir: RunDir) -> int:
-    """Returns the optimizer steps of all stages, early stopping taken into account."""
+    """Returns the number of optimizer steps of all stages, taking early stopping into account."""
     return sum(int(e["steps"]) for e in run_dir.ledger.records() if e["event"] == "completed")
 
 

@@ -1,4 +1,4 @@
-"""What an experiment of two tasks cannot be combined with, said before anything is written."""
+"""Checks which options cannot be combined with two tasks, before anything is written."""
 
 from collections.abc import Iterator, Mapping
 
@@ -7,14 +7,14 @@ from tlkeras.errors import UserError
 
 
 def check_tasks(config: ExperimentConfig, data: Mapping[str, tuple] | None = None) -> None:
-    """Checks an experiment with `tasks`; one without passes.
+    """Checks an experiment with `tasks`. An experiment without `tasks` passes.
 
     Args:
-        config: The experiment.
-        data: Arrays in place of its source, as `run_experiment` takes them.
+        config: Config of the experiment.
+        data: Arrays that replace its source, as in `run_experiment`.
 
     Raises:
-        UserError: Tasks stand beside something that would not take part in them.
+        UserError: The config combines `tasks` with an option that tasks do not support.
     """
     if config.tasks is None:
         return
@@ -25,19 +25,19 @@ def check_tasks(config: ExperimentConfig, data: Mapping[str, tuple] | None = Non
 def _of_every_strategy(config: ExperimentConfig, data: Mapping[str, tuple] | None) -> Iterator[str]:
     if data is not None:
         yield (
-            "Tasks have two sources, and `data` takes the place of one: write the arrays to files and name "
-            "them in data.source and tasks.source.source (npz:FILE.npz). "
+            "Tasks need two data sources, and `data` replaces only one: write the arrays to files and set "
+            "data.source and tasks.source.source to them (npz:FILE.npz). "
             f"Received: tasks and data with {', '.join(data)}"
         )
     for where, domain in (("data", config.data), ("tasks.source", config.tasks.source)):
         if domain.folds is not None and domain.fold is None:
             yield (
-                f"Folds are one run each, and so are tasks: take one fold at a time ({where}.fold=0). "
+                f"Folds and tasks each need several runs: use one fold at a time ({where}.fold=0). "
                 f"Received: {where}.folds={domain.folds} and tasks"
             )
     if config.model.nested is not None:
         yield (
-            "model.nested takes a whole earlier model, and tasks train a source to share: take one of them. "
+            "model.nested and tasks are two ways to use a source model: choose one of them. "
             f"Received: model.nested.source={config.model.nested.source!r} and tasks"
         )
 
@@ -48,8 +48,8 @@ def _of_shared_gradients(config: ExperimentConfig) -> Iterator[str]:
     stages, adaptation = config.stages, config.adaptation
     if config.adapts:
         yield (
-            "share_gradients trains beside the source's batches, and adaptation beside the unlabelled "
-            "target's: take one of them, or adapt after share_weights. Received: "
+            "share_gradients adds source batches to each step, and adaptation adds unlabelled target "
+            "batches: choose one of them, or adapt with share_weights. Received: "
             f"adaptation.method={adaptation.method}, adaptation.batch_norm={adaptation.batch_norm}"
         )
     if len(stages) != 1 or stages[0].gradual:
@@ -59,6 +59,6 @@ def _of_shared_gradients(config: ExperimentConfig) -> Iterator[str]:
         )
     if stages[0].kind == "probe":
         yield (
-            "share_gradients trains both tasks by gradients of their own losses: leave out probe, or share "
-            f"another way (share_weights). Received: stages.{stages[0].name}.probe={stages[0].probe.name}"
+            "share_gradients trains both tasks by gradients: remove the probe, or choose another strategy "
+            f"(share_weights). Received: stages.{stages[0].name}.probe={stages[0].probe.name}"
         )

@@ -1,4 +1,4 @@
-"""A source task trained here, then shared with the target task: the runs, and what each task has of it."""
+"""Two tasks that share a network: trains a source task and the target task, and evaluates both."""
 
 import json
 import os
@@ -35,19 +35,21 @@ def run_tasks(
     *,
     fresh: bool = False,
 ) -> "SavedRun":
-    """Trains both tasks, or goes on where an earlier process stopped, and evaluates both before and after.
+    """Trains both tasks, or continues an interrupted run, and evaluates both tasks before and after.
 
     Args:
-        config: The target's experiment, with `tasks`.
-        workdir: The run directory.
-        train: Trains a config in a directory and returns the finished run: `run_experiment`.
-        fresh: Whether to start over; an old run in the workdir is kept under another name.
+        config: Config of the target's experiment, with `tasks`.
+        workdir: Run directory.
+        train: Function that trains a config in a directory and returns the finished run, such as
+            `run_experiment`.
+        fresh: Whether to start over. The old run is kept under another name.
 
     Returns:
-        The run of both tasks, whose own are its `runs`; its metrics are those after all training.
+        The run of both tasks. Its `runs` are the runs of the tasks, and its metrics are those after all
+        training.
 
     Raises:
-        UserError: The config does not suit the strategy, or the workdir holds another run.
+        UserError: The config does not fit the strategy, or the workdir holds a different run.
     """
     config_of_user, config = config, with_fitting_inputs(checked(config))
     source, target = task_configs(config, RunDir(workdir).path)
@@ -69,14 +71,14 @@ def run_tasks(
 
 
 def planned_runs(config: ExperimentConfig, path: Path) -> dict[str, ExperimentConfig]:
-    """Returns the runs that an experiment will be, by name: those of its tasks, or itself under no name.
+    """Returns the configs of the runs of an experiment, by name. A single run has an empty name.
 
     Args:
-        config: The experiment. Where its data are not at hand, its inputs are taken to meet.
-        path: Its run directory.
+        config: Config of the experiment. If its data are not available, its inputs are assumed to fit.
+        path: Run directory of the experiment.
 
     Raises:
-        UserError: As `run_tasks`.
+        UserError: `run_tasks` would raise this error.
     """
     check_tasks(config)
     if not config.is_two_runs:
@@ -91,16 +93,16 @@ def planned_runs(config: ExperimentConfig, path: Path) -> dict[str, ExperimentCo
 
 
 def with_fitting_inputs(config: ExperimentConfig) -> ExperimentConfig:
-    """Returns the config with an adapter for a source whose vectors are of another width than the target's.
+    """Returns the config, with an adapter added if the source's vectors have another width than the target's.
 
     Raises:
-        UserError: The inputs of the tasks do not meet in one common part.
+        UserError: The inputs of the two tasks do not fit one common part.
     """
     return _fitting(config, _input_shapes(config))
 
 
 def _input_shapes(config: ExperimentConfig) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Returns the shapes of the target's and of the source's inputs."""
+    """Returns the input shapes of the target and of the source."""
     target = config.model_copy(update={"adaptation": None})
     return read_domains(target, check=False)["source"].input_shape, source_task(
         config, check=False
@@ -116,36 +118,38 @@ def _fitting(config: ExperimentConfig, shapes: tuple) -> ExperimentConfig:
         adapter = AdapterConfig(units=wanted, activation="linear")
         return config.model_copy(update={"tasks": config.tasks.model_copy(update={"adapter": adapter})})
     raise UserError(
-        f"The common part takes {wanted} from the target and would get {own} from the source. Give both "
-        "tasks pictures of one size (data.image_size), or each an adapter that ends in the same width "
+        f"The common part gets {wanted} from the target but {own} from the source. Give both tasks "
+        "pictures of the same size (data.image_size), or adapters that end in the same width "
         f"(model.adapter.units, tasks.adapter.units). Received: inputs of {shapes[0]} and {shapes[1]}"
     )
 
 
 def task_configs(config: ExperimentConfig, path: Path) -> tuple[ExperimentConfig | None, ExperimentConfig]:
-    """Returns the experiments of the source task (None where it has no run of its own) and of the target.
+    """Returns the configs of the source task and of the target task.
+
+    The source's config is None if the source has no run of its own.
 
     Args:
-        config: The experiment, with `tasks`.
-        path: Its run directory.
+        config: Config of the experiment, with `tasks`.
+        path: Run directory of the experiment.
     """
     tasks, only_head = config.tasks, {"train": "head", "gradual": False}
     source_stages, target_stages, weights = tasks.stages, config.stages, str(path / "source")
     if tasks.strategy == "share_gradients":
         update: dict[str, Any] = {"tasks": tasks.model_copy(update={"joint_run": True})}
         update["cache"] = config.cache.model_copy(update={"enabled": False})
-        # both private parts must be of one moment: that of the last step
+        # both private parts must come from the same step, the last one
         update["checkpoint"] = config.checkpoint.model_copy(update={"monitor": LAST_STEP})
         return None, config.model_copy(update=update | {"name": _named(config, "target")})
     if tasks.strategy == "fix_common":
         target_stages = tuple(_changed(stage, only_head) for stage in target_stages)
     elif all(s.train == "head" for s in target_stages):
         raise UserError(
-            f"{tasks.strategy} trains the common part with the target: open blocks in a stage "
-            "(train='all'), or take fix_common. Received: train='head' in every stage"
+            f"{tasks.strategy} trains the common part with the target: train blocks in a stage "
+            "(train='all'), or choose fix_common. Received: train='head' in every stage"
         )
     if tasks.strategy == "private_first":
-        # statistics of the common part stay as they are; those of an adapter are the source's own
+        # statistics of the common part stay fixed, but an adapter belongs to the source
         bn = {} if tasks.adapter else {"bn": "frozen"}
         source_stages = tuple(_changed(stage, only_head | bn) for stage in source_stages)
         weights = config.model.weights
@@ -169,7 +173,7 @@ def task_configs(config: ExperimentConfig, path: Path) -> tuple[ExperimentConfig
 
 
 def _evaluate(run_dir: RunDir, source: ExperimentConfig | None, target: ExperimentConfig) -> None:
-    """Writes how good both tasks were on the common part before the target trained, and after."""
+    """Writes the metrics of both tasks before and after the training of the target."""
     parts = prepare(target)
     before, after, domain = (_joint_models if source is None else _separate_models)(run_dir, parts, source)
     own = load_model(RunDir(run_dir.path / "target").best_model)
@@ -198,9 +202,9 @@ def _evaluate(run_dir: RunDir, source: ExperimentConfig | None, target: Experime
 
 
 def _separate_models(run_dir: RunDir, parts, source: ExperimentConfig):
-    """Returns the source's model before and after the target changed the common part, and its data.
+    """Returns the source's model before and after the target's training, and the source's data.
 
-    `parts.model` is the target's as it began.
+    `parts.model` is the target's model with its initial weights.
     """
     domain = read_domains(source)["source"]
     before = load_model(RunDir(run_dir.path / "source").best_model)
@@ -216,7 +220,7 @@ def _separate_models(run_dir: RunDir, parts, source: ExperimentConfig):
 
 
 def _joint_models(run_dir: RunDir, parts, source):
-    """Returns the source's model before and after the joint training, and its data."""
+    """Returns the source's model before and after the joint training, and the source's data."""
     domain, stage = source_task(parts.config), parts.config.stages[0]
     parts.model.select(stage.train, stage.bn)
     joint = TrainingModel(parts.model, (second_task(parts, stage),))
@@ -228,7 +232,7 @@ def _joint_models(run_dir: RunDir, parts, source):
 
 
 def joint_after(run_dir: RunDir, parts, joint, snapshots):
-    """Returns the source's model with what the joint training came to; `parts.model` stays as it began."""
+    """Returns the source's model after the joint training. `parts.model` keeps its initial weights."""
     named = snapshots.named_variables(joint)
     kept = snapshots.capture(named)
     arrays, _ = run_dir.checkpoints(0, parts.config.stages[0].name, parts.config.checkpoint.keep).load()
