@@ -42,8 +42,8 @@ def test_clusters_are_written_and_compared_with_class_folders(trained, pictures,
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--clusters=2", "--neighbors=2"], "neighbors or for clusters"),
-        (["--mixture"], "give --clusters=K"),
+        (["--clusters=2", "--neighbors=2"], "Only one of --neighbors and --clusters"),
+        (["--mixture"], "--mixture needs --clusters=K"),
         (["--clusters=2", "--output=x.npz"], "must end in .csv"),
     ],
 )

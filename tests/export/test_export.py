@@ -267,5 +267,5 @@ def test_vectors_and_other_tasks(tmp_path, task, outputs, width):
 def test_other_data_than_the_runs_are_refused(copied_run):
     rng = np.random.default_rng(0)
     data = {"train": (rng.integers(0, 255, (40, 32, 32, 3), np.uint8), np.arange(40) % 3)}
-    with pytest.raises(UserError, match="not those of the run"):
+    with pytest.raises(UserError, match="differ from those of the run"):
         export_run(copied_run, ["keras"], data=data)

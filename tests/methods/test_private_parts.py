@@ -203,11 +203,11 @@ def test_wider_vectors_get_an_adapter_under_every_strategy(config, tmp_path):
 
 
 def test_inputs_that_do_not_meet_are_refused(config, tmp_path):
-    with pytest.raises(UserError, match=r"takes \(7,\) from the target and would get \(6, 6, 3\)") as error:
+    with pytest.raises(UserError, match=r"gets \(7,\) from the target but \(6, 6, 3\)") as error:
         run_experiment(strategy(config, "share_weights", adapter=None), tmp_path / "run")
     assert "tasks.adapter.units" in str(error.value) and "\n" not in str(error.value)
     narrow = AdapterConfig(units=(5,))
-    with pytest.raises(UserError, match=r"would get \(5,\)"):
+    with pytest.raises(UserError, match=r"but \(5,\) from the source"):
         run_experiment(strategy(config, "share_gradients", adapter=narrow), tmp_path / "run")
     nested = config.model.model_copy(update={"nested": {"source": "runs/first"}})
     nested = ModelConfig(**config.model.model_dump() | {"nested": {"source": "runs/first"}})

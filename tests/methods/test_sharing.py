@@ -163,6 +163,6 @@ def test_finished_tasks_are_not_trained_again(config, tmp_path, capsys):
 
 def test_sharing_weights_with_a_frozen_common_part_is_refused(config, tmp_path):
     stages = (StageConfig(name="target", train="head"),)
-    with pytest.raises(UserError, match="take fix_common"):
+    with pytest.raises(UserError, match="choose fix_common"):
         shared(config.model_copy(update={"stages": stages}), tmp_path, strategy="share_weights")
     assert not (tmp_path / "run").exists()

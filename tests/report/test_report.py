@@ -90,7 +90,7 @@ def test_the_epoch_that_was_kept_is_told(trained, run_copy):
     stage = json.loads((trained / "config.json").read_text())["stages"][state["stage"]]["name"]
     told = f"epoch {state['epoch']} of {stage}, by val accuracy {state['value']:.4g}"
     text = (trained / "report.html").read_text()
-    assert told in text and "the triangle on the axis is the epoch that was kept" in text
+    assert told in text and "the triangle on the axis marks the epoch whose weights were kept" in text
     (file,) = (run_copy / "stages/best").iterdir()
     for damage in (b"", file.read_bytes()[:100]):  # a page is made all the same, and names no epoch
         file.write_bytes(damage)

@@ -106,7 +106,7 @@ def test_damaged_pictures_are_named_or_left_out(config, damaged, tmp_path, capsy
     words += ["--set", "data.on_error=skip"]
     if command == "auto":
         monkeypatch.setattr(tlkeras.studies.auto, "run_experiment", out_of_time)
-        assert main(words) == 2 and "Not one trial ended" in capsys.readouterr().err
+        assert main(words) == 2 and "No trial was completed" in capsys.readouterr().err
         assert (tmp_path / "out/ranking/ranking.csv").is_file()
     else:
         assert main(words) == 0
@@ -198,13 +198,13 @@ def test_words_say_when_random_weights_lead_and_when_a_smaller_one_does():
     assert "40.0 points better than random weights" in said
     right = {"big:imagenet": weak, "big:none": good}
     said = recommend([table[2], table[0]], right)
-    assert "Random weights lead: big:imagenet knows nothing" in said
+    assert "Random weights are best: big:imagenet has nothing" in said
     failed = {"candidate": "other", "weights": "imagenet", "error": "the file is broken"}
     said = recommend([table[2], failed], right)
     assert (
         "only random weights could be scored (big:none)" in said and "see the table: other:imagenet." in said
     )
-    assert "Start from" not in said and "lead" not in said
+    assert "Start from" not in said and "are best" not in said
     assert "only random weights were offered" in recommend([table[2]], right)
     said = recommend([table[0], failed], right)
     assert "Start from big:imagenet" in said and "see the table: other:imagenet." in said

@@ -164,7 +164,7 @@ def _described(error: OSError, path: Path) -> Exception | None:
     if error.errno == errno.EIO:
         return RunError(f"The disk failed at {path}: check it. {said}")
     if error.errno == errno.EROFS:
-        return CannotWriteHere(f"{path} lies on a read-only disk: choose another place. {said}")
+        return CannotWriteHere(f"{path} is on a read-only disk: choose another place. {said}")
     if error.errno in (errno.EACCES, errno.EPERM):
         return CannotWriteHere(
             f"You have no permission for {path}: change its permissions or choose another place. {said}"

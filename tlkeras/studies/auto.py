@@ -53,8 +53,9 @@ def auto(
     Args:
         config: Config to start from, with a validation split.
         workdir: Folder for `best.json` (the best config), `auto.md` (a summary), `trials.csv` and the runs.
-        budget: Total time in seconds. candidates: Candidates as for `tlkeras rank`, including runs. None
-            takes the config's own backbone and all backbones with available weights.
+        budget: Total time in seconds.
+        candidates: Candidates as for `tlkeras rank`, including runs. None takes the config's own backbone
+            and all backbones with available weights.
 
     Returns:
         The row of the best trial in `trials.csv`.

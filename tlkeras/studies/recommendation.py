@@ -79,8 +79,8 @@ def _warnings(scored: list[dict[str, Any]], best: dict[str, Any]) -> list[str]:
     if random and random[0] is best:
         trained = [title(row) for row in scored if row["weights"] != "none"]
         lines.append(
-            f"Random weights lead: {', '.join(trained)} {'knows' if len(trained) == 1 else 'know'} nothing "
-            "that this task needs. Expect no gain from transfer, or name better sources."
+            f"Random weights are best: {', '.join(trained)} {'has' if len(trained) == 1 else 'have'} nothing "
+            "that helps this task. Expect no gain from transfer, or name better sources."
         )
     elif random:
         gain = best["probe_accuracy"] - random[0]["probe_accuracy"]
