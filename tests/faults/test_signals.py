@@ -26,7 +26,7 @@ def test_signals_anywhere_and_the_run_goes_on(server, tmp_path, alone):
         ended = server.run(*train(tmp_path), within=str(tmp_path), path=path, at_event=event, number=number)
         assert ended.code == 128 + number, (what, ended)
         assert len(ended.error.splitlines()) == 1 and "Traceback" not in ended.output, (what, ended)
-        assert "same command goes on" in ended.error, (what, ended)
+        assert "same command continues" in ended.error, (what, ended)
     ended = server.run(*train(tmp_path))
     assert ended.code == 0, ended.output
     assert differences(alone, outcome(tmp_path / "run")) == []
@@ -45,7 +45,7 @@ def test_saved_within_a_step_and_the_second_signal_stops_at_once(server, tmp_pat
     ended = server.run(
         *words, within=str(tmp_path), path="01_all/metrics.csv", at_event=1, number=INT, repeat=2
     )
-    assert ended.code == 130 and "goes on" in ended.error, ended
+    assert ended.code == 130 and "continues" in ended.error, ended
 
 
 def test_signal_while_the_twin_trains(server, tmp_path):
@@ -54,7 +54,7 @@ def test_signal_while_the_twin_trains(server, tmp_path):
     stopped = server.run(
         *words, within=str(tmp_path), path="twin/stages/01_all/metrics", at_event=1, number=TERM
     )
-    assert stopped.code == 143 and "goes on" in stopped.error, stopped
+    assert stopped.code == 143 and "continues" in stopped.error, stopped
     ended = server.run(*words)
     assert ended.code == 0, ended.output
     assert (tmp_path / "run/evaluation/verdict.json").is_file()

@@ -211,7 +211,7 @@ def test_inputs_that_do_not_meet_are_refused(config, tmp_path):
         run_experiment(strategy(config, "share_gradients", adapter=narrow), tmp_path / "run")
     nested = config.model.model_copy(update={"nested": {"source": "runs/first"}})
     nested = ModelConfig(**config.model.model_dump() | {"nested": {"source": "runs/first"}})
-    with pytest.raises(UserError, match="take one of them"):
+    with pytest.raises(UserError, match="choose one of them"):
         run_experiment(config.model_copy(update={"model": nested}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

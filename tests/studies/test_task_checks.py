@@ -39,7 +39,7 @@ REFUSED = [
     (JOINT, ["stages.0.gradual=true"], "the first gradual"),
     ("share_weights", ["data.folds=3"], "data.folds=3"),
     ("fix_common", ["tasks.source.folds=3"], "tasks.source.folds=3"),
-    ("fix_common", ["model.nested.source=runs/x"], "take one of them"),
+    ("fix_common", ["model.nested.source=runs/x"], "choose one of them"),
 ]
 
 
