@@ -306,7 +306,7 @@ class Checkpoint(keras.callbacks.Callback):
         asked_twice, self._signal = bool(self._signal), number
         if asked_twice:
             self.release()
-            raise Interrupted(number, "Stopped at once. The same command goes on from the last checkpoint.")
+            raise Interrupted(number, "Stopped at once. The same command continues from the last checkpoint.")
         if self._can_stop and self._decisions is None:
             self._stop()
 
@@ -315,5 +315,5 @@ class Checkpoint(keras.callbacks.Callback):
         raise Interrupted(
             self._signal,
             f"Stopped by {signal.Signals(self._signal).name} at step {self.position.step}, state saved. "
-            "The same command goes on from here.",
+            "The same command continues from here.",
         )
