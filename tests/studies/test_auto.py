@@ -24,7 +24,7 @@ from tlkeras.run_dir import RunDir
 from tlkeras.studies.alarm import TimeUp, alarm
 from tlkeras.studies.auto import auto, parse_budget
 from tlkeras.studies.candidates import Candidate
-from tlkeras.studies.search_space import source_of
+from tlkeras.studies.search_space import starting_point
 
 pytest.importorskip("optuna")
 
@@ -127,7 +127,7 @@ def test_alarm_that_is_lost_rings_again_without_a_word(monkeypatch, capfd):
 def test_pictures_too_small_for_every_backbone_with_weights(config, tmp_path, monkeypatch, clock):
     monkeypatch.setattr(tlkeras.studies.auto, "parse_candidates", lambda *words: [Candidate("vgg16", None)])
     search = tlkeras.studies.auto._Search(config, tmp_path / "auto", 900.0, None, None)
-    assert [source.title for source in search.ranked_sources()] == ["small_cnn:none"]
+    assert [source.title for source in search.ranked_starting_points()] == ["small_cnn:none"]
 
 
 def test_search_without_any_alarm_ends_after_its_budget(config, tmp_path, training, clock):
@@ -243,7 +243,7 @@ def test_run_of_more_than_a_backbone_is_refused(config, tmp_path):
     model = ModelConfig(backbone="none", weights=None, nested=NestedConfig(source="x", join="alone"))
     (tmp_path / "config.json").write_text(config.model_copy(update={"model": model}).model_dump_json())
     with pytest.raises(UserError, match=r"a run with model\.nested"):
-        source_of(Candidate(str(tmp_path), "run"), config)
+        starting_point(Candidate(str(tmp_path), "run"), config)
 
 
 def test_second_search_in_the_same_folder_is_refused(config, tmp_path, training):

@@ -23,7 +23,14 @@ from tlkeras.studies.candidates import parse_candidates
 from tlkeras.studies.experiment import run_experiment
 from tlkeras.studies.rank import rank
 from tlkeras.studies.recommendation import title
-from tlkeras.studies.search_space import Source, check_searchable, first_trials, shortened, source_of, suggest
+from tlkeras.studies.search_space import (
+    StartingPoint,
+    check_searchable,
+    first_trials,
+    shortened,
+    starting_point,
+    suggest,
+)
 
 RANKING_SHARE = 0.25  # share of the budget
 SOURCES = 3  # number of best sources in the search
@@ -69,7 +76,7 @@ def auto(
         search.open()
         if search.left() > 0:
             with contextlib.suppress(TimeUp), alarm(search.left()):
-                search.sources = search.ranked_sources()
+                search.sources = search.ranked_starting_points()
                 search.run()
         return search.finish()
     finally:
@@ -91,7 +98,7 @@ class _Search:
         self.config = config.model_copy(update={"verdict": VerdictConfig()})
         self.folder, self.budget, self.candidates, self.optuna = folder, budget, candidates, optuna
         self.lock = RunLock(folder / ".lock")
-        self.sources: list[Source] = []
+        self.sources: list[StartingPoint] = []
         self.began = time.monotonic()
         self.spent = 0.0
 
@@ -124,7 +131,7 @@ class _Search:
         check_single_process("auto")
         check_searchable(self.config)
         for candidate in parse_candidates(self.candidates, self.config) if self.candidates else ():
-            source_of(candidate, self.config)
+            starting_point(candidate, self.config)
 
         start(self.config.runtime, self.config.seed)
         if "val" not in read_domains(checked(self.config))["source"].splits:
@@ -137,10 +144,10 @@ class _Search:
         """Returns the remaining seconds."""
         return self.budget - self.spent - (time.monotonic() - self.began)
 
-    def ranked_sources(self) -> list[Source]:
+    def ranked_starting_points(self) -> list[StartingPoint]:
         """Returns the best sources by `tlkeras rank`, including the config's own."""
         model = checked(self.config).model
-        own = Source(model.backbone, model.weights, model.backbone_options)
+        own = StartingPoint(model.backbone, model.weights, model.backbone_options)
         words = self.candidates or "*:imagenet"
         try:
             found = {candidate.title: candidate for candidate in parse_candidates(words, self.config)}
@@ -153,7 +160,7 @@ class _Search:
             return [own]  # no weights are available, or no backbone takes these inputs
         rows = [r for r in RunDir(self.folder / "ranking").read_rows("ranking.csv") if not r["error"]]
         rows = [row for row in rows if title(row) in found][:SOURCES]
-        best = [source_of(found[title(row)], self.config) for row in rows]
+        best = [starting_point(found[title(row)], self.config) for row in rows]
         return list({source.title: source for source in [*best, own]}.values())
 
     def run(self) -> None:

@@ -22,9 +22,9 @@ from tlkeras.evaluation.transfer_scores import SCORES
 from tlkeras.features.cache import FeatureCache, Request
 from tlkeras.methods.probe.probes import cross_validated
 from tlkeras.run_dir import RunDir, check_place
+from tlkeras.studies.candidate_networks import candidate_network, head_of_weights, image_size, top_model
 from tlkeras.studies.candidates import Candidate, parse_candidates
 from tlkeras.studies.recommendation import draw, recommend
-from tlkeras.studies.source_models import head_of_weights, image_size, source_model, top_model
 
 FEATURE_SCORES = ("logme", "h_score", "regularized_h_score", "transrate")
 HEAD_SCORES = ("leep", "nce")
@@ -121,7 +121,7 @@ class _Scorer:
         """Returns a candidate's table row, and whether its probe was correct on each data row."""
         keras.backend.clear_session()
         domains = self.read(candidate)
-        source = source_model(candidate, self.config, domains["source"].input_shape)
+        source = candidate_network(candidate, self.config, domains["source"].input_shape)
         outputs = {name: self._outputs(source, domain, candidate) for name, domain in domains.items()}
         features, labels = outputs["source"][:, : source.features], _labels(domains["source"])
         accuracy, right = cross_validated("logistic_regression", features, labels, self.config.seed)
@@ -182,7 +182,7 @@ class _Scorer:
             source = top_model(candidate)
             if run is not None:
                 domain = self._at(image_size(run, self.config))["source"]
-                source = source_model(run, self.config, domain.input_shape)
+                source = candidate_network(run, self.config, domain.input_shape)
             elif source is not None:
                 domain = self._at(source.trunk.input_shape[1:3])["source"]
             else:

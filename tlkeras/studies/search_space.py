@@ -31,7 +31,7 @@ RECIPES = (
 
 
 @dataclass(frozen=True)
-class Source:
+class StartingPoint:
     """A backbone to start from.
 
     Attributes:
@@ -50,7 +50,7 @@ class Source:
         return f"{self.backbone}:{self.weights or 'none'}"
 
 
-def source_of(candidate: Candidate, config: ExperimentConfig) -> Source:
+def starting_point(candidate: Candidate, config: ExperimentConfig) -> StartingPoint:
     """Returns the source of a candidate of `tlkeras rank`. For a run it is the run's backbone and weights.
 
     Raises:
@@ -58,7 +58,7 @@ def source_of(candidate: Candidate, config: ExperimentConfig) -> Source:
     """
     if not candidate.is_run:
         own = candidate.name == config.model.backbone
-        return Source(candidate.name, candidate.weights, config.model.backbone_options if own else {})
+        return StartingPoint(candidate.name, candidate.weights, config.model.backbone_options if own else {})
     model = load_config(str(RunDir(candidate.name).config)).model
     for part in ("nested", "adapter"):
         if getattr(model, part) is not None:
@@ -66,7 +66,7 @@ def source_of(candidate: Candidate, config: ExperimentConfig) -> Source:
                 f"auto uses only the backbone of a run, and the network of {candidate.name} has other parts: "
                 f"name other --candidates. Received: a run with model.{part}"
             )
-    return Source(model.backbone, candidate.name, model.backbone_options)
+    return StartingPoint(model.backbone, candidate.name, model.backbone_options)
 
 
 def check_searchable(config: ExperimentConfig) -> None:
@@ -87,7 +87,7 @@ def check_searchable(config: ExperimentConfig) -> None:
             raise UserError(f"auto cannot search over this config: {reason}. Received: {name}")
 
 
-def first_trials(sources: list[Source]) -> Iterator[dict[str, Any]]:
+def first_trials(sources: list[StartingPoint]) -> Iterator[dict[str, Any]]:
     """Yields the settings of the first trials: each recipe on the two best sources.
 
     Args:
@@ -98,7 +98,7 @@ def first_trials(sources: list[Source]) -> Iterator[dict[str, Any]]:
             yield {"source": source.title, **recipe}
 
 
-def suggest(trial, config: ExperimentConfig, sources: list[Source]) -> ExperimentConfig:
+def suggest(trial, config: ExperimentConfig, sources: list[StartingPoint]) -> ExperimentConfig:
     """Returns the config of a trial: source, depth of fine-tuning, learning rates, regularizer, augmentation.
 
     Args:

@@ -15,7 +15,7 @@ from tlkeras.studies.candidates import Candidate
 
 
 @dataclass(frozen=True)
-class SourceModel:
+class CandidateNetwork:
     """The network of a candidate.
 
     Attributes:
@@ -46,7 +46,7 @@ def image_size(candidate: Candidate, config: ExperimentConfig):
     return config.data.image_size or BACKBONES.get(candidate.name).size or None
 
 
-def source_model(candidate: Candidate, config: ExperimentConfig, input_shape: tuple) -> SourceModel:
+def candidate_network(candidate: Candidate, config: ExperimentConfig, input_shape: tuple) -> CandidateNetwork:
     """Builds the network of a candidate.
 
     Args:
@@ -73,10 +73,10 @@ def source_model(candidate: Candidate, config: ExperimentConfig, input_shape: tu
     trunk = model.trunk()
     packaged = candidate.weights == "imagenet" and row.weights_package and pooling == "avg"
     head = _packaged_head(row, input_shape) if packaged else None
-    return SourceModel(trunk, trunk.output_shape[-1], 0, False, trunk.count_params(), head)
+    return CandidateNetwork(trunk, trunk.output_shape[-1], 0, False, trunk.count_params(), head)
 
 
-def top_model(candidate: Candidate) -> SourceModel | None:
+def top_model(candidate: Candidate) -> CandidateNetwork | None:
     """Returns a backbone with the ImageNet head at its own image size.
 
     It is None if the file of that head is not available.
@@ -89,7 +89,7 @@ def top_model(candidate: Candidate) -> SourceModel | None:
     shape, mode = net.input_shape[1:], BACKBONES.get(candidate.name).family.preprocessing
     inputs = keras.Input(shape, dtype="float32", name="inputs")
     logits = replay(net, replay(build_preprocessing(mode, shape), inputs))
-    return SourceModel(keras.Model(inputs, logits), 0, logits.shape[-1], False, net.count_params())
+    return CandidateNetwork(keras.Model(inputs, logits), 0, logits.shape[-1], False, net.count_params())
 
 
 def head_of_weights(candidate: Candidate) -> Candidate | None:
@@ -103,7 +103,7 @@ def head_of_weights(candidate: Candidate) -> Candidate | None:
     return Candidate(candidate.weights, "run") if same else None
 
 
-def _of_run(run: RunDir) -> SourceModel:
+def _of_run(run: RunDir) -> CandidateNetwork:
     model = load_model(run.best_model)
     (inputs,), (logits,) = model.inputs, model.outputs
     features = output_of(model, "features")
@@ -117,8 +117,8 @@ def _packaged_head(row, input_shape: tuple) -> keras.Model:
     return keras.Model(output_of(net, pooled.name), net.outputs[0])
 
 
-def _joined(inputs, features, logits, binary: bool = False) -> SourceModel:
+def _joined(inputs, features, logits, binary: bool = False) -> CandidateNetwork:
     both = keras.layers.Concatenate(name="features_and_logits", dtype="float32")([features, logits])
     parameters = keras.Model(inputs, features).count_params()
     trunk = keras.Model(inputs, both, name="trunk")
-    return SourceModel(trunk, features.shape[-1], logits.shape[-1], binary, parameters)
+    return CandidateNetwork(trunk, features.shape[-1], logits.shape[-1], binary, parameters)
