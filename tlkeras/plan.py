@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tlkeras.backend import start
 from tlkeras.config import ExperimentConfig, FitStageConfig, ProbeStageConfig
+from tlkeras.data.input_shapes import shape_in_words
 from tlkeras.data.pretext import TURNS
 from tlkeras.data.sources.arrays import with_arrays
 from tlkeras.errors import UserError
@@ -59,8 +60,9 @@ def plan(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None) ->
         seed=config.seed,
     )
     line = (
-        f"{config.model.backbone} (weights: {config.model.weights or 'none'}), input {_times(shape)}, "
-        f"{len(model.blocks)} blocks, {model.count_params():,} parameters, {outputs} outputs"
+        f"{config.model.backbone} (weights: {config.model.weights or 'none'}), "
+        f"input {shape_in_words(shape)}, {len(model.blocks)} blocks, {model.count_params():,} parameters, "
+        f"{outputs} outputs"
     )
     notes += _trunk_notes(config, model, rows) + _beside(config, model)
     return Plan(line, _stage_rows(config, model, rows), notes)
@@ -87,7 +89,11 @@ def _source(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None)
         row = BACKBONES.get(config.model.first_network)
         shape, outputs = row.input_shape(config.data), _assumed_outputs(config)
         note = f"The data is not at hand ({error}) {outputs} outputs are assumed"
-        note += f", and vectors of {shape[0]} features." if len(shape) == 1 else "."
+        note += (
+            f", and vectors of {shape[0]} features."
+            if not isinstance(shape, dict) and len(shape) == 1
+            else "."
+        )
         return (shape, outputs, None), [note]
     check_data(config, domains)
     domain = domains["source"]
@@ -162,7 +168,3 @@ def _rates(rate, factors) -> str:
     if rate == "auto" or not factors or min(factors) == max(factors):
         return rate if rate == "auto" else f"{rate * max(factors, default=1):.3g}"
     return f"{rate * min(factors):.2g} to {rate * max(factors):.2g}"
-
-
-def _times(shape) -> str:
-    return " x ".join(map(str, shape))

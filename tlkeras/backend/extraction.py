@@ -1,36 +1,41 @@
 """Ways to compute a function of batches that trains nothing, from the plain graph to XNNPACK.
 
-Each returns a function from an array `(batch, ...)` to an array `(batch, ...)`.
+Each returns a function from a batch, an array or a dict of arrays by name, to an array `(batch, ...)`.
 """
 
 import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
 
 from tlkeras.backend import compat
 
-Extract = Callable[[np.ndarray], np.ndarray]
+Extract = Callable[[np.ndarray | dict[str, np.ndarray]], np.ndarray]
 
 
-def graph_of(function: Callable, shape: tuple[int, ...]):
-    """Returns the concrete function of a batch of one shape, float32."""
-    return tf.function(lambda x: function(x), autograph=False).get_concrete_function(
-        tf.TensorSpec(shape, tf.float32)
-    )
+def graph_of(function: Callable, inputs: Mapping[str, tuple]):
+    """Returns the concrete function of a batch of fixed shape.
+
+    Args:
+        function: Takes the only input, or a dict of several.
+        inputs: Shape, with the batch, and dtype of each input by name.
+    """
+    specs = {name: tf.TensorSpec(*spec) for name, spec in inputs.items()}
+    batch = specs if len(specs) > 1 else next(iter(specs.values()))
+    return tf.function(lambda x: function(x), autograph=False).get_concrete_function(batch)
 
 
 def by_graph(graph) -> Extract:
     """Returns what runs a concrete function as it is."""
-    return lambda x: graph(tf.convert_to_tensor(x)).numpy()
+    return lambda x: graph(tf.nest.map_structure(tf.convert_to_tensor, x)).numpy()
 
 
 def by_constants(graph) -> Extract:
     """Returns what runs a concrete function with its variables folded into the graph as constants."""
     frozen = compat.with_folded_variables(graph)
-    return lambda x: frozen(tf.convert_to_tensor(x))[0].numpy()
+    return lambda x: frozen(*map(tf.convert_to_tensor, tf.nest.flatten(x)))[0].numpy()
 
 
 def by_tflite(graph, threads: int) -> Extract:
@@ -60,12 +65,15 @@ def by_replicas(function: Callable, strategy: tf.distribute.Strategy, batch_size
     def step(x):
         return strategy.run(function, args=(x,))
 
-    def extract(x):
-        parts = strategy.experimental_distribute_values_from_function(
+    def divided(x):
+        return strategy.experimental_distribute_values_from_function(
             lambda context: tf.convert_to_tensor(
                 x[context.replica_id_in_sync_group % replicas * share :][:share]
             )
         )
+
+    def extract(x):
+        parts = {name: divided(part) for name, part in x.items()} if isinstance(x, dict) else divided(x)
         outputs = strategy.experimental_local_results(step(parts))
         return np.concatenate([output.numpy() for output in outputs])
 

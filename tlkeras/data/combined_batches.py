@@ -38,7 +38,8 @@ def pair_batches(source: tf.data.Dataset, *target_views: tf.data.Dataset) -> tf.
         *target_views: Batches `x`, or tuples that start with `x`; the same rows in the same order.
 
     Returns:
-        Batches `((x, y[, weight]), target_x)`, or `((x, y[, weight]), (view, view))`.
+        Batches `((x, y[, weight]), target_x)`, or `((x, y[, weight]), (view, view))`; inputs are tensors, or
+        dicts of tensors.
     """
     source_spec = source.element_spec
     if not isinstance(source_spec, tuple) or len(source_spec) < 2:
@@ -60,7 +61,10 @@ def target_views(batch, wanted: int) -> tuple:
     paired = isinstance(batch, tuple | list) and isinstance(batch[0], tuple | list)
     views = batch[1] if paired and len(batch) == 2 else None
     views = views if isinstance(views, tuple | list) else (views,)
-    if not paired or len(views) != wanted or any(v.shape != views[0].shape for v in views):
+    shapes = [
+        keras.tree.map_structure(lambda part: tuple(part.shape), view) for view in views if view is not None
+    ]
+    if not paired or len(shapes) != wanted or any(shape != shapes[0] for shape in shapes):
         raise UserError(
             f"A training batch must be ((source_x, source_y), target_x), with {wanted} view(s) of "
             "the target and no target labels. Received: "

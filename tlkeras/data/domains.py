@@ -9,6 +9,7 @@ import numpy as np
 from tlkeras.config.data import DataConfig
 from tlkeras.data import splits as choose
 from tlkeras.data.array_form import ArrayForm
+from tlkeras.data.input_shapes import Shape
 from tlkeras.data.labels import encode
 from tlkeras.data.modalities import MODALITIES, Modality
 from tlkeras.data.pretext import with_pretext
@@ -32,7 +33,8 @@ class Domain:
         task: As in the config.
         modality: The kind of its inputs.
         num_outputs: Width of the logits.
-        input_shape: The shape of one input: `(height, width, 3)` of images, `(d,)` of vectors.
+        input_shape: The shape of one input: `(height, width, 3)` of images, `(d,)` of vectors; of several
+            inputs a dict of shapes.
         config: The config, with `image_size` resolved to `(height, width)` for images.
         arrays: What the training arrays were like; None where they are files.
         skipped: `(id, reason)` of unreadable rows that were left out.
@@ -45,7 +47,7 @@ class Domain:
     task: str
     modality: Modality
     num_outputs: int
-    input_shape: tuple[int, ...]
+    input_shape: Shape
     config: DataConfig
     arrays: ArrayForm | None = None
     skipped: tuple[tuple[str, str], ...] = ()

@@ -21,7 +21,7 @@ class Inspection:
         rows: Number of rows per split.
         class_counts: Rows per class, per split; empty for regression and without labels.
         image_sizes: Per split `{"min": [h, w], "median": [h, w], "max": [h, w]}` of the images as they
-            are stored; empty for vectors.
+            are stored; empty for what is no image.
         unreadable: `(split, id, reason)` of every image that cannot be decoded.
         duplicates: Groups of `(split, id)` with the same content that stand in more than one split.
         conflicts: Groups of `(split, id, class)` with the same content and different labels.
@@ -63,7 +63,7 @@ def inspect_domain(domain: Domain, *, full: bool = True) -> Inspection:
         source=domain.config.source,
         rows={split: len(rows) for split, rows in splits.items()},
         class_counts={s: counts for s, rows in splits.items() if (counts := _counts(domain, rows))},
-        image_sizes={s: sizes for s, rows in splits.items() if (sizes := _sizes(rows))},
+        image_sizes={s: sizes for s, rows in splits.items() if (sizes := _sizes(domain, rows))},
         unreadable=[(s, str(splits[s].ids[i]), why) for s in splits for i, why in bad[s].items()],
         duplicates=[
             [(split, str(splits[split].ids[i])) for split, i in places]
@@ -86,14 +86,9 @@ def _counts(domain: Domain, rows: Rows) -> dict[str, int]:
     return {name: int(count) for name, count in zip(domain.class_names, counts, strict=True)}
 
 
-def _sizes(rows: Rows) -> dict[str, list[int]]:
-    if rows.kind == "vectors":
-        return {}
-    if rows.kind == "images":
-        sides = np.array([rows.inputs.shape[1:3]])
-    else:
-        sides = np.array([(f.height, f.width) for f in rows.facts if f.height]).reshape(-1, 2)
-    if not len(sides):
+def _sizes(domain: Domain, rows: Rows) -> dict[str, list[int]]:
+    sides = domain.modality.image_sizes(rows)
+    if sides is None or not len(sides):
         return {}
     summary = {"min": sides.min(axis=0), "median": np.median(sides, axis=0), "max": sides.max(axis=0)}
     return {name: [int(side) for side in value] for name, value in summary.items()}

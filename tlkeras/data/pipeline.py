@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from tlkeras import messages
 from tlkeras.config.data import AugmentConfig
-from tlkeras.data.augment import augment_batch, mix_batch
+from tlkeras.data.augment import mix_batch
 from tlkeras.data.domains import Domain
+from tlkeras.data.input_shapes import SINGLE
 from tlkeras.data.rows import Rows
 from tlkeras.data.turns_and_views import PADDING, drawn_turns, turned, two_views
 from tlkeras.errors import UserError
@@ -103,9 +104,10 @@ def training_batches(
         with_labels: Whether labels come along. Without, they do not enter the pipeline at all.
 
     Returns:
-        `steps - start_step` batches `(x, y)`, or `x` alone. `x`: `float32` `(b, h, w, 3)` in 0..255 or
-        `(b, d)`. `y`: `int32` `(b,)` for multiclass (`float32` `(b, k)` under mixup and cutmix), else
-        `float32` `(b, num_outputs)`. Of a domain that draws pairs: `x` with `2 b` rows, the two views of
+        `steps - start_step` batches `(x, y)`, or `x` alone. `x`: `float32` `(b, h, w, 3)` in 0..255,
+        `(b, d)`, or a dict of tensors, as the domain's `input_shape` and its modality's `dtypes` say.
+        `y`: `int32` `(b,)` for multiclass (`float32` `(b, k)` under mixup and cutmix), else `float32`
+        `(b, num_outputs)`. Of a domain that draws pairs: `x` with `2 b` rows, the two views of
         a picture side by side, `y` `int32` `(2 b,)` the number of the picture in the batch.
     """
     if not 0 < batch_size <= len(rows):
@@ -132,7 +134,7 @@ def training_batches(
         if domain.draws_pairs:
             pictures = tf.repeat(tf.range(batch_size), 2)
             return two_views(read(indices), augment, seed, view, indices), pictures
-        x = tf.cast(augment_batch(read(indices), augment, seed, view, indices), tf.float32)
+        x = _cast(domain.modality.augmented(read(indices), augment, seed, view, indices), domain)
         if not with_labels:
             return x
         y = drawn_turns(seed, view, indices) if domain.turns_pictures else labels(indices)
@@ -173,7 +175,7 @@ def view_batches(
     """As `evaluation_batches`, with the pixels that `training_batches` draws in view (or epoch) `view`."""
 
     def change(x, indices):
-        return augment_batch(x, augment, seed, tf.constant(view, tf.int64), indices)
+        return domain.modality.augmented(x, augment, seed, tf.constant(view, tf.int64), indices)
 
     return _in_order(rows, domain, batch_size, pad, change)
 
@@ -213,7 +215,7 @@ def _in_order(rows, domain, batch_size, pad, change):
     def batch_of(start, width):
         positions = start + tf.range(width, dtype=tf.int64)
         indices = tf.minimum(positions, count - 1)
-        x, y = tf.cast(change(read(indices), indices), tf.float32), labels(indices)
+        x, y = _cast(change(read(indices), indices), domain), labels(indices)
         return turned(x, y) if domain.turns_pictures else x, y, tf.cast(positions < count, tf.float32)
 
     rest = count % batch_size
@@ -225,6 +227,14 @@ def _in_order(rows, domain, batch_size, pad, change):
         last = last.map(functools.partial(batch_of, width=rest))
         batches = batches.concatenate(last) if count > rest else last
     return _dataset(batches, rows)
+
+
+def _cast(x, domain: Domain):
+    """Returns inputs in the dtypes in which the model takes them."""
+    dtypes = domain.modality.dtypes
+    if isinstance(x, dict):
+        return {name: tf.cast(part, dtypes.get(name, "float32")) for name, part in x.items()}
+    return tf.cast(x, dtypes.get(SINGLE, "float32"))
 
 
 def label_column(rows: Rows, domain: Domain) -> np.ndarray:
@@ -255,6 +265,8 @@ def _check_augment(augment: AugmentConfig, domain: Domain, with_labels: bool) ->
     if domain.config.pretext is not None and not with_labels:
         raise UserError(f"A pretext task makes labels. Received: {domain.config.pretext.name}, without them")
     domain.modality.check_augment(augment, "augment")
+    if (augment.mixup or augment.cutmix) and isinstance(domain.input_shape, dict):
+        raise UserError(f"mixup and cutmix mix a single input. Received: {', '.join(domain.input_shape)}")
     if (augment.mixup or augment.cutmix) and not with_labels:
         raise UserError(
             "mixup and cutmix mix labels and cannot serve rows without. "

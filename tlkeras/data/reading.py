@@ -81,12 +81,37 @@ def read_image(image: str | bytes, spec: PixelSpec | DataConfig) -> np.ndarray:
 
 
 def array_reader(rows: Rows):
-    """Returns a function from row indices `(b,)` int64 to rows of an array as float32, for use in tf.data."""
+    """Returns a function from row indices `(b,)` int64 to rows of an array as float32, for use in tf.data.
+
+    Of rows of several columns it returns a dict of tensors, each of the type of its column.
+    """
+    if rows.inputs.dtype.names:
+        return _columns_reader(rows)
     shape = rows.inputs.shape[1:]
     rows = weakref.proxy(rows)  # as in `image_reader`
     return lambda indices: _from_python(
         lambda i: rows.inputs[i].astype(np.float32, copy=False), indices, tf.float32, shape
     )
+
+
+def _columns_reader(rows: Rows):
+    types = rows.inputs.dtype
+    dtypes = [tf.as_dtype(types[name].base) for name in types.names]
+    rows = weakref.proxy(rows)  # as in `image_reader`
+
+    def take(indices):
+        chosen = rows.inputs[indices]
+        return [np.ascontiguousarray(chosen[name]) for name in types.names]
+
+    def read(indices):
+        found = dict(
+            zip(types.names, tf.numpy_function(take, [indices], dtypes, stateful=False), strict=True)
+        )
+        for name, column in found.items():
+            column.set_shape((indices.shape[0], *types[name].shape))
+        return found
+
+    return read
 
 
 def image_reader(rows: Rows, config: DataConfig):

@@ -21,7 +21,8 @@ class Rows:
         inputs: One of: object array `(n,)` of file paths (`str`), of encoded images (`bytes`) or of
             objects whose `read()` gives one;
             `uint8` or `float32` array of images `(n, h, w)` or `(n, h, w, c)` with values in 0..255;
-            `float32` array of vectors `(n, d)`.
+            `float32` array of vectors `(n, d)`; a structured array `(n,)` of several named columns
+            (`tlkeras.data.input_shapes.columns`); whatever else the domain's modality reads.
         labels: `int32` `(n,)` of class indices (multiclass, binary), `float32` `(n, k)` of zeros and
             ones (multilabel) or of values (regression); None where there are no labels.
         ids: Array of `str`, `(n,)`: the file's path relative to its source, or `row:17`.
@@ -58,7 +59,9 @@ class Rows:
 
     @property
     def kind(self) -> str:
-        """What `inputs` holds: `"files"`, `"bytes"`, `"images"` or `"vectors"`."""
+        """What `inputs` holds: `"files"`, `"bytes"`, `"images"`, `"vectors"` or `"columns"`."""
+        if self.inputs.dtype.names:
+            return "columns"
         if self.inputs.dtype == object:
             return "bytes" if len(self.inputs) and isinstance(self.inputs[0], bytes) else "files"
         return "vectors" if self.inputs.ndim == 2 else "images"

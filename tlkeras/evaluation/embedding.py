@@ -12,7 +12,7 @@ from tlkeras.data import Domain, evaluation_batches
 from tlkeras.data.rows import Rows
 from tlkeras.errors import UserError
 from tlkeras.evaluation.embedding_file import as_bytes
-from tlkeras.models.cuts.graph import nodes_in_order
+from tlkeras.models.cuts.graph import inputs_of, nodes_in_order
 from tlkeras.run_dir import replacing
 
 ROWS = 250  # per domain: enough to see clusters, few enough for t-SNE in a second or two
@@ -32,7 +32,7 @@ def feature_model(model: keras.Model) -> keras.Model:
         return _PARTS[model]
     for node in nodes_in_order(model):
         if node.operation.name == "features":
-            return _PARTS.setdefault(model, keras.Model(model.inputs, node.output_tensors[0]))
+            return _PARTS.setdefault(model, keras.Model(inputs_of(model), node.output_tensors[0]))
     raise UserError(f"The model has no layer called 'features'. Received: model {model.name!r}")
 
 

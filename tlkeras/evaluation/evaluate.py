@@ -10,7 +10,7 @@ from tlkeras.data import Domain, evaluation_batches
 from tlkeras.evaluation.metrics import compute_metrics, write_confusion
 from tlkeras.evaluation.prediction_files import write_csv
 from tlkeras.evaluation.predictions import Predictions, predict_rows, shown_split
-from tlkeras.models.cuts.graph import output_of
+from tlkeras.models.cuts.graph import inputs_of, output_of
 from tlkeras.run_dir import RunDir
 
 KEPT_FEATURES = 5000  # rows of a split; a report looks at no more
@@ -70,7 +70,7 @@ def _with_features(model: keras.Model) -> keras.Model:
         features = output_of(model, "features")
     except ValueError:
         return model
-    return keras.Model(model.inputs, {"logits": model.outputs[0], "features": features})
+    return keras.Model(inputs_of(model), {"logits": model.outputs[0], "features": features})
 
 
 def predict_split(model, domain: Domain, split: str, batch_size: int, runtime=None) -> Predictions:

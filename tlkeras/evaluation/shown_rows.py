@@ -7,28 +7,29 @@ import numpy as np
 from PIL import Image
 
 from tlkeras.data import Domain, evaluation_batches
+from tlkeras.data.input_shapes import joined, zeros
 from tlkeras.data.rows import Rows
 from tlkeras.run_dir import replacing
 
 LARGEST_SIDE = 320
 
 
-def inputs_of(rows: Rows, domain: Domain) -> np.ndarray:
-    """Returns the inputs of rows as the model gets them, float32 `(n, *input_shape)`."""
+def inputs_of(rows: Rows, domain: Domain) -> Any:
+    """Returns the inputs of rows as the model gets them, NumPy `(n, *input_shape)`, or a dict of such."""
     batches = evaluation_batches(rows, domain, batch_size=min(len(rows), 64))
-    return np.concatenate([np.asarray(x) for x, _, _ in batches])
+    return joined([x for x, _, _ in batches])
 
 
 def can_be_shown(domain: Domain) -> bool:
     """Whether people can look at rows of a domain: they are pictures or texts."""
-    example = np.zeros((1, *domain.input_shape), np.float32)
+    example = zeros(domain.input_shape, 1, domain.modality.dtypes)
     return domain.modality.pictures(example) is not None or domain.modality.texts(example) is not None
 
 
 def keep_rows(
     folder: Path,
     stems: list[str],
-    inputs: np.ndarray,
+    inputs: Any,
     domain: Domain,
     maps: np.ndarray | None = None,
     *,
@@ -39,7 +40,7 @@ def keep_rows(
     Args:
         folder: Where files go.
         stems: What the files of each row begin with.
-        inputs: The rows as the model gets them, `(n, *input_shape)`.
+        inputs: The rows as the model gets them, as `inputs_of` returns them.
         domain: Their domain.
         maps: What explains the answers to them, in 0..1: `(n, h, w)` over pictures, `(n, tokens)` over texts.
         largest_side: The height and width in pixels above which pictures are made smaller.

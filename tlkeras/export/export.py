@@ -77,7 +77,7 @@ def _domain(run: SavedRun, data: Mapping[str, tuple] | None) -> Domain:
     kept = run.path / kept_rows.FILE
     if data is not None or run.config.data.source != arrays.SOURCE.name or not kept.is_file():
         return read_domains(run.config, data)["source"]
-    shape, names, task = tuple(run.manifest["input_shape"]), run.class_names, run.manifest["task"]
+    shape, names, task = run.input_shape, run.class_names, run.manifest["task"]
     config, outputs = run.modality.resolved(run.config.data, shape), 1 if task == "binary" else len(names)
     like = Domain("source", {}, names, task, run.modality, outputs, shape, config)
     return kept_rows.read_kept_rows(kept, like)
@@ -90,7 +90,7 @@ def serve(run: SavedRun, domain: Domain) -> ServedModel:
         model=answering_model(run.model, domain.task),
         task=domain.task,
         class_names=() if domain.task == "regression" else run.class_names,
-        input_shape=tuple(domain.input_shape),
+        input_shape=domain.input_shape,
         spec=domain.modality.pixel_spec(domain.config),
         representative=lambda: one_by_one(train.spread(REPRESENTATIVE_ROWS), domain),
         facts={

@@ -58,7 +58,12 @@ class Sample:
 
 def sample_rows(run: SavedRun, domain: Domain, count: int) -> Sample:
     """Returns the rows for the comparison, spread evenly over the validation split."""
-    if domain.input_shape != tuple(run.manifest["input_shape"]) or (domain.class_names != run.class_names):
+    if isinstance(domain.input_shape, dict):
+        raise UserError(
+            "A model of several inputs cannot be exported yet; best.keras opens with Keras alone. Received: "
+            f"inputs {', '.join(domain.input_shape)}"
+        )
+    if domain.input_shape != run.input_shape or (domain.class_names != run.class_names):
         raise UserError(
             f"The data differ from those of the run {run.path}. Received: input shape {domain.input_shape}, "
             f"classes {', '.join(domain.class_names)}"

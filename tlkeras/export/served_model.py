@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tlkeras.config.data import Task
 from tlkeras.data.reading import PixelSpec
+from tlkeras.models.cuts.graph import inputs_of
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def answering_model(model: keras.Model, task: Task) -> keras.Model:
             other = keras.layers.Rescaling(-1.0, name="other_class", dtype="float32")(logits)
             logits = keras.layers.Concatenate(name="both_classes", dtype="float32")([other, logits])
         answers = keras.layers.Activation("sigmoid", name="probabilities", dtype="float32")(logits)
-    return keras.Model(model.inputs, answers, name="served")
+    return keras.Model(inputs_of(model), answers, name="served")
 
 
 def in_float32(model: keras.Model) -> keras.Model:

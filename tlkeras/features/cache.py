@@ -173,8 +173,9 @@ class _Work:
         except FileNotFoundError:
             return None
 
-    def _first_batch(self, request: Request) -> np.ndarray:
-        return next(iter(request.batches(self.trunk.batch_size).take(1)))[0].numpy()
+    def _first_batch(self, request: Request) -> np.ndarray | dict[str, np.ndarray]:
+        x = next(iter(request.batches(self.trunk.batch_size).take(1)))[0]
+        return keras.tree.map_structure(np.asarray, x)
 
     def _refuse_what_does_not_pay(self) -> None:
         if self._row_bytes / DISK_BYTES_PER_SECOND > expected_seconds_per_row(self.trunk):

@@ -18,7 +18,7 @@ class Trunk:
     """A trunk traced once; every extractor starts from the same trace.
 
     Args:
-        model: A functional model, raw inputs -> one tensor, all of it frozen.
+        model: A functional model, raw inputs (one tensor, or a dict) -> one tensor, all of it frozen.
         batch_size: Rows per call; fixed, so that results do not depend on how rows are grouped.
         strategy: The run's strategy; None is one device.
         threads: Threads of extractors that do not use TensorFlow's; None is all cores.
@@ -44,7 +44,8 @@ class Trunk:
     @cached_property
     def graph(self):
         """The traced function of one batch."""
-        return extraction.graph_of(self.call, (self.batch_size, *self.model.input_shape[1:]))
+        inputs = {x.name: ((self.batch_size, *x.shape[1:]), x.dtype) for x in self.model.inputs}
+        return extraction.graph_of(self.call, inputs)
 
 
 @EXTRACTORS.register("exact")

@@ -12,6 +12,7 @@ from keras import ops
 from tlkeras.backend.devices import what_rounds
 from tlkeras.config import AugmentConfig
 from tlkeras.data import Domain, Rows, evaluation_batches, view_batches
+from tlkeras.data.input_shapes import shape_as_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ class Request:
         return turned | {
             "data": self.rows.fingerprint(),
             "split": self.split,
-            "input_shape": list(self.domain.input_shape),
+            "input_shape": shape_as_json(self.domain.input_shape),
             # "half up" sets features apart whose windows were rounded otherwise
             "resize": [config.resize, config.interpolation, config.crop_fraction, "half up"],
             "view": view,

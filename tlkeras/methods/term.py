@@ -12,6 +12,7 @@ import numpy as np
 from tlkeras.backend.distributed_fit import scale_for_replicas
 from tlkeras.config import ModelConfig, StageConfig
 from tlkeras.data import Domain
+from tlkeras.data.input_shapes import Shape
 
 
 class Pair(NamedTuple):
@@ -33,7 +34,7 @@ class Setting:
             in a run it is the transfer model, with the stage selected.
         seed: The run's seed.
         steps: Training steps of the stage.
-        input_shape: Shape of one input row.
+        input_shape: Shape of one input row, or a dict of shapes.
         stage: The stage; None outside a run.
         source: The backbone's name and where its weights come from; None outside a run.
         domain: The labelled training data; None outside a run.
@@ -43,7 +44,7 @@ class Setting:
     model: Any
     seed: int = 0
     steps: int = 1
-    input_shape: tuple[int, ...] = ()
+    input_shape: Shape = ()
     stage: StageConfig | None = None
     source: ModelConfig | None = None
     domain: Domain | None = None
@@ -139,7 +140,7 @@ class Term:
             x: The labelled inputs.
             views: The target's inputs, one array per view.
         """
-        return run(keras.ops.concatenate([x, *views]))
+        return run(one_batch([x, *views]))
 
     def row_weights(self, labels):
         """Returns factors `(n,)` of the class loss per labelled row, or None for 1."""
@@ -206,6 +207,16 @@ class Term:
     def metrics(self) -> list[keras.metrics.Metric]:
         """The metrics that are shown while training."""
         return self.own.metrics
+
+
+def one_batch(parts):
+    """Returns inputs one behind the other, `[x; view; ...]`; each part is a tensor, or a dict of tensors."""
+    return keras.tree.map_structure(lambda *tensors: keras.ops.concatenate(tensors), *parts)
+
+
+def number_of_rows(x):
+    """Returns the number of rows of inputs, which are a tensor or a dict of tensors."""
+    return keras.ops.shape(keras.tree.flatten(x)[0])[0]
 
 
 def outputs_of(model, x):

@@ -9,8 +9,9 @@ from tlkeras.backend.distributed_fit import DistributedFit, scale_for_replicas
 from tlkeras.backend.gradients import recording
 from tlkeras.backend.replicas import gather_rows, replica_count
 from tlkeras.data.combined_batches import target_views
+from tlkeras.data.input_shapes import Shape
 from tlkeras.errors import UserError
-from tlkeras.methods.term import Pair, Setting, Term, outputs_of
+from tlkeras.methods.term import Pair, Setting, Term, number_of_rows, outputs_of
 
 
 class TrainingModel(DistributedFit):
@@ -43,7 +44,7 @@ class TrainingModel(DistributedFit):
         self.model = model  # first, so that its variables have the names that they have by themselves
         self.terms = tuple(terms)
         self.is_evaluating = self.is_fitting = False
-        shape = tuple(setting.pop("input_shape", None) or model.input_shape[1:])
+        shape = setting.pop("input_shape", None) or _without_batch(model.input_shape)
         for term in self.terms:
             term.prepare(Setting(model=model, input_shape=shape, **setting))
         self.own = [term.own for term in self.terms]
@@ -195,8 +196,8 @@ class TrainingModel(DistributedFit):
         """Returns the outputs of labelled rows and target rows, float32."""
         adapting = next(term for term in self.terms if term.target_views)
         features, logits = adapting.pass_domains(self._pass, x, views)
-        rows = ops.shape(x)[0]
-        both = rows + ops.shape(views[0])[0]
+        rows = number_of_rows(x)
+        both = rows + number_of_rows(views[0])
         parts = [slice(0, rows), slice(rows, both), slice(both, None)]
         return {
             "features": Pair(*(ops.cast(features[p], "float32") for p in parts[:2])),
@@ -230,6 +231,11 @@ def check_terms(terms: tuple[Term, ...]) -> None:
                 f"{' and '.join(found)} cannot train in one stage, as each {kind}: take one of them. "
                 f"Received: {', '.join(term.name for term in terms)}"
             )
+
+
+def _without_batch(shape) -> Shape:
+    """Returns the shape of a row, or the shapes by name, of the shape of a batch."""
+    return {n: tuple(part[1:]) for n, part in shape.items()} if isinstance(shape, dict) else tuple(shape[1:])
 
 
 def _for_term(term: Term, supplied: dict) -> dict:

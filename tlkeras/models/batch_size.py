@@ -79,12 +79,18 @@ def _select_heaviest(model, stages: list[StageConfig]) -> None:
     model.select(heaviest.train, heaviest.bn)
 
 
+def _made_up(zeros: np.ndarray):
+    """Returns numbers in 0..255 of the shape of `zeros`; ids and masks stay zero: every table has an id 0."""
+    if zeros.dtype.kind != "f":
+        return zeros
+    return keras.random.uniform(zeros.shape, maxval=255.0, seed=0)
+
+
 def _rows_per_second(model, size: int, scope) -> float | None:
     """Returns the rows a second of training at one size, or None where it does not fit."""
     with scope():
         model.compile(optimizer=keras.optimizers.Adam(0.0), loss="mean_squared_error")
-    shape = (size, *model.input_shape[1:])
-    x = keras.random.uniform(shape, maxval=255.0, seed=0)
+    x = keras.tree.map_structure(_made_up, model.zeros(size))
     batches = repeated((x, ops.zeros((size, *model.to_functional().output_shape[1:]))))
     try:
         model.fit(batches, steps_per_epoch=1, shuffle=False, verbose=0)  # traces

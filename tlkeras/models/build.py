@@ -3,6 +3,9 @@
 import keras
 
 from tlkeras.config import HeadConfig, ModelConfig, NeckConfig
+from tlkeras.data.input_shapes import Shape, shape_from_json
+from tlkeras.data.modalities import MODALITIES
+from tlkeras.errors import UserError
 from tlkeras.models.adapter import behind_adapter, build_adapter, preprocessing_of
 from tlkeras.models.backbones.preprocessing import build_preprocessing
 from tlkeras.models.backbones.registry import BACKBONES
@@ -16,9 +19,7 @@ from tlkeras.models.transfer_model import TransferModel
 from tlkeras.models.weights.load import load_backbone
 
 
-def build_model(
-    config: ModelConfig, *, input_shape: tuple[int, ...], num_outputs: int, seed: int = 0
-) -> TransferModel:
+def build_model(config: ModelConfig, *, input_shape: Shape, num_outputs: int, seed: int = 0) -> TransferModel:
     """Builds preprocessing, backbone (behind an adapter, beside a nested model), neck and head.
 
     Names of layers and variables, and every initial weight that is not loaded, depend on the arguments
@@ -27,7 +28,8 @@ def build_model(
 
     Args:
         config: Backbone, weights, neck and head.
-        input_shape: Shape of one raw input, `(height, width, 3)` or `(d,)`.
+        input_shape: Shape of one raw input, `(height, width, 3)` or `(d,)`; a dict of shapes where there are
+            several.
         num_outputs: Number of logits.
         seed: Seed of the initial weights and of dropout.
 
@@ -36,7 +38,8 @@ def build_model(
     """
     row = BACKBONES.get(config.backbone)
     HEADS.get(config.head.name)
-    input_shape = tuple(input_shape)
+    input_shape = shape_from_json(input_shape)
+    _check_parts(config, input_shape)
     taken = input_shape if config.adapter is None else config.adapter.units[-1:]
     with reproducible(seed, "backbone"):
         backbone, report = load_backbone(row, config.weights, taken, config.backbone_options)
@@ -56,15 +59,25 @@ def build_model(
     return model
 
 
+def _check_parts(config: ModelConfig, input_shape: Shape) -> None:
+    for part in ("adapter", "nested"):
+        if isinstance(input_shape, dict) and getattr(config, part) is not None:
+            raise UserError(
+                f"model.{part} takes a single input: leave it out. "
+                f"Received: model.{part}, and data with the inputs {', '.join(input_shape)}"
+            )
+
+
 def neck_for(neck: NeckConfig, head: HeadConfig) -> NeckConfig:
     """Returns the neck with the pooling that a head needs, where it needs one."""
     pooling = HEADS.get(head.name).pooling
     return neck if pooling is None else neck.model_copy(update={"pooling": pooling})
 
 
-def _body(config: ModelConfig, neck: NeckConfig, input_shape: tuple, backbone: keras.Model, seed: int):
+def _body(config: ModelConfig, neck: NeckConfig, input_shape: Shape, backbone: keras.Model, seed: int):
     """Returns preprocessing, backbone and blocks, with an adapter before and a nested model beside them."""
-    family = BACKBONES.get(config.backbone).family
+    row = BACKBONES.get(config.backbone)
+    family, dtypes = row.family, MODALITIES.get(row.modalities[0]).dtypes
     blocks, mode = find_blocks(backbone, family), family.preprocessing
     if config.adapter is not None:
         with reproducible(seed, "adapter"):
@@ -72,7 +85,7 @@ def _body(config: ModelConfig, neck: NeckConfig, input_shape: tuple, backbone: k
         backbone, blocks = behind_adapter(adapter, backbone, blocks)
         mode = preprocessing_of(config.adapter)
     with reproducible(seed, "preprocess"):
-        preprocess = build_preprocessing(mode, input_shape)
+        preprocess = build_preprocessing(mode, input_shape, dtypes)
     if config.nested is not None:
         with reproducible(seed, "nested"):
             backbone, blocks = nest(config.nested, neck, preprocess, backbone, blocks)

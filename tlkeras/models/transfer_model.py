@@ -3,12 +3,13 @@
 from typing import Literal
 
 import keras
+import numpy as np
 from keras import ops
 
 from tlkeras.backend.distributed_fit import DistributedFit
 from tlkeras.models.cuts.cut_points import Block
 from tlkeras.models.cuts.freezing import Selection, opened_layers
-from tlkeras.models.cuts.graph import leaf_layers, replay
+from tlkeras.models.cuts.graph import leaf_layers, new_inputs, replay
 from tlkeras.models.cuts.route import Route, route_for
 from tlkeras.models.weights.load import WeightReport
 
@@ -94,11 +95,20 @@ class TransferModel(DistributedFit):
         return tuple(block for block in self._blocks if block.opens == "by_stage")
 
     @property
-    def input_shape(self) -> tuple:
-        """Shape of a batch of raw inputs, or of features where it is fed those: `(None, ...)`."""
+    def input_shape(self) -> tuple | dict:
+        """Shape of a batch of raw inputs, or of features where it is fed those: `(None, ...)`, or a dict."""
         if self._takes_features:
             return self.trunk().output_shape
-        return self.preprocess.input_shape
+        inputs = self.preprocess.inputs
+        return inputs[0].shape if len(inputs) == 1 else {tensor.name: tensor.shape for tensor in inputs}
+
+    def zeros(self, rows: int):
+        """Returns `rows` rows of zeros of what `call` takes, as NumPy."""
+        if self._takes_features:
+            return np.zeros((rows, *self.input_shape[1:]), np.float32)
+        inputs = self.preprocess.inputs
+        found = {x.name: np.zeros((rows, *x.shape[1:]), x.dtype) for x in inputs}
+        return found if len(inputs) > 1 else found[inputs[0].name]
 
     def build(self, input_shape=None):
         """Nothing is left to create: the parts come built."""
@@ -201,7 +211,7 @@ class TransferModel(DistributedFit):
         """
         route = self._require_trunk()
         if self._trunk.value is None:
-            x = inputs = keras.Input(self.preprocess.input_shape[1:], dtype="float32", name="inputs")
+            x = inputs = new_inputs(self.preprocess)
             for part in (self.preprocess, route.trunk, route.fixed_neck):
                 x = x if part is None else replay(part, x)
             self._trunk.value = keras.Model(inputs, x, name="trunk")
@@ -225,7 +235,7 @@ class TransferModel(DistributedFit):
         without tlkeras, except with a head whose row says otherwise.
         """
         if self._functional.value is None:
-            x = inputs = keras.Input(self.preprocess.input_shape[1:], dtype="float32", name="inputs")
+            x = inputs = new_inputs(self.preprocess)
             for part in (self.preprocess, self.backbone, self.neck, self.head):
                 x = replay(part, x)
             self._functional.value = keras.Model(inputs, x, name="model")

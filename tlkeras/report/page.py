@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkeras.data.input_shapes import shape_from_json, shape_in_words
 from tlkeras.data.roles import Role
 from tlkeras.evaluation.intervals import few_rows_note
 from tlkeras.report import figures
@@ -127,7 +128,7 @@ def _source(record: RunRecord) -> str | None:
     source, rows = record.config.get("data", {}).get("source"), record.manifest.get("rows", {}).get("source")
     if source != "arrays" or not rows:
         return source
-    shape = " x ".join(map(str, record.manifest["input_shape"]))
+    shape = shape_in_words(shape_from_json(record.manifest["input_shape"]))
     return f"arrays from Python, {shape}: {', '.join(f'{n:,} {split}' for split, n in rows.items())}"
 
 

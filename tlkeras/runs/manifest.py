@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import tlkeras
+from tlkeras.data.input_shapes import shape_as_json
 
 PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-datasets", "scikit-learn", "Pillow", "pydantic")
 
@@ -29,7 +30,7 @@ def manifest(parts) -> dict[str, Any]:
         "task": source.task,
         "modality": source.modality.name,
         "class_names": list(source.class_names),
-        "input_shape": list(source.input_shape),
+        "input_shape": shape_as_json(source.input_shape),
         "arrays": None if source.arrays is None else source.arrays.describe(),
         "batch_size": parts.batch_size,
         "blocks": [block.name for block in model.blocks],

@@ -12,6 +12,7 @@ import numpy as np
 from tlkeras.backend import set_determinism
 from tlkeras.config import DataConfig, ExperimentConfig, apply_overrides, load_config
 from tlkeras.data.array_form import ArrayForm
+from tlkeras.data.input_shapes import Shape, shape_from_json
 from tlkeras.data.modalities import MODALITIES, Modality
 from tlkeras.data.rows import Rows
 from tlkeras.errors import UserError
@@ -110,6 +111,11 @@ class SavedRun:
         return self.run_dir.read_json("evaluation/tasks.json")
 
     @property
+    def input_shape(self) -> Shape:
+        """The shape of one input of the model; of several inputs a dict of shapes."""
+        return shape_from_json(self.manifest["input_shape"])
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the logits."""
         return tuple(self.manifest["class_names"])
@@ -120,20 +126,19 @@ class SavedRun:
         Args:
             x: Raw inputs. For a run on arrays, they have the form of the training arrays, and are scaled
                 and resized in the same way. Otherwise they are images `(n, height, width, 3)` in 0..255 at
-                the model's size, or vectors `(n, d)`.
+                the model's size, or vectors `(n, d)`, or what else the run's modality takes; several inputs
+                are a dict of arrays.
             batch_size: Number of rows per step.
 
         Raises:
             UserError: `x` is not a batch, its rows have another size, or its values are in another range.
         """
         form = ArrayForm.read(self.manifest.get("arrays"))
-        inputs = self.modality.inputs_like_training(x, form, tuple(self.manifest["input_shape"]))
+        inputs = self.modality.inputs_like_training(x, form, self.input_shape)
         rows = Rows(inputs, None, np.arange(len(inputs)))
         read = self.modality.reader(rows, self._reading.model_copy(update={"memory_mb": 0}))
         places = [np.arange(i, min(i + batch_size, len(rows))) for i in range(0, len(rows), batch_size)]
-        return self._predictions(
-            np.concatenate([self.model.predict_on_batch(read(i).numpy()) for i in places])
-        )
+        return self._predictions(np.concatenate([self.model.predict_on_batch(read(i)) for i in places]))
 
     def predict_files(
         self, paths: str | os.PathLike | Iterable[str | os.PathLike]
@@ -177,7 +182,7 @@ class SavedRun:
     @property
     def _reading(self) -> DataConfig:
         """The data config for reading inputs, with the actual image size."""
-        return self.modality.resolved(self.config.data, tuple(self.manifest["input_shape"]))
+        return self.modality.resolved(self.config.data, self.input_shape)
 
     def _predictions(self, logits: np.ndarray, ids=None) -> Predictions:
         return Predictions.from_logits(

@@ -11,7 +11,7 @@ from tlkeras.errors import UserError
 from tlkeras.methods.adapt.checks import pulls
 from tlkeras.methods.adapt.domain_statistics import adapt_batch_norm, batch_norm_layers
 from tlkeras.methods.adapt.validators import needs, validate
-from tlkeras.models.cuts.graph import output_of
+from tlkeras.models.cuts.graph import inputs_of, output_of
 from tlkeras.prepare import Parts
 
 WATCHED_ROWS = 2000  # of each domain; a score on more would only take longer
@@ -104,7 +104,7 @@ class DomainWatch(keras.callbacks.Callback):
 def features_and_logits(model) -> keras.Model:
     """Returns a model from raw inputs to features and logits that shares a transfer model's variables."""
     plain = model.to_functional()
-    outputs = keras.Model(plain.inputs, [output_of(plain, "features"), plain.outputs[0]])
+    outputs = keras.Model(inputs_of(plain), [output_of(plain, "features"), plain.outputs[0]])
     outputs.compile()
     return outputs
 

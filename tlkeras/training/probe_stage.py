@@ -17,7 +17,7 @@ from tlkeras.features.cache import FeatureCache, NotWorthwhile, Request
 from tlkeras.methods.probe.feature_mapping import FeatureMapping, make_mapping
 from tlkeras.methods.probe.probes import PROBES, make_probe
 from tlkeras.methods.probe.probes import linear_weights as weights_of
-from tlkeras.models.cuts.graph import output_of
+from tlkeras.models.cuts.graph import inputs_of, output_of
 from tlkeras.models.nearest_neighbors import NearestNeighbors
 from tlkeras.prepare import Parts
 from tlkeras.training import snapshots
@@ -192,7 +192,7 @@ def probe_features(
         extractor: The one that an earlier process of this run used; None is the config's.
     """
     plain = parts.model.to_functional()
-    trunk = keras.Model(plain.inputs, output_of(plain, "features"), name="trunk")
+    trunk = keras.Model(inputs_of(plain), output_of(plain, "features"), name="trunk")
     cache = FeatureCache(parts.config.cache, parts.runtime.strategy, parts.config.runtime.threads)
     facts = {"backbone": parts.config.model.backbone, "train": "probe"}
     requests = [Request(domain.splits[split], domain, split) for domain, split in splits]

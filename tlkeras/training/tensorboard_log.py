@@ -9,11 +9,12 @@ from tlkeras.config import AugmentConfig, FitStageConfig
 from tlkeras.data import Domain, training_batches
 from tlkeras.data.roles import Role
 from tlkeras.evaluation.prediction_files import one_line
+from tlkeras.evaluation.shown_rows import can_be_shown
 from tlkeras.prepare import Parts
 from tlkeras.training.callbacks import Position
 from tlkeras.training.class_shares import ClassSharesLog
 
-_PICTURES = 16
+_SHOWN = 16  # rows that a stage begins with
 _CLASSES = 100  # whose shares are drawn; class_shares.csv has all
 
 
@@ -60,8 +61,13 @@ class TensorBoardLog(keras.callbacks.Callback):
                 f"stage/{self.stage.name}", f"Stage {self.index + 1}, **{self.stage.name}**, begins."
             )
             if self.config.images:
-                for name, pixels in _inputs(self.parts, self.stage).items():
-                    self._writer.images(f"inputs/{self.stage.name}/{name}", pixels / 255)
+                for name, (pixels, texts) in _inputs(self.parts, self.stage).items():
+                    tag = f"inputs/{self.stage.name}/{name}"
+                    if pixels is not None:
+                        self._writer.images(tag, pixels / 255)
+                    if texts is not None:
+                        lines = [f"    {one_line(' '.join(words))}" for words in texts]
+                        self._writer.text(f"{tag}/text", "\n".join(lines))
 
     def _was_before(self, step: int, tag: str) -> bool:
         """Whether a value was written before the point from which the stage goes on."""
@@ -133,14 +139,16 @@ def _blocks_of_variables(model) -> dict[str, str]:
     return named
 
 
-def _inputs(parts: Parts, stage: FitStageConfig) -> dict[str, np.ndarray]:
-    """The first pictures that a stage trains on, pixels in 0..255 as the model gets them, by domain."""
+def _inputs(parts: Parts, stage: FitStageConfig) -> dict[str, tuple]:
+    """The first rows that a stage trains on, as the model gets them: pictures and texts by domain."""
     domains = {"source": parts.source} | {domain.name: domain for domain in parts.targets}
-    found = {name: _first(parts, domain, stage.augment) for name, domain in domains.items()}
-    return {name: pixels for name, pixels in found.items() if pixels is not None}
+    return {
+        name: _first(parts, domain, stage.augment) for name, domain in domains.items() if can_be_shown(domain)
+    }
 
 
-def _first(parts: Parts, domain: Domain, augment: AugmentConfig) -> np.ndarray | None:
+def _first(parts: Parts, domain: Domain, augment: AugmentConfig) -> tuple:
+    """Returns pictures in 0..255 and texts, None for what a kind of input is not shown as."""
     augment = domain.modality.drawable(augment)
     rows = domain.splits["train"]
     if domain.role is not Role.SOURCE:  # its labels stay where they are, so nothing can be mixed with them
@@ -150,4 +158,6 @@ def _first(parts: Parts, domain: Domain, augment: AugmentConfig) -> np.ndarray |
         steps=1, with_labels=domain.role is Role.SOURCE,
     )  # fmt: skip
     batch = next(iter(batches))
-    return domain.modality.pictures(np.asarray(batch[0] if isinstance(batch, tuple) else batch)[:_PICTURES])
+    x = batch[0] if isinstance(batch, tuple) else batch
+    x = keras.tree.map_structure(lambda tensor: np.asarray(tensor)[:_SHOWN], x)
+    return domain.modality.pictures(x), domain.modality.texts(x)

@@ -31,13 +31,16 @@ class Image(Modality):
         return _shape(config.image_size or default_size or FALLBACK_SIZE)
 
     def fits(self, shape):
-        return len(shape) == 3
+        return not isinstance(shape, dict) and len(shape) == 3
 
     def image_size(self, shape):
         return tuple(shape[:2])
 
     def resolved(self, config, shape):
         return config.model_copy(update={"image_size": tuple(shape[:2])})
+
+    def check_split(self, split, rows, train):
+        pass  # all are resized to one size
 
     def check_domain(self, name, shape, source):
         if shape != source:
@@ -66,6 +69,11 @@ class Image(Modality):
         from tlkeras.data.reading import PixelSpec
 
         return PixelSpec.of(config)
+
+    def image_sizes(self, rows):
+        if rows.kind == "images":
+            return np.array([rows.inputs.shape[1:3]])
+        return np.array([(fact.height, fact.width) for fact in rows.facts if fact.height]).reshape(-1, 2)
 
     def pictures(self, x):
         return x

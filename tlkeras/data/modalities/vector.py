@@ -4,7 +4,6 @@ import numpy as np
 
 from tlkeras.data.array_form import ArrayForm, vectors_like_training
 from tlkeras.data.modalities.base import Modality
-from tlkeras.errors import UserError
 
 _ASSUMED_WIDTH = 100
 
@@ -18,12 +17,8 @@ class Vector(Modality):
     def assumed_shape(self, config, default_size=None):
         return (_ASSUMED_WIDTH,)
 
-    def check_split(self, split, rows, train):
-        if rows.inputs.shape[1:] != train.inputs.shape[1:]:
-            raise UserError(
-                f"Vectors must be equally long in all splits. Received: {train.inputs.shape[1]} in train, "
-                f"{rows.inputs.shape[1]} in {split}"
-            )
+    def fits(self, shape):
+        return not isinstance(shape, dict) and len(shape) == 1
 
     def array_form(self, rows, white):
         return ArrayForm.of_vectors(rows.inputs)

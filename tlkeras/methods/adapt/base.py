@@ -15,7 +15,7 @@ from tlkeras.methods.adapt.domain_statistics import DomainStatistics
 from tlkeras.methods.adapt.gradient_guard import GradientGuard
 from tlkeras.methods.adapt.gradient_reversal import GradientReversal
 from tlkeras.methods.adapt.strength import strength_schedule
-from tlkeras.methods.term import Pair, Setting, Term
+from tlkeras.methods.term import Pair, Setting, Term, one_batch
 from tlkeras.models.tap import probe_features
 from tlkeras.registry import Registry
 
@@ -126,7 +126,7 @@ class Method(Term):
             return super().pass_domains(run, x, views)
         with self.statistics.source():
             of_source = run(x)
-        pairs = zip(of_source, run(ops.concatenate(views)), strict=True)
+        pairs = zip(of_source, run(one_batch(views)), strict=True)
         return tuple(ops.concatenate(pair) for pair in pairs)
 
     def row_weights(self, labels):

@@ -10,7 +10,7 @@ from keras import ops
 from tlkeras.backend import compat
 from tlkeras.backend.tracing import traced
 from tlkeras.errors import UserError
-from tlkeras.models.cuts.graph import nodes_in_order
+from tlkeras.models.cuts.graph import known_inputs, nodes_in_order
 
 
 def batch_norm_layers(model) -> list[keras.layers.BatchNormalization]:
@@ -97,7 +97,7 @@ def adapt_batch_norm(model: keras.Model, batches: Iterable) -> None:
 
 def _with_batch_statistics(model: keras.Model, x):
     """Runs a functional model with BatchNormalization, and nothing else, in training mode."""
-    known = {id(model.inputs[0]): x}
+    known = known_inputs(model, x)
     for node in nodes_in_order(model):
         if node.is_input:
             continue

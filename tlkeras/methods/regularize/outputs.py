@@ -10,7 +10,7 @@ from tlkeras.data import evaluation_batches
 from tlkeras.errors import UserError
 from tlkeras.methods.regularize.base import REGULARIZERS, Regularizer
 from tlkeras.methods.term import Setting
-from tlkeras.models.cuts.graph import output_of
+from tlkeras.models.cuts.graph import inputs_of, output_of
 from tlkeras.models.source_head import source_classifier
 
 
@@ -98,7 +98,7 @@ class CoTuning(Regularizer):
 
     def _relationship(self) -> np.ndarray:
         domain, plain = self._setting.domain, self._setting.model.to_functional()
-        features = keras.Model(plain.inputs, output_of(plain, "features"))
+        features = keras.Model(inputs_of(plain), output_of(plain, "features"))
         rows, sums, seen = domain.splits["train"], 0.0, 0
         kernel, bias = (ops.convert_to_numpy(v).astype(np.float64) for v in (self._kernel, self._bias))
         for x, _, _ in evaluation_batches(rows, domain, batch_size=64, pad=True):
@@ -147,7 +147,11 @@ class Distillation(Regularizer):
             )
         self._model = keras.models.load_model(file, compile=False)
         expected = (setting.domain.input_shape, setting.domain.num_outputs)
-        found = (tuple(self._model.input_shape[1:]), self._model.output_shape[-1])
+        inputs = inputs_of(self._model)
+        shape = (
+            {n: t.shape[1:] for n, t in inputs.items()} if isinstance(inputs, dict) else inputs[0].shape[1:]
+        )
+        found = (shape, self._model.output_shape[-1])
         if expected != found or setting.domain.task != "multiclass":
             raise UserError(
                 "The teacher must take the same inputs and have the same classes. Expected: input shape "

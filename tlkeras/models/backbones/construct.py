@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from tlkeras.data.input_shapes import Shape
 from tlkeras.data.modalities import MODALITIES
 from tlkeras.errors import UserError, nearest
 from tlkeras.models.backbones.registry import Backbone
@@ -17,7 +18,7 @@ _OURS = {"input_shape", "include_top", "weights", "input_tensor", "pooling", "cl
 
 def construct(
     row: Backbone,
-    input_shape: tuple[int, ...],
+    input_shape: Shape,
     options: Mapping[str, Any],
     weights: str | None = None,
 ) -> keras.Model:
@@ -25,7 +26,7 @@ def construct(
 
     Args:
         row: The backbone.
-        input_shape: Shape of one input.
+        input_shape: Shape of one input, or a dict of shapes.
         options: Extra keyword arguments of the builder.
         weights: None, or `imagenet` for keras.applications.
 
@@ -45,11 +46,12 @@ def construct(
             model = builder(**arguments)
         except (ValueError, TypeError) as error:
             raise UserError(f"{row.name}: {str(error).splitlines()[0]}") from error
+    _check_inputs(row, model, input_shape)
     _keep_pixels_in_float32(model)
     return model
 
 
-def _check_input(row: Backbone, shape: tuple[int, ...]) -> None:
+def _check_input(row: Backbone, shape: Shape) -> None:
     kinds = [MODALITIES.get(name) for name in row.modalities]
     kind = next((kind for kind in kinds if kind.fits(shape)), None)
     if kind is None:
@@ -61,6 +63,16 @@ def _check_input(row: Backbone, shape: tuple[int, ...]) -> None:
         raise UserError(
             f"{row.name} needs images of at least {row.family.min_size} pixels a side. "
             f"Received: image_size={list(shape[:2])}"
+        )
+
+
+def _check_inputs(row: Backbone, model: keras.Model, shape: Shape) -> None:
+    """Raises `UserError` where the inputs of a model cannot be told apart by the names of the data's."""
+    names = {tensor.name for tensor in model.inputs}
+    if isinstance(shape, dict) and names != set(shape):
+        raise UserError(
+            f"{row.name} must be a model of a dict of inputs with the names {', '.join(shape)}. "
+            f"Received: inputs called {', '.join(sorted(names))}"
         )
 
 

@@ -1,25 +1,37 @@
 """Raw pixels to what a family was trained on, as layers that are saved with the model."""
 
+from collections.abc import Mapping
+
 import keras
 
+from tlkeras.data.input_shapes import Shape, like, shapes_by_name
 from tlkeras.registry import Registry
 
 MODES: Registry = Registry("preprocessing mode")
 
 
-def build_preprocessing(mode: str, input_shape: tuple[int, ...]) -> keras.Model:
+def build_preprocessing(
+    mode: str, input_shape: Shape, dtypes: Mapping[str, str] | None = None
+) -> keras.Model:
     """Returns the model from raw inputs to the backbone's inputs.
 
     It always computes in float32: in half precision, pixels of 0..255 lose what tells them apart.
 
     Args:
         mode: Name in `MODES`.
-        input_shape: Shape of one example, `(height, width, 3)` or `(d,)`; pixels lie in 0..255.
+        input_shape: Shape of one example, `(height, width, 3)` or `(d,)`; pixels lie in 0..255. Of several
+            inputs a dict of shapes: the mode is then called with a dict of tensors, and returns one.
+        dtypes: The dtypes of inputs by name, as `Modality.dtypes`; float32 where there is none.
 
     Returns:
         A functional model that equals the family's `preprocess_input` in `keras.applications`.
     """
-    x = keras.Input(input_shape, dtype="float32", name="inputs")
+    dtypes = dtypes or {}
+    x = {
+        name: keras.Input(shape, dtype=dtypes.get(name, "float32"), name=name)
+        for name, shape in shapes_by_name(input_shape).items()
+    }
+    x = like(input_shape, x)
     return keras.Model(x, MODES.get(mode)(x), name="preprocess")
 
 
@@ -30,6 +42,11 @@ def _rescaling(scale, offset):
 @MODES.register("identity")
 def identity(x):
     """Leaves inputs as they are; the backbone holds its own Rescaling, or takes vectors."""
+    if isinstance(x, dict):
+        return {
+            name: keras.layers.Identity(dtype="float32", name=f"preprocess_{name}")(part)
+            for name, part in x.items()
+        }
     return keras.layers.Identity(dtype="float32", name="preprocess")(x)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tlkeras.config.data import DataConfig
+from tlkeras.data.input_shapes import Shape
 from tlkeras.data.modalities import MODALITIES
 from tlkeras.registry import Registry, function_at
 
@@ -52,7 +53,8 @@ class Backbone:
     Attributes:
         name: Registered name.
         builder: The function that builds it, or where that is, `module:function`; called with
-            `input_shape`, and in keras.applications with `include_top=False` and `weights`.
+            `input_shape` (a dict of shapes where there are several inputs: it then returns a model of a
+            dict of inputs of these names), and in keras.applications with `include_top=False` and `weights`.
         family: Preprocessing, names of blocks and of weight files.
         size: Default side of the input image in pixels; 0 for vectors.
         parameters: Number of parameters without top at default options; None where it depends on the
@@ -112,7 +114,7 @@ class Backbone:
         """The kinds of input that it takes, the usual one first."""
         return ("image", "vector") if self.input == "any" else (self.input,)
 
-    def input_shape(self, config: DataConfig) -> tuple[int, ...]:
+    def input_shape(self, config: DataConfig) -> Shape:
         """Returns the shape of one input by the config alone, where the data are not at hand."""
         return MODALITIES.get(self.modalities[0]).assumed_shape(config, self.size or None)
 

@@ -8,7 +8,7 @@ from typing import Literal
 import keras
 
 from tlkeras.models.backbones.registry import Family
-from tlkeras.models.cuts.graph import nodes_in_order
+from tlkeras.models.cuts.graph import inputs_of, nodes_in_order
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,11 @@ def find_cut_points(model: keras.Model, live_tensors: int = 1) -> list[tuple[Cut
     """Returns the cut points of a functional model, each with the operations since the one before.
 
     Walks the graph in topological order and counts the tensors that later nodes still read: where a
-    single one is left, its layer is an articulation point of the graph.
+    single one is left, its layer is an articulation point of the graph. Where there are several inputs, no
+    cut lies before the last of them is read.
 
     Args:
-        model: A functional model with one input and one output.
+        model: A functional model with one output.
         live_tensors: How many tensors may cross a cut.
     """
     nodes = nodes_in_order(model)
@@ -57,13 +58,15 @@ def find_cut_points(model: keras.Model, live_tensors: int = 1) -> list[tuple[Cut
         nodes = _narrowest_order(nodes)
     last_read = {id(t): i for i, node in enumerate(nodes) for t in node.input_tensors}
     last_read[id(model.outputs[0])] = len(nodes)
+    inputs_to_come = sum(node.is_input for node in nodes)
     live, segment, cuts = {}, [], []
     for i, node in enumerate(nodes):
         segment.append(node.operation)
+        inputs_to_come -= node.is_input
         live.update((id(t), t) for t in node.output_tensors)
         for key in [key for key in live if last_read.get(key, -1) <= i]:
             del live[key]
-        if len(live) <= live_tensors:
+        if not inputs_to_come and len(live) <= live_tensors:
             cuts.append((CutPoint(node.operation.name, tuple(live.values())), tuple(segment)))
             segment = []
     return cuts
@@ -73,7 +76,7 @@ def find_blocks(model: keras.Model, family: Family) -> list[Block]:
     """Returns the named blocks of a backbone, from its input to its output.
 
     Args:
-        model: A functional model with one input and one output.
+        model: A functional model with one output.
         family: Says how its blocks are named and how many tensors may cross a cut.
     """
     blocks: list[Block] = []
@@ -136,7 +139,8 @@ def split(model: keras.Model, cut: CutPoint) -> tuple[keras.Model, keras.Model]:
         the cut, it is both of them flattened and joined, of shape `(batch, n1 + n2)`.
     """
     trunk_output = _pack(cut.tensors)
-    trunk = keras.Model(model.inputs[0], trunk_output, name="trunk")
+    inputs = inputs_of(model)
+    trunk = keras.Model(inputs if isinstance(inputs, dict) else inputs[0], trunk_output, name="trunk")
     if len(cut.tensors) == 1:
         return trunk, _tail(cut.tensors, model)
     tail = _tail(cut.tensors, model)

@@ -22,7 +22,7 @@ class Folded:
     Only what is float32 and channels-last is folded; all else is called as it is.
 
     Args:
-        model: A functional model with one input and one output.
+        model: A functional model with one output.
 
     Example:
         >>> trunk = Folded(model.trunk())

@@ -23,6 +23,29 @@ def has_graph(model: keras.Model) -> bool:
     return compat.is_graph(model) and model.built and len(model.inputs) == len(model.outputs) == 1
 
 
+def inputs_of(model: keras.Model) -> list | dict:
+    """Returns what another model of the same inputs is built on: `[tensor]`, or several tensors by name."""
+    inputs = functional(model).inputs
+    return inputs if len(inputs) == 1 else {tensor.name: tensor for tensor in inputs}
+
+
+def new_inputs(model: keras.Model):
+    """Returns symbolic inputs like those of a functional `model`: a tensor, or several by name."""
+    found = {x.name: keras.Input(x.shape[1:], dtype=x.dtype, name=x.name) for x in functional(model).inputs}
+    return found if len(found) > 1 else next(iter(found.values()))
+
+
+def known_inputs(model: keras.Model, x) -> dict:
+    """Returns values by the id of the input of `model` whose place they take.
+
+    Args:
+        model: A functional model.
+        x: A tensor, or a dict by the names of the inputs.
+    """
+    inputs = functional(model).inputs
+    return {id(tensor): x[tensor.name] if isinstance(x, dict) else x for tensor in inputs}
+
+
 def output_of(model: keras.Model, layer_name: str):
     """Returns the tensor that the layer called `layer_name` puts out within `model`.
 
@@ -38,21 +61,22 @@ def replay(model: keras.Model, x, instead=lambda operation: operation):
     """Calls the layers of a functional `model` one by one on `x`, without nesting the model.
 
     Args:
-        model: A functional model with one input and one output.
-        x: A symbolic tensor of the shape of the model's input.
+        model: A functional model.
+        x: A symbolic tensor of the shape of the model's input, or a dict by the names of its inputs.
         instead: Returns what is called in the place of an operation.
 
     Returns:
-        The symbolic output; its graph holds the layers of `model` and shares their variables.
+        The symbolic output; its graph holds the layers of `model` and shares their variables. Several outputs
+        are a dict by the names of the inputs: only preprocessing has them.
     """
-    (target,) = functional(model).outputs
-    return replayed_tensors(model, x, instead)[id(target)]
+    known = replayed_tensors(model, x, instead)
+    outputs = [known[id(target)] for target in functional(model).outputs]
+    return outputs[0] if len(outputs) == 1 else dict(zip(inputs_of(model), outputs, strict=True))
 
 
 def replayed_tensors(model: keras.Model, x, instead=lambda operation: operation) -> dict:
     """As `replay`; returns by the id of each tensor of `model` the one that takes its place."""
-    (source,) = functional(model).inputs
-    known = {id(source): x}
+    known = known_inputs(model, x)
     for node in nodes_in_order(model):
         if node.is_input:
             continue
