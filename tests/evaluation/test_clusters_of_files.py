@@ -28,7 +28,7 @@ def pictures(tmp_path, monkeypatch):
 def test_clusters_are_written_and_compared_with_class_folders(trained, pictures, capsys):
     assert main(["embed", str(trained), "pictures", "--clusters=2"]) == 0
     said = capsys.readouterr().out
-    assert "16 files of 2 class folders: NMI 1.000, ARI 1.000, matched accuracy 1.000" in said
+    assert "16 files in 2 class folders: NMI 1.000, ARI 1.000, matched accuracy 1.000" in said
     with open("clusters.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["path", "cluster", "label"] and len(rows) == 17
