@@ -25,10 +25,11 @@ from tlkeras.models.weights.transfer_table import write_transfer
 from tlkeras.prepare import Parts, checked, prepare
 from tlkeras.report import write_report, write_tensorboard
 from tlkeras.run_dir import RunDir, copy_run, own_run_dir
-from tlkeras.runs.manifest import manifest
+from tlkeras.runs.manifest import manifest, require_same_data
 from tlkeras.runs.saved_run import SavedRun, load_run
 from tlkeras.training.trainer import Trainer
 
+OTHER_DATA = "Choose another workdir, or start over with --fresh (fresh=True from Python)."
 _STAND_IN = 32  # for a batch size that only the run itself finds
 
 
@@ -61,6 +62,8 @@ def run(
     there = None if repeats is None else RunDir(repeats)
     batch_size = found_batch_size(*([] if fresh else [run_dir]), *([there] if there else []))
     parts = replace(prepare(config, data, batch_size), repeats=there)
+    if not fresh and run_dir.manifest.is_file():
+        require_same_data(run_dir.read_json(run_dir.manifest), parts.domains, OTHER_DATA)
     own = own_run_dir(run_dir, parts.runtime.is_chief)
     with watch_workers(parts.runtime):
         _run(parts, run_dir, own, fresh, then)

@@ -4,12 +4,15 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import tlkeras
+from tlkeras.data import Domain
 from tlkeras.data.input_shapes import shape_as_json
+from tlkeras.errors import UserError
 
 PACKAGES = ("tensorflow", "keras", "numpy", "tensorflow-datasets", "scikit-learn", "Pillow", "pydantic")
 
@@ -54,6 +57,37 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def changed_domains(manifest: Mapping[str, Any], domains: Mapping[str, Domain]) -> list[str]:
+    """Returns the names of the domains of a run whose rows, labels or splits differ from the given ones.
+
+    Args:
+        manifest: The run's manifest.
+        domains: The domains as they are now, by name.
+    """
+    then = manifest["data_fingerprint"]
+    return [n for n, digest in then.items() if n not in domains or domains[n].fingerprint() != digest]
+
+
+def require_same_data(manifest: Mapping[str, Any], domains: Mapping[str, Domain], advice: str) -> None:
+    """Checks that the data are still those that a run was started with.
+
+    Args:
+        manifest: The run's manifest.
+        domains: The domains as they are now, by name.
+        advice: A sentence about what can be done.
+
+    Raises:
+        UserError: The data of a domain differ.
+    """
+    if changed := changed_domains(manifest, domains):
+        now = {name: domain.fingerprint()[:12] for name, domain in domains.items()}
+        raise UserError(
+            f"The data of the {' and the '.join(changed)} domain are not those that the run was started "
+            f"with. {advice} Received: fingerprint {now.get(changed[0], 'none')}. "
+            f"Expected: {manifest['data_fingerprint'][changed[0]][:12]}"
+        )
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:

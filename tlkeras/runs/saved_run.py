@@ -21,6 +21,7 @@ from tlkeras.evaluation.evaluate import measure, predict_domains, write_evaluati
 from tlkeras.evaluation.view_pairs import pair_metrics
 from tlkeras.prepare import read_domains
 from tlkeras.run_dir import RunDir
+from tlkeras.runs.manifest import require_same_data
 
 
 def load_run(path: str | os.PathLike) -> "SavedRun":
@@ -163,6 +164,10 @@ class SavedRun:
 
         Without overrides, `evaluation/` is replaced. With the versions and devices of the run, the metrics
         are the same as before. Splits without labels have no metrics.
+
+        Raises:
+            UserError: The classes of the data are not those of the run, or without overrides, the data have
+                changed since the run.
         """
         set_determinism(self.config.runtime)
         overrides = [overrides] if isinstance(overrides, str) else list(overrides)
@@ -173,6 +178,9 @@ class SavedRun:
                 f"The data must have the classes of the run: {', '.join(self.class_names)}. "
                 f"Received: {', '.join(domains['source'].class_names)}"
             )
+        if not overrides:
+            advice = "Name other data with --set data.source=..., which leaves the run's evaluation as it is."
+            require_same_data(self.manifest, domains, advice)
         evaluated = predict_domains(self.model, domains, self.manifest["batch_size"])
         measured = pair_metrics(self.model, domains, config, self.manifest["batch_size"])
         if overrides:

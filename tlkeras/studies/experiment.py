@@ -13,7 +13,7 @@ from tlkeras.backend import check_single_process, import_tensorflow, start
 from tlkeras.backend.remote_run import is_remote, mirrored
 from tlkeras.config import ExperimentConfig, load_config
 from tlkeras.data.sources.arrays import with_arrays
-from tlkeras.prepare import check_names, checked
+from tlkeras.prepare import check_names, checked, read_domains
 from tlkeras.run_dir import RunDir, check_writable
 from tlkeras.studies.two_task_checks import check_tasks
 
@@ -71,9 +71,14 @@ def run_experiment(
     if not fresh and run_dir.check(config.model_dump(mode="json")) == "finished":
         messages.note(f"{run_dir.path} is finished already; --fresh starts over and keeps the old run.")
         import_tensorflow()
+        from tlkeras.run import OTHER_DATA
+        from tlkeras.runs.manifest import require_same_data
         from tlkeras.runs.saved_run import load_run
 
-        return load_run(run_dir.path)
+        finished = load_run(run_dir.path)
+        if data is not None:  # a config names files, but it does not name arrays
+            require_same_data(finished.manifest, read_domains(config, data), OTHER_DATA)
+        return finished
     start(config.runtime, config.seed)
     from tlkeras.run import run
     from tlkeras.studies.twins import judge_transfer

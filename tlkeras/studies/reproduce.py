@@ -15,7 +15,7 @@ from tlkeras.config import ExperimentConfig, load_config
 from tlkeras.errors import RunError, UserError
 from tlkeras.prepare import read_domains
 from tlkeras.run_dir import RunDir, check_writable, config_differences
-from tlkeras.runs.manifest import git_state, versions
+from tlkeras.runs.manifest import git_state, require_same_data, versions
 from tlkeras.studies.experiment import run_experiment
 
 _FOLDER = "reproduction"
@@ -132,15 +132,10 @@ def _code(manifest: dict[str, Any]) -> list[str]:
 
 def _require_same_data(config: ExperimentConfig, manifest: dict[str, Any]) -> None:
     domains = read_domains(config.one_fold(0) if config.is_folded else config)
-    now = {name: domain.fingerprint() for name, domain in domains.items()}
-    differing = [name for name, digest in manifest["data_fingerprint"].items() if now.get(name) != digest]
-    if differing:
-        raise RunError(
-            f"The data of the {' and the '.join(differing)} domain differ from those of the run (arrays "
-            f"from Python cannot be read again), so it cannot be reproduced. Received: "
-            f"{config.data.source}, fingerprint {str(now.get(differing[0]))[:12]}. "
-            f"Expected: {manifest['data_fingerprint'][differing[0]][:12]}"
-        )
+    try:
+        require_same_data(manifest, domains, "So it cannot be reproduced.")
+    except UserError as error:
+        raise RunError(str(error)) from error
 
 
 def _models(run_dir: RunDir) -> list[str]:
