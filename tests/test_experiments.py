@@ -98,8 +98,9 @@ def small(experiment, tmp_path, *more):
     words = ["model.weights=none", "model.fallback=none", "model.backbone=small_cnn", "data.image_size=16",
              'model.backbone_options={"filters": [4, 6, 8, 8]}', "data.batch_size=4",
              f"cache.dir={tmp_path / 'cache'}"]  # fmt: skip
-    for number, _ in enumerate(config.stages):
-        words.append(f"stages.{number}.epochs=1")
+    fitted = [i for i, stage in enumerate(config.stages) if stage.kind == "fit"]
+    words += [f"stages.{i}.epochs=1" for i in fitted]
+
     if config.adaptation is not None and "units" in config.adaptation.options:
         words.append('adaptation.options={"units": [8]}')
     return apply_overrides(config, [*words, *more])

@@ -200,7 +200,10 @@ def test_pixels_are_not_changed_where_there_are_none(tmp_path):
     stage = StageConfig(
         name="all", train="all", epochs=2, augment=AugmentConfig(flip="horizontal", noise=0.1)
     )
-    with pytest.raises(UserError, match=r"stages\.all\.augment changes pixels.*'flip': 'horizontal'"):
+    with pytest.raises(
+        UserError,
+        match=r"stages\.all\.augment: vectors can be augmented by noise and mixup.*'flip': 'horizontal'",
+    ):
         run_experiment(vector_config(stage), tmp_path / "run", {"train": points()})
     assert not (tmp_path / "run").exists()
 

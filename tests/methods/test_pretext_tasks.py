@@ -32,7 +32,8 @@ def pretraining(name):
     if name == "simclr":
         stage = stage.model_copy(update={"augment": VIEWS})
     head = PROJECTION if name == "simclr" else HeadConfig()
-    return PretextConfig(name=name, dimensions=6), head, stage
+    own = {"dimensions": 6} if name == "simclr" else {}
+    return PretextConfig(name=name, **own), head, stage
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def test_rows_of_another_width_and_a_monitor_without_rows_are_refused(tmp_path):
         x, y = np.random.default_rng(0).normal(size=(20, width)), np.arange(20) % 2
         np.savez(tmp_path / f"{width}.npz", x_train=x.astype("float32"), y_train=y, x_test=x, y_test=y)
     given = [f"data.source=npz:{tmp_path / '2.npz'}", f"adaptation.target.source=npz:{tmp_path / '3.npz'}"]
-    with pytest.raises(UserError, match=r"data.source gives 2 numbers, adaptation.target 3"):
+    with pytest.raises(UserError, match=r"data.source gives 2, adaptation.target 3"):
         plan(load_config("moons_dann", given))
     given = [*given[:1], f"adaptation.target.source=npz:{tmp_path / '2.npz'}", "data.val_fraction=0"]
     with pytest.raises(UserError, match=r"checkpoint.monitor=val_loss needs validation rows"):

@@ -158,7 +158,7 @@ def test_finished_tasks_are_not_trained_again(config, tmp_path, capsys):
     for words in (["evaluate"], ["predict"], ["export", "--format=saved_model"], ["report"]):
         name, *flags = words
         assert main([name, f"{tmp_path / 'run'}", *["x.png"][: name == "predict"], *flags]) == 2
-        assert f"name one of them, {tmp_path / 'run/target'}" in capsys.readouterr().err
+        assert f"name one of them, for example {tmp_path / 'run/target'}" in capsys.readouterr().err
 
 
 def test_sharing_weights_with_a_frozen_common_part_is_refused(config, tmp_path):

@@ -101,7 +101,7 @@ def test_another_sweep_in_the_workdir_is_refused(config_file, tmp_path):
     workdir.mkdir()
     (workdir / "photo.jpg").write_text("x")
     runs = plan_sweep(str(config_file))
-    with pytest.raises(UserError, match="no sweep, and is not empty"):
+    with pytest.raises(UserError, match="no sweep and is not empty"):
         run_sweep(runs, workdir)
     (workdir / "photo.jpg").rename(workdir / "sweep.json")
     (workdir / "sweep.json").write_text(json.dumps({"heads_0": {"overrides": ["seed=3"]}}))
