@@ -81,7 +81,7 @@ def _check(folder: Path, as_json: dict[str, Any]) -> None:
     if not check_place(folder, _FILE, "sweep"):
         return
     there = RunDir(folder).read_json(_FILE)
-    there = {name: run | {"config": as_of_today(run["config"])} for name, run in there.items()}
+    there = {n: run | {"config": as_of_today(run.get("config", {}))} for n, run in there.items()}
     differences = config_differences(as_json, there)
     if differences:
         shown = "; ".join(differences[:8]) + ("; ..." if len(differences) > 8 else "")
