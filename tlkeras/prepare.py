@@ -239,13 +239,9 @@ def _further_domains(config: ExperimentConfig) -> dict[str, DataConfig]:
     adaptation = config.adaptation
     if adaptation is None:
         return {}
-    domains = {
-        Role.FURTHER_SOURCE.numbered(i): data for i, data in enumerate(adaptation.more_sources, start=2)
-    }
+    domains = _numbered(Role.FURTHER_SOURCE, adaptation.more_sources)
     domains[Role.TARGET] = adaptation.target
-    domains |= {
-        Role.FURTHER_TARGET.numbered(i): data for i, data in enumerate(adaptation.more_targets, start=2)
-    }
+    domains |= _numbered(Role.FURTHER_TARGET, adaptation.more_targets)
     if adaptation.target_labelled is not None:
         domains[Role.TARGET_LABELLED] = adaptation.target_labelled
     return domains

@@ -22,7 +22,7 @@ from tlkeras.evaluation.prediction_files import write_skipped
 from tlkeras.evaluation.unlabelled import unlabelled_note
 from tlkeras.evaluation.view_pairs import pair_metrics
 from tlkeras.models.weights.transfer_table import write_transfer
-from tlkeras.prepare import Parts, checked, prepare
+from tlkeras.prepare import Parts, prepare
 from tlkeras.report import write_report, write_tensorboard
 from tlkeras.run_dir import RunDir, copy_run, own_run_dir
 from tlkeras.runs.manifest import manifest, require_same_data
@@ -45,7 +45,7 @@ def run(
     """Trains, evaluates and saves one run, or goes on where an earlier process stopped.
 
     Args:
-        config: The experiment, of a single run.
+        config: The experiment, of a single run, as `checked` returned it.
         workdir: The run directory.
         data: As in `run_experiment`.
         fresh: As in `run_experiment`.
@@ -58,7 +58,7 @@ def run(
         RunError: The run cannot go on; what was saved stays.
         Interrupted: A signal asked to stop; the state is saved.
     """
-    run_dir, config = RunDir(workdir), checked(config)
+    run_dir = RunDir(workdir)
     there = None if repeats is None else RunDir(repeats)
     batch_size = found_batch_size(*([] if fresh else [run_dir]), *([there] if there else []))
     parts = replace(prepare(config, data, batch_size), repeats=there)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
+from tlkeras import messages
 from tlkeras.config.loading import as_of_today
 from tlkeras.errors import UserError
 from tlkeras.run_dir.atomic import (
@@ -180,6 +181,10 @@ class RunDir:
         except BaseException:
             self.lock.release()
             raise
+
+    def say_finished(self) -> None:
+        """Tells the user that nothing is left to do here."""
+        messages.note(f"{self.path} is finished already; --fresh starts over and keeps the old run.")
 
     def replacing(self, path: str | os.PathLike) -> contextlib.AbstractContextManager[Path]:
         """Yields a temporary path whose content replaces `path` at the end. See `atomic.replacing`."""

@@ -40,15 +40,8 @@ def embed_files(run: SavedRun, paths: str | os.PathLike | Iterable[str | os.Path
     Raises:
         UserError: A path does not exist, no file can be read, or the model takes vectors.
     """
-    model, features, names, skipped = feature_model(run.model), [], [], []
-    for inputs, readable, unreadable in run.file_batches(paths):
-        skipped += unreadable
-        if readable:
-            features.append(model.predict_on_batch(inputs).reshape(len(inputs), -1))
-            names += readable
-    if not names:
-        raise UserError(f"None of {len(skipped)} files can be read. The first is {': '.join(skipped[0])}")
-    return Embedded(names, np.concatenate(features).astype(np.float32), skipped)
+    features, names, skipped = run.outputs_for_files(feature_model(run.model), paths)
+    return Embedded(names, features.reshape(len(names), -1).astype(np.float32), skipped)
 
 
 def folder_labels(names: Iterable[str], paths: Iterable[str | os.PathLike]) -> list[str | None]:

@@ -149,15 +149,33 @@ class SavedRun:
         Raises:
             UserError: A path does not exist, no file can be read, or the model takes vectors.
         """
-        logits, readable, skipped = [], [], []
+        logits, names, skipped = self.outputs_for_files(self.model, paths)
+        return self._predictions(logits, ids=names), skipped
+
+    def outputs_for_files(
+        self, model: keras.Model, paths: str | os.PathLike | Iterable[str | os.PathLike]
+    ) -> tuple[np.ndarray, list[str], list[tuple[str, str]]]:
+        """Returns what a model of the run's inputs puts out for files and folders.
+
+        Args:
+            model: The model of the run, or a part of it that begins at its inputs.
+            paths: Paths of files and folders, or a single path.
+
+        Returns:
+            Outputs `(n, ...)`, the names of their files, and `(name, reason)` of those that cannot be read.
+
+        Raises:
+            UserError: A path does not exist, no file can be read, or the model takes no files.
+        """
+        outputs, readable, skipped = [], [], []
         for inputs, names, unreadable in self.file_batches(paths):
             skipped += unreadable
             if names:
-                logits.append(self.model.predict_on_batch(inputs))
+                outputs.append(model.predict_on_batch(inputs))
                 readable += names
         if not readable:
             raise UserError(f"None of {len(skipped)} files can be read. The first is {': '.join(skipped[0])}")
-        return self._predictions(np.concatenate(logits), ids=readable), skipped
+        return np.concatenate(outputs), readable, skipped
 
     def evaluate(self, overrides: str | Iterable[str] = ()) -> dict[str, Any]:
         """Returns the metrics on the run's data, or on other data if `overrides` change the config.

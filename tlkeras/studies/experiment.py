@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlkeras import messages
 from tlkeras.backend import check_single_process, import_tensorflow, start
 from tlkeras.backend.remote_run import is_remote, mirrored
 from tlkeras.config import ExperimentConfig, load_config
@@ -69,7 +68,7 @@ def run_experiment(
         return _several_runs(config, run_dir, train, fresh=fresh)
     config = checked(config)
     if not fresh and run_dir.check(config.model_dump(mode="json")) == "finished":
-        messages.note(f"{run_dir.path} is finished already; --fresh starts over and keeps the old run.")
+        run_dir.say_finished()
         import_tensorflow()
         from tlkeras.run import OTHER_DATA
         from tlkeras.runs.manifest import require_same_data

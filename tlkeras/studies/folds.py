@@ -45,7 +45,7 @@ def run_folds(
     """
     run_dir = RunDir(workdir)
     if run_dir.start(config.model_dump(mode="json"), fresh=fresh) == "finished":
-        messages.note(f"{run_dir.path} is finished already; --fresh starts over and keeps the old run.")
+        run_dir.say_finished()
     try:
         folds = [train(config.one_fold(i), run_dir.path / f"fold_{i}") for i in range(config.data.folds)]
         metrics = combined([fold.metrics for fold in folds])

@@ -55,7 +55,7 @@ def run_tasks(
     source, target = task_configs(config, RunDir(workdir).path)
     run_dir = RunDir(workdir)
     if run_dir.start(config_of_user.model_dump(mode="json"), fresh=fresh) == "finished":
-        messages.note(f"{run_dir.path} is finished already; --fresh starts over and keeps the old run.")
+        run_dir.say_finished()
     try:
         if source is not None:
             train(source, run_dir.path / "source")
