@@ -176,7 +176,7 @@ def test_a_source_without_any_matching_layer_is_refused(tmp_path):
     [
         ("nowhere", "There is no such file or directory"),
         ("empty", "holds no best.keras"),
-        ("a.h5", "must end in .weights.h5 or .keras"),
+        ("a.h5", "must end in .weights.h5, .keras or .safetensors"),
         ("broken.keras", "Keras cannot read"),
         ("broken.weights.h5", "cannot read"),
     ],

@@ -8,7 +8,7 @@ from tlkeras.config.base import Config
 from tlkeras.config.data import Fraction, PositiveInt
 from tlkeras.config.kinds import Kinds
 
-Pooling = Literal["avg", "max", "both", "flatten"]
+Pooling = Literal["avg", "max", "both", "flatten", "class", "class_and_avg", "gem"]
 
 
 class BranchConfig(Config):
@@ -75,8 +75,10 @@ class NeckConfig(Config):
     """What turns the backbone's output into a feature vector.
 
     Attributes:
-        pooling: Over the spatial axes: average, max, both concatenated, or none of it (`flatten`).
-            Ignored where the backbone already puts out vectors.
+        pooling: Over the places of a map or the tokens of the patches: average, max, both side by side, the
+            generalised mean with power 3 (`gem`, Radenovic et al. 2019) or none of it (`flatten`); of a
+            transformer also its class token, alone (`class`) or beside the average (`class_and_avg`). None is
+            what the paper of the backbone's family probes with. Ignored where the backbone puts out vectors.
         branches: Private branches side by side, each on the backbone's output; none is no dense layer.
         join: How their outputs become one vector: side by side, or averaged.
         bottleneck: Units of an optional Dense-BatchNorm-ReLU layer after pooling and branches; None is no
@@ -84,7 +86,7 @@ class NeckConfig(Config):
         dropout: Dropout rate on the feature vector.
     """
 
-    pooling: Pooling = "avg"
+    pooling: Pooling | None = None
     branches: tuple[BranchConfig, ...] = ()
     join: Literal["concat", "average"] = "concat"
     bottleneck: PositiveInt | None = None

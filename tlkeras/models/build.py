@@ -8,12 +8,12 @@ from tlkeras.data.modalities import MODALITIES
 from tlkeras.errors import UserError
 from tlkeras.models.adapter import behind_adapter, build_adapter, preprocessing_of
 from tlkeras.models.backbones.preprocessing import build_preprocessing
-from tlkeras.models.backbones.registry import BACKBONES
+from tlkeras.models.backbones.registry import BACKBONES, Family
 from tlkeras.models.cuts.cut_points import find_blocks
 from tlkeras.models.cuts.graph import leaf_layers
 from tlkeras.models.heads import HEADS, build_head
 from tlkeras.models.naming import reproducible
-from tlkeras.models.neck import build_neck
+from tlkeras.models.neck import build_neck, prefix_tokens
 from tlkeras.models.nesting import nest
 from tlkeras.models.transfer_model import TransferModel
 from tlkeras.models.weights.load import load_backbone
@@ -47,10 +47,11 @@ def build_model(config: ModelConfig, *, input_shape: Shape, num_outputs: int, se
         for layer in leaf_layers([backbone]):
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = config.bn_momentum
-    neck_config = neck_for(config.neck, config.head)
+    neck_config = neck_for(config.neck, config.head, row.family)
+    prefix = prefix_tokens(backbone)
     preprocess, backbone, blocks = _body(config, neck_config, input_shape, backbone, seed)
     with reproducible(seed, "neck"):
-        neck = build_neck(neck_config, backbone.outputs[0])
+        neck = build_neck(neck_config, backbone.outputs[0], prefix)
     with reproducible(seed, "head"):
         head = build_head(config.head, num_outputs, neck.outputs[0])
     with reproducible(seed, "model"):
@@ -68,10 +69,10 @@ def _check_parts(config: ModelConfig, input_shape: Shape) -> None:
             )
 
 
-def neck_for(neck: NeckConfig, head: HeadConfig) -> NeckConfig:
-    """Returns the neck with the pooling that a head needs, where it needs one."""
-    pooling = HEADS.get(head.name).pooling
-    return neck if pooling is None else neck.model_copy(update={"pooling": pooling})
+def neck_for(neck: NeckConfig, head: HeadConfig, family: Family) -> NeckConfig:
+    """Returns the neck with a pooling: what the head needs, else its own, else what suits the family."""
+    pooling = HEADS.get(head.name).pooling or neck.pooling or family.pooling
+    return neck.model_copy(update={"pooling": pooling})
 
 
 def _body(config: ModelConfig, neck: NeckConfig, input_shape: Shape, backbone: keras.Model, seed: int):

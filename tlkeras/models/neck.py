@@ -1,29 +1,31 @@
 """From the backbone's output to one feature vector per example."""
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from tlkeras.config import BranchConfig, NeckConfig
+from tlkeras.errors import UserError
 from tlkeras.models.heads import BN_MOMENTUM, known_activation
 
 
-def build_neck(config: NeckConfig, backbone_output) -> keras.Model:
+def build_neck(config: NeckConfig, backbone_output, prefix: int = 0) -> keras.Model:
     """Returns pooling, private branches, the optional bottleneck and dropout as a functional model.
 
     Its last layer is called `features`, so that feature vectors can be found by name in a saved model.
 
     Args:
         config: Pooling, branches, bottleneck and dropout.
-        backbone_output: Symbolic output of the backbone, `(b, h, w, c)` or `(b, d)`.
+        backbone_output: Symbolic output of the backbone, `(b, h, w, c)`, `(b, t, c)` or `(b, d)`.
+        prefix: Tokens before those of the patches.
 
     Returns:
         A model with outputs of shape `(b, features)`.
     """
     inputs = keras.Input(backbone_output.shape[1:], dtype=backbone_output.dtype, name="neck_inputs")
     shared = not config.branches or any(branch.pooling is None for branch in config.branches)
-    x = pool(inputs, config.pooling) if shared else None
+    x = pool(inputs, config.pooling, prefix=prefix) if shared else None
     if config.branches:
-        x = _branches(config, inputs, x)
+        x = _branches(config, inputs, x, prefix)
     if config.bottleneck is not None:
         x = layers.Dense(config.bottleneck, use_bias=False, name="neck_bottleneck")(x)
         x = layers.BatchNormalization(momentum=BN_MOMENTUM, name="neck_bottleneck_bn")(x)
@@ -33,12 +35,12 @@ def build_neck(config: NeckConfig, backbone_output) -> keras.Model:
     return keras.Model(inputs, layers.Identity(name="features")(x), name="neck")
 
 
-def _branches(config: NeckConfig, inputs, pooled):
+def _branches(config: NeckConfig, inputs, pooled, prefix: int):
     """Returns the joined outputs of the private branches, each with layers of its own."""
     outputs = []
     for i, branch in enumerate(config.branches, start=1):
         name = f"neck_branch_{i}"
-        x = pooled if branch.pooling is None else pool(inputs, branch.pooling, name)
+        x = pooled if branch.pooling is None else pool(inputs, branch.pooling, name, prefix)
         outputs.append(dense_layers(branch, x, name))
     if len(outputs) == 1:
         return outputs[0]
@@ -63,20 +65,55 @@ def dense_layers(config: BranchConfig, x, name: str):
     return x
 
 
-def pool(x, pooling: str, name: str = "neck"):
-    """Returns one vector `(b, d)` per example for maps `(b, h, w, c)`; vectors as they are.
+def prefix_tokens(backbone: keras.Model) -> int:
+    """Returns how many tokens (class token, registers) stand before those of the patches; 0 of a map."""
+    prefix = next((layer for layer in backbone.layers if layer.name.endswith("stem_prefix")), None)
+    return 0 if prefix is None else prefix.padding[0]
+
+
+def pool(x, pooling: str | None, name: str = "neck", prefix: int = 0):
+    """Returns one vector `(b, d)` per example of maps `(b, h, w, c)` or tokens `(b, t, c)`; vectors stay.
 
     Args:
-        x: Symbolic maps or vectors.
-        pooling: As in `NeckConfig`.
+        x: Symbolic maps, tokens or vectors.
+        pooling: As in `NeckConfig`; None is `avg`.
         name: Stands before the names of the layers.
+        prefix: Tokens before those of the patches, the first of them the class token.
+
+    Raises:
+        UserError: Where a class token is asked for, and there is none.
     """
     if len(x.shape) <= 2:
         return x
-    if pooling == "avg":
-        return layers.GlobalAveragePooling2D(name=f"{name}_avg_pool")(x)
-    if pooling == "max":
-        return layers.GlobalMaxPooling2D(name=f"{name}_max_pool")(x)
     if pooling == "flatten":
         return layers.Flatten(name=f"{name}_flatten")(x)
-    return layers.Concatenate(name=f"{name}_pool")([pool(x, "avg", name), pool(x, "max", name)])
+    if pooling in ("both", "class_and_avg"):
+        parts = ("avg", "max") if pooling == "both" else ("class", "avg")
+        parts = [pool(x, part, name, prefix) for part in parts]
+        return layers.Concatenate(name=f"{name}_pool")(parts)
+    if pooling == "class":
+        if len(x.shape) != 3 or not prefix:
+            raise UserError(f"The backbone has no class token. Received: neck.pooling={pooling!r}")
+        x = layers.Cropping1D((0, x.shape[1] - 1), name=f"{name}_class_token")(x)
+        return layers.Flatten(name=f"{name}_class")(x)
+    if prefix:
+        x = layers.Cropping1D((prefix, 0), name=f"{name}_{pooling or 'avg'}_patches")(x)
+    if pooling == "gem":
+        return _generalised_mean(x, name)
+    return _POOLINGS[pooling or "avg", len(x.shape)](name=f"{name}_{pooling or 'avg'}_pool")(x)
+
+
+_POOLINGS = {
+    ("avg", 4): layers.GlobalAveragePooling2D,
+    ("max", 4): layers.GlobalMaxPooling2D,
+    ("avg", 3): layers.GlobalAveragePooling1D,
+    ("max", 3): layers.GlobalMaxPooling1D,
+}
+
+
+def _generalised_mean(x, name: str):
+    """Returns the cube root of the mean of cubes of what is positive, in float32."""
+    x = layers.ReLU(dtype="float32", name=f"{name}_gem_positive")(x)
+    x = layers.Multiply(dtype="float32", name=f"{name}_gem_cube")([x, x, x])
+    x = _POOLINGS["avg", len(x.shape)](dtype="float32", name=f"{name}_gem_pool")(x)
+    return ops.power(x + 1e-6, 1 / 3)

@@ -8,7 +8,7 @@ from tlkeras.errors import UserError
 from tlkeras.models.adapter import moved
 from tlkeras.models.cuts.cut_points import Block, CutPoint
 from tlkeras.models.cuts.graph import RenamedCopies, functional, has_graph, replay, replayed_tensors
-from tlkeras.models.neck import pool
+from tlkeras.models.neck import pool, prefix_tokens
 from tlkeras.models.weights.saved_models import open_source
 
 NESTED = "nested"
@@ -54,7 +54,7 @@ def nest(
     # under another name, for what stands before the backbone is called so too
     prepared = replay(preprocess, inputs, RenamedCopies("backbone_"))
     known = replayed_tensors(backbone, prepared)
-    features = pool(known[id(backbone.outputs[0])], neck.pooling)
+    features = pool(known[id(backbone.outputs[0])], neck.pooling, prefix=prefix_tokens(backbone))
     joined = layers.Concatenate(name="beside_nested")([features, outputs])
     own = moved(blocks, known, beside=(outputs,))
     return keras.Model(inputs, joined, name=backbone.name), [first, *own]

@@ -60,7 +60,7 @@ def candidate_network(candidate: Candidate, config: ExperimentConfig, input_shap
     if candidate.is_run:
         return _of_run(RunDir(candidate.name))
     row = BACKBONES.get(candidate.name)
-    pooling = config.model.neck.pooling if config.model.neck.pooling in ("max", "both") else "avg"
+    pooling = config.model.neck.pooling if config.model.neck.pooling in ("max", "both") else None
     options = config.model.backbone_options if candidate.name == config.model.backbone else {}
     model_config = config.model.model_copy(
         update={
@@ -71,7 +71,7 @@ def candidate_network(candidate: Candidate, config: ExperimentConfig, input_shap
     )  # fmt: skip
     model = build_model(model_config, input_shape=input_shape, num_outputs=2, seed=config.seed)
     trunk = model.trunk()
-    packaged = candidate.weights == "imagenet" and row.weights_package and pooling == "avg"
+    packaged = candidate.weights == "imagenet" and row.weights_package and pooling is None
     head = _packaged_head(row, input_shape) if packaged else None
     return CandidateNetwork(trunk, trunk.output_shape[-1], 0, False, trunk.count_params(), head)
 

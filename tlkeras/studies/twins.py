@@ -173,7 +173,7 @@ def _probed(config: ExperimentConfig, weights: str | None) -> dict[str, Any]:
     Features of a network with random weights may all be as small as 1e-13, so they are standardised. The
     regression is solved to its optimum, so that no choice of a learning rate weakens the twin.
     """
-    pooling = "avg" if config.model.neck.pooling == "flatten" else config.model.neck.pooling
+    pooling = None if config.model.neck.pooling == "flatten" else config.model.neck.pooling
     model = config.model.model_copy(
         update={
             "weights": weights, "fallback": None, "neck": NeckConfig(pooling=pooling),

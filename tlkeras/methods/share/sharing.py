@@ -8,11 +8,12 @@ from tlkeras.config import ModelConfig, TasksConfig
 from tlkeras.methods.term import Term
 from tlkeras.models.adapter import adapter_and_common, build_adapter, preprocessing_of
 from tlkeras.models.backbones.preprocessing import build_preprocessing
+from tlkeras.models.backbones.registry import BACKBONES
 from tlkeras.models.build import neck_for
 from tlkeras.models.cuts.graph import RenamedCopies, replay
 from tlkeras.models.heads import build_head
 from tlkeras.models.naming import reproducible
-from tlkeras.models.neck import build_neck
+from tlkeras.models.neck import build_neck, prefix_tokens
 
 
 class PrivatePart:
@@ -45,8 +46,9 @@ class PrivatePart:
             if tasks.adapter is not None:
                 self.preprocess = build_preprocessing(preprocessing_of(tasks.adapter), input_shape)
                 self.adapter = build_adapter(tasks.adapter, input_shape)
-            neck = neck_for(tasks.neck or model_config.neck, tasks.head)
-            self.neck = build_neck(neck, model.backbone.outputs[0])
+            family = BACKBONES.get(model_config.backbone).family
+            neck = neck_for(tasks.neck or model_config.neck, tasks.head, family)
+            self.neck = build_neck(neck, model.backbone.outputs[0], prefix_tokens(model.backbone))
             self.head = build_head(tasks.head, num_outputs, self.neck.outputs[0])
         self.target_adapter, self.common = adapter_and_common(model.backbone)
         self.input_shape = tuple(input_shape)

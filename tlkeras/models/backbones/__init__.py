@@ -3,7 +3,12 @@
 Keras is imported when a backbone is built, not when backbones are listed.
 """
 
-from tlkeras.models.backbones import efficientnet_lite, small_networks, table  # the rows register themselves
+from tlkeras.models.backbones import (  # the rows register themselves
+    efficientnet_lite,
+    small_networks,
+    table,
+    vit,
+)
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
 
-__all__ = ["BACKBONES", "Backbone", "Family", "efficientnet_lite", "small_networks", "table"]
+__all__ = ["BACKBONES", "Backbone", "Family", "efficientnet_lite", "small_networks", "table", "vit"]

@@ -33,6 +33,10 @@ class Family:
         min_size: Smallest side of an image that the network accepts.
         live_tensors: How many tensors may cross a cut; 2 for NASNet, whose cells read the outputs of
             the two cells before them.
+        pooling: The neck's pooling where a config names none: what the family's paper probes with.
+        tensor_names: What other libraries call its weights: (pattern, template) for `re.sub`, to the name of
+            a layer here followed by `.weight`, `.bias`, `.running_mean` or `.running_var`.
+        fit_tensors: Called with the `Tensors` of a checkpoint and the model, where renaming is not enough.
     """
 
     preprocessing: str = "identity"
@@ -41,6 +45,9 @@ class Family:
     weights_sides: tuple[int, ...] = ()
     min_size: int = 32
     live_tensors: int = 1
+    pooling: str = "avg"
+    tensor_names: tuple[tuple[str, str], ...] = ()
+    fit_tensors: Callable | None = None
 
 
 PLAIN = Family()
@@ -68,6 +75,8 @@ class Backbone:
         input: The kind of its inputs, a name in `MODALITIES`; `any` is images and vectors.
         arguments: Keyword arguments of the builder that make this member of its family; a config's
             `backbone_options` go before them.
+        licence: Licence of the weights that are usually meant by this name; empty where Keras or a package
+            brings them.
     """
 
     name: str
@@ -80,6 +89,7 @@ class Backbone:
     weights_package: str = ""
     input: str = "image"
     arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    licence: str = ""
 
     @property
     def block_names(self) -> tuple[str, ...]:

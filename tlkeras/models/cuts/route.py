@@ -81,7 +81,7 @@ def _split_neck(neck: keras.Model) -> tuple[keras.Model | None, keras.Model]:
     """
     fixed = None
     for cut, layers in find_cut_points(neck):
-        if any(layer.variables for layer in layers):
+        if any(x.variables for x in layers if isinstance(x, keras.layers.Layer)):
             break
         if not isinstance(layers[-1], keras.layers.Identity):  # so that the trunk is the same with dropout
             fixed = cut

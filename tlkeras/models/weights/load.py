@@ -15,6 +15,7 @@ from tlkeras.errors import UserError
 from tlkeras.models.backbones.construct import construct
 from tlkeras.models.backbones.registry import Backbone
 from tlkeras.models.cuts.graph import leaf_layers, set_weights
+from tlkeras.models.weights.checkpoints import SUFFIXES, checkpoint_in, load_checkpoint
 from tlkeras.models.weights.files import missing_weights, require_weights, wheel_file
 from tlkeras.models.weights.saved_models import best_model, read_model
 from tlkeras.models.weights.torch_files import read_tensors
@@ -44,7 +45,8 @@ def load_backbone(
 
     Args:
         row: The backbone.
-        weights: `imagenet`, a `.weights.h5` or `.keras` file, the directory of an earlier run, or None.
+        weights: `imagenet`, a `.weights.h5` or `.keras` file, the directory of an earlier run, a checkpoint
+            of timm or transformers (a file or folder), or None.
         input_shape: Shape of one input.
         options: Extra keyword arguments of the builder.
 
@@ -61,11 +63,15 @@ def load_backbone(
         return model, WeightReport(weights, tuple(_layers_with_weights(model)))
     model = construct(row, input_shape, options)
     path = Path(weights).expanduser()
+    if (checkpoint := checkpoint_in(path)) is not None and checkpoint.is_file():
+        unused = load_checkpoint(model, row, checkpoint)
+        return model, WeightReport(weights, tuple(_layers_with_weights(model)), unused=tuple(unused))
     if path.is_dir():
         return model, transfer_parameters(model, best_model(path, "model.weights"), weights)
     if not path.is_file():
         raise UserError(
-            "model.weights must be 'imagenet', a .weights.h5 or .keras file, a run directory or none. "
+            "model.weights must be 'imagenet', a .weights.h5 or .keras file, a run directory, a checkpoint "
+            "of timm or transformers, or none. "
             f"There is no such file or directory. Received: model.weights={weights!r}"
         )
     if path.name.endswith(".weights.h5"):
@@ -73,7 +79,8 @@ def load_backbone(
     if path.suffix == ".keras":
         return model, transfer_parameters(model, read_model(path), weights)
     raise UserError(
-        f"A file of weights must end in .weights.h5 or .keras. Received: model.weights={weights!r}"
+        f"A file of weights must end in .weights.h5, .keras or {', '.join(SUFFIXES)}. "
+        f"Received: model.weights={weights!r}"
     )
 
 

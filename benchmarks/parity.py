@@ -1,0 +1,212 @@
+"""Features of backbones against the libraries that they come from, on random weights that those saved.
+
+In an environment with torch, timm, transformers and safetensors, and no tlkeras:
+
+    python benchmarks/parity.py --originals=DIR
+
+then in one with tlkeras and safetensors:
+
+    python benchmarks/parity.py --compare=DIR
+
+which prints a row for each family, library and image size: the largest difference of all outputs and of the
+class token, in units of the outputs' standard deviation over eight random pictures, and beside it that of the
+original in float32. What both are compared with is the original in float64.
+
+The first environment also makes what the tests hold tiny networks against: `--fixtures`.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+FIXTURES = Path(__file__).parent.parent / "tests" / "models"
+sys.path.insert(0, str(FIXTURES))
+
+from random_tensors import random_pictures, random_tensor  # noqa: E402
+
+# tlkeras' name and options; library, its name and arguments; native and another size
+_TINY = {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768}
+CASES = (
+    ("vit_tiny", {}, "timm", "vit_tiny_patch16_224", {}, (224, 160)),
+    ("vit_small", {"patch": 14}, "timm", "vit_small_patch16_224", {"patch_size": 14}, (224, 308)),
+    ("vit_tiny", {}, "transformers", "ViT", _TINY, (224, 160)),
+    ("deit_tiny", {}, "timm", "deit_tiny_patch16_224", {}, (224, 288)),
+    ("deit_tiny_distilled", {}, "timm", "deit_tiny_distilled_patch16_224", {}, (224, 160)),
+    (
+        "deit_tiny_distilled",
+        {},
+        "transformers",
+        "DeiT",
+        _TINY,
+        (224, 160),
+    ),
+    ("vit_base", {}, "timm", "vit_base_patch16_224", {}, (224, 160)),
+)
+PICTURES = 8
+
+
+# the same of tiny networks, for the tests
+TINY = (
+    ("vit_tiny", {"width": 12, "depth": 2, "heads": 3, "patch": 8}, "timm", "vit_tiny_patch16_224",
+     {"embed_dim": 12, "depth": 2, "num_heads": 3, "patch_size": 8, "img_size": 32}, (32, 48)),
+    ("vit_tiny", {"width": 12, "depth": 2, "heads": 3, "patch": 8}, "transformers", "ViT",
+     {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 48,
+      "patch_size": 8, "image_size": 32}, (32, 16)),
+    ("deit_tiny_distilled", {"width": 12, "depth": 2, "heads": 3, "patch": 8}, "timm",
+     "deit_tiny_distilled_patch16_224",
+     {"embed_dim": 12, "depth": 2, "num_heads": 3, "patch_size": 8, "img_size": 32}, (32, 16)),
+    ("deit_tiny_distilled", {"width": 12, "depth": 2, "heads": 3, "patch": 8}, "transformers", "DeiT",
+     {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 48,
+      "patch_size": 8, "image_size": 32}, (32, 48)),
+)  # fmt: skip
+
+
+def folder_of(case, root: Path) -> Path:
+    return root / "-".join((case[0], *case[2:4]))
+
+
+def write_originals(root: Path, only: str) -> None:
+    """Writes weights, and the outputs in float32 and float64, of each case into a folder of its own."""
+    import torch
+    from safetensors.numpy import save_file
+
+    torch.set_num_threads(1)
+    for case in CASES:
+        if only in case[0]:
+            folder = folder_of(case, root)
+            folder.mkdir(parents=True, exist_ok=True)
+            tensors, model, forward = original(case)
+            save_file(tensors, folder / "model.safetensors")
+            with torch.no_grad():
+                for side in case[5]:
+                    x = torch.from_numpy(random_pictures(PICTURES, side)).permute(0, 3, 1, 2)
+                    single, double = forward(model.float(), x), forward(model.double(), x.double())
+                    found = {f"{k}/float32": v for k, v in single.items()} | double
+                    np.savez(folder / f"{side}.npz", **{k: v.numpy() for k, v in found.items()})
+            print(folder.name, flush=True)
+
+
+def write_fixtures() -> None:
+    """Writes names and shapes of tiny networks' weights, and sixteen of their outputs for two pictures."""
+    import torch
+
+    found = []
+    for case in TINY:
+        tensors, model, forward = original(case)
+        shapes = {k: v.shape for k, v in tensors.items()}
+        found.append({"backbone": case[0], "options": case[1], "library": case[2], "shapes": shapes})
+        found[-1]["outputs"] = {}
+        with torch.no_grad():
+            for side in case[5]:
+                x = torch.from_numpy(random_pictures(2, side)).permute(0, 3, 1, 2).double()
+                for key, values in forward(model.double(), x).items():
+                    some = values.numpy().ravel()[:: max(values.numel() // 16, 1)][:16]
+                    numbers = [float(f"{x:.7g}") for x in (values.numpy().std(), *some)]
+                    found[-1]["outputs"][f"{key}/{side}"] = numbers
+    lines = ",\n".join(json.dumps(x) for x in found)
+    (FIXTURES / "tiny_originals.json").write_text(f"[{lines}]\n", "utf-8")
+
+
+def original(case):
+    """Returns random tensors by the names under which a library saves them, its network with them, and
+    `forward(model, x)`, which returns the outputs by name."""
+    return (of_timm if case[2] == "timm" else of_transformers)(*case[3:5])
+
+
+def of_timm(name: str, arguments):
+    import timm
+    import torch
+
+    if any(f"patch{side}" in name for side in (14, 16, 32)):
+        arguments = {"dynamic_img_size": True, **arguments}
+    model = timm.create_model(name, num_classes=0, **arguments).eval()
+    tensors = {k: random_tensor(k, tuple(v.shape)) for k, v in _floats(model.state_dict()).items()}
+    model.load_state_dict({k: torch.from_numpy(v) for k, v in tensors.items()}, strict=False)
+
+    def forward(model, x):
+        features = model.forward_features(x)
+        if "attn_pool.latent" in tensors:
+            return {"features": features, "pooled": model.forward_head(features, pre_logits=True)}
+        return {"features": features if features.ndim == 3 else features.permute(0, 2, 3, 1)}
+
+    return tensors, model, forward
+
+
+def of_transformers(kind: str, arguments):
+    import tempfile
+
+    import transformers
+    from safetensors.numpy import load_file, save_file
+
+    config = getattr(transformers, f"{kind}Config")(**arguments)
+    make = getattr(transformers, f"{kind}Model")
+    with tempfile.TemporaryDirectory() as folder:
+        make(config).save_pretrained(folder)  # under other names than the model's own
+        file = f"{folder}/model.safetensors"
+        tensors = {k: random_tensor(k, v.shape) for k, v in load_file(file).items()}
+        save_file(tensors, file, {"format": "pt"})
+        model = make.from_pretrained(folder).eval()
+
+    def forward(model, x):
+        found = model(x, interpolate_pos_encoding=True)
+        return {"features": found.last_hidden_state}
+
+    return tensors, model, forward
+
+
+def _floats(state) -> dict:
+    return {name: value for name, value in state.items() if value.is_floating_point()}
+
+
+def compare(root: Path, only: str) -> None:
+    print("| backbone | library | size | all outputs | class token | the original's: all | class token |")
+    print("|---|---|---|---|---|---|---|")
+    for case in CASES:
+        if only in case[0] and folder_of(case, root).is_dir():
+            for side in case[5]:
+                compare_one(case, folder_of(case, root), side)
+
+
+def compare_one(case, folder: Path, side: int) -> None:
+    from tlkeras.models import BACKBONES
+    from tlkeras.models.weights.load import load_backbone
+
+    row = BACKBONES.get(case[0])
+    kept = dict(np.load(folder / f"{side}.npz"))
+    for key in [key for key in kept if "/" not in key]:
+        options = dict(case[1])
+        if key == "features" and row.arguments.get("attention_pool"):
+            options["attention_pool"] = False
+        model, report = load_backbone(row, str(folder / "model.safetensors"), (side, side, 3), options)
+        assert not report.unmatched
+        cells = []
+        for found in (np.asarray(model(random_pictures(PICTURES, side))), kept[f"{key}/float32"]):
+            cells.append(difference(kept[key], found))
+            with_class = found.ndim == 3 and row.arguments.get("prefix_tokens")
+            cells.append(difference(kept[key][:, 0], found[:, 0]) if with_class else "")
+        what = "" if key == "features" else f" ({key})"
+        what += f" `{json.dumps(case[1])}`" if case[1] else ""
+        print(f"| `{case[0]}`{what} | {case[2]} | {side} | {' | '.join(cells)} |", flush=True)
+
+
+def difference(expected: np.ndarray, found: np.ndarray) -> str:
+    spread = (expected - expected.mean(axis=0)).std()
+    return f"{np.abs(expected - found).max() / spread:.1e}"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--originals", type=Path, help="write random weights and their outputs here")
+    parser.add_argument("--compare", type=Path, help="compare with what --originals wrote here")
+    parser.add_argument("--only", default="", help="part of the name of a backbone")
+    parser.add_argument("--fixtures", action="store_true", help="write tests/models/tiny_originals.json")
+    words = parser.parse_args()
+    if words.fixtures:
+        write_fixtures()
+    if words.originals:
+        write_originals(words.originals, words.only)
+    if words.compare:
+        compare(words.compare, words.only)

@@ -1,0 +1,253 @@
+"""Each family of backbones that is built here: its blocks, its cuts, its weights in other libraries."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from random_tensors import random_pictures, random_tensor
+
+from tlkeras.config import (
+    CacheConfig,
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    NeckConfig,
+    OptimizerConfig,
+    StageConfig,
+)
+from tlkeras.errors import UserError
+from tlkeras.models import BACKBONES, build_model
+from tlkeras.models.cuts.cut_points import find_blocks, split
+from tlkeras.models.naming import reproducible
+from tlkeras.models.weights.load import load_backbone
+from tlkeras.prepare import prepare
+from tlkeras.run_dir import RunDir
+from tlkeras.training.trainer import Trainer
+
+SIZE = {"width": 12, "depth": 3, "heads": 3, "patch": 8}
+
+# backbone: options that make it tiny, names of its blocks then
+TINY = {
+    "vit_tiny": (SIZE | {"drop_path_rate": 0.1}, "stem block_0 block_1 block_2"),
+    "deit_tiny_distilled": (SIZE, "stem block_0 block_1 block_2"),
+}
+ORIGINALS = json.loads((Path(__file__).parent / "tiny_originals.json").read_text("utf-8"))
+
+
+def build(name, weights=None, side=32, **changes):
+    options = {**TINY[name][0], **changes}
+    with reproducible(0, "backbone"):
+        return load_backbone(BACKBONES.get(name), weights, (side, side, 3), options)[0]
+
+
+def checkpoint(original, path, **changes):
+    """Writes the tensors of a tiny original, of other shapes where `changes` says so; None leaves one out."""
+    from safetensors.numpy import save_file
+
+    shapes = {**original["shapes"], **changes}
+    save_file({k: random_tensor(k, tuple(v)) for k, v in shapes.items() if v is not None}, path)
+    return str(path)
+
+
+def original_of(library, backbone="vit_tiny"):
+    return next(x for x in ORIGINALS if (x["library"], x["backbone"]) == (library, backbone))
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_blocks_are_those_of_the_paper_and_hold_every_layer_once(name):
+    model = build(name)
+    blocks = find_blocks(model, BACKBONES.get(name).family)
+    assert [block.name for block in blocks] == TINY[name][1].split()
+    names = [layer.name for block in blocks for layer in block.layers]
+    assert sorted(names) == sorted(layer.name for layer in model.layers)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_the_tail_of_the_trunk_is_the_whole(name, relative_difference):
+    model, x = build(name), random_pictures(4, 32)
+    for block in find_blocks(model, BACKBONES.get(name).family)[:-1]:
+        trunk, tail = split(model, block.cut)
+        assert relative_difference(model(x), tail(trunk(x))) < 1e-5
+        assert not {id(v) for v in trunk.variables} & {id(v) for v in tail.variables}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_the_last_two_blocks_train_and_frozen_features_serve_them(name, relative_difference):
+    options, names = TINY[name]
+    config = ModelConfig(backbone=name, weights=None, backbone_options=options)
+    model = build_model(config, input_shape=(32, 32, 3), num_outputs=3)
+    assert model.select("last:2", bn="train").blocks == tuple(names.split()[-2:])
+    blocks = find_blocks(model.backbone, BACKBONES.get(name).family)
+    opened = {v.path for block in blocks[-2:] for x in block.layers for v in x.trainable_variables}
+    assert {v.path for x in model.backbone.layers for v in x.trainable_variables} == opened
+    x = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype("float32")
+    assert relative_difference(model(x), model.on_features()(model.trunk()(x))) < 1e-5
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(x, training=True) ** 2)
+    gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
+    assert all(gradient is not None for gradient in gradients)
+
+
+def train(name, folder, cached):
+    """Returns the backbone's weights by name before and after a stage that trains two blocks."""
+    rng = np.random.default_rng(0)
+    y = np.arange(36) % 3
+    x = (rng.integers(0, 120, (36, 32, 32, 3)) + 60 * y[:, None, None, None]).astype(np.uint8)
+    splits = {"train": (x[:24], y[:24]), "val": (x[24:30], y[24:30]), "test": (x[30:], y[30:])}
+    keras.backend.clear_session()
+    optimizer = OptimizerConfig(learning_rate=1e-2)
+    config = ExperimentConfig(
+        data=DataConfig(source="npz:memory", image_size=32, batch_size=8),
+        model=ModelConfig(backbone=name, weights=None, backbone_options=TINY[name][0]),
+        stages=[StageConfig(name="a", train="last:2", bn="train", epochs=1, optimizer=optimizer)],
+        cache=CacheConfig(enabled=cached, dir=str(folder / "cache"), extractor="exact"),
+    )
+    parts, run_dir = prepare(config, splits), RunDir(folder)
+    layers = [x for x in parts.model.backbone.layers if x.weights]
+    before = {x.name: x.get_weights() for x in layers}
+    run_dir.start(config.model_dump(mode="json"))
+    try:
+        Trainer(parts, run_dir).train()
+    finally:
+        run_dir.lock.release()
+    return before, {x.name: x.get_weights() for x in layers}
+
+
+def test_a_run_moves_the_last_two_blocks_and_with_cached_features_to_the_same_weights(tmp_path):
+    before, cached = train("vit_tiny", tmp_path / "a", True)
+    moved = {n for n in cached if any(map(np.any, map(np.subtract, before[n], cached[n])))}
+    assert moved == {n for n in cached if n.startswith(("block_1_", "block_2_")) or n == "norm"}
+    _, uncached = train("vit_tiny", tmp_path / "b", False)
+    for name, values in cached.items():
+        for a, b in zip(values, uncached[name], strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+
+
+def test_best_keras_opens_in_a_process_without_tlkeras_and_safetensors(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
+    for name, (options, _) in TINY.items():
+        config = ModelConfig(backbone=name, weights=None, backbone_options=options)
+        model = build_model(config, input_shape=(32, 32, 3), num_outputs=3)
+        model.to_functional().save(tmp_path / f"{name}.keras")
+        np.save(tmp_path / f"{name}.npy", model(x))
+    np.save(tmp_path / "x.npy", x)
+    program = (
+        "import pathlib, sys; sys.modules.update(tlkeras=None, safetensors=None); import keras, numpy as np\n"
+        "folder = pathlib.Path(sys.argv[1]); x = np.load(folder / 'x.npy')\n"
+        "for file in sorted(folder.glob('*.keras')):\n"
+        "    found = np.asarray(keras.models.load_model(file)(x))\n"
+        "    np.testing.assert_allclose(found, np.load(file.with_suffix('.npy')), atol=1e-5)\n"
+        "    print(file.stem)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True)
+    assert done.stdout.split() == sorted(TINY), done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("original", ORIGINALS, ids=lambda x: f"{x['backbone']}-{x['library']}")
+def test_outputs_are_those_of_the_original(original, tmp_path):
+    pytest.importorskip("safetensors")
+    row, path = BACKBONES.get(original["backbone"]), checkpoint(original, tmp_path / "a.safetensors")
+    for place, (spread, *expected) in original["outputs"].items():
+        key, side = place.split("/")
+        options = dict(original["options"])
+        if key == "features" and row.arguments.get("attention_pool"):
+            options["attention_pool"] = False
+        model, report = load_backbone(row, path, (int(side), int(side), 3), options)
+        assert set(report.matched) == {x.name for x in model.layers if x.weights} and not report.unmatched
+        found = np.asarray(model(random_pictures(2, int(side)))).ravel()
+        found = found[:: max(found.size // 16, 1)][:16]
+        assert np.abs(found - expected).max() < 3e-5 * spread
+
+
+def test_a_folder_of_transformers_may_have_its_tensors_in_several_files(tmp_path):
+    numpy = pytest.importorskip("safetensors.numpy")
+    original = original_of("transformers")
+    whole = build("vit_tiny", checkpoint(original, tmp_path / "a.safetensors"), depth=2)
+    arrays = {k: random_tensor(k, tuple(v)) for k, v in original["shapes"].items()}
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for i in range(2):
+        numpy.save_file({k: arrays[k] for k in list(arrays)[i::2]}, folder / f"part{i}.safetensors")
+    places = {k: f"part{i % 2}.safetensors" for i, k in enumerate(arrays)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    (folder / "config.json").write_text(json.dumps({"layer_norm_eps": 1e-3}))
+    parts = build("vit_tiny", str(folder), depth=2)
+    for a, b in zip(whole.variables, parts.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert whole.get_layer("norm").epsilon == 1e-6 and parts.get_layer("norm").epsilon == 1e-3
+
+
+def test_a_checkpoint_may_be_npz_and_names_of_its_head_are_reported(tmp_path):
+    arrays = {k: random_tensor(k, tuple(v)) for k, v in original_of("timm")["shapes"].items()}
+    np.savez(tmp_path / "a.npz", **arrays, **{"head.weight": np.zeros((5, 12), "float32")})
+    config = ModelConfig(
+        backbone="vit_tiny", weights=str(tmp_path / "a.npz"), backbone_options=SIZE | {"depth": 2}
+    )
+    report = build_model(config, input_shape=(32, 32, 3), num_outputs=3).weights_report
+    assert report.unused == ("head.weight",) and len(report.matched) == 2 + 8 * 2 and not report.unmatched
+
+
+@pytest.mark.parametrize(
+    ("library", "changes", "options", "message"),
+    [
+        ("timm", {}, {"width": 24}, r"patch_embed.proj.weight has the shape \(12, 3, 8, 8\), and the layer"),
+        ("timm", {"blocks.1.norm2.weight": [9]}, {}, r"blocks.1.norm2.weight has .* \(9,\).* takes \(12,\)"),
+        ("timm", {"blocks.2.norm1.weight": [12]}, {}, r"no place for blocks.2.norm1.weight, \(12,\)"),
+        ("transformers", {}, {"depth": 3}, r"nothing for the layer block_2_norm_1 \(weight\)"),
+        ("transformers", {"embeddings.cls_token": None}, {}, "has 0 tokens before .*, and vit_tiny has 1"),
+        ("transformers", {"embeddings.position_embeddings": [1, 13, 12]}, {}, "of no square grid: 13 rows"),
+    ],
+)  # fmt: skip
+def test_checkpoints_of_other_architectures_are_refused(library, changes, options, message, tmp_path):
+    pytest.importorskip("safetensors")
+    path = checkpoint(original_of(library), tmp_path / "a.safetensors", **changes)
+    with pytest.raises(UserError, match=f"a.safetensors is no checkpoint of vit_tiny: .*{message}"):
+        build("vit_tiny", path, **{"depth": 2, **options})
+
+
+def test_a_damaged_file_and_a_backbone_without_names_are_refused(tmp_path):
+    pytest.importorskip("safetensors")
+    (tmp_path / "a.safetensors").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"a.safetensors cannot be read"):
+        build("vit_tiny", str(tmp_path / "a.safetensors"))
+    with pytest.raises(UserError, match="small_cnn takes no checkpoints of other libraries"):
+        load_backbone(BACKBONES.get("small_cnn"), str(tmp_path / "a.safetensors"), (32, 32, 3), {})
+
+
+def test_a_patch_that_does_not_fill_the_image_is_refused():
+    with pytest.raises(UserError, match=r"vit_tiny: both sides .* multiples of the patch, 8 pixels\. .*36"):
+        build("vit_tiny", side=36)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "expected"),
+    [
+        (None, lambda x: x[:, 0]),
+        ("class", lambda x: x[:, 0]),
+        ("avg", lambda x: x[:, 2:].mean(1)),
+        ("max", lambda x: x[:, 2:].max(1)),
+        ("class_and_avg", lambda x: np.concatenate([x[:, 0], x[:, 2:].mean(1)], -1)),
+        ("gem", lambda x: (np.maximum(x[:, 2:], 0) ** 3).mean(1) ** (1 / 3)),
+        ("flatten", lambda x: x.reshape(len(x), -1)),
+    ],
+)
+def test_tokens_are_pooled(pooling, expected):
+    name, x = "deit_tiny_distilled", random_pictures(2, 32)
+    config = ModelConfig(
+        backbone=name, weights=None, backbone_options=TINY[name][0], neck=NeckConfig(pooling=pooling)
+    )
+    model = build_model(config, input_shape=(32, 32, 3), num_outputs=3)
+    tokens = np.asarray(model.backbone(x))
+    np.testing.assert_allclose(model.neck(tokens), expected(tokens), rtol=1e-4, atol=1e-5)
+    model.to_functional()
+
+
+def test_a_map_has_no_class_token():
+    config = ModelConfig(backbone="small_cnn", weights=None, neck=NeckConfig(pooling="class"))
+    with pytest.raises(UserError, match=r"no class token\. Received: neck.pooling='class'"):
+        build_model(config, input_shape=(32, 32, 3), num_outputs=3)

@@ -1,0 +1,263 @@
+"""What vision transformers have in common: patches, blocks, and the names of their weights elsewhere.
+
+All is made of Keras' own layers, one layer for each projection: freezing, digests, learning rates and LoRA go
+layer by layer, which Keras' MultiHeadAttention hides. ViT (Dosovitskiy et al. 2021, "An Image is Worth 16x16
+Words", section 3.1) and its descendants differ in the arguments of `vision_transformer` only.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tlkeras.lazy import LateModule
+from tlkeras.models.weights.positions import resized_positions
+from tlkeras.models.weights.tensors import Tensors
+
+keras, layers, ops = LateModule("keras"), LateModule("keras.layers"), LateModule("keras.ops")
+
+
+def vision_transformer(
+    input_shape: tuple[int, int, int],
+    *,
+    width: int,
+    depth: int,
+    heads: int,
+    patch: int,
+    prefix_tokens: int = 1,
+    mlp_ratio: float = 4.0,
+    activation: str = "gelu",
+    layer_scale: bool = False,
+    norm_first: bool = False,
+    attention_pool: bool = False,
+    epsilon: float = 1e-6,
+    drop_path_rate: float = 0.0,
+    name: str = "vision_transformer",
+) -> keras.Model:
+    """Returns a vision transformer from normalised images to tokens.
+
+    The first layer with weights, `stem`, embeds the patches. Its bias is a table with one row a token: class
+    token and registers are rows in front of zeros, and the rows of the patches are their positions.
+
+    Args:
+        input_shape: `(height, width, 3)`, both multiples of the patch.
+        width: Length of a token.
+        depth: Number of blocks.
+        heads: Number of attention heads, a divisor of the width.
+        patch: Side of a patch in pixels.
+        prefix_tokens: Tokens before those of the patches: class token, distillation token, registers.
+        mlp_ratio: Width of the hidden layer of each block's MLP as a multiple of `width`.
+        activation: Its activation: `gelu`, `gelu_tanh` or `quick_gelu`.
+        layer_scale: Whether each branch ends in a learned factor per channel (Touvron et al. 2021, "Going
+            deeper with Image Transformers", section 2).
+        norm_first: Whether the tokens are normalised before the first block (CLIP).
+        attention_pool: Whether a learned query pools the tokens at the end (SigLIP).
+        epsilon: Of every LayerNormalization.
+        drop_path_rate: Stochastic depth of the last block (Huang et al. 2016); earlier blocks have
+            proportionally less.
+        name: Name of the model.
+
+    Returns:
+        A functional model with outputs `(batch, prefix_tokens + patches, width)`, or `(batch, width)` with
+        `attention_pool`.
+
+    Raises:
+        ValueError: Where patches do not fill the image, or heads do not divide the width.
+    """
+    if input_shape[0] % patch or input_shape[1] % patch:
+        raise ValueError(
+            f"both sides of the image must be multiples of the patch, {patch} pixels. "
+            f"Received: image_size={list(input_shape[:2])}"
+        )
+    if width % heads:
+        raise ValueError(f"heads must divide the width. Received: width={width}, heads={heads}")
+    settings = {"heads": heads, "hidden": round(mlp_ratio * width), "activation": activation}
+    settings |= {"layer_scale": layer_scale, "epsilon": epsilon}
+    inputs = keras.Input(input_shape, name="backbone_inputs")
+    x = _embed(inputs, patch, width, prefix_tokens)
+    if norm_first:
+        x = layers.LayerNormalization(epsilon=epsilon, name="stem_norm")(x)
+    for i in range(depth):
+        x = block(x, f"block_{i}", drop_rate=drop_path_rate * i / max(depth - 1, 1), **settings)
+    x = layers.LayerNormalization(epsilon=epsilon, name="norm")(x)
+    if attention_pool:
+        x = _attention_pool(x, **{k: settings[k] for k in ("heads", "hidden", "activation", "epsilon")})
+    return keras.Model(inputs, x, name=name)
+
+
+def _embed(x, patch: int, width: int, prefix_tokens: int):
+    """Returns the tokens `(b, t, width)` of images."""
+    height, long, channels = x.shape[1:]
+    rows, columns = height // patch, long // patch
+    x = layers.Reshape((rows, patch, columns, patch * channels), name="stem_rows")(x)
+    x = layers.Permute((1, 3, 2, 4), name="stem_grid")(x)
+    x = layers.Reshape((rows * columns, patch * patch * channels), name="stem_patches")(x)
+    if prefix_tokens:
+        x = layers.ZeroPadding1D((prefix_tokens, 0), name="stem_prefix")(x)
+    shape = (prefix_tokens + rows * columns, width)
+    return _linear(x, "btp,pd->btd", shape, "td", "stem", bias_initializer=_normal())
+
+
+def block(x, name: str, heads, hidden, activation, layer_scale, epsilon, drop_rate):
+    """Returns the tokens behind one pre-norm block: attention, then an MLP, each added to its input."""
+    width = x.shape[-1]
+
+    def added(x, branch, part):
+        if layer_scale:
+            scale = {"kernel_initializer": keras.initializers.Constant(1e-5), "name": f"{name}_scale_{part}"}
+            branch = layers.EinsumDense("btd,d->btd", output_shape=branch.shape[1:], **scale)(branch)
+        if drop_rate:
+            noise = {"noise_shape": (None, 1, 1), "name": f"{name}_drop_{part}"}
+            branch = layers.Dropout(drop_rate, **noise)(branch)
+        return layers.Add(name=f"{name}_add_{part}")([x, branch])
+
+    y = layers.LayerNormalization(epsilon=epsilon, name=f"{name}_norm_1")(x)
+    x = added(x, _self_attention(y, heads, f"{name}_attention"), 1)
+    y = layers.LayerNormalization(epsilon=epsilon, name=f"{name}_norm_2")(x)
+    return added(x, mlp(y, hidden, width, activation, f"{name}_mlp"), 2)
+
+
+def _self_attention(x, heads: int, name: str):
+    tokens, width = x.shape[1:]
+    shape = (tokens, heads, width // heads)
+    query, key, value = (
+        _linear(x, "btd,dnh->btnh", shape, "nh", f"{name}_{part}") for part in ("query", "key", "value")
+    )
+    x = ops.dot_product_attention(query, key, value)
+    return _linear(x, "btnh,nhd->btd", (tokens, width), "d", f"{name}_output")
+
+
+def mlp(x, hidden: int, width: int, activation: str, name: str):
+    """Returns two dense layers with an activation between them."""
+    x = layers.Dense(hidden, kernel_initializer=_normal(), name=f"{name}_1")(x)
+    if activation == "quick_gelu":  # x * sigmoid(1.702 x), CLIP's approximation
+        gate = layers.Rescaling(1.702, name=f"{name}_gate_scale")(x)
+        gate = layers.Activation("sigmoid", name=f"{name}_gate")(gate)
+        x = layers.Multiply(name=f"{name}_activation")([x, gate])
+    elif activation == "gelu_tanh":
+        x = ops.gelu(x, approximate=True)
+    else:
+        x = layers.Activation(activation, name=f"{name}_activation")(x)
+    return layers.Dense(width, kernel_initializer=_normal(), name=f"{name}_2")(x)
+
+
+def _attention_pool(x, heads: int, hidden: int, activation: str, epsilon: float):
+    """Returns one vector per example: a learned query attends to all tokens (Zhai et al. 2022, "Scaling
+    Vision Transformers", section 3.3). The query is learned as it meets the keys, after its projection."""
+    tokens, width = x.shape[1:]
+    size = width // heads
+    key = _linear(x, "btd,dnh->btnh", (tokens, heads, size), "nh", "pool_key")
+    value = _linear(x, "btd,dnh->btnh", (tokens, heads, size), "nh", "pool_value")
+    scores = layers.EinsumDense(
+        "btnh,nh->bnt", output_shape=(heads, tokens), kernel_initializer=_normal(), name="pool_query"
+    )(key)
+    scores = layers.Rescaling(size**-0.5, dtype="float32", name="pool_scores")(scores)
+    weights = layers.Softmax(dtype="float32", name="pool_weights")(scores)
+    x = ops.einsum("bnt,btnh->bnh", ops.cast(weights, value.dtype), value)
+    x = _linear(x, "bnh,nhd->bd", (width,), "d", "pool_output")
+    y = layers.LayerNormalization(epsilon=epsilon, name="pool_norm")(x)
+    return layers.Add(name="pool_add")([x, mlp(y, hidden, width, activation, "pool_mlp")])
+
+
+def _linear(x, equation: str, shape: tuple, bias_axes: str, name: str, **options):
+    options = {"kernel_initializer": _normal(), **options}
+    return layers.EinsumDense(equation, shape, bias_axes=bias_axes, name=name, **options)(x)
+
+
+def _normal():
+    return keras.initializers.TruncatedNormal(stddev=0.02)
+
+
+_HF = r"^(?:\w+\.)?(?:vision_model\.)?encoder\.layers?\.(\d+)\."
+_TIMM = r"^(?:visual\.)?(?:trunk\.)?blocks\.(\d+)\."
+
+# What a tensor is called in timm, by Meta, and in transformers (ViT, DeiT, DINOv2; CLIP, SigLIP).
+TENSOR_NAMES = (
+    (r"^patch_embed\.proj\.", "patches."),
+    (r"^(?:\w+\.)?embeddings\.patch_embeddings\.projection\.", "patches."),
+    (r"^(?:\w+\.)?embeddings\.patch_embedding\.", "patches."),
+    (r"^pos_embed$", "timm_positions"),
+    (r"^(?:\w+\.)?embeddings\.position_embeddings$", "positions"),
+    (r"^(?:\w+\.)?embeddings\.position_embedding\.weight$", "positions"),
+    (r"^(?:(?:\w+\.)?embeddings\.)?(?:cls_token|class_embedding)$", "class_token"),
+    (r"^(?:(?:\w+\.)?embeddings\.)?(?:dist_token|distillation_token)$", "distillation_token"),
+    (r"^(?:(?:\w+\.)?embeddings\.)?(?:reg_token|register_tokens)$", "registers"),
+    (r"^(?:(?:\w+\.)?embeddings\.)?mask_token$", "mask_token"),
+    (r"^norm_pre\.|^(?:\w+\.)?pre_layrnorm\.", "stem_norm."),
+    (_TIMM + r"norm([12])\.", r"block_\1_norm_\2."),
+    (_TIMM + r"attn\.qkv\.", r"block_\1_attention_qkv."),
+    (_TIMM + r"attn\.proj\.", r"block_\1_attention_output."),
+    (_TIMM + r"ls([12])\.gamma$", r"block_\1_scale_\2.weight"),
+    (_TIMM + r"mlp\.fc([12])\.", r"block_\1_mlp_\2."),
+    (_HF + r"(?:layernorm_before|norm1|layer_norm1)\.", r"block_\1_norm_1."),
+    (_HF + r"(?:layernorm_after|norm2|layer_norm2)\.", r"block_\1_norm_2."),
+    (_HF + r"attention\.attention\.(query|key|value)\.", r"block_\1_attention_\2."),
+    (_HF + r"self_attn\.q_proj\.", r"block_\1_attention_query."),
+    (_HF + r"self_attn\.k_proj\.", r"block_\1_attention_key."),
+    (_HF + r"self_attn\.v_proj\.", r"block_\1_attention_value."),
+    (_HF + r"(?:attention\.output\.dense|self_attn\.out_proj)\.", r"block_\1_attention_output."),
+    (_HF + r"layer_scale([12])\.lambda1$", r"block_\1_scale_\2.weight"),
+    (_HF + r"(?:intermediate\.dense|mlp\.fc1)\.", r"block_\1_mlp_1."),
+    (_HF + r"(?:output\.dense|mlp\.fc2)\.", r"block_\1_mlp_2."),
+    (r"^norm\.|^(?:\w+\.)?layernorm\.|^(?:\w+\.)?post_layernorm\.", "norm."),
+    (r"^attn_pool\.latent$|^(?:\w+\.)?head\.probe$", "pool_probe"),
+    (r"^attn_pool\.(q|kv)\.", r"pool_\1."),
+    (r"^(?:\w+\.)?head\.attention\.in_proj_", "pool_qkv."),
+    (r"^(?:attn_pool\.proj|(?:\w+\.)?head\.attention\.out_proj)\.", "pool_output."),
+    (r"^(?:attn_pool\.norm|(?:\w+\.)?head\.layernorm)\.", "pool_norm."),
+    (r"^(?:attn_pool\.|(?:\w+\.)?head\.)mlp\.fc([12])\.", r"pool_mlp_\1."),
+)
+
+
+def fit_tensors(tensors: Tensors, model: keras.Model) -> None:
+    """Turns what a checkpoint of a vision transformer holds into one weight and one bias a layer.
+
+    Splits fused projections, puts patch embedding, positions, class token and registers together in `stem`,
+    with positions resized to the grid of the model, and projects the query that pools.
+
+    Raises:
+        ValueError: Where the model has another number of tokens before the patches.
+    """
+    for name in [n for n in tensors if "_attention_qkv." in n]:
+        tensors.split(name, [name.replace("qkv", part) for part in ("query", "key", "value")])
+    if "patches.weight" in tensors and ("positions" in tensors or "timm_positions" in tensors):
+        _fit_stem(tensors, model)
+    if "pool_probe" in tensors:
+        _fit_pool(tensors)
+
+
+def _fit_stem(tensors: Tensors, model: keras.Model) -> None:
+    _, rows, _, columns, _ = model.get_layer("stem_rows").output.shape
+    patches = tensors["patches.weight"]
+    width = len(patches)
+    names = ("class_token", "distillation_token", "registers")
+    has_registers = "registers" in tensors
+    tokens = [x.reshape(-1, width) for x in map(tensors.take, names) if x is not None]
+    prefix = np.concatenate([*tokens, np.zeros((0, width), "float32")])
+    expected = model.get_layer("stem").output.shape[1] - rows * columns
+    if len(prefix) != expected:
+        raise ValueError(
+            f"it has {len(prefix)} tokens before those of the patches, and {model.name} has {expected}"
+        )
+    of_meta = tensors.take("mask_token") is not None
+    in_timm = "timm_positions" in tensors
+    table = tensors.take("timm_positions" if in_timm else "positions")
+    # timm antialiases always, and DINOv2 (of Meta, and in transformers) where it has registers
+    antialias = (in_timm and not of_meta) or has_registers
+    table = resized_positions(table.reshape(-1, width), rows, columns, antialias)
+    with_position = len(table) - rows * columns
+    prefix[:with_position] += table[:with_position]
+    bias = tensors.take("patches.bias", np.zeros(width, "float32"))
+    tensors.put("stem.bias", np.concatenate([prefix, table[with_position:] + bias]), "positions")
+    flat = tensors.take("patches.weight").transpose(0, 2, 3, 1).reshape(width, -1)
+    tensors.put("stem.weight", flat, "patches.weight")
+
+
+def _fit_pool(tensors: Tensors) -> None:
+    """Projects the query once and for all, in float64."""
+    for name in [n for n in tensors if n.startswith(("pool_qkv.", "pool_kv."))]:
+        letters = name.partition(".")[0].removeprefix("pool_")
+        parts = {"q": "pool_q", "k": "pool_key", "v": "pool_value"}
+        tensors.split(name, [f"{parts[letter]}.{name.partition('.')[2]}" for letter in letters])
+    probe = tensors.take("pool_probe").ravel().astype("float64")
+    weight, bias = tensors.take("pool_q.weight"), tensors.take("pool_q.bias")
+    tensors.put("pool_query.weight", (weight @ probe + bias).astype("float32"), "pool_probe")

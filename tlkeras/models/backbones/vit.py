@@ -1,0 +1,32 @@
+"""ViT and DeiT.
+
+ViT is of Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", in the sizes of Steiner et al. 2022, "How
+to train your ViT?"; DeiT of Touvron et al. 2021, "Training data-efficient image transformers". A DeiT was
+trained in another way, and a distilled one has a second token beside the class token.
+"""
+
+from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
+from tlkeras.models.backbones.transformer import TENSOR_NAMES, fit_tensors, vision_transformer
+
+# both probe and fine-tune with the class token
+_VIT = Family("tf", min_size=14, pooling="class", tensor_names=TENSOR_NAMES, fit_tensors=fit_tensors)
+_DEIT = Family("torch", min_size=14, pooling="class", tensor_names=TENSOR_NAMES, fit_tensors=fit_tensors)
+
+# name, family, width, heads, tokens before the patches, parameters at 224 pixels
+_ROWS = (
+    ("vit_tiny", _VIT, 192, 3, 1, 5_524_032),
+    ("vit_small", _VIT, 384, 6, 1, 21_664_896),
+    ("vit_base", _VIT, 768, 12, 1, 85_797_120),
+    ("deit_tiny", _DEIT, 192, 3, 1, 5_524_032),
+    ("deit_small", _DEIT, 384, 6, 1, 21_664_896),
+    ("deit_base", _DEIT, 768, 12, 1, 85_797_120),
+    ("deit_tiny_distilled", _DEIT, 192, 3, 2, 5_524_224),
+    ("deit_small_distilled", _DEIT, 384, 6, 2, 21_665_280),
+    ("deit_base_distilled", _DEIT, 768, 12, 2, 85_797_888),
+)
+
+for _name, _family, _width, _heads, _prefix, _parameters in _ROWS:
+    _arguments = {"width": _width, "depth": 12, "heads": _heads, "patch": 16, "prefix_tokens": _prefix}
+    _facts = (_name, vision_transformer, _family, 224, _parameters, "", "stem block_0..11")
+    _more = {"arguments": _arguments | {"name": _name}, "licence": "Apache-2.0"}
+    BACKBONES.add(_name, Backbone(*_facts, **_more))

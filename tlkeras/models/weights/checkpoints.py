@@ -1,0 +1,146 @@
+"""Weights that other libraries wrote, put into a backbone by its family's table of names."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from tlkeras.errors import UserError
+from tlkeras.models.backbones.registry import Backbone
+from tlkeras.models.weights.tensors import Tensors
+from tlkeras.models.weights.torch_files import read_tensors
+
+SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin")
+_IN_FOLDERS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+
+
+def checkpoint_in(path: Path) -> Path | None:
+    """Returns the file that holds a checkpoint, or lists its parts: `path` itself, or one in that folder."""
+    if path.is_dir():
+        return next((path / name for name in _IN_FOLDERS if (path / name).is_file()), None)
+    return path if path.name.endswith((*SUFFIXES, ".safetensors.index.json")) else None
+
+
+def read_checkpoint(file: Path) -> dict[str, np.ndarray]:
+    """Returns the arrays of a checkpoint by name, floating point numbers as float32.
+
+    Args:
+        file: `.safetensors`, the `.safetensors.index.json` of several such files, `.npz`, or a file of
+            `torch.save`.
+
+    Raises:
+        UserError: Where the file is damaged, or holds anything but arrays.
+    """
+    try:
+        if file.name.endswith(".index.json"):
+            parts = sorted(set(json.loads(file.read_text("utf-8"))["weight_map"].values()))
+            arrays = {k: v for part in parts for k, v in _safetensors(file.parent / Path(part).name).items()}
+        elif file.suffix == ".safetensors":
+            arrays = _safetensors(file)
+        elif file.suffix == ".npz":
+            with np.load(file, allow_pickle=False) as opened:
+                arrays = dict(opened)
+        else:
+            arrays = read_tensors(file)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"{file} cannot be read: {str(error).splitlines()[0]}") from error
+    return {k: v if v.dtype.kind in "iub" else v.astype("float32") for k, v in arrays.items()}
+
+
+def _safetensors(file: Path) -> dict[str, np.ndarray]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+    except ImportError as error:
+        raise UserError(f"{file} needs the package safetensors: pip install safetensors") from error
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise ValueError(error) from error
+
+
+def load_checkpoint(model: keras.Model, row: Backbone, file: Path) -> list[str]:
+    """Puts a checkpoint into a backbone; all of its layers take weights, or it is refused.
+
+    Args:
+        model: The backbone.
+        row: Its row; the family says how other libraries name its weights.
+        file: From `checkpoint_in`.
+
+    Returns:
+        The names of the checkpoint's tensors that are none of the backbone's: heads, text towers.
+
+    Raises:
+        UserError: Where the checkpoint is that of another architecture; the text names the first tensor that
+            differs.
+    """
+    if not row.family.tensor_names:
+        raise UserError(
+            f"{row.name} takes no checkpoints of other libraries. Allowed: .weights.h5, .keras and run "
+            f"directories. Received: {file}"
+        )
+    arrays = read_checkpoint(file)
+    tensors = Tensors(arrays, row.family.tensor_names)
+    try:
+        if row.family.fit_tensors is not None:
+            row.family.fit_tensors(tensors, model)
+        taken = [(x, *_arrays_of(x, tensors, arrays)) for x in model.layers if x.weights]
+        if tensors:
+            name = tensors.origin(next(iter(tensors)))
+            raise ValueError(f"{model.name} has no place for {name}, {arrays[name].shape}")
+    except ValueError as error:
+        raise UserError(f"{file} is no checkpoint of {row.name}: {error}") from error
+    for layer, *values in taken:
+        layer.set_weights(values)
+    _take_epsilon(model, file)
+    return tensors.unused
+
+
+def _arrays_of(layer, tensors: Tensors, arrays) -> list[np.ndarray]:
+    """Takes a layer's tensors out of `tensors`, in Keras' order and axes."""
+    values = []
+    for weight, role in zip(layer.weights, _roles(layer), strict=True):
+        name = f"{layer.name}.{role}"
+        if name not in tensors:
+            first = next(iter(tensors.unused or map(tensors.origin, tensors)), "none")
+            raise ValueError(f"it holds nothing for the layer {layer.name} ({role}); it has e.g. {first}")
+        origin = tensors.origin(name)
+        value = _in_keras_axes(layer, tensors.take(name), role)
+        same_rank = value.ndim == len(weight.shape)
+        if value.size != np.prod(weight.shape) or (same_rank and value.shape != tuple(weight.shape)):
+            raise ValueError(
+                f"{origin} has the shape {arrays[origin].shape}, and the layer {layer.name} takes "
+                f"{tuple(weight.shape)}"
+            )
+        values.append(value.reshape(weight.shape))
+    return values
+
+
+def _roles(layer) -> list[str]:
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return ["weight", "bias", "running_mean", "running_var"]
+    return ["weight", "bias"][: len(layer.weights)]
+
+
+def _in_keras_axes(layer, value: np.ndarray, role: str) -> np.ndarray:
+    if role != "weight" or value.ndim < 2:
+        return value
+    if value.ndim == 4 and isinstance(layer, keras.layers.Dense):
+        return value[..., 0, 0].T
+    if value.ndim == 4:  # torch: (out, in, h, w); Keras: (h, w, in, out), depthwise (h, w, channels, 1)
+        depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+        return value.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
+    return value.T
+
+
+def _take_epsilon(model: keras.Model, file: Path) -> None:
+    """Takes over the epsilon of layer norms that a `config.json` of transformers beside the file states."""
+    try:
+        stated = json.loads((file.parent / "config.json").read_text("utf-8"))
+        epsilon = stated.get("vision_config", stated).get("layer_norm_eps")
+    except (OSError, ValueError, AttributeError):
+        return
+    for layer in model.layers:
+        if epsilon and isinstance(layer, keras.layers.LayerNormalization):
+            layer.epsilon = float(epsilon)
