@@ -136,6 +136,6 @@ def test_configs_and_data_leave_tensorflow_to_the_runtime():
 
 def test_help_needs_no_heavy_package():
     program = f"from tlkeras.cli.main import main; [main([name, '--help']) for name in {list(COMMANDS)}]"
-    light = {"absl", "annotated_types", "numpy", "pydantic", "pydantic_core", "rich"}
+    light = {"absl", "annotated_types", "numpy", "packaging", "pydantic", "pydantic_core", "rich"}
     found = {name for name in loaded_by(program) if not name.startswith(("tlkeras", "typing_", "_"))}
     assert found <= light

@@ -38,6 +38,7 @@ RUN_AS = {
     "tlkeras find_lr": [f"find_lr {TINY} --workdir=found"],
     "tlkeras profile": [f"profile {TINY} --workdir=profiled"],
     "tlkeras cache list|clear": ["cache list", "cache clear --yes"],
+    "tlkeras doctor": ["doctor"],
 }  # fmt: skip
 
 

@@ -8,6 +8,12 @@ import tensorflow as tf
 OutOfMemory = tf.errors.ResourceExhaustedError
 
 
+def physical_devices() -> dict[str, int]:
+    """Returns how many devices of each kind TensorFlow sees, e.g. `{"CPU": 1, "GPU": 2}`."""
+    kinds = [device.device_type for device in tf.config.list_physical_devices()]
+    return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+
+
 def accelerators() -> list[str]:
     """Returns the kinds of accelerators that this process computes on: of `GPU` and `TPU`, those it has."""
     return sorted({device.device_type for device in tf.config.list_logical_devices()} & {"GPU", "TPU"})

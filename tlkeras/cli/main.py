@@ -32,6 +32,7 @@ COMMANDS = {
     "cache": "show or remove cached features of frozen backbones",
     "profile": "measure the time of a stage: input, trunk, tail, head, update",
     "find_lr": "find a learning rate by a range test",
+    "doctor": "show versions, devices, folders and what is not installed",
 }
 
 

@@ -1,0 +1,11 @@
+"""The public names of the package for editors and type checkers, which do not see lazy imports."""
+
+from tlkeras.config import ExperimentConfig as ExperimentConfig
+from tlkeras.config import load_config as load_config
+from tlkeras.models import build_model as build_model
+from tlkeras.runs.saved_run import load_model as load_model
+from tlkeras.runs.saved_run import load_run as load_run
+from tlkeras.runs.saved_run import predict as predict
+from tlkeras.studies.experiment import run_experiment as run_experiment
+
+__version__: str
