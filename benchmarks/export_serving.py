@@ -4,7 +4,7 @@ Command:  python benchmarks/export_serving.py [--pictures=100] [--only=shapes] [
 Time:     about six minutes on two idle CPU cores; needs the extras `quickstart` and `export`.
 
 Six runs (two networks, each with stretch, crop and pad) are trained and exported to ONNX, LiteRT and
-SavedModel. Pictures of ten odd kinds (alpha, EXIF orientation, CMYK, 16 bit, grey, 2:1, ...) are made from
+SavedModel. Pictures of twelve odd kinds (alpha, EXIF orientation, CMYK, 16 bit, grey, 2:1, ...) are made from
 the run's validation rows, and each export is asked in a process of its own, which reads them by the written
 `preprocess.py` and can import neither tlkeras nor, for ONNX and LiteRT, TensorFlow. The last column is the
 client one would write without thinking: `convert("RGB").resize(...)`, asked of ONNX.

@@ -12,9 +12,9 @@ _HEAD_BYTES = 65536  # an EXIF block ends within the first segment of a JPEG
 def decode_and_resize(encoded: tf.Tensor, spec: PixelSpec) -> tf.Tensor:
     """Decodes and resizes JPEG, PNG, BMP, GIF (first frame) and, if TensorFlow supports it, WebP.
 
-    As in training, the EXIF orientation of JPEGs is applied, transparent PNGs are laid on white, and 16-bit
-    grey is rounded to 8 bits. Two cases differ: TensorFlow reads a BMP with a palette as grey, and ignores
-    an orientation in PNG files or in XMP.
+    As in training, the EXIF orientation of JPEG, PNG and WebP is applied, transparent PNGs are laid on
+    white, and 16-bit grey is rounded to 8 bits. Three cases differ: TensorFlow cannot decode TIFF, reads a
+    BMP with a palette as grey, and ignores an orientation in XMP.
 
     Args:
         encoded: Contents of image files, strings `(b,)`.
@@ -32,9 +32,15 @@ def decode_and_resize(encoded: tf.Tensor, spec: PixelSpec) -> tf.Tensor:
 
 def _decode(content: tf.Tensor, spec: PixelSpec) -> tf.Tensor:
     is_png = tf.equal(tf.strings.substr(content, 0, 4), b"\x89PNG")
+    is_webp = tf.equal(tf.strings.substr(content, 8, 4), b"WEBP")
+    decode = lambda: tf.io.decode_image(content, channels=3, expand_animations=False)  # noqa: E731
     image = tf.case(
-        [(tf.io.is_jpeg(content), lambda: _jpeg(content, spec)), (is_png, lambda: _png(content))],
-        default=lambda: tf.io.decode_image(content, channels=3, expand_animations=False),
+        [
+            (tf.io.is_jpeg(content), lambda: _jpeg(content, spec)),
+            (is_png, lambda: _upright(_png(content), _orientation_after(b"eXIf", _bytes(content)))),
+            (is_webp, lambda: _upright(decode(), _orientation_of_webp(content))),
+        ],
+        default=decode,
     )
     image.set_shape((None, None, 3))
     return image
@@ -92,13 +98,32 @@ def _on_white(content):
 
 def exif_orientation(content: tf.Tensor) -> tf.Tensor:
     """Returns the EXIF orientation (1..8) of an encoded JPEG, int32, or 1 if it has none."""
-    head = _head(content)
-    tiff = _position(head, b"Exif\0\0")
-    return tf.cond(tiff > 0, lambda: _orientation_tag(head, tiff), lambda: tf.constant(1))
+    return _orientation_after(b"Exif\0\0", _head(content))
+
+
+def _orientation_of_webp(content):
+    """Reads the chunk `EXIF`: its name, its size (4 bytes), and the EXIF block, often begun as in a JPEG."""
+    content = _bytes(content)
+    size = tf.size(content)
+    start = _position(content, b"EXIF") + 4
+    as_in_jpeg = content[tf.minimum(start, size - 1)] == ord("E")
+    start += tf.where(as_in_jpeg, len(b"Exif\0\0"), 0)
+    # The header of the extended format says whether there is such a chunk.
+    has_chunk = (size > 30) & tf.reduce_all(content[12:16] == list(b"VP8X")) & (content[20] // 8 % 2 == 1)
+    return tf.cond(has_chunk, lambda: _orientation_tag(content, start), lambda: tf.constant(1))
+
+
+def _orientation_after(mark: bytes, content):
+    start = _position(content, mark)
+    return tf.cond(start > 0, lambda: _orientation_tag(content, start), lambda: tf.constant(1))
 
 
 def _head(content):
-    return tf.cast(tf.io.decode_raw(tf.strings.substr(content, 0, _HEAD_BYTES), tf.uint8), tf.int32)
+    return _bytes(tf.strings.substr(content, 0, _HEAD_BYTES))
+
+
+def _bytes(content):
+    return tf.cast(tf.io.decode_raw(content, tf.uint8), tf.int32)
 
 
 def _position(head, word: bytes):

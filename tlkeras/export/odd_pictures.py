@@ -41,10 +41,13 @@ def _with_alpha(image, number):
     return _saved(image, "PNG")
 
 
-def _turned(image, number):
-    exif = Image.Exif()
-    exif[_ORIENTATION] = 2 + number % 7
-    return _saved(image, "JPEG", quality=90, exif=exif)
+def _turned(kind: str, **how):
+    def encode(image, number):
+        exif = Image.Exif()
+        exif[_ORIENTATION] = 2 + number % 7
+        return _saved(image, kind, exif=exif, **how)
+
+    return encode
 
 
 def _sixteen_bit(image, number):
@@ -60,7 +63,9 @@ def _see_through_palette(image, number):
 # For each kind: its width and height relative to the model's size, and the function that writes it.
 _KINDS: dict[str, tuple[tuple[float, float], Callable]] = {
     "alpha": ((1.5, 1.5), _with_alpha),
-    "EXIF orientation": ((2.6, 1.3), _turned),
+    "EXIF orientation": ((2.6, 1.3), _turned("JPEG", quality=90)),
+    "EXIF orientation in PNG": ((2.2, 1.2), _turned("PNG")),
+    "EXIF orientation in WebP": ((1.1, 2.3), _turned("WEBP", lossless=True)),
     "CMYK": ((1.4, 1.7), lambda image, _: _saved(image.convert("CMYK"), "JPEG", quality=90)),
     "16 bit": ((1.2, 1.6), _sixteen_bit),
     "grey": ((1.6, 1.2), lambda image, _: _saved(image.convert("L"), "PNG")),

@@ -139,8 +139,10 @@ def _head(served: ServedModel) -> str:
             "model contains the preprocessing of the backbone. `read_picture` in `preprocess.py`, next to "
             "this page, reads a picture in the same way as `tlkeras predict`: upright, transparency on "
             f"white, resized by `{served.spec.mode}`. It needs Pillow and NumPy. Copy it with the model. "
-            "LiteRT takes one row at a time. The SavedModel also takes encoded images (JPEG, PNG, ...) and "
-            "reads them alike.",
+            "LiteRT takes one row at a time. The SavedModel also takes encoded images (JPEG, PNG, BMP, GIF, "
+            "and WebP where its TensorFlow decodes it) and reads them in the same way. It cannot read TIFF, "
+            "reads a BMP with a palette as grey, and ignores an orientation in XMP: send such pictures as "
+            "pixels from `read_picture`.",
         ]
         white = (served.facts.get("arrays") or {}).get("white") or 255
         if white != 255:
