@@ -48,7 +48,8 @@ CONFIGS = {
     "an assignment": (lambda: changed("seed", 3), "apply_overrides.*Received: seed=3"),
     "an assignment with a typo": (lambda: changed("sed", 3), "'sed'.*Did you mean 'seed'"),
     "one override with a typo": (lambda: load_config("digits", "sed=1"), "'sed'.*Did you mean 'seed'"),
-    "overrides as a dict": (lambda: load_config("digits", {"seed": 1}), "path=value.*'seed'"),
+    "overrides as a dict": (lambda: load_config("digits", {"seed": 1}), "texts.*path=value.*{'seed': 1}"),
+    "a number as overrides": (lambda: load_config("digits", 3), "texts.*path=value.*Received: 3"),
     "a number among overrides": (lambda: load_config("digits", [3]), "path=value.*3"),
 }
 NO_PLACE = "/proc/nowhere" if Path("/proc/self").exists() else "file/run"
@@ -87,6 +88,13 @@ ARRAYS = {
     "a dict of labels": ({"train": (X, {"a": 1})}, "differ in length"),
     "nothing": ({"train": (None, Y)}, "must hold numbers or paths"),
     "no split": ({}, "no training rows"),
+    "nothing in a list": ({"train": ([None, None], Y[:2])}, "numbers or paths. Received: NoneType in it"),
+    "no rows": ({"train": (X[:0], Y[:0])}, r"x has no rows. Received: shape \(0, 16, 16, 3\)"),
+    "a split of another size": (
+        {"train": (X, Y), "test": (X[:, :8], Y)},
+        r"one shape. Received: train \(16, 16, 3\), test \(8, 16, 3\)",
+    ),
+    "a split with a typo, in 0..1": ({"trian": (X / 255, Y)}, "'trian'.*Did you mean 'train'"),
     "a split with a typo": ({"trian": (X, Y)}, "'trian'.*Did you mean 'train'"),
 }
 
@@ -157,6 +165,10 @@ def test_one_path_stands_for_a_list_of_one(run):
         assert list(found.ids) == ["ONE.png"] and found.predicted == run.predict(X[3:4]).predicted
     assert embed_files(run, "ONE.png").names == ["ONE.png"]
     refused(lambda: run.predict_files("TWO.png"), "no such file or folder. Received: TWO.png")
+    refused(lambda: run.predict_files(3), "named by paths.*Received: int 3")
+    refused(lambda: run.predict_files(["ONE.png", None]), "named by paths.*Received: NoneType None")
+    refused(lambda: run.predict_files([]), "no file or folder to read.*Received: no path")
+    refused(lambda: run.evaluate(3), "texts.*path=value.*Received: 3")
 
 
 def test_a_name_a_dict_and_one_override_are_experiments():
@@ -186,6 +198,8 @@ def test_data_that_nothing_can_read_again_are_named(run, capsys, command):
     assert main([command, given]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tlkeras: ")]
     assert "arrays that were given from Python" in line and "Received: data.source=arrays" in line
+    assert ("data.source=npz:FILE" in line) == (command != "reproduce")  # which takes no other data
+    assert "again (data=...)" not in line
 
 
 def test_plan_and_inspect_take_the_arrays():

@@ -7,7 +7,7 @@ import pytest
 
 from tlkeras import run_experiment
 from tlkeras.config import ExperimentConfig
-from tlkeras.data.array_form import as_inputs
+from tlkeras.data.array_form import ArrayForm, as_inputs, images_like_training
 from tlkeras.errors import UserError
 from tlkeras.runs.saved_run import SavedRun
 
@@ -94,6 +94,31 @@ def test_what_may_be_either_range_is_taken(train):
     assert (train("floats in 0..1").predict(x.astype(np.float64)).predicted == y).all()
     assert (train("uint8").predict(x * 255).predicted == y).all()
     assert len(train("uint8").predict(np.zeros((1, SIZE, SIZE, 3), np.float32))) == 1  # black
+
+
+def test_rounding_beyond_white_is_clipped(train):
+    x, _ = _pictures()
+    for form, white in (("floats in 0..1", 1), ("floats in 0..255", 255)):
+        run, rounded = train(form), np.clip(x, 0.001, 0.999)
+        rounded[:, 0, 0], rounded[:, 1, 1] = 1.000001, -0.000001
+        found = run.predict(white * rounded).probabilities
+        np.testing.assert_array_equal(found, run.predict(white * rounded.clip(0, 1)).probabilities)
+
+
+def test_training_floats_may_be_rounded_beyond_white():
+    x = np.array([0.2, 1.000001], np.float32).reshape(2, 1, 1)
+    np.testing.assert_array_equal(as_inputs(x, "train").ravel(), np.float32([0.2 * 255, 255]))
+
+
+def test_floats_as_dark_as_a_training_image_are_in_its_range():
+    x = np.full((3, 4, 4), 200.0)
+    x[1] = 0.7
+    form = ArrayForm.read(ArrayForm.of_images(x, 255).describe())
+    dark = images_like_training(x[1:2], form, (4, 4, 3))
+    np.testing.assert_array_equal(dark, x[1:2].astype(np.float32))
+    bright = ArrayForm.of_images(x[[0, 2]], 255)
+    with pytest.raises(UserError, match=r"in 0\.\.255"):
+        images_like_training(x[1:2], bright, (4, 4, 3))
 
 
 @pytest.mark.parametrize(

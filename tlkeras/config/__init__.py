@@ -5,6 +5,7 @@ from tlkeras.config.data import AugmentConfig, DataConfig
 from tlkeras.config.experiment import ExperimentConfig
 from tlkeras.config.loading import (
     apply_overrides,
+    assignments,
     dump_config,
     load_config,
     shipped_experiments,
@@ -69,6 +70,7 @@ __all__ = [
     "TensorBoardConfig",
     "VerdictConfig",
     "apply_overrides",
+    "assignments",
     "dump_config",
     "load_config",
     "shipped_experiments",

@@ -51,15 +51,29 @@ def load_config(
 def apply_overrides(config: ExperimentConfig, overrides: str | Iterable[str]) -> ExperimentConfig:
     """Returns `config` with assignments `path=value` applied in order, typed by the schema."""
     before, tree = config.model_dump(mode="json"), config.model_dump(mode="json")
-    for assignment in [overrides] if isinstance(overrides, str) else overrides or ():
-        path, equals, text = str(assignment).partition("=")
-        if not equals or not path.strip():
-            raise UserError(
-                f"An override has the form path=value, e.g. stages.0.epochs=7. Received: {assignment!r}"
-            )
+    for assignment in assignments(overrides):
+        path, _, text = assignment.partition("=")
         _assign(tree, path.strip(), text.strip())
     _leave_behind(config, before, tree)
     return _validated(tree)
+
+
+def assignments(overrides: str | Iterable[str] | None) -> list[str]:
+    """Returns overrides as a list of texts `path=value`.
+
+    Raises:
+        UserError: They are no texts of this form.
+    """
+    if isinstance(overrides, Mapping) or not isinstance(overrides, Iterable | None):
+        shown = dict(overrides) if isinstance(overrides, Mapping) else overrides
+        raise UserError(
+            f'Overrides are texts of the form path=value, e.g. ["stages.0.epochs=7"]. Received: {shown!r}'
+        )
+    listed = [overrides] if isinstance(overrides, str) else list(overrides or ())
+    for one in listed:
+        if not isinstance(one, str) or not one.partition("=")[0].strip() or "=" not in one:
+            raise UserError(f"An override has the form path=value, e.g. stages.0.epochs=7. Received: {one!r}")
+    return listed
 
 
 def read_config(tree: dict[str, Any]) -> ExperimentConfig:

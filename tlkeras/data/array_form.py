@@ -1,5 +1,6 @@
 """Arrays as inputs: what they may hold, and what is done to them, in training and again in `predict`."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from tlkeras.errors import UserError
 
 # Vectors so many times larger or smaller than nearly all of the training vectors lie on another scale.
 _OTHER_SCALE = 5
+# Rounding may carry floats so far beyond black and white, as a fraction of white. They are clipped.
+_ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
@@ -20,16 +23,19 @@ class ArrayForm:
         shape: Of one row: `(height, width)` and channels where there are any, or `(d,)`.
         white: What white is in their pixels: 1, 255 or 65535; None for vectors.
         sizes: Of vectors, the 1st and the 99th percentile of the rows' root mean squares; None for images.
+        darkest: Largest value of the darkest training image in 0..255; None for vectors.
     """
 
     shape: tuple[int, ...]
     white: int | None = None
     sizes: tuple[float, float] | None = None
+    darkest: float | None = None
 
     @classmethod
     def of_images(cls, images: np.ndarray, white: int) -> "ArrayForm":
         """Takes the form of training images whose pixels had this white."""
-        return cls(tuple(int(side) for side in images.shape[1:]), white)
+        darkest = float(images.reshape(len(images), -1).max(axis=1).min())
+        return cls(tuple(int(side) for side in images.shape[1:]), white, darkest=darkest)
 
     @classmethod
     def of_vectors(cls, vectors: np.ndarray) -> "ArrayForm":
@@ -43,7 +49,8 @@ class ArrayForm:
         if facts is None:
             return None
         sizes = facts["sizes"]
-        return cls(tuple(facts["shape"]), facts["white"], None if sizes is None else tuple(sizes))
+        sizes = None if sizes is None else tuple(sizes)
+        return cls(tuple(facts["shape"]), facts["white"], sizes, facts.get("darkest"))
 
     def describe(self) -> dict[str, Any]:
         """Returns all of it as JSON values."""
@@ -56,24 +63,29 @@ def white_of(x: np.ndarray) -> int:
         return 1
     if x.dtype == np.uint16 and x.max() > 255:
         return 65535
-    return 1 if x.dtype.kind == "f" and x.min() >= 0 and x.max() <= 1 else 255
+    return 1 if x.dtype.kind == "f" and _within(x, 1) else 255
 
 
-def as_inputs(x: np.ndarray, where: str, white: int | None = None) -> np.ndarray:
+def as_inputs(
+    x: np.ndarray, where: str, white: int | None = None, darkest: float | None = None
+) -> np.ndarray:
     """Turns an array into what `Rows.inputs` may hold: pixels 0..255, vectors, or paths.
 
     Args:
         x: The array.
         where: Name for messages.
         white: What white is in its pixels; None is for training arrays, where it is found out.
+        darkest: Largest value of the darkest training image in 0..255, if it is known.
     """
     if x.dtype == object or x.dtype.kind in "US":
-        if x.ndim != 1:
-            raise UserError(
-                f"{where}: x must hold numbers or paths. Received: dtype={x.dtype}, shape={x.shape}"
-            )
+        other = [] if x.ndim != 1 else [one for one in x if not isinstance(one, str | os.PathLike)]
+        if x.ndim != 1 or other:
+            received = f"{type(other[0]).__name__} in it" if other else f"dtype={x.dtype}, shape={x.shape}"
+            raise UserError(f"{where}: x must hold numbers or paths. Received: {received}")
         return np.array([str(path) for path in x], object)
-    if x.ndim not in (2, 3, 4) or len(x) == 0 or 0 in x.shape:
+    if x.ndim and not len(x):
+        raise UserError(f"{where}: x has no rows. Received: shape {x.shape}")
+    if x.ndim not in (2, 3, 4) or 0 in x.shape:
         raise UserError(f"{where}: x must have shape (n, h, w), (n, h, w, c) or (n, d). Received: {x.shape}")
     check_numbers(x, where)
     if x.ndim == 2:
@@ -82,7 +94,7 @@ def as_inputs(x: np.ndarray, where: str, white: int | None = None) -> np.ndarray
         raise UserError(f"{where}: images need 1, 3 or 4 channels last. Received: shape {x.shape}")
     allowed = "0..255 (or 0..1 as floats)" if white is None else f"0..{white}, as in training"
     white = white_of(x) if white is None else white
-    if not _in_range(x, white):
+    if not _in_range(x, white, darkest):
         received = f"{x.dtype} in {float(x.min()):g}..{float(x.max()):g}"
         raise UserError(f"{where}: pixels must lie in {allowed}. Received: {received}")
     return _pixels(x, white)
@@ -96,17 +108,25 @@ def check_numbers(x: np.ndarray, where: str) -> None:
         raise UserError(f"{where}: x holds a value that is not finite. Received: {x[~np.isfinite(x)][0]}")
 
 
-def _in_range(x: np.ndarray, white: int) -> bool:
-    if x.min() < 0 or x.max() > white:
+def _within(x: np.ndarray, white: int) -> bool:
+    slack = _ROUNDING * white if x.dtype.kind == "f" else 0
+    return bool(x.min() >= -slack and x.max() <= white + slack)
+
+
+def _in_range(x: np.ndarray, white: int, darkest: float | None) -> bool:
+    if not _within(x, white):
         return False
     if white == 65535:
         return x.dtype.kind in "iu" and x.dtype.itemsize > 1
-    # Floats up to 1 count as 0..1, but for those that are black in either range.
-    return white == 1 or x.dtype.kind not in "fb" or x.max() > 1 or not x.any()
+    # Floats up to 1 count as 0..1, unless they are black or training had images as dark.
+    as_dark = darkest is not None and darkest <= 1 and x.dtype.kind == "f"
+    return white == 1 or x.dtype.kind not in "fb" or not _within(x, 1) or not x.any() or as_dark
 
 
 def _pixels(x: np.ndarray, white: int) -> np.ndarray:
     floats = x.dtype.kind == "f"
+    if floats:
+        x = x.clip(0, white)
     if white == 65535:
         x = (x.astype(np.uint32) + 128) // 257
     elif white == 1:
@@ -134,7 +154,7 @@ def images_like_training(x: Any, form: ArrayForm | None, input_shape: tuple[int,
     """
     shapes = [input_shape] if form is None or form.shape == input_shape else [form.shape, input_shape]
     x = _batch(x, shapes)
-    return as_inputs(x, "predict", 255 if form is None else form.white)
+    return as_inputs(x, "predict", 255) if form is None else as_inputs(x, "predict", form.white, form.darkest)
 
 
 def vectors_like_training(x: Any, form: ArrayForm | None, input_shape: tuple[int, ...]) -> np.ndarray:

@@ -16,10 +16,9 @@ from tlkeras.data.pretext import with_pretext
 from tlkeras.data.roles import Role
 from tlkeras.data.rows import Rows
 from tlkeras.data.sources import Table, read_source
+from tlkeras.data.sources.base import SPLITS, check_splits
 from tlkeras.data.sources.npz import table_of_arrays
-from tlkeras.errors import UserError, unknown
-
-SPLITS = ("train", "val", "test")
+from tlkeras.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +123,7 @@ def load_domain(
     where = f"data[{name}]" if arrays is not None else config.source
     table = table_of_arrays(arrays, where) if arrays is not None else read_source(config, seed)
     splits = {split: rows for split, rows in table.splits.items() if len(rows)}
-    _check_splits(splits, where)
+    check_splits(splits, where)
     labels, names = encode(
         {split: rows.labels for split, rows in splits.items()},
         task=config.task,
@@ -160,14 +159,6 @@ def _domain(name, modality, splits, names, config, default_image_size):
     num_outputs = 1 if config.task == "binary" else len(names)
     config = modality.resolved(config, shape)
     return Domain(name, splits, names, config.task, modality, num_outputs, shape, config)
-
-
-def _check_splits(splits, where):
-    for split in splits:
-        if split not in (*SPLITS, "all"):
-            raise unknown(f"split of {where}", split, SPLITS)
-    if "train" not in splits and "all" not in splits:
-        raise UserError(f"{where} has no training rows. Received: splits {', '.join(splits) or 'none'}")
 
 
 def _class_problem(rows: Rows, names, task, where, *, complete) -> str:

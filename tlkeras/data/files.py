@@ -19,7 +19,7 @@ def image_files(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> list[
     Raises:
         UserError: A path does not exist, or there is no image at all.
     """
-    paths = [Path(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+    paths = _as_paths(paths)
     files: list[str] = []
     for path in paths:
         if path.is_dir():
@@ -32,6 +32,20 @@ def image_files(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> list[
     if not files:
         raise UserError(f"There are no images below {', '.join(map(str, paths))}.")
     return files
+
+
+def _as_paths(paths: object) -> list[Path]:
+    named = [paths] if isinstance(paths, str | os.PathLike) else paths
+    named = list(named) if isinstance(named, Iterable) else [named]
+    for path in named:
+        if not isinstance(path, str | os.PathLike):
+            raise UserError(
+                f"Files and folders are named by paths, one or several. Received: {type(path).__name__} "
+                f"{path!r}"
+            )
+    if not named:
+        raise UserError("There is no file or folder to read: name at least one. Received: no path")
+    return [Path(path) for path in named]
 
 
 def readable_batches(

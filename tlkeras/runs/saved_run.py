@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from tlkeras.backend import set_determinism
-from tlkeras.config import DataConfig, ExperimentConfig, apply_overrides, load_config
+from tlkeras.config import DataConfig, ExperimentConfig, apply_overrides, assignments, load_config
 from tlkeras.data.array_form import ArrayForm
 from tlkeras.data.input_shapes import Shape, shape_from_json
 from tlkeras.data.modalities import MODALITIES, Modality
@@ -188,7 +188,7 @@ class SavedRun:
                 changed since the run.
         """
         set_determinism(self.config.runtime)
-        overrides = [overrides] if isinstance(overrides, str) else list(overrides)
+        overrides = assignments(overrides)
         config = apply_overrides(self.config, overrides)
         domains = read_domains(config)
         if domains["source"].class_names != self.class_names:

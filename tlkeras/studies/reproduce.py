@@ -12,6 +12,7 @@ import tlkeras
 from tlkeras import messages
 from tlkeras.backend import start
 from tlkeras.config import ExperimentConfig, load_config
+from tlkeras.data.sources.arrays import SOURCE as ARRAYS
 from tlkeras.errors import RunError, UserError
 from tlkeras.prepare import read_domains
 from tlkeras.run_dir import RunDir, check_writable, config_differences
@@ -87,6 +88,12 @@ def reproduce(run: str | os.PathLike, workdir: str | os.PathLike | None = None) 
     if not run_dir.is_finished:
         raise UserError(f"The run in {run_dir.path} is not finished. Received: run={str(run_dir.path)!r}")
     config = load_config(str(run_dir.config))
+    if config.data.source == ARRAYS.name:
+        raise UserError(
+            "The data are arrays that were given from Python, and a run does not keep them. Train with them "
+            "in another workdir by run_experiment(..., data=...), and compare both runs with "
+            f"`tlkeras compare`. Received: data.source={ARRAYS.name}"
+        )
     manifest = run_dir.read_json("manifest.json")
     again = RunDir(workdir or run_dir.path / _FOLDER)
     for path in (again.path, run_dir.path):  # the comparison is written to the second at the end

@@ -11,8 +11,9 @@ from tlkeras.errors import UserError
 def load(argument: str, config: DataConfig, seed: int) -> Table:
     """Raises `UserError`: arrays come as an argument, and no run keeps them."""
     raise UserError(
-        "The data are arrays that were given from Python, and a run does not keep them. Give them from "
-        "Python again (data=...), or name a file of them: data.source=npz:FILE. Received: data.source=arrays"
+        "The data are arrays that were given from Python, and a run does not keep them. Train with them by "
+        "run_experiment(..., data=...), or save them (numpy.savez: x_train, y_train, ...) and set "
+        "data.source=npz:FILE. Received: data.source=arrays"
     )
 
 

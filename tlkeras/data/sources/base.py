@@ -1,6 +1,6 @@
 """What every source hands over, and how a config's string finds its source."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -11,6 +11,8 @@ from tlkeras.config.data import DataConfig
 from tlkeras.data.rows import Rows
 from tlkeras.errors import UserError, unknown
 from tlkeras.registry import Registry
+
+SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -110,3 +112,14 @@ def options(source: str, argument: str, defaults: dict[str, float | int | tuple]
             kind = type(defaults[key]).__name__
             raise UserError(f"Option {key} of {source!r} must be a {kind}. Received: {key}={text}") from None
     return name, values
+
+
+def check_splits(splits: Collection[str], where: str) -> None:
+    """Raises `UserError` where a split has an unknown name, or none is to be trained on."""
+    for split in splits:
+        if split not in (*SPLITS, "all"):
+            raise unknown(f"split of {where}", split, SPLITS)
+    if "train" not in splits and "all" not in splits:
+        raise UserError(
+            f"{where} has no training rows. Received: splits {', '.join(map(str, splits)) or 'none'}"
+        )

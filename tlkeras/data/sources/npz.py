@@ -9,7 +9,7 @@ import numpy as np
 from tlkeras.config.data import DataConfig
 from tlkeras.data.array_form import as_inputs, white_of
 from tlkeras.data.rows import Rows
-from tlkeras.data.sources.base import Source, Table, row_ids
+from tlkeras.data.sources.base import Source, Table, check_splits, row_ids
 from tlkeras.errors import UserError
 
 _TRAINING = ("train", "all")
@@ -60,11 +60,13 @@ def table_of_arrays(
         class_names: Names in the order of integer labels.
     """
     require_splits(arrays)
+    check_splits(arrays, where)
     pairs = {split: _pair(pair, f"{where} ({split})") for split, pair in arrays.items()}
-    white, splits = _white(pairs, where), {}
+    (white, darkest), splits = _training_range(pairs, where), {}
     for split, (x, y) in pairs.items():
         label = f"{where} ({split})"
-        inputs = as_inputs(_as_array(x, "x", label), label, None if split in _TRAINING else white)
+        ranged = (None, None) if split in _TRAINING else (white, darkest)
+        inputs = as_inputs(_as_array(x, "x", label), label, *ranged)
         labels = None if y is None else _as_array(y, "y", label)
         if labels is not None and labels.shape[:1] != (len(inputs),):
             rows = len(labels) if labels.ndim else labels.item()
@@ -74,18 +76,19 @@ def table_of_arrays(
         ids = ids if inputs.dtype == object or split == "all" else row_ids(len(inputs), split)
         splits[split] = Rows(inputs, labels, ids)
     shapes = {split: rows.inputs.shape[1:] for split, rows in splits.items()}
-    if len({len(shape) for shape in shapes.values()}) > 1:
-        raise UserError(f"{where}: the splits differ in shape. Received: {shapes}")
+    if len({shape[:2] for shape in shapes.values()}) > 1:
+        received = ", ".join(f"{split} {shape}" for split, shape in shapes.items())
+        raise UserError(f"{where}: the rows of all splits must have one shape. Received: {received}")
     return Table(splits, class_names, white=white)
 
 
-def _white(pairs: Mapping[str, tuple], where: str) -> int:
-    """Returns what white is in the training pixels, which holds for all splits."""
-    for split in _TRAINING:
-        if split in pairs:
-            x = _as_array(pairs[split][0], "x", f"{where} ({split})")
-            return white_of(x) if x.ndim in (3, 4) and x.size and x.dtype.kind in "fiub" else 255
-    return 255
+def _training_range(pairs: Mapping[str, tuple], where: str) -> tuple[int, float | None]:
+    """Returns what white is in the training pixels, for all splits, and the largest value of the darkest."""
+    split = next(split for split in _TRAINING if split in pairs)
+    x = _as_array(pairs[split][0], "x", f"{where} ({split})")
+    if x.ndim not in (3, 4) or not x.size or x.dtype.kind not in "fiub":
+        return 255, None
+    return white_of(x), float(x.reshape(len(x), -1).max(axis=1).min())
 
 
 def require_splits(arrays: object) -> None:
