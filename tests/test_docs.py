@@ -34,6 +34,7 @@ EXECUTED = {  # as it stands
     "tlkeras embed runs/mine PICTURES --clusters=3",
     "tlkeras embed runs/mine PICTURES --clusters=3 --mixture --output=mixture.csv",
     "tlkeras report runs/quickstart",
+    "tlkeras card runs/mine --license=apache-2.0",
     "tlkeras export runs/quickstart --format=saved_model",
     "tlkeras export runs/quickstart --format=onnx,litert_float16",
     "tlkeras plan --config=quickstart --set stages.1.train=all --set stages.1.optimizer.learning_rate=1e-4",

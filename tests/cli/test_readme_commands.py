@@ -27,6 +27,7 @@ RUN_AS = {
     "tlkeras compare RUN...": ["compare RUN sweep/* --output=compare.html"],
     "tlkeras embed RUN PATH...": ["embed RUN PICTURES --output=embedding.csv"],
     "tlkeras export RUN --format=...": ["export RUN --format=keras,saved_model,litert,onnx"],
+    "tlkeras card RUN": ["card RUN"],
     "tlkeras sweep --config=X": [f"sweep {TINY} --seeds=2 --workdir=sweep"],
     "tlkeras rank --config=X --candidates=...": [
         f"rank {TINY} --candidates=small_cnn:none --workdir=ranking"

@@ -25,6 +25,7 @@ COMMANDS = {
     "list": "list backbones, heads, experiments, sources, ...",
     "inspect": "inspect the data of a config before training on it",
     "export": "export the model of a finished run for serving, phones and other frameworks",
+    "card": "write a model card and a folder that can be published",
     "sweep": "run a config many times with different settings or seeds",
     "rank": "rank source models for transfer, without fine-tuning any of them",
     "auto": "search for a good config within a given time",

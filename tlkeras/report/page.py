@@ -42,7 +42,7 @@ def write_report(run: str | os.PathLike, output: str | os.PathLike | None = None
         facts=_facts(record),
         cards=_cards(record),
         few_rows=few_rows_note(record.metrics),
-        verdict=_verdict(record),
+        verdict=verdict_of(record),
         curves=curves({"": record}),
         kept=bool(record.chosen and record.chosen["step"] is not None),
         domains=[domain_section(record, domain) for domain in record.metrics],
@@ -51,7 +51,7 @@ def write_report(run: str | os.PathLike, output: str | os.PathLike | None = None
         class_shares=record.class_shares,
         shares_of_epochs=record.class_shares_while_training,
         health=record.health,
-        stages=_stages(record),
+        stages=stage_rows(record),
         config=as_json(record.config),
         environment=_environment(record),
         reproduce=_reproduce(record),
@@ -132,23 +132,32 @@ def _source(record: RunRecord) -> str | None:
     return f"arrays from Python, {shape}: {', '.join(f'{n:,} {split}' for split, n in rows.items())}"
 
 
-def _cards(record: RunRecord) -> list[dict[str, Any]]:
-    """Returns the most important metrics."""
-    cards = []
+def headline_scores(record: RunRecord) -> list[dict[str, Any]]:
+    """Returns `data`, `domain`, `metric`, `value`, `rows` and `interval` (or None) of each domain."""
+    found = []
     # a run that adapts is judged by its target
     for domain in sorted(record.metrics, key=lambda name: Role.of(name) is not Role.TARGET):
         split = record.shown_split(domain)
         if split is None:
             continue
         values = record.metrics[domain][split]
-        key = "accuracy" if "accuracy" in values else "rmse"
-        card = {"name": f"{domain} {split} {key}", "value": values[key], "share": key == "accuracy"}
+        metric = "accuracy" if "accuracy" in values else "rmse"
         predictions = record.predictions(domain, split)
-        card["interval"] = (
-            score_interval(predictions)[1:] if predictions is not None and card["share"] else None
-        )
-        card["note"] = f"{values['rows']:,} rows"
-        cards.append(card)
+        share = metric == "accuracy" and predictions is not None
+        score = {"data": f"{domain} {split}", "domain": domain, "metric": metric, "value": values[metric]}
+        interval = score_interval(predictions)[1:] if share else None
+        found.append(score | {"rows": values["rows"], "interval": interval})
+    return found
+
+
+def _cards(record: RunRecord) -> list[dict[str, Any]]:
+    """Returns the most important metrics."""
+    cards = []
+    for score in headline_scores(record):
+        domain = score["domain"]
+        name, note = f"{score['data']} {score['metric']}", f"{score['rows']:,} rows"
+        cards.append(score | {"name": name, "share": score["metric"] == "accuracy", "note": note})
+        values = record.metrics[domain][record.shown_split(domain)]
         others = [("macro F1", "macro_f1"), ("calibration error", "expected_calibration_error"), ("R²", "r2")]
         cards += [
             {"name": f"{domain} {label}", "value": values[key], "share": False, "interval": None, "note": ""}
@@ -158,7 +167,8 @@ def _cards(record: RunRecord) -> list[dict[str, Any]]:
     return cards
 
 
-def _verdict(record: RunRecord) -> dict[str, Any] | None:
+def verdict_of(record: RunRecord) -> dict[str, Any] | None:
+    """Returns the verdict with `words` and `badge` for a reader, or None where there is none."""
     verdict = record.verdict
     if verdict is None:
         return None
@@ -182,7 +192,8 @@ def _embeddings(record: RunRecord) -> list[dict[str, Any]]:
     return panels
 
 
-def _stages(record: RunRecord) -> list[dict[str, Any]]:
+def stage_rows(record: RunRecord) -> list[dict[str, Any]]:
+    """Returns what each stage trained, for how long, and how many parameters."""
     trains = {stage["name"]: stage.get("train", "head") for stage in record.config.get("stages", [])}
     return [
         {

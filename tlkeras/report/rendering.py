@@ -1,7 +1,11 @@
-"""Renders HTML with one Jinja2 environment, which escapes all text that is not marked as safe."""
+"""Renders HTML and Markdown with one Jinja2 environment.
+
+In HTML, all text that is not marked as safe is escaped. In Markdown, the filter `cell` does so.
+"""
 
 import base64
 import hashlib
+import json
 import math
 import os
 from datetime import datetime
@@ -17,8 +21,8 @@ def render(template: str, output: str | os.PathLike, **values: Any) -> Path:
 
     Args:
         template: Name of the template.
-        output: Path of the HTML file.
-        **values: Values for the template. Text is escaped. `safe` marks SVG made by tlkeras.
+        output: Path of the file to write.
+        **values: Values for the template. Text is escaped in HTML. `safe` marks SVG made by tlkeras.
     """
     html = _environment().get_template(template).render(**values)
     # File names may contain bytes that are not valid text: they appear as \udc80.
@@ -32,9 +36,11 @@ def _environment():
 
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+        loader=loader, autoescape=jinja2.select_autoescape(), undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
     environment.filters |= {"number": number, "percent": percent, "seconds": seconds, "when": when}
+    environment.filters |= {"cell": cell, "json": json.dumps}
     environment.globals["script_hash"] = script_hash
     return environment
 
@@ -67,6 +73,14 @@ def percent(value: float | None, digits: int = 1) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     return f"{100 * value:.{digits}f} %"
+
+
+def cell(value: Any) -> str:
+    """Returns text for Markdown, on one line and without marks that Markdown or HTML would act on."""
+    text = " ".join(str("–" if value is None else value).split())
+    for mark in "\\`*[]<>|":
+        text = text.replace(mark, f"\\{mark}")
+    return text
 
 
 def seconds(value: float | None) -> str:

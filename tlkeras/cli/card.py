@@ -1,0 +1,33 @@
+"""Writes a model card, and with it a folder that can be published: the model, its labels and its config."""
+
+from absl import flags as absl_flags
+
+from tlkeras import messages
+from tlkeras.backend import import_tensorflow
+from tlkeras.errors import UserError
+
+USAGE = "tlkeras card RUN [--output=DIR] [--license=NAME]"
+
+
+def define_flags(flags: absl_flags.FlagValues) -> None:
+    """Defines the command's flags."""
+    absl_flags.DEFINE_string("output", None, "Folder to write; default RUN/card.", flag_values=flags)
+    absl_flags.DEFINE_string(
+        "license", "unknown", "Licence of the model, as the Hugging Face Hub names it, e.g. apache-2.0.",
+        flag_values=flags,
+    )  # fmt: skip
+
+
+def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
+    """Runs the command."""
+    if len(arguments) != 1:
+        raise UserError(f"Name one run directory. Received: {' '.join(arguments) or 'nothing'}")
+    from tlkeras.report.card import finished_run, write_card
+
+    record = finished_run(arguments[0])
+    if not (record.run_dir.export / "keras").is_dir():
+        import_tensorflow()
+        from tlkeras.export import export_run
+
+        export_run(record.path, ["keras"])
+    messages.result(write_card(record.path, flags.output, flags.license))

@@ -1,0 +1,182 @@
+"""Writes the model card of a run: a README.md with the head that the Hugging Face Hub reads.
+
+Sources: Mitchell et al. 2019, "Model Cards for Model Reporting"; the Hub's metadata for model cards.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tlkeras.data.input_shapes import shape_from_json, shape_in_words
+from tlkeras.errors import UserError
+from tlkeras.evaluation.intervals import few_rows_note
+from tlkeras.report.page import headline_scores, stage_rows, verdict_of
+from tlkeras.report.reading import RunRecord, read_run
+from tlkeras.report.rendering import number, percent, render
+
+_WEAK_RECALL = 0.5  # a class below it is named among the limits
+_NAMED = 5
+_FILES = ("model.keras", "labels.txt")  # of the exported Keras model
+
+
+def write_card(
+    run: str | os.PathLike, folder: str | os.PathLike | None = None, license: str = "unknown"
+) -> Path:
+    """Writes a folder that can be published: the model, its card, its labels, and how it reads pictures.
+
+    Args:
+        run: Directory of a finished run whose model was exported as `keras`.
+        folder: Folder to write. None uses `RUN/card`.
+        license: Licence of the model, as an identifier of the Hub, e.g. `"apache-2.0"`.
+
+    Returns:
+        Path of the card, `README.md`.
+
+    Raises:
+        UserError: The path is not a finished run, or its Keras export is missing.
+    """
+    record = finished_run(run)
+    exported = record.run_dir.export / "keras"
+    if not (exported / _FILES[0]).is_file():
+        raise UserError(f"The Keras export is missing: tlkeras export {record.path} --format=keras")
+    folder = Path(folder or record.path / "card")
+    folder.mkdir(parents=True, exist_ok=True)
+    # config.json stays behind: it names paths of this machine
+    for path in (*(exported / name for name in _FILES), exported.parent / "preprocess.py"):
+        if path.is_file():
+            shutil.copy(path, folder)
+    return render(
+        "card.md",
+        folder / "README.md",
+        head=_head(record, license),
+        name=record.name,
+        summary=_summary(record),
+        scores=_scores(record),
+        verdict=verdict_of(record),
+        calibration=_calibration(record),
+        limits=_limits(record),
+        stages=stage_rows(record),
+        seed=record.manifest.get("seed"),
+        versions=_versions(record),
+        takes=_takes(record),
+        returns=_returns(record),
+        notes=_notes(record, folder),
+    )
+
+
+def finished_run(run: str | os.PathLike) -> RunRecord:
+    """Returns the record of a run that has been evaluated.
+
+    Raises:
+        UserError: The path is not a run, or the run is not finished, or it consists of several runs.
+    """
+    record = read_run(run)
+    record.run_dir.require_one_run()
+    if not record.metrics:
+        raise UserError(f"A model card needs a finished run: start it again. Received: {record.path}")
+    return record
+
+
+def _head(record: RunRecord, license: str) -> dict[str, Any]:
+    """Returns the fields of the YAML head. Their values are written as JSON, which is valid YAML."""
+    images = record.manifest.get("modality") == "image"
+    kind = "regression" if record.task == "regression" else "classification"
+    task = f"image-{kind}" if images and kind == "classification" else f"tabular-{kind}"
+    results = [
+        {
+            "task": {"type": task},
+            "dataset": {"type": _source(record), "name": row["data"]},
+            "metrics": [{"type": row["metric"], "value": row["value"]}],
+        }
+        for row in _scores(record)
+    ]
+    tags = ["tlkeras", "transfer-learning"] + ["domain-adaptation"] * ("target" in record.metrics)
+    return {
+        "license": license,
+        "library_name": "keras",
+        "pipeline_tag": task,
+        "tags": tags,
+        "model-index": [{"name": record.name, "results": results}],
+    }
+
+
+def _source(record: RunRecord) -> str:
+    """Returns the kind of the data source, without a path of this machine."""
+    return str(record.config.get("data", {}).get("source")).partition(":")[0]
+
+
+def _summary(record: RunRecord) -> str:
+    model, manifest = record.config.get("model", {}), record.manifest
+    weights = model.get("weights")
+    start = "trained from random weights"
+    if weights is not None:
+        start = f"fine-tuned from the weights {Path(str(weights)).name}"
+    classes = manifest.get("class_names") or []
+    what = "a regression model" if record.task == "regression" else f"a classifier of {len(classes)} classes"
+    adapted = record.config.get("adaptation")
+    how = f", adapted to unlabelled target data by {adapted['method']}" if adapted else ""
+    return f"This is {what}: the network {model.get('backbone')}, {start}{how}."
+
+
+def _scores(record: RunRecord) -> list[dict[str, Any]]:
+    found = []
+    for card in headline_scores(record):
+        low_high = card["interval"]
+        interval = "–" if low_high is None else f"{number(low_high[0])} to {number(low_high[1])}"
+        found.append(card | {"interval": interval})
+    return found
+
+
+def _calibration(record: RunRecord) -> dict[str, Any] | None:
+    """Returns the calibration error of the first domain that has one."""
+    for domain in record.metrics:
+        split = record.shown_split(domain)
+        value = record.metrics[domain].get(split, {}).get("expected_calibration_error")
+        if value is not None:
+            return {"name": f"{domain} {split}", "value": value}
+    return None
+
+
+def _limits(record: RunRecord) -> list[str]:
+    """Returns what a user should know before trusting the model."""
+    limits = ["It answers with one of its classes for any input, also for inputs unlike its training data."]
+    if record.task == "regression":
+        limits = ["It answers with a number for any input, also for inputs unlike its training data."]
+    for domain in record.metrics:
+        split = record.shown_split(domain)
+        per_class = record.metrics[domain].get(split, {}).get("per_class") or {}
+        weak = sorted((v["recall"], name) for name, v in per_class.items() if v["recall"] < _WEAK_RECALL)
+        if weak:
+            named = ", ".join(f"{name} ({percent(recall)})" for recall, name in weak[:_NAMED])
+            more = f" and {len(weak) - _NAMED} more" if len(weak) > _NAMED else ""
+            limits.append(f"It finds less than half of the {domain} {split} rows of: {named}{more}.")
+    if note := few_rows_note(record.metrics):
+        limits.append(note)
+    return limits
+
+
+def _versions(record: RunRecord) -> str:
+    versions = record.manifest.get("versions", {})
+    return ", ".join(
+        f"{name} {versions[name]}" for name in ("tlkeras", "keras", "tensorflow") if name in versions
+    )
+
+
+def _takes(record: RunRecord) -> str:
+    shape = shape_in_words(shape_from_json(record.manifest["input_shape"]))
+    if record.manifest.get("modality") == "image":
+        return f"float32 RGB pixels in 0..255, {shape} for each row,"
+    return f"float32 values, {shape} for each row,"
+
+
+def _returns(record: RunRecord) -> str:
+    if record.task == "regression":
+        return "the predicted values"
+    return "probabilities in the order of `labels.txt`"
+
+
+def _notes(record: RunRecord, folder: Path) -> list[str]:
+    if record.manifest.get("modality") != "image" or not (folder / "preprocess.py").is_file():
+        return []
+    return ["`read_picture(PATH)` in `preprocess.py` reads a picture as in training (Pillow and NumPy only)."]
