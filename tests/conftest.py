@@ -1,5 +1,6 @@
-"""Runs that several tests look at, each trained once per session."""
+"""Runs that several tests look at, each trained once per session; which files come first, and `--quick`."""
 
+import gc
 import json
 import os
 import shutil
@@ -8,6 +9,37 @@ import sys
 from pathlib import Path
 
 import pytest
+from file_costs import LONG, QUICK
+
+TESTS = Path(__file__).parent
+
+# Before NumPy is imported, and for all processes that tests start: several tests share the cores, and threads
+# of linear algebra that wait for each other take more time than they save on small arrays.
+for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--quick", action="store_true", help="run only the files in tests/file_costs.py: QUICK")
+
+
+def pytest_ignore_collect(collection_path, config):
+    if config.getoption("--quick") and collection_path.name.startswith("test_"):
+        return collection_path.relative_to(TESTS).as_posix() not in QUICK or None
+    return None
+
+
+def pytest_collection_modifyitems(items):
+    """Puts the tests of long files first, so that no process ends with one while the others are idle."""
+    place = {TESTS / name: i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def garbage_of_earlier_files_is_collected_once():
+    """Keeps the search for garbage from looking again and again at all that earlier files have left."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,10 +62,10 @@ def run_command(*words, cwd=None, timeout=300):
 @pytest.fixture(scope="session")
 def last_json():
     """Returns `last_json(script, *words)`: what the last line says of a script in a process of its own."""
-    tests = Path(__file__).parent  # two_cpus.py lies there
 
     def run(script, *words):
-        paths = os.pathsep.join([str(tests.parent), str(tests), os.environ.get("PYTHONPATH", "")])
+        # two_cpus.py lies in TESTS
+        paths = os.pathsep.join([str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")])
         done = subprocess.run(
             [sys.executable, script, *words],
             env={**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""},

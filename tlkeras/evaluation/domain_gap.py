@@ -25,8 +25,16 @@ def describe_domains(run_dir: RunDir, when: str, model, domains: dict[str, Domai
         domains: By name.
     """
     pair = {name: domains[name] for name in (Role.SOURCE, Role.TARGET)}
-    write_embedding(run_dir.evaluation / f"embedding_{when}.npz", model, pair)
-    source, target = (features_of(model, _some(domain), domain) for domain in pair.values())
+    whole = {}  # features of the splits that are small enough to be computed once for both purposes
+    for name, domain in pair.items():
+        split = _held_out(domain)
+        if len(domain.splits[split]) <= ROWS:
+            whole[name] = {split: features_of(model, domain.splits[split], domain)}
+    write_embedding(run_dir.evaluation / f"embedding_{when}.npz", model, pair, known=whole)
+    source, target = (
+        whole[name][_held_out(domain)] if name in whole else features_of(model, _some(domain), domain)
+        for name, domain in pair.items()
+    )
     return {
         "a_distance": a_distance(source, target),
         "mean_distance": mean_distance(source, target),
@@ -56,7 +64,12 @@ def _shares(classes: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
     return {name: float(count / len(classes)) for name, count in zip(names, counts, strict=True)}
 
 
+def _held_out(domain: Domain) -> str:
+    """Returns the split whose rows the model was least fitted to."""
+    return next(split for split in ("test", "val", "train") if domain.splits.get(split))
+
+
 def _some(domain: Domain) -> Rows:
     """Returns up to `ROWS` rows that the model was not fitted to, evenly taken."""
-    rows = domain.splits.get("test") or domain.splits.get("val") or domain.splits["train"]
+    rows = domain.splits[_held_out(domain)]
     return rows.take(np.linspace(0, len(rows) - 1, min(len(rows), ROWS)).astype(int))
