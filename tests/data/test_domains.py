@@ -130,7 +130,7 @@ def test_label_beyond_the_classes_of_train():
         (np.full((10, 4, 4), np.nan), "not finite"),
         (np.zeros((10, 4, 4, 5)), "channels last"),
         (np.zeros((10, 4, 4, 4, 1)), "must have shape"),
-        (np.zeros((0, 4)), "must have shape"),
+        (np.zeros((0, 4)), "x has no rows"),
         (np.zeros((10, 4), complex), "real numbers"),
     ],
 )
