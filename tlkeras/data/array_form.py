@@ -1,4 +1,4 @@
-"""Arrays as inputs: what they may hold, and what is done to them, in training and again in `predict`."""
+"""Arrays as inputs: the allowed values, and the conversion that training and `predict` share."""
 
 import os
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import numpy as np
 
 from tlkeras.errors import UserError
 
-# Vectors so many times larger or smaller than nearly all of the training vectors lie on another scale.
+# Vectors that are this many times larger or smaller than 98 % of the training vectors have another scale.
 _OTHER_SCALE = 5
 # Rounding may carry floats so far beyond black and white, as a fraction of white. They are clipped.
 _ROUNDING = 1e-3
@@ -17,13 +17,13 @@ _ROUNDING = 1e-3
 
 @dataclass(frozen=True)
 class ArrayForm:
-    """What the training arrays were like, by which other arrays are judged and read.
+    """The facts about the training arrays by which other arrays are checked and converted.
 
     Attributes:
-        shape: Of one row: `(height, width)` and channels where there are any, or `(d,)`.
-        white: What white is in their pixels: 1, 255 or 65535; None for vectors.
-        sizes: Of vectors, the 1st and the 99th percentile of the rows' root mean squares; None for images.
-        darkest: Largest value of the darkest training image in 0..255; None for vectors.
+        shape: Shape of one row: `(height, width)`, `(height, width, channels)` or `(d,)`.
+        white: Value of a white pixel: 1, 255 or 65535. None for vectors.
+        sizes: The 1st and the 99th percentile of the root mean squares of the vectors. None for images.
+        darkest: Largest value of the darkest training image in 0..255. None for vectors.
     """
 
     shape: tuple[int, ...]
@@ -33,19 +33,19 @@ class ArrayForm:
 
     @classmethod
     def of_images(cls, images: np.ndarray, white: int) -> "ArrayForm":
-        """Takes the form of training images whose pixels had this white."""
+        """Returns the form of training images `(n, h, w)` or `(n, h, w, c)` with this value of white."""
         darkest = float(images.reshape(len(images), -1).max(axis=1).min())
         return cls(tuple(int(side) for side in images.shape[1:]), white, darkest=darkest)
 
     @classmethod
     def of_vectors(cls, vectors: np.ndarray) -> "ArrayForm":
-        """Takes the form of training vectors."""
+        """Returns the form of training vectors `(n, d)`."""
         low, high = np.percentile(_root_mean_squares(vectors), (1, 99))
         return cls((int(vectors.shape[1]),), sizes=(float(low), float(high)))
 
     @classmethod
     def read(cls, facts: Mapping[str, Any] | None) -> "ArrayForm | None":
-        """Makes a form of what `describe` returned."""
+        """Returns the form that `describe` wrote, or None for None."""
         if facts is None:
             return None
         sizes = facts["sizes"]
@@ -53,12 +53,12 @@ class ArrayForm:
         return cls(tuple(facts["shape"]), facts["white"], sizes, facts.get("darkest"))
 
     def describe(self) -> dict[str, Any]:
-        """Returns all of it as JSON values."""
+        """Returns the form as JSON values."""
         return asdict(self)
 
 
 def white_of(x: np.ndarray) -> int:
-    """Returns what white is in training pixels: 1, 255 or 65535."""
+    """Returns the value of a white pixel in training arrays: 1, 255 or 65535."""
     if x.dtype == np.bool_:
         return 1
     if x.dtype == np.uint16 and x.max() > 255:
@@ -69,13 +69,16 @@ def white_of(x: np.ndarray) -> int:
 def as_inputs(
     x: np.ndarray, where: str, white: int | None = None, darkest: float | None = None
 ) -> np.ndarray:
-    """Turns an array into what `Rows.inputs` may hold: pixels 0..255, vectors, or paths.
+    """Converts an array to a form that `Rows.inputs` may hold: pixels in 0..255, vectors, or paths.
 
     Args:
-        x: The array.
-        where: Name for messages.
-        white: What white is in its pixels; None is for training arrays, where it is found out.
-        darkest: Largest value of the darkest training image in 0..255, if it is known.
+        x: Array of images, of vectors or of paths.
+        where: Name of the array in messages.
+        white: Value of a white pixel: 1, 255 or 65535. None finds it out, which is for training arrays.
+        darkest: Largest value of the darkest training image in 0..255, or None if it is not known.
+
+    Raises:
+        UserError: The shape, the dtype or the range of the values is not allowed.
     """
     if x.dtype == object or x.dtype.kind in "US":
         other = [] if x.ndim != 1 else [one for one in x if not isinstance(one, str | os.PathLike)]
@@ -101,7 +104,7 @@ def as_inputs(
 
 
 def check_numbers(x: np.ndarray, where: str) -> None:
-    """Refuses what does not hold real, finite numbers."""
+    """Raises `UserError` if an array does not hold real, finite numbers."""
     if x.dtype.kind not in "fiub":
         raise UserError(f"{where}: x must hold real numbers. Received: dtype={x.dtype}")
     if x.dtype.kind == "f" and not np.isfinite(x).all():
@@ -139,15 +142,15 @@ def _pixels(x: np.ndarray, white: int) -> np.ndarray:
 
 
 def images_like_training(x: Any, form: ArrayForm | None, input_shape: tuple[int, ...]) -> np.ndarray:
-    """Does to an array of images what was done to the training arrays.
+    """Converts an array of images as the training arrays were converted.
 
     Args:
         x: Images `(n, h, w)` or `(n, h, w, c)` of the size of the training arrays or of the model.
-        form: The form of the training arrays. None where images came from files: pixels then lie in 0..255.
-        input_shape: The shape of one input of the model.
+        form: Form of the training arrays. None if training images came from files; pixels are then 0..255.
+        input_shape: Shape of one input of the model.
 
     Returns:
-        What `Rows.inputs` may hold.
+        An array that `Rows.inputs` may hold: `uint8` or `float32` pixels in 0..255.
 
     Raises:
         UserError: The array has another shape, or its values lie in another range.
@@ -162,8 +165,8 @@ def vectors_like_training(x: Any, form: ArrayForm | None, input_shape: tuple[int
 
     Args:
         x: The vectors.
-        form: The form of the training vectors; None checks no scale.
-        input_shape: The shape of one input of the model.
+        form: Form of the training vectors. None skips the check of the scale.
+        input_shape: Shape of one input of the model, `(d,)`.
 
     Raises:
         UserError: The array has another shape, or its values lie on another scale than in training.
@@ -174,7 +177,7 @@ def vectors_like_training(x: Any, form: ArrayForm | None, input_shape: tuple[int
 
 
 def _batch(x: Any, shapes: list[tuple[int, ...]]) -> np.ndarray:
-    """Returns `x` as an array, where it holds rows of one of these shapes; channels count for nothing."""
+    """Returns `x` as an array of rows with one of these shapes. The number of channels may differ."""
     wanted = " or ".join(f"({', '.join(['n', *map(str, shape)])})" for shape in shapes)
     try:
         x = np.asarray(x)

@@ -1,8 +1,7 @@
-"""Random changes of images, and noise on vectors, each a pure function of (seed, epoch, row).
+"""Random augmentation of images, and noise on vectors. Each is a pure function of (seed, epoch, row).
 
-Rows of a batch are changed together where an operation can take a batch: flip, crop and rotation are
-one projective transform. The random numbers of a row depend on the seed, the epoch and the row's
-index alone, never on the batch it stands in.
+Operations work on a whole batch if they can: flip, crop and rotation are one projective transform. The
+random numbers of a row depend only on the seed, the epoch and the index of the row, never on its batch.
 """
 
 import math
@@ -17,18 +16,18 @@ _FLIP_H, _FLIP_V, _AREA, _ASPECT, _TOP, _LEFT, _ANGLE = range(7)
 _BRIGHTNESS, _CONTRAST, _SATURATION, _HOLE_Y, _HOLE_X = range(7, 12)
 _COLUMNS = 12
 _ASPECTS = (3 / 4, 4 / 3)
-_NOISE_STREAM = 6  # 0 to 4 are taken below, 5 by the turns of pictures
+_NOISE_STREAM = 6  # streams 0 to 4 are used below, stream 5 is used for the quarter turns of pictures
 
 
 def uniform(seed: int, epoch: tf.Tensor, indices: tf.Tensor, columns: int, stream: int) -> tf.Tensor:
-    """Draws numbers in [0, 1) for rows; the same for the same (seed, epoch, index, stream).
+    """Draws numbers in [0, 1) for rows. Equal (seed, epoch, index, stream) give equal numbers.
 
     Args:
-        seed: In 0..2^31-1.
-        epoch: `int64` scalar.
-        indices: `int64` `(b,)`.
-        columns: Numbers per row.
-        stream: Number of the purpose, so that two purposes are independent.
+        seed: Seed in 0..2^31-1.
+        epoch: Number of the epoch, `int64` scalar.
+        indices: Indices of the rows, `int64` `(b,)`.
+        columns: Count of numbers per row.
+        stream: Number of the purpose, which makes the numbers of two purposes independent.
 
     Returns:
         `float32` `(b, columns)`.
@@ -42,17 +41,18 @@ def uniform(seed: int, epoch: tf.Tensor, indices: tf.Tensor, columns: int, strea
 def augment_batch(
     images: tf.Tensor, config: AugmentConfig, seed: int, epoch: tf.Tensor, indices: tf.Tensor
 ) -> tf.Tensor:
-    """Changes a batch of images or vectors as the config says (mixup and cutmix: see `mix_batch`).
+    """Augments a batch of images or vectors. Mixup and cutmix are in `mix_batch`.
 
     Args:
-        images: `(b, h, w, 3)` in 0..255, `uint8` or `float32`; `(b, d)` takes noise alone.
-        config: What to do.
-        seed: The stage's seed.
-        epoch: `int64` scalar: the epoch, or the number of a fixed view.
-        indices: `int64` `(b,)`: the rows.
+        images: Images `(b, h, w, 3)` in 0..255, `uint8` or `float32`; or vectors `(b, d)`, for which only
+            noise is possible.
+        config: Settings of the augmentation.
+        seed: Seed of the stage.
+        epoch: Number of the epoch, or of a fixed view, `int64` scalar.
+        indices: Indices of the rows, `int64` `(b,)`.
 
     Returns:
-        The images untouched where the config changes nothing, else `float32` of the same shape.
+        The unchanged input if the config changes nothing, else `float32` of the same shape.
     """
     if config.noise:
         quiet = augment_batch(images, config.model_copy(update={"noise": 0.0}), seed, epoch, indices)
@@ -86,7 +86,7 @@ def _add_noise(rows, deviation, seed, epoch, indices):
 def _move(images, config, u):
     """Flips, crops and rotates in one resampling."""
     height, width = (float(side) for side in images.shape[1:3])
-    # Float64: vectorised float32 functions differ in their last bit with the row's place in a batch.
+    # Float64, because the last bit of vectorised float32 functions depends on the position in the batch.
     u = tf.cast(u, tf.float64)
     one = tf.ones_like(u[:, 0])
     scale_y, scale_x, top, left = one, one, 0.0 * one, 0.0 * one
@@ -102,7 +102,7 @@ def _move(images, config, u):
     sign_x = tf.where((u[:, _FLIP_H] < 0.5) & mirror_x, -one, one)
     sign_y = tf.where((u[:, _FLIP_V] < 0.5) & mirror_y, -one, one)
     angle = (2 * u[:, _ANGLE] - 1) * math.radians(config.rotation)
-    # Output pixel -> centred, mirrored, turned, scaled -> input pixel of the window.
+    # An output pixel is centred, mirrored, rotated and scaled, which gives the input pixel of the window.
     cos, sin = tf.cos(angle), tf.sin(angle)
     middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
     a, b = scale_x * cos * sign_x, -scale_x * sin * sign_y
@@ -129,7 +129,7 @@ def project(images: tf.Tensor, transforms: tf.Tensor, fill_mode: str = "REFLECT"
 
 
 def _recolor(images, strength, u):
-    """Random brightness, contrast and saturation, each by a factor in 1 - strength .. 1 + strength."""
+    """Changes brightness, contrast and saturation, each by a factor in 1 - strength .. 1 + strength."""
     factor = lambda column: (1 + strength * (2 * u[:, column] - 1))[:, None, None, None]  # noqa: E731
     images = images * factor(_BRIGHTNESS)
     mean = tf.reduce_mean(tf.cast(_grey(images), tf.float64), axis=(1, 2), keepdims=True)
@@ -141,19 +141,19 @@ def _recolor(images, strength, u):
 
 
 def _grey(images):
-    """Luma `(b, h, w, 1)`, summed in one order whatever the batch's size."""
+    """Returns the luma `(b, h, w, 1)`. The order of its sum does not depend on the batch size."""
     red, green, blue = tf.split(images, 3, axis=-1)
     return 0.2989 * red + 0.587 * green + 0.114 * blue
 
 
 def _cut_out(images, side, u):
-    """Greys a square that is centred anywhere (DeVries and Taylor 2017, section 3.3)."""
+    """Fills a square at a random place with grey (DeVries and Taylor 2017, section 3.3)."""
     inside = _window(images.shape[1:3], u[:, _HOLE_Y], u[:, _HOLE_X], side / 2, side / 2)
     return tf.where(inside, 127.5, images)
 
 
 def _window(size, centre_y, centre_x, half_y, half_x):
-    """A mask `(b, h, w, 1)` of boxes given in fractions of the image."""
+    """Returns a mask `(b, h, w, 1)` of boxes that are given in fractions of the image."""
     y = (tf.range(size[0], dtype=tf.float32) + 0.5) / size[0]
     x = (tf.range(size[1], dtype=tf.float32) + 0.5) / size[1]
     half_y, half_x = (tf.convert_to_tensor(h, tf.float32)[..., None] for h in (half_y, half_x))
@@ -172,18 +172,18 @@ def mix_batch(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Mixes each row with its neighbour in the batch: mixup (Zhang et al. 2018) or cutmix (Yun et al. 2019).
 
-    With both on, each row takes one of them at random.
+    If both are on, one of them is drawn for each row.
 
     Args:
-        x: `float32` `(b, ...)`.
-        y: `float32` `(b, k)`: one-hot rows, multi-hot rows or values.
-        config: The alphas.
-        seed: The stage's seed.
-        epoch: `int64` scalar.
-        indices: `int64` `(b,)`.
+        x: Inputs, `float32` `(b, ...)`.
+        y: Labels, `float32` `(b, k)`: one-hot rows, multi-hot rows or values.
+        config: Settings with the alphas of mixup and cutmix.
+        seed: Seed of the stage.
+        epoch: Number of the epoch, `int64` scalar.
+        indices: Indices of the rows, `int64` `(b,)`.
 
     Returns:
-        `x` and `y` mixed; row `i` with row `i - 1`.
+        `(x, y)`, in which row `i` is mixed with row `i - 1`.
     """
     partner_x, partner_y = tf.roll(x, 1, axis=0), tf.roll(y, 1, axis=0)
     u = uniform(seed, epoch, indices, 3, stream=2)
@@ -215,7 +215,7 @@ def _beta(alpha, seed, epoch, indices, stream):
 
     def draw(index):
         pair = tf.random.stateless_gamma([2], tf.stack([high, index]), alpha, dtype=tf.float64)
-        # Two gammas that both vanish, as a small alpha can give, count as a fair coin's mean.
+        # With a small alpha both gammas can be 0; the quotient then counts as 0.
         return tf.cast(tf.math.divide_no_nan(pair[0], tf.reduce_sum(pair)), tf.float32)
 
     return tf.map_fn(draw, indices, fn_output_signature=tf.TensorSpec((), tf.float32))

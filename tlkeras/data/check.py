@@ -1,4 +1,4 @@
-"""Are all images readable? Asked before training starts, answered with names."""
+"""The check before training that all images are readable. It names those that are not."""
 
 from dataclasses import replace
 
@@ -13,22 +13,22 @@ _NAMED = 5  # unreadable files that an error names; all of them are counted
 
 
 def check_files(domain: Domain, *, full: bool = False) -> tuple[Domain, list[tuple[str, str]]]:
-    """Looks at every image of a domain and leaves out or names what cannot be read.
+    """Checks every image of a domain, and leaves out or reports those that cannot be read.
 
-    Which rows are left out depends on the files alone, so the order of the others is the same in
-    every run. Arrays have nothing to check.
+    The files alone decide which rows are left out, so the order of the others is the same in every run.
+    Arrays are not checked.
 
     Args:
-        domain: The domain.
-        full: Whether every image is decoded, however many there are. Without it, of more than 100,000
-            only size, head and end are looked at.
+        domain: The domain to check.
+        full: Whether every image is decoded, regardless of their number. Otherwise, if there are more than
+            100,000, only the size, the head and the end of each file are checked.
 
     Returns:
-        The domain without its unreadable rows, and `(id, reason)` of each of them.
+        The domain without its unreadable rows, and `(id, reason)` of each unreadable row.
 
     Raises:
-        UserError: Under `on_error="fail"` with the names of unreadable files; under `"skip"` where none
-            of a split, or of a class in train, is readable.
+        UserError: With `on_error="fail"`, some files are unreadable (the message names them). With
+            `"skip"`, no image of a split, or of a class in train, is readable.
     """
     splits, skipped = {}, []
     for split, rows in domain.splits.items():
@@ -48,7 +48,7 @@ def check_files(domain: Domain, *, full: bool = False) -> tuple[Domain, list[tup
 
 
 def unreadable(rows: Rows, *, full: bool = False) -> dict[int, str]:
-    """Returns the indices of unreadable rows and why each is."""
+    """Returns the reason of each unreadable row, by its index."""
     if rows.kind not in ("files", "bytes"):
         return {}
     facts = scan(rows.inputs, full=True, max_pixels=rows.max_pixels) if full else rows.facts

@@ -1,4 +1,4 @@
-"""Batches of several datasets: in turn, side by side, or one of them again and again."""
+"""Batches from several datasets: alternating, zipped, or one batch repeated."""
 
 import keras
 import tensorflow as tf
@@ -7,38 +7,39 @@ from tlkeras.errors import UserError
 
 
 def repeated(batch) -> tf.data.Dataset:
-    """Returns a dataset without end whose every element is this batch."""
+    """Returns an endless dataset in which every element is this batch."""
     return tf.data.Dataset.from_tensors(batch).repeat()
 
 
 def in_turn(parts: list[tf.data.Dataset], first_step: int, end: int) -> tf.data.Dataset:
-    """Returns batches of several datasets in turn: step j takes the next of dataset j modulo their number.
+    """Alternates between datasets: step j takes the next batch of dataset j modulo their number.
 
     Args:
-        parts: The datasets, each beginning with the first of its batches that is wanted.
-        first_step: The number of the first step.
-        end: The number of the last step, plus one.
+        parts: Datasets, each starting at the first batch that is to be used.
+        first_step: Number of the first step.
+        end: Number of the last step, plus one.
     """
     choices = tf.data.Dataset.range(first_step, end).map(lambda step: step % len(parts))
     return tf.data.Dataset.choose_from_datasets(parts, choices, stop_on_empty_dataset=False)
 
 
 def side_by_side(*parts: tf.data.Dataset) -> tf.data.Dataset:
-    """Returns tuples of a batch of each dataset; it ends where the first of them ends."""
+    """Returns tuples with one batch of each dataset. It ends with the shortest dataset."""
     return tf.data.Dataset.zip(parts)
 
 
 def pair_batches(source: tf.data.Dataset, *target_views: tf.data.Dataset) -> tf.data.Dataset:
     """Zips a labelled source with one or more views of an unlabelled target.
 
-    Whatever a target batch holds beside its inputs is dropped here, before anything that trains.
+    Only the inputs of a target batch are kept. Labels are dropped here and cannot reach the training.
 
     Args:
-        source: Batches `(x, y)` or `(x, y, weight)`.
-        *target_views: Batches `x`, or tuples that start with `x`; the same rows in the same order.
+        source: Dataset of batches `(x, y)` or `(x, y, weight)`.
+        *target_views: Datasets of batches `x`, or of tuples that start with `x`, with the same rows in the
+            same order.
 
     Returns:
-        Batches `((x, y[, weight]), target_x)`, or `((x, y[, weight]), (view, view))`; inputs are tensors, or
+        Batches `((x, y[, weight]), target_x)`, or `((x, y[, weight]), (view, view))`. Inputs are tensors or
         dicts of tensors.
     """
     source_spec = source.element_spec
@@ -49,14 +50,14 @@ def pair_batches(source: tf.data.Dataset, *target_views: tf.data.Dataset) -> tf.
 
 
 def target_views(batch, wanted: int) -> tuple:
-    """Returns the views of the target in a training batch, and refuses anything that could be labels.
+    """Returns the target views in a training batch, and refuses a batch that could hold target labels.
 
     Args:
-        batch: As `pair_batches` yields it.
-        wanted: How many views there must be.
+        batch: Batch of the form that `pair_batches` yields.
+        wanted: Required number of views.
 
     Raises:
-        UserError: The batch is of another form.
+        UserError: The batch has another form.
     """
     paired = isinstance(batch, tuple | list) and isinstance(batch[0], tuple | list)
     views = batch[1] if paired and len(batch) == 2 else None

@@ -1,4 +1,4 @@
-"""Encoded images of every kind to RGB pixels."""
+"""Decoding of image files to RGB pixels."""
 
 import io
 
@@ -11,26 +11,26 @@ _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 
 
 class UnreadableImage(Exception):
-    """Why an image cannot be decoded, as the end of a sentence that begins with its name."""
+    """An image cannot be decoded. The message continues a sentence that begins with the image's name."""
 
 
 def decode(content: bytes, max_pixels: int = MAX_PIXELS, **settings) -> np.ndarray:
     """Decodes an image with Pillow.
 
-    JPEG, PNG, BMP, GIF, WebP and TIFF (the first frame or page); grey, palette, 1-bit, CMYK and
-    16-bit values (scaled to 8 bits) become RGB, transparency is composited on white, and the EXIF
-    orientation is applied.
+    The formats are JPEG, PNG, BMP, GIF, WebP and TIFF; only the first frame or page is read. Grey,
+    palette, 1-bit, CMYK and 16-bit values (scaled to 8 bits) become RGB. Transparent pixels are composited
+    on white. The EXIF orientation is applied.
 
     Args:
-        content: The bytes of the file.
-        max_pixels: Larger images are refused before they are decoded.
-        settings: As in `preprocess.read_picture`; with them a JPEG may shrink while it is decoded.
+        content: Bytes of the file.
+        max_pixels: Largest allowed number of pixels. Larger images are refused before they are decoded.
+        settings: Settings of `preprocess.read_picture`. If given, a JPEG may be decoded at a smaller size.
 
     Returns:
         `uint8` array `(height, width, 3)`.
 
     Raises:
-        UnreadableImage: With the reason, where the bytes are no image, cut short, or too large.
+        UnreadableImage: The bytes are not an image, are truncated, or hold too many pixels.
     """
     from PIL import Image
 
@@ -63,7 +63,7 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS, **settings) -> np.ndarr
 
 
 def _leave_the_limit_to_us(max_pixels: int) -> None:
-    """Raises Pillow's own limit, which belongs to the process, to ours; it is not lowered."""
+    """Raises Pillow's own limit, which is global to the process, to `max_pixels`. It is never lowered."""
     from PIL import Image
 
     if Image.MAX_IMAGE_PIXELS is not None:
@@ -71,10 +71,14 @@ def _leave_the_limit_to_us(max_pixels: int) -> None:
 
 
 def decode_plain(content: bytes, *, ratio: int = 1) -> np.ndarray:
-    """Decodes a plain JPEG or PNG as training does, with TensorFlow; a JPEG shrunk by `ratio`.
+    """Decodes a plain JPEG or PNG with TensorFlow, as training does.
+
+    Args:
+        content: Bytes of the file.
+        ratio: Divisor of the size at which a JPEG is decoded: 1, 2, 4 or 8.
 
     Raises:
-        UnreadableImage: Where the pixels are damaged.
+        UnreadableImage: The pixels are damaged.
     """
     import tensorflow as tf
 

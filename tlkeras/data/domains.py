@@ -1,4 +1,4 @@
-"""A domain: one source of examples, split, limited and labelled as the config says."""
+"""A domain: the examples of one data source, with their splits, limits and labels."""
 
 import hashlib
 from collections.abc import Mapping
@@ -23,21 +23,22 @@ from tlkeras.errors import UserError
 
 @dataclass(frozen=True, eq=False)
 class Domain:
-    """Everything a run knows of one domain.
+    """All facts about one domain.
 
     Attributes:
-        name: `"source"`, `"target"`, ...
-        splits: Rows of `train`, `val` and `test`, as far as they exist.
-        class_names: Names of the classes; of the outputs for regression; empty without labels.
-        task: As in the config.
-        modality: The kind of its inputs.
-        num_outputs: Width of the logits.
-        input_shape: The shape of one input: `(height, width, 3)` of images, `(d,)` of vectors; of several
-            inputs a dict of shapes.
-        config: The config, with `image_size` resolved to `(height, width)` for images.
-        arrays: What the training arrays were like; None where they are files.
-        skipped: `(id, reason)` of unreadable rows that were left out.
-        problem: Why no classifier can be trained on it, where it was read to be looked at; else empty.
+        name: Name of the domain, such as `"source"` or `"target"`.
+        splits: Rows of those of `train`, `val` and `test` that exist.
+        class_names: Names of the classes, or of the outputs in a regression. Empty without labels.
+        task: Task of the config.
+        modality: Modality of the inputs.
+        num_outputs: Number of logits.
+        input_shape: Shape of one input: `(height, width, 3)` for images, `(d,)` for vectors, a dict of
+            shapes for several inputs.
+        config: Config of the domain. For images its `image_size` is resolved to `(height, width)`.
+        arrays: Form of the training arrays. None if the rows are files.
+        skipped: `(id, reason)` of the unreadable rows that were left out.
+        problem: Reason why no classifier can be trained on the domain, if it was read with `lenient`; else
+            an empty string.
     """
 
     name: str
@@ -54,22 +55,22 @@ class Domain:
 
     @property
     def role(self) -> Role:
-        """What the domain is to the run."""
+        """Role of the domain in the run."""
         return Role.of(self.name)
 
     @property
     def draws_pairs(self) -> bool:
-        """Whether training takes two views of each row, told apart by nothing but their row."""
+        """Whether training uses two views of each row, with the row as the only label (SimCLR)."""
         return self.config.pretext is not None and self.config.pretext.name == "simclr"
 
     @property
     def turns_pictures(self) -> bool:
-        """Whether batches hold each row turned, with the turn as its label."""
+        """Whether batches hold rotated pictures, with the quarter turn as the label."""
         return self.config.pretext is not None and not self.draws_pairs
 
     @property
     def image_size(self) -> tuple[int, int] | None:
-        """Height and width after resizing; None for what is no image."""
+        """Height and width after resizing. None if the inputs are not images."""
         return self.modality.image_size(self.input_shape)
 
     def with_splits(self, splits: dict[str, Rows]) -> "Domain":
@@ -96,29 +97,30 @@ def load_domain(
     class_names: tuple[str, ...] | None = None,
     lenient: bool = False,
 ) -> Domain:
-    """Reads a source and divides it into splits.
+    """Reads a data source and divides it into splits.
 
-    Where the source has no `val` or `test`, a fraction of `train` becomes it, stratified by class and
-    drawn by `seed` (the emoji: by a hash of the code point).
+    If the data have no `val` or `test`, a fraction of `train` is taken for it. This fraction is stratified
+    by class and drawn with `seed` (for the emoji, with a hash of the code point).
 
     Args:
-        config: The domain's config.
-        seed: The experiment's seed.
-        default_image_size: The backbone's size, for a config without `image_size`. None: the images'
-            own size where they have one in common, else 224.
-        name: `"source..."` needs labels; others may come without.
-        arrays: `{"train": (x, y), "test": (x, y)}` from Python instead of `config.source`.
-        by_hash: Divide and limit by a hash of each row's id, so that no label has a say; for the
-            unlabelled target of a domain adaptation.
-        class_names: Classes that the labels must fit, as those of the source domain, in its order.
-        lenient: Whether classes that cannot be trained on (one only, or one without rows) are no error, but
-            the domain's `problem`.
+        config: Config of the domain.
+        seed: Seed of the experiment.
+        default_image_size: Image size of the backbone, used if the config has no `image_size`. None uses
+            the size that all images share, or 224 if they share none.
+        name: Name of the domain. Source domains must have labels; other domains may have none.
+        arrays: Arrays from Python, `{"train": (x, y), "test": (x, y)}`, that replace `config.source`.
+        by_hash: Whether rows are divided and limited by a hash of their ids, so that labels have no
+            influence. This is for the unlabelled target of an adaptation.
+        class_names: Class names that the labels must match, in this order, such as those of the source
+            domain.
+        lenient: Whether classes on which nothing can be trained (a single class, or a class without rows)
+            are recorded in the domain's `problem` instead of raised.
 
     Returns:
         The domain. No image has been decoded yet.
 
     Raises:
-        UserError: One line on what is wrong with the source, its labels or its splits.
+        UserError: The data, their labels or their splits are not valid.
     """
     where = f"data[{name}]" if arrays is not None else config.source
     table = table_of_arrays(arrays, where) if arrays is not None else read_source(config, seed)
@@ -145,8 +147,8 @@ def load_domain(
         splits = {s: replace(rows, inputs=table.draw(rows.inputs)) for s, rows in splits.items()}
     domain = _domain(name, table.modality, splits, names, config, default_image_size)
     domain = replace(domain, problem=problem, arrays=domain.modality.array_form(splits["train"], table.white))
-    # labels end here, after the division: it is the one that a task with these labels has, so that
-    # pictures on which that task is tested are not among those that are learned from
+    # A pretext task drops the labels only after the division into splits. The later task with labels then
+    # has the same splits, and none of its test pictures is used here for training.
     return domain if config.pretext is None else with_pretext(domain)
 
 
@@ -162,7 +164,7 @@ def _domain(name, modality, splits, names, config, default_image_size):
 
 
 def _class_problem(rows: Rows, names, task, where, *, complete) -> str:
-    """Says why no classifier can be trained on these classes; empty where one can."""
+    """Returns the reason why no classifier can be trained on these classes, or an empty string."""
     labels = rows.labels
     if labels is None:
         return (
@@ -187,7 +189,7 @@ def _class_problem(rows: Rows, names, task, where, *, complete) -> str:
 
 
 def _classes(rows: Rows) -> np.ndarray | None:
-    """The column to stratify by, where there is one."""
+    """Returns the labels by which a choice is stratified, or None if there is no single label per row."""
     return rows.labels if rows.labels is not None and rows.labels.ndim == 1 else None
 
 
@@ -214,7 +216,7 @@ def _take_out(train: Rows, fractions, seed, by_hash) -> dict[str, Rows]:
 
 
 def _fold(rows: Rows, config: DataConfig, seed: int, by_hash: bool) -> dict[str, Rows]:
-    """Cross-validation over all rows: fold `config.fold` is `test`, part of the rest is `val`."""
+    """Divides all rows for cross-validation: fold `config.fold` is `test`, a part of the rest is `val`."""
     if len(rows) < config.folds:
         raise UserError(
             f"data.folds must not exceed the rows. Received: folds={config.folds}, {len(rows)} rows"
@@ -223,7 +225,7 @@ def _fold(rows: Rows, config: DataConfig, seed: int, by_hash: bool) -> dict[str,
         fold = (choose.hash_fractions(rows.ids, "fold") * config.folds).astype(int)
     else:
         fold = choose.fold_of_rows(_classes(rows), rows.groups, len(rows), config.folds, seed)
-    held = config.fold or 0  # looked at as a whole (`inspect`), the first fold stands for all
+    held = config.fold or 0  # `inspect` names no fold and shows the first
     held_out, rest = rows.take(fold == held), rows.take(fold != held)
     fractions = {"val": config.val_fraction} if config.val_fraction else {}
     parts = {**_take_out(rest, fractions, seed, by_hash), "test": held_out}

@@ -1,6 +1,6 @@
-"""Batches of features, with the rows and the order that batches of pixels would have.
+"""Batches of features, with the same rows in the same order as the batches of inputs.
 
-Rows are gathered for many steps at a time, so that Python runs once per some hundred steps.
+Rows are gathered for up to some hundred steps at once, because each call of Python takes time.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from tlkeras.data.domains import Domain
 from tlkeras.data.pipeline import label_column, rows_of_step
 from tlkeras.data.rows import Rows
 
-# What one gathering may hold.
+# The largest chunk of rows that is gathered at once.
 _CHUNK_BYTES = 8 * 2**20
 _CHUNK_STEPS = 512
 
@@ -47,20 +47,21 @@ def training_batches(
     steps: int,
     with_labels: bool = True,
 ) -> tf.data.Dataset:
-    """As `tlkeras.data.training_batches`, from features: step j holds the same rows in the same order.
+    """Returns batches of features. Step j has the rows that it has in `tlkeras.data.training_batches`.
 
     Args:
-        views: Features of all rows: one, or as many as `data.views`; epoch e reads view e modulo these.
-        rows: The rows.
-        domain: Their domain.
-        batch_size: Rows per step.
+        views: Features of all rows: a single entry, or one entry per fixed view of `data.views`. Epoch e
+            reads view e modulo their number.
+        rows: Rows to train on.
+        domain: Domain of the rows.
+        batch_size: Number of rows per step.
         seed: Seed of the order.
-        start_step: The first step, counted from the stage's beginning.
-        steps: The stage's last step plus one.
-        with_labels: Whether labels come along.
+        start_step: First step, counted from the beginning of the stage.
+        steps: Last step of the stage, plus one.
+        with_labels: Whether the batches contain labels.
 
     Returns:
-        `steps - start_step` batches `(x, y)`, or `x` alone; `x` has the features' dtype.
+        `steps - start_step` batches `(x, y)`, or `x` alone. `x` has the dtype of the features.
     """
     labels = label_column(rows, domain) if with_labels else None
     row_bytes = int(np.prod(views[0].shape[1:])) * views[0].dtype.itemsize
@@ -80,7 +81,7 @@ def training_batches(
 
 
 def evaluation_batches(features: Features, rows: Rows, domain: Domain, *, batch_size: int) -> tf.data.Dataset:
-    """As `tlkeras.data.evaluation_batches(pad=True)`, from features: batches `(x, y, weight)`."""
+    """Returns batches `(x, y, weight)` of features, as `tlkeras.data.evaluation_batches(pad=True)` does."""
     labels, count = label_column(rows, domain), len(features)
     steps = -(-count // batch_size)
     row_bytes = int(np.prod(features.shape[1:])) * features.dtype.itemsize
@@ -102,7 +103,7 @@ def _specs(features: Features, labels, batch_size: int) -> tuple:
 
 
 def _unrolled(chunk, specs: tuple, begin: int, end: int, width: int) -> tf.data.Dataset:
-    """Returns the steps `begin..end` as single elements; `chunk(i, j)` makes those from i to j at once."""
+    """Returns the steps from `begin` to `end` as single elements. `chunk(i, j)` makes the steps i to j."""
 
     def make(start):
         return chunk(int(start), min(int(start) + width, end))

@@ -1,4 +1,4 @@
-"""Image files that stand in no data set: what a user wants predicted."""
+"""Image files outside of a data set, such as those that a user wants predictions for."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from tlkeras.errors import UserError
 
 
 def image_files(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> list[str]:
-    """Returns the files among `paths` (or the one path) and the images below its folders, in order.
+    """Returns the files in `paths` and the images below the folders in it, in this order.
 
     Raises:
         UserError: A path does not exist, or there is no image at all.
@@ -23,7 +23,7 @@ def image_files(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> list[
     files: list[str] = []
     for path in paths:
         if path.is_dir():
-            others: list[str] = []  # are read too, so that each is named with the reason why it cannot be
+            others: list[str] = []  # included, so that each is reported with the reason why it is unreadable
             files += sorted(images_below(path, others) + others)
         elif path.exists():
             files.append(str(path))
@@ -51,12 +51,12 @@ def _as_paths(paths: object) -> list[Path]:
 def readable_batches(
     files: list[str], config: DataConfig, batch_size: int
 ) -> Iterator[tuple[np.ndarray, list[str], list[tuple[str, str]]]]:
-    """Yields images of the model's size, their names, and the names of the unreadable with the reason.
+    """Yields images of the model's size with their names, and the unreadable files with the reasons.
 
     Args:
-        files: Paths.
-        config: Says how images are resized; its `image_size` is resolved.
-        batch_size: Files per batch.
+        files: Paths of the image files.
+        config: Config of the domain with the settings of resizing; its `image_size` is resolved.
+        batch_size: Number of files per batch.
 
     Yields:
         `(images uint8 (b, height, width, 3), names, [(name, reason), ...])`.

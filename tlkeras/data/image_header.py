@@ -1,4 +1,4 @@
-"""What the header of an encoded image says, read without decoding it."""
+"""Facts from the header of an encoded image, read without decoding it."""
 
 import struct
 import zlib
@@ -9,22 +9,22 @@ from tlkeras.config.data import MAX_PIXELS
 READ_FORMATS = "JPEG, PNG, BMP, GIF, WebP and TIFF"
 NO_IMAGE = "is not a JPEG, PNG, BMP, GIF, WebP or TIFF image"
 
-# Where a picture says in XMP how it is to be turned, which Pillow heeds and TensorFlow does not.
+# The XMP field of a picture's orientation. Pillow applies it and TensorFlow does not.
 _XMP_ORIENTATION = b"tiff:Orientation"
-# Values of a JPEG as RGB from which on TensorFlow refuses to decode it.
+# TensorFlow refuses to decode a JPEG with this many values (pixels times 3) or more.
 _LARGEST_JPEG = 2**29
 
 
 @dataclass(frozen=True)
 class Header:
-    """What the head of an encoded image says.
+    """Facts from the header of an encoded image.
 
     Attributes:
-        format: `"jpeg"`, `"png"`, `"gif"`, `"bmp"`, `"webp"`, `"tiff"` or `""` for anything else.
-        width: Pixels as stored (before EXIF orientation); 0 where only Pillow can tell.
-        height: Likewise.
-        plain: Whether TensorFlow's decoder gives what Pillow would: an 8-bit JPEG in grey or YCbCr, or
-            an 8-bit PNG in grey or RGB, without transparency and upright.
+        format: `"jpeg"`, `"png"`, `"gif"`, `"bmp"`, `"webp"`, `"tiff"`, or `""` for anything else.
+        width: Stored width in pixels, before the EXIF orientation is applied. 0 if only Pillow can read it.
+        height: Stored height in pixels, likewise.
+        plain: Whether TensorFlow's decoder gives the same pixels as Pillow. This holds for an upright 8-bit
+            JPEG in grey or YCbCr and for an upright 8-bit PNG in grey or RGB without transparency.
     """
 
     format: str
@@ -49,7 +49,7 @@ def image_format(head: bytes) -> str:
 
 
 def too_large(width: int, height: int, max_pixels: int) -> str:
-    """Says why an image of this size is not decoded; empty where it is."""
+    """Returns the reason why an image of this size is refused, or an empty string if it is not."""
     if width * height <= max_pixels:
         return ""
     return (
@@ -59,7 +59,7 @@ def too_large(width: int, height: int, max_pixels: int) -> str:
 
 
 def sniff(content: bytes) -> Header:
-    """Reads the header of an encoded image. Never raises: what it does not understand is not plain."""
+    """Reads the header of an encoded image. It never raises; a header that it cannot read is not plain."""
     kind = image_format(content[:16])
     try:
         if kind == "jpeg":
@@ -79,7 +79,7 @@ def _png_header(content: bytes) -> Header:
     while plain and position < len(content):
         (length,) = struct.unpack(">I", content[position : position + 4])
         chunk = content[position + 4 : position + 8]
-        # Transparency and orientation are Pillow's business; a PNG may say that behind its pixels.
+        # Pillow handles transparency and orientation. A PNG may store these chunks after its pixels.
         plain = chunk not in (b"tRNS", b"eXIf")
         if chunk in (b"iTXt", b"tEXt", b"zTXt"):
             text = content[position + 8 : position + 8 + length]
@@ -128,13 +128,13 @@ def _exif_orientation(tiff: bytes) -> int:
 
 
 def defect(content: bytes, header: Header, max_pixels: int = MAX_PIXELS) -> str:
-    """Says why a plain image cannot be decoded (empty when it can), from its structure alone."""
+    """Checks the structure of a plain image. Returns why it cannot be decoded, or an empty string."""
     if header.width == 0 or header.height == 0:
         return "has no pixels"
     if reason := too_large(header.width, header.height, max_pixels):
         return reason
     if header.format == "jpeg":
-        # Some cameras pad after the end marker; a JPEG cut short has none at all near its end.
+        # Some cameras add padding after the end marker. A truncated JPEG has no end marker near its end.
         return "" if b"\xff\xd9" in content[-4096:] else "is truncated (no end marker)"
     position = 8
     while position + 12 <= len(content):

@@ -1,4 +1,4 @@
-"""What a domain holds, before anything is trained on it."""
+"""A look at the data of a domain before a training."""
 
 import hashlib
 from collections import defaultdict
@@ -16,17 +16,17 @@ class Inspection:
     """The findings of `inspect_domain`.
 
     Attributes:
-        name: The domain's name.
-        source: As in the config.
+        name: Name of the domain.
+        source: Value of `data.source` in the config.
         rows: Number of rows per split.
-        class_counts: Rows per class, per split; empty for regression and without labels.
-        image_sizes: Per split `{"min": [h, w], "median": [h, w], "max": [h, w]}` of the images as they
-            are stored; empty for what is no image.
+        class_counts: Number of rows of each class, per split. Empty for regression and without labels.
+        image_sizes: Stored sizes of the images per split, `{"min": [h, w], "median": [h, w], "max": [h, w]}`.
+            Empty if the inputs are not images.
         unreadable: `(split, id, reason)` of every image that cannot be decoded.
-        duplicates: Groups of `(split, id)` with the same content that stand in more than one split.
+        duplicates: Groups of `(split, id)` that have the same content and belong to more than one split.
         conflicts: Groups of `(split, id, class)` with the same content and different labels.
-        problem: Why training would refuse these classes; empty where it would not.
-        fingerprint: sha256 over ids, labels and contents.
+        problem: Reason why training would refuse these classes, or an empty string.
+        fingerprint: sha256 digest of ids, labels and contents.
     """
 
     name: str
@@ -49,11 +49,11 @@ def inspect_domain(domain: Domain, *, full: bool = True) -> Inspection:
     """Reads every row once and reports counts, sizes, unreadable files and duplicates.
 
     Args:
-        domain: A domain as `load_domain` gives it.
+        domain: Domain that `load_domain` returned.
         full: Whether every image is decoded; see `check_files`.
 
     Returns:
-        The findings. Nothing raises for a bad file: it is listed.
+        The findings. A bad file raises no error; it is listed.
     """
     splits = domain.splits
     bad = {split: unreadable(rows, full=full) for split, rows in splits.items()}
@@ -95,7 +95,7 @@ def _sizes(domain: Domain, rows: Rows) -> dict[str, list[int]]:
 
 
 def _same_content(splits: dict[str, Rows], bad: dict[str, dict]) -> list[list[tuple[str, int]]]:
-    """Groups of rows, as (split, index), whose readable contents are equal."""
+    """Returns groups of rows, as `(split, index)`, that are readable and have equal contents."""
     places = defaultdict(list)
     for split, rows in splits.items():
         for i, digest in enumerate(rows.digests):

@@ -1,4 +1,4 @@
-"""A few rows of arrays that came from Python, kept in their run so that it can be exported without them."""
+"""A few rows of arrays from Python, stored in the run so that an export does not need the arrays."""
 
 import os
 
@@ -14,7 +14,7 @@ ROWS = 128
 
 
 def write_kept_rows(path: str | os.PathLike, domain: Domain) -> None:
-    """Writes up to 128 rows of each split, evenly spread, as they came: inputs, labels, ids."""
+    """Writes inputs, labels and ids of up to 128 evenly spaced rows of each split, without conversion."""
     arrays: dict[str, np.ndarray] = {}
     for split, rows in domain.splits.items():
         rows = rows.spread(ROWS)
@@ -27,7 +27,7 @@ def write_kept_rows(path: str | os.PathLike, domain: Domain) -> None:
 
 
 def read_kept_rows(path: str | os.PathLike, like: Domain) -> Domain:
-    """Returns `like` with the rows that `write_kept_rows` kept.
+    """Returns the domain `like` with the rows that `write_kept_rows` wrote.
 
     Raises:
         UserError: There is no such file, or it is damaged.

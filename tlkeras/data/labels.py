@@ -1,4 +1,4 @@
-"""Labels as a source has them, to the numbers a loss takes."""
+"""Conversion of labels from the form of the data source to numbers for the loss."""
 
 from collections.abc import Mapping
 
@@ -15,22 +15,22 @@ def encode(
     wanted_names: tuple[str, ...] | None,
     where: str,
 ) -> tuple[dict[str, np.ndarray | None], tuple[str, ...]]:
-    """Turns the labels of all splits into numbers with one meaning.
+    """Converts the labels of all splits to numbers that mean the same in every split.
 
     Args:
-        raw: Per split: `(n,)` names, integers or floats, `(n, k)` one-hot or multi-hot rows or values,
-            or None for a split without labels.
-        task: The config's task.
-        own_names: Class names that the source gives, in the order of its integer labels, if it does.
-        wanted_names: Class names that labels must fit, as those of another domain, or None.
-        where: The source's name, for messages.
+        raw: Labels by split: names, integers or floats `(n,)`; one-hot rows, multi-hot rows or values
+            `(n, k)`; None for a split without labels.
+        task: Task of the config.
+        own_names: Class names of the data source in the order of its integer labels, or None.
+        wanted_names: Class names that the labels must match, such as those of another domain, or None.
+        where: Name of the data source in messages.
 
     Returns:
-        Per split `int32` `(n,)` (multiclass, binary) or `float32` `(n, k)`; and the class names
-        (names of the outputs for regression).
+        `(labels, names)`. The labels of each split are `int32` `(n,)` for multiclass and binary, else
+        `float32` `(n, k)`. The names are those of the classes, or of the outputs of a regression.
 
     Raises:
-        UserError: Where a label is out of range, missing, or of the wrong kind for the task.
+        UserError: A label is out of range, is missing, or does not fit the task.
     """
     raw = {split: None if y is None else _tidy(np.asarray(y)) for split, y in raw.items()}
     given = {split: y for split, y in raw.items() if y is not None}
@@ -50,7 +50,7 @@ def _tidy(labels):
 
 
 def _indices(given, own_names, wanted_names, where):
-    """Class indices from names, integers or one-hot rows."""
+    """Converts names, integers or one-hot rows to class indices."""
     if any(y.dtype == object for y in given.values()):
         named = {split: np.array([str(x) for x in y], object) for split, y in given.items()}
         names = wanted_names or own_names or sorted_names(set(np.concatenate(list(named.values()))))
@@ -101,7 +101,7 @@ def _from_numbers(labels, split, where):
 
 
 def _multi_hot(given, own_names, wanted_names, where):
-    """Multi-hot rows from multi-hot arrays or from `a|b` lists of names."""
+    """Converts multi-hot arrays or `a|b` lists of names to multi-hot rows."""
     if any(y.dtype == object for y in given.values()):
         sets = {s: [{p for p in str(x).split("|") if p} for x in y] for s, y in given.items()}
         found = {name for y in sets.values() for x in y for name in x}
@@ -125,7 +125,7 @@ def _multi_hot(given, own_names, wanted_names, where):
 
 
 def _values(given, own_names, wanted_names, where):
-    """Real values `(n, k)` from numbers or from `1.5|2` lists in text."""
+    """Converts numbers or `1.5|2` lists in text to real values `(n, k)`."""
     try:
         values = {split: _floats(y) for split, y in given.items()}
     except ValueError as error:
@@ -153,7 +153,7 @@ def _same_width(given, where):
 
 
 def sorted_names(names: set[str]) -> list[str]:
-    """Sorts class names: as numbers where all are whole numbers, else as text."""
+    """Sorts class names, as numbers if all are whole numbers, else as text."""
     if all(name.lstrip("-").isdigit() for name in names):
         return sorted(names, key=int)
     return sorted(names)

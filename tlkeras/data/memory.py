@@ -1,4 +1,4 @@
-"""Decoded images kept in memory, so that each is decoded and resized once."""
+"""Decoded images in memory, so that each image is decoded and resized only once."""
 
 import threading
 import weakref
@@ -12,39 +12,39 @@ _lock = threading.Lock()
 
 
 class PixelStore:
-    """The decoded, resized images of some rows, filled as they are first visited.
+    """The decoded and resized images of some rows. An image is stored when it is read for the first time.
 
     Args:
         count: Number of rows.
-        shape: `(height, width, 3)`.
-        dtype: `uint8`, or `float32` where the images came as floats.
+        shape: Shape of one image, `(height, width, 3)`.
+        dtype: Dtype of the pixels: `uint8`, or `float32` if the images are floats.
     """
 
     def __init__(self, count: int, shape: tuple[int, ...], dtype: np.dtype):
-        # Untouched pages of an empty array take no memory.
+        # Pages of an empty array take no memory until they are written.
         self.pixels = np.empty((count, *shape), dtype)
         self.filled = np.zeros(count, bool)
 
     def has(self, indices: np.ndarray) -> np.bool_:
-        """Whether every one of these rows is there."""
+        """Whether all of these rows are stored."""
         return self.filled[indices].all()
 
     def get(self, indices: np.ndarray) -> np.ndarray:
-        """Returns the rows' pixels `(b, height, width, 3)`."""
+        """Returns the pixels of rows, `(b, height, width, 3)`."""
         return self.pixels[indices]
 
     def put(self, indices: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-        """Keeps the rows' pixels and returns them."""
-        # Two threads may fill one row: they write the same bytes, and the flag comes last.
+        """Stores the pixels of rows and returns them."""
+        # Two threads may write one row. They write the same bytes, and the flag is set last.
         self.pixels[indices] = pixels
         self.filled[indices] = True
         return pixels
 
 
 def pixel_store(rows: Rows, shape: tuple[int, ...], spec: tuple, memory_mb: int) -> PixelStore | None:
-    """Returns the store of these rows under this spec of resizing, or None where it does not fit.
+    """Returns the store of these rows for one way of resizing, or None if it does not fit into memory.
 
-    All stores of the process share the budget of `memory_mb` MiB; one lives as long as its rows.
+    All stores of the process share the budget of `memory_mb` MiB. A store lives as long as its rows.
     """
     dtype = rows.inputs.dtype if rows.kind == "images" else np.dtype(np.uint8)
     with _lock:

@@ -1,7 +1,7 @@
 """Batches for training and evaluation.
 
-Which rows a step sees, and how they are augmented, is a pure function of (seed, epoch, index): a run
-that starts at step 1000 sees the pixels that one running through from 0 would.
+The rows of a step and their augmentation are a pure function of (seed, epoch, index). A run that resumes
+at step 1000 therefore gets the same pixels as an uninterrupted run.
 """
 
 import functools
@@ -18,20 +18,20 @@ from tlkeras.data.rows import Rows
 from tlkeras.data.turns_and_views import PADDING, drawn_turns, turned, two_views
 from tlkeras.errors import UserError
 
-# Added to the seed of views that are only looked at, so that they are none of those trained on.
+# This is added to the seed of the views in an evaluation, so that they differ from those in training.
 _EVALUATION_SEED = 32_452_843
 
 
 def effective_batch_size(rows: Rows | int, batch_size: int, replicas: int = 1) -> int:
-    """Returns the global batch size that training takes: `batch_size`, or less where rows are fewer.
+    """Returns the global batch size of the training: `batch_size`, or less if there are fewer rows.
 
     Args:
-        rows: The training rows, or their number.
-        batch_size: The size asked for, over all replicas.
+        rows: Training rows, or their number.
+        batch_size: Requested batch size over all replicas.
         replicas: Number of replicas that share a batch.
 
     Raises:
-        UserError: Where `batch_size` cannot be divided among the replicas, or rows are fewer than those.
+        UserError: `batch_size` is not a multiple of `replicas`, or there are fewer rows than replicas.
     """
     count = rows if isinstance(rows, int) else len(rows)
     if batch_size % replicas:
@@ -49,9 +49,9 @@ def effective_batch_size(rows: Rows | int, batch_size: int, replicas: int = 1) -
 
 
 def filling_a_batch(domain: Domain, batch_size: int) -> Domain:
-    """Returns the domain with its training rows repeated, all equally often, where a batch needs more.
+    """Returns the domain with its training rows repeated, all equally often, if they do not fill a batch.
 
-    For domains that stand beside the source; see `effective_batch_size` for that one.
+    This is for all domains but the source, for which `effective_batch_size` makes the batch smaller.
     """
     rows = domain.splits["train"]
     if len(rows) >= batch_size:
@@ -67,14 +67,14 @@ def filling_a_batch(domain: Domain, batch_size: int) -> Domain:
 
 @functools.lru_cache(maxsize=8)
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
-    """Returns the order of `count` rows in an epoch, `int64` `(count,)`; the same for the same arguments."""
+    """Returns the order of `count` rows in an epoch, `int64` `(count,)`. It depends on the arguments only."""
     order = np.random.default_rng([seed, epoch]).permutation(count)
     order.setflags(write=False)
     return order
 
 
 def rows_of_step(count: int, seed: int, step: int, batch_size: int) -> tuple[int, np.ndarray]:
-    """Returns the epoch of a step and the indices of its rows; the rest of an epoch is dropped."""
+    """Returns the epoch of a step and the indices of its rows. An incomplete last batch is dropped."""
     epoch, batch = divmod(int(step), count // batch_size)
     order = epoch_order(count, seed, epoch)
     return epoch, order[batch * batch_size : (batch + 1) * batch_size]
@@ -91,24 +91,24 @@ def training_batches(
     steps: int,
     with_labels: bool = True,
 ) -> tf.data.Dataset:
-    """Makes one continuous dataset over all epochs of a stage.
+    """Returns one continuous dataset over all epochs of a stage.
 
     Args:
-        rows: The rows to train on.
-        domain: Their domain, for sizes, classes and task.
-        batch_size: Rows per step; not more than there are (see `effective_batch_size`).
+        rows: Rows to train on.
+        domain: Domain of the rows.
+        batch_size: Number of rows per step, at most `len(rows)`; see `effective_batch_size`.
         seed: Seed of the order and of the augmentation.
-        augment: Random changes; None is none.
-        start_step: The first step, counted from the stage's beginning.
-        steps: The stage's last step plus one; an epoch is `len(rows) // batch_size` steps.
-        with_labels: Whether labels come along. Without, they do not enter the pipeline at all.
+        augment: Settings of the augmentation, or None for no augmentation.
+        start_step: First step, counted from the beginning of the stage.
+        steps: Last step of the stage, plus one. An epoch has `len(rows) // batch_size` steps.
+        with_labels: Whether the batches contain labels. If not, labels do not enter the pipeline at all.
 
     Returns:
-        `steps - start_step` batches `(x, y)`, or `x` alone. `x`: `float32` `(b, h, w, 3)` in 0..255,
-        `(b, d)`, or a dict of tensors, as the domain's `input_shape` and its modality's `dtypes` say.
-        `y`: `int32` `(b,)` for multiclass (`float32` `(b, k)` under mixup and cutmix), else `float32`
-        `(b, num_outputs)`. Of a domain that draws pairs: `x` with `2 b` rows, the two views of
-        a picture side by side, `y` `int32` `(2 b,)` the number of the picture in the batch.
+        `steps - start_step` batches `(x, y)`, or `x` alone. `x` is `float32` `(b, h, w, 3)` in 0..255,
+        `(b, d)`, or a dict of tensors; the domain's `input_shape` and its modality's `dtypes` define it.
+        `y` is `int32` `(b,)` for multiclass (`float32` `(b, k)` with mixup or cutmix), else `float32`
+        `(b, num_outputs)`. If the domain draws pairs, `x` has `2 b` rows, in which the two views of a
+        picture are neighbours, and `y` is `int32` `(2 b,)`, the number of the picture in the batch.
     """
     if not 0 < batch_size <= len(rows):
         raise UserError(
@@ -147,17 +147,17 @@ def training_batches(
 
 
 def evaluation_batches(rows: Rows, domain: Domain, *, batch_size: int, pad: bool = False) -> tf.data.Dataset:
-    """Makes batches of all rows in their order.
+    """Returns batches of all rows in their order.
 
     Args:
-        rows: The rows to evaluate.
-        domain: Their domain.
-        batch_size: Rows per batch; the last one may be smaller.
-        pad: Whether the last batch is filled up with repeated rows of weight 0, as several replicas need.
+        rows: Rows to evaluate.
+        domain: Domain of the rows.
+        batch_size: Number of rows per batch. The last batch may be smaller.
+        pad: Whether the last batch is filled with repeated rows of weight 0, which several replicas need.
 
     Returns:
-        Batches `(x, y, weight)`: `x` and `y` as in `training_batches` (`y` is all zeros where rows have
-        no labels), `weight` `float32` `(b,)`.
+        Batches `(x, y, weight)`. `x` and `y` have the form that `training_batches` describes; `y` is zero
+        if rows have no labels. `weight` is `float32` `(b,)`.
     """
     return _in_order(rows, domain, batch_size, pad, lambda x, indices: x)
 
@@ -172,7 +172,7 @@ def view_batches(
     view: int,
     pad: bool = False,
 ) -> tf.data.Dataset:
-    """As `evaluation_batches`, with the pixels that `training_batches` draws in view (or epoch) `view`."""
+    """Returns the batches of `evaluation_batches`, augmented as in view (or epoch) `view` of a training."""
 
     def change(x, indices):
         return domain.modality.augmented(x, augment, seed, tf.constant(view, tf.int64), indices)
@@ -183,18 +183,18 @@ def view_batches(
 def view_pair_batches(
     rows: Rows, domain: Domain, *, batch_size: int, seed: int, augment: AugmentConfig
 ) -> tf.data.Dataset:
-    """Makes batches of all rows in their order, each in two views, to measure a task of pairs by.
+    """Returns batches with two views of each row, in the order of the rows, to evaluate a task of pairs.
 
     Args:
-        rows: The rows to evaluate.
-        domain: Their domain, which draws pairs.
-        batch_size: Pictures per batch; the last batch is filled up.
-        seed: Of the views, which are the same in every pass.
-        augment: How they are drawn.
+        rows: Rows to evaluate.
+        domain: Domain of the rows, which draws pairs.
+        batch_size: Number of pictures per batch. The last batch is filled.
+        seed: Seed of the views, which are the same in every pass.
+        augment: Settings of the augmentation that makes a view.
 
     Returns:
-        Batches `(x, y, weight)` of `2 batch_size` rows, as those of `training_batches`. Of a picture that
-        fills up, `y` is -1 and `weight` 0.
+        Batches `(x, y, weight)` of `2 batch_size` rows in the form of `training_batches`. Pictures that
+        only fill the last batch have `y` -1 and `weight` 0.
     """
     view = tf.constant(0, tf.int64)
 
@@ -230,7 +230,7 @@ def _in_order(rows, domain, batch_size, pad, change):
 
 
 def _cast(x, domain: Domain):
-    """Returns inputs in the dtypes in which the model takes them."""
+    """Casts inputs to the dtypes that the model takes."""
     dtypes = domain.modality.dtypes
     if isinstance(x, dict):
         return {name: tf.cast(part, dtypes.get(name, "float32")) for name, part in x.items()}
@@ -238,9 +238,9 @@ def _cast(x, domain: Domain):
 
 
 def label_column(rows: Rows, domain: Domain) -> np.ndarray:
-    """Returns the labels of all rows in the form that losses take; zeros where there are none.
+    """Returns the labels of all rows in the form that losses take, or zeros if there are no labels.
 
-    `int32` `(n,)` for multiclass, else `float32` `(n, num_outputs)`.
+    They are `int32` `(n,)` for multiclass, else `float32` `(n, num_outputs)`.
     """
     if domain.task == "multiclass":
         return np.zeros(len(rows), np.int32) if rows.labels is None else rows.labels
@@ -280,5 +280,5 @@ def _dataset(dataset: tf.data.Dataset, rows: Rows) -> tf.data.Dataset:
     # with its autotuner on, TensorFlow 2.21 waits up to a minute when an iterator ends
     settings.autotune.enabled = False
     dataset = dataset.prefetch(tf.data.AUTOTUNE).with_options(settings)
-    dataset.rows = rows  # its functions hold the rows weakly
+    dataset.rows = rows  # the functions of the dataset hold only weak references to the rows
     return dataset

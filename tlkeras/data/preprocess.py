@@ -1,12 +1,12 @@
-"""Reads a picture as `predict` does, with nothing but Pillow and NumPy.
+"""Reads a picture as `predict` does, with Pillow and NumPy alone.
 
     from preprocess import read_picture
 
     pixels = read_picture("picture.jpg")  # float32 (height, width, 3) in 0..255
 
-Every kind of picture becomes upright RGB: transparency lies on white, the EXIF orientation is applied, CMYK,
-palettes and grey become RGB, 16 bits become 8, of an animation the first frame counts. Then it gets the
-model's size, as `SETTINGS` says. What comes after that (scaling, normalization) is in the model.
+Every picture becomes upright RGB. Transparent pixels are composited on white, and the EXIF orientation is
+applied. CMYK, palettes and grey become RGB, and 16 bits become 8. Only the first frame of an animation is
+read. The picture is then resized as `SETTINGS` says. Scaling and normalization are parts of the model.
 
 This is tlkeras/data/preprocess.py (Apache-2.0). `tlkeras export` writes it with the settings of the run.
 """
@@ -19,8 +19,8 @@ from PIL import Image, ImageOps
 SETTINGS = {"size": (224, 224), "mode": "stretch", "interpolation": "bilinear", "crop_fraction": 1.0}
 
 NO_WHITE = "holds floating-point numbers, whose range for white is not known"
-JPEG_RATIOS = (1, 2, 4, 8)  # at which a decoder can shrink
-HALF = 0.5 + 1e-6  # rounds halves up, also those that come out a hair below
+JPEG_RATIOS = (1, 2, 4, 8)  # divisors of the size at which a decoder can decode
+HALF = 0.5 + 1e-6  # rounds halves up, and also values that rounding errors have put slightly below a half
 _ORIENTATION = 0x0112  # EXIF
 _RADIUS = {"bilinear": 1, "bicubic": 2, "lanczos3": 3}
 _BICUBIC_STEPS = 1024  # TensorFlow takes the kernel from a table
@@ -30,8 +30,8 @@ def read_picture(picture, settings=SETTINGS):
     """Reads one picture.
 
     Args:
-        picture: Path of a file, or the bytes of one.
-        settings: `size` (height, width), `mode`, `interpolation`, `crop_fraction`.
+        picture: Path of a file, or the bytes of a file.
+        settings: Dict of `size` (height, width), `mode`, `interpolation` and `crop_fraction`.
 
     Returns:
         float32 array `(height, width, 3)`, whole numbers in 0..255.
@@ -57,7 +57,7 @@ def rgb(image):
 
 
 def shrink_jpeg(image, settings):
-    """Has an upright JPEG (MPO: several in one file, as phones write them) shrink while it is decoded."""
+    """Lets Pillow decode an upright JPEG at a smaller size. MPO files of phones contain several JPEGs."""
     plain = image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB")
     if plain and image.getexif().get(_ORIENTATION, 1) == 1:
         ratio = jpeg_ratio(image.height, image.width, **settings)
@@ -65,9 +65,9 @@ def shrink_jpeg(image, settings):
 
 
 def jpeg_ratio(height, width, *, size, mode, interpolation, crop_fraction):
-    """Returns at which of `JPEG_RATIOS` a JPEG is decoded, never below the size wanted.
+    """Returns the largest of `JPEG_RATIOS` at which a decoded JPEG is not smaller than the wanted size.
 
-    The decoder then skips the high frequencies that resizing would average away, in less than half the time.
+    The decoder then skips high frequencies that resizing would remove anyway, which halves the time.
     """
     if interpolation not in ("bilinear", "area"):
         return 1
@@ -77,14 +77,15 @@ def jpeg_ratio(height, width, *, size, mode, interpolation, crop_fraction):
 
 
 def resized(pixels, *, size, mode, interpolation, crop_fraction):
-    """Gives pixels the model's size as TensorFlow's resizing does.
+    """Resizes pixels as TensorFlow does.
 
     Args:
-        pixels: uint8 `(height, width, 3)`.
-        size: Height and width wanted.
-        mode: `stretch` to the size; `crop` the centre; `pad` with black.
-        interpolation: `bilinear`, `bicubic`, `lanczos3`, `area` or `nearest`; antialiased where it shrinks.
-        crop_fraction: For `crop`: fraction of the short side that is kept.
+        pixels: Picture, uint8 `(height, width, 3)`.
+        size: Wanted height and width.
+        mode: `stretch` (to the size), `crop` (the centre) or `pad` (with black).
+        interpolation: `bilinear`, `bicubic`, `lanczos3`, `area` or `nearest`, with antialiasing for a
+            smaller size.
+        crop_fraction: Fraction of the short side that `crop` keeps.
 
     Returns:
         uint8 `(*size, 3)`.
@@ -111,7 +112,7 @@ def _centre(pixels, size, fraction):
 
 
 def _fitting(sides, size):
-    """Returns the largest size of the picture's own shape that fits into `size`."""
+    """Returns the largest size with the aspect ratio of the picture that fits into `size`."""
     sides = np.array(sides, np.float64)
     fitted = np.floor(sides * (size / sides).min() + HALF)
     return tuple(int(side) for side in np.clip(fitted, 1, size))
@@ -124,7 +125,7 @@ def _interpolated(pixels, size, interpolation):
     if interpolation == "nearest":
         return pixels[_nearest(height, size[0])][:, _nearest(width, size[1])]
     if interpolation == "area" or (interpolation == "bilinear" and shrinks and not grows):
-        # The mean over the area of each new pixel, which is antialiased as well.
+        # The mean over the area of each new pixel is antialiased as well.
         sums = _along(_along(pixels, 1, *_areas(width, size[1])), 0, *_areas(height, size[0]))
         return sums * np.float32(1 / (_scale(height, size[0]) * _scale(width, size[1])))
     if interpolation == "bilinear" and grows:
@@ -137,7 +138,7 @@ def _interpolated(pixels, size, interpolation):
 
 
 def _along(values, axis, starts, weights):
-    """Returns weighted sums along an axis: for new place `i` of the old ones from `starts[i]` on."""
+    """Returns weighted sums along an axis. New place `i` sums the old places from `starts[i]` on."""
     values = np.moveaxis(values, axis, 0)
     total = np.zeros((len(starts), *values.shape[1:]), np.float32)
     for k in range(weights.shape[1]):
@@ -169,7 +170,7 @@ def _between(values, axis, new):
 
 
 def _areas(old, new):
-    """Weighs old places by how much of them lies below each new one."""
+    """Weights old places by their overlap with each new place."""
     scale = _scale(old, new)
     begin = np.arange(new, dtype=np.float32) * scale
     end = np.arange(1, new + 1, dtype=np.float32) * scale
@@ -193,7 +194,7 @@ def _bicubic(old, new):
 
 
 def _kernel(old, new, interpolation, wide):
-    """Weighs old places by a kernel around each new one, as wide as a new pixel where `wide`."""
+    """Weights old places by a kernel around each new place. With `wide` it is as wide as a new pixel."""
     one, half = np.float32(1), np.float32(0.5)
     inverse = one / (np.float32(new) / np.float32(old))
     stretch = np.maximum(inverse, one) if wide else one

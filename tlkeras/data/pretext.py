@@ -1,4 +1,4 @@
-"""Tasks that pictures set by themselves: quarter turns to tell apart, and pairs of views to find."""
+"""Pretext tasks, which need no labels: to recognise quarter turns, and to match two views of a picture."""
 
 from dataclasses import replace
 
@@ -11,16 +11,16 @@ TURNS = ("0 degrees", "90 degrees", "180 degrees", "270 degrees")
 
 
 def with_pretext(domain):
-    """Returns a domain with the labels of its pretext task in the place of its own.
+    """Returns a domain in which the labels of its pretext task replace its own labels.
 
-    `rotation`: four classes. The turn of a row in evaluation follows from its id alone; in training it is
-    drawn anew each epoch. `simclr`: no labels; the outputs are the projection.
+    The task `rotation` has four classes. In training the turn of a row is drawn in every epoch; in an
+    evaluation its id determines it. The task `simclr` has no labels, and the outputs are the projection.
 
     Args:
         domain: A `Domain` whose config has a pretext task.
 
     Raises:
-        UserError: Its rows are vectors, or its pictures are not square and shall be turned.
+        UserError: The rows are not pictures, or pictures that are to be turned are not square.
     """
     pretext = domain.config.pretext
     if pretext.name not in domain.modality.pretexts:

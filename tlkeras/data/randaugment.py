@@ -6,15 +6,16 @@ import tensorflow as tf
 def randaugment(images: tf.Tensor, draws: tf.Tensor, operations: int, magnitude: float) -> tf.Tensor:
     """Applies `operations` operations, drawn anew for every image.
 
-    Not torchvision's `RandAugment` to the last pixel: pictures are sheared about their centre, not their
-    corner; shifts are not rounded to whole pixels; tables of `equalize` and bits of `posterize` are
+    The pixels differ slightly from torchvision's `RandAugment`. Pictures are sheared about their centre, not
+    their corner. Shifts are not rounded to whole pixels. Tables of `equalize` and bits of `posterize` are
     rounded down.
 
     Args:
-        images: `float32` `(b, h, w, 3)` in 0..255.
-        draws: `float32` `(b, 3 * operations)` in [0, 1): which operation, its sign, spare.
-        operations: Operations per image.
-        magnitude: 0..10.
+        images: Images, `float32` `(b, h, w, 3)` in 0..255.
+        draws: Random numbers, `float32` `(b, 3 * operations)` in [0, 1). The three numbers of an operation
+            choose the operation and its sign; the last is not used.
+        operations: Number of operations per image.
+        magnitude: Strength of the operations in 0..10.
 
     Returns:
         `float32` `(b, h, w, 3)` in 0..255.
@@ -100,7 +101,7 @@ def _sharpness(image, strength, sign):
 
 
 def _affine(image, a, b, c, d, e, f):
-    """Resamples by output -> input about the image's centre; grey comes in from outside."""
+    """Resamples by a map from output to input about the image's centre. The outside is grey."""
     x, y = (image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2
     row = tf.stack([a, b, c + x - a * x - b * y, d, e, f + y - d * x - e * y, 0.0, 0.0])
     moved = tf.raw_ops.ImageProjectiveTransformV3(

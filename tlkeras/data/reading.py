@@ -1,4 +1,4 @@
-"""From a row's file, bytes or array to pixels of the model's size, as TensorFlow ops."""
+"""Reading of rows with TensorFlow ops: files, encoded images or arrays become pixels of the model's size."""
 
 import functools
 import weakref
@@ -20,14 +20,14 @@ from tlkeras.errors import UserError
 
 @dataclass(frozen=True)
 class PixelSpec:
-    """How an image gets its size. The same spec gives the same pixels wherever it is used.
+    """The settings by which an image is resized. Equal settings give equal pixels everywhere.
 
     Attributes:
         size: Height and width.
-        mode: As in `DataConfig.resize`.
-        interpolation: As in `DataConfig`.
-        crop_fraction: As in `DataConfig`.
-        max_pixels: As in `DataConfig`.
+        mode: Value of `DataConfig.resize`.
+        interpolation: Value of `DataConfig.interpolation`.
+        crop_fraction: Value of `DataConfig.crop_fraction`.
+        max_pixels: Value of `DataConfig.max_pixels`.
     """
 
     size: tuple[int, int]
@@ -38,13 +38,13 @@ class PixelSpec:
 
     @classmethod
     def of(cls, config: DataConfig) -> "PixelSpec":
-        """Takes the spec from a domain's config (its `image_size` resolved)."""
+        """Returns the spec of a domain's config, whose `image_size` is resolved."""
         size, how = tuple(config.image_size), (config.resize, config.interpolation, config.crop_fraction)
         return cls(size, *how, config.max_pixels)
 
     @property
     def settings(self) -> dict:
-        """The same for `data.preprocess`, which reads without TensorFlow and knows no limit."""
+        """Settings for `data.preprocess`, which reads without TensorFlow and has no `max_pixels`."""
         return {name: value for name, value in asdict(self).items() if name != "max_pixels"}
 
     def resize(self, image: tf.Tensor) -> tf.Tensor:
@@ -62,14 +62,14 @@ def read_image(image: str | bytes, spec: PixelSpec | DataConfig) -> np.ndarray:
     """Reads one image as training does.
 
     Args:
-        image: Path of a file, or an encoded image.
-        spec: A domain's config, or a `PixelSpec`.
+        image: Path of a file, or the bytes of an encoded image.
+        spec: Config of a domain, or a `PixelSpec`.
 
     Returns:
         `uint8` array `(height, width, 3)`.
 
     Raises:
-        UserError: With the name of the file and why it cannot be read.
+        UserError: The image cannot be read. The message has the name of the file and the reason.
     """
     spec = PixelSpec.of(spec) if isinstance(spec, DataConfig) else spec
     content, ratio = _open([image], lambda i: image if isinstance(image, str) else "the image", spec)
@@ -83,7 +83,7 @@ def read_image(image: str | bytes, spec: PixelSpec | DataConfig) -> np.ndarray:
 def array_reader(rows: Rows):
     """Returns a function from row indices `(b,)` int64 to rows of an array as float32, for use in tf.data.
 
-    Of rows of several columns it returns a dict of tensors, each of the type of its column.
+    If rows have several columns, the function returns a dict of tensors with the dtypes of the columns.
     """
     if rows.inputs.dtype.names:
         return _columns_reader(rows)
@@ -117,12 +117,12 @@ def _columns_reader(rows: Rows):
 def image_reader(rows: Rows, config: DataConfig):
     """Returns a function from row indices `(b,)` int64 to images, for use inside tf.data.
 
-    Images come as `(b, height, width, 3)` `uint8` (`float32` where the rows hold floats). What fits into
-    `config.memory_mb` is decoded once and kept.
+    The images are `(b, height, width, 3)`, `uint8`, or `float32` if the rows are floats. Images that fit
+    into `config.memory_mb` are decoded once and stay in memory.
     """
     kept = rows
-    # TensorFlow may keep a graph, and with it these functions, longer than its dataset lives: they
-    # must not keep the rows alive. The dataset does (see pipeline.py).
+    # TensorFlow may keep a graph with these functions longer than its dataset. The functions must therefore
+    # not keep the rows alive; the dataset does that (see pipeline.py).
     rows = weakref.proxy(rows)
     spec = PixelSpec.of(config)
     shape = (*spec.size, 3)
@@ -146,7 +146,7 @@ def image_reader(rows: Rows, config: DataConfig):
 
 
 def _from_python(function, indices, dtype, shape, *more):
-    # Declared stateless: under op determinism tf.data would run a stateful function one call at a time.
+    # Stateless, because with op determinism tf.data would run a stateful function one call at a time.
     result = tf.numpy_function(function, [indices, *more], dtype, stateful=False)
     result.set_shape(() if shape is None else (indices.shape[0], *shape))
     return result
@@ -181,11 +181,11 @@ def _encoded_reader(rows: Rows, spec: PixelSpec):
 
 
 def _open(items, name_of, spec: PixelSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Reads files and tells how TensorFlow's own decoder may take each.
+    """Reads files for TensorFlow's decoder.
 
-    Returns the contents, and for each the ratio at which a JPEG is decoded. Images that only Pillow
-    decodes right are decoded here, where a failure can be named; they are handed on as raw pixels
-    behind their size, with ratio 0.
+    Returns the contents, and for each content the divisor of the size at which a JPEG is decoded. Images
+    that only Pillow decodes correctly are decoded here, so that an error can name the file. Their content
+    is the size followed by the raw pixels, and their ratio is 0.
     """
     content = np.empty(len(items), object)
     ratio = np.empty(len(items), np.int32)
@@ -230,7 +230,7 @@ def _decode_batch(content, ratio, spec: PixelSpec):
 
 def _decode_one(content, ratio):
     def by_tensorflow(shrink):
-        # Takes PNG as well. The accurate transform is the one Pillow uses.
+        # This decodes PNG as well. Pillow uses the accurate transform too.
         return lambda: tf.io.decode_jpeg(content, channels=3, ratio=shrink, dct_method="INTEGER_ACCURATE")
 
     def from_raw_pixels():

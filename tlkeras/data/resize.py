@@ -1,4 +1,4 @@
-"""The one way an image gets its size: in training, evaluation, prediction and export alike."""
+"""Resizing of images. Training, evaluation, prediction and export all use this function."""
 
 import tensorflow as tf
 
@@ -15,19 +15,19 @@ def resize(
 ) -> tf.Tensor:
     """Resizes an image, or a batch of images of one size.
 
-    Antialiased where the image shrinks, so that a large photograph does not turn into noise: bilinear
-    resizing then takes the mean over the area of each new pixel, bicubic and Lanczos widen their kernel.
+    An image that becomes smaller is antialiased: bilinear resizing takes the mean over the area of each new
+    pixel, and bicubic and Lanczos resizing use a wider kernel.
 
     Args:
-        image: `(h, w, c)` or `(b, h, w, c)`, values in 0..255, `uint8` or `float32`.
-        size: Height and width wanted.
-        mode: `"stretch"` to the size; `"crop"` the centre, `crop_fraction` of the short side in the
-            shape of `size`; `"pad"` with black to the shape of `size`.
-        interpolation: A method of `tf.image.resize`.
-        crop_fraction: In 0..1, for `mode="crop"`.
+        image: Image `(h, w, c)` or images `(b, h, w, c)`, values in 0..255, `uint8` or `float32`.
+        size: Wanted height and width.
+        mode: `"stretch"` (ignores the aspect ratio), `"crop"` (takes the centre, `crop_fraction` of the
+            short side, with the aspect ratio of `size`) or `"pad"` (adds black borders).
+        interpolation: Method of `tf.image.resize`.
+        crop_fraction: Fraction in 0..1 for `mode="crop"`.
 
     Returns:
-        `(*size, c)` or `(b, *size, c)` of the input's dtype; `uint8` is rounded.
+        `(*size, c)` or `(b, *size, c)` with the dtype of the input. `uint8` values are rounded.
     """
     if image.shape[-3:-1] == size and (mode != "crop" or crop_fraction == 1.0):
         return image
@@ -49,7 +49,7 @@ def resize(
 
 
 def _interpolate(image, height, width, size, interpolation):
-    """Interpolates to `float32`; where an image shrinks, every one of its pixels has a share."""
+    """Interpolates to `float32`, with antialiasing if the image becomes smaller."""
 
     def plain():
         return tf.cast(tf.image.resize(image, size, method=interpolation), tf.float32)
@@ -62,14 +62,14 @@ def _interpolate(image, height, width, size, interpolation):
     grows = (height <= size[0]) & (width <= size[1])
     if interpolation != "bilinear":
         return tf.cond(grows, plain, antialiased)
-    # The mean over the area is antialiased as well, at a fifth of the cost of the wide kernel.
+    # The mean over the area is antialiased as well and costs a fifth of the wide kernel.
     shrinks = (height >= size[0]) & (width >= size[1])
     area = lambda: tf.image.resize(image, size, method="area")  # noqa: E731
     return tf.cond(grows, plain, lambda: tf.cond(shrinks, area, antialiased))
 
 
 def _centre(image, height, width, size, fraction):
-    """Cuts out the largest centred window of the shape of `size`, scaled by `fraction`."""
+    """Cuts out the largest centred window with the aspect ratio of `size`, scaled by `fraction`."""
     tall, wide = tf.cast(height, tf.float64), tf.cast(width, tf.float64)
     scale = tf.minimum(tall / size[0], wide / size[1]) * fraction
     rows = tf.clip_by_value(_rounded(size[0] * scale), 1, height)
@@ -79,12 +79,12 @@ def _centre(image, height, width, size, fraction):
 
 
 def _fitting(height, width, size):
-    """Returns the largest size of the image's own shape that fits into `size`."""
+    """Returns the largest size with the aspect ratio of the image that fits into `size`."""
     tall, wide = tf.cast(height, tf.float64), tf.cast(width, tf.float64)
     scale = tf.minimum(size[0] / tall, size[1] / wide)
     return tf.clip_by_value(_rounded(tf.stack([tall, wide]) * scale), 1, tf.constant(size))
 
 
 def _rounded(x):
-    """Rounds to int32, halves up: a graph that divides in another order may put one a hair below."""
+    """Rounds to int32, halves up. `HALF` allows for rounding errors that put a half slightly below."""
     return tf.cast(tf.floor(x + HALF), tf.int32)

@@ -14,20 +14,19 @@ from tlkeras.data.scan import FileFacts, scan
 class Rows:
     """The rows of one split, in a fixed order.
 
-    Two tables are equal only when they are the same object, so that what was decoded for one can be
-    kept beside it.
+    Two tables are equal only if they are the same object. Decoded images can thus be stored per table.
 
     Args:
-        inputs: One of: object array `(n,)` of file paths (`str`), of encoded images (`bytes`) or of
-            objects whose `read()` gives one;
-            `uint8` or `float32` array of images `(n, h, w)` or `(n, h, w, c)` with values in 0..255;
-            `float32` array of vectors `(n, d)`; a structured array `(n,)` of several named columns
-            (`tlkeras.data.input_shapes.columns`); whatever else the domain's modality reads.
-        labels: `int32` `(n,)` of class indices (multiclass, binary), `float32` `(n, k)` of zeros and
-            ones (multilabel) or of values (regression); None where there are no labels.
-        ids: Array of `str`, `(n,)`: the file's path relative to its source, or `row:17`.
-        groups: Array of `str`, `(n,)`, or None: rows of one group never stand in two splits.
-        max_pixels: Larger images are unreadable.
+        inputs: Inputs in one of these forms: an object array `(n,)` of file paths (`str`), of encoded images
+            (`bytes`), or of objects whose `read()` returns an encoded image; a `uint8` or `float32` array of
+            images `(n, h, w)` or `(n, h, w, c)` with values in 0..255; a `float32` array of vectors
+            `(n, d)`; a structured array `(n,)` of several named columns
+            (`tlkeras.data.input_shapes.columns`); any other form that the domain's modality reads.
+        labels: Class indices `int32` `(n,)` (multiclass, binary); zeros and ones `float32` `(n, k)`
+            (multilabel); values `float32` `(n, k)` (regression); None without labels.
+        ids: Names of the rows, `str` `(n,)`: the path of the file relative to the data source, or `row:17`.
+        groups: Names of the groups, `str` `(n,)`, or None. The rows of one group are in the same split.
+        max_pixels: Largest number of pixels of a readable image.
     """
 
     inputs: np.ndarray
@@ -54,12 +53,12 @@ class Rows:
         return taken
 
     def spread(self, count: int) -> "Rows":
-        """Returns at most `count` rows, evenly spread, so that a sorted table keeps all classes."""
+        """Returns at most `count` evenly spaced rows, so that a sorted table keeps all classes."""
         return self.take(np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int)))
 
     @property
     def kind(self) -> str:
-        """What `inputs` holds: `"files"`, `"bytes"`, `"images"`, `"vectors"` or `"columns"`."""
+        """Form of `inputs`: `"files"`, `"bytes"`, `"images"`, `"vectors"` or `"columns"`."""
         if self.inputs.dtype.names:
             return "columns"
         if self.inputs.dtype == object:
@@ -68,22 +67,22 @@ class Rows:
 
     @cached_property
     def facts(self) -> list[FileFacts]:
-        """Size, dimensions and digest of every encoded image, and why one cannot be read.
+        """Facts about every encoded image: size, dimensions, digest, and why it cannot be read.
 
-        Reads every file once; computed on first use. Empty for arrays.
+        They are computed at the first use, by one pass over all files. The list is empty for arrays.
         """
         return scan(self.inputs, max_pixels=self.max_pixels) if self.kind in ("files", "bytes") else []
 
     @cached_property
     def digests(self) -> list[bytes]:
-        """A sha256 digest of the content of every row."""
+        """The sha256 digests of the contents of the rows."""
         if self.kind in ("files", "bytes"):
             return [fact.digest for fact in self.facts]
         inputs = np.ascontiguousarray(self.inputs)
         return [hashlib.sha256(row.tobytes()).digest() for row in inputs]
 
     def fingerprint(self) -> str:
-        """Returns a hexadecimal sha256 over ids, labels and contents in their order."""
+        """Returns the hexadecimal sha256 digest of ids, labels and contents in their order."""
         return self._fingerprint
 
     @cached_property
@@ -93,7 +92,7 @@ class Rows:
         if self.labels is not None:
             digest.update(f"{self.labels.dtype}{self.labels.shape}".encode())
             digest.update(np.ascontiguousarray(self.labels).tobytes())
-        # The same images count the same, wherever their bytes are held.
+        # Equal images give equal digests, whether they are files or bytes.
         digest.update(f"{self.inputs.dtype}{self.inputs.shape[1:]}".encode())
         digest.update(b"".join(self.digests))
         return digest.hexdigest()

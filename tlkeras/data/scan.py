@@ -1,7 +1,6 @@
-"""Facts about encoded images: size, dimensions, digest, and why one cannot be read.
+"""Facts about encoded images: size, dimensions, digest, and why an image cannot be read.
 
-One pass over the files serves three readers: the check before training, the fingerprint and
-`tlkeras inspect`.
+One pass over the files serves the check before training, the fingerprint and `tlkeras inspect`.
 """
 
 import functools
@@ -15,15 +14,15 @@ from tlkeras.config.data import MAX_PIXELS
 from tlkeras.data.decode import UnreadableImage, decode, decode_plain
 from tlkeras.data.image_header import NO_IMAGE, defect, sniff, too_large
 
-# Beyond this many files only their ends enter the digest, so that a start does not read everything.
+# With more files than this, only their ends enter the digest, so that a start does not read everything.
 FULL_DIGEST_FILES = 100_000
-# Files that one call of a thread looks at.
+# The number of files that one call of a thread checks.
 _BLOCK = 32
 
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """Facts of one encoded image; `reason` says why it cannot be read and is empty when it can."""
+    """Facts about one encoded image. `reason` says why it cannot be read, or is empty if it can."""
 
     size: int
     digest: bytes
@@ -33,7 +32,7 @@ class FileFacts:
 
 
 def contents(item) -> bytes:
-    """Returns an encoded image: from its path, from what has a `read()`, or the bytes themselves."""
+    """Returns the bytes of an encoded image from its path, from an object with `read()`, or from bytes."""
     if isinstance(item, bytes):
         return item
     if not isinstance(item, str):
@@ -43,19 +42,19 @@ def contents(item) -> bytes:
 
 
 def scan(inputs, *, full: bool = False, max_pixels: int = MAX_PIXELS) -> list[FileFacts]:
-    """Looks at every file or encoded image once, in parallel.
+    """Reads every file or encoded image once, in parallel.
 
     Args:
-        inputs: Paths (`str`), contents (`bytes`), or objects whose `read()` gives them.
-        full: Whether every image is decoded, however many there are. Without it, of more than
-            `FULL_DIGEST_FILES` only size and ends are looked at.
-        max_pixels: Larger images are unreadable; as in `DataConfig`.
+        inputs: Paths (`str`), contents (`bytes`), or objects whose `read()` returns the content.
+        full: Whether every image is decoded, regardless of their number. Otherwise, if there are more than
+            `FULL_DIGEST_FILES`, only the size and the ends of each file are checked.
+        max_pixels: Largest number of pixels of a readable image; see `DataConfig`.
 
     Returns:
         One `FileFacts` per input, in order.
     """
     ends_only = len(inputs) > FULL_DIGEST_FILES and not full
-    # a pool of threads keeps 1.5 kB for every call that waits: a million files are handed over in blocks
+    # a waiting call of a thread pool takes 1.5 kB, so a million files are passed in blocks
     look = functools.partial(_scan_one, ends_only=ends_only, max_pixels=max_pixels)
     blocks = (inputs[begin : begin + _BLOCK] for begin in range(0, len(inputs), _BLOCK))
     with ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as pool:
@@ -77,7 +76,7 @@ def _scan_one(item, ends_only: bool, max_pixels: int) -> FileFacts:
     reason = defect(content, header, max_pixels) if header.plain else ""
     if reason:
         return FileFacts(size, digest, header.width, header.height, reason)
-    # Decoded as training does it, a JPEG at an eighth of its size: no walk over its parts finds all.
+    # The structure does not show all defects, so the image is decoded as in training (a JPEG at size 1/8).
     try:
         pixels = decode_plain(content, ratio=8) if header.plain else decode(content, max_pixels=max_pixels)
         height, width = pixels.shape[:2]
@@ -87,7 +86,7 @@ def _scan_one(item, ends_only: bool, max_pixels: int) -> FileFacts:
 
 
 def _scan_ends(path: str, max_pixels: int) -> FileFacts:
-    """Takes size and ends of a file for its content; finds empty, wrongly named and cut files only."""
+    """Reads only size and ends of a file. This finds empty files, other formats and truncated files."""
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         head = file.read(4096)

@@ -1,15 +1,15 @@
-"""Which rows stand in which split. Every choice is a pure function of the seed and the rows."""
+"""The choice of the rows of each split, as a pure function of the seed and the rows."""
 
 import hashlib
 
 import numpy as np
 
-# One independent random stream per purpose, so that a limit does not change who is in the test split.
+# Each purpose has its own random stream, so that a limit does not change the rows of the test split.
 _SPLIT, _LIMIT, _FOLD, _SHOTS = range(4)
 
 
 def hash_fractions(ids: np.ndarray, salt: str = "") -> np.ndarray:
-    """Returns for each id a number in [0, 1) that depends on nothing but the id and the salt."""
+    """Returns for each id a number in [0, 1) that depends only on the id and the salt."""
     digests = (hashlib.sha256(f"{salt}\0{name}".encode()).digest()[:8] for name in ids)
     return np.fromiter((int.from_bytes(d, "big") / 2**64 for d in digests), np.float64, len(ids))
 
@@ -21,17 +21,17 @@ def split_rows(
     fractions: dict[str, float],
     seed: int,
 ) -> dict[str, np.ndarray]:
-    """Takes fractions of `count` rows for other splits and leaves the rest to `train`.
+    """Takes fractions of `count` rows for other splits. The remaining rows are `train`.
 
     Args:
-        classes: `(count,)` class of each row for a stratified choice, or None for a plain one.
-        groups: `(count,)` group of each row: a group goes to one split whole; None for no groups.
+        classes: Class of each row `(count,)` for a stratified choice, or None.
+        groups: Group of each row `(count,)`, or None. The rows of a group stay in the same split.
         count: Number of rows.
-        fractions: Fraction of the rows per split, e.g. `{"test": 0.2, "val": 0.1}`.
-        seed: The experiment's seed.
+        fractions: Fraction of the rows for each split, e.g. `{"test": 0.2, "val": 0.1}`.
+        seed: Seed of the experiment.
 
     Returns:
-        Sorted indices per split, `train` included.
+        Sorted indices of each split, including `train`.
     """
     rng = np.random.default_rng([seed, _SPLIT])
     free = np.ones(count, bool)
@@ -48,7 +48,7 @@ def split_rows(
 
 
 def split_by_hash(ids: np.ndarray, fractions: dict[str, float], salt: str) -> dict[str, np.ndarray]:
-    """As `split_rows`, by a hash of each row's id: no class, seed or neighbour has a say."""
+    """Divides rows as `split_rows` does, but by a hash of their ids. Classes and seed have no influence."""
     place = hash_fractions(ids, salt)
     splits, low = {}, 0.0
     for name, fraction in fractions.items():
@@ -60,7 +60,7 @@ def split_by_hash(ids: np.ndarray, fractions: dict[str, float], salt: str) -> di
 def fold_of_rows(
     classes: np.ndarray | None, groups: np.ndarray | None, count: int, folds: int, seed: int
 ) -> np.ndarray:
-    """Returns the fold of each row: stratified by class, or groups whole."""
+    """Returns the fold of each row, stratified by class, or with whole groups."""
     rng = np.random.default_rng([seed, _FOLD])
     order = rng.permutation(count)
     if groups is not None:
@@ -75,13 +75,13 @@ def fold_of_rows(
 
 
 def limited(classes: np.ndarray | None, count: int, limit: int, seed: int) -> np.ndarray:
-    """Returns sorted indices of `limit` of `count` rows that keep the shares of the classes."""
+    """Returns sorted indices of `limit` of `count` rows with the same class proportions."""
     rng = np.random.default_rng([seed, _LIMIT])
     return stratified(classes, np.arange(count), min(limit, count), rng, spare_last=False)
 
 
 def limited_by_hash(ids: np.ndarray, limit: int, salt: str) -> np.ndarray:
-    """Returns sorted indices of the `limit` rows whose ids hash lowest."""
+    """Returns sorted indices of the `limit` rows with the smallest hashes of their ids."""
     return np.sort(np.argsort(hash_fractions(ids, salt), kind="stable")[:limit])
 
 
@@ -101,7 +101,7 @@ def stratified(
     *,
     spare_last: bool,
 ) -> np.ndarray:
-    """Draws `wanted` of the `candidates`, each class by its share (largest remainder).
+    """Draws `wanted` of the `candidates`, each class in proportion to its size (largest remainder).
 
     With `spare_last`, no class loses its last row, even if fewer rows than wanted can be drawn.
     """
@@ -123,7 +123,7 @@ def _whole_groups(groups, free, wanted, rng):
     """Draws whole groups until they hold about `wanted` rows."""
     names = rng.permutation(np.unique(groups[free]))
     chosen = np.zeros(len(groups), bool)
-    for name in names[:-1]:  # one group at least stays behind
+    for name in names[:-1]:  # at least one group stays in train
         members = (groups == name) & free
         if chosen.sum() + members.sum() / 2 > wanted:
             continue

@@ -1,6 +1,6 @@
-"""The pixels of pretext tasks: turned pictures and pairs of views.
+"""The pixels of pretext tasks: rotated pictures and pairs of views.
 
-As all augmentation, turns and views are a pure function of (seed, epoch, row).
+Like all augmentation, turns and views are a pure function of (seed, epoch, row).
 """
 
 import tensorflow as tf
@@ -9,9 +9,9 @@ from tlkeras.config.data import AugmentConfig
 from tlkeras.data.augment import augment_batch, uniform
 from tlkeras.data.pretext import TURNS
 
-PADDING = -1  # the number of a view that fills up the last batch of an evaluation
+PADDING = -1  # the label of a view that only fills the last batch of an evaluation
 _TURN_STREAM = 5
-# Added to the seed for the second view of a row, modulo the seeds that there are.
+# This is added to the seed for the second view of a row, modulo the number of seeds.
 _SECOND_VIEW = 982_451_653
 
 
@@ -31,16 +31,17 @@ def turned(images: tf.Tensor, turns: tf.Tensor) -> tf.Tensor:
 def two_views(
     images: tf.Tensor, augment: AugmentConfig, seed: int, epoch: tf.Tensor, indices: tf.Tensor
 ) -> tf.Tensor:
-    """Returns two views of each picture, `float32` `(2 b, h, w, 3)`, those of one picture side by side.
+    """Returns two views of each picture, `float32` `(2 b, h, w, 3)`.
 
-    Side by side, so that replicas, who divide a batch in its order, never part them.
+    The two views of a picture are neighbours. Replicas divide a batch in its order, so that each replica
+    gets both views.
 
     Args:
-        images: `(b, h, w, 3)` in 0..255.
-        augment: How a view is drawn.
-        seed: The stage's seed.
-        epoch: `int64` scalar.
-        indices: `int64` `(b,)`: the rows.
+        images: Pictures `(b, h, w, 3)` in 0..255.
+        augment: Settings of the augmentation that makes a view.
+        seed: Seed of the stage.
+        epoch: Number of the epoch, `int64` scalar.
+        indices: Indices of the rows, `int64` `(b,)`.
     """
     seeds = (seed, (seed + _SECOND_VIEW) % 2**31)
     views = [tf.cast(augment_batch(images, augment, s, epoch, indices), tf.float32) for s in seeds]

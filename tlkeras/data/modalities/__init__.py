@@ -1,4 +1,4 @@
-"""The kinds of input, one module each: all that is special about images, vectors, ... stands there."""
+"""The modalities (kinds of input), one module each, such as images and vectors."""
 
 from tlkeras.data.modalities.base import MODALITIES, Modality
 from tlkeras.data.modalities.image import Image

@@ -1,4 +1,4 @@
-"""What one kind of input needs, as one object."""
+"""The base class of modalities: everything that one kind of input needs, in one object."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -14,27 +14,28 @@ from tlkeras.registry import Registry, function_at
 
 
 class Modality:
-    """One kind of input: how rows are read, what may be drawn at random, and how a row is shown.
+    """One kind of input: how its rows are read, augmented and shown.
 
-    A new kind is a subclass with a name, added to `MODALITIES`. A source says in its `Table` that its rows
-    are of this kind, and a backbone says in its row that it takes them. Every other member has a default:
-    what a kind of input does not have (pictures, files, heat maps) is left out.
+    A new modality is a subclass with a name that is added to `MODALITIES`. A data source names the modality
+    of its rows in its `Table`, and a backbone names the modality of its inputs in its row. All other members
+    have defaults, so a modality overrides only those that differ (pictures, files, heat maps, ...).
 
-    By default the inputs are the rows' arrays. Rows of several columns (`tlkeras.data.input_shapes.columns`)
-    give a dict of tensors, one for each column: shapes are then dicts as well, and the backbone is a model of
-    a dict of inputs, each with the name of its column.
+    By default the inputs are the arrays of the rows. Rows of several columns
+    (`tlkeras.data.input_shapes.columns`) become a dict of tensors, one for each column. Shapes are then dicts
+    too, and the backbone is a model with a dict of inputs whose names are those of the columns.
 
     Attributes:
-        name: The registered name, also in a run's manifest.
-        plural: The word for rows of this kind in messages.
-        dtypes: The dtypes of inputs by name; float32 where there is none. A single input is called `inputs`.
-        augmentations: The fields of `AugmentConfig` that change rows of this kind.
-        searched: Augmentations that `tlkeras auto` tries, by a name; empty tries none.
-        views_advice: How to make two views of a row differ, for methods that compare two.
-        pretexts: The tasks of `data.pretext` that rows of this kind can set.
-        explanation: The function that explains answers, or `module:function`: called with a model, inputs,
-            class numbers `(n,)` or None, and the backbone's name, it returns maps in 0..1 that lie over the
-            inputs' pictures or texts, and the method's name. None explains nothing.
+        name: Registered name, which is also written to the manifest of a run.
+        plural: Word for rows of this modality in messages.
+        dtypes: Dtypes by the name of the input. An input without an entry is float32. The name of a single
+            input is `inputs`.
+        augmentations: Fields of `AugmentConfig` that apply to rows of this modality.
+        searched: Augmentations that `tlkeras auto` tries, by a name. If empty, it tries none.
+        views_advice: Advice on how to make two views of a row differ, for methods that compare two views.
+        pretexts: Tasks of `data.pretext` that are possible with rows of this modality.
+        explanation: Function that explains predictions, or its place as `module:function`. It gets a model,
+            inputs, class numbers `(n,)` or None, and the name of the backbone. It returns maps in 0..1 that
+            fit the pictures or texts of the inputs, and the name of the method. None explains nothing.
     """
 
     name = ""
@@ -50,33 +51,33 @@ class Modality:
         return f"<modality {self.name}>"
 
     def shape_of_rows(self, rows: Rows, config: DataConfig, default_size: Any = None) -> Shape:
-        """Returns the shape of one input as the model gets it, without the batch, or a dict of shapes.
+        """Returns the shape of one input of the model without the batch axis, or a dict of shapes.
 
         Args:
-            rows: The training rows.
-            config: Their domain's config.
-            default_size: The backbone's image size, where it has one.
+            rows: Training rows.
+            config: Config of their domain.
+            default_size: Image size of the backbone, or None.
         """
         return shape_of(by_column(rows.inputs))
 
     def assumed_shape(self, config: DataConfig, default_size: Any = None) -> Shape:
-        """Returns the shape that a plan takes where the data are not at hand."""
+        """Returns the shape that a plan assumes if the data cannot be read."""
         raise UserError(f"The shape of {self.plural} is not known without the data.")
 
     def fits(self, shape: Shape) -> bool:
-        """Whether inputs of this kind can have a shape."""
+        """Whether inputs of this modality can have this shape."""
         return isinstance(shape, dict) or len(shape) == 1
 
     def image_size(self, shape: Shape) -> tuple[int, int] | None:
-        """Returns the height and width in a shape of one input; None for what is no image."""
+        """Returns height and width from the shape of one input. None if the inputs are not images."""
         return None
 
     def resolved(self, config: DataConfig, shape: Shape) -> DataConfig:
-        """Returns a domain's config with what was left open set as the shape of its inputs says."""
+        """Returns the config of a domain with open values, such as the image size, filled in."""
         return config
 
     def check_split(self, split: str, rows: Rows, train: Rows) -> None:
-        """Raises `UserError` where the rows of a split cannot stand beside the training rows."""
+        """Raises `UserError` if the rows of a split do not have the form of the training rows."""
         found, wanted = (shape_of(by_column(part.inputs)) for part in (rows, train))
         if found != wanted:
             raise UserError(
@@ -85,12 +86,12 @@ class Modality:
             )
 
     def check_domain(self, name: str, shape: Shape, source: Shape) -> None:
-        """Raises `UserError` where a domain's inputs cannot stand in one batch with the source's.
+        """Raises `UserError` if the inputs of a domain and those of the source do not fit into one batch.
 
         Args:
-            name: The domain's name in `adaptation`.
-            shape: The shape of its inputs.
-            source: The shape of the source's.
+            name: Name of the domain in `adaptation`.
+            shape: Shape of its inputs.
+            source: Shape of the source domain's inputs.
         """
         if shape != source:
             raise UserError(
@@ -101,36 +102,36 @@ class Modality:
     def reader(self, rows: Rows, config: DataConfig) -> Callable:
         """Returns a function from row indices, int64 `(b,)`, to inputs `(b, *shape)`, for use in tf.data.
 
-        Of several inputs it returns a dict. The pipeline casts what it returns to `dtypes`.
+        If there are several inputs, the function returns a dict. The pipeline casts the result to `dtypes`.
         """
         from tlkeras.data.reading import array_reader
 
         return array_reader(rows)
 
     def drawable(self, augment: AugmentConfig) -> AugmentConfig:
-        """Returns the part of the settings that changes rows of this kind."""
+        """Returns the part of the settings that applies to rows of this modality."""
         return AugmentConfig(**{name: getattr(augment, name) for name in self.augmentations})
 
     def augmented(self, x: Any, augment: AugmentConfig, seed: int, epoch: Any, indices: Any) -> Any:
-        """Returns a batch changed at random: a pure function of the seed, the epoch and the row, in tf.data.
+        """Returns an augmented batch, in tf.data. It is a pure function of the seed, the epoch and the row.
 
         Args:
-            x: What the `reader` returned.
-            augment: What may be drawn; see `drawable`.
-            seed: The stage's seed.
-            epoch: int64 scalar, the epoch, or the number of a fixed view.
-            indices: int64 `(b,)`, the rows.
+            x: Batch that the `reader` returned.
+            augment: Settings of the augmentation; see `drawable`.
+            seed: Seed of the stage.
+            epoch: Number of the epoch, or of a fixed view, int64 scalar.
+            indices: Indices of the rows, int64 `(b,)`.
         """
         from tlkeras.data.augment import augment_batch
 
         return augment_batch(x, augment, seed, epoch, indices)
 
     def check_augment(self, augment: AugmentConfig, where: str) -> None:
-        """Raises `UserError` where settings ask for more than can be done to rows of this kind.
+        """Raises `UserError` if settings contain augmentations that this modality does not have.
 
         Args:
-            augment: The settings.
-            where: Their place in the config.
+            augment: Settings of the augmentation.
+            where: Path of the settings in the config.
         """
         if augment != self.drawable(augment):
             allowed = " and ".join(self.augmentations) or "nothing yet"
@@ -140,16 +141,16 @@ class Modality:
             )
 
     def array_form(self, rows: Rows, white: int) -> ArrayForm | None:
-        """Returns what training arrays were like; None where rows are no arrays, or any array will do."""
+        """Returns the form of training arrays. None if rows are not arrays, or if every array is allowed."""
         return None
 
     def inputs_like_training(self, x: Any, form: ArrayForm | None, shape: Shape) -> np.ndarray:
-        """Does to an array what was done to the training arrays; returns what `Rows.inputs` may hold.
+        """Converts an array as the training arrays were converted, to a form that `Rows.inputs` may hold.
 
         Args:
-            x: Inputs `(n, *shape)`, or a dict of such.
-            form: What `array_form` returned in training.
-            shape: The shape of one input of the model.
+            x: Inputs `(n, *shape)`, or a dict of inputs.
+            form: Form that `array_form` returned in training.
+            shape: Shape of one input of the model.
 
         Raises:
             UserError: The array has another shape, or its values are not finite numbers.
@@ -180,39 +181,39 @@ class Modality:
     def file_batches(
         self, paths: Iterable, config: DataConfig, batch_size: int
     ) -> Iterator[tuple[np.ndarray, list[str], list[tuple[str, str]]]]:
-        """Yields `(inputs, their names, [(name, reason) of the unreadable, ...])` of files and folders.
+        """Yields `(inputs, names, [(name, reason), ...])` of files; the last lists unreadable files.
 
         Raises:
-            UserError: This kind of input is not read from files, a path does not exist, or holds nothing.
+            UserError: This modality is not read from files, a path does not exist, or there are no files.
         """
         raise UserError(f"The model takes {self.plural}, not files.")
 
     def pixel_spec(self, config: DataConfig):
-        """Returns how encoded pictures become inputs, for exports that take them; None for other kinds."""
+        """Returns the `PixelSpec` for exports that take encoded pictures. None for other modalities."""
         return
 
     def image_sizes(self, rows: Rows) -> np.ndarray | None:
-        """Returns heights and widths of images as they are stored, `(n, 2)`; None for what is no image."""
+        """Returns the stored heights and widths of images, `(n, 2)`. None if the inputs are not images."""
         return None
 
     def pictures(self, x: Any) -> np.ndarray | None:
-        """Returns inputs as pictures, `(n, h, w, 3)` in 0..255; None where they cannot be shown so.
+        """Returns inputs as pictures, `(n, h, w, 3)` in 0..255. None if they cannot be shown as pictures.
 
         Args:
-            x: NumPy, as the model gets them: `(n, *shape)`, or a dict of such.
+            x: NumPy inputs of the model, `(n, *shape)`, or a dict of them.
         """
         return None
 
     def texts(self, x: Any) -> list[list[str]] | None:
-        """Returns inputs as the words or tokens that they consist of; None where they are no texts.
+        """Returns the words or tokens of each input. None if the inputs are not texts.
 
         Args:
-            x: As in `pictures`.
+            x: NumPy inputs of the model, `(n, *shape)`, or a dict of them.
         """
         return None
 
     def explain(self, model, x: Any, targets: np.ndarray | None, backbone: str):
-        """Returns `(maps, method)`; maps are float `(n, h, w)` or `(n, tokens)` in 0..1, or None."""
+        """Returns `(maps, method)`. The maps are float `(n, h, w)` or `(n, tokens)` in 0..1, or None."""
         if self.explanation is None:
             return None, ""
         return function_at(self.explanation)(model, x, targets, backbone)

@@ -9,7 +9,7 @@ from tlkeras.data.rows import Rows
 from tlkeras.data.scan import scan
 from tlkeras.errors import UserError
 
-# For encoded images of differing sizes, where neither the config nor the backbone names a size.
+# The size for encoded images of different sizes if neither the config nor the backbone has a size.
 FALLBACK_SIZE = (224, 224)
 
 

@@ -1,4 +1,4 @@
-"""Arrays that were handed over from Python: a run names them so, and nothing can read them again."""
+"""Arrays that were passed from Python. A run records them as `arrays` and cannot read them again."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from tlkeras.errors import UserError
 
 
 def load(argument: str, config: DataConfig, seed: int) -> Table:
-    """Raises `UserError`: arrays come as an argument, and no run keeps them."""
+    """Raises `UserError`, because arrays are passed as an argument and a run does not store them."""
     raise UserError(
         "The data are arrays that were given from Python, and a run does not keep them. Train with them by "
         "run_experiment(..., data=...), or save them (numpy.savez: x_train, y_train, ...) and set "
@@ -21,10 +21,10 @@ SOURCE = Source("arrays", "arrays", "arrays from Python (data=...); run_experime
 
 
 def with_arrays(config: ExperimentConfig, arrays: Mapping[str, tuple] | None) -> ExperimentConfig:
-    """Returns the config with arrays named as its source, where there are any: the source in it is not used.
+    """Returns the config with `data.source="arrays"` if there are arrays. They replace its own data source.
 
     Raises:
-        UserError: They are no dict of splits.
+        UserError: The arrays are not a dict of splits.
     """
     if arrays is None:
         return config

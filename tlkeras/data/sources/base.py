@@ -1,4 +1,4 @@
-"""What every source hands over, and how a config's string finds its source."""
+"""The table of rows that every data source returns, and the registry of data sources."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -17,17 +17,18 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Table:
-    """Rows as a source has them.
+    """The rows of a data source.
 
     Attributes:
-        splits: Rows by the source's own names of splits; labels as the source has them (names,
-            integers, values). A split named `all` is divided into train, val and test.
-        class_names: Names in the order of integer labels, where the source knows them.
-        final: Whether the splits stand as they are, so that none is taken out of train.
-        white: What white was in the pixels of arrays, before they came to lie in 0..255: 1, 255 or 65535.
-        modality: The kind of the rows; None is image for files, encoded images and arrays of pixels, and
+        splits: Rows by the name of the split. Labels are in the form of the data source (names, integers,
+            values). A split with the name `all` is divided into train, val and test.
+        class_names: Class names in the order of integer labels, or None if the data source has none.
+        final: Whether the splits are complete, so that no further split is taken out of train.
+        white: Value of a white pixel in arrays before they were converted to 0..255: 1, 255 or 65535.
+        modality: Modality of the rows. None means image for files, encoded images and arrays of pixels, and
             vector for arrays `(n, d)`.
-        draw: Makes the inputs of chosen rows, where `Rows.inputs` holds only keys to draw from.
+        draw: Function that makes the inputs of chosen rows if `Rows.inputs` holds only keys. It is called
+            after limits and splits are applied.
     """
 
     splits: dict[str, Rows]
@@ -40,14 +41,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Source:
-    """A row of the table of sources.
+    """One kind of data source.
 
     Attributes:
-        name: What stands before the colon in `data.source`.
-        form: How the whole string looks.
-        about: One line for `tlkeras list sources`.
-        load: `(argument, config, seed) -> Table`; `argument` is what stands after the colon.
-        names_splits: Whether `data.split_names` can choose among its splits.
+        name: Name before the colon in `data.source`.
+        form: Form of the whole string, for help texts.
+        about: Description in one line for `tlkeras list sources`.
+        load: Function `(argument, config, seed) -> Table`. The argument is the text after the colon.
+        names_splits: Whether `data.split_names` can choose its splits.
     """
 
     name: str
@@ -78,12 +79,12 @@ def read_source(config: DataConfig, seed: int) -> Table:
 
 
 def _kind_of(path: Path) -> str:
-    """The source that reads a path by its looks."""
+    """Returns the name of the data source that fits a path."""
     return {".csv": "csv", ".npz": "npz"}.get(path.suffix.lower(), "folder")
 
 
 def row_ids(count: int, prefix: str = "row") -> np.ndarray:
-    """Returns the ids of rows that have no names: `row:0`, `row:1`, ..."""
+    """Returns ids for rows without names: `row:0`, `row:1`, ..."""
     return np.array([f"{prefix}:{i}" for i in range(count)], object)
 
 
@@ -91,9 +92,9 @@ def options(source: str, argument: str, defaults: dict[str, float | int | tuple]
     """Splits `name?key=value&key=value` into the name and typed values.
 
     Args:
-        source: The whole string, for messages.
-        argument: What stands after the source's colon.
-        defaults: Allowed keys and their values; a value given is converted to the default's type.
+        source: Whole string of the config, for messages.
+        argument: Text after the colon.
+        defaults: Default values of all allowed keys. A given value is converted to the type of its default.
 
     Returns:
         The name and all options.

@@ -1,4 +1,4 @@
-"""Images or vectors' labels listed in a CSV file."""
+"""Images with labels, listed in a CSV file."""
 
 import csv
 from pathlib import Path
@@ -16,9 +16,9 @@ _COLUMNS = ("path", "label", "split", "group")
 def load(argument: str, config: DataConfig, seed: int) -> Table:
     """Reads a CSV file with the columns `path` and `label`, optionally `split` and `group`.
 
-    Paths are relative to the file's folder. Labels are class names; `a|b` for several at once
-    (multilabel, regression). Without a `label` column, or with it empty in every row of a split, that
-    split has no labels.
+    Paths are relative to the folder of the file. Labels are class names, or `a|b` for several labels
+    (multilabel, regression). A split has no labels if there is no column `label`, or if it is empty in every
+    row of the split.
     """
     file = Path(argument).expanduser()
     if not argument or not file.is_file():

@@ -9,7 +9,7 @@ from tlkeras.errors import unknown
 
 
 def load(argument: str, config: DataConfig, seed: int) -> Table:
-    """Gives the digits as grey images in 0..255, or with `digits:vectors` as vectors in 0..1."""
+    """Returns the digits as grey images in 0..255, or with `digits:vectors` as vectors in 0..1."""
     if argument not in ("", "images", "vectors"):
         raise unknown("form of the source digits", argument, ("images", "vectors"))
     from sklearn.datasets import load_digits

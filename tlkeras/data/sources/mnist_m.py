@@ -9,7 +9,7 @@ from tlkeras.data.rows import Rows
 from tlkeras.data.sources.base import SOURCES, Source, Table
 from tlkeras.errors import UserError, unknown
 
-# Busy photographs; mostly black ones would shrink the gap to nothing. The paper used BSDS500.
+# Photographs with much texture, because dark ones would leave no domain gap. The paper used BSDS500.
 _SKIMAGE = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png")
 _SKLEARN = ("china.jpg", "flower.jpg")
 
@@ -17,8 +17,8 @@ _SKLEARN = ("china.jpg", "flower.jpg")
 def load(argument: str, config: DataConfig, seed: int) -> Table:
     """Blends every digit of another source: `mnist_m:npz:FILE` or `mnist_m:tfds:mnist`.
 
-    Each pixel becomes `abs(patch - 255 * (x > 0))`, with one random patch per digit and no other
-    use of chance. `?photos=DIR` at the end takes the photographs from a folder.
+    Each pixel becomes `abs(patch - 255 * (x > 0))` with one random patch per digit. Nothing else is random.
+    With `?photos=DIR` at the end, the photographs are read from a folder.
     """
     argument, _, folder = argument.partition("?photos=")
     kind, _, rest = argument.partition(":")
@@ -57,7 +57,7 @@ def blend(digits: np.ndarray, photos: list[np.ndarray], rng: np.random.Generator
 
 
 def photographs(folder: str = "") -> list[np.ndarray]:
-    """Reads the photographs: those that ship with scikit-image and scikit-learn, or a folder's."""
+    """Reads the photographs of a folder, or those that scikit-image and scikit-learn contain."""
     from tlkeras.data.decode import decode
     from tlkeras.data.sources.folder import image_files
 

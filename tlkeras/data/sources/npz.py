@@ -1,4 +1,4 @@
-"""Arrays in a NumPy file, or handed over from Python."""
+"""Arrays in a NumPy file, or passed from Python."""
 
 import zipfile
 from collections.abc import Mapping
@@ -18,8 +18,8 @@ _TRAINING = ("train", "all")
 def load(argument: str, config: DataConfig, seed: int) -> Table:
     """Reads `x_train, y_train`, optionally `x_val, y_val` and `x_test, y_test`, or only `x, y`.
 
-    `x` holds images `(n, h, w)` or `(n, h, w, c)`, or vectors `(n, d)`; `y` is optional. An array
-    `class_names` names the classes. Pickled objects are refused.
+    `x` holds images `(n, h, w)` or `(n, h, w, c)`, or vectors `(n, d)`. `y` is optional. An optional array
+    `class_names` has the names of the classes. Pickled objects are refused.
     """
     file = Path(argument).expanduser()
     if not argument or not file.is_file():
@@ -51,13 +51,13 @@ def load(argument: str, config: DataConfig, seed: int) -> Table:
 def table_of_arrays(
     arrays: Mapping[str, object], where: str = "data", class_names: tuple[str, ...] | None = None
 ) -> Table:
-    """Makes a table of `{"train": (x, y), "test": (x, y)}`.
+    """Makes a table of arrays `{"train": (x, y), "test": (x, y)}`.
 
     Args:
-        arrays: Per split `(x, y)`, `(x, None)` or `x`. `x`: images `(n, h, w[, c])`, vectors
-            `(n, d)`, or a list of file paths. `y`: `(n,)` or `(n, k)`.
-        where: Name for messages.
-        class_names: Names in the order of integer labels.
+        arrays: Arrays by split: `(x, y)`, `(x, None)` or `x`. `x` holds images `(n, h, w[, c])`, vectors
+            `(n, d)`, or a list of file paths. `y` is `(n,)` or `(n, k)`.
+        where: Name of the arrays in messages.
+        class_names: Class names in the order of integer labels.
     """
     require_splits(arrays)
     check_splits(arrays, where)
@@ -72,7 +72,7 @@ def table_of_arrays(
             rows = len(labels) if labels.ndim else labels.item()
             raise UserError(f"{label}: x and y differ in length. Received: {len(inputs)} and {rows}")
         ids = inputs if inputs.dtype == object else row_ids(len(inputs))
-        # Ids are unique within a domain, so that a hash of the id tells splits apart.
+        # Ids must be unique within a domain, because a hash of the id chooses the split.
         ids = ids if inputs.dtype == object or split == "all" else row_ids(len(inputs), split)
         splits[split] = Rows(inputs, labels, ids)
     shapes = {split: rows.inputs.shape[1:] for split, rows in splits.items()}
@@ -92,7 +92,7 @@ def _training_range(pairs: Mapping[str, tuple], where: str) -> tuple[int, float 
 
 
 def require_splits(arrays: object) -> None:
-    """Raises `UserError` where arrays are no dict of splits."""
+    """Raises `UserError` if arrays are not a dict of splits."""
     if not isinstance(arrays, Mapping):
         raise UserError(
             'Arrays come as a dict of splits: data={"train": (x, y), "test": (x, y)}. '
@@ -101,7 +101,7 @@ def require_splits(arrays: object) -> None:
 
 
 def _pair(pair: object, label: str) -> tuple[object, object]:
-    """Returns x and y of a split given as `(x, y)` or as `x` alone."""
+    """Returns x and y of a split that is given as `(x, y)` or as `x` alone."""
     if isinstance(pair, tuple) and len(pair) == 3 and pair[2] is not None:
         raise UserError(
             f"{label}: rows are not weighted one by one; stages.N.class_weights weighs classes ('balanced', "

@@ -1,4 +1,4 @@
-"""Made-up data: small, instant, and with domain shifts of known shape."""
+"""Synthetic data: small, fast to make, with known domain shifts."""
 
 import numpy as np
 
@@ -17,16 +17,16 @@ _DEFAULTS = {
 
 
 def load(argument: str, config: DataConfig, seed: int) -> Table:
-    """Makes `shapes`, `blobs` or `moons`; options follow as `?key=value&key=value`.
+    """Makes `shapes`, `blobs` or `moons`. Options follow as `?key=value&key=value`.
 
-    - `synthetic:shapes?n=512&size=32&classes=4&shift=0&noise=.05`: coloured shapes on a dark ground,
-      `n` training images; `shift` in 0..1 turns towards the negative with a gradient laid over it.
-    - `synthetic:blobs?n=300&sd=.2&shift=1,-1`: two Gaussian blobs, `n` training rows each, `distance`
-      apart on the first axis and moved by `shift`.
-    - `synthetic:moons?n=150&noise=.05&angle=35&scale=1&shift=0,0`: two inter-twinning half moons, `n`
-      training rows each, turned by `angle` degrees about their centre and stretched by `scale`.
+    - `synthetic:shapes?n=512&size=32&classes=4&shift=0&noise=.05` makes `n` training images of coloured
+      shapes on a dark background. A `shift` in 0..1 blends them with their negative and a gradient.
+    - `synthetic:blobs?n=300&sd=.2&shift=1,-1` makes two Gaussian blobs with `n` training rows each. They are
+      `distance` apart on the first axis and moved by `shift`.
+    - `synthetic:moons?n=150&noise=.05&angle=35&scale=1&shift=0,0` makes two interleaving half moons with `n`
+      training rows each. They are rotated by `angle` degrees about their centre and stretched by `scale`.
 
-    val and test are drawn afresh, a quarter and a half as large as train.
+    The splits val and test are drawn separately, with a quarter and a half of the rows of train.
     """
     name = argument.partition("?")[0]
     if name not in _DEFAULTS:
@@ -89,7 +89,7 @@ def _shapes(rng, n, size, classes, shift, noise):
 
 
 def _inside(shape, u, v):
-    """Whether points of the plane lie in a shape that fills [-1, 1]."""
+    """Returns which points of the plane lie in a shape that fills [-1, 1]."""
     distance, side = np.hypot(u, v), np.maximum(abs(u), abs(v))
     return {
         "circle": distance < 1,

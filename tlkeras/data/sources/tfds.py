@@ -1,4 +1,4 @@
-"""TensorFlow Datasets, imported only when asked for."""
+"""Datasets of TensorFlow Datasets (TFDS). The package is imported only if such a dataset is used."""
 
 import socket
 import threading
@@ -16,11 +16,11 @@ _DOWNLOAD_HOST = "storage.googleapis.com"
 
 
 def load(argument: str, config: DataConfig, seed: int) -> Table:
-    """Reads a prepared dataset, or prepares it where there is a network.
+    """Reads a prepared dataset. A dataset that is not prepared is downloaded if there is a network.
 
-    A set whose files fit into `data.memory_mb` is held as encoded images; of a larger one each image
-    is read from its place in the record files. Either way every row can be reached at random.
-    `split_names` takes TFDS slices such as `train[:80%]`.
+    If the files fit into `data.memory_mb`, the encoded images are kept in memory. Otherwise each image is
+    read from its record file. Both allow random access to the rows. `split_names` can have TFDS slices such
+    as `train[:80%]`.
     """
     import tensorflow_datasets as tfds
 
@@ -45,7 +45,7 @@ def _builder(tfds, argument, config):
         raise UserError(f"TFDS has no dataset of that name.{hint} Received: {argument!r}") from None
     except (ValueError, AssertionError, OSError) as error:
         raise UserError(f"TFDS refuses this dataset: {_line(error)}. Received: {argument!r}") from None
-    try:  # The data may lie there already: asking for a download first hangs for minutes offline.
+    try:  # The data may be prepared already, and a download attempt hangs for minutes without a network.
         builder.as_dataset(split="train")
     except (AssertionError, FileNotFoundError):
         _prepare(builder, config)
@@ -72,7 +72,7 @@ def _line(error: Exception) -> str:
 
 
 def _resolves(host: str, seconds: float = 3.0) -> bool:
-    """Whether the name of a host can be looked up, known within `seconds`."""
+    """Whether the name of a host can be looked up within `seconds`."""
     found = []
 
     def look_up():
@@ -101,7 +101,7 @@ def _keys(tfds, builder, source):
 
 
 def _class_feature(feature):
-    """Returns the ClassLabel feature that `feature` is, or is a sequence of; else None."""
+    """Returns `feature` if it is a ClassLabel, its element if it is a sequence of ClassLabels, else None."""
     inner = getattr(feature, "feature", feature)
     return inner if hasattr(inner, "names") and hasattr(inner, "num_classes") else None
 
@@ -131,7 +131,7 @@ def _rows(tfds, builder, split, image, label, config):
 
 
 def _columns(tfds, builder, split, image, label, config):
-    """Reads ids, encoded images (unless `image` is None) and labels, in the order of the files."""
+    """Returns ids, encoded images (unless `image` is None) and labels, in the order of the files."""
     import tensorflow as tf
 
     scalar = {image: tf.io.FixedLenFeature([], tf.string)} if image else {}
@@ -151,7 +151,7 @@ def _columns(tfds, builder, split, image, label, config):
 
 
 def _read(tfds, builder, split, image, label):
-    """Opens some features by TFDS's own reader, the image as its encoded bytes."""
+    """Opens some features with TFDS's own reader, which leaves the images encoded."""
     decoders = {image: tfds.decode.SkipDecoding()} if image else {}
     columns = {name: True for name in (image, label) if name}
     return builder.as_dataset(
@@ -162,7 +162,7 @@ def _read(tfds, builder, split, image, label):
 
 
 def _labels(feature, parts):
-    """Labels as arrays; the classes of a row that has several as `a|b`."""
+    """Returns labels as an array. If a row has several classes, its label is `a|b`."""
     classes = _class_feature(feature)
     if classes is not feature and classes is not None:
         names = np.array(classes.names, object)

@@ -1,7 +1,7 @@
 """The record files of a prepared TFDS dataset, read directly.
 
-TFDS's own reader parses record by record and takes 5 s for MNIST's 60,000 rows; parsed by the
-thousand they take .3 s.
+TFDS's own reader parses single records and takes 5 s for the 60,000 rows of MNIST. Batches of 1024 records
+take 0.3 s.
 """
 
 import os
@@ -15,7 +15,7 @@ from tlkeras.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class RecordImage:
-    """An encoded image inside a record file; `read()` gives its bytes."""
+    """The place of an encoded image in a record file. `read()` returns its bytes."""
 
     path: str
     offset: int
@@ -36,12 +36,12 @@ def read_columns(builder, split: str, columns: dict) -> tuple[np.ndarray, dict[s
     """Reads some features of a split in the order of its files.
 
     Args:
-        builder: A prepared builder with tfrecord files.
-        split: A split's name or a slice.
-        columns: What `tf.io.parse_example` takes, by the feature's name.
+        builder: Prepared TFDS builder with tfrecord files.
+        split: Name or slice of a split.
+        columns: Feature specs for `tf.io.parse_example` by the name of the feature.
 
     Returns:
-        Ids as TFDS makes them, `(n,)`, and per feature the parsed batches.
+        `(ids, batches)`: the ids of TFDS `(n,)`, and the parsed batches of each feature.
     """
     import tensorflow as tf
 
@@ -60,7 +60,7 @@ def read_columns(builder, split: str, columns: dict) -> tuple[np.ndarray, dict[s
 
 
 def record_images(builder, split: str, key: str, source: str) -> np.ndarray:
-    """Finds the images of a split in its files, in their order, by walking the records' headers."""
+    """Returns the places of a split's images in its files, in their order. It reads only record headers."""
     if builder.info.file_format.value != "tfrecord":
         raise UserError(
             f"{source} is larger than data.memory_mb and not stored as tfrecord files. "
