@@ -1,6 +1,6 @@
-"""What a frozen trunk puts out: extractors, the store that runs share, and batches of it.
+"""Features, which are the outputs of a frozen trunk: extractors, a store that runs share, and batches.
 
-Names are looked up on first use, since only some of them need TensorFlow.
+Names are imported at their first use, because only some of them need TensorFlow.
 """
 
 from tlkeras.lazy import lazy_names

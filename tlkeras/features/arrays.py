@@ -1,4 +1,4 @@
-"""Rows of features with random access: in memory, or in files of which little is resident."""
+"""Random access to rows of features, in memory or in mapped files."""
 
 import mmap
 import threading
@@ -10,7 +10,7 @@ from tlkeras.backend import compat
 from tlkeras.data.feature_batches import Features
 from tlkeras.features.store import EntryInfo, FeatureStore, numpy_dtype
 
-# After reading this much from mapped files their pages are given back.
+# After this many bytes are read from mapped files, their pages are released.
 _RESIDENT_BYTES = 32 * 2**20
 
 _lock = threading.Lock()
@@ -21,7 +21,7 @@ class ArrayFeatures(Features):
     """Features in memory.
 
     Args:
-        array: `(rows, ...)`.
+        array: Features of all rows, `(rows, ...)`.
     """
 
     def __init__(self, array: np.ndarray):
@@ -34,14 +34,14 @@ class ArrayFeatures(Features):
 
 
 class MappedFeatures(Features):
-    """Features in the files of an entry, mapped into memory and read as they are asked for.
+    """Features in the files of an entry, which are mapped into memory and read on demand.
 
-    Pages that were read count as the process's memory until they are given back, which happens after
-    every 32 MiB; the system keeps them in its own cache as long as it has room.
+    Pages that were read count as memory of the process until they are released, after every 32 MiB. The
+    operating system may keep them in its own cache.
 
     Args:
-        store: Where the entry lies.
-        info: The entry.
+        store: Store that contains the entry.
+        info: Description of the entry.
     """
 
     def __init__(self, store: FeatureStore, info: EntryInfo):
@@ -79,13 +79,13 @@ class MappedFeatures(Features):
 def open_entry(
     store: FeatureStore, info: EntryInfo, memory_mb: int, array: np.ndarray | None = None
 ) -> Features:
-    """Returns the features of an entry, in memory where all that the process holds fits the budget.
+    """Returns the features of an entry, in memory if they fit into the budget of the process.
 
     Args:
-        store: Where the entry lies.
-        info: The entry; its checksums have been compared.
-        memory_mb: Budget of all features of the process, in MiB.
-        array: Its content, where that is in memory already.
+        store: Store that contains the entry.
+        info: Description of the entry, whose checksums have been verified.
+        memory_mb: Memory budget for all features of the process, in MiB.
+        array: Content of the entry if it is in memory already, or None.
     """
     name = (str(store.directory), info.key)
     with _lock:
@@ -98,7 +98,7 @@ def open_entry(
 
 
 def fits_memory(nbytes: int, memory_mb: int) -> bool:
-    """Whether so many more bytes of features fit the budget of the process."""
+    """Whether this many more bytes of features fit into the budget of the process."""
     taken = sum(features.array.nbytes for features in list(_in_memory.values()))
     return taken + nbytes <= memory_mb * 2**20
 

@@ -1,4 +1,4 @@
-"""Outputs of frozen trunks, computed once under a key of everything that they depend on."""
+"""The feature cache: outputs of frozen trunks, computed once and stored under a content key."""
 
 import hashlib
 import json
@@ -22,22 +22,22 @@ from tlkeras.features.progress import ExtractionProgress
 from tlkeras.features.store import FeatureStore, numpy_dtype
 
 FORMAT = 1
-# Slower disks read this many bytes a second; a trunk that is faster than that needs no files.
+# Slow disks read this many bytes per second. Files do not pay for a trunk that computes faster than that.
 DISK_BYTES_PER_SECOND = 200e6
 
 
 class NotWorthwhile(Exception):
-    """Computing the trunk each epoch is better than keeping its outputs; the text says why."""
+    """It is better to compute the trunk in each epoch than to store its outputs. The text says why."""
 
 
 @dataclass
 class Opened:
-    """What `FeatureCache.open` returns.
+    """The result of `FeatureCache.open`.
 
     Attributes:
-        features: One `Features` per request, in their order.
-        extractor: Name of the extractor that made them.
-        computed_rows: Rows that were not there before.
+        features: One `Features` per request, in the order of the requests.
+        extractor: Name of the extractor that computed them.
+        computed_rows: Number of rows that were not stored before.
     """
 
     features: list[Features]
@@ -47,12 +47,12 @@ class Opened:
 
 @dataclass
 class FeatureCache:
-    """Gives the outputs of a trunk for splits, from memory, from disk, or computed and kept.
+    """Returns the outputs of a trunk for splits, from memory or disk. It computes and stores missing ones.
 
     Args:
-        config: Directory, budget, dtype, extractor.
-        strategy: The run's tf.distribute strategy; None is one device.
-        threads: Threads of extractors outside TensorFlow; None is all cores.
+        config: Config with the directory, the budget, the dtype and the extractor.
+        strategy: tf.distribute strategy of the run, or None for one device.
+        threads: Number of threads of extractors that do not use TensorFlow, or None for all cores.
 
     Example:
         >>> cache = FeatureCache(config.cache)
@@ -78,30 +78,31 @@ class FeatureCache:
         title: str = "features",
         facts: dict | None = None,
     ) -> Opened:
-        """Returns the features of all requests; what is missing is computed and kept.
+        """Returns the features of all requests. Missing features are computed and stored.
 
-        Neither the extractor nor whether the cache is used at all depends on what it holds, but for a disk
-        without room: the same config gives the same result, whatever ran before.
+        The choice of the extractor, and whether the cache is used, do not depend on what is stored (except
+        for a full disk). The same config thus gives the same result, whatever ran before.
 
         Args:
-            trunk: Functional model, raw inputs -> one tensor; frozen.
-            requests: What is wanted.
-            extractor: Name that must be used, as of an earlier process of the same run; None is the config's.
-            title: Stands before the progress line.
-            facts: Kept beside the entries for `tlkeras cache list`, e.g. backbone and cut.
+            trunk: Frozen functional model from raw inputs to one tensor.
+            requests: Splits or views whose features are wanted.
+            extractor: Name of the extractor that an earlier process of the run used, or None for the one in
+                the config.
+            title: Text before the progress line.
+            facts: Facts that are stored with the entries for `tlkeras cache list`, e.g. backbone and cut.
 
         Raises:
-            NotWorthwhile: Where reading them would be slower than computing them again, or nothing can
-                hold them.
+            NotWorthwhile: Reading the features would be slower than computing them, or there is no room
+                for them.
         """
         return _Work(self, trunk, requests, title, facts or {}).run(extractor)
 
     def present(self, trunk_identity: dict, request: Request, extractor: str):
-        """Returns the `EntryInfo` of a request where its features are kept, else None."""
+        """Returns the `EntryInfo` of a request if its features are stored, else None."""
         return self.store.find(self.key(trunk_identity, request, extractor))
 
     def key(self, trunk_identity: dict, request: Request, extractor: str) -> str:
-        """Returns the content key: 32 hexadecimal digits over all that the features depend on."""
+        """Returns the content key, 32 hexadecimal digits: a hash of everything that determines the features."""
         parts = [FORMAT, trunk_identity, request.facts, self.config.dtype, extractor]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -120,7 +121,7 @@ class _Work:
         self.computed = 0
 
     def run(self, name: str | None) -> Opened:
-        """Returns all features, by the extractor of a name; None is the one that the config asks for."""
+        """Returns all features, computed by the named extractor, or by that of the config for None."""
         config, rows = self.cache.config, sum(len(r.rows) for r in self.requests)
         large = rows * self._row_bytes > config.memory_mb * 2**20
         if name is None:
@@ -146,14 +147,14 @@ class _Work:
             return self._read(key, replace=True) or self._compute(key, request)
 
     def _accepted(self, name: str, request: Request) -> Chosen:
-        """Returns the extractor of a name, compared with exact on a first real batch; or exact."""
+        """Returns the named extractor if it agrees with `exact` on a first real batch, else `exact`."""
         if self.chosen is None:
             batch = lambda: self._first_batch(request)  # noqa: E731
             self.chosen = accepted(name, self.trunk, batch, self.cache.config.tolerance)
         return self.chosen
 
     def _read(self, key: str, replace: bool = False) -> Features | None:
-        """Returns the features of a whole entry; `replace` says that the lock is held to make it anew."""
+        """Returns the features of a complete entry, or None. `replace` means that its lock is held."""
         info = self.store.find(key)
         if info is None:
             return None
@@ -166,7 +167,7 @@ class _Work:
         return None
 
     def _opened(self, key: str, array: np.ndarray | None = None) -> Features | None:
-        """Returns the features of an entry; None where somebody has removed it."""
+        """Returns the features of an entry, or None if another process has removed it."""
         info = self.store.find(key)
         try:
             return info and open_entry(self.store, info, self.cache.config.memory_mb, array)
@@ -198,7 +199,7 @@ class _Work:
         return int(np.prod(self.trunk.output_shape)) * numpy_dtype(self.cache.config.dtype).itemsize
 
     def _compute(self, key: str, request: Request) -> Features:
-        """Computes, keeps and returns the features of a request, whose lock is held."""
+        """Computes, stores and returns the features of a request. The lock of its entry is held."""
         rows = len(request.rows)
         fits = fits_memory(rows * self._row_bytes, self.cache.config.memory_mb)
         array = (
@@ -217,7 +218,7 @@ class _Work:
         return self._in_memory_only(request, array, reason)
 
     def _write(self, key: str, request: Request, array: np.ndarray | None) -> bool:
-        """Writes an entry, and into `array` beside it; returns whether nobody removed the files meanwhile."""
+        """Writes an entry, and `array` if given. Returns False if another process has removed the files."""
         facts = {**self.facts, "extractor": self.chosen.name, "data": request.domain.config.source}
         facts |= {"split": request.split, "view": request.view}
         rows, dtype = len(request.rows), self.cache.config.dtype
@@ -241,13 +242,13 @@ class _Work:
         return ArrayFeatures(array)
 
     def _outputs(self, request: Request):
-        """Yields `(first row, features)` batch by batch, in the order of the rows."""
+        """Yields `(first row, features)` of each batch, in the order of the rows."""
         dtype, rows, begin = numpy_dtype(self.cache.config.dtype), len(request.rows), 0
         name = f"{self.title}: features of {request.domain.name} {request.split}"
         name += "" if request.view is None else f", view {request.view + 1}"
         with ExtractionProgress(name, rows, self.chosen.name) as progress:
             for x, _, _ in request.batches(self.trunk.batch_size):
-                with np.errstate(over="ignore"):  # looked at below
+                with np.errstate(over="ignore"):  # checked below
                     kept = self.chosen.extract(x)[: rows - begin].astype(dtype, copy=False)
                 if dtype == np.float16 and not np.isfinite(kept).all():
                     raise UserError(

@@ -1,4 +1,4 @@
-"""The lock of an entry: one process makes it, nobody removes it meanwhile."""
+"""The lock of an entry, so that only one process writes it and none removes it meanwhile."""
 
 import contextlib
 import os
@@ -12,19 +12,19 @@ from tlkeras.run_dir.lock import lies_at, lock_file
 
 @contextlib.contextmanager
 def entry_lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Holds an exclusive lock on a file, which is made where it is missing.
+    """Holds an exclusive lock on a file. The file is created if it is missing.
 
-    The file may be removed by whoever holds its lock: who waited for that one begins anew.
+    The holder of a lock may remove its file. A process that waited for a removed file starts again.
 
     Args:
-        path: The lock file.
-        wait: Whether to wait for another process that holds it.
+        path: Path of the lock file.
+        wait: Whether to wait while another process holds the lock.
 
     Yields:
-        Whether the lock is held; False where the file system has no locks or the file cannot be made.
+        Whether the lock is held. It is False if the file system has no locks or the file cannot be created.
 
     Raises:
-        BlockingIOError: Another process holds it, and `wait` is false.
+        BlockingIOError: Another process holds the lock, and `wait` is false.
     """
     descriptor = _take(path, wait)
     try:

@@ -1,4 +1,4 @@
-"""Which extractor computes a trunk, and what it costs, by counting: the same answer at every start."""
+"""The choice of the extractor of a trunk, and its cost. Both are estimated, so they never change."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from tlkeras.config import CacheConfig
 from tlkeras.features.extractors import EXTRACTORS, Trunk, relative_difference, suits_xnnpack
 from tlkeras.models.cuts.graph import nodes_in_order
 
-# Floating-point operations a second, as measured for MobileNetV2 and ResNet50 (docs/scale.md).
+# Floating-point operations per second, measured for MobileNetV2 and ResNet50 (docs/scale.md).
 CORE_RATE, ACCELERATOR_RATE = 1e11, 5e13
-# XNNPACK on depthwise convolutions: seconds until it is ready, and how many times faster than exact it is.
+# XNNPACK on depthwise convolutions: seconds of its setup, and its speed relative to `exact`.
 XNNPACK_SETUP, XNNPACK_SPEEDUP = 1.5, 1.5
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """An extractor that may be trusted.
+    """An extractor whose outputs agree with `exact`.
 
     Attributes:
-        name: Its name in `EXTRACTORS`.
-        extract: `(batch, ...)` raw inputs to `(batch, ...)` outputs.
+        name: Name in `EXTRACTORS`.
+        extract: Function from raw inputs `(batch, ...)` to outputs `(batch, ...)`.
     """
 
     name: str
@@ -33,13 +33,13 @@ class Chosen:
 def named_by(config: CacheConfig, trunk: Trunk, rows: int) -> str:
     """Returns the name of the extractor that a config asks for.
 
-    `auto` is a rule, not a measurement, and does not look at what is kept: a run must not depend on what
-    ran before it, or on what else the machine does.
+    The choice of `auto` follows a rule. It does not measure time and does not depend on stored features, so
+    that a run does not depend on earlier runs or on the load of the machine.
 
     Args:
-        config: `extractor` names one or says `auto`.
-        trunk: The trunk.
-        rows: How many rows are wanted, kept ones included.
+        config: Config whose `extractor` is a name or `auto`.
+        trunk: Trunk whose outputs are wanted.
+        rows: Number of wanted rows, including stored ones.
     """
     if config.extractor != "auto":
         return config.extractor
@@ -48,13 +48,13 @@ def named_by(config: CacheConfig, trunk: Trunk, rows: int) -> str:
 
 
 def accepted(name: str, trunk: Trunk, first_batch: Callable[[], np.ndarray], tolerance: float) -> Chosen:
-    """Returns the extractor of a name where it agrees with exact on a batch; else, with a notice, exact.
+    """Returns the named extractor if it agrees with `exact` on a batch, else `exact` (with a notice).
 
     Args:
-        name: Its name in `EXTRACTORS`.
-        trunk: The trunk.
-        first_batch: Returns a real batch of raw inputs.
-        tolerance: What may differ from exact, as a fraction of the features' spread.
+        name: Name in `EXTRACTORS`.
+        trunk: Trunk whose outputs are wanted.
+        first_batch: Function that returns a real batch of raw inputs.
+        tolerance: Allowed difference from `exact` as a fraction of the spread of the features.
     """
     exact = EXTRACTORS.get("exact")(trunk)
     if name == "exact":
@@ -63,7 +63,7 @@ def accepted(name: str, trunk: Trunk, first_batch: Callable[[], np.ndarray], tol
     try:
         extract = EXTRACTORS.get(name)(trunk)
         difference = relative_difference(extract(batch), exact(batch))
-    except Exception as error:  # a converter may fail in any way on a model it does not know
+    except Exception as error:  # a converter may raise any error for a model that it does not support
         messages.note(f"The extractor {name} cannot take this backbone: {str(error).splitlines()[0][:200]}")
         return Chosen("exact", exact)
     if difference <= tolerance:
@@ -76,13 +76,13 @@ def accepted(name: str, trunk: Trunk, first_batch: Callable[[], np.ndarray], tol
 
 
 def expected_seconds_per_row(trunk: Trunk) -> float:
-    """Returns what exact takes for a row on devices of this kind, reckoned from the trunk's operations."""
+    """Returns the estimated seconds of `exact` per row, from the operations of the trunk and the device."""
     rate = ACCELERATOR_RATE * trunk.replicas if accelerators() else CORE_RATE * trunk.threads
     return operations(trunk) / rate
 
 
 def operations(trunk: Trunk) -> float:
-    """Returns the floating-point operations of a row: each weight is used at each place of the output."""
+    """Returns the floating-point operations of a row. Each weight is used at each place of the output."""
     total = 0
     for node in nodes_in_order(trunk.model):
         weights = [weight.shape for weight in getattr(node.operation, "weights", ())]

@@ -1,4 +1,4 @@
-"""Ways to compute a frozen trunk's outputs, from the plain function to XNNPACK."""
+"""Extractors: ways to compute the outputs of a frozen trunk."""
 
 import os
 from functools import cached_property
@@ -15,17 +15,17 @@ EXTRACTORS: Registry = Registry("extractor")
 
 
 class Trunk:
-    """A trunk traced once; every extractor starts from the same trace.
+    """A trunk that is traced once. All extractors use this trace.
 
     Args:
-        model: A functional model, raw inputs (one tensor, or a dict) -> one tensor, all of it frozen.
-        batch_size: Rows per call; fixed, so that results do not depend on how rows are grouped.
-        strategy: The run's strategy; None is one device.
-        threads: Threads of extractors that do not use TensorFlow's; None is all cores.
+        model: Frozen functional model from raw inputs (one tensor or a dict) to one tensor.
+        batch_size: Number of rows per call. It is fixed, so that results do not depend on the grouping.
+        strategy: Strategy of the run, or None for one device.
+        threads: Number of threads of extractors that do not use TensorFlow, or None for all cores.
 
     Attributes:
-        call: The function from a batch of inputs to outputs.
-        replicas: Devices of this process that may share a batch.
+        call: Function from a batch of inputs to a batch of outputs.
+        replicas: Number of devices of this process that may share a batch.
     """
 
     def __init__(self, model: keras.Model, batch_size: int, strategy=None, threads: int | None = None):
@@ -43,14 +43,14 @@ class Trunk:
 
     @cached_property
     def graph(self):
-        """The traced function of one batch."""
+        """Traced function of one batch."""
         inputs = {x.name: ((self.batch_size, *x.shape[1:]), x.dtype) for x in self.model.inputs}
         return extraction.graph_of(self.call, inputs)
 
 
 @EXTRACTORS.register("exact")
 def exact(trunk: Trunk):
-    """What the model computes in a step, on every device of this process; the others are compared with it."""
+    """Computes the trunk as a training step does, on all devices. It is the reference for the others."""
     if trunk.replicas > 1 and trunk.batch_size % trunk.replicas == 0:
         return extraction.by_replicas(trunk.call, trunk.strategy, trunk.batch_size)
     return extraction.by_graph(trunk.graph)
@@ -58,20 +58,21 @@ def exact(trunk: Trunk):
 
 @EXTRACTORS.register("folded")
 def folded(trunk: Trunk):
-    """Variables folded into the graph as constants."""
+    """Uses a graph in which the variables are constants."""
     return extraction.by_constants(trunk.graph)
 
 
 @EXTRACTORS.register("tflite")
 def tflite(trunk: Trunk):
-    """TensorFlow Lite with XNNPACK on CPU: faster for depthwise convolutions, after a second to convert."""
+    """Uses TensorFlow Lite with XNNPACK on CPU, which is faster for depthwise convolutions."""
     return extraction.by_tflite(trunk.graph, trunk.threads)
 
 
 def suits_xnnpack(trunk: Trunk) -> bool:
-    """Whether XNNPACK is faster than TensorFlow for this trunk: on one CPU, for depthwise convolutions.
+    """Whether XNNPACK is faster than TensorFlow for this trunk.
 
-    It loses for plain ones (docs/scale.md), and several devices share a batch only with the plain function.
+    It is faster for depthwise convolutions on one CPU and slower for other convolutions (docs/scale.md).
+    Several devices can share a batch only with `exact`.
     """
     if trunk.replicas > 1 or accelerators():
         return False
@@ -82,8 +83,8 @@ def relative_difference(received: np.ndarray, expected: np.ndarray) -> float:
     """Returns the largest difference as a fraction of the spread of the expected values.
 
     Args:
-        received: `(b, ...)`.
-        expected: `(b, ...)`.
+        received: Values to check, `(b, ...)`.
+        expected: Expected values, `(b, ...)`.
     """
     received, expected = np.asarray(received, np.float64), np.asarray(expected, np.float64)
     spread = max(float(expected.std()), float(np.finfo(np.float32).tiny))

@@ -1,4 +1,4 @@
-"""All that features depend on: the trunk, and the rows with the way they are read."""
+"""Everything that determines features: the trunk, the rows, and the way in which the rows are read."""
 
 import hashlib
 import json
@@ -20,12 +20,12 @@ class Request:
     """One split, or one fixed augmented view of it, whose features are wanted.
 
     Attributes:
-        rows: The rows.
-        domain: Their domain.
-        split: `train`, `val` or `test`.
-        augment: How a view is drawn; None is no augmentation.
+        rows: Rows of the split.
+        domain: Domain of the rows.
+        split: Name of the split: `train`, `val` or `test`.
+        augment: Settings of the augmentation that makes a view, or None for no augmentation.
         seed: Seed of the augmentation.
-        view: Number of the view; None is no augmentation.
+        view: Number of the view, or None for no augmentation.
     """
 
     rows: Rows
@@ -37,7 +37,7 @@ class Request:
 
     @cached_property
     def facts(self) -> dict:
-        """What the features depend on beside the trunk and the extractor."""
+        """Everything but the trunk and the extractor that determines the features."""
         config = self.domain.config
         view = None if self.view is None else [self.augment.model_dump(), self.seed, self.view]
         turned = {"turned": True} if self.domain.turns_pictures else {}
@@ -45,7 +45,7 @@ class Request:
             "data": self.rows.fingerprint(),
             "split": self.split,
             "input_shape": shape_as_json(self.domain.input_shape),
-            # "half up" sets features apart whose windows were rounded otherwise
+            # "half up" distinguishes these features from those of an earlier rounding of windows
             "resize": [config.resize, config.interpolation, config.crop_fraction, "half up"],
             "view": view,
         }
@@ -61,11 +61,11 @@ class Request:
 
 
 def identity_of(trunk: keras.Model) -> dict:
-    """Returns digests of a trunk's config (preprocessing included) and weights, and what computes it."""
+    """Returns digests of a trunk's config (with preprocessing) and weights, and what its rounding depends on."""
     config = json.dumps(_without_trainable(trunk.get_config()), sort_keys=True, default=str)
     digest = hashlib.sha256()
     for variable in trunk.variables:
-        if "seed" not in variable.path.rsplit("/", 1)[-1]:  # state of dropout, which is off in a trunk
+        if "seed" not in variable.path.rsplit("/", 1)[-1]:  # the state of dropout, which a trunk does not use
             digest.update(np.ascontiguousarray(ops.convert_to_numpy(variable)).tobytes())
     return {
         "config": hashlib.sha256(config.encode()).hexdigest(),

@@ -1,4 +1,4 @@
-"""The line that tells how far an extraction is."""
+"""The progress line of an extraction."""
 
 import sys
 import time
@@ -7,12 +7,12 @@ from tlkeras import messages
 
 
 class ExtractionProgress:
-    """Rewrites one line on a terminal; elsewhere prints a line at the end and every half minute.
+    """Updates one line on a terminal. In a file it prints a line every half minute and at the end.
 
     Args:
-        name: What is computed.
-        rows: How many rows there are.
-        extractor: Named at the end.
+        name: Name of the features that are computed.
+        rows: Number of rows.
+        extractor: Name of the extractor, which the last line shows.
     """
 
     def __init__(self, name: str, rows: int, extractor: str):
@@ -25,7 +25,7 @@ class ExtractionProgress:
         return self
 
     def advance(self, rows: int) -> None:
-        """Counts rows that are done."""
+        """Adds rows that are done."""
         self._done += rows
         now = time.monotonic()
         if now - self._shown > (0.2 if self._terminal else 30.0):

@@ -1,4 +1,4 @@
-"""What a stage trains on in place of pixels, where its trunk is frozen."""
+"""The features on which a stage with a frozen trunk trains instead of its inputs."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -17,15 +17,15 @@ TOO_SHORT = "the stage is too short to repay keeping its features"
 
 
 class StageFeatures:
-    """The features of the splits that a stage trains and validates on.
+    """The features of the splits on which a stage trains and validates.
 
     Args:
-        features: By domain name and split; one per view.
-        domains: By name.
-        extractor: Name of the extractor that made them.
-        seconds: What it took to compute or to read them.
+        features: Features by domain name and split, one per view.
+        domains: Domains by name.
+        extractor: Name of the extractor that computed them.
+        seconds: Seconds that it took to compute or to read them.
         augmented: Domain names and splits whose features are those of augmented views.
-        computed_rows: Rows whose features were not kept before.
+        computed_rows: Number of rows whose features were not stored before.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class StageFeatures:
         self.computed_rows = computed_rows
 
     def without_augmentation(self, domain: str, split: str) -> Features | None:
-        """Returns the features of the rows as they are; None where there are none."""
+        """Returns the features of the rows without augmentation, or None if there are none."""
         found = self._features.get((domain, split))
         return None if found is None or (domain, split) in self._augmented else found[0]
 
@@ -53,7 +53,7 @@ class StageFeatures:
         self, *, domain: str = "source", batch_size: int, seed: int, start_step: int, steps: int,
         with_labels: bool = True,
     ):  # fmt: skip
-        """As `tlkeras.data.training_batches` of a domain's train split."""
+        """Returns training batches of features; see `tlkeras.data.training_batches`."""
         rows = self._domains[domain].splits["train"]
         return feature_batches.training_batches(
             self._features[domain, "train"], rows, self._domains[domain], batch_size=batch_size, seed=seed,
@@ -61,7 +61,7 @@ class StageFeatures:
         )  # fmt: skip
 
     def evaluation_batches(self, *, domain: str = "source", split: str = "val", batch_size: int):
-        """As `tlkeras.data.evaluation_batches(pad=True)` of a split."""
+        """Returns batches of the features of a split; see `tlkeras.data.evaluation_batches(pad=True)`."""
         rows = self._domains[domain].splits[split]
         (features,) = self._features[domain, split]
         return feature_batches.evaluation_batches(
@@ -70,26 +70,26 @@ class StageFeatures:
 
 
 def nothing_to_keep(config: CacheConfig, model) -> bool:
-    """Whether a stage has no trunk whose outputs could be kept, or the config wants none kept.
+    """Whether a stage has no trunk whose outputs could be stored, or the config disables the cache.
 
     Args:
-        config: Whether the cache is enabled.
-        model: The transfer model with the stage selected.
+        config: Config of the cache.
+        model: Transfer model with the stage selected.
     """
     if not config.enabled:
         return True
     try:
-        return not model.trunk().variables  # nothing stands before the head
+        return not model.trunk().variables  # there is no backbone before the head
     except ValueError:  # no block is frozen
         return True
 
 
 def reason_against(stage: StageConfig, data: DataConfig) -> str | None:
-    """Says why pixels before a stage's frozen trunk change with every epoch; None where they do not.
+    """Returns why the inputs of a stage's frozen trunk change in every epoch, or None if they do not.
 
     Args:
-        stage: The stage.
-        data: Its `pretext` and `views`.
+        stage: Config of the stage.
+        data: Config of the data with `pretext` and `views`.
     """
     if data.pretext is not None:
         return "turns and views of a pretext task are drawn anew in every epoch"
@@ -101,14 +101,14 @@ def reason_against(stage: StageConfig, data: DataConfig) -> str | None:
 
 
 def too_short(stage: StageConfig, data: DataConfig, batches_read: int, rows: Sequence[int], batch_size: int):
-    """Returns whether a stage reads fewer rows than there are to compute, counted in whole batches.
+    """Whether a stage reads fewer batches than an extraction would compute.
 
     Args:
-        stage: Its augmentation.
-        data: Its `views`.
-        batches_read: Batches of one domain that all steps of the stage read.
-        rows: Training rows of each domain.
-        batch_size: Rows of a batch.
+        stage: Config of the stage with its augmentation.
+        data: Config of the data with `views`.
+        batches_read: Number of batches of one domain that the stage reads.
+        rows: Number of training rows of each domain.
+        batch_size: Number of rows of a batch.
     """
     views = 1 if stage.augment.is_identity else data.views or 1
     return batches_read < views * sum(max(count // batch_size, 1) for count in rows)
@@ -124,16 +124,16 @@ def open_stage(
     facts: dict | None = None,
     extractor: str | None = None,
 ) -> StageFeatures | None:
-    """Returns features of splits; None, with a notice, where they do not pay.
+    """Returns the features of splits, or None (with a notice) if they do not save time.
 
     Args:
-        cache: The feature cache.
-        model: The transfer model with the stage selected.
-        stage: Its augmentation.
+        cache: Feature cache.
+        model: Transfer model with the stage selected.
+        stage: Config of the stage with its augmentation.
         splits: Domains and names of splits, each with the seed of its augmentation.
-        title: Stands before progress lines.
-        facts: Kept beside the entries, for people.
-        extractor: The one that an earlier process of this run used; None is the config's.
+        title: Text before progress lines.
+        facts: Facts for people that are stored with the entries.
+        extractor: Name of the extractor that an earlier process of the run used, or None for the config's.
     """
     places, requests = [], []
     for domain, split, seed in splits:
@@ -158,15 +158,15 @@ def open_stage(
 
 
 def steps_per_execution(model: keras.Model, per_epoch: int, every_steps: int | None) -> int:
-    """Returns how many steps of training on features one call does, where the config leaves that open.
+    """Returns the number of steps per call for training on features, if the config leaves it open.
 
-    Python takes about half a millisecond a call, as long as some steps of a small head. A divisor of
-    `checkpoint.every_steps` keeps checkpoints where they would be.
+    A call of Python takes about half a millisecond, which is as long as some steps of a small head. The
+    number divides `checkpoint.every_steps`, so that checkpoints stay at their steps.
 
     Args:
-        model: The transfer model; a stage that trains blocks takes fewer steps, as each is longer.
-        per_epoch: Steps of an epoch.
-        every_steps: Steps between checkpoints within an epoch.
+        model: Transfer model. If blocks are trained, the number is smaller, because their steps are longer.
+        per_epoch: Number of steps of an epoch.
+        every_steps: Number of steps between checkpoints within an epoch.
     """
     backbone_trains = any(variable.trainable for variable in model.backbone.variables)
     most = min(8 if backbone_trains else 64, per_epoch)

@@ -1,4 +1,4 @@
-"""The folder of feature entries that runs share. An entry is either absent, or whole."""
+"""The folder of feature entries that runs share. An entry is either absent or complete."""
 
 import contextlib
 import json
@@ -17,31 +17,31 @@ from tlkeras.features.entry_lock import entry_lock
 from tlkeras.run_dir import replacing
 from tlkeras.run_dir.atomic import plain
 
-# Shards of this size are what extraction holds in memory at a time.
+# An extraction holds one shard of at most this size in memory.
 SHARD_BYTES = 64 * 2**20
 _READ_BYTES = 2**22
 _KEY = re.compile(r"^[0-9a-f]{32}$")
-_OF_ENTRY = re.compile(r"^\.?([0-9a-f]{32})(\.[0-9a-f]{8}\.tmp)?$")  # whole, half-written, or its lock
+_OF_ENTRY = re.compile(r"^\.?([0-9a-f]{32})(\.[0-9a-f]{8}\.tmp)?$")  # complete, half-written, or a lock
 
 
 def default_cache_dir() -> Path:
-    """Returns `~/.cache/tlkeras`, or what XDG_CACHE_HOME makes of it."""
+    """Returns `$XDG_CACHE_HOME/tlkeras`, by default `~/.cache/tlkeras`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tlkeras"
 
 
 @dataclass(frozen=True)
 class EntryInfo:
-    """What `entry.json` says.
+    """The content of `entry.json`.
 
     Attributes:
-        key: Name of the entry's folder.
+        key: Content key, which is the name of the entry's folder.
         rows: Number of rows.
         shape: Shape of one row.
-        dtype: `float32`, `float16` or `bfloat16`.
-        shard_rows: Rows per file; the last may hold fewer.
+        dtype: Dtype of the features: `float32`, `float16` or `bfloat16`.
+        shard_rows: Number of rows per file. The last file may have fewer.
         checksums: CRC-32 of each file.
-        facts: What the entry was made from, for people: backbone, cut, split, extractor, ...
-        created: Seconds since 1970.
+        facts: Facts for people: backbone, cut, split, extractor, ...
+        created: Time of creation in seconds since 1970.
     """
 
     key: str
@@ -55,41 +55,41 @@ class EntryInfo:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row."""
+        """Size of one row in bytes."""
         return int(np.prod(self.shape)) * numpy_dtype(self.dtype).itemsize
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all rows."""
+        """Size of all rows in bytes."""
         return self.rows * self.row_bytes
 
 
 class FeatureStore:
-    """A folder of entries `features/<key>/`, each an `entry.json` beside files of raw rows.
+    """A folder of entries `features/<key>/`. Each has an `entry.json` and files of raw rows.
 
-    Entries are written beside their place and renamed; a half-written one has another name and is never
-    read. Checksums are compared whenever an entry is opened.
+    An entry is written under another name and then renamed, so that a half-written entry is never read.
+    Checksums are verified whenever an entry is opened.
 
     Args:
-        directory: The cache directory; None is `default_cache_dir()`.
+        directory: Cache directory, or None for `default_cache_dir()`.
     """
 
     def __init__(self, directory: str | os.PathLike | None = None):
         self.directory = Path(directory).expanduser() if directory else default_cache_dir()
 
     def path(self, key: str) -> Path:
-        """Returns the folder of an entry, whether it is there or not."""
+        """Returns the folder of an entry, which need not exist."""
         return self.directory / "features" / key
 
     def usable(self) -> bool:
-        """Whether entries can be written here; makes the folder where it is missing."""
+        """Whether entries can be written here. The folder is created if it is missing."""
         folder = self.directory / "features"
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
         return os.access(folder, os.W_OK | os.X_OK)
 
     def find(self, key: str) -> EntryInfo | None:
-        """Returns the entry under a key, or None; looks at names and sizes only."""
+        """Returns the entry of a key, or None. Only names and sizes of its files are checked."""
         path = self.path(key)
         try:
             values = json.loads((path / "entry.json").read_text("utf-8"))
@@ -105,7 +105,7 @@ class FeatureStore:
         return [self.path(info.key) / f"{i:05d}.bin" for i in range(len(info.checksums))]
 
     def damaged(self, info: EntryInfo) -> Path | None:
-        """Reads an entry once and returns the first file whose checksum does not fit, or None."""
+        """Reads an entry and returns the first file with a wrong checksum, or None."""
         for path, checksum in zip(self.shards(info), info.checksums, strict=True):
             try:
                 if _checksum(path) != checksum:
@@ -116,7 +116,7 @@ class FeatureStore:
 
     @contextlib.contextmanager
     def writing(self, key: str, rows: int, shape: tuple[int, ...], dtype: str, facts: dict) -> Iterator:
-        """Yields an `EntryWriter`; the entry takes its place when the body ends without an error.
+        """Yields an `EntryWriter`. The entry is put in place if the body ends without an error.
 
         Raises:
             RunError: The disk is full.
@@ -133,24 +133,24 @@ class FeatureStore:
 
     @contextlib.contextmanager
     def locked(self, key: str) -> Iterator[None]:
-        """Holds the lock of an entry, so that a second process waits for it instead of making it too.
+        """Holds the lock of an entry, so that a second process waits instead of computing the same entry.
 
-        Where the file system has no locks, both make it, and the last one's files stay.
+        If the file system has no locks, both compute it, and the files of the last one stay.
         """
         with entry_lock(self._lock_path(key)) as held:
-            if held:  # then what is half-written is by a process that was killed
+            if held:  # half-written files are then from a process that was killed
                 self._remove_half_written(key)
             yield
 
     def entries(self) -> list[EntryInfo]:
-        """Returns all whole entries, newest first."""
+        """Returns all complete entries, newest first."""
         folder = self.directory / "features"
         keys = [p.name for p in folder.iterdir() if _KEY.match(p.name)] if folder.is_dir() else []
         found = [info for info in map(self.find, keys) if info is not None]
         return sorted(found, key=lambda info: -info.created)
 
     def remove(self, key: str) -> None:
-        """Removes one entry, whole or not."""
+        """Removes one entry, complete or not."""
         path = self.path(key)
         with contextlib.suppress(OSError):
             (path / "entry.json").unlink(missing_ok=True)  # first, so that a half-removed one is not read
@@ -159,15 +159,15 @@ class FeatureStore:
             path.rmdir()
 
     def clear(self, keys: Iterable[str] | None = None) -> tuple[int, list[str]]:
-        """Removes entries, whole ones and what killed processes left of them.
+        """Removes complete entries, and the half-written entries of killed processes.
 
-        An entry that a process is making, here or elsewhere, stays: its lock is held.
+        An entry that a process on any machine is writing stays, because its lock is held.
 
         Args:
-            keys: Which; None is all.
+            keys: Keys of the entries to remove, or None for all.
 
         Returns:
-            `(bytes freed, keys that are being made)`.
+            `(freed bytes, keys of entries that are being written)`.
         """
         freed, busy = 0, []
         for key in sorted(self._keys_in_use() if keys is None else keys):
@@ -184,7 +184,7 @@ class FeatureStore:
         return freed, busy
 
     def _keys_in_use(self) -> set[str]:
-        """Returns the keys of all entries, half-written ones, and locks."""
+        """Returns the keys of all entries, half-written entries and locks."""
         folders = (self.directory / "features", self.directory / "locks")
         names = [path.name for folder in folders if folder.is_dir() for path in folder.iterdir()]
         return {match[1] for name in names if (match := _OF_ENTRY.match(name))}
@@ -201,7 +201,7 @@ class FeatureStore:
 
 
 class EntryWriter:
-    """Takes rows in their order and writes them to files of at most `SHARD_BYTES`."""
+    """Writes rows in their order to files of at most `SHARD_BYTES`."""
 
     def __init__(self, folder: Path, key: str, rows: int, shape: tuple[int, ...], dtype: str, facts: dict):
         self._folder, self._key, self._facts = folder, key, facts
@@ -213,7 +213,7 @@ class EntryWriter:
         self._file = None
 
     def append(self, batch: np.ndarray) -> None:
-        """Writes rows `(b, *shape)`; they have the entry's dtype."""
+        """Writes rows `(b, *shape)` that have the dtype of the entry."""
         while len(batch):
             room = self._shard_rows - self._written % self._shard_rows
             part, batch = np.ascontiguousarray(batch[:room]), batch[room:]
@@ -229,7 +229,7 @@ class EntryWriter:
                 self.close()
 
     def finish(self) -> None:
-        """Writes `entry.json`, which is what makes the files an entry."""
+        """Writes `entry.json`, which completes the entry."""
         self.close()
         if self._written != self._rows:
             raise ValueError(f"An entry must have all its rows. Received: {self._written} of {self._rows}")
@@ -237,11 +237,11 @@ class EntryWriter:
             self._key, self._rows, self._shape, self._dtype, self._shard_rows, tuple(self._checksums),
             self._facts, time.time(),
         )  # fmt: skip
-        # the folder is put in place as a whole; where somebody has removed it, it must not come back empty
+        # if another process has removed the folder, it must not be created again without its other files
         (self._folder / "entry.json").write_text(json.dumps(plain(asdict(info)), indent=2), "utf-8")
 
     def close(self) -> None:
-        """Closes the file that is being written."""
+        """Closes the open file."""
         if self._file is not None:
             self._file.close()
             self._file = None
