@@ -1,4 +1,4 @@
-"""Predict once; everything that is said about a model is computed from its predictions."""
+"""Evaluation: a model predicts each split once, and all results are computed from these predictions."""
 
 from tlkeras.evaluation.calibration import (
     expected_calibration_error,

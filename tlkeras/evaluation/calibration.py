@@ -1,4 +1,4 @@
-"""Whether a model is right as often as it says."""
+"""Calibration: whether the confidence of a model equals its accuracy."""
 
 import numpy as np
 
@@ -6,9 +6,9 @@ from tlkeras.evaluation.predictions import Predictions, log_softmax
 
 
 def confidence_and_hits(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the probability of each answer and whether it was right, both float64 of one shape.
+    """Returns the probability of each prediction and whether it is correct, both float64 of the same shape.
 
-    For multilabel each of the n * k yes-or-no answers counts by itself.
+    For multilabel, each of the n * k yes-or-no predictions counts separately.
     """
     probabilities, labels = predictions.probabilities, predictions.labels
     if predictions.task == "multilabel":
@@ -21,13 +21,13 @@ def reliability_bins(confidence: np.ndarray, hits: np.ndarray, bins: int = 15) -
     """Returns the bins of a reliability diagram (Guo et al. 2017, section 2).
 
     Args:
-        confidence: Probability of each answer, float (n,) in 0..1.
-        hits: Whether each answer was right, (n,) of 0 and 1.
-        bins: Number of equally wide bins; bin m holds confidences in ((m - 1) / bins, m / bins].
+        confidence: Probability of each prediction, float (n,) in 0..1.
+        hits: Correctness of each prediction, (n,) of 0 and 1.
+        bins: Number of equally wide bins. Bin m contains confidences in ((m - 1) / bins, m / bins].
 
     Returns:
-        `lower`, `upper` (bins,), `count`, and the mean `confidence` and `accuracy` of each bin (NaN
-        where it is empty).
+        A dict of arrays (bins,): `lower`, `upper`, `count`, and the mean `confidence` and `accuracy` of each
+        bin, which are NaN in an empty bin.
     """
     index = np.clip(np.ceil(np.asarray(confidence) * bins).astype(int) - 1, 0, bins - 1)
     count = np.bincount(index, minlength=bins)
@@ -45,7 +45,7 @@ def reliability_bins(confidence: np.ndarray, hits: np.ndarray, bins: int = 15) -
 def expected_calibration_error(confidence: np.ndarray, hits: np.ndarray, bins: int = 15) -> float:
     """Returns the mean gap between confidence and accuracy over equally wide bins, in 0..1.
 
-    Guo et al. 2017, equation 3. Confidences that are not numbers make it NaN.
+    See Guo et al. 2017, equation 3. The result is NaN if a confidence is NaN.
     """
     if not len(confidence) or not np.all(np.isfinite(confidence)):
         return float("nan")
@@ -55,13 +55,16 @@ def expected_calibration_error(confidence: np.ndarray, hits: np.ndarray, bins: i
 
 
 def fit_temperature(validation: Predictions) -> float:
-    """Returns the temperature by which validation logits are best divided (Guo et al. 2017, 4.2).
+    """Returns the temperature that minimises the cross-entropy of validation logits (Guo et al. 2017, 4.2).
 
-    It minimises the cross-entropy on the validation split, over .05 to 20. It changes no answer, only
-    the probabilities: `Predictions.from_logits(logits / temperature, ...)`.
+    It is searched between 0.05 and 20. Dividing logits by it changes the probabilities and not the predicted
+    classes: `Predictions.from_logits(logits / temperature, ...)`.
 
     Args:
-        validation: Labelled multiclass or binary predictions.
+        validation: Labelled multiclass or binary predictions on the validation split.
+
+    Raises:
+        ValueError: The predictions have no labels, or belong to another task.
     """
     from scipy.optimize import minimize_scalar  # comes with scikit-learn
 
@@ -82,7 +85,7 @@ def fit_temperature(validation: Predictions) -> float:
 
 
 def two_sided(predictions: Predictions) -> np.ndarray:
-    """Returns logits (n, k) whose softmax are the probabilities, for binary with one logit too."""
+    """Returns logits (n, k) whose softmax gives the probabilities, also for binary with one logit."""
     if predictions.task == "binary" and predictions.logits.shape[1] == 1:
         return np.concatenate([np.zeros_like(predictions.logits), predictions.logits], axis=1)
     return predictions.logits

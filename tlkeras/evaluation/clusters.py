@@ -1,4 +1,4 @@
-"""Unsupervised transfer: groups among the features of a pretrained network, without any label."""
+"""Unsupervised transfer: clusters of the features of a pretrained network, found without labels."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,11 @@ KINDS = ("k_means", "gaussian_mixture")
 
 @dataclass(frozen=True)
 class Clusters:
-    """What was found.
+    """The result of `cluster`.
 
     Attributes:
-        assigned: Number of each row's cluster, int `(n,)`.
-        scores: `nmi`, `ari` and `matched_accuracy` against labels; empty without.
+        assigned: Number of the cluster of each row, int `(n,)`.
+        scores: Agreement with labels: `nmi`, `ari` and `matched_accuracy`. Empty without labels.
     """
 
     assigned: np.ndarray
@@ -31,15 +31,15 @@ def cluster(
     labels: np.ndarray | None = None,
     seed: int = 0,
 ) -> Clusters:
-    """Standardised features -> PCA -> clusters.
+    """Standardises features, reduces them by PCA, and clusters them.
 
     Args:
-        features: `(n, d)`.
-        count: Number of clusters, from 2.
-        kind: `k_means`, or `gaussian_mixture` with a diagonal covariance.
-        components: Principal components that are kept; None keeps all.
-        labels: Classes `(n,)`, which serve the scores alone.
-        seed: Of the starts.
+        features: Features `(n, d)`.
+        count: Number of clusters, at least 2.
+        kind: Method: `k_means`, or `gaussian_mixture` with diagonal covariances.
+        components: Number of principal components, or None for no reduction.
+        labels: Classes `(n,)`, which are used only for the scores.
+        seed: Seed of the initial clusters.
 
     Raises:
         UserError: Fewer rows than clusters, or an unknown kind.
@@ -69,15 +69,16 @@ def cluster(
 
 
 def cluster_scores(assigned: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Returns how well clusters agree with classes.
+    """Returns scores for the agreement of clusters with classes.
 
     Args:
-        assigned: Clusters `(n,)`.
-        labels: Classes `(n,)`.
+        assigned: Number of the cluster of each row `(n,)`.
+        labels: Class of each row `(n,)`.
 
     Returns:
-        `nmi` (normalised mutual information) and `ari` (adjusted Rand index), both 1 at best and about 0
-        by chance, and `matched_accuracy`, with each cluster named by the best one-to-one match.
+        `nmi` (normalised mutual information) and `ari` (adjusted Rand index), which are 1 at best and about
+        0 by chance, and `matched_accuracy`, the accuracy with the best one-to-one match of clusters and
+        classes.
     """
     from scipy.optimize import linear_sum_assignment
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score

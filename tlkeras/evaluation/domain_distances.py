@@ -1,6 +1,7 @@
-"""How far the features of two domains lie apart: fresh measurements in float64 numpy.
+"""Distances between the features of two domains, in float64 numpy.
 
-Features are `(n, d)` of the source and `(m, d)` of the target. Lower is closer for each.
+The features of the source are `(n, d)` and those of the target are `(m, d)`. A smaller distance means that
+the domains are closer.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,14 +26,14 @@ def _two_domains(source, target) -> tuple[np.ndarray, np.ndarray]:
 
 @DISTANCES.register("mean")
 def mean_distance(source_features, target_features) -> float:
-    """Euclidean distance of the means, `sqrt(sum (m_s - m_t)^2)`."""
+    """Returns the Euclidean distance of the means, `sqrt(sum (m_s - m_t)^2)`."""
     source, target = _two_domains(source_features, target_features)
     return float(np.linalg.norm(source.mean(axis=0) - target.mean(axis=0)))
 
 
 @DISTANCES.register("coral")
 def coral_distance(source_features, target_features) -> float:
-    """Squared Frobenius distance of the covariances over `4 d^2` (Sun & Saenko 2016)."""
+    """Returns the squared Frobenius distance of the covariances over `4 d^2` (Sun & Saenko 2016)."""
     source, target = _two_domains(source_features, target_features)
     gap = np.cov(source, rowvar=False) - np.cov(target, rowvar=False)
     return float(np.sum(gap**2) / (4 * source.shape[1] ** 2))
@@ -40,10 +41,14 @@ def coral_distance(source_features, target_features) -> float:
 
 @DISTANCES.register("mmd")
 def mmd_distance(source_features, target_features, rows: int = 1000) -> float:
-    """Unbiased squared MMD with a Gaussian kernel of the source's median distance (Gretton 2012).
+    """Returns the unbiased squared MMD (Gretton et al. 2012).
+
+    The kernel is Gaussian. Its width is the median distance within the source.
 
     Args:
-        rows: At most this many rows of each domain, evenly taken, are compared.
+        source_features: Features of the source, `(n, d)`.
+        target_features: Features of the target, `(m, d)`.
+        rows: Largest number of rows of each domain that are compared. They are evenly spaced.
     """
     source, target = (
         x[:: max(1, -(-len(x) // rows))] for x in _two_domains(source_features, target_features)
@@ -63,7 +68,7 @@ def _squared(left, right) -> np.ndarray:
 
 @DISTANCES.register("frechet")
 def frechet_distance(source_features, target_features) -> float:
-    """Squared Frechet distance of Gaussians fitted to both (Dowson & Landau 1982)."""
+    """Returns the squared Frechet distance of Gaussians fitted to both domains (Dowson & Landau 1982)."""
     source, target = _two_domains(source_features, target_features)
     first, second = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (source, target))
     values, vectors = np.linalg.eigh(first)
@@ -75,17 +80,19 @@ def frechet_distance(source_features, target_features) -> float:
 
 @DISTANCES.register("a_distance")
 def a_distance(source_features, target_features, seeds: Sequence[int] = (0, 1, 2, 3, 4)) -> float:
-    """Proxy A-distance `2 (1 - 2 error)` (Ben-David et al. 2007) of a fresh linear probe.
+    """Returns the proxy A-distance `2 (1 - 2 error)` of a linear probe (Ben-David et al. 2007).
 
-    Each seed splits both domains into halves, with equal counts of each, trains a logistic
-    regression on one and takes its error on the other; the mean error, clipped at .5, counts.
+    For each seed, equal numbers of rows of both domains are divided into halves. A logistic regression is
+    trained on one half to recognise the domain, and its error is measured on the other half. The mean error
+    over the seeds is clipped at 0.5.
 
     Args:
-        source_features: `(n, d)`; target_features: `(m, d)`.
-        seeds: One split each.
+        source_features: Features of the source, `(n, d)`.
+        target_features: Features of the target, `(m, d)`.
+        seeds: Seeds, each for one division into halves.
 
     Returns:
-        From 0 (the probe cannot tell the domains apart) to 2.
+        A number from 0 (the probe cannot distinguish the domains) to 2.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

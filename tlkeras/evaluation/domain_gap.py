@@ -1,4 +1,4 @@
-"""How far apart the domains lie in the features of a model, in numbers and in a picture."""
+"""The gap between the domains in the features of a model: distances, and a plot of the features."""
 
 import numpy as np
 
@@ -9,20 +9,20 @@ from tlkeras.evaluation.embedding import features_of, write_embedding
 from tlkeras.evaluation.predictions import shown_split
 from tlkeras.run_dir import RunDir
 
-ROWS = 1000  # of each domain: enough for a linear probe
+ROWS = 1000  # rows of each domain, which are enough for a linear probe
 
 
 def describe_domains(run_dir: RunDir, when: str, model, domains: dict[str, Domain]) -> dict[str, float]:
-    """Writes `evaluation/embedding_WHEN.npz` and returns distances of source and target features.
+    """Writes `evaluation/embedding_WHEN.npz` and returns the distances of source and target features.
 
-    `a_distance`: of a fresh probe on held-out features, 0 (alike) to 2 (Ben-David et al. 2007);
-    `mean_distance`, `mmd` as in `tlkeras.evaluation.domain_distances`. None of them looks at a label.
+    The distances are `a_distance`, `mean_distance` and `mmd` of `tlkeras.evaluation.domain_distances`. They
+    use no labels.
 
     Args:
-        run_dir: The run directory.
-        when: `before` or `after`.
-        model: Raw inputs to logits, with a layer `features`.
-        domains: By name.
+        run_dir: Run directory.
+        when: Time of the measurement: `before` or `after` the training.
+        model: Model from raw inputs to logits with a layer `features`.
+        domains: Domains by name.
     """
     pair = {name: domains[name] for name in (Role.SOURCE, Role.TARGET)}
     whole = {}  # features of the splits that are small enough to be computed once for both purposes
@@ -43,11 +43,11 @@ def describe_domains(run_dir: RunDir, when: str, model, domains: dict[str, Domai
 
 
 def class_shares(evaluated) -> dict[str, dict[str, float]]:
-    """Returns how often each class is predicted on the target, beside its share in the source's labels.
+    """Returns the share of each class in the predictions on the target and in the labels of the source.
 
     Args:
-        evaluated: Predictions by domain and split, as `predict_domains` returns them; the target's may
-            lack labels.
+        evaluated: Predictions by domain and split that `predict_domains` returned. Those of the target need
+            no labels.
     """
     target = evaluated["target"]
     source, target = evaluated["source"]["train"], target[shown_split(target)]

@@ -1,4 +1,4 @@
-"""Where a model puts examples in its feature space: features, a plane to look at, nearest neighbours."""
+"""The feature space of a model: features of rows, their plot in the plane, nearest neighbours."""
 
 import weakref
 from collections.abc import Mapping
@@ -15,15 +15,15 @@ from tlkeras.evaluation.embedding_file import as_bytes
 from tlkeras.models.cuts.graph import inputs_of, nodes_in_order
 from tlkeras.run_dir import replacing
 
-ROWS = 250  # per domain: enough to see clusters, few enough for t-SNE in a second or two
+ROWS = 250  # rows per domain: enough to see clusters, and t-SNE takes a second or two
 _THUMBNAIL = 32
 _PARTS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def feature_model(model: keras.Model) -> keras.Model:
-    """Returns the part of a saved model from raw inputs to feature vectors: its layer `features`.
+    """Returns the part of a saved model from raw inputs to feature vectors, the outputs of layer `features`.
 
-    The same model gives the same part, whose `predict` is then compiled once.
+    The result is cached per model, so that its `predict` is compiled only once.
 
     Raises:
         UserError: The model has no such layer.
@@ -40,10 +40,10 @@ def features_of(model: keras.Model, rows: Rows, domain: Domain, batch_size: int 
     """Returns the feature vectors of rows, float32 `(n, d)`.
 
     Args:
-        model: Raw inputs to logits.
-        rows: Of any split.
-        domain: The domain of the rows.
-        batch_size: Rows per step.
+        model: Model from raw inputs to logits.
+        rows: Rows of any split.
+        domain: Domain of the rows.
+        batch_size: Number of rows per step.
     """
     batches = evaluation_batches(rows, domain, batch_size=batch_size).map(lambda x, y, weight: x)
     features = feature_model(model).predict(batches, verbose=0)
@@ -59,19 +59,19 @@ def write_embedding(
     rows: int = ROWS,
     known: Mapping[str, Mapping[str, np.ndarray | None]] | None = None,
 ) -> None:
-    """Writes an `.npz` with examples of all domains in the model's feature space and in the plane.
+    """Writes an `.npz` with the features of examples of all domains, and with their places in the plane.
 
-    It holds `coordinates` float32 `(n, 2)`, `features` float16 `(n, d)`, `domain` int `(n,)` into
-    `domain_names`, `label` int `(n,)` into `class_names` (-1 where there is none), `ids`, and for images
+    It contains `coordinates` float32 `(n, 2)`, `features` float16 `(n, d)`, `domain` int `(n,)` (index of
+    `domain_names`), `label` int `(n,)` (index of `class_names`, or -1 without a label), `ids`, and for images
     `thumbnails` uint8 `(n, h, w, 3)`.
 
     Args:
-        path: The file, e.g. `RUN/evaluation/embedding_before.npz` or `embedding_after.npz`.
-        model: Raw inputs to logits, with a layer `features`.
-        domains: By name. Rows are drawn from their test split, or from the last there is.
-        seed: Which rows are drawn, and where t-SNE starts.
-        rows: At most this many per domain.
-        known: Features of whole splits by domain and split, where somebody has them already.
+        path: Path of the file, e.g. `RUN/evaluation/embedding_before.npz` or `embedding_after.npz`.
+        model: Model from raw inputs to logits with a layer `features`.
+        domains: Domains by name. Rows are drawn from the test split, or from the last existing split.
+        seed: Seed of the choice of rows and of t-SNE.
+        rows: Largest number of rows per domain.
+        known: Features of whole splits by domain and split that are computed already, or None.
     """
     drawn, features = {}, []
     for name, domain in domains.items():
@@ -98,7 +98,15 @@ def write_embedding(
 
 
 def plane(features: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Returns places in the plane, float32 `(n, 2)`: t-SNE (van der Maaten and Hinton 2008) after PCA."""
+    """Maps features to the plane by PCA and t-SNE (van der Maaten and Hinton 2008).
+
+    Args:
+        features: Features `(n, d)`.
+        seed: Seed of both.
+
+    Returns:
+        Places float32 `(n, 2)`.
+    """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits  # comes with scikit-learn
@@ -110,22 +118,22 @@ def plane(features: np.ndarray, seed: int = 0) -> np.ndarray:
         padded[:, : min(2, features.shape[1])] = features[:, :2]
         return padded
     tsne = TSNE(2, perplexity=min(30.0, (len(features) - 1) / 3), init="pca", random_state=seed, max_iter=500)
-    with threadpool_limits(1):  # threads that wait for each other take a minute on a busy machine
+    with threadpool_limits(1):  # on a busy machine, threads that wait for each other take a minute
         reduced = PCA(width, random_state=seed).fit_transform(features)
         reduced /= max(reduced.std(), 1e-12)
         return tsne.fit_transform(reduced).astype(np.float32)
 
 
 def nearest(queries: np.ndarray, features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the most similar rows of `features` for each query, by cosine, the most similar first.
+    """Returns the rows of `features` with the largest cosine similarity to each query, in falling order.
 
     Args:
-        queries: float `(q, d)`.
-        features: float `(n, d)`.
-        count: Neighbours per query; fewer where there are fewer rows.
+        queries: Features of the queries, float `(q, d)`.
+        features: Features to search, float `(n, d)`.
+        count: Number of neighbours per query, at most `n`.
 
     Returns:
-        Indices int64 `(q, count)` and similarities float32 `(q, count)` in -1..1.
+        `(indices, similarities)`: int64 `(q, count)`, and float32 `(q, count)` in -1..1.
     """
     similarity = _unit(queries) @ _unit(features).T
     order = np.argsort(-similarity, axis=1, kind="stable")[:, :count]

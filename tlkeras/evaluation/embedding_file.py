@@ -1,4 +1,4 @@
-"""The `.npz` of examples in a feature space; reading it needs neither Keras nor the data."""
+"""The file of an embedding. It is read without Keras and without the data."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +10,7 @@ _TEXTS = ("domain_names", "class_names", "ids")
 
 
 def read_embedding(path: Path) -> dict[str, Any]:
-    """Returns what `write_embedding` wrote; names and ids as lists of text."""
+    """Returns the arrays that `write_embedding` wrote. Names and ids are lists of text."""
     with np.load(path, allow_pickle=False) as arrays:
         found: dict[str, Any] = dict(arrays)
     for key in _TEXTS:
@@ -19,5 +19,5 @@ def read_embedding(path: Path) -> dict[str, Any]:
 
 
 def as_bytes(texts: Iterable[str]) -> np.ndarray:
-    """Returns texts as UTF-8 with a NUL between them; fixed-width arrays would cut trailing NULs off."""
+    """Returns texts as UTF-8, separated by NUL. Fixed-width arrays would remove trailing NULs."""
     return np.frombuffer("\0".join(texts).encode("utf-8", "surrogateescape"), np.uint8)

@@ -1,4 +1,4 @@
-"""Predict every split of every domain once, and write down what follows from it."""
+"""Prediction of each split of each domain, and the files of the results."""
 
 import contextlib
 from typing import Any
@@ -13,14 +13,14 @@ from tlkeras.evaluation.predictions import Predictions, predict_rows, shown_spli
 from tlkeras.models.cuts.graph import inputs_of, output_of
 from tlkeras.run_dir import RunDir
 
-KEPT_FEATURES = 5000  # rows of a split; a report looks at no more
-MOST_ROWS = 128  # on a device at a time; one device has to hold what eight did in training
+KEPT_FEATURES = 5000  # rows of a split whose features are kept; a report uses no more
+MOST_ROWS = 128  # rows per device and step, so that one device can evaluate what eight have trained
 
 Evaluated = dict[str, dict[str, Predictions]]
 
 
 class _Answering(DistributedFit):
-    """Runs a plain model in float32 steps of its own, whatever the dtype policy of the process."""
+    """Runs a plain model in float32, independent of the dtype policy of the process."""
 
     def __init__(self, model: keras.Model):
         super().__init__(name="answering", dtype="float32")
@@ -35,19 +35,19 @@ def predict_domains(
 ) -> Evaluated:
     """Returns the predictions of a model for every split, by domain and split.
 
-    This is the one way to evaluate, so that a run that is evaluated again gets the same numbers to the bit:
-    the same plain model, as many rows on each device, however many devices there are.
+    All evaluations use this function with the same plain model and the same number of rows per device. A
+    second evaluation of a run therefore gives identical numbers on any number of devices.
 
-    Splits without labels are predicted too, as those of an adaptation's target. Only a domain that draws
-    pairs of views has none, because its model answers no question about a single row.
+    Splits without labels, such as those of a target domain, are predicted too. Domains that draw pairs of
+    views are left out, because their models do not predict single rows.
 
     Args:
-        model: Raw inputs to logits, plain and functional. Predictions of splits of up to `KEPT_FEATURES` rows
-            hold the features too, where the model has a layer `features`.
-        domains: By name.
-        batch_size: Rows of a training step of the run; so many are predicted at a time on each device, at
-            most `MOST_ROWS`.
-        runtime: Distributes the batches; None is one device.
+        model: Plain functional model from raw inputs to logits. If it has a layer `features`, predictions of
+            splits of up to `KEPT_FEATURES` rows contain the features.
+        domains: Domains by name.
+        batch_size: Number of rows of a training step of the run. Each device predicts this many rows per
+            step, at most `MOST_ROWS`.
+        runtime: Runtime that distributes the batches, or None for one device.
     """
     with runtime.scope() if runtime is not None else contextlib.nullcontext():
         alone, with_features = _Answering(model), _Answering(_with_features(model))
@@ -65,7 +65,7 @@ def predict_domains(
 
 
 def _with_features(model: keras.Model) -> keras.Model:
-    """Returns a model of logits and the features they are made from, in one pass of the backbone."""
+    """Returns a model that computes logits and features in one pass of the backbone."""
     try:
         features = output_of(model, "features")
     except ValueError:
@@ -100,12 +100,12 @@ def write_evaluation(
 ) -> dict[str, Any]:
     """Writes `metrics.json`, and per domain `confusion.csv` and `predictions.csv` of its test split.
 
-    The source's files lie in `evaluation/`, those of another domain in `evaluation/DOMAIN/`. All
-    predictions are kept beside them as `predictions_SPLIT.npz`, for reports and comparisons. Rows without
-    labels are predicted, and neither measured nor counted.
+    The files of the source are in `evaluation/`, those of another domain in `evaluation/DOMAIN/`. All
+    predictions are also written as `predictions_SPLIT.npz` for reports and comparisons. Metrics are computed
+    only for splits with labels.
 
     Args:
-        run_dir: The run.
+        run_dir: Run directory.
         evaluated: Predictions by domain and split.
         measured: Metrics that need no labels, `{domain: {split: {...}}}`; see `pair_metrics`.
 
@@ -122,6 +122,6 @@ def write_evaluation(
             write_csv(shown, folder / "predictions.csv", with_label=True)
             if shown.labels is not None and shown.task != "regression":
                 write_confusion(shown, folder / "confusion.csv")
-    # last, because it is what says that an evaluation is complete
+    # metrics.json is written last, because its presence means that the evaluation is complete
     run_dir.write_json(run_dir.evaluation / "metrics.json", metrics)
     return metrics

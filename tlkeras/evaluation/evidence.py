@@ -1,7 +1,7 @@
-"""What a run keeps beside its numbers, so that reports need neither its data nor its model.
+"""Files that a run writes for its report, so that the report needs neither the data nor the model.
 
-Under `evaluation/`: `data_health.json`, `embedding_after.npz` and `gallery/` (of another domain than the
-source: `DOMAIN/gallery/`).
+They are `data_health.json`, `embedding_after.npz` and `gallery/` in `evaluation/`. The gallery of another
+domain than the source is `DOMAIN/gallery/`.
 """
 
 import dataclasses
@@ -15,18 +15,18 @@ from tlkeras.evaluation.nearest_training_rows import TrainingRows
 from tlkeras.evaluation.predictions import shown_split
 from tlkeras.run_dir import RunDir
 
-_LISTED = 50  # files of each kind that data_health.json names; all are counted
+_LISTED = 50  # files of each kind that data_health.json lists; it counts all
 
 
 def write_evidence(run_dir: RunDir, model, domains: dict[str, Domain], evaluated: Evaluated, config) -> None:
-    """Writes how the data look, pictures with heat maps, and where the model puts the examples.
+    """Writes findings about the data, a gallery of rows with heat maps, and an embedding of the features.
 
     Args:
-        run_dir: The run.
-        model: Raw inputs to logits, plain and functional.
-        domains: By name, without unreadable rows.
+        run_dir: Run directory.
+        model: Plain functional model from raw inputs to logits.
+        domains: Domains by name, without unreadable rows.
         evaluated: Predictions by domain and split.
-        config: The run's `ExperimentConfig`.
+        config: `ExperimentConfig` of the run.
     """
     health = {name: data_health(domain) for name, domain in domains.items()}
     run_dir.write_json(run_dir.evaluation / "data_health.json", health)
@@ -34,20 +34,20 @@ def write_evidence(run_dir: RunDir, model, domains: dict[str, Domain], evaluated
     training = TrainingRows(model, domains["source"], config.seed, known.get("source", {}).get("train"))
     for name, splits in evaluated.items():
         split = shown_split(splits)
-        if split is not None and splits[split].labels is not None:  # without them nothing is best or worst
+        if split is not None and splits[split].labels is not None:  # best and worst need labels
             folder = run_dir.evaluation_of(name)
             facts = (model, domains[name], split, splits[split], config.model.backbone, training)
             write_gallery(folder / "gallery", *facts)
     after = run_dir.evaluation / "embedding_after.npz"
-    if not after.is_file():  # under adaptation it is written with the one before training
+    if not after.is_file():  # an adaptation has written it already, together with the one before training
         write_embedding(after, model, domains, seed=config.seed, known=known)
 
 
 def data_health(domain: Domain) -> dict[str, Any]:
-    """Returns counts, sizes, duplicates across splits, contradicting labels and files left out.
+    """Returns counts, image sizes, duplicates across splits, conflicting labels and unreadable files.
 
     Args:
-        domain: Without its unreadable rows, as training gets it.
+        domain: Domain without its unreadable rows.
     """
     found = inspect_domain(domain, full=False)
     facts = dataclasses.asdict(found)

@@ -1,7 +1,7 @@
-"""Which pixels an answer rests on: Grad-CAM, integrated gradients, occlusion.
+"""Explanations of predictions by pixels: Grad-CAM, integrated gradients and occlusion.
 
-Each takes a model from raw inputs to logits, as `best.keras` holds it, and images with pixels in 0..255.
-The target is the class whose logit is explained; by default what the model answers.
+Each function takes a model from raw inputs to logits, such as `best.keras`, and images with pixels in 0..255.
+The target is the class whose logit is explained. By default it is the predicted class.
 """
 
 import itertools
@@ -28,18 +28,18 @@ def grad_cam(
 ) -> np.ndarray:
     """Returns Grad-CAM maps (Selvaraju et al. 2017, section 3).
 
-    The feature maps of a layer are weighted by the mean of their gradients, summed, cut off at zero and
-    resized to the image; each map is divided by its maximum. A backbone that is nested as one layer of
-    `model` is looked into.
+    The feature maps of a layer are weighted by the mean of their gradients and summed. Negative values are
+    set to zero, and the map is resized to the image and divided by its maximum. The layer may belong to a
+    backbone that is nested as one layer of `model`.
 
     Args:
-        model: Functional, raw images to logits.
-        images: `(n, height, width, 3)`.
-        targets: Class numbers `(n,)`; None explains the model's answers.
-        layer: Name of the layer whose outputs are weighted; None takes the last with spatial outputs.
+        model: Functional model from raw images to logits.
+        images: Images `(n, height, width, 3)` in 0..255.
+        targets: Class numbers `(n,)`, or None for the predicted classes.
+        layer: Name of the layer whose outputs are weighted, or None for the last layer with spatial outputs.
 
     Returns:
-        float32 `(n, height, width)` in 0..1; a map is all zero where nothing speaks for the target.
+        Maps float32 `(n, height, width)` in 0..1. A map is zero if no region supports the target.
 
     Raises:
         UserError: The model has no such layer, or none with spatial outputs.
@@ -48,7 +48,7 @@ def grad_cam(
 
     @_compiled_for(model)
     def explain(batch, chosen):
-        with recording(batch) as tape:  # so that layers are recorded even where none of them trains
+        with recording(batch) as tape:  # so that the tape records layers that are not trainable
             maps, logits = both(batch, training=False)
             score = ops.sum(_scores(logits, chosen))
         gradients = ops.cast(tape.gradient(score, maps), "float32")
@@ -69,17 +69,17 @@ def integrated_gradients(
     """Returns integrated gradients (Sundararajan et al. 2017, equation 1), by the midpoint rule.
 
     Their sum over an image is the difference of the target's logit between the image and the baseline
-    (completeness, section 3), up to the error of the rule.
+    (completeness, section 3), up to the error of the midpoint rule.
 
     Args:
-        model: Raw inputs to logits.
-        images: `(n, height, width, 3)` or `(n, d)`.
-        targets: Class numbers `(n,)`; None explains the model's answers.
-        baseline: Input that stands for nothing, in the same units; black by default.
-        steps: Points on the straight line from the baseline to the image.
+        model: Model from raw inputs to logits.
+        images: Images `(n, height, width, 3)` or vectors `(n, d)`.
+        targets: Class numbers `(n,)`, or None for the predicted classes.
+        baseline: Neutral input in the same units, by default black.
+        steps: Number of points on the straight line from the baseline to the image.
 
     Returns:
-        float32 of the shape of `images`; `heat_of` turns it into one map per image.
+        Attributions, float32 with the shape of `images`. `heat_of` makes one map per image of them.
     """
 
     @_compiled_for(model)
@@ -104,20 +104,21 @@ def occlusion(
     stride: int | None = None,
     fill: float = 127.0,
 ) -> np.ndarray:
-    """Returns how much of the target's probability is lost where a patch covers the image.
+    """Returns the loss of the target's probability if a patch covers a part of the image.
 
-    Zeiler and Fergus (2014, section 4.2). Each pixel gets the mean over the patches that cover it.
+    See Zeiler and Fergus (2014, section 4.2). Each pixel gets the mean over the patches that cover it.
 
     Args:
-        model: Raw images to logits.
-        images: `(n, height, width, 3)`.
-        targets: Class numbers `(n,)`; None explains the model's answers.
-        patch: Side of the patch in pixels; None is a quarter of the image's shorter side.
-        stride: Pixels between two patches; None is half a patch.
+        model: Model from raw images to logits.
+        images: Images `(n, height, width, 3)` in 0..255.
+        targets: Class numbers `(n,)`, or None for the predicted classes.
+        patch: Side of the patch in pixels, or None for a quarter of the shorter side of the image.
+        stride: Distance of two patches in pixels, or None for half a patch.
         fill: Value of the covered pixels.
 
     Returns:
-        float32 `(n, height, width)` in -1..1 (for a single logit or regression, in units of the output).
+        Maps float32 `(n, height, width)` in -1..1. For a single logit or a regression they are in units of
+        the output.
     """
     height, width = images.shape[1:3]
     patch = patch or max(min(height, width) // 4, 1)
@@ -139,20 +140,23 @@ def occlusion(
 
 
 def heat_of(attributions: np.ndarray) -> np.ndarray:
-    """Returns one map in 0..1 per image, float32 `(n, h, w)`, of attributions `(n, h, w, c)` of any sign."""
+    """Returns one map in 0..1 per image, float32 `(n, h, w)`, from attributions `(n, h, w, c)`."""
     return _normalised(np.abs(attributions).sum(axis=-1))
 
 
 def explain_images(
     model: keras.Model, images: np.ndarray, targets: np.ndarray | None = None, backbone: str | None = None
 ) -> tuple[np.ndarray, str]:
-    """Returns maps in 0..1 and the name of the method: Grad-CAM, or integrated gradients without layers.
+    """Explains predictions by Grad-CAM, or by integrated gradients if no layer has spatial outputs.
 
     Args:
-        model: Raw images to logits.
-        images: `(n, height, width, 3)`.
-        targets: Class numbers `(n,)`; None explains the model's answers.
-        backbone: Registered name; its row says which layer Grad-CAM reads.
+        model: Model from raw images to logits.
+        images: Images `(n, height, width, 3)` in 0..255.
+        targets: Class numbers `(n,)`, or None for the predicted classes.
+        backbone: Registered name of the backbone. Its row names the layer that Grad-CAM uses.
+
+    Returns:
+        `(maps, method)`: maps in 0..1, float32 `(n, height, width)`, and the name of the method.
     """
     layer = cam_layer(model, backbone)
     if layer is None:
@@ -161,17 +165,17 @@ def explain_images(
 
 
 def cam_layer(model: keras.Model, backbone: str | None = None) -> str | None:
-    """Returns the name of the layer that Grad-CAM reads: the backbone's row's, else the last spatial one."""
+    """Returns the layer that Grad-CAM uses: the one in the row of the backbone, else the last spatial one."""
     spatial = [node.operation.name for node in nodes_in_order(flattened(model)) if _is_spatial(node)]
     named = BACKBONES.get(backbone).grad_cam if backbone in BACKBONES else ""
     return named if named in spatial else (spatial[-1] if spatial else None)
 
 
 def flattened(model: keras.Model) -> keras.Model:
-    """Returns the functional model with the layers of nested functional models as its own.
+    """Returns an equal functional model in which the layers of nested models are its own layers.
 
-    A tensor inside a nested model belongs to another graph than the outer outputs, so gradients
-    between the two do not exist (tensorflow#44462).
+    A tensor inside a nested model belongs to another graph than the outer outputs, so that there is no
+    gradient between them (tensorflow#44462).
     """
     if not any(_is_nested(layer) for layer in model.layers):
         return model
@@ -215,17 +219,17 @@ def _with_maps(model, layer):
 
 
 def _compiled_for(model):
-    """Returns a decorator: a traced function for models whose layers are slow one by one, else nothing.
+    """Returns a decorator that traces a function if the model has grouped convolutions, else does nothing.
 
-    Keras compiles each grouped convolution anew at every single call; the other layers of a network
-    take less time as they are than their trace.
+    Without a trace, Keras compiles each grouped convolution again at every call. For models without them, a
+    trace takes longer than it saves.
     """
     grouped = any(getattr(layer, "groups", 1) not in (1, None) for layer in model.layers)
     return traced if grouped else lambda function: function
 
 
 def _scores(logits, targets):
-    """The explained outputs `(n,)`; the negated logit for the first class of a single one."""
+    """Returns the explained outputs `(n,)`. If there is a single logit, its negative explains class 0."""
     logits = ops.cast(logits, "float32")
     if logits.shape[-1] == 1:
         return logits[:, 0] * ops.where(targets > 0, 1.0, -1.0)
@@ -233,7 +237,7 @@ def _scores(logits, targets):
 
 
 def _chosen(values, targets):
-    """The value of each row's target `(n,)`."""
+    """Returns the value of each row's target `(n,)`."""
     return ops.take_along_axis(values, targets[:, None], axis=1)[:, 0]
 
 
@@ -260,7 +264,7 @@ def _in_batches(explain, model, images, targets) -> np.ndarray:
 
 
 def _places(side: int, patch: int, stride: int) -> list[int]:
-    """Where patches begin so that all pixels are covered."""
+    """Returns the first pixels of patches that cover all pixels of a side."""
     return sorted({*range(0, max(side - patch, 0) + 1, stride), max(side - patch, 0)})
 
 

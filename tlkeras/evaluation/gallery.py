@@ -1,4 +1,4 @@
-"""The rows with the best and the worst answers, kept with what explains them: a report needs no data."""
+"""The gallery of a report: the rows with the smallest and the largest loss, with their explanations."""
 
 from pathlib import Path
 from typing import Any
@@ -31,20 +31,20 @@ def write_gallery(
     """Writes pictures or texts, heat maps and `index.json` of the rows with the largest and smallest loss.
 
     Each entry of the index has `kind` (`worst` or `best`), `id`, `label`, `prediction`, `probability`,
-    `loss`, what `keep_rows` says (`picture` and `heat`, or `words` and `weights`), `method`; the worst also
-    `neighbors`, what lies nearest to them in training, see `write_neighbors`.
+    `loss`, `method` and the entries of `keep_rows` (`picture` and `heat`, or `words` and `weights`). The
+    worst rows also have `neighbors`, the nearest training rows; see `write_neighbors`.
 
     Args:
-        folder: Where they go, e.g. `RUN/evaluation/gallery`.
-        model: Raw inputs to logits.
-        domain: Of the rows.
+        folder: Folder of the files, e.g. `RUN/evaluation/gallery`.
+        model: Model from raw inputs to logits.
+        domain: Domain of the rows.
         split: Name of the split.
-        predictions: Of all its rows, in their order, with labels.
-        backbone: Registered name; says which layer Grad-CAM reads.
-        training: Where the neighbours of the worst are looked for; None looks for none.
+        predictions: Labelled predictions of all rows of the split, in their order.
+        backbone: Registered name of the backbone, which determines the layer that Grad-CAM uses.
+        training: Training rows among which neighbours are searched, or None for no neighbours.
 
     Returns:
-        The index; empty where rows cannot be shown.
+        The index. It is empty if rows of this modality cannot be shown.
     """
     if not can_be_shown(domain) or not len(predictions):
         return []
@@ -75,9 +75,15 @@ def write_gallery(
 
 
 def choose(predictions: Predictions, worst: int = WORST, best: int = BEST) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the indices of the rows with the largest loss, and of good ones of different classes.
+    """Returns the indices of the rows with the largest loss, and of rows with a small loss.
 
-    Rows whose loss is not a number count as the worst. No row is in both.
+    The latter are from different classes if possible. Rows whose loss is NaN count as the worst. No row is in
+    both.
+
+    Args:
+        predictions: Labelled predictions.
+        worst: Number of rows with the largest loss.
+        best: Number of rows with a small loss.
     """
     losses = np.nan_to_num(cross_entropy(predictions), nan=np.inf, posinf=np.inf)
     order = np.argsort(-losses, kind="stable")
@@ -86,7 +92,7 @@ def choose(predictions: Predictions, worst: int = WORST, best: int = BEST) -> tu
     by_class: dict[int, int] = {}
     answers = predictions.predicted if predictions.predicted.ndim == 1 else np.arange(len(order))
     for index in order[count:][::-1]:
-        # the very best are often one easy class: each class gives one before any gives two
+        # the smallest losses often belong to one easy class, so each class contributes one row before any two
         if by_class.setdefault(int(answers[index]), 0) == 0:
             chosen.append(int(index))
             by_class[int(answers[index])] += 1

@@ -1,4 +1,4 @@
-"""How sure a share of few rows is."""
+"""Confidence intervals of accuracies."""
 
 import math
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ FEW_ROWS = 50
 
 
 def wilson_interval(share: float, rows: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Returns the interval of a share of right answers (Wilson 1927).
+    """Returns the confidence interval of an accuracy (Wilson 1927).
 
-    Unlike a bootstrap it does not shrink to a point where all of a few rows are right.
+    Unlike a bootstrap interval, it does not shrink to a point if all of a few rows are correct.
 
     Args:
-        share: Of the rows that are right, 0..1.
-        rows: At least 1.
-        confidence: Between 0 and 1.
+        share: Fraction of correct rows in 0..1.
+        rows: Number of rows, at least 1.
+        confidence: Confidence level between 0 and 1.
     """
     z2 = NormalDist().inv_cdf((1 + confidence) / 2) ** 2
     centre = (share + z2 / (2 * rows)) / (1 + z2 / rows)
@@ -25,7 +25,7 @@ def wilson_interval(share: float, rows: int, confidence: float = 0.95) -> tuple[
 
 
 def score_line(domain: str, split: str, values: Mapping[str, Any]) -> str:
-    """Returns the accuracy (or error) of a split as a line, with its interval unless it was trained on."""
+    """Returns a line with the accuracy (or error) of a split, and with its interval unless it is `train`."""
     name = "accuracy" if "accuracy" in values else "rmse"
     line = f"{domain} {split}: {name} {values[name]:.3f} on {values['rows']} rows"
     if name != "accuracy" or split == "train" or not values["rows"]:
@@ -35,7 +35,7 @@ def score_line(domain: str, split: str, values: Mapping[str, Any]) -> str:
 
 
 def few_rows_note(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """Returns what to think of splits that are too small to tell much; nothing where none is.
+    """Returns a note about splits that are too small for precise metrics, or an empty string.
 
     Args:
         metrics: `{domain: {split: {"rows": ..., ...}}}`.

@@ -1,4 +1,4 @@
-"""The numbers of `evaluation/metrics.json`, per task, from predictions alone."""
+"""The metrics in `evaluation/metrics.json`, for each task, computed from predictions."""
 
 import os
 from typing import Any
@@ -19,17 +19,19 @@ SPECIFICITIES = (0.9, 0.95)
 
 
 def compute_metrics(predictions: Predictions) -> dict[str, Any]:
-    """Returns what JSON holds about one labelled split; undefined values are None.
+    """Returns the metrics of one labelled split as JSON values. Undefined values are None.
 
-    All tasks: `rows`, `loss` (mean cross-entropy, without label smoothing; mean squared error for
-    regression). Classes: `accuracy`, `macro_f1` (over the classes that occur in labels or answers, as
-    scikit-learn has it), `expected_calibration_error`, `per_class` with `precision`, `recall`, `f1`,
-    `support`. Multiclass: `top_k` (5, or one less than the classes) and `top_k_accuracy`, binary
-    too. Binary: `auc`, `sensitivity_at_specificity`. Multilabel: `accuracy` over all single answers,
-    `exact_match`, `macro_auc`. Regression: `mae`, `rmse`, `r2`.
+    - All tasks: `rows`, `loss` (mean cross-entropy without label smoothing; mean squared error for
+      regression).
+    - Multiclass and binary: `accuracy`, `macro_f1` (over the classes that occur in labels or predictions, as
+      in scikit-learn), `expected_calibration_error`, `per_class` with `precision`, `recall`, `f1`, `support`,
+      `top_k` (5, or the number of classes less one) and `top_k_accuracy`.
+    - Binary: `auc`, `sensitivity_at_specificity`.
+    - Multilabel: `accuracy` over all single predictions, `exact_match`, `macro_auc`.
+    - Regression: `mae`, `rmse`, `r2`.
 
     Args:
-        predictions: With labels.
+        predictions: Predictions with labels.
 
     Raises:
         ValueError: There are no labels.
@@ -43,16 +45,16 @@ def compute_metrics(predictions: Predictions) -> dict[str, Any]:
 
 
 def confusion_matrix(predictions: Predictions) -> np.ndarray:
-    """Returns counts (k, k): row true class, column predicted class."""
+    """Returns counts (k, k). Rows are true classes, and columns are predicted classes."""
     classes = len(predictions.class_names)
     pairs = predictions.labels * classes + predictions.predicted
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def write_confusion(predictions: Predictions, path: str | os.PathLike) -> None:
-    """Writes `confusion.csv`: one line per true class, one column per predicted class.
+    """Writes `confusion.csv` with one line per true class and one column per predicted class.
 
-    Multilabel: one line per class with its true and false positives and negatives.
+    For multilabel it has one line per class with its true and false positives and negatives.
     """
     names = predictions.class_names
     if predictions.task == "multilabel":
@@ -76,7 +78,7 @@ def cross_entropy(predictions: Predictions) -> np.ndarray:
 
 
 def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Returns how often the label is among the `k` largest logits (n, classes); first wins a tie."""
+    """Returns the share of labels among the `k` largest logits (n, classes). The first class wins a tie."""
     own = logits[np.arange(len(logits)), labels][:, None]
     earlier = np.arange(logits.shape[1]) < labels[:, None]
     rank = ((logits > own) | ((logits == own) & earlier)).sum(axis=1)
@@ -84,24 +86,24 @@ def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
 
 
 def sensitivity_at_specificity(labels: np.ndarray, scores: np.ndarray, specificity: float) -> float:
-    """Returns the largest true positive rate at which at least `specificity` of negatives pass.
+    """Returns the largest true positive rate with a true negative rate of at least `specificity`.
 
     Args:
-        labels: 0 or 1, (n,).
-        scores: Larger means more likely positive, (n,).
-        specificity: In 0..1.
+        labels: Labels 0 or 1, (n,).
+        scores: Scores (n,). A larger score means that the row is more likely positive.
+        specificity: Smallest true negative rate in 0..1.
     """
     from sklearn.metrics import roc_curve
 
     if not 0 < labels.sum() < len(labels) or not np.all(np.isfinite(scores)):
         return float("nan")
     false_positive_rate, true_positive_rate, _ = roc_curve(labels, scores, drop_intermediate=False)
-    # A little slack: 1 - .9 is a hair under 1 / 10.
+    # The tolerance is needed because 1 - 0.9 is slightly less than 1 / 10 in floating point.
     return float(true_positive_rate[false_positive_rate <= 1 - specificity + 1e-12].max())
 
 
 def area_under_curve(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Returns the area under the ROC curve, NaN where only one class occurs."""
+    """Returns the area under the ROC curve, or NaN if only one class occurs."""
     from sklearn.metrics import roc_auc_score
 
     if not 0 < labels.sum() < len(labels) or not np.all(np.isfinite(scores)):
@@ -177,7 +179,7 @@ def _per_class(hits: np.ndarray, false: np.ndarray, missed: np.ndarray) -> dict[
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray, *, occurs: np.ndarray) -> np.ndarray:
-    """Returns part / whole: 0 where whole is 0, NaN where the class does not occur at all."""
+    """Returns part / whole. It is 0 if whole is 0, and NaN if the class does not occur at all."""
     ratio = part / np.where(whole, whole, 1)
     return np.where(occurs, ratio, np.nan)
 

@@ -1,4 +1,4 @@
-"""The training rows whose features lie nearest to those of rows that a model got wrong."""
+"""The training rows whose features are most similar to those of wrongly predicted rows."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,19 +14,19 @@ from tlkeras.evaluation.embedding import features_of, nearest
 from tlkeras.evaluation.shown_rows import inputs_of, keep_rows
 
 COUNT = 3
-SEARCHED = 5000  # rows at most: their features take one pass of the network, as an epoch does
+SEARCHED = 5000  # at most this many rows, because their features take one pass of the network
 _SIDE = 96
 
 
 @dataclass
 class TrainingRows:
-    """The training rows among which neighbours are looked for; features are computed once, when asked for.
+    """The training rows among which neighbours are searched. Features are computed once, on demand.
 
     Args:
-        model: Raw inputs to logits, with a layer `features`.
-        domain: The labelled domain that the model was trained on.
-        seed: Which rows are searched where there are more than `SEARCHED`.
-        known: Features of all training rows, float `(n, d)`, where somebody has them already.
+        model: Model from raw inputs to logits with a layer `features`.
+        domain: Labelled domain on which the model was trained.
+        seed: Seed of the choice of rows if there are more than `SEARCHED`.
+        known: Features of all training rows, float `(n, d)`, if they are computed already, or None.
     """
 
     model: keras.Model
@@ -36,7 +36,7 @@ class TrainingRows:
 
     @cached_property
     def rows(self) -> Rows:
-        """The rows that are searched."""
+        """Rows that are searched."""
         rows = self.domain.splits["train"]
         if len(rows) <= SEARCHED:
             return rows
@@ -44,7 +44,7 @@ class TrainingRows:
 
     @cached_property
     def features(self) -> np.ndarray:
-        """Their features, float32 `(n, d)`."""
+        """Features of the rows, float32 `(n, d)`."""
         if self.known is not None and len(self.known) == len(self.rows):
             return self.known
         return features_of(self.model, self.rows, self.domain)
@@ -53,17 +53,17 @@ class TrainingRows:
 def write_neighbors(
     folder: Path, stems: list[str], features: np.ndarray, training: TrainingRows
 ) -> list[list[dict[str, Any]]]:
-    """Writes the nearest training rows of each row; pictures are small files `STEM_near_0.png` and so on.
+    """Writes the nearest training rows of each row. Pictures become small files `STEM_near_0.png` and so on.
 
     Args:
-        folder: Where they go.
-        stems: What the files of each row begin with.
-        features: The features of the rows, float `(n, d)`.
-        training: Where neighbours are looked for.
+        folder: Folder of the files.
+        stems: Beginning of the file names of each row.
+        features: Features of the rows, float `(n, d)`.
+        training: Training rows that are searched.
 
     Returns:
-        For each row, the most similar first: `id`, `label`, `similarity` (cosine, -1..1), and what
-        `keep_rows` says.
+        For each row a list of neighbours, the most similar first. Each has `id`, `label`, `similarity`
+        (cosine, -1..1) and the entries of `keep_rows`.
     """
     indices, similarity = nearest(features, training.features, COUNT)
     labels = label_texts(training.rows, training.domain)
@@ -81,7 +81,7 @@ def write_neighbors(
 
 
 def label_texts(rows: Rows, domain: Domain) -> list[str]:
-    """Returns the labels of rows as people read them, empty texts where there are none."""
+    """Returns the labels of rows as text. It is empty for rows without labels."""
     if rows.labels is None:
         return [""] * len(rows)
     if domain.task in ("multiclass", "binary"):

@@ -1,4 +1,4 @@
-"""Predictions as CSV and JSON lines, safe to open in a spreadsheet."""
+"""Predictions as CSV files, which are safe to open in a spreadsheet, and as JSON lines."""
 
 import csv
 import io
@@ -14,14 +14,14 @@ from tlkeras.data import Domain
 from tlkeras.evaluation.predictions import Predictions
 from tlkeras.run_dir import write_text
 
-# What makes a spreadsheet take a cell for a formula; the last four are the full-width forms.
+# A spreadsheet treats a cell with one of these first characters as a formula. The last four are full-width.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def escape_cell(value: Any) -> Any:
-    """Returns `value`; text that a spreadsheet would run as a formula gets a leading apostrophe.
+    """Returns `value`. Text that a spreadsheet would run as a formula gets a leading apostrophe.
 
-    Numbers are left alone: a negative one is no formula. See OWASP, "CSV Injection".
+    Numbers are not changed, because a negative number is not a formula. See OWASP, "CSV Injection".
     """
     if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
         return "'" + value
@@ -29,7 +29,7 @@ def escape_cell(value: Any) -> Any:
 
 
 def one_line(text: str) -> str:
-    """Returns text that fits into a tag or into one cell of a table: a line of valid UTF-8, never empty."""
+    """Returns a text as one line of valid UTF-8 that is not empty, for a tag or a cell of a table."""
     return " ".join(text.encode("utf-8", "backslashreplace").decode().split()) or "-"
 
 
@@ -42,9 +42,12 @@ def csv_text(columns: list[str], rows: list[list[Any]]) -> str:
 
 
 def write_skipped(domains: Mapping[str, Domain], path: str | os.PathLike) -> int:
-    """Lists the files that `data.on_error=skip` left out, by domain, with the reason; returns their number.
+    """Writes a list of the files that `data.on_error=skip` left out, with domain and reason.
 
-    Nothing is written where none was left out.
+    Nothing is written if there are none.
+
+    Returns:
+        Number of these files.
     """
     rows = [[name, str(row), reason] for name, domain in domains.items() for row, reason in domain.skipped]
     if rows:
@@ -53,15 +56,16 @@ def write_skipped(domains: Mapping[str, Domain], path: str | os.PathLike) -> int
 
 
 def predictions_text(predictions: Predictions, format: str = "csv", *, with_label: bool = False) -> str:
-    """Returns predictions as text: file (or id), label where known, prediction, probability.
+    """Returns predictions as text with file (or id), label (if known), prediction and probability.
 
-    Several labels of one row are joined by `|` in CSV, as are their probabilities. `probability` is
-    that of the prediction; it is empty for regression.
+    In CSV, several labels of a row and their probabilities are joined by `|`. `probability` is that of the
+    predicted class. It is empty for regression.
 
     Args:
-        predictions: What is written.
-        format: `csv`, or `jsonl`: one JSON object per row, with the probabilities of all classes.
-        with_label: Whether a CSV has the column of labels, empty, where they are not known.
+        predictions: Predictions to write.
+        format: Format of the text: `csv`, or `jsonl` with one JSON object per row and the probabilities of
+            all classes.
+        with_label: Whether a CSV has an empty column of labels if the labels are not known.
     """
     if format == "jsonl":
         return "".join(json_lines(predictions))
@@ -83,7 +87,7 @@ def write_json_lines(predictions: Predictions, path: str | os.PathLike) -> None:
 
 
 def json_lines(predictions: Predictions) -> Iterator[str]:
-    """Yields one line of JSON per row, e.g. for the standard output."""
+    """Yields one line of JSON per row."""
     for record, row in zip(records(predictions), _probability_rows(predictions), strict=True):
         if row is not None:
             record["probabilities"] = {
@@ -93,7 +97,7 @@ def json_lines(predictions: Predictions) -> Iterator[str]:
 
 
 def records(predictions: Predictions) -> Iterator[dict[str, Any]]:
-    """Yields a dict per row: file (or id), label where known, prediction, probability."""
+    """Yields a dict per row with file (or id), label (if known), prediction and probability."""
     name = id_column(predictions)
     predicted = predictions.predicted
     for row in range(len(predictions)):
@@ -106,7 +110,7 @@ def records(predictions: Predictions) -> Iterator[dict[str, Any]]:
 
 
 def id_column(predictions: Predictions) -> str:
-    """Returns `"file"` where the rows' names look like files, else `"id"`."""
+    """Returns `"file"` if the names of the rows look like files, else `"id"`."""
     first = predictions.ids[0] if len(predictions) else ""
     return "file" if "/" in first or Path(first).suffix else "id"
 

@@ -1,4 +1,4 @@
-"""What a model says about a split, row by row."""
+"""The predictions of a model for the rows of a split."""
 
 import dataclasses
 import os
@@ -13,18 +13,19 @@ from tlkeras.run_dir import replacing
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """A model's outputs for `n` rows, in the order of the split.
+    """The outputs of a model for `n` rows, in the order of the split.
 
     Attributes:
-        ids: Names of the rows, text of shape (n,).
-        labels: True answers, or None. int64 (n,) for multiclass and binary, float64 (n, k) for
+        ids: Names of the rows, text (n,).
+        labels: True labels, or None. They are int64 (n,) for multiclass and binary, and float64 (n, k) for
             multilabel (0 or 1) and regression.
-        logits: The model's outputs, float64 (n, k); for regression the predicted values.
-        probabilities: float64 (n, k): softmax for multiclass, sigmoid for multilabel; (n, 2) for
-            binary, whatever the width of the logits; None for regression.
-        class_names: Names of the `k` classes (two for binary); empty for regression.
-        task: `multiclass`, `binary`, `multilabel` or `regression`.
-        features: float32 (n, d), from which the head made the logits, where the model told; not saved.
+        logits: Outputs of the model, float64 (n, k). For regression they are the predicted values.
+        probabilities: Probabilities, float64 (n, k): the softmax for multiclass, the sigmoid for multilabel.
+            For binary they are always (n, 2), and for regression None.
+        class_names: Names of the `k` classes (two for binary). Empty for regression.
+        task: Task: `multiclass`, `binary`, `multilabel` or `regression`.
+        features: Features float32 (n, d) from which the head computed the logits, or None. They are not
+            saved.
     """
 
     ids: np.ndarray
@@ -46,16 +47,16 @@ class Predictions:
         class_names: Sequence[str] = (),
         features: np.ndarray | None = None,
     ) -> "Predictions":
-        """Makes predictions from a model's outputs.
+        """Makes predictions from the outputs of a model.
 
         Args:
-            logits: float (n, k) or (n,).
-            task: What is predicted.
-            labels: Sparse (n,) or one-hot (n, k) for multiclass; (n,) or (n, 1) of 0 and 1 for binary;
-                (n, k) for multilabel; (n,) or (n, k) for regression; None where unknown.
-            ids: Names of the rows; `row:0`, `row:1`, ... by default.
-            class_names: Names of the classes; `0`, `1`, ... by default.
-            features: float (n, d), where they are known.
+            logits: Outputs of the model, float (n, k) or (n,).
+            task: Task of the model.
+            labels: True labels: class numbers (n,) or one-hot rows (n, k) for multiclass; 0 and 1, (n,) or
+                (n, 1), for binary; (n, k) for multilabel; (n,) or (n, k) for regression; None if unknown.
+            ids: Names of the rows, by default `row:0`, `row:1`, ...
+            class_names: Names of the classes, by default `0`, `1`, ...
+            features: Features of the rows, float (n, d), or None.
 
         Raises:
             ValueError: The shapes do not fit each other.
@@ -90,7 +91,7 @@ class Predictions:
 
     @property
     def predicted(self) -> np.ndarray:
-        """The answers: class index int64 (n,), bool (n, k) for multilabel, values for regression."""
+        """Predicted class indices int64 (n,), bool (n, k) for multilabel, values for regression."""
         if self.task == "regression":
             return self.logits
         if self.task == "multilabel":
@@ -98,7 +99,7 @@ class Predictions:
         return self.probabilities.argmax(axis=1)
 
     def take(self, rows: np.ndarray) -> "Predictions":
-        """Returns the predictions of these rows (indices or mask), in this order."""
+        """Returns the predictions of the rows with these indices (or this mask), in this order."""
         return dataclasses.replace(
             self,
             ids=self.ids[rows],
@@ -109,13 +110,13 @@ class Predictions:
         )
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes everything to an `.npz` without pickled objects, whole or not at all."""
+        """Writes all attributes but the features to an `.npz` without pickled objects, atomically."""
         arrays: dict[str, Any] = {"logits": self.logits.astype(np.float32)}
         if self.labels is not None:
             arrays["labels"] = self.labels
         for key, values in (("ids", self.ids), ("class_names", self.class_names)):
-            # Text goes in as UTF-8 bytes: fixed-width arrays would cut off trailing NULs and take
-            # four bytes a character for the longest name.
+            # Text is stored as UTF-8 bytes. Fixed-width arrays would remove trailing NULs and take four
+            # bytes for each character of the longest name.
             arrays[key] = np.frombuffer("\0".join(values).encode("utf-8", "surrogateescape"), np.uint8)
         arrays["task"] = np.frombuffer(self.task.encode(), np.uint8)
         with replacing(path) as temporary, open(temporary, "wb") as file:
@@ -123,7 +124,7 @@ class Predictions:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Predictions":
-        """Reads what `save` wrote."""
+        """Reads predictions that `save` wrote."""
         with np.load(path, allow_pickle=False) as arrays:
             texts = {
                 key: arrays[key].tobytes().decode("utf-8", "surrogateescape")
@@ -140,7 +141,7 @@ class Predictions:
 
 
 def shown_split(splits: Mapping[str, Predictions]) -> str | None:
-    """Returns the split that says most: the first of test, val and train with labels, else the first."""
+    """Returns the split to report: the first of test, val and train with labels, else the first of them."""
     there = [split for split in ("test", "val", "train") if len(splits.get(split, ()))]
     return next((split for split in there if splits[split].labels is not None), next(iter(there), None))
 
@@ -157,14 +158,14 @@ def predict_rows(
     """Runs a model once over the evaluation batches of a split, without dropout, in order.
 
     Args:
-        model: A Keras model that puts out logits, or any function of one batch of inputs; with `ids` also
-            one that puts out a dict of `logits` and `features`.
-        batches: Of `x`, `(x, y)` or `(x, y, weight)`; rows of weight 0 are padding and left out.
-        task: What is predicted.
+        model: Keras model that returns logits, or a function of one batch of inputs. If `ids` are given, the
+            model may also return a dict of `logits` and `features`.
+        batches: Batches `x`, `(x, y)` or `(x, y, weight)`. Rows of weight 0 are padding and are left out.
+        task: Task of the model.
         class_names: Names of the classes.
-        ids: Names of the rows. With them, a Keras model gets the whole data set in one
-            `predict`, which runs on every device of a strategy; padding can only stand at the end.
-        labels: True answers. None takes those of the batches where `ids` are not given.
+        ids: Names of the rows. If they are given, a Keras model gets the whole data set in one `predict`,
+            which uses all devices of a strategy, and padding must be at the end.
+        labels: True labels. With None and without `ids`, the labels of the batches are used.
     """
     features = None
     if ids is not None and hasattr(model, "predict"):
@@ -224,7 +225,7 @@ def _probabilities(logits: np.ndarray, task: Task) -> np.ndarray | None:
     if task == "multilabel":
         return sigmoid(logits)
     if task == "binary" and logits.shape[1] == 1:
-        # Each side by itself: 1 - p would round small probabilities away.
+        # Both sides are computed separately, because 1 - p would round small probabilities to 0.
         return np.concatenate([sigmoid(-logits), sigmoid(logits)], axis=1)
     return np.exp(log_softmax(logits))
 

@@ -1,4 +1,4 @@
-"""Rows as people look at them: pictures in small files, or the words of texts, with what explains them."""
+"""Rows in a form for people: small picture files, or the words of texts, with their explanations."""
 
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ LARGEST_SIDE = 320
 
 
 def inputs_of(rows: Rows, domain: Domain) -> Any:
-    """Returns the inputs of rows as the model gets them, NumPy `(n, *input_shape)`, or a dict of such."""
+    """Returns the model's inputs of rows, NumPy `(n, *input_shape)`, or a dict of them."""
     batches = evaluation_batches(rows, domain, batch_size=min(len(rows), 64))
     return joined([x for x, _, _ in batches])
 
 
 def can_be_shown(domain: Domain) -> bool:
-    """Whether people can look at rows of a domain: they are pictures or texts."""
+    """Whether the rows of a domain can be shown, because they are pictures or texts."""
     example = zeros(domain.input_shape, 1, domain.modality.dtypes)
     return domain.modality.pictures(example) is not None or domain.modality.texts(example) is not None
 
@@ -35,19 +35,20 @@ def keep_rows(
     *,
     largest_side: int = LARGEST_SIDE,
 ) -> list[dict[str, Any]]:
-    """Writes what people see of rows, and returns for each what an index says of it.
+    """Writes pictures and heat maps of rows, and returns an index entry for each row.
 
     Args:
-        folder: Where files go.
-        stems: What the files of each row begin with.
-        inputs: The rows as the model gets them, as `inputs_of` returns them.
-        domain: Their domain.
-        maps: What explains the answers to them, in 0..1: `(n, h, w)` over pictures, `(n, tokens)` over texts.
-        largest_side: The height and width in pixels above which pictures are made smaller.
+        folder: Folder of the files.
+        stems: Beginning of the file names of each row.
+        inputs: Inputs of the rows that `inputs_of` returned.
+        domain: Domain of the rows.
+        maps: Explanations in 0..1, `(n, h, w)` for pictures, `(n, tokens)` for texts; or None.
+        largest_side: Height and width in pixels above which pictures are made smaller.
 
     Returns:
-        Of pictures `picture`, the name of a PNG file, and with maps `heat`, that of a grey one; of texts
-        `words`, a list, and with maps `weights`, a number in 0..1 for each.
+        One dict per row. For pictures it has `picture`, the name of a PNG file, and with maps `heat`, the
+        name of a grey PNG file. For texts it has `words`, a list, and with maps `weights`, a number in 0..1
+        for each word.
     """
     pictures, texts = domain.modality.pictures(inputs), domain.modality.texts(inputs)
     kept: list[dict[str, Any]] = [{} for _ in stems]
@@ -66,7 +67,7 @@ def keep_rows(
 
 
 def save_png(path: Path, pixels: np.ndarray, largest_side: int = LARGEST_SIDE) -> None:
-    """Writes pixels in 0..255, `(h, w)` or `(h, w, 3)`, made smaller where they exceed `largest_side`."""
+    """Writes pixels in 0..255, `(h, w)` or `(h, w, 3)`. A side is at most `largest_side` pixels."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(np.clip(np.round(np.nan_to_num(pixels)), 0, 255).astype(np.uint8))
     image.thumbnail((largest_side, largest_side))

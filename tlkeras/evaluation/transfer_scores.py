@@ -1,7 +1,7 @@
 """Transferability scores: how well a source model suits a target task, without fine-tuning it.
 
-All work in float64 numpy on `features` (n, d) or on `probabilities` (n, s) over the source classes,
-and on integer `labels` (n,) of the target task. Higher is better for each.
+All scores are computed in float64 numpy from `features` (n, d) or from `probabilities` (n, s) over the source
+classes, and from integer `labels` (n,) of the target task. A higher score is better.
 """
 
 import numpy as np
@@ -36,14 +36,14 @@ def _class_means(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 @SCORES.register("logme")
 def logme(features, labels) -> float:
-    """Log maximum evidence of a Bayesian linear model (You et al. 2021, algorithm 1).
+    """Returns the log maximum evidence of a Bayesian linear model (You et al. 2021, algorithm 1).
 
     Args:
-        features: Numbers of shape `(n, d)`.
-        labels: Integer classes `(n,)`.
+        features: Features `(n, d)`.
+        labels: Classes `(n,)`, integers.
 
     Returns:
-        The evidence per sample, averaged over one-against-rest targets of all classes.
+        The evidence per sample, averaged over the one-against-rest targets of all classes.
     """
     features, labels = _features_and_labels(features, labels)
     left, singular, _ = np.linalg.svd(features, full_matrices=False)
@@ -79,7 +79,7 @@ def _evidence(left, eigenvalues, target, shape: tuple[int, int]) -> float:
 
 @SCORES.register("h_score")
 def h_score(features, labels) -> float:
-    """Variance between classes relative to all variance, tr(cov(f)^-1 cov(E[f|y])) (Bao et al. 2019)."""
+    """Returns the share of variance between classes, tr(cov(f)^-1 cov(E[f|y])) (Bao et al. 2019)."""
     features, labels = _features_and_labels(features, labels)
     left, singular = _principal_rows(features)
     kept = singular > singular[0] * np.finfo(np.float64).eps * max(features.shape)
@@ -88,7 +88,7 @@ def h_score(features, labels) -> float:
 
 @SCORES.register("regularized_h_score")
 def regularized_h_score(features, labels) -> float:
-    """H-score with Ledoit-Wolf shrinkage, for fewer samples than dimensions (Ibrahim et al. 2022)."""
+    """Returns the H-score with shrinkage, for fewer rows than dimensions (Ibrahim et al. 2022)."""
     from sklearn.covariance import ledoit_wolf_shrinkage
 
     features, labels = _features_and_labels(features, labels)
@@ -102,9 +102,10 @@ def regularized_h_score(features, labels) -> float:
 
 
 def _principal_rows(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns U `(n, k)` and S `(k,)` of the centred features' singular value decomposition.
+    """Returns U `(n, k)` and S `(k,)` of the singular value decomposition of the centred features.
 
-    In that basis the covariance is diagonal, and needs no inverse of `d x d`: classes average rows of U.
+    In this basis the covariance is diagonal. No `d x d` inverse is needed, and class means are means of rows
+    of U.
     """
     left, singular, _ = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)
     return left, singular
@@ -112,7 +113,7 @@ def _principal_rows(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @SCORES.register("transrate")
 def transrate(features, labels, distortion: float = 1e-4) -> float:
-    """Coding rate of all features minus the mean rate within classes (Huang et al. 2022)."""
+    """Returns the coding rate of all features minus the mean rate within classes (Huang et al. 2022)."""
     features, labels = _features_and_labels(features, labels)
     features = features - features.mean(axis=0)
     classes = range(labels.max() + 1)
@@ -131,7 +132,7 @@ def leep(probabilities, labels) -> float:
     """Log expected empirical prediction (Nguyen et al. 2020).
 
     Args:
-        probabilities: What the source model's head gives for the target's rows, `(n, s)`.
+        probabilities: Probabilities of the source classes for the rows of the target, `(n, s)`.
         labels: Target classes `(n,)`.
 
     Returns:
@@ -140,7 +141,7 @@ def leep(probabilities, labels) -> float:
     probabilities, labels = _features_and_labels(probabilities, labels)
     joint = np.eye(labels.max() + 1)[labels].T @ probabilities / len(labels)
     marginal = joint.sum(axis=0)
-    # 0 / 0 where a source class has probability exactly 0 in every row: it adds nothing
+    # a source class with probability 0 in every row would give 0 / 0; it contributes nothing
     conditional = np.divide(joint, marginal, out=np.zeros_like(joint), where=marginal > 0)
     likelihood = (probabilities * conditional[labels]).sum(axis=1)
     return float(np.log(np.maximum(likelihood, np.finfo(np.float64).tiny)).mean())
@@ -148,9 +149,9 @@ def leep(probabilities, labels) -> float:
 
 @SCORES.register("nce")
 def nce(probabilities, labels) -> float:
-    """Negative conditional entropy of the labels given the source model's predicted class.
+    """Returns the negative conditional entropy of the labels given the predicted source class.
 
-    Tran et al. 2019, with the predictions `(n, s)` in the place of source labels.
+    See Tran et al. 2019. The predicted classes of `probabilities` `(n, s)` replace source labels.
     """
     probabilities, labels = _features_and_labels(probabilities, labels)
     predicted = probabilities.argmax(axis=1)

@@ -1,4 +1,4 @@
-"""What can be said of rows that nobody has labelled: the normal case of a target domain."""
+"""The verdict and notes for test rows without labels, which is the usual case of a target domain."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,12 +15,12 @@ def unlabelled_verdict(
     baseline_name: str,
     information_maximization: tuple[float, float] | None = None,
 ) -> Verdict:
-    """Returns the verdict that there is none: `not_judged`, with what is known without labels.
+    """Returns the verdict `not_judged` with the values that are known without labels.
 
     Args:
         runs: Predictions of the run on rows without labels, one per seed.
-        baseline_name: What the run would be compared with.
-        information_maximization: As for `judge`.
+        baseline_name: Name of the twin.
+        information_maximization: Label-free scores of `(run, twin)`, or None; see `judge`.
     """
     rows = len(np.unique(np.concatenate([run.ids for run in runs]).astype(str)))
     measured = ""
@@ -43,10 +43,10 @@ def unlabelled_verdict(
 
 
 def unlabelled_note(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """Returns which domains have no label at all, in a sentence; nothing where each has some.
+    """Returns a sentence that names the domains without any label, or an empty string.
 
     Args:
-        metrics: `{domain: {split: {...}}}`, as `write_evaluation` returns them.
+        metrics: Metrics `{domain: {split: {...}}}` that `write_evaluation` returned.
     """
     bare = [domain for domain, splits in metrics.items() if not splits]
     if not bare:

@@ -1,24 +1,24 @@
-"""Whether the transfer helped: a run against its twin, on the same test rows, with uncertainty.
+"""The verdict on a transfer: the gain of a run over its twin on the same test rows, with its uncertainty.
 
-What the interval covers. The gain of a run over its twin varies for two reasons: other test rows would
-have been drawn, and another seed would have trained another network. Resampling rows knows only the
-first. Two trainings of one config differ by more than their rows explain: their changed answers are
-correlated, most of all with few labels and under domain shift. Measured on small networks (digits, 24
-seeds), the variance of the gain beyond the rows is `c * d`, where `d` is the share of rows on which
-the two networks are not equally right: c = .0003 to .003 for 100 to 400 labels, .005 to .03 for 50
-labels, drawn anew per seed or tested under shift. So the interval adds to the rows' bootstrap a seed
-term: its variance is that between the seeds' gains pooled with a prior of `.002 * d` that counts as
-four seeds, and its tails are Student's. With one seed all of it is the prior, and the verdict
-needs much (6 to 8 points on 800 rows); with three or five the data take over (2 to 5 points).
-Resampling three seeds as such cannot give a 99 % interval: it never leaves their range, which misses
-the truth one time in four.
+The interval covers two causes of variation: other test rows, and other seeds. A bootstrap over rows covers
+only the first. Two trainings of one config differ by more than the bootstrap explains, because their errors
+are correlated, above all with few labels and under domain shift. On small networks (digits, 24 seeds), the
+additional variance of the gain was `c * d`. Here `d` is the share of rows on which the two networks are not
+equally correct, and c was 0.0003 to 0.003 for 100 to 400 labels, and 0.005 to 0.03 for 50 labels that are
+drawn per seed or tested under shift.
 
-False alarms, measured on the same networks (run and twin of one config, 150 draws of each case): with
-100 to 400 labels and no shift at most 2 in 100, for 1, 2, 3 and 5 seeds; in the worst cases, 50 labels
-or tests under shift, 0 to 12 in 100, and with 50 labels under shift 29, 17, 13 and 7 in 100 for 1, 2,
-3 and 5 seeds. Where that little is at hand, ask for five seeds. Trainings that have not come to rest are
-worse (50 labels, 40 steps, BatchNormalization's statistics still on their way: accuracies of .28 to .78 over
-seeds): there 11 of 20 verdicts from one seed were false alarms, and the sentence says what one seed is worth.
+The interval therefore adds a seed term to the bootstrap over rows. Its variance pools the variance between
+the gains of the seeds with a prior of `0.002 * d`, which counts as four seeds, and it has Student's tails.
+With one seed the term is the prior alone, and a verdict needs a gain of 6 to 8 points on 800 rows. With three
+or five seeds it needs 2 to 5 points. A bootstrap over three seeds cannot give a 99 % interval, because it
+never leaves their range, which misses the truth one time in four.
+
+Rates of false verdicts, measured on the same networks (run and twin of one config, 150 draws of each case):
+with 100 to 400 labels and no shift, at most 2 in 100 for 1, 2, 3 and 5 seeds; with 50 labels, or under shift,
+0 to 12 in 100; with 50 labels and under shift, 29, 17, 13 and 7 in 100 for 1, 2, 3 and 5 seeds. With so few
+labels, use five seeds. Trainings that have not converged are worse. With 50 labels and 40 steps, accuracies
+were 0.28 to 0.78 over seeds, and 11 of 20 verdicts from one seed were false. The sentence of a verdict from
+one seed says so.
 """
 
 import dataclasses
@@ -38,26 +38,28 @@ _DRAWS = 10_000
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """The content of `evaluation/verdict.json`; gains and scores are fractions.
+    """The content of `evaluation/verdict.json`. Gains and scores are fractions.
 
     Attributes:
-        verdict: `helped`, `no_difference` or `hurt`; `not_judged` where the test rows have no labels,
-            see `unlabelled_verdict`: then all that labels would be needed for is None.
+        verdict: Verdict: `helped`, `no_difference` or `hurt`. If the test rows have no labels, it is
+            `not_judged`, and the values that need labels are None; see `unlabelled_verdict`.
         gain: Score of the run minus that of its twin, mean over seeds.
         interval: 99 % interval of the gain over seeds and test rows.
-        sentence: The verdict for people.
-        metric: `accuracy` (over all single answers for multilabel) or `r2` for regression.
+        sentence: Verdict as text for people.
+        metric: Metric of the score: `accuracy` (over all single predictions for multilabel), or `r2` for
+            regression.
         run: Score of the run, mean over seeds.
         baseline: Score of the twin, mean over seeds.
-        baseline_name: What the twin is, e.g. `source only`.
-        majority: Score of the best constant answer on these rows.
-        broken_baseline: Whether the twin is no better than that; then no gain is claimed.
-        gains: The gain of each seed.
+        baseline_name: Name of the twin, e.g. `source only`.
+        majority: Score of the best constant prediction on these rows.
+        broken_baseline: Whether the twin is no better than the best constant prediction. If so, no gain is
+            claimed.
+        gains: Gain of each seed.
         seeds: Number of seeds.
         rows: Number of test rows.
-        confidence: That of the interval.
-        warning: What was noticed without labels, or None.
-        information_maximization: The label-free score of `run` and `baseline`, mean over seeds, or None.
+        confidence: Confidence level of the interval.
+        warning: Warning from the label-free score, or None.
+        information_maximization: Label-free scores of `run` and `baseline`, mean over seeds, or None.
     """
 
     verdict: Literal["helped", "no_difference", "hurt", "not_judged"]
@@ -78,7 +80,7 @@ class Verdict:
     information_maximization: dict[str, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the values as JSON knows them."""
+        """Returns the attributes as JSON values."""
         interval = None if self.interval is None else list(self.interval)
         return {**dataclasses.asdict(self), "interval": interval, "gains": list(self.gains)}
 
@@ -94,14 +96,15 @@ def judge(
 
     Args:
         runs: Labelled predictions of the run on the test rows, one per seed.
-        twins: Those of its twin, in the same order; each pair has the same rows in any order. The
-            rows may differ between seeds.
-        baseline_name: What the twin is, for the sentence.
-        information_maximization: The label-free score on the target of `(run, twin)`; a run below
-            its twin is a warning. It fell in the known case of negative transfer and rose in the good one.
+        twins: Predictions of its twin in the same order of seeds. A run and its twin have the same rows in
+            any order. The rows may differ between seeds.
+        baseline_name: Name of the twin in the sentence.
+        information_maximization: Label-free scores of `(run, twin)` on the target, or None. A lower score of
+            the run gives a warning. The score fell in a known case of negative transfer and rose in a case of
+            positive transfer.
 
     Raises:
-        ValueError: Nothing to compare, no labels, or a pair with different rows.
+        ValueError: There are no predictions or no labels, or a run and its twin have different rows.
     """
     runs = [runs] if isinstance(runs, Predictions) else list(runs)
     twins = [twins] if isinstance(twins, Predictions) else list(twins)
@@ -145,14 +148,14 @@ def gain_interval(
     prior_noise: float = PRIOR_NOISE,
     prior_seeds: int = PRIOR_SEEDS,
 ) -> tuple[float, float]:
-    """Returns the interval of the mean gain over seeds and rows. See the module for why it is so.
+    """Returns the interval of the mean gain over seeds and rows. The module's docstring explains it.
 
     Args:
-        differences: Per seed, the rows' score of the run minus that of the twin, float (n,).
+        differences: Score of each row of the run minus that of the twin, float (n,), for each seed.
         same_rows: Whether all seeds were tested on the same rows, which are then drawn together.
-        confidence: Share of the interval, in 0..1.
-        prior_noise: Variance of the gain between seeds per share of rows on which run and twin differ.
-        prior_seeds: How many seeds that prior counts for.
+        confidence: Confidence level in 0..1.
+        prior_noise: Prior variance of the gain between seeds per share of rows on which run and twin differ.
+        prior_seeds: Number of seeds that the prior counts for.
     """
     rng = np.random.default_rng(0)
     seeds = len(differences)
@@ -172,7 +175,7 @@ def gain_interval(
 def decide(
     gain: float, interval: tuple[float, float], *, broken_baseline: bool = False
 ) -> Literal["helped", "no_difference", "hurt"]:
-    """Returns the verdict: an interval without 0, an effect of a point, and a baseline worth beating."""
+    """Returns the verdict. A gain needs an interval without 0, one point, and a working baseline."""
     if gain <= -MIN_EFFECT and interval[1] < 0:
         return "hurt"
     if gain >= MIN_EFFECT and interval[0] > 0 and not broken_baseline:
@@ -181,7 +184,7 @@ def decide(
 
 
 def row_scores(predictions: Predictions) -> np.ndarray:
-    """Returns each row's part of the score, float64 (n,): their mean is the accuracy, or R2."""
+    """Returns the contribution of each row to the score, float64 (n,). Their mean is the accuracy, or R2."""
     if predictions.labels is None:
         raise ValueError("A verdict needs labels of the test rows. Received: labels=None")
     if predictions.task == "regression":
@@ -194,7 +197,7 @@ def row_scores(predictions: Predictions) -> np.ndarray:
 
 
 def majority_score(predictions: Predictions) -> float:
-    """Returns the score of the best constant answer on these rows: 0 for R2."""
+    """Returns the score of the best constant prediction on these rows. It is 0 for R2."""
     if predictions.task == "regression":
         return 0.0
     if predictions.task == "multilabel":
@@ -218,7 +221,7 @@ def _aligned(run: Predictions, twin: Predictions) -> Predictions:
 def _row_draws(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Returns the means of `_DRAWS` bootstrap samples of the rows."""
     distinct, counts = np.unique(values, return_counts=True)
-    if len(distinct) <= 64:  # the same distribution by counts, whatever the number of rows
+    if len(distinct) <= 64:  # few distinct values: drawing counts gives the same distribution in less time
         draws = rng.multinomial(len(values), counts / len(values), size=_DRAWS)
         return draws @ distinct / len(values)
     size = len(values)
@@ -230,7 +233,7 @@ def _mean_of_means(values: Sequence[np.ndarray]) -> float:
 
 
 def label_free(scores: tuple[float, float] | None) -> dict[str, Any]:
-    """Returns what a verdict holds of the label-free scores of `(run, twin)`: the two, and a warning."""
+    """Returns the entries of a verdict for the label-free scores of `(run, twin)`: scores and warning."""
     warning = None
     if scores is not None and scores[0] < scores[1]:
         warning = (

@@ -1,4 +1,4 @@
-"""How well a model finds the second view of a picture: the only number there is without labels."""
+"""Metrics of a pretext task of pairs, which need no labels: how well a model matches two views."""
 
 import numpy as np
 
@@ -12,15 +12,15 @@ def pair_metrics(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Returns `{domain: {split: {"rows", "loss", "accuracy", "batch_size"}}}` of domains that draw pairs.
 
-    `accuracy` is the share of views whose most similar other view of the batch is of the same picture.
-    Views are drawn as the last stage of the config does. All rows of a batch are compared with each other,
-    on one device, so that the numbers depend on the batch size and not on the number of replicas.
+    `accuracy` is the share of views for which the most similar view in the batch shows the same picture.
+    Views are augmented as in the last stage of the config. All rows of a batch are compared on one device, so
+    that the metrics depend on the batch size and not on the number of replicas.
 
     Args:
-        model: Raw inputs to projections.
-        domains: By name; those that draw no pairs are left out.
-        config: Of the run that trained the model.
-        batch_size: Pictures per batch.
+        model: Model from raw inputs to projections.
+        domains: Domains by name. Those that draw no pairs are left out.
+        config: Config of the run that trained the model.
+        batch_size: Number of pictures per batch.
     """
     return {
         name: {

@@ -102,7 +102,7 @@ class FeatureCache:
         return self.store.find(self.key(trunk_identity, request, extractor))
 
     def key(self, trunk_identity: dict, request: Request, extractor: str) -> str:
-        """Returns the content key, 32 hexadecimal digits: a hash of everything that determines the features."""
+        """Returns the content key: a hash (32 hexadecimal digits) of all that determines the features."""
         parts = [FORMAT, trunk_identity, request.facts, self.config.dtype, extractor]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 

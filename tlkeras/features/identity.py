@@ -61,7 +61,7 @@ class Request:
 
 
 def identity_of(trunk: keras.Model) -> dict:
-    """Returns digests of a trunk's config (with preprocessing) and weights, and what its rounding depends on."""
+    """Returns digests of a trunk's config and weights, and facts on which its rounding depends."""
     config = json.dumps(_without_trainable(trunk.get_config()), sort_keys=True, default=str)
     digest = hashlib.sha256()
     for variable in trunk.variables:
