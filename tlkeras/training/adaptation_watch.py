@@ -1,4 +1,4 @@
-"""What a stage that adapts to a target domain adds beside its term: checks, and its watcher."""
+"""The checks and the callback of a stage that adapts to a target domain."""
 
 import keras
 import numpy as np
@@ -14,11 +14,11 @@ from tlkeras.methods.adapt.validators import needs, validate
 from tlkeras.models.cuts.graph import inputs_of, output_of
 from tlkeras.prepare import Parts
 
-WATCHED_ROWS = 2000  # of each domain; a score on more would only take longer
+WATCHED_ROWS = 2000  # rows of each domain; a score on more rows takes longer and is hardly more precise
 
 
 def check_domain_statistics(parts: Parts, stage: FitStageConfig) -> None:
-    """Raises `UserError` where the domains are to have statistics of their own, and none would move."""
+    """Raises `UserError` if `batch_norm='domain_specific'` is set and no statistics would change."""
     if not adapts(parts, stage) or parts.config.adaptation.batch_norm != "domain_specific":
         return
     inside = {id(layer) for layer in batch_norm_layers(parts.model.backbone)}
@@ -37,26 +37,26 @@ def check_domain_statistics(parts: Parts, stage: FitStageConfig) -> None:
 
 
 def adapts(parts: Parts, stage: FitStageConfig) -> bool:
-    """Whether a stage trains on both domains; AdaBN alone only looks at the target afterwards."""
+    """Whether a stage trains on both domains. AdaBN alone uses the target only after the training."""
     return pulls(parts.config.adaptation, stage)
 
 
 def put_in_target_statistics(parts: Parts) -> None:
-    """Replaces the model's BatchNormalization statistics by the target's, see `adapt_batch_norm`."""
+    """Replaces the model's BatchNormalization statistics by those of the target; see `adapt_batch_norm`."""
     target = parts.targets[0]
     batches = evaluation_batches(target.splits["train"], target, batch_size=parts.batch_size)
     adapt_batch_norm(parts.model.to_functional(), (x for x, _, _ in batches))
 
 
 class DomainWatch(keras.callbacks.Callback):
-    """At each epoch's end: the label-free score that chooses the model, and the target's accuracy.
+    """Computes the label-free score that selects the model, and the target accuracy, after each epoch.
 
-    `val_selection` is the score of `adaptation.selection`; the best model is chosen by it.
-    `oracle_target_accuracy` looks at target labels: it is shown, and used for nothing.
+    `val_selection` is the score of `adaptation.selection`, which selects the best model.
+    `oracle_target_accuracy` uses target labels. It is only shown and never used.
 
     Args:
-        parts: The run's parts.
-        features: What the stage trains on in place of pixels, where its trunk is frozen; see `StageFeatures`.
+        parts: Parts of the run.
+        features: `StageFeatures` on which the stage trains if its trunk is frozen, or None.
     """
 
     def __init__(self, parts: Parts, features=None):
@@ -72,12 +72,12 @@ class DomainWatch(keras.callbacks.Callback):
         with averaged_weights(self.model.optimizer):
             seen, labels = self._quantities()
         score = validate(self.parts.config.adaptation.selection, **seen)
-        logs["val_selection"] = from_chief(self.parts.runtime, float(score))  # it decides in every worker
+        logs["val_selection"] = from_chief(self.parts.runtime, float(score))  # the same in all workers
         if labels is not None and self.parts.source.task == "multiclass":
             logs["oracle_target_accuracy"] = float(np.mean(seen["target_logits"].argmax(axis=1) == labels))
 
     def _quantities(self) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-        """Returns what the validator needs, and the target's labels for the oracle column."""
+        """Returns the quantities that the validator needs, and the target labels for the oracle accuracy."""
         source, target = self.parts.source, self.parts.targets[0]
         rows, features, logits = self._seen(target, held_out(target))
         seen = {"target_features": features, "target_logits": logits}
@@ -91,7 +91,7 @@ class DomainWatch(keras.callbacks.Callback):
         return seen, rows.labels
 
     def _seen(self, domain: Domain, split: str) -> tuple[Rows, np.ndarray, np.ndarray]:
-        """Returns at most `WATCHED_ROWS` rows of a split, evenly taken, their features and their logits."""
+        """Returns at most `WATCHED_ROWS` evenly spaced rows of a split, with their features and logits."""
         rows = domain.splits[split]
         places = np.linspace(0, len(rows) - 1, min(len(rows), WATCHED_ROWS)).astype(int)
         at_cut = self.features and self.features.without_augmentation(domain.name, split)
@@ -113,10 +113,10 @@ def outputs_of(model, domain: Domain, rows: Rows, batch_size: int) -> tuple[np.n
     """Returns features `(n, d)` and logits `(n, classes)` of rows, without dropout, in order.
 
     Args:
-        model: Puts out features and logits.
-        domain: The rows' domain.
-        rows: The rows.
-        batch_size: Rows per step.
+        model: Model that returns features and logits.
+        domain: Domain of the rows.
+        rows: Rows to compute.
+        batch_size: Number of rows per step.
     """
     batches = evaluation_batches(rows, domain, batch_size=batch_size, pad=True)
     found = [[np.asarray(o) for o in model.predict_on_batch(x)] for x, _, _ in batches]
@@ -125,16 +125,16 @@ def outputs_of(model, domain: Domain, rows: Rows, batch_size: int) -> tuple[np.n
 
 
 def after_cut(model, at_cut: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns features `(n, d)` and logits `(n, classes)` for what the trunk of a stage puts out.
+    """Returns features `(n, d)` and logits `(n, classes)` from the outputs of a stage's trunk.
 
     Args:
-        model: A transfer model that is fed features.
-        at_cut: The trunk's outputs.
+        model: Transfer model that takes features as inputs.
+        at_cut: Outputs of the trunk.
     """
     features = np.asarray(model.features(at_cut, training=False))
     return features, np.asarray(model.classify(features, training=False))
 
 
 def held_out(domain: Domain) -> str:
-    """Returns the split on which a domain is watched."""
+    """Returns the name of the split on which a domain is scored."""
     return "val" if "val" in domain.splits else "train"

@@ -1,4 +1,4 @@
-"""Frozen means frozen: what must not move in a stage, and the proof that it did not."""
+"""The audit of a stage: digests prove that no frozen variable changed."""
 
 import hashlib
 
@@ -10,19 +10,20 @@ from tlkeras.models.cuts.graph import leaf_layers
 
 
 def frozen_variables(model, selection) -> list:
-    """Returns the variables of a transfer model's backbone that a stage must not move.
+    """Returns the backbone variables that a stage must not change.
 
-    They follow from what was selected, not from the layers' trainable flags, so that a flag that is
-    wrong is found: all variables of layers that are not opened, BatchNormalization's statistics unless
-    `bn="train"`, its gamma and beta too where `bn="frozen"`. States of random generators may move.
+    These are all variables of layers that are not opened, the BatchNormalization statistics unless
+    `bn="train"`, and gamma and beta with `bn="frozen"`. States of random generators may change. The choice
+    follows from the selection and not from the trainable flags of layers, so that the audit finds wrong
+    flags.
 
     Args:
-        model: The transfer model.
-        selection: What `model.select` returned.
+        model: Transfer model.
+        selection: Selection that `model.select` returned.
     """
     frozen = []
     for layer in leaf_layers([model.backbone]):
-        if isinstance(layer, keras.Model):  # its variables are those of its layers
+        if isinstance(layer, keras.Model):  # its layers are in the list as well
             continue
         own = [v for v in layer.variables if not is_seed(v)]
         if layer.name not in selection.layers:
@@ -39,12 +40,12 @@ def is_seed(variable) -> bool:
 
 
 class FreezeAudit:
-    """Digests of what a stage must not move and of what it must, taken before the stage.
+    """Digests of the frozen and of the trainable variables, taken before a stage.
 
     Args:
-        model: The transfer model.
-        selection: What the stage trains.
-        stage_name: Named in the error.
+        model: Transfer model.
+        selection: Selection of the variables that the stage trains.
+        stage_name: Name of the stage in errors.
     """
 
     def __init__(self, model, selection, stage_name: str):
@@ -55,7 +56,7 @@ class FreezeAudit:
         self._trainable_before = [digest(v) for v in self.trainable]
 
     def check(self) -> None:
-        """Raises `RunError` where something frozen moved, or where nothing at all was trained."""
+        """Raises `RunError` if a frozen variable changed, or if no variable was trained."""
         moved = [
             v.path for v, before in zip(self.frozen, self._frozen_before, strict=True) if digest(v) != before
         ]
@@ -72,5 +73,5 @@ class FreezeAudit:
 
 
 def digest(variable) -> bytes:
-    """Returns the sha256 of a variable's values."""
+    """Returns the sha256 digest of the values of a variable."""
     return hashlib.sha256(ops.convert_to_numpy(variable).tobytes()).digest()

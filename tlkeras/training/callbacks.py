@@ -1,4 +1,4 @@
-"""What happens beside the steps of a stage: position, log, best model, early stopping, guard."""
+"""The callbacks of a stage: position, progress, log, early stopping, loss guard."""
 
 import math
 import shutil
@@ -14,13 +14,13 @@ from tlkeras.errors import RunError
 
 
 class Position(keras.callbacks.Callback):
-    """Knows which step and epoch of the stage has just ended; the other callbacks ask it.
+    """Counts the steps and epochs of the stage for the other callbacks.
 
     Args:
-        steps: The stage's `Steps`.
-        first_step: Steps that an earlier process has done already.
-        seconds_before: Seconds that they took.
-        epoch_open: Whether the epoch of the last of them has still to be validated and logged.
+        steps: `Steps` of the stage.
+        first_step: Number of steps that an earlier process has done.
+        seconds_before: Seconds that these steps took.
+        epoch_open: Whether the epoch of the last of these steps still has to be validated and logged.
     """
 
     def __init__(self, steps, first_step: int = 0, seconds_before: float = 0.0, epoch_open: bool = False):
@@ -39,26 +39,26 @@ class Position(keras.callbacks.Callback):
 
     @property
     def seconds(self) -> float:
-        """Seconds since the stage began, in all processes that worked on it."""
+        """Seconds of training in this stage, over all processes that worked on it."""
         return time.monotonic() - self._began
 
     @property
     def epoch_ends(self) -> bool:
-        """Whether the last step of an epoch has just been done."""
+        """Whether the last step was the last one of an epoch."""
         return self.step % self.steps.per_epoch == 0 or self.step == self.steps.total
 
     @property
     def is_replay(self) -> bool:
-        """Whether the batch that has just ended was done by an earlier process."""
+        """Whether an earlier process has already done the last batch."""
         return self.step <= self.first_step
 
 
 class Progress(keras.callbacks.ProgbarLogger):
-    """Keras' progress bar under a line that names the stage and estimates the time left.
+    """Keras' progress bar, below a line with the name of the stage and the estimated remaining time.
 
     Args:
-        title: The stage's place and name, e.g. `"[1/2] head"`.
-        epochs: Epochs of the stage.
+        title: Number and name of the stage, e.g. `"[1/2] head"`.
+        epochs: Number of epochs of the stage.
     """
 
     def __init__(self, title: str, epochs: int):
@@ -67,13 +67,13 @@ class Progress(keras.callbacks.ProgbarLogger):
         self.stage_epochs = epochs
 
     def set_params(self, params):
-        # one line per epoch where nobody watches: a bar that redraws itself fills log files
+        # without a terminal there is one line per epoch, because a bar that redraws itself fills log files
         bar = 1 if sys.stdout.isatty() else 2
         super().set_params(params | {"verbose": bar if messages.notes_appear() else 0})
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
-        self.epochs = 1  # keeps Keras from printing its own "Epoch 1/5" beside the title
+        self.epochs = 1  # prevents Keras from printing its own "Epoch 1/5"
         self._pace = EpochPace()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -95,14 +95,14 @@ class Progress(keras.callbacks.ProgbarLogger):
         self._pace.end(time.monotonic())
 
 
-# What is said first of an epoch, as long as there is room; metrics.csv and TensorBoard hold all of it.
+# These metrics are shown first, as far as there is room. metrics.csv and TensorBoard contain all metrics.
 _TOLD_FIRST = ("accuracy", "loss", "val_accuracy", "val_selection", "val_loss", "domain_accuracy")
-_ROOM = 100  # characters for them
-_COUNTS = 45  # characters of Keras' bar, its count of steps and its seconds
+_ROOM = 100  # characters for the metrics
+_COUNTS = 45  # characters of Keras' bar, its step count and its seconds
 
 
 def told(logs: Mapping | None, room: int = _ROOM) -> dict:
-    """Returns the numbers of an epoch that fit into so many characters, first things first."""
+    """Returns the metrics of an epoch that fit into `room` characters, the most important first."""
     logs = dict(logs or {})
     names = dict.fromkeys([*(name for name in _TOLD_FIRST if name in logs), *logs])
     kept = set()
@@ -115,9 +115,9 @@ def told(logs: Mapping | None, room: int = _ROOM) -> dict:
 
 
 class EpochPace:
-    """How long an epoch takes, without what only the first one does: compiling its step and its validation.
+    """An estimate of the seconds per epoch, without the compilation in the first epoch.
 
-    Until a second epoch has ended, the first is reckoned from its batches after the first one.
+    Until a second epoch has ended, the estimate uses the batches of the first epoch after its first batch.
     """
 
     def __init__(self):
@@ -126,16 +126,16 @@ class EpochPace:
         self._epochs: list[float] = []
 
     def begin(self, now: float) -> None:
-        """An epoch begins."""
+        """Records that an epoch begins."""
         self._began = now
 
     def batch(self, number: int, now: float) -> None:
-        """The batches up to `number`, counted from 0, of the epoch are done."""
+        """Records that the batches up to `number` (from 0) of the epoch are done."""
         if not self._epochs:
             self._calls = [*self._calls[:1], (number + 1, now)]
 
     def end(self, now: float) -> None:
-        """The epoch has ended, validation included."""
+        """Records that the epoch has ended, with its validation."""
         seconds = now - self._began
         if not self._epochs and len(self._calls) > 1:
             (first, early), (last, late) = self._calls
@@ -144,20 +144,20 @@ class EpochPace:
 
     @property
     def seconds_per_epoch(self) -> float:
-        """The estimate; 0 while no epoch has ended."""
+        """Estimated seconds per epoch. It is 0 before the end of the first epoch."""
         return float(np.median(self._epochs[1:][-5:] or self._epochs or [0.0]))
 
 
 class MetricsLog(keras.callbacks.Callback):
-    """Writes each epoch's numbers to the stage's metrics.csv.
+    """Writes the metrics of each epoch to the metrics.csv of the stage.
 
-    The step axis counts optimizer steps over all stages of the run.
+    The steps in it count over all stages of the run.
 
     Args:
-        run_dir: The run directory.
-        path: The stage's metrics.csv.
-        position: The stage's `Position`.
-        steps_before: Optimizer steps of the stages before this one.
+        run_dir: Run directory.
+        path: Path of metrics.csv.
+        position: `Position` of the stage.
+        steps_before: Number of optimizer steps of the earlier stages.
     """
 
     def __init__(self, run_dir, path, position: Position, steps_before: int):
@@ -180,11 +180,11 @@ class MetricsLog(keras.callbacks.Callback):
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):
-    """Keras' early stopping whose memory can be kept over a restart.
+    """Keras' early stopping with a state that survives a restart.
 
     Args:
-        config: `EarlyStoppingConfig`.
-        state: What `state()` returned in the process before, or None.
+        config: `EarlyStoppingConfig` of the stage.
+        state: State that `state()` returned in an earlier process, or None.
     """
 
     _MEMORY = ("wait", "best", "best_epoch", "stopped_epoch")
@@ -195,28 +195,28 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
             monitor=config.monitor, patience=config.patience, min_delta=config.min_delta, mode=mode
         )
         self._restored = state or {}
-        self.__dict__.update(self._restored)  # for a stage of which nothing is left to train
+        self.__dict__.update(self._restored)  # for a stage without remaining steps
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
         self.__dict__.update(self._restored)
 
     def on_epoch_end(self, epoch, logs=None):
-        # Keras warns where a monitor is missing; epochs without validation simply do not count
+        # Keras warns if the monitor is missing, but epochs without validation are normal and do not count
         if self.monitor in (logs or {}):
             super().on_epoch_end(epoch, logs)
 
     def state(self) -> dict:
-        """Returns what the next process needs to go on counting."""
+        """Returns the state that the next process needs to continue."""
         return {name: _plain(getattr(self, name, None)) for name in self._MEMORY}
 
 
 class LossGuard(keras.callbacks.Callback):
-    """Stops the run at the first loss, or weight, that is not a number, before anything of it is saved.
+    """Stops the run at the first loss or weight that is not finite, before it is saved.
 
     Args:
-        position: The stage's `Position`.
-        stage_name: Named in the error.
+        position: `Position` of the stage.
+        stage_name: Name of the stage in errors.
         rows_of_step: Function from a step, counted from 0, to the names of its rows.
     """
 
@@ -241,7 +241,7 @@ class LossGuard(keras.callbacks.Callback):
             self._stop(f"The loss on the validation rows became {loss}")
 
     def check_weights(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Raises `RunError` where one of the arrays, by name, holds a value that is not finite."""
+        """Raises `RunError` if one of the named arrays contains a value that is not finite."""
         for name, array in arrays.items():
             if array.dtype.kind not in "iub" and not np.isfinite(array).all():
                 self._stop(f"{name} is no longer finite")
@@ -259,7 +259,7 @@ class LossGuard(keras.callbacks.Callback):
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether a smaller value of a metric of this name is the better one."""
+    """Whether a smaller value of the metric of this name is better."""
     return any(word in metric for word in ("loss", "error", "mae", "mse", "rmse"))
 
 

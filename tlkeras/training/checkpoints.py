@@ -1,4 +1,4 @@
-"""What a run keeps on disk to go on from: how stages began, their checkpoints, the best model."""
+"""The states of a run on disk: the start of each stage, its checkpoints, and the best model."""
 
 import signal
 import threading
@@ -17,16 +17,16 @@ from tlkeras.training.callbacks import EarlyStopping, LossGuard, Position, lower
 
 
 class RunStates:
-    """The states of one run on disk, put back into its model.
+    """The states of one run on disk, and their restoration.
 
-    A stage's `start` holds every variable of the model; its checkpoints, and the best model, hold only
-    what the stage may move. So a frozen backbone is written once per stage, however often is saved.
+    The `start` of a stage contains all variables of the model. Checkpoints and the best model contain only
+    the variables that the stage may change. A frozen backbone is therefore written only once per stage.
 
     Args:
-        run_dir: The run directory.
-        model: The transfer model.
-        stage_names: Names of all stages, in order.
-        keep: How many checkpoints of a stage stay.
+        run_dir: Run directory.
+        model: Transfer model.
+        stage_names: Names of all stages in order.
+        keep: Number of checkpoints of a stage that are kept.
     """
 
     def __init__(self, run_dir: RunDir, model, stage_names: list[str], keep: int):
@@ -37,19 +37,19 @@ class RunStates:
 
     @property
     def best(self) -> CheckpointStore:
-        """The best model of the run."""
+        """Returns the store of the best model of the run."""
         return CheckpointStore(self.run_dir.path / "stages" / "best", keep=1)
 
     def start(self, index: int) -> CheckpointStore:
-        """The state in which a stage begins."""
+        """Returns the store of the state in which a stage begins."""
         return CheckpointStore(self.run_dir.stage(index, self.stage_names[index]) / "start", keep=1)
 
     def checkpoints(self, index: int) -> CheckpointStore:
-        """The states within a stage."""
+        """Returns the store of the checkpoints of a stage."""
         return self.run_dir.checkpoints(index, self.stage_names[index], self.keep)
 
     def enter(self, index: int):
-        """Keeps the state in which a stage begins, or goes back to it; returns its last checkpoint."""
+        """Saves the state in which a stage begins, or restores it. Returns the stage's last checkpoint."""
         start = self.start(index).load()
         if start is None:
             self.start(index).save_arrays(snapshots.capture(self._named(), replicas=True), step=0)
@@ -58,11 +58,11 @@ class RunStates:
         return self.checkpoints(index).load()
 
     def load_start(self, index: int, *, replicas: bool = True) -> None:
-        """Puts the model into the state in which a stage began; see `snapshots.restore` for `replicas`."""
+        """Restores the state in which a stage began; see `snapshots.restore` for `replicas`."""
         snapshots.restore(self._named(), self._whole(self.start(index), index)[0], replicas=replicas)
 
     def load_end(self, index: int) -> dict:
-        """Puts the model into the state in which a completed stage ended; returns the run's best so far."""
+        """Restores the state in which a completed stage ended. Returns the best model of the run so far."""
         end = self._whole(self.checkpoints(index), index)
         self.load_start(index)
         named = self._named()
@@ -71,7 +71,7 @@ class RunStates:
         return end[1]["best"]
 
     def load_best(self, best: dict) -> None:
-        """Puts the best weights of the run into the model, the same on all replicas as in `best.keras`."""
+        """Restores the best weights of the run, those of `best.keras`, on all replicas."""
         arrays = self._whole(self.best, best["stage"])[0]
         self.load_start(best["stage"], replicas=False)
         snapshots.restore(self._named(), arrays)
@@ -90,16 +90,16 @@ class RunStates:
 
 
 class BestModel(keras.callbacks.Callback):
-    """Keeps the weights of the best epoch of the whole run, over all of its stages.
+    """Saves the weights of the best epoch over all stages of the run.
 
     Args:
-        store: The run's `CheckpointStore` for the best model.
-        monitor: The metric that decides; epochs without it do not count.
-        named: The variables that the stage may move, by name.
-        stage_index: Where the best model's other variables are to be found.
-        state: What `state` held in the stage or process before, or None.
-        source_floor: Share of the best source validation accuracy so far that an epoch must keep to
-            count; None asks for nothing.
+        store: `CheckpointStore` of the best model.
+        monitor: Name of the metric that decides. Epochs without it do not count.
+        named: Variables that the stage may change, by name.
+        stage_index: Index of the stage, whose start has the other variables of the best model.
+        state: Value of `state` in the earlier stage or process, or None.
+        source_floor: Share of the best source validation accuracy so far that an epoch must reach to
+            count, or None for no condition.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class BestModel(keras.callbacks.Callback):
             return
         value = float(logs[self.monitor])
         sign = -1.0 if lower_is_better(self.monitor) else 1.0
-        # small validation splits make equal accuracies common: the loss decides between those
+        # equal accuracies are common on small validation splits; the loss then decides
         rank = [sign * value, -float(logs.get("val_loss", 0.0))]
         source = float(logs.get("val_accuracy", 0.0))
         old = self.state or {"rank": [-np.inf], "source": -np.inf, "best_source": -np.inf}
@@ -155,16 +155,16 @@ def stage_state(
     stopped: bool = False,
     training_seconds: float = 0.0,
 ) -> dict:
-    """Returns what a checkpoint says beside its arrays.
+    """Returns the state that a checkpoint stores in addition to its arrays.
 
     Args:
-        step: Steps of the stage that are done.
-        best: The best model of the run so far, see `BestModel.state`.
-        finished: Whether the stage is done, averaged weights having taken the weights' place.
-        epoch_open: Whether the validation and the log of the last epoch are still to come.
-        early_stopping: What `EarlyStopping.state` returned.
-        stopped: Whether the stage was ended early.
-        training_seconds: Seconds that the steps took, in all processes.
+        step: Number of finished steps of the stage.
+        best: Best model of the run so far; see `BestModel.state`.
+        finished: Whether the stage is finished, so that averaged weights have replaced the weights.
+        epoch_open: Whether the last epoch still has to be validated and logged.
+        early_stopping: State that `EarlyStopping.state` returned.
+        stopped: Whether early stopping ended the stage.
+        training_seconds: Seconds of the steps, over all processes.
     """
     return {
         "step": step, "epoch_open": epoch_open, "best": best, "early_stopping": early_stopping,
@@ -172,25 +172,25 @@ def stage_state(
     }  # fmt: skip
 
 
-# Where validation takes longer than this, a checkpoint is written before it: a signal then need not wait.
+# If a validation takes longer than this, a checkpoint is written before it, so that a signal need not wait.
 PATIENCE_SECONDS = 2.0
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves all that the rest of the stage depends on: at each epoch's end, and within epochs if asked.
+    """Saves all that a resumed stage needs, at the end of each epoch and, if configured, within epochs.
 
-    SIGTERM and SIGINT save after the step that runs and stop; a second one stops at once.
+    SIGTERM and SIGINT save after the current step and stop the run. A second signal stops it at once.
 
     Args:
-        store: The stage's `CheckpointStore`.
-        config: When to save.
-        named: The variables that the stage may move, by name.
-        position: The stage's `Position`.
-        best: The run's `BestModel`.
-        guard: The stage's `LossGuard`, asked before anything is written.
-        early_stopping: The stage's `EarlyStopping`, or None.
-        resumed: Arrays of the checkpoint that the stage goes on from, or None.
-        decisions: Lets several workers save and stop at the same step; None is a single process.
+        store: `CheckpointStore` of the stage.
+        config: Config of the times of checkpoints.
+        named: Variables that the stage may change, by name.
+        position: `Position` of the stage.
+        best: `BestModel` of the run.
+        guard: `LossGuard` of the stage, which checks the weights before they are written.
+        early_stopping: `EarlyStopping` of the stage, or None.
+        resumed: Arrays of the checkpoint from which the stage resumes, or None.
+        decisions: Object by which several workers save and stop at the same step, or None for one process.
     """
 
     def __init__(
@@ -219,8 +219,8 @@ class Checkpoint(keras.callbacks.Callback):
         self._handlers = {}
         self._saved_at = time.monotonic()
         self._saved_step = position.first_step
-        self._epoch_open = False  # whether the epoch's validation and log are still to come
-        self._can_stop = False  # whether the newest checkpoint holds all that was done
+        self._epoch_open = False  # whether the epoch still has to be validated and logged
+        self._can_stop = False  # whether the newest checkpoint contains all finished steps
         self._end_took: float | None = None  # seconds from the last step of an epoch to its end
 
     def on_train_begin(self, logs=None):
@@ -230,7 +230,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch_open, self._can_stop = True, False
-        if self._resumed is not None:  # fit has just reset the metrics of the half-done epoch
+        if self._resumed is not None:  # fit has just reset the metrics of the unfinished epoch
             snapshots.restore_list(self._metric_variables(), self._resumed, "metrics/")
             self._resumed = None
 
@@ -259,7 +259,7 @@ class Checkpoint(keras.callbacks.Callback):
             self._stop()
 
     def _decided(self, late: bool) -> tuple[bool, bool]:
-        """Returns whether to save and whether to stop; the same in all workers, as saving is collective."""
+        """Returns whether to save and whether to stop. All workers decide alike, as they save together."""
         stop = bool(self._signal)
         if self._decisions is None:
             return late, stop
@@ -271,7 +271,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.release()
 
     def release(self) -> None:
-        """Gives the signals back to whoever had them before the stage."""
+        """Restores the signal handlers from before the stage."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
@@ -280,7 +280,7 @@ class Checkpoint(keras.callbacks.Callback):
         """Writes one checkpoint.
 
         Args:
-            finished: Whether fit has ended, so that averaged weights have taken the weights' place.
+            finished: Whether fit has ended, so that averaged weights have replaced the weights.
         """
         arrays = snapshots.capture(self.named, "model/", replicas=True)
         arrays |= snapshots.capture_list(self.model.optimizer.variables, "optimizer/")

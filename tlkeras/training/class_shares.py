@@ -1,4 +1,4 @@
-"""How often each class is answered on the target while a stage adapts, beside the source's labels."""
+"""The log of class shares while a stage adapts: predictions on the target and labels of the source."""
 
 from pathlib import Path
 
@@ -14,22 +14,21 @@ _COLUMNS = ["epoch", "step", "class", "source_labels", "target_predictions"]
 
 
 class ClassSharesLog(keras.callbacks.Callback):
-    """Writes each epoch's class shares to the stage's class_shares.csv: one line per epoch and class.
+    """Writes the class shares of each epoch to class_shares.csv of the stage, one line per epoch and class.
 
-    The answers are those that the training steps gave anyway, on the target rows of that epoch and by the
-    weights of each step; the labels are those of the epoch's source rows. Only the chief of several workers
-    writes; all of them count.
+    The predictions are those of the training steps on the target rows of the epoch. The labels are those of
+    the source rows of the epoch. All workers count, and only the chief writes.
 
     Args:
-        run_dir: The run directory.
-        folder: The stage's folder.
-        parts: The run's `Parts`.
-        position: The stage's `Position`.
-        steps_before: Optimizer steps of the stages before this one.
+        run_dir: Run directory.
+        folder: Folder of the stage.
+        parts: `Parts` of the run.
+        position: `Position` of the stage.
+        steps_before: Number of optimizer steps of the earlier stages.
 
     Attributes:
-        newest: `{"source_labels": (k,), "target_predictions": (k,)}` of the epoch that has just ended; empty
-            in a stage that does not adapt, or that has no classes.
+        newest: Shares `{"source_labels": (k,), "target_predictions": (k,)}` of the last epoch. Empty if the
+            stage does not adapt or has no classes.
     """
 
     def __init__(self, run_dir: RunDir, folder: Path, parts: Parts, position: Position, steps_before: int):
@@ -48,7 +47,7 @@ class ClassSharesLog(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         counted = (getattr(term.own, "histogram", None) for term in self.model.terms)
-        histogram = next((found for found in counted if found is not None), None)  # only where a term adapts
+        histogram = next((found for found in counted if found is not None), None)  # None if no term adapts
         if histogram is None or self.parts.source.task != "multiclass":
             return
         shares = histogram.shares()

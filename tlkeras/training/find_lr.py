@@ -1,4 +1,4 @@
-"""A learning rate by the range test of Smith (2017), "Cyclical learning rates", section 3.3."""
+"""The learning-rate range test of Smith (2017), "Cyclical learning rates", section 3.3."""
 
 from pathlib import Path
 
@@ -10,19 +10,19 @@ from tlkeras.training.stages import Steps
 
 FIRST_RATE, LAST_RATE = 1e-6, 1.0
 TEST_STEPS = 100
-SMOOTHED_STEPS = 10  # about as many steps count in the smoothed loss
+SMOOTHED_STEPS = 10  # the smoothed loss averages over about this many steps
 
 
 def find_learning_rate(stage) -> float:
-    """Returns a peak learning rate for a stage; weights, statistics and seeds are as before.
+    """Returns a peak learning rate for a stage. Weights, statistics and seeds are restored afterwards.
 
-    The rate grows exponentially from 1e-6 to 1 over 100 steps, or until the smoothed loss is four times
-    its lowest. Chosen is the rate at which the smoothed loss falls fastest. The curve is kept in the
-    stage's `learning_rate.csv`; where that exists, its choice is taken again, so that a resumed run
-    goes on with the same rate.
+    The rate grows exponentially from 1e-6 to 1 over 100 steps, or until the smoothed loss is four times its
+    minimum. The result is the rate at which the smoothed loss falls fastest. The curve is written to
+    `learning_rate.csv` of the stage. If the file exists, the result is computed from it, so that a resumed
+    run continues with the same rate.
 
     Args:
-        stage: A `FitStage` whose variables are selected in the model.
+        stage: `FitStage` whose variables are selected in the model.
     """
     path = curve_of(stage)
     rows = stage.run_dir.read_rows(path)
@@ -38,21 +38,21 @@ def find_learning_rate(stage) -> float:
 
 
 def curve_of(stage) -> Path:
-    """Returns where the curve of a stage's range test lies."""
+    """Returns the path of the curve of a stage's range test."""
     return stage.folder / "learning_rate.csv"
 
 
 def steepest(rates: list[float], losses: list[float]) -> float:
-    """Returns the rate at which the smoothed loss falls fastest: after ten steps, before its lowest point.
+    """Returns the rate at which the smoothed loss falls fastest, between step ten and its minimum.
 
     Args:
         rates: Learning rates in rising order.
-        losses: The loss of the step at each rate.
+        losses: Loss of the step at each rate.
     """
     smoothed = smooth(losses)
     lowest = max(int(np.argmin(smoothed)), 2)
     slopes = np.gradient(smoothed[: lowest + 1], np.log(rates[: lowest + 1]))
-    # the first averages are of few steps, and fall and rise with the batches
+    # the first averages cover few steps and vary with the batches
     settled = min(SMOOTHED_STEPS, lowest - 1)
     return rates[settled + int(np.argmin(slopes[settled:]))]
 
@@ -84,7 +84,7 @@ def _range_test(stage) -> tuple[list[float], list[float]]:
 
 
 class _Ramp(keras.callbacks.Callback):
-    """Raises the learning rate with every step and notes the loss of each."""
+    """Raises the learning rate with every step and records the losses."""
 
     def __init__(self):
         super().__init__()
@@ -99,7 +99,7 @@ class _Ramp(keras.callbacks.Callback):
         self.rates.append(rate)
 
     def on_train_batch_end(self, batch, logs=None):
-        # Keras logs the mean over the epoch so far: the step's own loss is the difference of the sums
+        # Keras logs the mean over the epoch so far, so the loss of a step is a difference of two sums
         total = float(logs["loss"]) * (batch + 1)
         loss, self._sum = total - self._sum, total
         if not np.isfinite(loss):

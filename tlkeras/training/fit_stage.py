@@ -1,4 +1,4 @@
-"""A stage by gradient: a new optimizer for what is selected, compile, fit."""
+"""A stage that trains by gradient descent: new optimizer, compile, fit."""
 
 from pathlib import Path
 
@@ -29,15 +29,15 @@ from tlkeras.training.trunk_features import open_features
 
 
 class FitStage(Stage):
-    """Trains the selected variables by an optimizer, with `keras.Model.fit` as the loop."""
+    """Trains the selected variables with an optimizer and `keras.Model.fit`."""
 
     @property
     def steps(self) -> Steps:
-        """As the config says, in whole batches of the training rows."""
+        """Length of the stage according to the config, in whole batches of the training rows."""
         return count_steps(self.config, len(self.parts.source.splits["train"]), self.parts.batch_size)
 
     def check(self) -> None:
-        """Raises `UserError` where the stage asks for what this model or data does not have."""
+        """Raises `UserError` if the stage does not fit the model or the data."""
         self.select()
         check_batch_norm(self.parts, self.config)
         check_domain_statistics(self.parts, self.config)
@@ -46,7 +46,7 @@ class FitStage(Stage):
             self.compile(with_learning_rate(self.config, 1.0) if automatic else self.config)
 
     def run(self, checkpoint: tuple[dict, dict] | None, best: dict | None) -> StageRecord:
-        """Fits what is left of the stage, on the outputs of its frozen trunk where that pays."""
+        """Trains the remaining steps, on the outputs of the frozen trunk if that saves time."""
         arrays, state = checkpoint or (None, {})
         features = self.feed.features = self.open_features()
         self._settle_learning_rate()
@@ -65,24 +65,24 @@ class FitStage(Stage):
         return StageRecord(best, steps, seconds, extraction, extractor)
 
     def find_learning_rate(self) -> tuple[float, Path]:
-        """Returns what a range test finds, and where its curve lies; the stages before this one are done."""
+        """Returns the rate that a range test finds, and the path of its curve, after the earlier stages."""
         self.select()
         self.states.enter(self.index)
         self.feed.features = self.open_features()
         return find_learning_rate(self), curve_of(self)
 
     def open_features(self):
-        """Returns the outputs of the frozen trunk, where the stage trains on those; see `trunk_features`."""
+        """Returns the outputs of the frozen trunk if the stage trains on them; see `trunk_features`."""
         return open_features(
             self.parts, self.feed, self.config, self.steps, self.run_dir, self.folder, self.title
         )
 
     def compile(self, config: FitStageConfig | None = None, steps: Steps | None = None) -> keras.Model:
-        """Returns the model that fit gets, with a new optimizer for what is selected.
+        """Returns the compiled model for fit, with a new optimizer for the selected variables.
 
         Args:
-            config: The stage with other settings; None is as it is.
-            steps: Another length; None is that of the stage.
+            config: Config of the stage with other settings, or None for its own config.
+            steps: Another length, or None for that of the stage.
         """
         config, steps, source = config or self.config, steps or self.steps, self.parts.source
         multipliers = learning_rate_multipliers(config, self.model, self.selection)
@@ -99,7 +99,7 @@ class FitStage(Stage):
         return trainee
 
     def training_data(self, config: FitStageConfig, steps: Steps, first_step: int, trainee):
-        """Returns the batches from `first_step` on, as `trainee` takes them."""
+        """Returns the batches from `first_step` on, in the form that `trainee` takes."""
         if trains_jointly(self.parts.config):
             return joint_batches(self.parts, self.feed, config, steps, first_step)
         return self.feed.training(config, steps, first_step, trainee.target_views)
@@ -110,19 +110,19 @@ class FitStage(Stage):
         return steps_per_execution(self.model, steps.per_epoch, self.parts.config.checkpoint.every_steps)
 
     def _settle_learning_rate(self) -> None:
-        """Puts the rate that a range test finds in the place of `auto`."""
+        """Replaces the learning rate `auto` by the result of a range test."""
         if self.config.optimizer.learning_rate == "auto":
             rate = find_learning_rate(self)
             messages.note(f"{self.title}: learning rate {rate:.3g} chosen by a range test")
             self.config = with_learning_rate(self.config, rate)
 
     def _movable(self, trainee) -> dict:
-        """Returns the variables that the stage may move, by name."""
+        """Returns the variables that the stage may change, by name."""
         frozen = {id(variable) for variable in frozen_variables(self.model, self.selection)}
         return {n: v for n, v in snapshots.named_variables(trainee).items() if id(v) not in frozen}
 
     def _fit(self, trainee, movable: dict, arrays, state: dict, best: dict | None):
-        """Fits what is left; returns the run's best model, and the seconds of all processes."""
+        """Trains the remaining steps. Returns the best model of the run and the seconds of all processes."""
         before = state.get("training_seconds", 0.0)
         if state.get("finished"):
             return best, before
@@ -149,7 +149,7 @@ class FitStage(Stage):
     def _fit_steps(self, trainee, position: Position, watchers: list, checkpoint: Checkpoint) -> None:
         trainee.make_train_function()
         trainee.train_function = StepWindow(trainee, position, self.steps)
-        # where only the last validation is left, fit still wants a batch to pass over
+        # if only the last validation remains, fit still needs one batch, which is skipped
         first_step = min(position.first_step, self.steps.total - 1)
         try:
             trainee.fit(
@@ -160,14 +160,14 @@ class FitStage(Stage):
                 validation_data=self.feed.validation(self.config),
                 validation_freq=self.config.validate_every,
                 callbacks=watchers,
-                shuffle=False,  # the data comes in its order; Keras warns otherwise
+                shuffle=False,  # the data set defines the order; Keras warns otherwise
                 verbose=0,
             )
         finally:
             checkpoint.release()
 
     def _watchers(self, position: Position) -> list[keras.callbacks.Callback]:
-        """Returns the callbacks that look on, in the order in which they do."""
+        """Returns the callbacks that observe the training, in the order of their calls."""
         metrics = self.run_dir.stage_metrics(self.index, self.config.name)
         shares = ClassSharesLog(self.run_dir, self.folder, self.parts, position, self.steps_before)
         return [
@@ -184,7 +184,7 @@ class FitStage(Stage):
         ]  # fmt: skip
 
     def _input_watch(self, trainee, position: Position) -> list[keras.callbacks.Callback]:
-        """Returns what says that a stage waits for its data; nothing where other workers take part of it."""
+        """Returns the callback that reports a slow input, or none if there are several workers."""
         if self.runtime.workers > 1:
             return []
         left = lambda: self.training_data(self.config, self.steps, position.first_step, trainee)  # noqa: E731
@@ -203,20 +203,20 @@ class FitStage(Stage):
 
 
 def with_learning_rate(config: FitStageConfig, rate: float) -> FitStageConfig:
-    """Returns the stage with this learning rate."""
+    """Returns the config of the stage with this learning rate."""
     optimizer = config.optimizer.model_copy(update={"learning_rate": rate})
     return config.model_copy(update={"optimizer": optimizer})
 
 
 class StepWindow:
-    """A train function that passes over the steps outside a window.
+    """A train function that skips the steps outside of a window.
 
-    Keras' fit counts whole epochs. Where an earlier process did the first steps of an epoch, or the
-    stage ends within one, the steps outside the window touch neither data nor weights.
+    Keras' fit counts whole epochs. If an earlier process did the first steps of an epoch, or if the stage
+    ends within an epoch, the skipped steps use no data and change no weights.
 
     Args:
-        model: A model whose train function is made.
-        position: Where the stage goes on.
+        model: Model whose train function exists.
+        position: Position from which the stage continues.
         steps: Length of the stage.
     """
 
@@ -237,13 +237,13 @@ class StepWindow:
 
 
 def check_batch_norm(parts: Parts, stage: FitStageConfig) -> None:
-    """Raises `UserError` where each worker would keep BatchNormalization statistics of its own.
+    """Raises `UserError` if each worker would have its own BatchNormalization statistics.
 
-    The chief's would be saved, and a run that goes on would not be the same run.
+    Only those of the chief would be saved, so that a resumed run would differ.
 
     Args:
-        parts: The run's parts.
-        stage: A stage, selected in the model.
+        parts: Parts of the run.
+        stage: Stage that is selected in the model.
     """
     config = parts.config.runtime
     if parts.runtime.workers == 1 or config.sync_batch_norm or stage.bn != "train":

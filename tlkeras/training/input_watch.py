@@ -1,4 +1,4 @@
-"""Says so where a stage waits for its data, and that costs seconds."""
+"""A note for the user if a stage spends seconds waiting for its data."""
 
 import time
 
@@ -7,26 +7,25 @@ import numpy as np
 
 from tlkeras import messages
 
-# Of the time of a step; above it, the pipeline alone keeps the step waiting.
+# If reading takes more than this fraction of a step, the step waits for the pipeline.
 BOUND = 0.9
-# Reading that costs a stage fewer seconds than this is nothing to act on.
+# No note is printed if reading costs the stage fewer seconds than this.
 WORTH_SAYING_SECONDS = 5.0
 _WARM, _PROBED, _FEWEST_STEPS = 2, 10, 20
 
 
 class InputWatch(keras.callbacks.Callback):
-    """Compares the time of a step with that of the pipeline alone, once, at an epoch's end.
+    """Compares the time of a step with that of the pipeline alone, once, at the end of an epoch.
 
-    A step's time is the median over the calls after the first, which traces; short epochs are counted
-    together until they come to twenty steps. Images that are kept in memory are decoded by then, so what is
-    said holds for the epochs to come. The time of a call is its own only where something reads its loss, as
-    `LossGuard` does.
+    The time of a step is the median over all calls but the first, which traces. Short epochs are combined
+    until there are twenty steps. Images in memory are decoded by then, so the result holds for later epochs.
+    A call is timed correctly only if its loss is read, which `LossGuard` does.
 
     Args:
-        title: Stands before the message.
-        make_data: Makes the stage's batches anew; they are read, not trained on.
-        steps: Steps of the whole stage.
-        passed_over: Steps at the beginning of the first epoch that an earlier process did.
+        title: Text before the message.
+        make_data: Function that makes the batches of the stage again. They are read and not trained on.
+        steps: Number of steps of the stage.
+        passed_over: Number of steps at the beginning of the first epoch that an earlier process did.
     """
 
     def __init__(self, title: str, make_data, steps: int, passed_over: int = 0):
@@ -37,8 +36,8 @@ class InputWatch(keras.callbacks.Callback):
         self.passed_over = passed_over
         self.ratio: float | None = None
         self._asked = self._traced = False
-        self._seconds: list[float] = []  # of each timed step
-        self._done = 0  # batches of this epoch
+        self._seconds: list[float] = []  # seconds of each timed step
+        self._done = 0  # finished batches of this epoch
 
     def on_epoch_begin(self, epoch, logs=None):
         self._done, self._last = 0, time.perf_counter()
@@ -66,12 +65,12 @@ class InputWatch(keras.callbacks.Callback):
 
 
 def reading_note(batch: float, step: float, steps: int) -> str | None:
-    """Returns what to say where a stage's steps wait for their data for seconds in all, else None.
+    """Returns a note if the steps of a stage wait for their data for some seconds in total, else None.
 
     Args:
         batch: Seconds to read a batch.
         step: Seconds of a step.
-        steps: Steps of the stage.
+        steps: Number of steps of the stage.
     """
     if batch <= BOUND * step or batch * steps < WORTH_SAYING_SECONDS:
         return None
@@ -83,7 +82,7 @@ def reading_note(batch: float, step: float, steps: int) -> str | None:
 
 
 def _seconds_per_batch(data) -> float | None:
-    """Returns what a batch takes to read, or None where there are fewer than twelve."""
+    """Returns the seconds to read a batch, or None if there are fewer than twelve batches."""
     batches = iter(data)
     read, began = 0, 0.0
     for read, _ in enumerate(batches, start=1):

@@ -1,4 +1,4 @@
-"""Loss and metrics of each task, and the form in which labels reach them."""
+"""The loss, the metrics and the form of the labels for each task."""
 
 import keras
 import numpy as np
@@ -11,19 +11,20 @@ from tlkeras.methods.pretext.contrastive import NTXent, pair_found
 
 
 def wants_one_hot(stage: FitStageConfig, task: str) -> bool:
-    """Whether the stage's loss takes one-hot (soft) labels rather than class numbers."""
+    """Whether the loss of the stage takes one-hot (soft) labels instead of class numbers."""
     mixes = stage.augment.mixup > 0 or stage.augment.cutmix > 0
     return task == "multiclass" and (mixes or stage.label_smoothing > 0)
 
 
 def loss_for(stage: FitStageConfig, domain: Domain) -> keras.losses.Loss:
-    """Returns the loss on logits for the domain's task.
+    """Returns the loss on logits for the task of the domain.
 
-    Multiclass: cross-entropy, logits `(batch, classes)`. Binary and multilabel: sigmoid cross-entropy,
-    logits `(batch, outputs)`. Regression: mean squared error. Pairs of views: NT-Xent.
+    It is the cross-entropy with logits `(batch, classes)` for multiclass, the sigmoid cross-entropy with
+    logits `(batch, outputs)` for binary and multilabel, the mean squared error for regression, and NT-Xent
+    for pairs of views.
 
     Raises:
-        UserError: Class weights for a task without classes, or of the wrong number.
+        UserError: There are class weights and the task has no classes, or their number is wrong.
     """
     if domain.draws_pairs:
         loss = NTXent(domain.config.pretext.temperature)
@@ -40,7 +41,7 @@ def loss_for(stage: FitStageConfig, domain: Domain) -> keras.losses.Loss:
 
 
 def metrics_for(stage: FitStageConfig, domain: Domain) -> list[keras.metrics.Metric]:
-    """Returns the metrics that are watched while training; they honour sample weights."""
+    """Returns the metrics of a training. They use sample weights."""
     if domain.draws_pairs:
         return [keras.metrics.MeanMetricWrapper(pair_found, name="accuracy")]
     if domain.task == "regression":
@@ -53,7 +54,7 @@ def metrics_for(stage: FitStageConfig, domain: Domain) -> list[keras.metrics.Met
 
 
 def with_label_form(dataset, stage: FitStageConfig, domain: Domain):
-    """Returns a dataset of `(x, y, ...)` with class numbers made one-hot where the stage wants that."""
+    """Returns a dataset of `(x, y, ...)` in which labels are one-hot if the stage needs that."""
     if not wants_one_hot(stage, domain.task):
         return dataset
     classes = domain.num_outputs
@@ -65,7 +66,7 @@ def with_label_form(dataset, stage: FitStageConfig, domain: Domain):
 
 
 def class_weights(stage: FitStageConfig, domain: Domain) -> np.ndarray | None:
-    """Returns one weight per class; `balanced` is rows / (classes * rows of the class), mean 1 over rows."""
+    """Returns one weight per class. `balanced` is rows / (classes * rows of the class)."""
     if stage.class_weights is None:
         return None
     if domain.task not in ("multiclass", "binary"):
@@ -84,13 +85,13 @@ def class_weights(stage: FitStageConfig, domain: Domain) -> np.ndarray | None:
 
 
 class ClassWeightedLoss(keras.losses.Loss):
-    """A loss in which each row counts by the weight of its class.
+    """A loss in which each row has the weight of its class.
 
-    Weights live in the loss rather than in sample weights, so that metrics stay unweighted.
+    The weights belong to the loss and are not sample weights, so that metrics stay unweighted.
 
     Args:
-        loss: The Keras loss of one batch; its reduction is taken over.
-        weights: float32 `(classes,)`.
+        loss: Keras loss whose values are weighted. Its reduction is used.
+        weights: Weights of the classes, float32 `(classes,)`.
     """
 
     def __init__(self, loss: keras.losses.Loss, weights: np.ndarray):

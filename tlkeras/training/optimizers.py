@@ -1,4 +1,4 @@
-"""From an `OptimizerConfig` to a Keras optimizer."""
+"""Construction of a Keras optimizer from an `OptimizerConfig`."""
 
 import inspect
 
@@ -28,7 +28,7 @@ for _class in (
 ):
     OPTIMIZERS.add(_class.__name__.lower(), _class)
 
-# Said by other fields of the config, or without meaning in a stage.
+# Arguments of Keras optimizers that other fields of the config set, or that have no meaning in a stage.
 _NOT_OPTIONS = {
     "self",
     "name",
@@ -53,22 +53,24 @@ def build_optimizer(
     variables=None,
     where: str = "stages.0.optimizer",
 ):
-    """Returns a Keras optimizer for one stage. Call it inside the strategy's scope.
+    """Returns a Keras optimizer for one stage. It must be called in the scope of the strategy.
 
-    With the same global batches it gives the same weights on any number of replicas, clipping, gradient
-    accumulation and moving average included; see `StageOptimizer`. Under the `mixed_float16` policy it is
+    With the same global batches it gives the same weights on any number of replicas, also with clipping,
+    gradient accumulation and a moving average; see `StageOptimizer`. With the `mixed_float16` policy it is
     wrapped for loss scaling.
 
     Args:
-        config: Which optimizer, and how the learning rate moves.
-        steps: Training steps (batches) of the stage. With `accumulate_steps` there are that many times
-            fewer updates; batches left over at the end make none.
-        multipliers: Factor on the learning rate by `variable.path`; 1 for those not named, 0 freezes.
-        variables: Where given, the optimizer is built on them, so that a checkpoint can be restored.
-        where: Path of the config in the experiment's, for messages.
+        config: Config of the optimizer and its learning rate.
+        steps: Number of training steps (batches) of the stage. With `accumulate_steps` there are that many
+            times fewer updates, and remaining batches at the end make no update.
+        multipliers: Factors on the learning rate by `variable.path`. Variables without an entry have factor
+            1. Factor 0 freezes a variable.
+        variables: Variables on which the optimizer is built, so that a checkpoint can be restored, or None.
+        where: Path of the config in the experiment, for messages.
 
     Raises:
-        UserError: An unknown optimizer or option, two kinds of clipping, or a schedule that cannot be.
+        UserError: The optimizer or an option is unknown, there are two kinds of clipping, or the schedule is
+            not possible.
     """
     if config.learning_rate == "auto":
         raise ValueError("learning_rate='auto' must be resolved before the optimizer is built.")
@@ -100,7 +102,7 @@ def build_optimizer(
 
 
 def option_names(name: str) -> list[str]:
-    """Returns what `OptimizerConfig.options` may hold for the optimizer called `name`."""
+    """Returns the allowed keys of `OptimizerConfig.options` for the optimizer `name`."""
     parameters = inspect.signature(OPTIMIZERS.get(name).__init__).parameters
     return sorted(set(parameters) - _NOT_OPTIONS)
 

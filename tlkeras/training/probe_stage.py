@@ -1,4 +1,4 @@
-"""A stage without gradient steps: a classical learner on frozen features, put into the head."""
+"""A stage without gradient steps: it fits a classical learner on frozen features for the head."""
 
 import time
 from collections.abc import Sequence
@@ -28,16 +28,16 @@ from tlkeras.training.trunk_features import NOTE, recorded
 
 
 class ProbeStage(Stage):
-    """Fits the learner on the features of a frozen backbone, and puts what it learned into the head."""
+    """Fits a classical learner on the features of a frozen backbone, and stores the result in the head."""
 
-    steps = Steps(1, 1, 1)  # one entry of the log; the ledger says that no step was taken
+    steps = Steps(1, 1, 1)  # one entry of the log; the ledger records that there were no steps
 
     def check(self) -> None:
-        """Raises `UserError` where a probe cannot take the place of the stage's training."""
+        """Raises `UserError` if the model or the data do not fit a probe."""
         check_probe(self.parts, self.config)
 
     def run(self, checkpoint: tuple[dict, dict] | None, best: dict | None) -> StageRecord:
-        """Extracts, fits, and keeps the head, from the beginning whatever an earlier process left."""
+        """Extracts features, fits the learner and saves the head. It always starts from the beginning."""
         parts, probe = self.parts, self.config.probe
         began = time.monotonic()
         features, target, extractor = self._features()
@@ -54,7 +54,7 @@ class ProbeStage(Stage):
         return StageRecord(best, 0, time.monotonic() - extracted, extracted - began, extractor)
 
     def _features(self) -> tuple[dict[str, np.ndarray], np.ndarray | None, str]:
-        """Returns the source's features by split, the target's where a mapping needs them, the extractor."""
+        """Returns source features by split, target features (if a mapping needs them), and the extractor."""
         parts, run_dir = self.parts, self.run_dir
         own = [split for split in ("train", "val") if split in parts.source.splits]
         others = [] if self.config.probe.mapping is None else [(parts.targets[0], "train")]
@@ -65,7 +65,7 @@ class ProbeStage(Stage):
         return dict(zip(own, found, strict=False)), found[-1] if others else None, extractor
 
     def _keep(self, logs: dict[str, float], best: dict | None) -> dict | None:
-        """Writes the line of metrics, the best model where this is it, and the checkpoint."""
+        """Writes the metrics, the best model if this is the best, and the checkpoint."""
         own = {v.path: v for v in self.model.head.variables}
         keeper = BestModel(self.states.best, "val_accuracy", own, self.index, best)
         keeper.on_epoch_end(0, logs)
@@ -79,7 +79,7 @@ class ProbeStage(Stage):
 
 
 def check_probe(parts: Parts, stage: ProbeStageConfig) -> None:
-    """Raises `UserError` where a probe cannot take the place of the stage's training."""
+    """Raises `UserError` if the model or the data do not fit a probe."""
     probe, of = PROBES.get(stage.probe.name), f"Received: stages.{stage.name}"
     layer = _last_layer(parts.model)
     plain = len([x for x in parts.model.head.layers if x.weights]) == 1 and type(layer) is keras.layers.Dense
@@ -108,7 +108,7 @@ def check_probe(parts: Parts, stage: ProbeStageConfig) -> None:
 
 
 def _fit(parts: Parts, stage: ProbeStageConfig, features: np.ndarray, mapping: FeatureMapping | None):
-    """Fits the learner, puts it into the head, and returns it as a function of (mapped) features."""
+    """Fits the learner, stores it in the head, and returns it as a function of (mapped) features."""
     layer = _last_layer(parts.model)
     labels = np.asarray(parts.source.splits["train"].labels).reshape(-1).astype(int)
     if isinstance(layer, NearestNeighbors):
@@ -118,7 +118,7 @@ def _fit(parts: Parts, stage: ProbeStageConfig, features: np.ndarray, mapping: F
         stage.probe, features, labels, max(2, parts.source.num_outputs), parts.config.seed
     )
     kernel, bias = arrays_from_chief(parts.runtime, [kernel, bias])
-    if layer.kernel.shape[-1] == 1:  # one logit for yes or no
+    if layer.kernel.shape[-1] == 1:  # binary tasks have one logit
         kernel, bias = kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]
     own_kernel, own_bias = (kernel, bias) if mapping is None else mapping.before_mapping(kernel, bias)
     layer.kernel.assign(own_kernel)
@@ -145,12 +145,12 @@ def _last_layer(model):
 
 
 def check_mapping(parts: Parts, config: MappingConfig, *, linear: bool) -> None:
-    """Raises `UserError` where a mapping cannot serve a run.
+    """Raises `UserError` if a mapping does not fit a run.
 
     Args:
-        parts: The run's parts.
-        config: The mapping.
-        linear: Whether the learner behind it is linear.
+        parts: Parts of the run.
+        config: Config of the mapping.
+        linear: Whether the learner on the mapped features is linear.
     """
     mapping = make_mapping(config)
     if not linear and not mapping.same_space:
@@ -165,13 +165,13 @@ def check_mapping(parts: Parts, config: MappingConfig, *, linear: bool) -> None:
 def fitted_mapping(
     parts: Parts, config: MappingConfig | None, source: np.ndarray, target: np.ndarray | None
 ) -> FeatureMapping | None:
-    """Returns the mapping from the source's to the target's features, fitted on training rows.
+    """Returns the mapping from the features of the source to those of the target, fitted on training rows.
 
     Args:
-        parts: The run's parts.
-        config: None is no mapping.
-        source: Features of the source's training rows `(n, d)`.
-        target: Those of the target's `(m, d)`.
+        parts: Parts of the run.
+        config: Config of the mapping, or None for no mapping.
+        source: Features of the source's training rows, `(n, d)`.
+        target: Features of the target's training rows, `(m, d)`, or None.
     """
     if config is None:
         return None
@@ -187,9 +187,9 @@ def probe_features(
     """Returns the feature vectors of splits from the cache, each float64 `(n, d)`, and their extractor.
 
     Args:
-        parts: The run's parts.
+        parts: Parts of the run.
         splits: Domains and names of splits.
-        extractor: The one that an earlier process of this run used; None is the config's.
+        extractor: Name of the extractor that an earlier process of the run used, or None for the config's.
     """
     plain = parts.model.to_functional()
     trunk = keras.Model(inputs_of(plain), output_of(plain, "features"), name="trunk")
@@ -205,7 +205,7 @@ def probe_features(
 
 
 def _paired(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the places of the training rows that have the same id in both domains."""
+    """Returns the indices of the training rows that have the same id in both domains."""
     source, target = (d.splits["train"].ids for d in (parts.source, parts.targets[0]))
     common, ours, theirs = np.intersect1d(
         source.astype(str), target.astype(str), assume_unique=True, return_indices=True

@@ -1,4 +1,4 @@
-"""Where a training step spends its time: input, trunk, tail, head, update."""
+"""The times of the parts of a training step: input, trunk, tail, head, update."""
 
 import time
 from dataclasses import replace
@@ -24,24 +24,24 @@ _WARM = 2
 
 
 def profile_stage(parts: Parts, index: int, folder: Path) -> list[dict]:
-    """Times the parts of a stage's steps without the feature cache, and writes a TensorBoard profile.
+    """Measures the times of the parts of a stage's steps without the feature cache, and writes a profile.
 
-    A stage of fewer steps than are timed is timed as if it were longer. The weights move by some steps; use
-    the model for nothing else.
+    A short stage is timed as if it had enough steps. The weights change, so the model must not be used
+    afterwards.
 
     Args:
-        parts: The run's parts.
-        index: Index of the stage, gradual stages expanded.
-        folder: Where TensorBoard finds the profile.
+        parts: Parts of the run.
+        index: Index of the stage after gradual stages are expanded.
+        folder: Folder of the TensorBoard profile.
 
     Returns:
-        One dict per part: its name, milliseconds a step, share of the step. `input` is the pipeline alone; it
-        works beside the steps and is no share of them (None). `trunk`, `tail` and `head` are forward passes,
-        `update` is the rest of the step: the backward pass and the optimizer. Their shares add up to 100 %.
-        `step` is a whole step on data that is at hand.
+        One dict per part with its name, its milliseconds per step and its share of the step. `input` is the
+        pipeline alone, which runs in parallel to the steps and has no share (None). `trunk`, `tail` and
+        `head` are forward passes. `update` is the rest of the step: the backward pass and the optimizer.
+        These shares add up to 100 %. `step` is a whole step on a batch that is already loaded.
 
     Raises:
-        UserError: There is no such stage, or it takes no steps.
+        UserError: There is no such stage, or it has no steps.
     """
     stage = Trainer(parts, RunDir(folder)).fit_stage(index)
     stage.select()
@@ -65,18 +65,18 @@ def profile_stage(parts: Parts, index: int, folder: Path) -> list[dict]:
 
 
 def _percents(parts: dict[str, float]) -> dict[str, str]:
-    """Shares in whole percent that add up to 100, also where parts timed one by one outlast a step."""
+    """Returns shares in whole percent that add up to 100, even if the parts take longer than a step."""
     ends = np.round(100 * np.cumsum([0.0, *parts.values()]) / sum(parts.values())).astype(int)
     return {part: f"{share} %" for part, share in zip(parts, np.diff(ends), strict=True)}
 
 
 def note_on_reading(parts: Parts, index: int, rows: list[dict]) -> str | None:
-    """Returns what to say where a stage waits for its data for seconds in all, else None.
+    """Returns a note if a stage waits for its data for some seconds in total, else None.
 
     Args:
-        parts: The run's parts.
-        index: Index of the stage, gradual stages expanded.
-        rows: What `profile_stage` returned.
+        parts: Parts of the run.
+        index: Index of the stage after gradual stages are expanded.
+        rows: Rows that `profile_stage` returned.
     """
     stage = expand_stages(parts.config.stages, [block.name for block in parts.model.blocks])[index]
     steps = count_steps(stage, len(parts.source.splits["train"]), parts.batch_size)
@@ -85,12 +85,12 @@ def note_on_reading(parts: Parts, index: int, rows: list[dict]) -> str | None:
 
 
 def _with_a_rate(config: FitStageConfig) -> FitStageConfig:
-    """Returns the stage with some learning rate where one would be searched for; a step takes as long."""
+    """Returns the stage with a fixed learning rate instead of `auto`, which does not change the times."""
     return with_learning_rate(config, 1e-3) if config.optimizer.learning_rate == "auto" else config
 
 
 def _input(data) -> float:
-    """Returns what one batch takes where nothing else is done."""
+    """Returns the milliseconds to read one batch if nothing else runs."""
     batches = iter(data)
     for _ in range(_WARM):
         next(batches)
@@ -101,7 +101,7 @@ def _input(data) -> float:
 
 
 def _inputs(batch):
-    """Returns the source's inputs of a batch, those of the first replica under a strategy."""
+    """Returns the source inputs of a batch. With a strategy, they are those of the first replica."""
     x = batch[0][0] if isinstance(batch[0], tuple | list) else batch[0]
     return x.values[0] if hasattr(x, "values") else x
 
@@ -110,7 +110,7 @@ def _forward(model, x) -> dict[str, float]:
     """Returns the milliseconds of the parts of a forward pass."""
     try:
         trunk = Folded(model.trunk())
-    except ValueError:  # everything trains
+    except ValueError:  # there is no frozen trunk
         times = {"tail": _call(lambda x: model.features(x, training=True), x)}
         features = model.features(x, training=False)
     else:
@@ -123,7 +123,7 @@ def _forward(model, x) -> dict[str, float]:
 
 
 def _call(function, x) -> float:
-    """Returns the median milliseconds of a function in a graph."""
+    """Returns the median milliseconds of a traced function."""
     function = traced(function)
     times = []
     for _ in range(STEPS + 1):
@@ -134,14 +134,14 @@ def _call(function, x) -> float:
 
 
 def _step(trainee, repeated) -> float:
-    """Returns the median milliseconds of a whole step on a batch that is at hand."""
+    """Returns the median milliseconds of a whole step on a batch that is already loaded."""
     clock = _Clock()
     trainee.fit(repeated, steps_per_epoch=STEPS + 2, callbacks=[clock], shuffle=False, verbose=0)
     return 1e3 * float(np.median(np.diff(clock.times)[1:]))
 
 
 class _Clock(keras.callbacks.Callback):
-    """Notes when each step ends; its loss is read, which waits for the device."""
+    """Records the end of each step. It reads the loss, which waits for the device."""
 
     def __init__(self):
         super().__init__()

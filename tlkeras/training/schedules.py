@@ -1,4 +1,4 @@
-"""Learning-rate schedules: Keras' own where they exist, as one table."""
+"""Learning-rate schedules. Those that Keras has are Keras' own."""
 
 import keras
 from keras import ops
@@ -18,10 +18,10 @@ class GaninSchedule(LearningRateSchedule):
     Source: Ganin et al., Domain-Adversarial Training of Neural Networks, JMLR 2016, section 5.2.2.
 
     Args:
-        learning_rate: Learning rate at step 0; positive.
-        decay_steps: Steps over which p goes from 0 to 1; it stays at 1 afterwards.
-        gamma: Steepness; 10 in the paper.
-        power: Exponent; 0.75 in the paper.
+        learning_rate: Learning rate at step 0, above 0.
+        decay_steps: Number of steps in which p goes from 0 to 1. Afterwards it stays at 1.
+        gamma: Steepness, 10 in the paper.
+        power: Exponent, 0.75 in the paper.
     """
 
     def __init__(self, learning_rate, decay_steps, gamma=10.0, power=0.75):
@@ -49,9 +49,10 @@ class WarmUp(LearningRateSchedule):
     """Linear warm-up from 0 to `peak`, then another schedule from its own step 0.
 
     Args:
-        peak: Learning rate reached after the warm-up; positive.
-        warmup_steps: Steps of warm-up; at least 1. Step 0 has learning rate 0, as in `CosineDecay`.
-        after: The schedule that follows, or None to stay at `peak`.
+        peak: Learning rate after the warm-up, above 0.
+        warmup_steps: Number of steps of the warm-up, at least 1. Step 0 has learning rate 0, as in
+            `CosineDecay`.
+        after: Schedule after the warm-up, or None for a constant `peak`.
     """
 
     def __init__(self, peak, warmup_steps, after=None):
@@ -109,7 +110,7 @@ def _exponential(config, learning_rate, steps):
 def _step(config, learning_rate, steps):
     fractions = sorted(config.boundaries)
     values = [learning_rate * 0.1**k for k in range(len(fractions) + 1)]
-    # Keras keeps the old value at the boundary itself; the step that opens a new fraction has the new one.
+    # Keras uses the old value at the boundary itself, but the first step of a new fraction needs the new one.
     boundaries = [round(fraction * steps) - 1 for fraction in fractions]
     return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, values)
 
@@ -125,9 +126,10 @@ def build_schedule(
     """Returns the learning rate over a stage, as Keras optimizers take it.
 
     Args:
-        config: Name and shape of the schedule.
-        learning_rate: Peak learning rate; positive.
-        steps: Training steps (batches) of the stage; after the warm-up the schedule spans the rest.
+        config: Config of the schedule.
+        learning_rate: Peak learning rate, above 0.
+        steps: Number of training steps (batches) of the stage. The schedule covers the steps after the
+            warm-up.
         where: Path of the optimizer in the experiment's config, for messages.
 
     Returns:
@@ -135,7 +137,7 @@ def build_schedule(
         `keras.optimizers.schedules.LearningRateSchedule`.
 
     Raises:
-        UserError: If the warm-up is as long as the stage, or the exponential schedule shall end at 0.
+        UserError: The warm-up is as long as the stage, or an exponential schedule should end at 0.
     """
     if config.warmup_steps >= max(steps, 1):
         raise UserError(

@@ -1,4 +1,4 @@
-"""What a run on two tasks at once adds: the term of the second task, and batches of both."""
+"""Training on two tasks at once: the term of the second task, and batches of both tasks."""
 
 from tlkeras.config import ExperimentConfig, FitStageConfig
 from tlkeras.config.data import ALIKE_IN_TASKS
@@ -12,7 +12,7 @@ from tlkeras.training import objectives
 from tlkeras.training.stage_batches import Feed
 from tlkeras.training.stages import Steps
 
-# Added to the run's seed, so that the source's order is not the target's.
+# This is added to the seed of the run, so that the source has another order than the target.
 SOURCE_SEED = 15_485_863
 
 
@@ -22,11 +22,11 @@ def trains_jointly(config: ExperimentConfig) -> bool:
 
 
 def source_task(config: ExperimentConfig, check: bool = True) -> Domain:
-    """Returns the data of the source task, pictures at the target's size or, before an adapter, their own.
+    """Returns the data of the source task. Its pictures have the target's size, unless it has an adapter.
 
     Args:
-        config: The experiment.
-        check: Whether unreadable files are refused or left out, as `data.on_error` says.
+        config: Config of the experiment.
+        check: Whether files are checked, so that unreadable ones are refused or left out (`data.on_error`).
     """
     data, adapter = config.tasks.source.following(config.data, ALIKE_IN_TASKS), config.tasks.adapter
     if adapter is not None:
@@ -39,7 +39,7 @@ def source_task(config: ExperimentConfig, check: bool = True) -> Domain:
 
 
 def second_task(parts: Parts, stage: FitStageConfig) -> SecondTask:
-    """Returns the term that trains the source task beside the run's own."""
+    """Returns the term that trains the source task in addition to the task of the run."""
     config, domain = parts.config, source_task(parts.config)
     private = private_part(parts, domain)
     loss = objectives.loss_for(stage.model_copy(update={"class_weights": None}), domain)
@@ -48,7 +48,7 @@ def second_task(parts: Parts, stage: FitStageConfig) -> SecondTask:
 
 
 def private_part(parts: Parts, domain: Domain) -> PrivatePart:
-    """Returns the source's private part with its initial weights."""
+    """Returns the private part of the source task with its initial weights."""
     config = parts.config
     return PrivatePart(
         parts.model, config.model, config.tasks, domain.input_shape, domain.num_outputs, config.seed
@@ -56,7 +56,7 @@ def private_part(parts: Parts, domain: Domain) -> PrivatePart:
 
 
 def joint_batches(parts: Parts, feed: Feed, stage: FitStageConfig, steps: Steps, first_step: int):
-    """Returns batches of both tasks from `first_step` on; the shorter task begins anew on its own."""
+    """Returns batches of both tasks from `first_step` on. The shorter data set is repeated."""
     domain = filling_a_batch(source_task(parts.config), parts.batch_size)
     source = training_batches(
         domain.splits["train"], domain, batch_size=parts.batch_size, seed=parts.config.seed + SOURCE_SEED,

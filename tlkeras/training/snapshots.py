@@ -1,4 +1,4 @@
-"""Everything that a run's future depends on, as named arrays: taken and put back bit for bit."""
+"""The complete state of a run as named arrays, saved and restored bit by bit."""
 
 import re
 from collections import Counter
@@ -15,8 +15,8 @@ _OF_REPLICA = re.compile(r"@\d+$")
 def named_variables(model) -> dict[str, object]:
     """Returns all variables of a model by a name that is unique and the same in every process.
 
-    The states of random generators are among them: Keras keeps them in `model.variables`, but in no
-    checkpoint of its own. So are a model's `further_variables`, which Keras does not track.
+    They include the states of random generators, which are in `model.variables` but not in Keras' own
+    checkpoints, and the model's `further_variables`, which Keras does not track.
     """
     seen: Counter[str] = Counter()
     named = {}
@@ -35,9 +35,9 @@ def capture(
 
     Args:
         named: Variables by name.
-        prefix: Stands before each name.
-        replicas: Whether the values on each replica are taken too, as `NAME@0`, `NAME@1`, ..., where they
-            differ: those of metrics, and statistics of BatchNormalization that are not synchronised.
+        prefix: Text before each name.
+        replicas: Whether the values of each replica are included as `NAME@0`, `NAME@1`, ... if they differ.
+            These are metrics, and BatchNormalization statistics that are not synchronised.
     """
     arrays = {prefix + name: ops.convert_to_numpy(variable) for name, variable in named.items()}
     for name, variable in named.items() if replicas else ():
@@ -48,23 +48,23 @@ def capture(
 
 
 def capture_list(variables: Iterable, prefix: str, *, replicas: bool = False) -> dict[str, np.ndarray]:
-    """Returns the values of variables that have no lasting name, by their position."""
+    """Returns the values of variables without a stable name, by their position."""
     return capture({f"{i:05d}": variable for i, variable in enumerate(variables)}, prefix, replicas=replicas)
 
 
 def restore(
     named: Mapping[str, object], arrays: Mapping[str, np.ndarray], prefix: str = "", *, replicas: bool = True
 ) -> None:
-    """Puts back what `capture` took; arrays without the prefix are left alone.
+    """Restores the values that `capture` returned. Arrays without the prefix are ignored.
 
     Args:
         named: Variables by name.
-        arrays: What `capture` returned.
-        prefix: As there.
-        replicas: Whether each replica gets its own values back, where there are such, or all get the same.
+        arrays: Arrays that `capture` returned.
+        prefix: Text before each name.
+        replicas: Whether each replica gets its own values, if there are any. Otherwise all get the same.
 
     Raises:
-        RunError: An array that fits no variable by name and shape.
+        RunError: An array fits no variable by name and shape.
     """
     arrays = {name[len(prefix) :]: values for name, values in arrays.items() if name.startswith(prefix)}
     for name, values in sorted(arrays.items()):  # NAME@0 after NAME
@@ -81,7 +81,7 @@ def restore(
 
 
 def restore_list(variables: Iterable, arrays: Mapping[str, np.ndarray], prefix: str) -> None:
-    """Puts back what `capture_list` took."""
+    """Restores the values that `capture_list` returned."""
     restore({f"{i:05d}": variable for i, variable in enumerate(variables)}, arrays, prefix)
 
 
@@ -91,5 +91,5 @@ def base_name(name: str) -> str:
 
 
 def _parts(variable) -> tuple:
-    """Returns a variable's copies on this process's replicas; empty where it has but one."""
+    """Returns the copies of a variable on the replicas of this process. Empty if there is only one."""
     return tuple(getattr(getattr(variable, "value", variable), "values", ()))

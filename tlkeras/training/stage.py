@@ -1,4 +1,4 @@
-"""What every kind of stage shares: where it stands in the run, its audit, and the record of what happened."""
+"""The base class of stages: checks, selection, audit, and the record of the results."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from tlkeras.training.stages import Steps
 
 @dataclass(frozen=True)
 class RunContext:
-    """What the stages of a run have in common.
+    """The objects that all stages of a run share.
 
     Attributes:
-        parts: Config, runtime, data and model.
-        run_dir: Where checkpoints, logs and the ledger are kept.
-        feed: Makes the batches.
-        states: The states of the run on disk.
+        parts: Config, runtime, data and model of the run.
+        run_dir: Run directory for checkpoints, logs and the ledger.
+        feed: Object that makes the batches.
+        states: States of the run on disk.
     """
 
     parts: Parts
@@ -32,14 +32,14 @@ class RunContext:
 
 @dataclass(frozen=True)
 class StageRecord:
-    """What happened in a stage.
+    """The results of a stage.
 
     Attributes:
-        best: The best model of the run so far, as `BestModel.state` describes it; None where none was chosen.
-        steps: Optimizer steps, over all processes that worked on the stage.
-        training_seconds: Seconds of training, over all of these processes.
-        extraction_seconds: Seconds that the outputs of the frozen trunk took to compute or to read.
-        extractor: What computed them; None where the stage trained on its inputs.
+        best: Best model of the run so far in the form of `BestModel.state`, or None if none was chosen.
+        steps: Number of optimizer steps over all processes that worked on the stage.
+        training_seconds: Seconds of training over all these processes.
+        extraction_seconds: Seconds to compute or to read the outputs of the frozen trunk.
+        extractor: Name of the extractor that computed them, or None if the stage trained on its inputs.
     """
 
     best: dict[str, Any] | None
@@ -50,14 +50,14 @@ class StageRecord:
 
 
 class Stage(ABC):
-    """One stage of a run; a kind of stage says how it is checked, how long it is, and how it runs.
+    """One stage of a run. Subclasses define its length, its checks and its training.
 
     Args:
-        context: What it shares with the other stages.
-        config: What the experiment says of it.
-        index: Its place among the stages, from 0.
-        count: How many stages the run has.
-        steps_before: Optimizer steps of the stages before it.
+        context: Objects that all stages share.
+        config: Config of the stage.
+        index: Index of the stage, from 0.
+        count: Number of stages of the run.
+        steps_before: Number of optimizer steps of the earlier stages.
     """
 
     def __init__(
@@ -72,32 +72,32 @@ class Stage(ABC):
         self.model, self.runtime = context.parts.model, context.parts.runtime
         self.folder = self.run_dir.stage(index, config.name)
         self.title = f"[{index + 1}/{count}] {config.name}"
-        self.selection = None  # what trains; known once the stage has begun
+        self.selection = None  # set when the stage begins
 
     @property
     @abstractmethod
     def steps(self) -> Steps:
-        """How long the stage is."""
+        """Length of the stage."""
 
     @abstractmethod
     def check(self) -> None:
-        """Raises `UserError` where the stage asks for what this model or data does not have."""
+        """Raises `UserError` if the stage does not fit the model or the data."""
 
     @abstractmethod
     def run(self, checkpoint: tuple[dict, dict] | None, best: dict | None) -> StageRecord:
-        """Runs what is left of the stage, whose variables are selected in the model.
+        """Runs the rest of the stage, whose variables are selected in the model.
 
         Args:
-            checkpoint: Arrays and state of its last checkpoint; None where it begins.
-            best: The best model of the run so far.
+            checkpoint: Arrays and state of the last checkpoint, or None at the beginning of the stage.
+            best: Best model of the run so far, or None.
         """
 
     def select(self) -> None:
-        """Sets in the model which variables train in this stage."""
+        """Selects the variables that train in this stage."""
         self.selection = self.model.select(self.config.train, self.config.bn)
 
     def train(self, best: dict | None) -> dict | None:
-        """Runs the stage from where an earlier process left it; returns the best model of the run so far."""
+        """Runs the stage from its last checkpoint or its start. Returns the best model of the run so far."""
         self.select()
         checkpoint = self.states.enter(self.index)
         audit = FreezeAudit(self.model, self.selection, self.config.name)

@@ -1,4 +1,4 @@
-"""The batches of each stage: source rows, and beside them target rows where a stage adapts."""
+"""The batches of each stage: source rows, and also target rows if the stage adapts."""
 
 from collections.abc import Sequence
 
@@ -13,15 +13,15 @@ from tlkeras.training import objectives
 from tlkeras.training.adaptation_watch import adapts, held_out
 from tlkeras.training.stages import Steps
 
-# Added to the run's seed, so that the target's order is not the source's.
+# This is added to the seed of the run, so that the target has another order than the source.
 TARGET_SEED = 7919
 
 
 class Feed:
-    """Makes the datasets of an experiment's stages.
+    """Makes the datasets of the stages of a run.
 
     Args:
-        parts: Config, runtime and data.
+        parts: Config, runtime and data of the run.
     """
 
     def __init__(self, parts: Parts):
@@ -37,10 +37,10 @@ class Feed:
                 "simclr compares a picture with others of its replica: two pictures per replica at least. "
                 f"Received: batches of {self.batch_size}, {self.runtime.replicas} replicas"
             )
-        self.features: StageFeatures | None = None  # what the current stage trains on in place of pixels
+        self.features: StageFeatures | None = None  # set if the current stage trains on features
 
     def splits_of(self, stage: FitStageConfig) -> list[tuple[Domain, str, int]]:
-        """Returns `(domain, split, seed of its batches)` for all that a stage trains on or watches."""
+        """Returns `(domain, split, seed of its batches)` for all splits that a stage trains on or scores."""
         seed, wanted = self.config.seed, []
         for domain in self.sources:
             wanted += [(domain, split, seed) for split in ("train", "val") if split in domain.splits]
@@ -54,17 +54,17 @@ class Feed:
         """Returns the batches of a stage from `first_step` on.
 
         Args:
-            stage: The stage.
-            steps: Its length.
-            first_step: Where an earlier process stopped.
-            target_views: Views of each target row that stand beside the source rows; 0 is no target.
+            stage: Config of the stage.
+            steps: Length of the stage.
+            first_step: Step at which an earlier process stopped.
+            target_views: Number of views of each target row in a batch, or 0 for no target rows.
         """
         seed = self.config.seed
         source = self._in_turn(self.sources, stage.augment, seed, first_step, steps.total, labels=True)
         source = objectives.with_label_form(source, stage, self.source)
         if target_views == 0:
             return self.runtime.distribute(source)
-        # the same seed for both views, so that they show the same rows
+        # both views have the same seed, so that they show the same rows
         views = [stage.augment.unmixed, self.config.adaptation.strong_augment][:target_views]
         batches = [
             self._in_turn(self.targets, view, seed + TARGET_SEED, first_step, steps.total, labels=False)
@@ -73,7 +73,7 @@ class Feed:
         return self.runtime.distribute(pair_batches(source, *batches))
 
     def validation(self, stage: FitStageConfig):
-        """Returns the batches of the source's validation rows, or None where there are none."""
+        """Returns the batches of the source's validation rows, or None if there are none."""
         rows = self.source.splits.get("val")
         if rows is None or not len(rows):
             return None
@@ -88,14 +88,14 @@ class Feed:
         return self.runtime.distribute(objectives.with_label_form(batches, stage, self.source))
 
     def names_of_step(self, step: int) -> Sequence[str]:
-        """Returns the names of the source rows that a step trains on."""
+        """Returns the names of the source rows in a step."""
         domain = self.sources[step % len(self.sources)]
         rows = domain.splits["train"]
         _, indices = rows_of_step(len(rows), self.config.seed, step // len(self.sources), self.batch_size)
         return rows.ids[indices]
 
     def _in_turn(self, domains, augment: AugmentConfig, seed, first_step, total, *, labels: bool):
-        """Returns batches of the domains in turn: step j comes from domain j modulo their number."""
+        """Returns batches that alternate between domains. Step j comes from domain j modulo their number."""
         turns = len(domains)
         if turns == 1:
             return self._batches(domains[0], augment, seed, first_step, total, labels)
@@ -126,5 +126,5 @@ class Feed:
 
 
 def _passed(step: int, turn: int, turns: int) -> int:
-    """Returns how many of the steps before `step` fell to this turn."""
+    """Returns the number of steps before `step` that belong to this turn."""
     return (step - turn + turns - 1) // turns

@@ -1,4 +1,4 @@
-"""From what a config says of a stage to numbers: gradual expansion, steps, learning-rate multipliers."""
+"""Numbers that follow from the config of a stage: gradual stages, steps, learning-rate multipliers."""
 
 import math
 import re
@@ -11,12 +11,12 @@ from tlkeras.errors import unknown
 
 @dataclass(frozen=True)
 class Steps:
-    """How long a stage is.
+    """The length of a stage.
 
     Attributes:
-        total: Optimizer steps of the stage.
-        per_epoch: Steps between two entries of the log; the last epoch may be shorter.
-        epochs: Number of entries.
+        total: Number of optimizer steps of the stage.
+        per_epoch: Number of steps of an epoch. The last epoch may be shorter.
+        epochs: Number of epochs, which is the number of entries in the log.
     """
 
     total: int
@@ -27,8 +27,9 @@ class Steps:
 def count_steps(stage: StageConfig, rows: int, batch_size: int) -> Steps:
     """Returns the length of a stage over `rows` training rows.
 
-    With `stage.steps` given, that is the exact number of steps, cut into epochs as even as possible and
-    none longer than a pass over the data; else `stage.epochs` passes, each without its last partial batch.
+    If `stage.steps` is given, it is the exact number of steps. They are divided into epochs of similar
+    length, none longer than a pass over the data. Otherwise the length is `stage.epochs` passes, each without
+    an incomplete last batch.
     """
     per_pass = max(rows // batch_size, 1)
     if stage.steps is None:
@@ -39,7 +40,7 @@ def count_steps(stage: StageConfig, rows: int, batch_size: int) -> Steps:
 
 
 def expand_stages(stages: Sequence[StageConfig], block_names: Sequence[str]) -> list[StageConfig]:
-    """Returns the stages with each gradual one replaced by one stage per block it opens."""
+    """Returns the stages, in which each gradual stage is replaced by one stage per block that it opens."""
     expanded = []
     for stage in stages:
         depth = _depth(stage.train, block_names) if stage.gradual else 0
@@ -55,7 +56,7 @@ def expand_stages(stages: Sequence[StageConfig], block_names: Sequence[str]) -> 
 
 
 def place_of(stage: StageConfig, stages: Sequence[StageConfig]) -> str:
-    """Returns where a stage, which may come from a gradual one, stands in the config: `stages.1`."""
+    """Returns the path of a stage in the config, e.g. `stages.1`. The stage may come from a gradual one."""
     for index, configured in enumerate(stages):
         opened = configured.gradual and re.fullmatch(re.escape(configured.name) + r"_\d+", stage.name)
         if opened or configured.name == stage.name:
@@ -66,11 +67,11 @@ def place_of(stage: StageConfig, stages: Sequence[StageConfig]) -> str:
 def learning_rate_multipliers(stage: StageConfig, model, selection) -> dict[str, float]:
     """Returns a factor for the learning rate of each trainable variable, by variable path.
 
-    The factor is `layer_decay ** depth`, depth 0 being neck and head and 1 the last block, times the
-    factors that `stage.learning_rate_multipliers` gives to its part (`backbone`, `neck`, `head`) and block.
+    The factor is `layer_decay ** depth`, times the factors in `stage.learning_rate_multipliers` for its part
+    (`backbone`, `neck`, `head`) and its block. Neck and head have depth 0, and the last block has depth 1.
 
     Raises:
-        UserError: A multiplier for a part or block that the model does not have.
+        UserError: There is a multiplier for a part or block that the model does not have.
     """
     names_of = _names_by_variable(model)
     known = dict.fromkeys(name for names in names_of.values() for name in names)
@@ -87,7 +88,7 @@ def learning_rate_multipliers(stage: StageConfig, model, selection) -> dict[str,
 
 
 def _depth(train: str, block_names: Sequence[str]) -> int:
-    """Returns how many blocks, counted from the last, a `train` setting opens."""
+    """Returns the number of blocks, counted from the last, that a `train` setting opens."""
     kind, _, argument = train.partition(":")
     if kind == "last":
         return min(int(argument), len(block_names))
@@ -97,7 +98,7 @@ def _depth(train: str, block_names: Sequence[str]) -> int:
 
 
 def _names_by_variable(model) -> dict[str, tuple[str, ...]]:
-    """Returns the part and block names that stand for each variable of the model, by path."""
+    """Returns the names of the part and the block of each variable of the model, by path."""
     names = {v.path: ("backbone",) for v in model.backbone.variables}
     for block in model.blocks:
         for layer in block.layers:

@@ -1,4 +1,4 @@
-"""What TensorBoard shows while a run trains."""
+"""The TensorBoard log of a training."""
 
 import keras
 import numpy as np
@@ -14,24 +14,24 @@ from tlkeras.prepare import Parts
 from tlkeras.training.callbacks import Position
 from tlkeras.training.class_shares import ClassSharesLog
 
-_SHOWN = 16  # rows that a stage begins with
-_CLASSES = 100  # whose shares are drawn; class_shares.csv has all
+_SHOWN = 16  # input rows that are shown at the beginning of a stage
+_CLASSES = 100  # classes whose shares are shown; class_shares.csv has all
 
 
 class TensorBoardLog(keras.callbacks.Callback):
-    """Writes scalars, rates per block, class shares, inputs and, by choice, histograms and a profile.
+    """Writes scalars, learning rates per block, class shares, inputs and optionally histograms and a profile.
 
-    The step axis counts optimizer steps over all stages of the run; the scalar `epoch/stage` is the number of
-    the stage, so that its steps mark where one ends. Only the chief of several workers writes.
+    The step axis counts optimizer steps over all stages of the run. The scalar `epoch/stage` is the number of
+    the stage, which shows where stages end. If there are several workers, only the chief writes.
 
     Args:
-        folder: The run's `tensorboard/`.
-        parts: The run's `Parts`.
-        stage: The stage.
-        index: Its number in the run, from 0.
-        position: The stage's `Position`.
-        steps_before: Optimizer steps of the stages before this one.
-        shares: What counts the classes on both sides; it ends its epoch before this. None where none does.
+        folder: Folder `tensorboard/` of the run.
+        parts: `Parts` of the run.
+        stage: Config of the stage.
+        index: Index of the stage in the run, from 0.
+        position: `Position` of the stage.
+        steps_before: Number of optimizer steps of the earlier stages.
+        shares: Log of the class shares, whose epoch ends before that of this callback, or None.
     """
 
     def __init__(
@@ -70,10 +70,10 @@ class TensorBoardLog(keras.callbacks.Callback):
                         self._writer.text(f"{tag}/text", "\n".join(lines))
 
     def _was_before(self, step: int, tag: str) -> bool:
-        """Whether a value was written before the point from which the stage goes on."""
+        """Whether a value was written before the point at which the stage continues."""
         now = self.steps_before + self.position.first_step
         if self.position.first_step == 0:
-            # the stage's own first lines have the step of the last epoch before
+            # the first entries of the stage have the step of the last epoch before it
             own = tag.startswith(f"inputs/{self.stage.name}/") or tag == f"stage/{self.stage.name}"
             return step < now or (step == now and not own)
         return step <= now - self.position.epoch_open
@@ -114,7 +114,7 @@ class TensorBoardLog(keras.callbacks.Callback):
         self._profiles = False
 
     def _factors(self, optimizer) -> dict[str, float]:
-        """The factor on the learning rate of each block that trains; the variables of a block share one."""
+        """Returns the learning-rate factor of each trained block, which its variables share."""
         multipliers = getattr(getattr(optimizer, "inner_optimizer", optimizer), "multipliers", {})
         factors = {}
         for variable in self.model.trainable_variables:
@@ -123,7 +123,7 @@ class TensorBoardLog(keras.callbacks.Callback):
 
 
 def _class_shares(shares: ClassSharesLog | None, names: tuple[str, ...]) -> list[tuple[str, float]]:
-    """Returns a tag and a share for each side and class. Its number keeps classes in order and apart."""
+    """Returns a tag and a share for each domain and class. The class number in the tag keeps their order."""
     width = len(str(len(names) - 1))
     return [
         (f"class_shares_{side}/{i:0{width}d} {one_line(name).replace('/', ' ')}", float(share))
@@ -140,7 +140,7 @@ def _blocks_of_variables(model) -> dict[str, str]:
 
 
 def _inputs(parts: Parts, stage: FitStageConfig) -> dict[str, tuple]:
-    """The first rows that a stage trains on, as the model gets them: pictures and texts by domain."""
+    """Returns the first training rows of a stage after augmentation, as pictures and texts by domain."""
     domains = {"source": parts.source} | {domain.name: domain for domain in parts.targets}
     return {
         name: _first(parts, domain, stage.augment) for name, domain in domains.items() if can_be_shown(domain)
@@ -148,10 +148,10 @@ def _inputs(parts: Parts, stage: FitStageConfig) -> dict[str, tuple]:
 
 
 def _first(parts: Parts, domain: Domain, augment: AugmentConfig) -> tuple:
-    """Returns pictures in 0..255 and texts, None for what a kind of input is not shown as."""
+    """Returns pictures in 0..255 and texts. Each is None if the modality is not shown in this form."""
     augment = domain.modality.drawable(augment)
     rows = domain.splits["train"]
-    if domain.role is not Role.SOURCE:  # its labels stay where they are, so nothing can be mixed with them
+    if domain.role is not Role.SOURCE:  # mixing needs labels, which are not used here
         augment = augment.unmixed
     batches = training_batches(
         rows, domain, batch_size=min(parts.batch_size, len(rows)), seed=parts.config.seed, augment=augment,

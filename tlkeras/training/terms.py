@@ -1,4 +1,4 @@
-"""The terms of a stage: what its config adds to the class loss."""
+"""The terms that the config of a stage adds to the class loss."""
 
 from tlkeras.config import FitStageConfig
 from tlkeras.methods.adapt.configured import configured_term
@@ -14,16 +14,16 @@ from tlkeras.training.stages import Steps
 
 
 def training_model(parts: Parts, stage: FitStageConfig, steps: Steps, states: RunStates) -> TrainingModel:
-    """Returns the model that trains in a stage by steps, around the run's model.
+    """Returns the training model of a stage, which contains the model of the run.
 
     Args:
-        parts: The run's parts; its model has the stage selected.
-        stage: The stage.
-        steps: How long it is.
-        states: Know the weights before the run's first stage.
+        parts: Parts of the run, whose model has the stage selected.
+        stage: Config of the stage.
+        steps: Length of the stage.
+        states: States of the run, which contain the weights before its first stage.
 
     Raises:
-        UserError: A term does not suit the stage, or two exclude each other.
+        UserError: A term does not fit the stage, or two terms exclude each other.
     """
     return TrainingModel(
         parts.model,
@@ -38,7 +38,7 @@ def training_model(parts: Parts, stage: FitStageConfig, steps: Steps, states: Ru
 
 
 def stage_terms(parts: Parts, stage: FitStageConfig) -> list[Term]:
-    """Returns what a stage adds to the class loss; a regularizer of weight 0 is none."""
+    """Returns the terms of a stage. A regularizer with weight 0 is left out."""
     terms: list[Term] = []
     if trains_jointly(parts.config):
         terms.append(second_task(parts, stage))
@@ -52,12 +52,12 @@ def stage_terms(parts: Parts, stage: FitStageConfig) -> list[Term]:
 
 
 def looks_at_inputs(stage: FitStageConfig) -> bool:
-    """Whether the stage's regularizer needs raw inputs, so that features cannot take their place."""
+    """Whether the regularizer of the stage needs raw inputs, so that the stage cannot train on features."""
     return stage.regularizer is not None and REGULARIZERS.get(stage.regularizer.name).needs_inputs
 
 
 def _start_values(model, states: RunStates) -> dict:
-    """Returns what the run's first stage began with, by variable path; empty before it has begun."""
+    """Returns the values before the first stage by variable path. The dict is empty before that stage."""
     start = states.start(0).load()
     named = snapshots.named_variables(model)
     if start is None:

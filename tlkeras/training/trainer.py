@@ -1,4 +1,4 @@
-"""The stages of an experiment, one after the other, each from where an earlier process left it."""
+"""The trainer: it runs the stages of an experiment and resumes from checkpoints."""
 
 from pathlib import Path
 
@@ -20,8 +20,8 @@ class Trainer:
     """Runs the stages of an experiment on one model.
 
     Args:
-        parts: Config, runtime, data and model.
-        run_dir: Where checkpoints, logs and the ledger are kept.
+        parts: Config, runtime, data and model of the run.
+        run_dir: Run directory for checkpoints, logs and the ledger.
     """
 
     def __init__(self, parts: Parts, run_dir: RunDir):
@@ -41,17 +41,17 @@ class Trainer:
         self.best: dict | None = None
 
     def check(self) -> None:
-        """Raises `UserError` where a stage asks for what this model or data does not have."""
+        """Raises `UserError` if a stage does not fit the model or the data."""
         for stage in self.stages:
             stage.check()
 
     def train(self) -> None:
-        """Trains all stages that are not done yet and leaves the model with the best weights of the run."""
+        """Trains all stages that are not done yet, and restores the best weights of the run."""
         self._train_up_to(len(self.stages))
         self.load_best()
 
     def fit_stage(self, index: int) -> FitStage:
-        """Returns the stage of this index. Raises `UserError` where there is none, or it takes no steps."""
+        """Returns the stage with this index. Raises `UserError` if it does not exist or has no steps."""
         if not 0 <= index < len(self.stages):
             raise UserError(
                 f"The config has {len(self.stages)} stages. Allowed: 0..{len(self.stages) - 1}. "
@@ -66,14 +66,14 @@ class Trainer:
         return stage
 
     def find_learning_rate(self, index: int) -> tuple[float, Path]:
-        """Trains the stages before one; returns what a range test finds for it, and where the curve lies."""
+        """Trains the earlier stages. Returns the rate that a range test finds, and the path of its curve."""
         self._train_up_to(index)
         return self.fit_stage(index).find_learning_rate()
 
     def _train_up_to(self, count: int) -> None:
         events = self.run_dir.ledger.records()
         done = {event["stage"] for event in events if event["event"] == "completed"}
-        live = False  # whether the model holds the state in which the stage before this one ended
+        live = False  # whether the model has the state at the end of the previous stage
         for stage in self.stages[:count]:
             if stage.config.name in done:
                 continue
@@ -85,7 +85,7 @@ class Trainer:
             self.best = self.states.load_end(count - 1)
 
     def load_best(self) -> None:
-        """Puts the best weights of the run into the model; the last, where none was chosen."""
+        """Restores the best weights of the run, or the last ones if none were chosen."""
         if self.best is None:
             self.states.load_end(len(self.stages) - 1)
         else:

@@ -1,4 +1,4 @@
-"""A stage with a frozen trunk computes the trunk's outputs once, and trains on those."""
+"""The use of the feature cache in a stage: a frozen trunk is computed once."""
 
 from pathlib import Path
 
@@ -30,22 +30,22 @@ NOTE = "features.json"
 def open_features(
     parts: Parts, feed: Feed, stage: FitStageConfig, steps: Steps, run_dir: RunDir, folder: Path, title: str
 ) -> StageFeatures | None:
-    """Returns what a stage trains on in place of pixels, and feeds the model with it; None without.
+    """Returns the features on which a stage trains, or None if it trains on its inputs.
 
-    Where the trunk is frozen and pixels are needed all the same, the reason is printed; so it is for a stage
-    too short to repay an extraction, whatever earlier runs have kept.
+    The model then takes features. If the trunk is frozen and the stage trains on its inputs nevertheless, the
+    reason is printed. A stage that is too short to repay an extraction does not use stored features either.
 
-    Which extractor was used is noted in the stage's `features.json`, so that a run that goes on or is run
-    again, on a machine where another decision would be taken, sees the same features.
+    The extractor is recorded in `features.json` of the stage. A run that is resumed or repeated on another
+    machine thus uses the same features.
 
     Args:
-        parts: The run's parts; its model has the stage selected and the state in which it begins.
-        feed: Knows the domains of the stage and the seeds of their augmentation.
-        stage: The stage.
-        steps: Its length.
-        run_dir: The run directory.
-        folder: The stage's folder.
-        title: Stands before progress lines.
+        parts: Parts of the run. Its model has the stage selected and the state at the beginning of the stage.
+        feed: Object with the domains of the stage and the seeds of their augmentation.
+        stage: Config of the stage.
+        steps: Length of the stage.
+        run_dir: Run directory.
+        folder: Folder of the stage.
+        title: Text before progress lines.
     """
     if nothing_to_keep(parts.config.cache, parts.model):
         return None
@@ -57,7 +57,7 @@ def open_features(
     noted = run_dir.read_json(note) if note.is_file() else {}
     if noted.get("extractor", "") is None:
         return None
-    # what pays depends on the disk, and must not be decided twice
+    # the decision depends on the disk and must not change when the run resumes
     decided = (
         _decided(parts, feed, stage, steps, run_dir, folder) if runtime.is_chief else from_chief(runtime)
     )
@@ -72,7 +72,7 @@ def open_features(
             facts={"backbone": parts.config.model.backbone, "train": stage.train},
             extractor=decided.get("extractor"),
         )
-    elif runtime.is_chief:  # the others are told no reason
+    elif runtime.is_chief:  # only the chief has the reason
         messages.note(f"{title}: {IN_EVERY_STEP}: {decided['reason']}.")
     if features is not None:
         features.seconds += noted.get("seconds", 0.0)
@@ -90,19 +90,19 @@ def open_features(
 def _decided(
     parts: Parts, feed: Feed, stage: FitStageConfig, steps: Steps, run_dir: RunDir, folder: Path
 ) -> dict:
-    """Returns what is decided before features are opened: `{}`, or the extractor, None being none."""
+    """Returns the decision before features are opened: `{}` if open, else the extractor (None for none)."""
     if known := recorded(parts, run_dir, folder):
         return known
     return {"extractor": None, "reason": TOO_SHORT} if _too_short(parts, feed, stage, steps) else {}
 
 
 def recorded(parts: Parts, run_dir: RunDir, folder: Path) -> dict:
-    """Returns the extractor of a stage in this run or in the run that it repeats, `{}` where none is noted.
+    """Returns the recorded extractor of a stage in this run or in the run that it repeats, else `{}`.
 
     Args:
-        parts: The run's parts.
-        run_dir: The run directory.
-        folder: The stage's folder in it.
+        parts: Parts of the run.
+        run_dir: Run directory.
+        folder: Folder of the stage in it.
     """
     note = folder.relative_to(run_dir.path) / NOTE
     for run in (run_dir, parts.repeats):
@@ -112,7 +112,7 @@ def recorded(parts: Parts, run_dir: RunDir, folder: Path) -> dict:
 
 
 def reason_against_features(config: ExperimentConfig, stage: FitStageConfig) -> str | None:
-    """Says why a stage with a frozen trunk trains on pixels all the same; None where it need not."""
+    """Returns why a stage with a frozen trunk must train on its inputs, or None if it need not."""
     adaptation = config.adaptation if pulls(config.adaptation, stage) else None
     reason = reason_against(stage, config.data)
     if reason is None and looks_at_inputs(stage):
