@@ -1,1 +1,1 @@
-"""What a stage adds to the class loss, or does in its place: terms, which add up."""
+"""Methods of transfer: terms, which a stage adds to the class loss, and probes, which need no gradient."""

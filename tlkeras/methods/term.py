@@ -1,4 +1,4 @@
-"""A term: what a stage adds to the class loss, or does in its place."""
+"""The base class of terms. A stage adds the losses of its terms to the class loss."""
 
 import inspect
 from collections.abc import Mapping
@@ -27,18 +27,19 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Setting:
-    """What a term acts on.
+    """The model, the stage and the data with which a term works.
 
     Attributes:
-        model: Has `features(x, training)` `(n, d)` and `classify(features, training)` `(n, outputs)`;
-            in a run it is the transfer model, with the stage selected.
-        seed: The run's seed.
-        steps: Training steps of the stage.
+        model: Model with `features(x, training)` `(n, d)` and `classify(features, training)`
+            `(n, outputs)`. In a run it is the transfer model with the stage selected.
+        seed: Seed of the run.
+        steps: Number of training steps of the stage.
         input_shape: Shape of one input row, or a dict of shapes.
-        stage: The stage; None outside a run.
-        source: The backbone's name and where its weights come from; None outside a run.
-        domain: The labelled training data; None outside a run.
-        start: Values of the model's variables before the run's first stage, by variable path.
+        stage: Config of the stage, or None outside of a run.
+        source: Model config with the name of the backbone and the origin of its weights, or None outside of
+            a run.
+        domain: Labelled training data, or None outside of a run.
+        start: Values of the model's variables before the first stage of the run, by variable path.
     """
 
     model: Any
@@ -52,14 +53,14 @@ class Setting:
 
     @property
     def backbone_variables(self) -> list:
-        """The backbone's variables that the stage trains."""
+        """Backbone variables that the stage trains."""
         own = {id(v) for v in self.model.backbone.variables}
         return [v for v in self.model.trainable_variables if id(v) in own]
 
     def start_copies(self, variables) -> list:
         """Returns a fixed copy of the start value of each variable.
 
-        They are no part of any model: nothing saves them, since they follow from the run's start.
+        The copies belong to no model and are not saved, because the start of the run determines them.
         """
         copies = []
         for variable in variables:
@@ -70,30 +71,31 @@ class Setting:
 
 
 class Term:
-    """Base class of all terms: adds nothing.
+    """The base class of all terms, which adds nothing to the loss.
 
-    A training step computes `class loss + sum of weight * loss` over its terms. A subclass writes
-    `loss(...)`. The names of its parameters declare what the step supplies:
+    A training step computes `class loss + sum of weight * loss` over its terms. A subclass defines
+    `loss(...)`. The names of its parameters declare the quantities that it needs:
 
-    - `inputs`: the labelled rows as the model takes them, `(n, ...)`;
-    - `labels`: theirs, as the class loss takes them;
+    - `inputs`: inputs of the labelled rows, `(n, ...)`;
+    - `labels`: labels of these rows, in the form of the class loss;
     - `features`, `logits`: each a `Pair` of float32 `(n, d)` and `(n, outputs)`;
     - `strong_logits`: logits of the target's second view, `(n, outputs)`;
-    - `second_logits`, `second_labels`: of the rows of a second labelled batch.
+    - `second_logits`, `second_labels`: logits and labels of a second labelled batch.
 
-    There are no target labels. Layers, variables and metrics that a term trains, saves and resumes with
-    the stage hang on `own`; whatever else it holds is invisible to the model.
+    There are no target labels. Layers, variables and metrics that belong to `own` are trained, saved and
+    resumed with the stage. Other attributes of a term are not visible to the model.
 
     Attributes:
-        name: What messages call it.
+        name: Name in messages.
         weight: Factor of `loss`.
-        gathers: Whether `loss` is no mean over rows, and so must see the rows of all replicas.
-        passes_rows: Whether it has a `forward` of its own; one term of a step may.
-        takes_second_batch: Whether a step takes a second labelled batch, whose rows pass with the first.
-        needs_inputs: Whether it looks at raw inputs, so that cached features cannot take their place.
-        critic_steps: How often per step `critic_loss(features)` is minimised over `critic_variables` with
-            `critic_optimizer` before `loss` is taken.
-        own: The layer that holds what is trained, saved and resumed.
+        gathers: Whether `loss` needs the rows of all replicas, because it is not a mean over rows.
+        passes_rows: Whether the term has its own `forward`. Only one term of a step may have one.
+        takes_second_batch: Whether a step takes a second labelled batch, which passes the network together
+            with the first.
+        needs_inputs: Whether the term uses raw inputs, so that the stage cannot train on cached features.
+        critic_steps: Number of inner steps in which `critic_loss(features)` is minimised over
+            `critic_variables` with `critic_optimizer`, before `loss` is computed.
+        own: Layer with everything that is trained, saved and resumed.
     """
 
     name = "term"
@@ -106,116 +108,116 @@ class Term:
     critic_optimizer = None
 
     def __init__(self, own_name: str = "term"):
-        # losses and heads are small and want float32 whatever the model's precision
+        # losses and heads are small and need float32 for every precision of the model
         self.own = keras.layers.Layer(name=own_name, dtype="float32")
         self.own.built = True
 
     def prepare(self, setting: Setting) -> None:
-        """Takes what it needs from the model, and makes its own variables, as the stage begins."""
+        """Prepares the term at the beginning of the stage, and creates its variables."""
 
     def begin(self) -> None:
-        """Called before the first step of a process, after what an earlier one left was restored."""
+        """Is called before the first step of a process, after the state of an earlier process is restored."""
 
     def compiled(self, model: keras.Model) -> None:
-        """Called when the training model has its optimizer."""
+        """Is called when the training model has its optimizer."""
 
     def before_step(self) -> None:
-        """Called in each replica at the start of a step."""
+        """Is called in each replica at the start of a step."""
 
     def forward(self, model, x, step):
-        """Returns `(features, logits)` of a training step; asked only where `passes_rows`.
+        """Returns `(features, logits)` of a training step. It is called only if `passes_rows`.
 
         Args:
-            model: The transfer model.
-            x: Its inputs; a pair of them where the term takes a second batch, and then so are the results.
+            model: Transfer model.
+            x: Inputs of the model. If the term takes a second batch, inputs and results are pairs.
             step: Number of the optimizer step, an int tensor.
         """
         return outputs_of(model, x)
 
     def pass_domains(self, run, x, views):
-        """Returns features and logits of labelled rows and target views, `[x; view; ...]` in one batch.
+        """Returns features and logits of labelled rows and target views, concatenated to `[x; view; ...]`.
 
         Args:
-            run: Takes inputs, returns `(features, logits)`.
-            x: The labelled inputs.
-            views: The target's inputs, one array per view.
+            run: Function from inputs to `(features, logits)`.
+            x: Inputs of the labelled rows.
+            views: Inputs of the target, one array per view.
         """
         return run(one_batch([x, *views]))
 
     def row_weights(self, labels):
-        """Returns factors `(n,)` of the class loss per labelled row, or None for 1."""
+        """Returns factors `(n,)` of the class loss for the labelled rows, or None for 1."""
         return
 
     def loss(self):
-        """Returns a float32 scalar, or None where there is nothing to add. Subclasses name what they need."""
+        """Returns a float32 scalar, or None if there is nothing to add. Subclasses name their parameters."""
         return
 
     def value(self, supplied: Mapping):
-        """Returns `loss`, given all that a step supplies."""
+        """Returns `loss` for the quantities of a step."""
         return self.loss(**{name: supplied[name] for name in self.needs})
 
     def add_to(self, loss, value):
-        """Returns the step's loss so far with this term's value in it."""
+        """Returns the loss of the step so far plus the weighted value of this term."""
         return loss + scale_for_replicas(self.weight * value)
 
     def measure(self, value, class_loss, labels, logits) -> None:
         """Updates the term's metrics.
 
         Args:
-            value: What `loss` returned.
-            class_loss: The mean over the replica's labelled rows.
-            labels: As the class loss takes them.
-            logits: A `Pair` of this replica's logits.
+            value: Value that `loss` returned.
+            class_loss: Mean class loss over the labelled rows of the replica.
+            labels: Labels in the form of the class loss.
+            logits: `Pair` of the logits of this replica.
         """
 
     def after_update(self) -> None:
-        """Called in each replica after the optimizer has moved the variables."""
+        """Is called in each replica after the optimizer has updated the variables."""
 
     def trained(self, variables: list) -> list:
-        """Returns which of the trainable variables the optimizer moves."""
+        """Returns those of the trainable variables that the optimizer updates."""
         return variables
 
     def validation(self) -> AbstractContextManager:
-        """Returns a context in which the model answers for the labelled domain."""
+        """Returns a context in which the model predicts for the labelled domain."""
         return nullcontext()
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
-        """Returns what watches a `fit` with this term."""
+        """Returns the callbacks that a `fit` with this term needs."""
         return []
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The names that `loss` asks for."""
+        """Names of the quantities that `loss` needs."""
         return tuple(inspect.signature(self.loss).parameters)
 
     @property
     def target_views(self) -> int:
-        """How many views of each target row a step takes; 0 is a stage without a target."""
+        """Number of views of each target row in a step. It is 0 without a target."""
         return 0
 
     @property
     def critic_variables(self) -> list:
-        """Variables that only the inner critic steps train."""
+        """Variables that are trained only in the inner critic steps."""
         return []
 
     @property
     def further_variables(self) -> list:
-        """State that Keras does not track and a checkpoint must hold: that of a critic's own optimizer."""
+        """State that Keras does not track and a checkpoint needs, such as that of a critic's optimizer."""
         return [] if self.critic_optimizer is None else list(self.critic_optimizer.variables)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """The metrics that are shown while training."""
+        """Metrics that are shown while training."""
         return self.own.metrics
 
 
 def one_batch(parts):
-    """Returns inputs one behind the other, `[x; view; ...]`; each part is a tensor, or a dict of tensors."""
+    """Concatenates inputs to `[x; view; ...]`. Each part is a tensor or a dict of tensors."""
     return keras.tree.map_structure(lambda *tensors: keras.ops.concatenate(tensors), *parts)
 
 
 def number_of_rows(x):
-    """Returns the number of rows of inputs, which are a tensor or a dict of tensors."""
+    """Returns the number of rows of inputs. They are a tensor or a dict of tensors."""
     return keras.ops.shape(keras.tree.flatten(x)[0])[0]
 
 

@@ -1,4 +1,4 @@
-"""The one train step: class loss plus the terms of a stage."""
+"""The train step: class loss plus the losses of the terms of a stage."""
 
 from contextlib import ExitStack, contextmanager
 
@@ -17,31 +17,31 @@ from tlkeras.methods.term import Pair, Setting, Term, number_of_rows, outputs_of
 class TrainingModel(DistributedFit):
     """Trains a model with a tuple of terms: class loss plus `weight * loss` of each.
 
-    Batches are `(x, y[, weight])`, or `((x, y[, weight]), other)` where a term takes target views (see
-    `pair_batches`) or a second labelled batch. Inside each replica labelled and target rows pass the
-    network in one batch, so that BatchNormalization sees both. The class loss is the mean over the labelled
-    rows, and every term weighs the same on any number of replicas.
+    Batches are `(x, y[, weight])`. If a term takes target views (see `pair_batches`) or a second labelled
+    batch, they are `((x, y[, weight]), other)`. In each replica labelled rows and target rows pass the
+    network in one batch, so that BatchNormalization normalises both together. The class loss is the mean over
+    the labelled rows. The weight of a term does not depend on the number of replicas.
 
-    The wrapped model's variables are trained in place: save `model.model`. `evaluate` and `predict` are
-    those of the wrapped model. Without terms a step is Keras' own. Compile anew, and make a new one, for
-    each stage.
+    The variables of the wrapped model are trained in place, and `model.model` is the model to save.
+    `evaluate` and `predict` are those of the wrapped model. Without terms, a step is that of Keras. Each
+    stage needs a new instance, which is compiled again.
 
     Args:
-        model: Has `features(x, training)` `(n, d)` and `classify(features, training)` `(n, outputs)`,
-            where there are terms.
-        terms: The terms.
-        name: Of the Keras model.
-        **setting: What the terms' `Setting` holds beside the model.
+        model: Model to train. With terms it must have `features(x, training)` `(n, d)` and
+            `classify(features, training)` `(n, outputs)`.
+        terms: Terms of the stage.
+        name: Name of the Keras model.
+        **setting: Attributes of the terms' `Setting` other than the model.
 
     Raises:
-        UserError: Where terms exclude each other, or one finds nothing to act on.
+        UserError: Terms exclude each other, or a term does not fit the model.
     """
 
     def __init__(self, model: keras.Model, terms: tuple[Term, ...] = (), *, name="training", **setting):
-        # numbered by Keras, its state would have another name in a process that goes on
+        # a name that Keras numbers would differ in a process that resumes
         super().__init__(name=name)
         check_terms(terms)
-        self.model = model  # first, so that its variables have the names that they have by themselves
+        self.model = model  # first, so that the names of its variables do not change
         self.terms = tuple(terms)
         self.is_evaluating = self.is_fitting = False
         shape = setting.pop("input_shape", None) or _without_batch(model.input_shape)
@@ -51,22 +51,22 @@ class TrainingModel(DistributedFit):
         self.built = True
 
     def build(self, input_shape=None):
-        """Nothing is left to create."""
+        """Does nothing, because all variables exist already."""
         self.built = True
 
     @property
     def input_shape(self) -> tuple:
-        """That of the wrapped model."""
+        """Input shape of the wrapped model."""
         return self.model.input_shape
 
     @property
     def target_views(self) -> int:
-        """How many views of each target row a batch holds."""
+        """Number of views of each target row in a batch."""
         return max((term.target_views for term in self.terms), default=0)
 
     @property
     def trainable_variables(self):
-        """What the optimizer moves: those of model and terms, as far as the terms leave them free."""
+        """Variables of model and terms that the optimizer updates. Terms may exclude some."""
         critics = {id(v) for term in self.terms for v in term.critic_variables}
         variables = [v for v in super().trainable_variables if id(v) not in critics]
         for term in self.terms:
@@ -75,12 +75,12 @@ class TrainingModel(DistributedFit):
 
     @property
     def further_variables(self) -> list:
-        """State that Keras does not track and a checkpoint must hold."""
+        """State that Keras does not track and a checkpoint needs."""
         return [v for term in self.terms for v in term.further_variables]
 
     @property
     def metrics(self):
-        """Loss and compiled metrics; while training, those of the terms as well."""
+        """Loss and compiled metrics, and while training also the metrics of the terms."""
         own = self.own_metrics()
         return own if self.is_evaluating else own + [m for term in self.terms for m in term.metrics]
 
@@ -89,19 +89,19 @@ class TrainingModel(DistributedFit):
         return self.model(x, training=training)
 
     def labelled_part(self, batch):
-        """Returns the first part of a training batch, or an evaluation batch as it is."""
+        """Returns the first part of a training batch, or an unchanged evaluation batch."""
         if isinstance(batch, tuple | list) and isinstance(batch[0], tuple | list):
             batch = batch[0]
         return keras.utils.unpack_x_y_sample_weight(batch)
 
     def compile(self, *args, **kwargs):
-        """As `keras.Model.compile`."""
+        """Compiles the model; see `keras.Model.compile`."""
         super().compile(*args, **kwargs)
         for term in self.terms:
             term.compiled(self)
 
     def fit(self, *args, callbacks=None, **kwargs):
-        """As `keras.Model.fit`; validation rows are the labelled domain's, and are normalised as such."""
+        """Trains the model; see `keras.Model.fit`. Validation rows belong to the labelled domain."""
         watchers = [watcher for term in self.terms for watcher in term.callbacks()]
         if isinstance(callbacks, keras.callbacks.CallbackList):
             for watcher in watchers:
@@ -115,7 +115,7 @@ class TrainingModel(DistributedFit):
             self.is_fitting = False
 
     def evaluate(self, *args, **kwargs):
-        """As `keras.Model.evaluate` of the model inside; metrics of training alone are left as they are."""
+        """Evaluates the wrapped model; see `keras.Model.evaluate`. Metrics of the terms do not change."""
         self.is_evaluating = True
         try:
             with ExitStack() as stack:
@@ -127,21 +127,21 @@ class TrainingModel(DistributedFit):
 
     @contextmanager
     def validation(self):
-        """Inside, the model answers for the labelled domain, e.g. with its BatchNormalization statistics."""
+        """Context in which the model predicts for the labelled domain, e.g. with its batch statistics."""
         with ExitStack() as stack:
             for term in self.terms:
                 stack.enter_context(term.validation())
             yield
 
     def make_train_function(self, force=False):
-        """As ever, after the terms' last preparations."""
+        """Makes the train function after the terms are ready."""
         if self.train_function is None:
             for term in self.terms:
                 term.begin()
         return super().make_train_function(force)
 
     def train_step(self, data):
-        """One step: forward, critic steps, class loss + weight * each term's loss, one update."""
+        """Runs one step: forward pass, critic steps, class loss plus weighted losses of the terms, update."""
         x, labels, sample_weight = self.labelled_part(data)
         for term in self.terms:
             term.before_step()
@@ -168,7 +168,7 @@ class TrainingModel(DistributedFit):
         return self.compute_metrics(x, labels, logits.source, sample_weight=sample_weight)
 
     def _forward(self, x, labels, data) -> tuple[Pair, list[dict]]:
-        """Returns this replica's logits, and for each term all that it may ask for."""
+        """Returns the logits of this replica, and the quantities for each term."""
         if not self.terms:
             return Pair(self.model(x, training=True), None), []
         supplied = {"inputs": x, "labels": labels}
@@ -186,14 +186,14 @@ class TrainingModel(DistributedFit):
         return supplied["logits"], [_for_term(term, supplied) for term in self.terms]
 
     def _pass(self, x):
-        """Returns features and logits of rows in training, by the term that passes them in its own way."""
+        """Returns features and logits of rows in training, from the term with its own forward pass if any."""
         for term in self.terms:
             if term.passes_rows:
                 return term.forward(self.model, x, ops.convert_to_tensor(self.optimizer.iterations))
         return outputs_of(self.model, x)
 
     def _both_domains(self, x, views) -> dict:
-        """Returns the outputs of labelled rows and target rows, float32."""
+        """Returns the float32 outputs of labelled rows and target rows."""
         adapting = next(term for term in self.terms if term.target_views)
         features, logits = adapting.pass_domains(self._pass, x, views)
         rows = number_of_rows(x)
@@ -206,7 +206,7 @@ class TrainingModel(DistributedFit):
         }
 
     def _row_weights(self, labels, sample_weight):
-        """Returns the sample weights times what the terms ask for."""
+        """Returns the sample weights times the row weights of the terms."""
         for term in self.terms:
             factors = term.row_weights(labels)
             if factors is not None:
@@ -216,10 +216,10 @@ class TrainingModel(DistributedFit):
 
 
 def check_terms(terms: tuple[Term, ...]) -> None:
-    """Raises `UserError` where terms exclude each other.
+    """Raises `UserError` if terms exclude each other.
 
-    Two cannot both pass the rows through the network in a way of their own, and a batch has one second
-    part: target rows, or the rows of another task.
+    Only one term can have its own forward pass. A batch has only one second part, which is either target rows
+    or the rows of another task.
     """
     for does, kind in (
         (lambda term: term.passes_rows, "computes the network in its own way"),
@@ -234,12 +234,12 @@ def check_terms(terms: tuple[Term, ...]) -> None:
 
 
 def _without_batch(shape) -> Shape:
-    """Returns the shape of a row, or the shapes by name, of the shape of a batch."""
+    """Removes the batch axis from a shape, or from shapes by name."""
     return {n: tuple(part[1:]) for n, part in shape.items()} if isinstance(shape, dict) else tuple(shape[1:])
 
 
 def _for_term(term: Term, supplied: dict) -> dict:
-    """Returns what a term may ask for; where it gathers, the rows of all replicas."""
+    """Returns the quantities for a term, with the rows of all replicas if it gathers."""
     if not term.gathers:
         return supplied
     return {name: keras.tree.map_structure(_gathered, supplied[name]) for name in term.needs}
@@ -250,7 +250,7 @@ def _gathered(value):
 
 
 def _train_critic(term: Term, features) -> None:
-    """Runs a term's inner steps on constant features."""
+    """Runs the inner steps of a term on constant features."""
     variables = term.critic_variables
     for _ in range(term.critic_steps):
         with recording() as tape:

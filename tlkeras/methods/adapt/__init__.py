@@ -1,4 +1,4 @@
-"""Adaptation to an unlabelled target: the methods by name, and validators without target labels."""
+"""Adaptation to an unlabelled target: methods by name, and validators that need no target labels."""
 
 from tlkeras.methods.adapt import adversarial, classifier, discrepancy
 from tlkeras.methods.adapt.base import METHODS, Method, Pair, make_method

@@ -1,4 +1,4 @@
-"""Methods with a domain classifier or critic that the features are to fool."""
+"""Adversarial methods: features are trained against a domain classifier or a critic."""
 
 import keras
 from keras import ops
@@ -29,11 +29,13 @@ class DANN(Adversarial):
 class CDAN(Adversarial):
     """Conditional adversarial training on the outer product of features and predictions.
 
-    Long et al. 2018, eq. 4 and 6. No gradient goes through the class probabilities. The product is
-    randomised where it would be wider than `max_width`.
+    See Long et al. 2018, eq. 4 and 6. No gradient passes through the class probabilities. If the product
+    would be wider than `max_width`, it is randomised.
 
     Args:
-        max_width: The widest outer product; 4096 in the paper.
+        units: Widths of the hidden layers of the domain classifier.
+        activation: Activation of these layers.
+        max_width: Largest width of the outer product, 4096 in the paper.
     """
 
     def __init__(self, units=(1024, 1024), activation: str = "relu", max_width: int = 4096):
@@ -70,7 +72,7 @@ class CDAN(Adversarial):
 
 @METHODS.register("cdan_e")
 class CDANE(CDAN):
-    """CDAN with entropy weights `1 + exp(-H)`, so that sure predictions count more (eq. 7)."""
+    """CDAN with entropy weights `1 + exp(-H)`, so that confident predictions count more (eq. 7)."""
 
     gathers = True
 
@@ -83,13 +85,15 @@ class CDANE(CDAN):
 
 @METHODS.register("pada")
 class PADA(Adversarial):
-    """Partial adversarial adaptation: source classes that the target lacks fade out.
+    """Partial adversarial adaptation: source classes that the target lacks get small weights.
 
-    Cao et al. 2018, eq. 5-7. The class weights are the mean prediction on the target over its
-    largest entry, averaged over steps.
+    See Cao et al. 2018, eq. 5-7. The class weights are the mean prediction on the target, averaged over steps
+    and divided by its largest entry.
 
     Args:
-        momentum: Of that average.
+        units: Widths of the hidden layers of the domain classifier.
+        activation: Activation of these layers.
+        momentum: Momentum of the average over steps.
     """
 
     min_classes = 2
@@ -123,11 +127,12 @@ class PADA(Adversarial):
 class ADDA(Adversarial):
     """Adversarial discriminative adaptation (Tzeng et al. 2017, eq. 9).
 
-    The classifier tells a copy of the source encoder's features from the target's; the encoder is
-    trained with inverted labels. While the strength is 0 the class loss trains encoder and classifier
-    on the source, and the copy follows; once it rises the copy stands still and the class loss ends. So
-    the strength is by default that of `warm_start`: the first `adaptation.strength.start` of the steps
-    train the source model. Another schedule needs an earlier stage with `adapt=false`.
+    The domain classifier distinguishes source features of a copy of the encoder from target features of the
+    encoder. The encoder is trained with inverted domain labels. While the strength is 0, the class loss
+    trains encoder and classifier on the source, and the copy follows the encoder. Afterwards the copy is
+    fixed, and the class loss ends. The default schedule is therefore `warm_start`, in which the first
+    fraction `adaptation.strength.start` of the steps trains the source model. Other schedules need an earlier
+    stage with `adapt=false`.
     """
 
     schedule = "warm_start"
@@ -159,7 +164,7 @@ class ADDA(Adversarial):
         return ops.where(strength > 0, 0.0, ops.ones_like(ops.cast(labels, "float32")))
 
     def copied_features(self, inputs):
-        """Returns the source's features by the copied encoder, which follows while the strength is 0."""
+        """Returns source features from the copy, which follows the encoder while the strength is 0."""
         for variable, copy in self._copies:
             copy.assign(ops.where(self.strength > 0, copy, ops.cast(variable.value, copy.dtype)))
         with keras.StatelessScope(state_mapping=[(v, c.value) for v, c in self._copies]):
@@ -179,16 +184,16 @@ class Wasserstein(Method):
     """Wasserstein distance guided representation learning (Shen et al. 2018, algorithm 1).
 
     Args:
-        units: Sizes of the critic's hidden layers.
-        critic_steps: Steps of the critic before each step of the model.
-        critic_learning_rate: Of the critic's own Adam.
+        units: Widths of the hidden layers of the critic.
+        critic_steps: Number of critic steps before each step of the model.
+        critic_learning_rate: Learning rate of the critic's Adam optimizer.
         penalty: Weight of the gradient penalty.
     """
 
     def __init__(self, units=(128,), critic_steps=5, critic_learning_rate=1e-3, penalty=10.0):
         super().__init__()
         self.units, self.critic_steps, self.penalty = tuple(units), critic_steps, penalty
-        # Keras would number it, otherwise in a process that goes on than in the one that saved
+        # a name that Keras numbers would differ in a process that resumes
         self.critic_optimizer = keras.optimizers.Adam(critic_learning_rate, name="critic_adam")
 
     def make_heads(self, features, classes):
@@ -201,7 +206,7 @@ class Wasserstein(Method):
         return self.critic.trainable_variables
 
     def critic_loss(self, features):
-        """What one inner step minimises over the critic: minus the distance, plus the penalty."""
+        """Returns the loss of one critic step: minus the distance, plus the penalty."""
         source, target = features
         mix = keras.random.uniform(ops.shape(source[:, :1]), seed=self.random)
         between = mix * source + (1 - mix) * target

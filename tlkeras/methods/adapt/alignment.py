@@ -1,7 +1,8 @@
 """Distances between two batches of features, and losses on unlabelled predictions.
 
-Pure functions on `keras.ops`, in float32 or float64 as they are called. Features are `(n, d)`; losses
-on predictions take logits `(n, classes)`. Each returns a scalar.
+They are pure functions of `keras.ops` and keep the dtype of their inputs, float32 or float64. Features are
+`(n, d)`, and losses on predictions take logits `(n, classes)`. If nothing else is stated, they return a
+scalar.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ TINY = 1e-7
 
 
 def _rows(x):
-    """Returns the number of rows in the type of `x`, known before the run or not."""
+    """Returns the number of rows in the dtype of `x`, from the static or the dynamic shape."""
     return ops.cast(ops.shape(x)[0], x.dtype)
 
 
@@ -30,25 +31,25 @@ def _covariance(features):
 def mean_distance(source, target):
     """Euclidean distance between the means of the two domains, `sqrt(sum (m_s - m_t)^2)`."""
     gap = ops.mean(source, axis=0) - ops.mean(target, axis=0)
-    # the square root has no slope at 0
+    # the constant avoids the infinite gradient of the square root at 0
     return ops.sqrt(ops.sum(ops.square(gap)) + 1e-12)
 
 
 def squared_distances(left, right):
-    """Returns `(n, m)` squared Euclidean distances between the rows of `left` and `right`."""
+    """Returns the squared Euclidean distances `(n, m)` between the rows of `left` and `right`."""
     products = ops.matmul(left, ops.transpose(right))
     norms = ops.sum(left * left, axis=1)[:, None] + ops.sum(right * right, axis=1)[None, :]
     return ops.maximum(norms - 2 * products, 0)
 
 
 def _median(values):
-    """Returns the lower median, without a gradient: it sets the width of a kernel."""
+    """Returns the lower median without a gradient. It defines the width of a kernel."""
     flat = ops.sort(ops.reshape(ops.stop_gradient(values), (-1,)))
     return ops.maximum(flat[(ops.shape(flat)[0] - 1) // 2], TINY)
 
 
 def _kernels(source, target, scales: Sequence[float]):
-    """Returns the mean of Gaussian kernels within source, within target and between the two."""
+    """Returns the mean Gaussian kernels within the source, within the target and between them."""
     within_source = squared_distances(source, source)
     within_target = squared_distances(target, target)
     between = squared_distances(source, target)
@@ -63,12 +64,13 @@ def mmd(source, target, *, scales: Sequence[float] = (1.0,), linear: bool = Fals
     """Squared maximum mean discrepancy, unbiased (Gretton et al. 2012, lemma 6; Long et al. 2015).
 
     Args:
-        source: `(n, d)`; target: `(m, d)`.
-        scales: Factors of the kernels' precision 1 / (median squared distance within source).
-        linear: Whether to take the estimate from n / 2 disjoint pairs, which wants `n == m`.
+        source: Features of the source, `(n, d)`.
+        target: Features of the target, `(m, d)`.
+        scales: Factors of the precision of the kernels, 1 / (median squared distance within the source).
+        linear: Whether the estimate uses n / 2 disjoint pairs, which requires `n == m`.
 
     Returns:
-        A scalar that may be negative, as unbiased estimates are.
+        A scalar, which may be negative because the estimate is unbiased.
     """
     return joint_mmd([source], [target], scales=[scales], linear=linear)
 
@@ -77,10 +79,10 @@ def joint_mmd(sources, targets, *, scales=None, linear: bool = False):
     """MMD of the product of kernels over several layers (Long et al. 2017, eq. 8).
 
     Args:
-        sources: One `(n, d)` per layer, e.g. features and class probabilities.
-        targets: One `(m, d)` per layer.
-        scales: One sequence of kernel scales per layer; all `(1.0,)` by default.
-        linear: As in `mmd`.
+        sources: Outputs of the source, `(n, d)` per layer, e.g. features and class probabilities.
+        targets: Outputs of the target, `(m, d)` per layer.
+        scales: Kernel scales, one sequence per layer, by default `(1.0,)` for each.
+        linear: Whether the estimate uses disjoint pairs; see `mmd`.
     """
     scales = scales or [(1.0,)] * len(sources)
     within_source = within_target = between = 1.0
@@ -100,7 +102,7 @@ def joint_mmd(sources, targets, *, scales=None, linear: bool = False):
 
 
 def _beside(kernel, column: int):
-    """Returns the kernel's entries at rows (0, 2, ..) with columns (1, 3, ..), or the transposed."""
+    """Returns the kernel entries of the rows (0, 2, ..) and the columns (1, 3, ..), or transposed."""
     entries = ops.diagonal(kernel, offset=1) if column else ops.diagonal(kernel, offset=-1)
     return entries[::2]
 
@@ -111,24 +113,24 @@ def _mean_off_diagonal(kernel):
 
 
 def entropy_per_row(logits):
-    """Shannon entropy of each row's prediction in nats, `(n,)`."""
+    """Returns the Shannon entropy of each row's prediction in nats, `(n,)`."""
     return -ops.sum(ops.softmax(logits) * ops.log_softmax(logits), axis=-1)
 
 
 def entropy(logits):
-    """Mean entropy of the predictions (Grandvalet & Bengio 2004); low where they are sure."""
+    """Returns the mean entropy of the predictions (Grandvalet & Bengio 2004)."""
     return ops.mean(entropy_per_row(logits))
 
 
 def mcc(logits, temperature: float = 2.5):
     """Minimum class confusion (Jin et al. 2020, eq. 5-7).
 
-    The entropy weights say how much each row counts and are constants: the paper does not say so, the
-    authors' code does.
+    The entropy weights of the rows are constants without a gradient. The paper does not mention this, but the
+    authors' code does it.
 
     Args:
-        logits: Of the target, `(n, classes)`.
-        temperature: Divides the logits; 2.5 in the paper.
+        logits: Logits of the target, `(n, classes)`.
+        temperature: Divisor of the logits, 2.5 in the paper.
     """
     logits = logits / temperature
     probabilities = ops.softmax(logits)
@@ -141,7 +143,7 @@ def mcc(logits, temperature: float = 2.5):
 
 def bnm(logits):
     """Batch nuclear-norm maximisation, `-||softmax||_* / n` (Cui et al. 2020, eq. 11)."""
-    # the nuclear norm through its polar factor: the gradient of ||P||_* is U V^T, taken as constant
+    # the gradient of the nuclear norm ||P||_* is U V^T, which is computed as a constant
     probabilities = ops.softmax(logits)
     left, _, right = ops.svd(ops.stop_gradient(probabilities), full_matrices=False)
     return -ops.sum(probabilities * ops.matmul(left, right)) / _rows(logits)
@@ -155,23 +157,25 @@ def mcd(logits, other_logits):
 def mdd(source_logits, source_classes, target_logits, target_classes, margin: float = 4.0):
     """Margin disparity discrepancy as the adversarial classifier minimises it (Zhang et al. 2019).
 
-    `margin * CE(source) - mean log(1 - p(target))`, where the classes are what the main classifier
-    predicts; the features are to maximise it.
+    It is `margin * CE(source) - mean log(1 - p(target))` for the classes that the main classifier predicts.
+    The features are trained to maximise it.
 
     Args:
-        source_logits: Of the adversarial classifier, `(n, classes)`; target_logits likewise.
-        source_classes: One-hot predictions of the main classifier; target_classes likewise.
-        margin: exp of the paper's rho.
+        source_logits: Logits of the adversarial classifier for the source, `(n, classes)`.
+        source_classes: Predictions of the main classifier for the source, one-hot `(n, classes)`.
+        target_logits: Logits of the adversarial classifier for the target, `(m, classes)`.
+        target_classes: Predictions of the main classifier for the target, one-hot `(m, classes)`.
+        margin: Margin exp(rho) of the paper.
     """
     agree = -ops.mean(ops.sum(ops.log_softmax(source_logits) * source_classes, axis=-1))
-    # log(1 - p) as the log of the other classes' share: 1 - p is 0 in float32 once the two agree surely
+    # log(1 - p) is computed as the log of the share of the other classes, as 1 - p may be 0 in float32
     others = ops.where(target_classes > 0, -1e30, target_logits)
     disagree = ops.logsumexp(target_logits, axis=-1) - ops.logsumexp(others, axis=-1)
     return margin * agree + ops.mean(disagree)
 
 
 def afn(features, step: float = 1.0):
-    """Stepwise adaptive feature norm: each row's norm is to grow by `step` (Xu et al. 2019, eq. 5)."""
+    """Stepwise adaptive feature norm: the norm of each row should grow by `step` (Xu et al. 2019, eq. 5)."""
     norms = ops.sqrt(ops.sum(ops.square(features), axis=1) + 1e-12)
     return ops.mean(ops.square(norms - (ops.stop_gradient(norms) + step)))
 
@@ -185,7 +189,7 @@ def gradient_penalty(gradients):
     """Mean squared deviation of a critic's gradient norms from 1 (Gulrajani et al. 2017, eq. 3).
 
     Args:
-        gradients: Of the critic by its input at points between the domains, `(n, d)`.
+        gradients: Gradients of the critic with respect to its inputs between the domains, `(n, d)`.
     """
     return ops.mean(ops.square(ops.sqrt(ops.sum(ops.square(gradients), axis=1) + 1e-12) - 1))
 
@@ -193,12 +197,13 @@ def gradient_penalty(gradients):
 def domain_cross_entropy(source_logits, target_logits, weights=None):
     """Binary cross-entropy of a domain classifier, source 1 and target 0, from logits.
 
-    The loss scale: the average over all 2N rows, which is half the sum of the two domains' means
-    (some implementations take the sum; their weight 1 is weight 2 here).
+    The loss is the mean over all rows, which is half the sum of the means of both domains. Some
+    implementations use the sum, so that their weight 1 equals weight 2 here.
 
     Args:
-        source_logits: `(n, 1)`; target_logits: `(m, 1)`.
-        weights: None, or a pair of row weights `(n,)` and `(m,)` with mean 1.
+        source_logits: Logits of the source, `(n, 1)`.
+        target_logits: Logits of the target, `(m, 1)`.
+        weights: Row weights `(n,)` and `(m,)` with mean 1, or None.
     """
     source_loss = ops.softplus(-source_logits[:, 0])
     target_loss = ops.softplus(target_logits[:, 0])

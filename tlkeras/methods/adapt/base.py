@@ -1,4 +1,4 @@
-"""What every adaptation method is: a term on features, logits and labels of two domains."""
+"""The base class of adaptation methods: terms on features, logits and labels of two domains."""
 
 import inspect
 
@@ -23,20 +23,20 @@ METHODS: Registry[type["Method"]] = Registry("adaptation method")
 
 
 class Method(Term):
-    """A distance between domains, D, and what it needs beside features, logits and labels.
+    """A distance D between domains, with its heads and its state.
 
-    The step adds `weight * D` to the class loss; `weight` is multiplied by the strength unless the
-    method has a reversal layer, in which the strength acts instead. `loss` may also ask for `strength`,
-    a float32 scalar.
+    The step adds `weight * D` to the class loss. The weight is multiplied by the strength. If the method has
+    a reversal layer, the strength acts in this layer instead. `loss` may have a parameter `strength`, a
+    float32 scalar.
 
     Attributes:
-        reversal: The method's gradient reversal layer, or None.
-        min_classes: The fewest classes that give this method a meaning.
-        schedule: The name of the strength's schedule, where the config leaves it open.
-        needs_source_model: Whether the class loss ends as the strength rises, so that a classifier must
-            have been trained by then.
-        strength_at: Fraction of the steps done to strength.
-        batch_norm: `shared`, `domain_specific` or `adabn`; see `AdaptationConfig`.
+        reversal: Gradient reversal layer of the method, or None.
+        min_classes: Smallest number of classes for which the method is meaningful.
+        schedule: Name of the default schedule of the strength.
+        needs_source_model: Whether the class loss ends when the strength rises, so that a classifier must be
+            trained before.
+        strength_at: Function from the fraction of finished steps to the strength.
+        batch_norm: Kind of statistics: `shared`, `domain_specific` or `adabn`; see `AdaptationConfig`.
     """
 
     min_classes = 1
@@ -53,7 +53,7 @@ class Method(Term):
 
     @property
     def name(self) -> str:
-        """The registered name."""
+        """Registered name."""
         return next(
             (name for name in METHODS.names() if METHODS.get(name) is type(self)), type(self).__name__
         )
@@ -67,8 +67,8 @@ class Method(Term):
         """Builds heads, state and metrics.
 
         Raises:
-            UserError: No trainable variable stands before the features, so that D could move nothing, or
-                the model has too few outputs.
+            UserError: There is no trainable variable before the features, so that D has no effect, or the
+                model has too few outputs.
         """
         features, classes = self._probed(setting)
         self.steps = setting.steps
@@ -88,15 +88,15 @@ class Method(Term):
         own.histogram = ClassHistogram(classes) if classes > 1 else None
 
     def build_heads(self, features: int, classes: int, seed: int) -> None:
-        """Builds the heads for `(n, features)` and `(n, classes)`, initialised from `seed`."""
+        """Builds the heads for inputs `(n, features)` and `(n, classes)`, initialised with `seed`."""
         self.seed = seed
         self.make_heads(features, classes)
 
     def make_heads(self, features: int, classes: int) -> None:
-        """Creates extra heads and state on `own`; most methods have none."""
+        """Creates extra heads and state on `own`. Most methods have none."""
 
     def _probed(self, setting: Setting) -> tuple[int, int]:
-        """Returns the widths of features and logits, after a check that D can move something."""
+        """Returns the widths of features and logits, after a check that D can have an effect."""
         shape, outputs, moves = probe_features(setting.model, setting.input_shape)
         if len(shape) != 2:
             raise UserError(f"Features must be (n, d). Received: shape {shape}")
@@ -113,7 +113,7 @@ class Method(Term):
         return shape[-1], outputs
 
     def before_step(self) -> None:
-        """Sets the strength of this step from its place among all steps."""
+        """Sets the strength of this step from the fraction of finished steps."""
         step = self.own.step
         self.strength = self.strength_at(ops.cast(step, "float32") / max(self.steps, 1))
         if self.reversal is not None:
@@ -121,7 +121,7 @@ class Method(Term):
         step.assign_add(1)
 
     def pass_domains(self, run, x, views):
-        """Returns the outputs for all rows; where each domain has its own statistics, of two passes."""
+        """Returns the outputs for all rows. With domain-specific statistics, each domain has its own pass."""
         if self.statistics is None:
             return super().pass_domains(run, x, views)
         with self.statistics.source():
@@ -130,28 +130,28 @@ class Method(Term):
         return tuple(ops.concatenate(pair) for pair in pairs)
 
     def row_weights(self, labels):
-        """Returns `source_weights` at this step's strength."""
+        """Returns `source_weights` at the strength of this step."""
         return self.source_weights(labels, self.strength) if self.weight > 0 else None
 
     def source_weights(self, labels, strength):
-        """Returns factors `(n,)` of the class loss per source row, or None for 1."""
+        """Returns factors `(n,)` of the class loss for the source rows, or None for 1."""
         return
 
     def loss(self, **supplied):
-        """Returns D, a float32 scalar. Subclasses name what they need as parameters."""
+        """Returns D, a float32 scalar. Subclasses name the quantities that they need as parameters."""
         raise NotImplementedError
 
     def value(self, supplied):
-        """Returns D, given all that a step supplies."""
+        """Returns D for the quantities of a step."""
         return super().value({**supplied, "strength": self.strength})
 
     def add_to(self, loss, value):
-        """Returns the step's loss so far plus `weight * D`, times the strength where none is reversed."""
+        """Returns the loss of the step so far plus `weight * D`, times the strength without a reversal."""
         pull = self.weight * (1.0 if self.reversal is not None else self.strength)
         return loss + scale_for_replicas(pull * value)
 
     def compiled(self, model) -> None:
-        """Frees what the reversal layer measures from the scale of the loss."""
+        """Lets the reversal layer divide its measured gradient by the loss scale."""
         if self.reversal is not None:
             self.reversal.loss_scale = lambda: model.optimizer.scale_loss(1.0)
 
@@ -165,7 +165,7 @@ class Method(Term):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """Class loss, D, strength, class shares and the method's own; without D, class loss and shares."""
+        """Class loss, D, strength, class shares and own metrics. Without D, class loss and shares."""
         own = self.own
         of_all = [own.class_loss, own.distance, own.applied_strength, own.histogram]
         shown = [own.class_loss, own.histogram] if self.is_none else list(of_all)
@@ -175,16 +175,16 @@ class Method(Term):
         return [metric for metric in shown if metric is not None]
 
     def validation(self):
-        """Returns a context with the source's BatchNormalization, where each domain has its own."""
+        """Returns a context with the source's BatchNormalization statistics if each domain has its own."""
         return super().validation() if self.statistics is None else self.statistics.source()
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
-        """Returns a guard that stops with an error where the reversal layer gets no gradient."""
+        """Returns a guard that stops the run if the reversal layer gets no gradient."""
         return [GradientGuard(self.reversal)] if self.weight > 0 and self.reversal is not None else []
 
     @property
     def target_views(self) -> int:
-        """How many views of each target row a step takes."""
+        """Number of views of each target row in a step."""
         return 2 if "strong_logits" in self.needs else 1
 
     def head(self, inputs: int, units, outputs: int, name: str, activation="relu"):
@@ -212,11 +212,11 @@ class Method(Term):
 
 
 class Adversarial(Method):
-    """A method whose domain classifier is fooled through gradient reversal.
+    """A method with a domain classifier behind a gradient reversal layer.
 
     Args:
-        units: Sizes of the domain classifier's hidden layers.
-        activation: Their activation.
+        units: Widths of the hidden layers of the domain classifier.
+        activation: Activation of these layers.
     """
 
     def __init__(self, units=(1024, 1024), activation: str = "relu"):
@@ -230,11 +230,11 @@ class Adversarial(Method):
         self.domain_head = self.head(inputs, self.units, 1, "domain_head", self.activation)
 
     def domain_inputs(self, features: int, classes: int) -> int:
-        """Returns the width of what the domain classifier sees."""
+        """Returns the width of the inputs of the domain classifier."""
         return features
 
     def domain_loss(self, inputs: Pair, weights=None):
-        """Cross-entropy of the domain classifier behind the reversal, averaged over all 2N rows."""
+        """Returns the cross-entropy of the domain classifier behind the reversal, the mean over all rows."""
         rows = ops.concatenate([inputs.source, inputs.target])
         logits = self.domain_head(self.reversal(rows))
         source, target = split_rows(logits, inputs)
@@ -242,7 +242,7 @@ class Adversarial(Method):
         return alignment.domain_cross_entropy(source, target, weights)
 
     def count_right(self, source_logits, target_logits) -> None:
-        """Counts how often the domain classifier is right."""
+        """Updates the accuracy of the domain classifier."""
         right = ops.concatenate([source_logits > 0, target_logits < 0])
         self.domain_accuracy.update_state(ops.cast(right, "float32"))
 
@@ -254,17 +254,17 @@ def split_rows(values, like: Pair):
 
 
 def frozen_call(layer, inputs):
-    """Calls `layer` as if its weights were constants, so that no gradient reaches them."""
+    """Calls `layer` with its weights as constants, so that they get no gradient."""
     constants = [(v, ops.stop_gradient(v.value)) for v in layer.variables]
     with keras.StatelessScope(state_mapping=constants):
         return layer(inputs)
 
 
 def make_method(name: str, options: dict | None = None) -> Method:
-    """Returns the method registered as `name`, with `options` as its settings.
+    """Returns the method with the registered `name` and with `options` as its settings.
 
     Raises:
-        UserError: For an unknown method or option.
+        UserError: The method or an option is unknown.
     """
     cls, options = METHODS.get(name), dict(options or {})
     allowed = list(inspect.signature(cls).parameters)

@@ -1,4 +1,4 @@
-"""What can be said of an adaptation before anything is trained: names, options, stages, sizes, views."""
+"""The checks of an adaptation before the training: names, options, stages, sizes, views."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ from tlkeras.methods.adapt.validators import VALIDATORS
 
 
 def pulls(adaptation: AdaptationConfig | None, stage: StageConfig) -> bool:
-    """Whether a stage trains on both domains; AdaBN alone only looks at the target afterwards."""
+    """Whether a stage trains on both domains. AdaBN alone uses the target only after the training."""
     return (
         adaptation is not None
         and stage.adapt
@@ -20,16 +20,16 @@ def pulls(adaptation: AdaptationConfig | None, stage: StageConfig) -> bool:
 
 
 def check_adaptation(config: ExperimentConfig) -> None:
-    """Checks all that needs no data.
+    """Makes all checks that need no data.
 
     Raises:
-        UserError: An unknown method, option or validator; a setting that would do nothing.
+        UserError: A method, an option or a validator is unknown, or a setting would have no effect.
     """
     adaptation = config.adaptation
     if adaptation is None:
         return
     VALIDATORS.get(adaptation.selection)
-    if adaptation.method != "none":  # a twin keeps the options of the method that it goes without
+    if adaptation.method != "none":  # a source-only twin keeps the options, which "none" does not have
         make_method(adaptation.method, adaptation.options)
     named = {"target": adaptation.target}
     named |= {f"more_targets.{i}": data for i, data in enumerate(adaptation.more_targets)}
@@ -54,14 +54,14 @@ def check_adaptation(config: ExperimentConfig) -> None:
 
 
 def check_domains(config: ExperimentConfig, domains: Mapping[str, Domain]) -> None:
-    """Checks that the rows of all domains can stand in one batch, and that two views of them can differ.
+    """Checks that the rows of all domains fit into one batch, and that two views of a row can differ.
 
     Args:
-        config: The experiment.
-        domains: By name, `source` among them.
+        config: Config of the experiment.
+        domains: Domains by name, including `source`.
 
     Raises:
-        UserError: They cannot.
+        UserError: The rows do not fit together, or the views would be equal.
     """
     source = domains["source"]
     for name, domain in domains.items():
@@ -80,7 +80,7 @@ def check_domains(config: ExperimentConfig, domains: Mapping[str, Domain]) -> No
 
 
 def _check_stages(config: ExperimentConfig) -> None:
-    """Raises `UserError` where a method is asked for and no stage would use it."""
+    """Raises `UserError` if no stage would use the method."""
     adaptation = config.adaptation
     asked = pulls(adaptation, StageConfig(name="any"))
     if asked and not any(pulls(adaptation, stage) for stage in config.stages):
@@ -97,7 +97,7 @@ def _check_stages(config: ExperimentConfig) -> None:
 
 
 def _check_source_model(adaptation: AdaptationConfig, stages: Sequence[StageConfig]) -> None:
-    """Raises `UserError` where the class loss would end before any step has trained a classifier."""
+    """Raises `UserError` if the class loss would end before a classifier is trained."""
     method, strength = make_method(adaptation.method, adaptation.options), adaptation.strength
     schedule = strength.schedule or method.schedule
     source_first = schedule == "warm_start" and strength.start > 0
@@ -112,7 +112,7 @@ def _check_source_model(adaptation: AdaptationConfig, stages: Sequence[StageConf
 
 
 def _check_views(adaptation: AdaptationConfig, stage: StageConfig, modality: Modality) -> None:
-    """Raises `UserError` where both views of a target row would be the same."""
+    """Raises `UserError` if both views of a target row would be equal."""
     weak, strong = (_as_drawn(a, modality) for a in (stage.augment, adaptation.strong_augment))
     if weak != strong:
         return
@@ -124,7 +124,7 @@ def _check_views(adaptation: AdaptationConfig, stage: StageConfig, modality: Mod
 
 
 def _as_drawn(augment: AugmentConfig, modality: Modality) -> AugmentConfig:
-    """Returns the part of the settings that changes rows of the modality."""
+    """Returns the part of the settings that applies to the modality."""
     augment = modality.drawable(augment).unmixed
     if augment.randaugment == 0:
         augment = augment.model_copy(update={"randaugment_magnitude": 0.0})

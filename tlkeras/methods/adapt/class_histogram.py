@@ -1,4 +1,4 @@
-"""Predicted target classes against source classes, while training."""
+"""A metric that compares the predicted target classes with the source classes while training."""
 
 import keras
 import numpy as np
@@ -6,17 +6,17 @@ from keras import ops
 
 
 def one_hot_labels(labels, classes: int):
-    """Returns labels `(n,)`, `(n, 1)` or `(n, classes)` as `(n, classes)` float32."""
+    """Converts labels `(n,)`, `(n, 1)` or `(n, classes)` to float32 `(n, classes)`."""
     if len(labels.shape) == 2 and labels.shape[-1] == classes and classes > 1:
         return ops.cast(labels, "float32")
     return ops.one_hot(ops.cast(ops.reshape(labels, (-1,)), "int32"), classes)
 
 
 class ClassHistogram(keras.metrics.Metric):
-    """Counts source labels and predicted target classes; its result is how far the two are apart.
+    """Counts source labels and predicted target classes. Its result is the distance of the two histograms.
 
-    The result is the total variation distance, from 0 (alike) to 1 (no class in common). It rises when
-    the target collapses into few classes, or when classes are really missing there.
+    The result is the total variation distance, from 0 (equal) to 1 (no common class). It rises if the target
+    predictions collapse to few classes, or if the target really lacks classes.
 
     Args:
         classes: Number of classes.

@@ -1,4 +1,4 @@
-"""Methods that work on the predictions for the target."""
+"""Methods that use the predictions for the target."""
 
 from keras import ops
 
@@ -12,7 +12,7 @@ class MCC(Method):
     """Minimum class confusion (Jin et al. 2020, eq. 7).
 
     Args:
-        temperature: Divides the target's logits.
+        temperature: Divisor of the target's logits.
     """
 
     gathers, min_classes = True, 2
@@ -39,11 +39,12 @@ class BNM(Method):
 class MCD(Method):
     """Maximum classifier discrepancy (Saito et al. 2018, eq. 5-8), in one step by reversal.
 
-    Two extra classifiers learn the source labels and to disagree on the target; the features, behind
-    a reversal layer, learn to make them agree. The saved classifier trains beside them.
+    Two extra classifiers are trained to predict the source labels and to disagree on the target. The
+    features, before a reversal layer, are trained to make them agree. The saved classifier is trained
+    separately.
 
     Args:
-        units: Sizes of the extra classifiers' hidden layers.
+        units: Widths of the hidden layers of the extra classifiers.
     """
 
     min_classes = 2
@@ -56,7 +57,7 @@ class MCD(Method):
         self.classes = classes
         self.reverse()
         self.first = self.head(features, self.units, classes, "first_classifier")
-        self.seed += 100  # the two must start apart
+        self.seed += 100  # the two classifiers must have different initial weights
         self.second = self.head(features, self.units, classes, "second_classifier")
 
     def loss(self, features, labels):
@@ -74,8 +75,8 @@ class MDD(Method):
     """Margin disparity discrepancy (Zhang et al. 2019, eq. 27-30).
 
     Args:
-        units: Sizes of the adversarial classifier's hidden layers.
-        margin: exp(rho); 2 to 4 in the paper.
+        units: Widths of the hidden layers of the adversarial classifier.
+        margin: Margin exp(rho), 2 to 4 in the paper.
     """
 
     min_classes = 2
@@ -100,12 +101,12 @@ class MDD(Method):
 class AdaMatch(Method):
     """Self-training on a second, stronger view of the target (Berthelot et al. 2022, section 3).
 
-    Pseudo-labels come from the first view, aligned to the source's class distribution, and count
-    where they are surer than `threshold` times the source's mean confidence. The step's strength is
-    the paper's warm-up; random logit interpolation is left out.
+    Pseudo-labels are the predictions on the first view, aligned to the class distribution of the source. They
+    are used if their confidence exceeds `threshold` times the mean confidence on the source. The strength is
+    the warm-up of the paper. Random logit interpolation is left out.
 
     Args:
-        threshold: tau of the paper.
+        threshold: Threshold tau of the paper.
     """
 
     gathers, min_classes = True, 2

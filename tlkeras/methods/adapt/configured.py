@@ -1,4 +1,4 @@
-"""A model that trains on a labelled source and an unlabelled target."""
+"""Adaptation methods as configured terms, and a model that trains on source and target."""
 
 import keras
 
@@ -19,11 +19,12 @@ def adaptation_term(
     """Returns an adaptation method as a term of a stage.
 
     Args:
-        method: A name in `METHODS`, or a `Method`.
+        method: Name in `METHODS`, or a `Method`.
         weight: Factor of D.
-        strength: Its schedule. It scales the gradient behind a reversal layer, or else D.
-        batch_norm: `shared` or `domain_specific`; `adabn` trains as `shared`, see `adapt_batch_norm`.
-        options: Settings of a method given by name.
+        strength: Schedule of the strength, which scales the reversed gradient, or D without a reversal.
+        batch_norm: Kind of statistics: `shared` or `domain_specific`. `adabn` trains like `shared`; see
+            `adapt_batch_norm`.
+        options: Settings of a method that is given by its name.
 
     Raises:
         UserError: The method or an option is unknown.
@@ -35,7 +36,7 @@ def adaptation_term(
 
 
 def configured_term(config: AdaptationConfig) -> Method:
-    """Returns the term that a config describes."""
+    """Returns the term of a config."""
     return adaptation_term(
         config.method, weight=config.weight, strength=config.strength, batch_norm=config.batch_norm,
         options=config.options,
@@ -50,15 +51,16 @@ def adaptation_model(
     Batches are `((source_x, source_y[, weight]), target_x)`; see `pair_batches` and `TrainingModel`.
 
     Args:
-        model: Has `features(x, training)` `(n, d)` and `classify(features, training)` `(n, classes)`.
-        method: A name in `METHODS`, or a `Method`.
-        steps: Training steps over which the strength's schedule runs.
-        seed: Of the method's heads.
-        **options: As `adaptation_term` takes them.
+        model: Model with `features(x, training)` `(n, d)` and `classify(features, training)`
+            `(n, classes)`.
+        method: Name in `METHODS`, or a `Method`.
+        steps: Number of training steps for the schedule of the strength.
+        seed: Seed of the method's heads.
+        **options: Further arguments of `adaptation_term`.
 
     Raises:
-        UserError: The method is unknown or unfit, or no trainable variable stands before the features,
-            so that D could move nothing.
+        UserError: The method is unknown or does not fit the model, or there is no trainable variable before
+            the features, so that D has no effect.
 
     Example:
         >>> adapting = adaptation_model(model, "dann", steps=1000)

@@ -1,4 +1,4 @@
-"""Methods that shrink a closed-form distance between the two domains' features."""
+"""Methods that minimise a distance between the features of the two domains."""
 
 from tlkeras.methods.adapt import alignment
 from tlkeras.methods.adapt.base import METHODS, Method
@@ -11,8 +11,8 @@ class DAN(Method):
     """Multi-kernel maximum mean discrepancy of the features (Long et al. 2015, eq. 2).
 
     Args:
-        scales: Kernel precisions relative to 1 / (median squared distance within source).
-        linear: Whether to use the linear-time estimate.
+        scales: Kernel precisions relative to 1 / (median squared distance within the source).
+        linear: Whether the linear-time estimate is used.
     """
 
     gathers = True
@@ -30,8 +30,8 @@ class JAN(Method):
     """Joint discrepancy of features and predicted classes (Long et al. 2017, eq. 8).
 
     Args:
-        scales: Kernel scales of the features; the predictions have one kernel.
-        linear: Whether to use the linear-time estimate.
+        scales: Kernel scales of the features. The predictions have one kernel.
+        linear: Whether the linear-time estimate is used.
     """
 
     gathers, min_classes = True, 2
@@ -50,7 +50,7 @@ class DeepCORAL(Method):
     """Distance of covariances (Sun & Saenko 2016, eq. 1).
 
     Args:
-        on: `logits` as in the paper, or `features`.
+        on: Outputs that are compared: `logits` as in the paper, or `features`.
     """
 
     gathers = True
@@ -80,7 +80,7 @@ class AFN(Method):
     """Stepwise adaptive feature norm of both domains (Xu et al. 2019, eq. 5).
 
     Args:
-        step: By how much each row's norm is to grow.
+        step: Amount by which the norm of each row should grow.
     """
 
     def __init__(self, step: float = 1.0):
@@ -93,7 +93,7 @@ class AFN(Method):
 
 @METHODS.register("none")
 class NoAlignment(Method):
-    """D = 0: the concatenated step by itself, against which the others are compared."""
+    """No alignment (D = 0): training on the concatenated batch alone, for comparison with other methods."""
 
     def loss(self, features):
         return ops.zeros(())

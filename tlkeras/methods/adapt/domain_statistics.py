@@ -1,4 +1,4 @@
-"""BatchNormalization between domains: statistics of their own, or the target's put in at the end."""
+"""BatchNormalization with two domains: separate statistics, or target statistics after the training."""
 
 from collections.abc import Iterable
 from contextlib import contextmanager
@@ -19,13 +19,13 @@ def batch_norm_layers(model) -> list[keras.layers.BatchNormalization]:
 
 
 class DomainStatistics(keras.layers.Layer):
-    """The source's BatchNormalization statistics beside the target's (Chang et al. 2019, section 3).
+    """Separate BatchNormalization statistics for the source (Chang et al. 2019, section 3).
 
-    The model itself holds the target's, with which it is saved; gamma and beta are shared. During
-    the source's part of a step, and inside `source()`, the two are exchanged.
+    The model has the statistics of the target, with which it is saved. Gamma and beta are shared. The
+    statistics are exchanged during the source part of a step and in the context `source()`.
 
     Args:
-        model: The model whose BatchNormalization layers are meant.
+        model: Model with BatchNormalization layers.
     """
 
     def __init__(self, model: keras.Model):
@@ -37,7 +37,7 @@ class DomainStatistics(keras.layers.Layer):
                 "Received: a model without any. Use 'shared'."
             )
         live = [v for layer in layers for v in (layer.moving_mean, layer.moving_variance)]
-        self.live = lambda: live  # a list would be tracked as this layer's own variables
+        self.live = lambda: live  # Keras would track a list as variables of this layer
         self.kept = [
             self.add_weight(
                 shape=v.shape, dtype=v.dtype, trainable=False, autocast=False, aggregation="mean",
@@ -50,15 +50,15 @@ class DomainStatistics(keras.layers.Layer):
         self.built = True
 
     def exchange(self) -> None:
-        """Puts the kept statistics into the model and keeps those that were there."""
+        """Exchanges the stored statistics with those of the model."""
         for kept, live in zip(self.kept, self.live(), strict=True):
-            before = live + 0.0  # the value, not the variable
+            before = live + 0.0  # a copy of the value
             live.assign(kept)
             kept.assign(before)
 
     @contextmanager
     def source(self):
-        """Inside, the model normalises with the source's statistics, e.g. to validate on source."""
+        """Context in which the model normalises with the source statistics, e.g. for validation."""
         self.exchange()
         try:
             yield
@@ -69,12 +69,15 @@ class DomainStatistics(keras.layers.Layer):
 def adapt_batch_norm(model: keras.Model, batches: Iterable) -> None:
     """Replaces all BatchNormalization statistics by those of the target (AdaBN, Li et al. 2016).
 
-    Everything else runs as in inference. Means and variances are pooled over all batches, so their
-    size matters little; one pass normalises each layer by its batch while it measures the next.
+    All other layers run in inference mode. Means and variances are pooled over all batches, so that the batch
+    size has little influence. In the single pass, each layer normalises by its batch.
 
     Args:
-        model: A functional model with BatchNormalization, e.g. `TransferModel.to_functional()`.
-        batches: Unlabelled target inputs `(n, ...)`, as the model takes them.
+        model: Functional model with BatchNormalization, e.g. `TransferModel.to_functional()`.
+        batches: Batches of unlabelled target inputs `(n, ...)`.
+
+    Raises:
+        UserError: The model has no BatchNormalization, or there is no batch.
     """
     layers = batch_norm_layers(model)
     if not layers:
@@ -96,7 +99,7 @@ def adapt_batch_norm(model: keras.Model, batches: Iterable) -> None:
 
 
 def _with_batch_statistics(model: keras.Model, x):
-    """Runs a functional model with BatchNormalization, and nothing else, in training mode."""
+    """Runs a functional model with only its BatchNormalization layers in training mode."""
     known = known_inputs(model, x)
     for node in nodes_in_order(model):
         if node.is_input:
@@ -116,7 +119,7 @@ def _with_batch_statistics(model: keras.Model, x):
 
 @contextmanager
 def _measuring(layers):
-    """Inside, each layer's moving statistics become those of the last batch."""
+    """Context in which the moving statistics of each layer become those of the last batch."""
     before = [(layer.trainable, layer.momentum) for layer in layers]
     for layer in layers:
         layer.trainable, layer.momentum = True, 0.0

@@ -1,4 +1,4 @@
-"""Stops a run whose domain classifier teaches the features nothing."""
+"""A guard against domain classifiers that give the features no gradient."""
 
 import keras
 
@@ -6,14 +6,14 @@ from tlkeras.errors import UserError
 
 
 class GradientGuard(keras.callbacks.Callback):
-    """Raises `UserError` where the gradient that arrives at the reversal layer is exactly zero.
+    """Raises `UserError` if the gradient at the reversal layer is exactly zero.
 
-    A method with a reversal layer brings it. A classifier that cannot learn (a softmax over one unit,
-    say) passes every other check: its loss is finite and stands still.
+    Methods with a reversal layer add this callback. A classifier that cannot learn, such as a softmax over
+    one unit, passes all other checks, because its loss is finite and constant.
 
     Args:
-        reversal: The reversal layer.
-        first_check: Step of the first check; later ones are at the end of each epoch.
+        reversal: Reversal layer.
+        first_check: Step of the first check. Later checks are at the end of each epoch.
     """
 
     def __init__(self, reversal, first_check: int = 50):

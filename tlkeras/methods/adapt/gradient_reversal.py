@@ -1,4 +1,4 @@
-"""The identity that sends the gradient back with its sign turned."""
+"""The gradient reversal layer: an identity whose gradient has the opposite sign."""
 
 import keras
 from keras import ops
@@ -7,11 +7,11 @@ from tlkeras.backend.replicas import replica_count
 
 
 class GradientNorm(keras.metrics.Metric):
-    """Root mean square, over steps, of the norm of a gradient whose rows lie on several replicas.
+    """The root mean square over steps of the norm of a gradient, over the rows of all replicas.
 
     Attributes:
-        gathered: Whether each replica holds the gradient of all rows, divided by the number of
-            replicas, instead of that of its own.
+        gathered: Whether each replica has the gradient of all rows, divided by the number of replicas,
+            instead of the gradient of its own rows.
     """
 
     gathered = False
@@ -35,18 +35,18 @@ class GradientNorm(keras.metrics.Metric):
 class GradientReversal(keras.layers.Layer):
     """Identity forward, `-strength * gradient` backward (Ganin & Lempitsky 2015, section 3.2).
 
-    The strength is a non-trainable weight: it is saved with the model, and a training step that
-    assigns it needs no second trace. It multiplies only what goes back through this layer; a domain
-    classifier behind it learns at its own full rate.
+    The strength is a non-trainable weight. It is saved with the model, and a training step can change it
+    without a new trace. It scales only the gradient that passes this layer. A domain classifier behind the
+    layer learns with its full gradient.
 
     Args:
-        strength: The strength at the start, 0 or more.
+        strength: Initial strength, 0 or more.
 
     Attributes:
-        strength: The weight, of shape `()`, float32.
-        gradient_norm: Metric of the gradient that arrives, before scaling. Zero says that nothing
-            behind this layer learns.
-        loss_scale: Returns by how much a loss-scaling optimizer has enlarged that gradient.
+        strength: Weight with the strength, float32 `()`.
+        gradient_norm: Metric of the incoming gradient before it is scaled. Zero means that the layers behind
+            this one do not learn.
+        loss_scale: Function that returns the factor of a loss-scaling optimizer in that gradient.
 
     Example:
         >>> reversal = GradientReversal(strength=0.5)
@@ -72,11 +72,11 @@ class GradientReversal(keras.layers.Layer):
     def call(self, x):
         strength = ops.cast(self.strength, x.dtype)
         constant = ops.stop_gradient(x)
-        # x - constant is exactly 0 with slope 1, so this is x forward and -strength backward
+        # x - constant is exactly 0 and has gradient 1, so this is x forward and -strength backward
         return self._watched(constant - strength * (x - constant))
 
     def _watched(self, x):
-        """Returns `x`; on the way back, measures the gradient that arrives."""
+        """Returns `x`, and measures the incoming gradient in the backward pass."""
 
         @ops.custom_gradient
         def identity(value):

@@ -1,9 +1,8 @@
 """Model selection without target labels.
 
-A validator is a function whose parameter names declare what it needs; the caller supplies those from
-one set of `(n, ...)` arrays in float64 numpy. Higher is better for each. The names there are:
-`source_train_features`, `source_val_features`, `source_val_logits`, `source_val_labels`,
-`target_features`, `target_logits`. There are no target labels among them.
+A validator is a function whose parameter names declare the arrays `(n, ...)` in float64 numpy that it needs.
+A higher score is better. The possible names are `source_train_features`, `source_val_features`,
+`source_val_logits`, `source_val_labels`, `target_features` and `target_logits`. There are no target labels.
 """
 
 import inspect
@@ -28,19 +27,19 @@ QUANTITIES = (
 
 
 def needs(name: str) -> tuple[str, ...]:
-    """Returns the names of the quantities that the validator called `name` needs."""
+    """Returns the names of the quantities that the validator `name` needs."""
     return tuple(inspect.signature(VALIDATORS.get(name)).parameters)
 
 
 def validate(name: str, **quantities) -> float:
-    """Returns the score of the validator called `name`.
+    """Returns the score of the validator `name`.
 
     Args:
-        name: A name in `VALIDATORS`.
-        **quantities: Arrays by the names in `QUANTITIES`; those it does not need are left alone.
+        name: Name in `VALIDATORS`.
+        **quantities: Arrays by the names in `QUANTITIES`. The validator ignores those that it does not need.
 
     Raises:
-        UserError: For an unknown name, a missing quantity, or a quantity that may not be seen.
+        UserError: The name is unknown, a quantity is missing, or a quantity is not allowed.
     """
     wanted = needs(name)
     foreign = sorted(set(quantities) - set(QUANTITIES))
@@ -54,12 +53,12 @@ def validate(name: str, **quantities) -> float:
 
 
 def best_epoch(scores: Sequence[float], source: Sequence[float], floor: float = 0.9) -> int:
-    """Returns the index of the best score among epochs whose source validation is good enough.
+    """Returns the index of the best score among epochs with a sufficient source accuracy.
 
     Args:
-        scores: A validator's score per epoch; NaN never wins.
-        source: Source validation accuracy per epoch.
-        floor: Share of the best source accuracy that an epoch must keep.
+        scores: Score of a validator for each epoch. NaN is never the best.
+        source: Source validation accuracy of each epoch.
+        floor: Share of the best source accuracy that an epoch must reach.
     """
     scores, source = np.asarray(scores, np.float64), np.asarray(source, np.float64)
     allowed = (source >= floor * np.nanmax(source)) & np.isfinite(scores)
@@ -76,7 +75,7 @@ def source_validation(source_val_logits, source_val_labels) -> float:
 
 @VALIDATORS.register("entropy")
 def entropy(target_logits) -> float:
-    """Minus the mean entropy of target predictions; rewards collapse, so never alone."""
+    """Minus the mean entropy of target predictions. It rewards collapse and should not be used alone."""
     return -float(np.mean(_entropy(softmax(target_logits))))
 
 
@@ -97,15 +96,15 @@ def bnm(target_logits) -> float:
 def soft_neighborhood_density(target_logits) -> float:
     """Entropy of similarities between target predictions (Saito et al. 2021, eq. 2-4).
 
-    The temperature is the paper's .05. Every row is compared with every other, which takes about two
-    seconds for 10,000 rows. It likes collapsed models: never alone.
+    The temperature is 0.05 as in the paper. All pairs of rows are compared, which takes about two seconds for
+    10,000 rows. The score rewards collapsed models and should not be used alone.
     """
     probabilities = softmax(target_logits)
     units = probabilities / np.linalg.norm(probabilities, axis=1, keepdims=True)
     total = 0.0
-    for first in range(0, len(units), _SND_BLOCK):  # all pairs at once would not fit
+    for first in range(0, len(units), _SND_BLOCK):  # all pairs at once would not fit into memory
         similarity = units[first : first + _SND_BLOCK] @ units.T / SND_TEMPERATURE
-        np.fill_diagonal(similarity[:, first:], -1e9)  # no row is its own neighbour
+        np.fill_diagonal(similarity[:, first:], -1e9)  # a row is not its own neighbour
         similarity -= similarity.max(axis=1, keepdims=True)
         shares = np.exp(similarity)
         whole = shares.sum(axis=1)
@@ -134,12 +133,12 @@ def deep_embedded_validation(
 
 
 def importance_weighted_risk(weights, errors) -> float:
-    """Mean of `weights * errors`, both `(n,)`."""
+    """Returns the mean of `weights * errors`, both `(n,)`."""
     return float(np.mean(np.asarray(weights, np.float64) * np.asarray(errors, np.float64)))
 
 
 def deep_embedded_risk(weights, errors) -> float:
-    """Importance-weighted risk with the weights' mean of 1 as control variate, `(n,)` each."""
+    """Returns the importance-weighted risk with the weights, whose mean is 1, as control variate."""
     weights = np.asarray(weights, np.float64)
     weighted = weights * np.asarray(errors, np.float64)
     variance = np.var(weights, ddof=1)
@@ -150,9 +149,9 @@ def deep_embedded_risk(weights, errors) -> float:
 
 
 def density_ratio(source_features, target_features, at) -> np.ndarray:
-    """Returns p_target / p_source at the rows of `at` by a logistic regression between the domains.
+    """Estimates p_target / p_source at the rows of `at` by a logistic regression between the domains.
 
-    Its probabilities are kept within 1e-6 and 1 - 1e-6, so that no single row outweighs all others.
+    Its probabilities are clipped to 1e-6..1 - 1e-6, so that a single row cannot dominate.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

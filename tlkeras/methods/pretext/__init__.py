@@ -1,1 +1,1 @@
-"""Losses of tasks that data set by themselves, without labels."""
+"""Losses of pretext tasks, which need no labels."""

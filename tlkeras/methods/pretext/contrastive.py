@@ -5,19 +5,19 @@ from keras import ops
 
 
 class NTXent(keras.losses.Loss):
-    """Normalised temperature-scaled cross-entropy: which of the other rows is the second view?
+    """The normalised temperature-scaled cross-entropy of recognising the second view among the other rows.
 
-    For row i with its other view j, `-log(exp(s_ij / t) / sum over k != i of exp(s_ik / t))` with s the
-    cosine of two projections. Negatives are the other rows of this call: of a batch that is divided among
-    replicas, those of the same replica. More negatives make a harder task, so that losses of different
-    batch sizes, or numbers of replicas, cannot be compared.
+    The loss of row i with its other view j is `-log(exp(s_ij / t) / sum over k != i of exp(s_ik / t))`, where
+    s is the cosine of two projections. The negatives are the other rows of the call. If a batch is divided
+    among replicas, they are the rows of the same replica. The task is harder with more negatives, so that
+    losses of different batch sizes or numbers of replicas cannot be compared.
 
     Args:
-        temperature: t, above 0.
+        temperature: Temperature t, above 0.
 
     Call arguments:
-        y_true: Whole numbers `(2 b,)`: rows of one number are views of one picture. A negative number marks
-            a row that is neither counted nor compared with.
+        y_true: Integers `(2 b,)`. Rows with equal numbers are views of the same picture. Rows with a negative
+            number are ignored.
         y_pred: Projections `(2 b, d)`.
     """
 
@@ -26,7 +26,7 @@ class NTXent(keras.losses.Loss):
         self.temperature = float(temperature)
 
     def call(self, y_true, y_pred):
-        """Returns the loss of each row, float32 `(2 b,)`; 0 where a row has no other view."""
+        """Returns the loss of each row, float32 `(2 b,)`. It is 0 for a row without another view."""
         similarities, others, partner = _compared(y_true, y_pred)
         scaled = similarities / self.temperature
         total = ops.logsumexp(ops.where(others, scaled, -1e9), axis=1)
@@ -34,15 +34,15 @@ class NTXent(keras.losses.Loss):
         return ops.where(ops.any(partner, axis=1), loss, 0.0)
 
     def get_config(self):
-        """Returns what `from_config` needs."""
+        """Returns the arguments of the constructor."""
         return {**super().get_config(), "temperature": self.temperature}
 
 
 def pair_found(y_true, y_pred):
-    """Returns per row 1.0 where the most similar other row is its second view, else 0.0, `(2 b,)`.
+    """Returns for each row 1.0 if the most similar other row is its second view, else 0.0, `(2 b,)`.
 
     Args:
-        y_true: As `NTXent` takes it.
+        y_true: Numbers of the pictures `(2 b,)`; see `NTXent`.
         y_pred: Projections `(2 b, d)`.
     """
     similarities, others, partner = _compared(y_true, y_pred)
@@ -52,7 +52,7 @@ def pair_found(y_true, y_pred):
 
 
 def _compared(numbers, projections):
-    """Returns cosines, which columns a row is compared with, and which of those is its other view."""
+    """Returns cosines, a mask of the columns with which a row is compared, and a mask of its other view."""
     numbers = ops.cast(ops.reshape(numbers, (-1,)), "int32")
     directions = ops.normalize(ops.cast(projections, "float32"), axis=-1)
     similarities = ops.matmul(directions, ops.transpose(directions))

@@ -1,1 +1,1 @@
-"""Transfer without gradient steps: classical learners on frozen features, maps between feature spaces."""
+"""Transfer without gradient steps: classical learners on frozen features, and maps of feature spaces."""

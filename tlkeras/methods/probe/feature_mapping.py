@@ -1,7 +1,7 @@
-"""Maps between the feature spaces of two domains, fitted once and then applied: float64 numpy.
+"""Maps between the feature spaces of two domains, in float64 numpy.
 
-Each is fitted on source features `(n, d)` and target features `(m, d)` and maps source features to
-where the target's lie, so that a classifier fitted on the mapped source suits the target.
+A map is fitted on source features `(n, d)` and target features `(m, d)`. It moves source features to the
+place of the target features, so that a classifier of mapped source features can be used for the target.
 """
 
 import numpy as np
@@ -12,18 +12,18 @@ from tlkeras.registry import Registry
 
 
 class FeatureMapping:
-    """What all mappings have.
+    """The base class of mappings.
 
     Attributes:
-        pairs: Whether it is fitted on the same samples in both spaces, row by row.
-        same_space: Whether target features stay where they are.
+        pairs: Whether the mapping is fitted on the same samples in both spaces, row by row.
+        same_space: Whether target features are not mapped.
     """
 
     pairs = False
     same_space = True
 
     def fit(self, source: np.ndarray, target: np.ndarray) -> "FeatureMapping":
-        """Finds the map from features `(n, d)` and `(m, d)`."""
+        """Fits the map on source features `(n, d)` and target features `(m, d)`."""
         raise NotImplementedError
 
     def map_source(self, features: np.ndarray) -> np.ndarray:
@@ -31,15 +31,15 @@ class FeatureMapping:
         raise NotImplementedError
 
     def map_target(self, features: np.ndarray) -> np.ndarray:
-        """Returns target features as a classifier of mapped source features takes them: as they are."""
+        """Returns target features for a classifier of mapped source features, by default unchanged."""
         return np.asarray(features, np.float64)
 
     def before_mapping(self, kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns a linear classifier of mapped features as one of target features as they are.
+        """Converts a linear classifier of mapped features to a classifier of unmapped target features.
 
         Args:
-            kernel: `(mapped d, classes)`.
-            bias: `(classes,)`.
+            kernel: Kernel of the classifier, `(mapped d, classes)`.
+            bias: Bias of the classifier, `(classes,)`.
         """
         return kernel, bias
 
@@ -48,10 +48,10 @@ MAPPINGS: Registry[type[FeatureMapping]] = Registry("feature mapping")
 
 
 def make_mapping(config: MappingConfig) -> FeatureMapping:
-    """Returns a mapping that is not fitted yet.
+    """Returns an unfitted mapping.
 
     Raises:
-        UserError: An unknown name or option.
+        UserError: The name or an option is unknown.
     """
     try:
         return MAPPINGS.get(config.name)(**config.options)
@@ -66,8 +66,8 @@ class Coral(FeatureMapping):
     """Whitens the source and re-colours it with the target's covariance (Sun et al. 2016, algorithm 1).
 
     Args:
-        regularization: Added to the diagonal of both covariances; the paper's is 1.
-        center: Whether the means are matched too; the paper assumes normalised features.
+        regularization: Value that is added to the diagonals of both covariances, 1 in the paper.
+        center: Whether the means are matched too. The paper assumes normalised features.
     """
 
     def __init__(self, regularization: float = 1.0, center: bool = True):
@@ -92,7 +92,7 @@ class SubspaceAlignment(FeatureMapping):
     """Turns the source's principal axes into the target's (Fernando et al. 2013, section 3).
 
     Args:
-        dimensions: Number of principal axes; at most what the smaller domain has.
+        dimensions: Number of principal axes, at most those of the smaller domain.
     """
 
     same_space = False
@@ -101,7 +101,7 @@ class SubspaceAlignment(FeatureMapping):
         self.dimensions = int(dimensions)
 
     def fit(self, source: np.ndarray, target: np.ndarray) -> "SubspaceAlignment":
-        """Finds both bases and the alignment."""
+        """Fits both bases and the alignment."""
         source, target = _pair(source, target)
         self.means = source.mean(axis=0), target.mean(axis=0)
         most = min(self.dimensions, source.shape[1], len(source) - 1, len(target) - 1)
@@ -113,15 +113,15 @@ class SubspaceAlignment(FeatureMapping):
         return self
 
     def map_source(self, features: np.ndarray) -> np.ndarray:
-        """Returns source features `(k, d)` on the target's axes `(k, dimensions)`."""
+        """Returns source features `(k, d)` in the axes of the target, `(k, dimensions)`."""
         return (np.asarray(features, np.float64) - self.means[0]) @ self.source_map
 
     def map_target(self, features: np.ndarray) -> np.ndarray:
-        """Returns target features on their own axes `(k, dimensions)`."""
+        """Returns target features in their own axes, `(k, dimensions)`."""
         return (np.asarray(features, np.float64) - self.means[1]) @ self.target_map
 
     def before_mapping(self, kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the classifier with the target's axes put in front of it."""
+        """Converts a classifier of mapped features to one of target features."""
         kernel = self.target_map @ kernel
         return kernel, bias - self.means[1] @ kernel
 
@@ -130,7 +130,7 @@ class SubspaceAlignment(FeatureMapping):
 class LinearMap(FeatureMapping):
     """Ridge regression from source to target features of the same samples, row i with row i.
 
-    The two may have different widths: this is how a head trained on one backbone serves another.
+    The two may have different widths, so that a head of one backbone can be used for another.
 
     Args:
         regularization: Penalty, as a fraction of the mean variance of the source's features.
@@ -142,7 +142,7 @@ class LinearMap(FeatureMapping):
         self.regularization = float(regularization)
 
     def fit(self, source: np.ndarray, target: np.ndarray) -> "LinearMap":
-        """Finds the map from paired samples `(n, d)` and `(n, e)`."""
+        """Fits the map on paired samples `(n, d)` and `(n, e)`."""
         source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
         if source.ndim != 2 or target.ndim != 2 or len(source) != len(target):
             raise UserError(

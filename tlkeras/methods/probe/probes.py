@@ -1,7 +1,7 @@
-"""Classical learners on frozen features: the cheapest transfer there is.
+"""Classical learners on frozen features, which are the cheapest form of transfer.
 
-Each is a scikit-learn classifier on features standardised by the training rows' mean and deviation, with
-`scores(classifier, features)` in the place of logits.
+Each is a scikit-learn classifier on features that are standardised by the mean and the deviation of the
+training rows. `scores(classifier, features)` returns its scores, which replace logits.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,8 +19,8 @@ class Probe:
     """One kind of probe.
 
     Attributes:
-        build: Called with a seed and options; returns an unfitted scikit-learn classifier.
-        linear: Whether what it learns is a matrix and a bias, which a linear head can hold.
+        build: Function from a seed and options to an unfitted scikit-learn classifier.
+        linear: Whether the fitted classifier is a matrix and a bias, which a linear head can store.
     """
 
     build: Callable
@@ -36,7 +36,7 @@ def _probe(name: str, linear: bool):
 
 @_probe("logistic_regression", linear=True)
 def logistic_regression(seed: int = 0, **options):
-    """Multinomial logistic regression with an L2 penalty; options of scikit-learn's class, e.g. C."""
+    """Multinomial logistic regression with L2 penalty (options of scikit-learn's LogisticRegression)."""
     from sklearn.linear_model import LogisticRegression
 
     return _standardized(LogisticRegression(**{"max_iter": 2000, "random_state": seed, **options}))
@@ -44,7 +44,7 @@ def logistic_regression(seed: int = 0, **options):
 
 @_probe("linear_svm", linear=True)
 def linear_svm(seed: int = 0, **options):
-    """Linear support vector machine, one against the rest; options of scikit-learn's LinearSVC."""
+    """Linear support vector machine, one against the rest (options of scikit-learn's LinearSVC)."""
     from sklearn.svm import LinearSVC
 
     return _standardized(LinearSVC(**{"C": 0.01, "max_iter": 10_000, "random_state": seed, **options}))
@@ -52,7 +52,7 @@ def linear_svm(seed: int = 0, **options):
 
 @_probe("knn", linear=False)
 def knn(seed: int = 0, **options):
-    """k nearest neighbours, weighted by distance; options of scikit-learn's KNeighborsClassifier."""
+    """k nearest neighbours, weighted by distance (options of scikit-learn's KNeighborsClassifier)."""
     from sklearn.neighbors import KNeighborsClassifier
 
     return _standardized(KNeighborsClassifier(**{"n_neighbors": 5, "weights": "distance", **options}))
@@ -65,7 +65,7 @@ def prototypes(seed: int = 0, **options):
 
 
 class _Prototypes:
-    """Class means as a scikit-learn classifier; a score is minus half the squared distance, but for x^2."""
+    """Class means as a scikit-learn classifier. A score is minus half the squared distance without x^2."""
 
     def __init__(self):
         self.means_ = None
@@ -103,12 +103,12 @@ def make_probe(name: str, seed: int = 0, options: dict | None = None):
     """Returns an unfitted scikit-learn classifier.
 
     Args:
-        name: A name in `PROBES`.
-        seed: Of what the learner draws.
+        name: Name in `PROBES`.
+        seed: Seed of the learner.
         options: Keyword arguments of the scikit-learn class.
 
     Raises:
-        UserError: An unknown name or option.
+        UserError: The name or an option is unknown.
     """
     try:
         return PROBES.get(name).build(seed, **(options or {}))
@@ -120,7 +120,7 @@ def fit_probe(probe, features: np.ndarray, labels: np.ndarray):
     """Fits a probe on features `(n, d)` and class numbers `(n,)`, and returns it.
 
     Raises:
-        UserError: Where scikit-learn refuses a value of an option.
+        UserError: scikit-learn refuses the value of an option.
     """
     try:
         return probe.fit(np.asarray(features, np.float64), np.asarray(labels))
@@ -131,14 +131,14 @@ def fit_probe(probe, features: np.ndarray, labels: np.ndarray):
 def cross_validated(
     name: str, features: np.ndarray, labels: np.ndarray, seed: int = 0, folds: int = 5
 ) -> tuple[float, Sequence[bool]]:
-    """Returns the accuracy of a probe on rows that it was not fitted on, and which rows were right.
+    """Returns the cross-validated accuracy of a probe, and whether each row was predicted correctly.
 
     Args:
-        name: A name in `PROBES`.
-        features: `(n, d)`.
+        name: Name in `PROBES`.
+        features: Features `(n, d)`.
         labels: Class numbers `(n,)`.
-        seed: Of the folds.
-        folds: At most; a class with fewer rows lowers it, to two at least.
+        seed: Seed of the folds.
+        folds: Largest number of folds. It is reduced, to at least two, if a class has fewer rows.
     """
     from sklearn.model_selection import KFold, StratifiedKFold
 
@@ -156,17 +156,17 @@ def cross_validated(
 def linear_weights(
     config: ProbeConfig, features: np.ndarray, labels: np.ndarray, classes: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fits a linear probe; returns what gives its scores on features as they are, not standardised.
+    """Fits a linear probe and returns its weights for features that are not standardised.
 
     Args:
-        config: Which probe, and its options.
-        features: `(n, d)`.
+        config: Config of the probe.
+        features: Features `(n, d)`.
         labels: Class numbers `(n,)`.
-        classes: Number of classes; one without rows gets a bias that never wins.
-        seed: Of what the learner draws.
+        classes: Number of classes. A class without rows gets a bias so low that it is never predicted.
+        seed: Seed of the learner.
 
     Returns:
-        Kernel `(d, classes)` and bias `(classes,)`, float64.
+        `(kernel, bias)`: float64 `(d, classes)` and `(classes,)`.
     """
     fitted = fit_probe(make_probe(config.name, seed, config.options), features, labels)
     scaler, learner = fitted[0], fitted[-1]

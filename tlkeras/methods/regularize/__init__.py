@@ -1,4 +1,4 @@
-"""Fine-tuning that keeps more of the source than plain fine-tuning does."""
+"""Regularizers: fine-tuning that keeps more of the pretrained model."""
 
 from tlkeras.methods.regularize import forward_passes, outputs, starting_point
 from tlkeras.methods.regularize.base import REGULARIZERS, Regularizer, Setting, make_regularizer

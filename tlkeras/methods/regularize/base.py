@@ -1,4 +1,4 @@
-"""What a way of regularised fine-tuning is made of."""
+"""The base class of regularizers."""
 
 from collections.abc import Mapping
 
@@ -8,14 +8,14 @@ from tlkeras.registry import Registry
 
 
 class Regularizer(Term):
-    """A term that keeps more of the source; this base class is plain fine-tuning.
+    """A term that keeps more of the pretrained model. This base class is plain fine-tuning.
 
     Attributes:
-        default_weight: The weight where the config leaves it open.
-        needs_backbone: Whether it is senseless on a stage that trains only neck and head.
+        default_weight: Weight if the config has none.
+        needs_backbone: Whether the stage must train a part of the backbone.
 
     Args:
-        weight: The factor of `loss`, or what the subclass says.
+        weight: Factor of `loss`, or another meaning that the subclass defines. None uses the default.
     """
 
     default_weight = 0.01
@@ -27,14 +27,14 @@ class Regularizer(Term):
 
     @property
     def name(self) -> str:
-        """The registered name."""
+        """Registered name."""
         return next((n for n in REGULARIZERS.names() if REGULARIZERS.get(n) is type(self)), "regularizer")
 
     def prepare(self, setting: Setting) -> None:
-        """Checks that there is something to act on, and calls `act_on`.
+        """Checks that the stage trains what the regularizer needs, and calls `act_on`.
 
         Raises:
-            UserError: It acts on the backbone, of which the stage trains nothing.
+            UserError: The regularizer needs the backbone, and the stage trains no part of it.
         """
         if self.needs_backbone and not setting.backbone_variables:
             raise UserError(
@@ -45,17 +45,17 @@ class Regularizer(Term):
         self.act_on(setting)
 
     def act_on(self, setting: Setting) -> None:
-        """Takes what it needs from the model as the stage begins."""
+        """Prepares the regularizer for the model at the beginning of the stage."""
 
 
 REGULARIZERS: Registry[type[Regularizer]] = Registry("regularizer")
 
 
 def make_regularizer(name: str, weight: float | None = None, options: Mapping | None = None) -> Regularizer:
-    """Returns a regularizer by name.
+    """Returns the regularizer with a registered name.
 
     Raises:
-        UserError: An unknown name, or options that it does not have.
+        UserError: The name or an option is unknown.
     """
     kind = REGULARIZERS.get(name)
     try:

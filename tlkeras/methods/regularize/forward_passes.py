@@ -1,4 +1,4 @@
-"""Ways that change how the backbone is computed while training: mixout, LoRA, stochastic normalisation."""
+"""Regularizers that change the forward pass in training: mixout, LoRA, stochastic normalisation."""
 
 import keras
 from keras import ops
@@ -12,15 +12,15 @@ from tlkeras.models.cuts.graph import replay
 
 
 def forward_with(model, x, values):
-    """Returns features and logits of a training step in which tensors stand in for variables.
+    """Returns features and logits of a training step in which tensors replace variables.
 
-    Gradients reach whatever the tensors were computed from. What the layers assign meanwhile
-    (statistics, states of random generators) is assigned for real.
+    Gradients flow to the inputs of these tensors. Layers still update their statistics and the states of
+    random generators.
 
     Args:
-        model: The transfer model.
-        x: Its inputs.
-        values: Pairs of a variable and what stands in for it.
+        model: Transfer model.
+        x: Inputs of the model.
+        values: Pairs of a variable and the tensor that replaces it.
     """
     with keras.StatelessScope(state_mapping=values) as scope:
         features = model.features(x, training=True)
@@ -34,13 +34,13 @@ def forward_with(model, x, values):
 
 @REGULARIZERS.register("mixout")
 class Mixout(Regularizer):
-    """Each weight is its start value with probability `weight`, anew in each step (Lee et al. 2020).
+    """Each weight is replaced by its start value with probability `weight` in each step (Lee et al. 2020).
 
-    Their equation 1: `(m w0 + (1 - m) w - p w0) / (1 - p)` stands in for a backbone weight w, with m
-    Bernoulli(p). Validation uses w.
+    By equation 1, `(m w0 + (1 - m) w - p w0) / (1 - p)` with m from Bernoulli(p) replaces a backbone weight
+    w. Validation uses w.
 
     Args:
-        weight: The probability p, below 1.
+        weight: Probability p, below 1.
     """
 
     default_weight = 0.7
@@ -72,14 +72,14 @@ class Mixout(Regularizer):
 class LoRA(Regularizer):
     """Low-rank updates of the opened kernels (Hu et al. 2022, section 4.1); neck and head train in full.
 
-    A kernel is `w0 + weight * A B`, with A `(..., rank)` from he_uniform and B `(rank, out)` from zero,
-    as in Keras' `enable_lora`. Only A and B train, biases and normalisation stay. Keras leaves both in
-    the layer, where later stages and the saved model would have to know them; here the kernels always
-    hold the sum, so that what is saved is the plain network.
+    A kernel is `w0 + weight * A B`. A `(..., rank)` is initialised with he_uniform and B `(rank, out)` with
+    zero, as in Keras' `enable_lora`. Only A and B are trained, and biases and normalisation layers stay
+    frozen. Keras stores A and B in the layer, so that later stages and the saved model depend on them. Here
+    the kernels always contain the sum, and the saved model is the plain network.
 
     Args:
-        weight: Their alpha / rank; 0 leaves the backbone as it is.
-        rank: Of the update.
+        weight: Factor alpha / rank of the paper. With 0 the backbone does not change.
+        rank: Rank of the update, at least 1.
     """
 
     default_weight = 1.0
@@ -92,7 +92,7 @@ class LoRA(Regularizer):
             raise UserError(f"lora needs a rank of 1 or more. Received: options.rank={rank}")
 
     def act_on(self, setting: Setting) -> None:
-        """Makes A and B for every opened kernel of a dense or an ordinary convolution layer."""
+        """Creates A and B for each opened kernel of a dense layer or an ordinary convolution."""
         opened = setting.backbone_variables
         self._frozen = {id(v) for v in opened}
         kinds = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.EinsumDense)
@@ -119,11 +119,11 @@ class LoRA(Regularizer):
             self._pairs.append((a, b))
 
     def forward(self, model, x, step):
-        """Returns features and logits, gradients going to A and B."""
+        """Returns features and logits with gradients for A and B."""
         return forward_with(model, x, list(zip(self._kernels, self._sums(), strict=True)))
 
     def after_update(self) -> None:
-        """Puts the sums into the kernels."""
+        """Assigns the sums to the kernels."""
 
         def assign(strategy, *values):
             for kernel, value in zip(self._kernels, values, strict=True):
@@ -132,7 +132,7 @@ class LoRA(Regularizer):
         compat.merged(assign, *self._sums())
 
     def trained(self, variables: list) -> list:
-        """Returns A, B, neck and head."""
+        """Returns the variables of A, B, neck and head."""
         return [v for v in variables if id(v) not in self._frozen]
 
     def _sums(self) -> list:
@@ -146,12 +146,12 @@ class LoRA(Regularizer):
 class StochasticNorm(Regularizer):
     """Each channel is normalised by moving statistics with probability `weight` (Kou et al. 2020, StochNorm).
 
-    Else by those of the batch, as usual; drawn anew in each step, for every BatchNormalization that
-    trains. Needs a stage with `bn="train"`; validation is as ever.
+    Other channels are normalised by batch statistics. The choice is drawn in each step for each trained
+    BatchNormalization. The stage needs `bn="train"`. Validation does not change.
 
     Args:
-        weight: The probability of moving statistics, at most 1. tllib's `p` is that of batch statistics:
-            1 - weight.
+        weight: Probability of moving statistics, at most 1. In tllib `p` is the probability of batch
+            statistics, 1 - weight.
     """
 
     default_weight = 0.5
@@ -163,7 +163,7 @@ class StochasticNorm(Regularizer):
             raise UserError(f"stochastic_norm's weight is a probability. Received: weight={weight}")
 
     def act_on(self, setting: Setting) -> None:
-        """Rebuilds the tail with stochastic layers around its BatchNormalization."""
+        """Rebuilds the tail with stochastic layers that wrap its BatchNormalization layers."""
         self._layers: list[StochasticNormalization] = []
         trains = [
             layer
@@ -196,18 +196,18 @@ class StochasticNorm(Regularizer):
 
 
 class _Clock:
-    """Holds the step, which Keras would take for a part of the layer."""
+    """Holds the step, because Keras would track a tensor attribute as a part of the layer."""
 
     step = 0
 
 
 class StochasticNormalization(keras.layers.Layer):
-    """Calls a BatchNormalization with moving statistics for some channels, drawn in each step.
+    """Calls a BatchNormalization with moving statistics for some channels, which are drawn in each step.
 
     Args:
-        layer: The layer; it keeps its variables.
-        probability: Of moving statistics.
-        seed: Of the draw.
+        layer: BatchNormalization layer, whose variables are shared.
+        probability: Probability of moving statistics.
+        seed: Seed of the random choice.
     """
 
     def __init__(self, layer, probability: float, seed: int):
@@ -219,7 +219,7 @@ class StochasticNormalization(keras.layers.Layer):
         """Returns the normalised inputs."""
         if not training:
             return self.layer(x, training=False)
-        by_moving = self.layer(x, training=False)  # before the batch moves them
+        by_moving = self.layer(x, training=False)  # before the batch updates the statistics
         by_batch = self.layer(x, training=True)
         shape = [1] * (len(x.shape) - 1) + [x.shape[-1]]
         moving = uniform_of_step(shape, self.draw_seed, self.clock.step) < self.probability

@@ -16,14 +16,14 @@ from tlkeras.models.source_head import source_classifier
 
 @REGULARIZERS.register("bss")
 class BSS(Regularizer):
-    """Batch spectral shrinkage: the smallest singular values of the features (Chen et al. 2019, equation 6).
+    """Batch spectral shrinkage: small singular values of the features shrink (Chen et al. 2019, equation 6).
 
-    The loss is the sum of the squares of the `k` smallest singular values of the global batch's
-    features `(b, d)`.
+    The loss is the sum of the squares of the `k` smallest singular values of the features `(b, d)` of the
+    global batch.
 
     Args:
         weight: Factor of the loss.
-        k: How many.
+        k: Number of singular values, at least 1.
     """
 
     default_weight = 1e-3
@@ -39,8 +39,8 @@ class BSS(Regularizer):
     def loss(self, features):
         """Returns the squares of the smallest singular values."""
         features = ops.cast(features.source, "float32")
-        # Not from the eigenvalues of features x features: in float32 these are lost below 3e-4 of the
-        # largest singular value. The slope of u F v is that of the singular value, with u and v constant.
+        # The eigenvalues of features x features are too imprecise: in float32 they are lost below 3e-4 of the
+        # largest singular value. With constant u and v, u F v has the gradient of the singular value.
         left, _, right = ops.svd(ops.stop_gradient(features), full_matrices=False)  # descending
         left, right = left[:, -self.k :], ops.transpose(right)[:, -self.k :]
         smallest = ops.sum(left * ops.matmul(features, right), axis=0)
@@ -49,21 +49,21 @@ class BSS(Regularizer):
 
 @REGULARIZERS.register("co_tuning")
 class CoTuning(Regularizer):
-    """The source's head trains along, on source classes inferred from target labels (You et al. 2020).
+    """Co-tuning: the head of the source is trained on source classes of the labels (You et al. 2020).
 
-    Their direct approach: p(source class | target class) is the mean of what the start network says of
-    the target class's training rows, without calibration, for which source data would be needed. The
-    loss is the cross-entropy of the source head on the features with the row of each label.
+    As in the direct approach of the paper, p(source class | target class) is the mean prediction of the start
+    network on the training rows of the target class. There is no calibration, which would need source data.
+    The loss is the cross-entropy of the source head with these probabilities as labels.
 
     Args:
-        weight: Factor of the loss, their lambda.
+        weight: Factor of the loss, lambda in the paper.
     """
 
     default_weight = 2.3
     needs_backbone = False
 
     def act_on(self, setting: Setting) -> None:
-        """Makes the source's head, and room for the relationship of the classes."""
+        """Creates the head of the source, and the variable for the relationship of the classes."""
         head = source_classifier(setting.source)
         width = setting.model.neck.output_shape[-1]
         if head is None or head[0].shape[0] != width or setting.domain.task != "multiclass":
@@ -84,7 +84,7 @@ class CoTuning(Regularizer):
         )  # fmt: skip
 
     def begin(self) -> None:
-        """Computes the relationship, where no earlier process did."""
+        """Computes the relationship, unless an earlier process did."""
         if not np.any(ops.convert_to_numpy(self._relation)):
             self._relation.assign(self._relationship())
 
@@ -102,7 +102,7 @@ class CoTuning(Regularizer):
         rows, sums, seen = domain.splits["train"], 0.0, 0
         kernel, bias = (ops.convert_to_numpy(v).astype(np.float64) for v in (self._kernel, self._bias))
         for x, _, _ in evaluation_batches(rows, domain, batch_size=64, pad=True):
-            # not by predict: in the scope of a strategy it answers once for every replica
+            # predict would return one result per replica in the scope of a strategy
             found = np.asarray(features(x, training=False), np.float64) @ kernel + bias
             powers = np.exp(found - found.max(axis=1, keepdims=True))[: len(rows) - seen]
             labels = np.eye(domain.num_outputs)[rows.labels[seen : seen + len(powers)]]
@@ -113,15 +113,15 @@ class CoTuning(Regularizer):
 
 @REGULARIZERS.register("distillation")
 class Distillation(Regularizer):
-    """The logits follow a teacher's (Hinton et al. 2015, section 2).
+    """Distillation: the logits are trained to match those of a teacher (Hinton et al. 2015, section 2).
 
-    The loss is `temperature^2 * KL(teacher || student)` of the softened softmaxes, the mean over rows,
-    added to the class loss times `weight`. The square keeps the gradient's size at any temperature.
+    The loss is `temperature^2 * KL(teacher || student)` of the softened softmaxes, the mean over rows. The
+    square keeps the size of the gradient at any temperature.
 
     Args:
         weight: Factor of the loss.
-        teacher: Directory of a finished run on the same classes and image size.
-        temperature: Of both softmaxes.
+        teacher: Directory of a finished run with the same classes and image size.
+        temperature: Temperature of both softmaxes, above 0.
     """
 
     default_weight = 1.0
@@ -167,8 +167,8 @@ class Distillation(Regularizer):
 def softened_divergence(teacher, student, temperature: float):
     """Returns `temperature^2 * KL(teacher || student)` of logits `(n, classes)`, the mean over rows.
 
-    Taken from log-softmaxes: a KL divergence of probabilities has to clip them, and where the student is
-    surely wrong it would then have no slope.
+    It is computed from log-softmaxes. A KL divergence of probabilities must clip them and would then have no
+    gradient for a student that is confidently wrong.
     """
     teacher, student = (ops.log_softmax(ops.cast(x, "float32") / temperature) for x in (teacher, student))
     return temperature**2 * ops.mean(ops.sum(ops.exp(teacher) * (teacher - student), axis=-1))

@@ -1,4 +1,4 @@
-"""Stay near the start: in the weights (L2-SP), or in the feature maps (DELTA)."""
+"""Regularizers that keep the model near its start: weights (L2-SP) or feature maps (DELTA)."""
 
 import keras
 from keras import ops
@@ -13,9 +13,9 @@ from tlkeras.models.cuts.graph import nodes_in_order
 class L2SP(Regularizer):
     """Half the squared distance to the start weights (Li et al. 2018, "Explicit inductive bias", L2-SP).
 
-    The loss is `weight / 2 * sum (w - w0)^2` over the backbone's trained variables; w0 are the weights
-    before the run's first stage. The new head has no start worth keeping and is left out: for the
-    paper's decay of the head set the optimizer's `weight_decay`.
+    The loss is `weight / 2 * sum (w - w0)^2` over the trained variables of the backbone, where w0 are the
+    weights before the first stage of the run. The new head is left out, because its start is random. For the
+    decay of the head in the paper, set the optimizer's `weight_decay`.
     """
 
     default_weight = 0.01
@@ -36,18 +36,18 @@ class L2SP(Regularizer):
 class Delta(Regularizer):
     """Feature maps stay near those of the start network (Li et al. 2019, DELTA, equation 4).
 
-    For the outputs of some opened blocks the loss is half the squared difference to what the start
-    weights give for the same rows: the mean over rows and positions, the sum over channels. All
-    channels count alike; the paper weighs them by how much a trained head loses without each.
+    The loss is half the squared difference between the outputs of some opened blocks and the outputs with the
+    start weights for the same rows. It is the mean over rows and positions and the sum over channels. All
+    channels have equal weights. The paper weights them by the loss of a trained head without each channel.
 
-    The equation sums over positions. The mean is what the authors' code takes with attention; with it a
-    weight holds as hard at any picture size and in any block. Both the authors' code and tllib sum over
-    rows as well, so that their factor .01 at 48 rows is .48 here. tllib's `BehavioralRegularization`,
-    without attention, is this loss times rows and, in each block, positions.
+    The equation in the paper sums over positions. The mean is used in the authors' code with attention. With
+    it, a weight has the same effect for any picture size and block. The authors' code and tllib also sum over
+    rows, so that their factor 0.01 with 48 rows is 0.48 here. tllib's `BehavioralRegularization` without
+    attention is this loss times the number of rows and, in each block, of positions.
 
     Args:
         weight: Factor of the loss.
-        blocks: How many of the opened blocks are compared, evenly taken, the last one included.
+        blocks: Number of opened blocks that are compared. They are evenly spaced and include the last one.
     """
 
     default_weight = 0.01
@@ -60,7 +60,7 @@ class Delta(Regularizer):
             raise UserError(f"delta compares one block or more. Received: options.blocks={blocks}")
 
     def act_on(self, setting: Setting) -> None:
-        """Finds the feature maps and copies the start weights."""
+        """Selects the feature maps and copies the start weights."""
         tail, self._trains = setting.model.tail, setting.stage.bn != "inference"
         outputs = {node.operation.name: node.output_tensors[0] for node in nodes_in_order(tail)}
         names = [block.cut.name for block in setting.model.blocks[:-1] if block.cut.name in outputs]
@@ -71,7 +71,7 @@ class Delta(Regularizer):
         self._start = setting.start_copies(self._variables)
 
     def forward(self, model, x, step):
-        """Returns features and logits, and keeps the feature maps of this step."""
+        """Returns features and logits, and stores the feature maps of this step."""
         self._inputs = model.before_tail(x)
         self._now = keras.tree.flatten(self._maps(self._inputs, training=self._trains))
         features = model.neck(self._now[0], training=True)
@@ -90,6 +90,6 @@ class Delta(Regularizer):
 
 
 def evenly_taken(total: int, count: int) -> list[int]:
-    """Returns at most `count` of the places 0 to `total - 1`, evenly taken, the last one included."""
+    """Returns at most `count` evenly spaced numbers of 0 to `total - 1`, including the last one."""
     count = min(count, total)
     return [(i + 1) * total // count - 1 for i in range(count)]

@@ -17,19 +17,19 @@ from tlkeras.models.neck import build_neck, prefix_tokens
 
 
 class PrivatePart:
-    """What belongs to the source task alone: neck, head and, for inputs of another shape, an adapter.
+    """The private part of the source task: neck, head and, for inputs of another shape, an adapter.
 
     Args:
-        model: The target's transfer model; its backbone, without the target's adapter, is the common part.
-        model_config: The target's; gives the neck where the source has none of its own.
-        tasks: Neck, head and adapter of the source.
-        input_shape: Of the source's inputs.
-        num_outputs: Of the source's logits.
-        seed: Of the initial weights.
+        model: Transfer model of the target. Its backbone without the target's adapter is the common part.
+        model_config: Model config of the target, whose neck is used if the source has none.
+        tasks: Config with neck, head and adapter of the source.
+        input_shape: Shape of one input of the source.
+        num_outputs: Number of logits of the source.
+        seed: Seed of the initial weights.
 
     Attributes:
-        target_adapter: The target's adapter, and
-        common: the common part behind it; both are None where the target's whole backbone is common.
+        target_adapter: Adapter of the target, or None if the whole backbone is common.
+        common: Common part after that adapter, or None if the whole backbone is common.
     """
 
     def __init__(
@@ -55,24 +55,24 @@ class PrivatePart:
 
     @property
     def parts(self) -> list[keras.Model]:
-        """The models that make it up."""
+        """Models of which the private part consists."""
         return [part for part in (self.adapter, self.neck, self.head) if part is not None]
 
 
 class SecondTask(Term):
-    """Trains a second task beside the labelled rows: class loss + weight * the second task's, one update.
+    """Trains a second task in the same step. The loss is the class loss plus `weight` times that of the task.
 
-    Batches are `((target_x, target_y[, weight]), (source_x, source_y))`. Both tasks' rows pass the common
-    part in one batch, so that BatchNormalization trains with the statistics that it keeps; gradients add up
-    there. Validation and metrics are the target's.
+    Batches are `((target_x, target_y[, weight]), (source_x, source_y))`. The rows of both tasks pass the
+    common part in one batch, so that BatchNormalization trains with the statistics that are saved. The
+    gradients of both tasks add up there. Validation and metrics are those of the target.
 
     Args:
-        private: The source's private part.
-        source_loss: Keras loss on the source's logits.
-        weight: Of the source's loss.
-        alternating: Whether even updates train the target and odd updates the source; the private part of
-            the idle task stays as it is, whatever momentum and weight decay say.
-        inference: Whether the common part is called as in inference (a stage with `bn="inference"`).
+        private: Private part of the source.
+        source_loss: Keras loss on the logits of the source.
+        weight: Factor of the loss of the source.
+        alternating: Whether even updates train the target and odd updates the source. The private part of the
+            idle task then does not change, not even by momentum or weight decay.
+        inference: Whether the common part is called in inference mode (a stage with `bn="inference"`).
     """
 
     name = "share_gradients"
@@ -88,14 +88,14 @@ class SecondTask(Term):
         self.own.source_loss = keras.metrics.Mean(name="source_loss")
 
     def compiled(self, model) -> None:
-        """Lets an optimizer of tlkeras leave the private part of an idle task alone."""
+        """Tells an optimizer of tlkeras not to change the private part of the idle task."""
         self._optimizer = model.optimizer
         if self.alternating:
             optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
             optimizer.turns = tuple(self._turn(model.model, v) for v in model.trainable_variables)
 
     def _turn(self, model, variable) -> int | None:
-        """Returns the parity of the steps of the task that a variable belongs to; None for common ones."""
+        """Returns the parity of the steps that train a variable, or None for a common variable."""
         own = (model.neck, model.head, self.private.target_adapter)
         for turn, parts in enumerate(([part for part in own if part is not None], self.private.parts)):
             if any(variable is v for part in parts for v in part.variables):
@@ -103,12 +103,12 @@ class SecondTask(Term):
         return None
 
     def forward(self, model, x, step):
-        """Returns features and logits, each of the target's rows and of the source's, after one common pass.
+        """Returns features and logits, each as a pair for target and source, after one common pass.
 
         Args:
-            model: The target's transfer model.
-            x: Inputs of the target and of the source.
-            step: Not used.
+            model: Transfer model of the target.
+            x: Pair of the inputs of target and source.
+            step: Number of the step, which is not used.
         """
         own_x, source_x = x
         private = self.private
@@ -127,13 +127,13 @@ class SecondTask(Term):
         return (own, others), (model.classify(own, training=True), private.head(others, training=True))
 
     def loss(self, second_labels, second_logits):
-        """Returns the source's loss."""
+        """Returns the loss of the source."""
         return self.source_loss(second_labels, second_logits)
 
     def add_to(self, loss, value):
-        """Returns the sum of both losses, or the one of the task whose turn it is.
+        """Returns the sum of both losses, or in alternating steps the loss of the active task.
 
-        A Keras loss is divided by the number of replicas already.
+        A Keras loss is already divided by the number of replicas.
         """
         if not self.alternating:
             return loss + self.weight * value
@@ -141,7 +141,7 @@ class SecondTask(Term):
         return ops.where(even, loss, self.weight * value)
 
     def measure(self, value, class_loss, labels, logits) -> None:
-        """Updates the mean of the source's loss."""
+        """Updates the mean loss of the source."""
         rows = ops.shape(logits.source)[0]
         self.own.source_loss.update_state(value * replica_count(), sample_weight=rows)
 
@@ -158,7 +158,7 @@ def source_model(model, private: PrivatePart) -> keras.Model:
 
 
 def _stacked(x, source_x):
-    """Returns the rows of both in one batch; pictures of one task may be bytes and of the other not."""
+    """Concatenates the rows of both tasks. Pictures of one task may be uint8 and those of the other float."""
     if x.dtype != source_x.dtype:
         x, source_x = ops.cast(x, "float32"), ops.cast(source_x, "float32")
     return ops.concatenate([x, source_x])
