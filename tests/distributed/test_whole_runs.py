@@ -1,7 +1,6 @@
 """Whole runs by `tlkeras train` end at the same weights everywhere, are stopped, killed, and go on."""
 
 import json
-import signal
 
 import numpy as np
 import pytest
@@ -108,7 +107,7 @@ def test_a_stopped_run_goes_on_with_another_number_of_replicas(folder, configs, 
     workdir, logs = folder / f"{first}_to_{second}", folder / "logs" / first
     (training,) = start(first, configs["stages"], workdir, logs)
     training.wait_for(LAST_EPOCH_BUT_ONE)
-    training.process.send_signal(signal.SIGTERM)
+    training.stop()
     assert training.wait() == 143, training.output[-2000:]
     finish(start(second, configs["stages"], workdir, logs))
     assert_equal_weights(finished["stages", "one"], workdir)
@@ -119,14 +118,12 @@ def test_a_killed_worker_ends_the_other_and_both_go_on(folder, configs, finished
     workdir, logs = folder / f"killed_{lost}", folder / "logs" / f"killed_{lost}"
     workers = start("workers", configs["stages"], workdir, logs)
     workers[0].wait_for(LAST_EPOCH_BUT_ONE)
-    workers[lost].process.kill()
-    workers[lost].process.wait()
+    workers[lost].kill()
     left = workers[1 - lost]
     try:
         assert left.wait() == 1, left.output[-3000:]
     finally:
-        left.process.kill()
-        left.process.wait()
+        left.kill()
     assert "Start all workers again" in left.output, left.output[-3000:]
     assert not (workdir / "report.html").exists()
     finish(start(again, configs["stages"], workdir, logs / "again"))

@@ -1,10 +1,14 @@
 """`tlkeras train` as processes: on one device, on two mirrored CPUs, as two workers on 127.0.0.1.
 
-`workers` are named by TF_CONFIG, `workers_by_flags` by --workers and --worker_index.
+`workers` are named by TF_CONFIG, `workers_by_flags` by --workers and --worker_index. TensorFlow is imported
+once, by a server that forks a process for each command before anything of TensorFlow has started. One
+topology needs another environment at the import: it is a process of scripts/train.py.
 """
 
 import json
+import multiprocessing
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +24,10 @@ FLAGS = {
     "workers": ["--strategy=multi_worker"],
     "workers_by_flags": ["--strategy=auto"],
 }
+# read by TensorFlow when it is imported
+ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["tlkeras.cli.main", "tlkeras.run", "tlkeras.evaluation.evidence"])
 
 
 def free_ports(count: int) -> list[int]:
@@ -37,21 +45,40 @@ def free_ports(count: int) -> list[int]:
 class Training:
     """A process of `tlkeras train` and its log."""
 
-    process: subprocess.Popen
+    process: subprocess.Popen | multiprocessing.process.BaseProcess
     log: Path
 
     @property
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
+    def stop(self) -> None:
+        """Asks for an end as a cluster does."""
+        os.kill(self.process.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends it at once and waits until it is gone."""
+        self.process.kill()
+        self.wait()
+
     def wait(self, seconds: float = 600) -> int:
-        return self.process.wait(timeout=seconds)
+        """Waits for the end and returns the exit code; a negative one is the signal that ended it."""
+        if isinstance(self.process, subprocess.Popen):
+            return self.process.wait(timeout=seconds)
+        self.process.join(seconds)
+        assert self.process.exitcode is not None, self.output[-3000:]
+        return self.process.exitcode
+
+    def _runs(self) -> bool:
+        if isinstance(self.process, subprocess.Popen):
+            return self.process.poll() is None
+        return self.process.is_alive()
 
     def wait_for(self, text: str, seconds: float = 600) -> None:
         """Waits until the process has printed a text."""
         end = time.monotonic() + seconds
         while text not in self.output:
-            assert self.process.poll() is None and time.monotonic() < end, self.output[-3000:]
+            assert self._runs() and time.monotonic() < end, self.output[-3000:]
             time.sleep(0.02)
 
 
@@ -60,24 +87,59 @@ def start(topology: str, config: Path, workdir: Path, folder: Path, *more: str) 
     folder.mkdir(parents=True, exist_ok=True)
     ports = free_ports(2) if topology.startswith("workers") else []
     addresses = [f"127.0.0.1:{port}" for port in ports]
-    kept = {k: v for k, v in os.environ.items() if k != "TF_CONFIG"}
-    kept |= {"TF_ENABLE_ONEDNN_OPTS": "1" if topology == "one_with_onednn" else "0"}
-    kept |= {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
     trainings = []
     for index in range(max(len(ports), 1)):
-        environ, named = dict(kept), []
+        cluster, named = None, []
         if topology == "workers":
             task = {"type": "worker", "index": index}
-            environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": task})
+            cluster = json.dumps({"cluster": {"worker": addresses}, "task": task})
         elif topology == "workers_by_flags":
             named = [f"--workers={','.join(addresses)}", f"--worker_index={index}"]
         log = folder / f"{topology}_{index}.log"
+        log.touch()
         flags = [f"--config={config}", f"--workdir={workdir}", *FLAGS[topology], *named, *more]
-        command = [sys.executable, str(ROOT / "scripts" / "train.py"), *flags]
-        with open(log, "w") as out:
-            process = subprocess.Popen(command, env=environ, stdout=out, stderr=out, cwd=folder)
-        trainings.append(Training(process, log))
+        started = _by_script if topology == "one_with_onednn" else _forked
+        trainings.append(Training(started(flags, cluster, log), log))
     return trainings
+
+
+def _by_script(flags: list[str], cluster: str | None, log: Path) -> subprocess.Popen:
+    """Starts scripts/train.py, with oneDNN."""
+    environ = {k: v for k, v in os.environ.items() if k != "TF_CONFIG"} | ENVIRONMENT
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *flags]
+    with open(log, "w") as out:
+        return subprocess.Popen(
+            command, env=environ | {"TF_ENABLE_ONEDNN_OPTS": "1"}, stdout=out, stderr=out, cwd=log.parent
+        )
+
+
+def _forked(flags: list[str], cluster: str | None, log: Path) -> multiprocessing.process.BaseProcess:
+    """Starts `tlkeras train` in a process that has imported TensorFlow already."""
+    before = dict(os.environ)
+    os.environ.update(ENVIRONMENT)  # the server takes it over when its first process starts
+    try:
+        process = SERVER.Process(target=_train, args=(flags, cluster, str(log)))
+        process.start()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return process
+
+
+def _train(flags: list[str], cluster: str | None, log: str) -> None:
+    """Becomes `tlkeras train FLAGS`: output goes to the log, the exit code is the command's."""
+    out = os.open(log, os.O_WRONLY | os.O_APPEND)
+    for descriptor in (1, 2):
+        os.dup2(out, descriptor)
+    sys.stdout.reconfigure(line_buffering=True)
+    os.chdir(Path(log).parent)
+    os.environ.pop("TF_CONFIG", None)
+    if cluster is not None:
+        os.environ["TF_CONFIG"] = cluster
+    sys.argv = ["tlkeras", "train", *flags]
+    from tlkeras.cli.main import main
+
+    sys.exit(main(["train", *flags]))
 
 
 def finish(trainings: list[Training]) -> None:
@@ -86,7 +148,6 @@ def finish(trainings: list[Training]) -> None:
         codes = [training.wait() for training in trainings]
     finally:
         for training in trainings:
-            training.process.kill()
-            training.process.wait()
+            training.kill()
     for code, training in zip(codes, trainings, strict=True):
         assert code == 0, training.output[-4000:]
