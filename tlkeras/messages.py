@@ -5,8 +5,10 @@ Python's logger `tlkeras`. Its level, or the flag `--verbosity` of each command,
 If there are several workers, only the chief prints.
 """
 
+import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 
 logger = logging.getLogger("tlkeras")
 
@@ -36,6 +38,7 @@ class _Speaker(logging.Filter):
 
 
 _speaker = _Speaker()
+_waiting: list[str] | None = None  # notes that wait for the next message; None outside of commands
 if not logger.handlers:
     logger.addHandler(_Terminal())
     logger.addFilter(_speaker)
@@ -65,22 +68,51 @@ def notes_appear() -> bool:
 
 def result(text: str = "") -> None:
     """Prints the answer to a command."""
+    _print_waiting()
     if _speaker.speaks:
         print(text, flush=True)
 
 
 def note(text: str) -> None:
     """Prints what the program is doing."""
+    _print_waiting()
     logger.info("%s", text)
+
+
+def note_later(text: str) -> None:
+    """Prints like `note`. In a command, the note waits for the next message, and an error takes its place."""
+    if _waiting is None:
+        note(text)
+    else:
+        _waiting.append(text)
+
+
+@contextlib.contextmanager
+def notes_may_wait() -> Iterator[None]:
+    """Makes `note_later` wait. At the end, notes are printed, or dropped if there was an error."""
+    global _waiting
+    _waiting = []
+    try:
+        yield
+        _print_waiting()
+    finally:
+        _waiting = None
+
+
+def _print_waiting() -> None:
+    while _waiting:
+        logger.info("%s", _waiting.pop(0))
 
 
 def progress(text: str, end: str = "\n") -> None:
     """Prints like `note`, with a line ending of choice. A carriage return lets the next line overwrite it."""
+    _print_waiting()
     logger.info("%s", text, extra={"end": end})
 
 
 def warn(text: str) -> None:
     """Prints a possible problem as one line on standard error."""
+    _print_waiting()
     logger.warning("%s", text)
 
 

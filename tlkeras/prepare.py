@@ -290,6 +290,8 @@ def _with_fallback(config: ExperimentConfig) -> ExperimentConfig:
         return config
     except UserError:
         require_weights(fallback, shape, {})
-    messages.note(f"The ImageNet weights of {row.name} cannot be had here: {fallback.name} takes its place.")
+    messages.note_later(
+        f"The ImageNet weights of {row.name} cannot be had here: {fallback.name} takes its place."
+    )
     update = {"backbone": fallback.name, "backbone_options": {}, "fallback": None}
     return config.model_copy(update={"model": model.model_copy(update=update)})

@@ -5,7 +5,7 @@ import json
 import pytest
 from bad_pictures import encoded, picture
 
-from tlkeras import load_config, run_experiment
+from tlkeras import load_config, prepare, run_experiment
 from tlkeras.cli.main import main
 from tlkeras.errors import UserError
 
@@ -129,7 +129,7 @@ def _unreadable_class(root):
 FOLDERS = {
     _one_class: "fewer than 2 classes",
     _no_classes: "no labels",
-    _empty: "Received",
+    _empty: "the folder holds no images",
     _empty_class: "'bird'",
     _class_of_notes: "'bird'",
     _class_in_test_only: "'bird'",
@@ -151,6 +151,7 @@ TO_BE_LOOKED_AT = {
     _no_classes: ("3 rows without labels", {}),
     _empty_class: ("class 'bird' with 0 rows", {"bird": 0, "cat": 3, "dog": 3}),
     _class_of_notes: ("class 'bird' with 0 rows", {"bird": 0, "cat": 3, "dog": 3}),
+    _unreadable_class: ("dog/0.png is empty", {"cat": 3, "dog": 1}),
 }
 
 
@@ -168,6 +169,22 @@ def test_what_cannot_be_trained_on_can_be_looked_at(capsys, tmp_path, make):
     total = {label: sum(c[label] for c in found["class_counts"].values()) for label in counts}
     assert total == counts and bool(found["class_counts"]) == bool(counts)
     assert said in refused(capsys, tmp_path / "run", f"folder:{tmp_path / 'data'}")
+
+
+def test_an_error_in_the_data_is_the_only_line(capsys, tmp_path, monkeypatch):
+    """Not even a note about the network that takes the place of another comes before it."""
+
+    def only_the_fallback(row, *_):
+        if row.name == "mobilenet_v2":
+            raise UserError("cannot be had")
+
+    monkeypatch.setattr(prepare, "require_weights", only_the_fallback)
+    words = ["--config=image_folder", "--set"]
+    assert main(["inspect", *words, f"data.source=folder:{tmp_path}/nowhere"]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+    assert main(["plan", *words, "data.source=synthetic:shapes"]) == 0
+    assert "takes its place" in capsys.readouterr().out.splitlines()[0]
 
 
 def test_there_are_enough_layouts():

@@ -29,7 +29,8 @@ MEANT = {
     "--precision=mixed_float16": "--set runtime.precision=mixed_float16?",
     "--stages.1.epochs=3": "--set stages.1.epochs=3?",
     "--epochs": "--set stages.0.epochs=...?",
-    "--dry-run": "dry_run",
+    "--dry-run": "--dry_run?",
+    "--confg=digits": "--config?",
     "image_folder": "--config=image_folder?",
     "imagefolder": "--config=image_folder?",
     "mine.py": "--config=mine.py?",
@@ -49,8 +50,33 @@ def said(capsys, *words) -> str:
 def test_what_was_meant_is_named(capsys, tmp_path, monkeypatch, command, words):
     monkeypatch.chdir(tmp_path)
     line = said(capsys, command, *words.split())
-    assert any(f"{asked} {MEANT[words]}" in line for asked in ("Did you mean", "Did you mean:", "Or"))
+    assert any(f"{asked} {MEANT[words]}" in line for asked in ("Did you mean", "or"))
+    assert ".." not in line.replace("...", "") and " ?" not in line
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("word", "meant"), [
+    ("pictures", "folder:pictures"), ("rows.csv", "csv:rows.csv"), ("rows.npz", "npz:rows.npz"),
+])  # fmt: skip
+def test_a_word_that_names_data_is_taken_for_data(capsys, tmp_path, monkeypatch, word, meant):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    assert f"Did you mean --set data.source={meant}?" in said(capsys, "train", "--config=image_folder", word)
+
+
+@pytest.mark.parametrize(("words", "wrong"), [
+    ("sweep --config=digits --seeds=1,2", "--seeds takes a positive integer. Received: --seeds=1,2"),
+    ("rank --config=digits --rows=3", "--rows takes integer >= 20. Received: --rows=3"),
+    ("train --fresh=maybe", "--fresh takes true or false. Received: --fresh=maybe"),
+])  # fmt: skip
+def test_a_wrong_value_of_a_flag(capsys, words, wrong):
+    assert said(capsys, *words.split()) == f"tlkeras: {wrong}"
+
+
+@pytest.mark.parametrize("words", ["list", "clear", "clear --yes", "clear 0123"])
+def test_a_cache_that_is_not_there(capsys, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    assert "no such folder. Received: --dir=TYPO" in said(capsys, "cache", "--dir=TYPO", *words.split())
 
 
 SETTINGS = [hint.removeprefix("--set ").rstrip("?") for hint in MEANT.values() if "--set" in hint]

@@ -1,5 +1,6 @@
 """One device, two mirrored CPUs and two workers end at the same weights and logs."""
 
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -8,26 +9,48 @@ import tensorflow as tf
 
 from tlkeras.backend import replicas
 from tlkeras.methods.adapt import METHODS, Pair, make_method
+from tlkeras.methods.regularize import REGULARIZERS
 
 AGREEMENT = Path(__file__).parents[2] / "benchmarks" / "replicas_agree.py"
+# docs/scaling.md says why: random points of the critic's penalty, and statistics of the replica's own rows
+DIFFER = ("wasserstein", "stochastic_norm, statistics of each replica")
+ALL = [case for case in runpy.run_path(str(AGREEMENT))["CASES"] if case not in DIFFER]
 # of each kind: rows gathered with and without labels, a reversal, variables that a regularizer adds
-METHOD_CASES = ("dann", "cdan_e", "mcc", "deep_coral")
-REGULARIZER_CASES = ("bss", "co_tuning", "delta", "mixout", "lora")
-TOPOLOGIES = ("mirrored", "copied", "workers")
+SOME = ["dann", "cdan_e", "mcc", "deep_coral", "bss", "co_tuning", "delta", "mixout", "lora"]
 
 
 @pytest.fixture(scope="module")
-def apart(last_json):
-    """Returns, per case and topology, the largest difference of weights and logs from one device."""
-    return last_json(AGREEMENT, "--topologies", *TOPOLOGIES, "--only", *METHOD_CASES, *REGULARIZER_CASES)
+def all_apart(last_json):
+    """Returns, for every case, the largest difference of weights and logs from one device."""
+    return last_json(AGREEMENT, "--topologies", "mirrored", "--only", *ALL)
 
 
-@pytest.mark.parametrize("topology", TOPOLOGIES)
-@pytest.mark.parametrize("case", METHOD_CASES + REGULARIZER_CASES)
-def test_equals_one_device(apart, case, topology):
+@pytest.fixture(scope="module")
+def some_apart(last_json):
+    """Returns the same for some cases and the slower topologies."""
+    return last_json(AGREEMENT, "--topologies", "copied", "workers", "--only", *SOME)
+
+
+def require_equal(apart, case, topology):
     assert apart[case]["moved"] > 0.05
     assert isinstance(apart[case][topology], float), apart[case][topology]
     assert apart[case][topology] < 1e-5
+
+
+@pytest.mark.parametrize("case", ALL)
+def test_two_mirrored_cpus_equal_one_device(all_apart, case):
+    require_equal(all_apart, case, "mirrored")
+
+
+@pytest.mark.parametrize("topology", ["copied", "workers"])
+@pytest.mark.parametrize("case", SOME)
+def test_two_workers_and_a_copying_strategy_equal_one_device(some_apart, case, topology):
+    require_equal(some_apart, case, topology)
+
+
+def test_every_method_and_regularizer_is_compared():
+    compared = {case.partition(",")[0] for case in ALL}
+    assert compared == {*METHODS.names(), *REGULARIZERS.names()}
 
 
 class TwoReplicas:

@@ -50,6 +50,8 @@ def test_ranking_of_backbones_and_a_run(config, tmp_path, capsys):
     assert (tmp_path / "ranking" / "ranking.png").stat().st_size > 1000
     said = capsys.readouterr().out
     assert "Start from" in said
+    (heading,) = [line for line in said.splitlines() if line.startswith("candidate")]
+    assert "logme" in heading and "h_score" not in heading
 
 
 def test_features_that_know_the_task_come_first(config, tmp_path):
@@ -106,10 +108,16 @@ def test_damaged_pictures_are_named_or_left_out(config, damaged, tmp_path, capsy
     words += ["--set", "data.on_error=skip"]
     if command == "auto":
         monkeypatch.setattr(tlkeras.studies.auto, "run_experiment", out_of_time)
-        assert main(words) == 2 and "No trial was completed" in capsys.readouterr().err
+        assert main(words) == 2
+        ended = capsys.readouterr()
+        assert "No trial was completed" in ended.err and "With a larger --budget" in ended.err
+        assert "1 unreadable files are left out" in ended.out
         assert (tmp_path / "out/ranking/ranking.csv").is_file()
     else:
         assert main(words) == 0
+    if command == "rank":
+        shown = capsys.readouterr().out
+        assert shown.count("source: 1 unreadable files are left out. The first is light/39.png, which") == 1
 
 
 def out_of_time(config, folder):

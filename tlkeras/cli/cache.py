@@ -32,6 +32,8 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     if action not in ("list", "clear"):
         raise unknown("action", action, ("list", "clear"))
     store = FeatureStore(flags.dir)
+    if flags.dir is not None and not store.directory.is_dir():
+        raise UserError(f"There is no such folder. Received: --dir={flags.dir}")
     if action == "list":
         if keys:
             raise UserError(f"'list' shows all entries and takes no key. Received: {' '.join(keys)}")

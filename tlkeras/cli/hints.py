@@ -41,22 +41,32 @@ _PARTS = {
 }
 
 
-def flag_hint(error: absl_flags.Error, flags: absl_flags.FlagValues, words: Sequence[str]) -> str:
-    """Returns `". Did you mean --set ...?"` for an unknown flag with the name of a config field, else `""`.
+def flag_mistake(error: absl_flags.Error, flags: absl_flags.FlagValues, words: Sequence[str]) -> str:
+    """Returns what is wrong with a flag: its name, which may be that of a config field, or its value.
 
     Args:
         error: Error of the flag parser.
         flags: Flags of the command.
         words: Arguments that were parsed.
     """
-    if not isinstance(error, absl_flags.UnrecognizedFlagError) or "set" not in flags or "config" not in flags:
-        return ""
-    field = field_path(error.flagname)
-    others = "Did you mean" in str(error)  # flags with a similar spelling
-    if field is None or (others and field.rpartition(".")[2] != error.flagname):
-        return ""
-    meant = f"--set {field}={_value(error.flagname, words)}?"
-    return f" Or {meant}" if others else f". Did you mean {meant}"
+    if isinstance(error, absl_flags.UnrecognizedFlagError):
+        return f"Unknown flag --{error.flagname}.{_flag_hint(error.flagname, flags, words)}"
+    name, equals, value = str(error).partition(": ")[0].removeprefix("flag --").partition("=")
+    if not (isinstance(error, absl_flags.IllegalFlagValueError) and equals and name in flags):
+        return str(error)
+    allowed = flags[name].parser.syntactic_help or "true or false"
+    return f"--{name} takes {allowed}. Received: --{name}={value}"
+
+
+def _flag_hint(name: str, flags: absl_flags.FlagValues, words: Sequence[str]) -> str:
+    """Returns which flag or config field was probably meant, and which flags there are."""
+    near = difflib.get_close_matches(name.replace("-", "_"), list(flags), n=1, cutoff=0.7)
+    meant = [f"--{near[0]}"] if near else []
+    field = field_path(name) if "set" in flags and "config" in flags else None
+    if field is not None and (not near or field.rpartition(".")[2] == name):
+        meant.append(f"--set {field}={_value(name, words)}")
+    hint = f" Did you mean {' or '.join(meant)}?" if meant else ""
+    return f"{hint} Allowed: {', '.join(f'--{flag}' for flag in flags)}."
 
 
 def place_hint(error: BaseException, flags: absl_flags.FlagValues) -> str:
@@ -80,6 +90,9 @@ def word_hint(word: str, flags: Iterable[str]) -> str:
         return f" Did you mean --set data.source={word}?" if "set" in flags else ""
     if Path(word).suffix in (".py", ".json"):
         return f" Did you mean --config={word}?"
+    source = "folder" if Path(word).is_dir() else Path(word).suffix.removeprefix(".")
+    if source in ("folder", "csv", "npz") and "set" in flags:
+        return f" Did you mean --set data.source={source}:{word}?"
     return nearest(word, shipped_experiments()).replace("'", "").replace("mean ", "mean --config=")
 
 

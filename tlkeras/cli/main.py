@@ -83,9 +83,9 @@ def _run_command(name: str, words: list[str]) -> int:
     try:
         arguments = flags([f"tlkeras {name}", *words])[1:]
     except absl_flags.Error as error:
-        from tlkeras.cli.hints import flag_hint
+        from tlkeras.cli.hints import flag_mistake
 
-        return _fail(f"{error}{flag_hint(error, flags, words)}", 2)
+        return _fail(flag_mistake(error, flags, words), 2)
     messages.set_verbosity(flags.verbosity)
     return _exit_code(lambda: command.run(flags, arguments), flags)
 
@@ -94,7 +94,7 @@ def _exit_code(run, flags: absl_flags.FlagValues) -> int:
     """Returns the exit code of `run()`. An error is one line on stderr; `--debug` adds its traceback."""
     debug = flags.debug
     try:
-        with _sigterm_as_interrupted():
+        with _sigterm_as_interrupted(), messages.notes_may_wait():
             return run() or 0
     except BrokenPipeError:
         # the reader of the output has ended (`tlkeras list | head`), which is not an error

@@ -10,6 +10,8 @@ from tlkeras.cli.common import config_from, define_config_flags, no_arguments
 from tlkeras.cli.tables import print_table
 from tlkeras.errors import UserError
 
+# scores that the printed table leaves out, so that it fits into a line
+ONLY_IN_FILE = ("h_score", "regularized_h_score", "transrate")
 USAGE = "tlkeras rank --config=FILE|NAME --candidates=NAME[:WEIGHTS],... [--workdir=DIR] [--rows=N]"
 
 
@@ -38,7 +40,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
 
     workdir = Path(flags.workdir or f"runs/{config.name}.rank")
     table = rank(config, flags.candidates, workdir, rows=flags.rows)
-    hidden = {"error"} if not any(row["error"] for row in table) else set()
+    hidden = {*ONLY_IN_FILE, *(name for name in table[0] if all(row[name] == "" for row in table))}
     print_table([{k: v for k, v in row.items() if k not in hidden} for row in table])
     messages.result((workdir / "recommendation.txt").read_text("utf-8").rstrip())
-    messages.result(f"Written to {workdir / TABLE} and {workdir / 'ranking.png'}.")
+    messages.result(f"Written to {workdir / TABLE} (all scores) and {workdir / 'ranking.png'}.")

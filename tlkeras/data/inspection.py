@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from tlkeras.data.check import unreadable
+from tlkeras.data.check import check_files, unreadable
 from tlkeras.data.domains import Domain
 from tlkeras.data.rows import Rows
+from tlkeras.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Inspection:
         unreadable: `(split, id, reason)` of every image that cannot be decoded.
         duplicates: Groups of `(split, id)` that have the same content and belong to more than one split.
         conflicts: Groups of `(split, id, class)` with the same content and different labels.
-        problem: Reason why training would refuse these classes, or an empty string.
+        problem: Reason why training would refuse these classes or files, or an empty string.
         fingerprint: sha256 digest of ids, labels and contents.
     """
 
@@ -71,9 +72,17 @@ def inspect_domain(domain: Domain, *, full: bool = True) -> Inspection:
             if len({split for split, _ in places}) > 1
         ],
         conflicts=_conflicts(domain, same),
-        problem=domain.problem,
+        problem=domain.problem or _problem_with_files(domain),
         fingerprint=domain.fingerprint(),
     )
+
+
+def _problem_with_files(domain: Domain) -> str:
+    try:
+        check_files(domain)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def _counts(domain: Domain, rows: Rows) -> dict[str, int]:

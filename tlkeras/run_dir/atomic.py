@@ -155,6 +155,7 @@ def remove_leftovers(folder: str | os.PathLike) -> int:
 
 def _described(error: OSError, path: Path) -> Exception | None:
     said = f"Received: {error.strerror or error}"
+    place = f"Received: {path} ({error.strerror or error})"
     # HDF5 raises OSError without a number, so only the text identifies the error.
     if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
         return RunError(
@@ -164,10 +165,10 @@ def _described(error: OSError, path: Path) -> Exception | None:
     if error.errno == errno.EIO:
         return RunError(f"The disk failed at {path}: check it. {said}")
     if error.errno == errno.EROFS:
-        return CannotWriteHere(f"{path} is on a read-only disk: choose another place. {said}")
+        return CannotWriteHere(f"This place is on a read-only disk: choose another place. {place}")
     if error.errno in (errno.EACCES, errno.EPERM):
         return CannotWriteHere(
-            f"You have no permission for {path}: change its permissions or choose another place. {said}"
+            f"You have no permission for this place: change its permissions or choose another place. {place}"
         )
     if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP):
         return _no_place(path, error)
@@ -176,7 +177,7 @@ def _described(error: OSError, path: Path) -> Exception | None:
 
 def _no_place(path: Path, error: OSError) -> CannotWriteHere:
     return CannotWriteHere(
-        f"{path} cannot be a path here: choose another place. Received: {error.strerror or error}"
+        f"This cannot be a path here: choose another place. Received: {path} ({error.strerror or error})"
     )
 
 

@@ -225,8 +225,9 @@ class _Search:
         self._note()
         if not done:
             raise UserError(
-                f"No trial was completed within {self.budget:.0f} s: increase --budget or reduce the epochs. "
-                f"The same command continues from here. Received: --budget={self.budget:.0f}s"
+                f"No trial was completed within {self.budget:.0f} s. With a larger --budget, the same "
+                "command continues from here. In another --workdir, fewer epochs take less time. Received: "
+                f"--budget={self.budget:.0f}s"
             )
         best = max(done, key=lambda row: row["val_accuracy"])
         run = RunDir(self.folder / "trials" / f"{best['trial']:03d}")

@@ -157,7 +157,13 @@ class _Scorer:
             )  # fmt: skip
             if name == "task" and domain.input_shape != found["source"].input_shape:
                 continue  # it needs an adapter: one network cannot take both
-            domain, _ = check_files(domain)
+            domain, skipped = check_files(domain)
+            if skipped and not self._domains:  # at the first size, as the files are the same at each
+                file, reason = skipped[0]
+                messages.note(
+                    f"{name}: {len(skipped)} unreadable files are left out. The first is {file}, which "
+                    f"{reason}"
+                )
             train = domain.splits["train"]
             if len(train) > self.rows:
                 classes = train.labels if Role.of(name) is Role.SOURCE else None

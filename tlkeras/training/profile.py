@@ -38,7 +38,8 @@ def profile_stage(parts: Parts, index: int, folder: Path) -> list[dict]:
         One dict per part with its name, its milliseconds per step and its share of the step. `input` is the
         pipeline alone, which runs in parallel to the steps and has no share (None). `trunk`, `tail` and
         `head` are forward passes. `update` is the rest of the step: the backward pass and the optimizer.
-        These shares add up to 100 %. `step` is a whole step on a batch that is already loaded.
+        These shares add up to 100 %. `step` is a whole step on a batch that is already loaded. Forward passes
+        are timed one by one. If together they take longer than a step, they are scaled to the step.
 
     Raises:
         UserError: There is no such stage, or it has no steps.
@@ -54,7 +55,7 @@ def profile_stage(parts: Parts, index: int, folder: Path) -> list[dict]:
     batch = next(iter(data))
     milliseconds = _forward(parts.model, _inputs(batch))
     step = _step(trainee, parts.runtime.distribute(repeated(batch)))
-    milliseconds["update"] = max(step - sum(milliseconds.values()), 0.0)
+    milliseconds = _within_step(milliseconds, step)
     _write_profile(trainee, data, folder)
     shares = {"input": None} | _percents(milliseconds) | {"step": "100 %"}
     milliseconds = {"input": reading} | milliseconds | {"step": step}
@@ -64,8 +65,15 @@ def profile_stage(parts: Parts, index: int, folder: Path) -> list[dict]:
     ]
 
 
+def _within_step(parts: dict[str, float], step: float) -> dict[str, float]:
+    """Returns the milliseconds of the parts with those of the update, which add up to a step."""
+    scale = min(1.0, step / sum(parts.values()))
+    parts = {part: scale * value for part, value in parts.items()}
+    return parts | {"update": max(step - sum(parts.values()), 0.0)}
+
+
 def _percents(parts: dict[str, float]) -> dict[str, str]:
-    """Returns shares in whole percent that add up to 100, even if the parts take longer than a step."""
+    """Returns the shares in whole percent. They add up to 100."""
     ends = np.round(100 * np.cumsum([0.0, *parts.values()]) / sum(parts.values())).astype(int)
     return {part: f"{share} %" for part, share in zip(parts, np.diff(ends), strict=True)}
 

@@ -29,6 +29,16 @@ def load(argument: str, config: DataConfig, seed: int) -> Table:
     root = Path(argument).expanduser()
     if not argument or not root.is_dir():
         raise UserError(f"data.source: no such folder{_why_not(root)} Received: {str(root)!r}")
+    table = _table(root, config)
+    if not any(map(len, table.splits.values())):
+        raise UserError(
+            "data.source: the folder holds no images. It needs images in a folder for each class: "
+            f"DIR/CLASS/* or DIR/train/CLASS/*. Received: {str(root)!r}"
+        )
+    return table
+
+
+def _table(root: Path, config: DataConfig) -> Table:
     folders = _split_folders(root, config)
     if not folders:
         names = class_names(root)
