@@ -14,7 +14,7 @@ ImageSize = PositiveInt | tuple[PositiveInt, PositiveInt]
 MAX_PIXELS = 200_000_000
 # What a domain beside the run's own takes over, and what another task does.
 READ_ALIKE = ("image_size", "resize", "interpolation", "crop_fraction", "batch_size", "task", "on_error",
-              "max_pixels")  # fmt: skip
+              "max_pixels", "max_length")  # fmt: skip
 ALIKE_IN_TASKS = ("on_error", "max_pixels")
 Task = Literal["multiclass", "binary", "multilabel", "regression"]
 
@@ -83,6 +83,8 @@ class DataConfig(Config):
             to fill any memory.
         memory_mb: Memory that decoded images may take in this process, in MiB; more is read again each epoch.
         views: Number of fixed augmented views of each training row; None draws a new one every epoch.
+        max_length: Number of tokens of a text, including those that mark its beginning and end: shorter
+            texts are padded, longer ones are cut.
         pretext: A task that the pictures set by themselves, in the place of their labels: pictures without
             labels will do, such as one flat folder.
     """
@@ -106,6 +108,7 @@ class DataConfig(Config):
     max_pixels: PositiveInt = MAX_PIXELS
     memory_mb: Annotated[int, Field(ge=0)] = 2048
     views: PositiveInt | None = None
+    max_length: PositiveInt = 128
     pretext: PretextConfig | None = None
 
     def following(self, data: "DataConfig", fields: tuple[str, ...] = READ_ALIKE) -> "DataConfig":

@@ -13,7 +13,7 @@ from tlkeras.models.cuts.cut_points import find_blocks
 from tlkeras.models.cuts.graph import leaf_layers
 from tlkeras.models.heads import HEADS, build_head
 from tlkeras.models.naming import reproducible
-from tlkeras.models.neck import build_neck, prefix_tokens
+from tlkeras.models.neck import build_neck, is_padded, prefix_tokens
 from tlkeras.models.nesting import nest
 from tlkeras.models.transfer_model import TransferModel
 from tlkeras.models.weights.load import load_backbone
@@ -48,10 +48,10 @@ def build_model(config: ModelConfig, *, input_shape: Shape, num_outputs: int, se
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = config.bn_momentum
     neck_config = neck_for(config.neck, config.head, row.family)
-    prefix = prefix_tokens(backbone)
+    prefix, padded = prefix_tokens(backbone), is_padded(backbone)
     preprocess, backbone, blocks = _body(config, neck_config, input_shape, backbone, seed)
     with reproducible(seed, "neck"):
-        neck = build_neck(neck_config, backbone.outputs[0], prefix)
+        neck = build_neck(neck_config, backbone.outputs[0], prefix, padded)
     with reproducible(seed, "head"):
         head = build_head(config.head, num_outputs, neck.outputs[0])
     with reproducible(seed, "model"):

@@ -8,7 +8,7 @@ from tlkeras.errors import UserError
 from tlkeras.models.heads import BN_MOMENTUM, known_activation
 
 
-def build_neck(config: NeckConfig, backbone_output, prefix: int = 0) -> keras.Model:
+def build_neck(config: NeckConfig, backbone_output, prefix: int = 0, padded: bool = False) -> keras.Model:
     """Returns pooling, private branches, the optional bottleneck and dropout as a functional model.
 
     Its last layer is called `features`, so that feature vectors can be found by name in a saved model.
@@ -17,15 +17,16 @@ def build_neck(config: NeckConfig, backbone_output, prefix: int = 0) -> keras.Mo
         config: Pooling, branches, bottleneck and dropout.
         backbone_output: Symbolic output of the backbone, `(b, h, w, c)`, `(b, t, c)` or `(b, d)`.
         prefix: Tokens before those of the patches.
+        padded: Whether tokens that are zero are padding.
 
     Returns:
         A model with outputs of shape `(b, features)`.
     """
     inputs = keras.Input(backbone_output.shape[1:], dtype=backbone_output.dtype, name="neck_inputs")
     shared = not config.branches or any(branch.pooling is None for branch in config.branches)
-    x = pool(inputs, config.pooling, prefix=prefix) if shared else None
+    x = pool(inputs, config.pooling, prefix=prefix, padded=padded) if shared else None
     if config.branches:
-        x = _branches(config, inputs, x, prefix)
+        x = _branches(config, inputs, x, prefix, padded)
     if config.bottleneck is not None:
         x = layers.Dense(config.bottleneck, use_bias=False, name="neck_bottleneck")(x)
         x = layers.BatchNormalization(momentum=BN_MOMENTUM, name="neck_bottleneck_bn")(x)
@@ -35,12 +36,12 @@ def build_neck(config: NeckConfig, backbone_output, prefix: int = 0) -> keras.Mo
     return keras.Model(inputs, layers.Identity(name="features")(x), name="neck")
 
 
-def _branches(config: NeckConfig, inputs, pooled, prefix: int):
+def _branches(config: NeckConfig, inputs, pooled, prefix: int, padded: bool):
     """Returns the joined outputs of the private branches, each with layers of its own."""
     outputs = []
     for i, branch in enumerate(config.branches, start=1):
         name = f"neck_branch_{i}"
-        x = pooled if branch.pooling is None else pool(inputs, branch.pooling, name, prefix)
+        x = pooled if branch.pooling is None else pool(inputs, branch.pooling, name, prefix, padded)
         outputs.append(dense_layers(branch, x, name))
     if len(outputs) == 1:
         return outputs[0]
@@ -71,7 +72,12 @@ def prefix_tokens(backbone: keras.Model) -> int:
     return 0 if prefix is None else prefix.padding[0]
 
 
-def pool(x, pooling: str | None, name: str = "neck", prefix: int = 0):
+def is_padded(backbone: keras.Model) -> bool:
+    """Whether a backbone puts out tokens, of which those of padding are zero."""
+    return any(layer.name.endswith("stem_mask") for layer in backbone.layers)
+
+
+def pool(x, pooling: str | None, name: str = "neck", prefix: int = 0, padded: bool = False):
     """Returns one vector `(b, d)` per example of maps `(b, h, w, c)` or tokens `(b, t, c)`; vectors stay.
 
     Args:
@@ -79,6 +85,8 @@ def pool(x, pooling: str | None, name: str = "neck", prefix: int = 0):
         pooling: As in `NeckConfig`; None is `avg`.
         name: Stands before the names of the layers.
         prefix: Tokens before those of the patches, the first of them the class token.
+        padded: Whether `x` are tokens of texts. Those that are zero are padding and count for nothing, and
+            the first is the class token.
 
     Raises:
         UserError: Where a class token is asked for, and there is none.
@@ -89,18 +97,21 @@ def pool(x, pooling: str | None, name: str = "neck", prefix: int = 0):
         return layers.Flatten(name=f"{name}_flatten")(x)
     if pooling in ("both", "class_and_avg"):
         parts = ("avg", "max") if pooling == "both" else ("class", "avg")
-        parts = [pool(x, part, name, prefix) for part in parts]
+        parts = [pool(x, part, name, prefix, padded) for part in parts]
         return layers.Concatenate(name=f"{name}_pool")(parts)
     if pooling == "class":
-        if len(x.shape) != 3 or not prefix:
+        if len(x.shape) != 3 or not (prefix or padded):
             raise UserError(f"The backbone has no class token. Received: neck.pooling={pooling!r}")
         x = layers.Cropping1D((0, x.shape[1] - 1), name=f"{name}_class_token")(x)
         return layers.Flatten(name=f"{name}_class")(x)
     if prefix:
         x = layers.Cropping1D((prefix, 0), name=f"{name}_{pooling or 'avg'}_patches")(x)
+    mask = {"mask": ops.any(ops.not_equal(x, 0), axis=-1)} if padded else {}
     if pooling == "gem":
-        return _generalised_mean(x, name)
-    return _POOLINGS[pooling or "avg", len(x.shape)](name=f"{name}_{pooling or 'avg'}_pool")(x)
+        return _generalised_mean(x, name, mask)
+    if padded and pooling == "max":
+        x = ops.where(ops.expand_dims(mask.pop("mask"), -1), x, -6e4)  # below all, and in float16's range
+    return _POOLINGS[pooling or "avg", len(x.shape)](name=f"{name}_{pooling or 'avg'}_pool")(x, **mask)
 
 
 _POOLINGS = {
@@ -111,9 +122,9 @@ _POOLINGS = {
 }
 
 
-def _generalised_mean(x, name: str):
+def _generalised_mean(x, name: str, mask: dict):
     """Returns the cube root of the mean of cubes of what is positive, in float32."""
     x = layers.ReLU(dtype="float32", name=f"{name}_gem_positive")(x)
     x = layers.Multiply(dtype="float32", name=f"{name}_gem_cube")([x, x, x])
-    x = _POOLINGS["avg", len(x.shape)](dtype="float32", name=f"{name}_gem_pool")(x)
+    x = _POOLINGS["avg", len(x.shape)](dtype="float32", name=f"{name}_gem_pool")(x, **mask)
     return ops.power(x + 1e-6, 1 / 3)

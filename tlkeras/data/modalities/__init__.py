@@ -2,9 +2,10 @@
 
 from tlkeras.data.modalities.base import MODALITIES, Modality
 from tlkeras.data.modalities.image import Image
+from tlkeras.data.modalities.text import Text
 from tlkeras.data.modalities.vector import Vector
 
-__all__ = ["MODALITIES", "Image", "Modality", "Vector"]
+__all__ = ["MODALITIES", "Image", "Modality", "Text", "Vector"]
 
-for _modality in (Image(), Vector()):
+for _modality in (Image(), Text(), Vector()):
     MODALITIES.add(_modality.name, _modality)

@@ -13,7 +13,7 @@ from tlkeras.models.build import neck_for
 from tlkeras.models.cuts.graph import RenamedCopies, replay
 from tlkeras.models.heads import build_head
 from tlkeras.models.naming import reproducible
-from tlkeras.models.neck import build_neck, prefix_tokens
+from tlkeras.models.neck import build_neck, is_padded, prefix_tokens
 
 
 class PrivatePart:
@@ -48,7 +48,8 @@ class PrivatePart:
                 self.adapter = build_adapter(tasks.adapter, input_shape)
             family = BACKBONES.get(model_config.backbone).family
             neck = neck_for(tasks.neck or model_config.neck, tasks.head, family)
-            self.neck = build_neck(neck, model.backbone.outputs[0], prefix_tokens(model.backbone))
+            tokens = prefix_tokens(model.backbone), is_padded(model.backbone)
+            self.neck = build_neck(neck, model.backbone.outputs[0], *tokens)
             self.head = build_head(tasks.head, num_outputs, self.neck.outputs[0])
         self.target_adapter, self.common = adapter_and_common(model.backbone)
         self.input_shape = tuple(input_shape)

@@ -1,4 +1,4 @@
-"""What vision transformers have in common: patches, blocks, and the names of their weights elsewhere.
+"""What transformers have in common: patches, blocks, and the names of their weights elsewhere.
 
 All is made of Keras' own layers, one layer for each projection: freezing, digests, learning rates and LoRA go
 layer by layer, which Keras' MultiHeadAttention hides. ViT (Dosovitskiy et al. 2021, "An Image is Worth 16x16
@@ -111,18 +111,19 @@ def block(x, name: str, heads, hidden, activation, layer_scale, epsilon, drop_ra
         return layers.Add(name=f"{name}_add_{part}")([x, branch])
 
     y = layers.LayerNormalization(epsilon=epsilon, name=f"{name}_norm_1")(x)
-    x = added(x, _self_attention(y, heads, f"{name}_attention"), 1)
+    x = added(x, self_attention(y, heads, f"{name}_attention"), 1)
     y = layers.LayerNormalization(epsilon=epsilon, name=f"{name}_norm_2")(x)
     return added(x, mlp(y, hidden, width, activation, f"{name}_mlp"), 2)
 
 
-def _self_attention(x, heads: int, name: str):
+def self_attention(x, heads: int, name: str, mask=None):
+    """Returns tokens that attend to those for which the mask, bool `(b, 1, 1, t)`, is true; None is all."""
     tokens, width = x.shape[1:]
     shape = (tokens, heads, width // heads)
     query, key, value = (
         _linear(x, "btd,dnh->btnh", shape, "nh", f"{name}_{part}") for part in ("query", "key", "value")
     )
-    x = ops.dot_product_attention(query, key, value)
+    x = ops.dot_product_attention(query, key, value, mask=mask)
     return _linear(x, "btnh,nhd->btd", (tokens, width), "d", f"{name}_output")
 
 

@@ -124,7 +124,7 @@ def _roles(layer) -> list[str]:
 
 
 def _in_keras_axes(layer, value: np.ndarray, role: str) -> np.ndarray:
-    if role != "weight" or value.ndim < 2:
+    if role != "weight" or value.ndim < 2 or isinstance(layer, keras.layers.Embedding):
         return value
     if value.ndim == 4 and isinstance(layer, keras.layers.Dense):
         return value[..., 0, 0].T

@@ -1,0 +1,142 @@
+"""BERT, DistilBERT, RoBERTa and the MiniLMs: texts as token ids and a mask, to one vector per token.
+
+BERT is of Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers"; DistilBERT of Sanh et
+al. 2019; RoBERTa of Liu et al. 2019; MiniLM of Wang et al. 2020. The sentence encoders of the e5, bge and gte
+kinds are BERTs with other weights.
+
+The vectors of padding are zero behind the embedding and behind every block, and each block reads the mask off
+them. A single tensor therefore passes every cut, and cached features carry their mask with them.
+"""
+
+from __future__ import annotations
+
+from tlkeras.lazy import LateModule
+from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
+from tlkeras.models.backbones.transformer import mlp, self_attention
+from tlkeras.models.weights.tensors import Tensors
+
+keras, layers, ops = LateModule("keras"), LateModule("keras.layers"), LateModule("keras.ops")
+
+
+def text_transformer(
+    input_shape: dict[str, tuple[int]],
+    *,
+    width: int,
+    depth: int,
+    heads: int,
+    hidden: int,
+    words: int = 30_522,
+    positions: int = 512,
+    activation: str = "gelu",
+    epsilon: float = 1e-12,
+    name: str = "text_transformer",
+) -> keras.Model:
+    """Returns a post-norm transformer from token ids and mask to one vector per token.
+
+    Args:
+        input_shape: `{"ids": (length,), "mask": (length,)}`.
+        width: Length of a vector.
+        depth: Number of blocks.
+        heads: Number of attention heads, a divisor of the width.
+        hidden: Width of the hidden layer of each block's MLP.
+        words: Number of entries of the vocabulary.
+        positions: Number of positions, the largest possible length.
+        activation: Activation of the MLP: `gelu`, `gelu_tanh` or `relu`.
+        epsilon: Of every LayerNormalization.
+        name: Name of the model.
+
+    Returns:
+        A functional model of the int32 inputs `ids` and `mask` (1 for tokens, 0 for padding), with outputs
+        `(batch, length, width)` that are zero for padding.
+
+    Raises:
+        ValueError: Where the texts are longer than the positions, or heads do not divide the width.
+    """
+    (length,) = input_shape["ids"]
+    if length > positions:
+        raise ValueError(f"texts have at most {positions} tokens. Received: data.max_length={length}")
+    if width % heads:
+        raise ValueError(f"heads must divide the width. Received: width={width}, heads={heads}")
+    inputs = {n: keras.Input(input_shape[n], dtype="int32", name=n) for n in ("ids", "mask")}
+    place = ops.cumsum(ops.ones_like(inputs["ids"]), axis=1) - 1
+    table = {"embeddings_initializer": keras.initializers.TruncatedNormal(stddev=0.02)}
+    x = layers.Embedding(words, width, name="stem_words", **table)(inputs["ids"])
+    x = layers.Add(name="stem_add")(
+        [x, layers.Embedding(positions, width, name="stem_positions", **table)(place)]
+    )
+    x = layers.LayerNormalization(epsilon=epsilon, name="stem_norm")(x)
+    x = layers.Multiply(name="stem_mask")([x, ops.expand_dims(ops.cast(inputs["mask"], x.dtype), -1)])
+    for i in range(depth):
+        x = _block(x, f"block_{i}", heads, hidden, activation, epsilon)
+    return keras.Model(inputs, x, name=name)
+
+
+def _block(x, name: str, heads: int, hidden: int, activation: str, epsilon: float):
+    """Returns the tokens behind one post-norm block: attention, then an MLP, normalised after each sum."""
+    width, mask = x.shape[-1], ops.any(ops.not_equal(x, 0), axis=-1)
+    y = self_attention(x, heads, f"{name}_attention", ops.expand_dims(mask, (1, 2)))
+    x = layers.Add(name=f"{name}_add_1")([x, y])
+    x = layers.LayerNormalization(epsilon=epsilon, name=f"{name}_norm_1")(x)
+    y = mlp(x, hidden, width, activation, f"{name}_mlp")
+    x = layers.Add(name=f"{name}_add_2")([x, y])
+    x = layers.LayerNormalization(epsilon=epsilon, name=f"{name}_norm_2")(x)
+    return layers.Multiply(name=f"{name}_mask")([x, ops.expand_dims(ops.cast(mask, x.dtype), -1)])
+
+
+_EMBEDDINGS = r"^(?:\w+\.)?embeddings\."
+_BERT = r"^(?:\w+\.)?encoder\.layer\.(\d+)\."
+_DISTIL = r"^(?:\w+\.)?transformer\.layer\.(\d+)\."
+
+# What a tensor is called in transformers.
+_TENSOR_NAMES = (
+    (_EMBEDDINGS + r"word_embeddings\.", "stem_words."),
+    (_EMBEDDINGS + r"position_embeddings\.", "stem_positions."),
+    (_EMBEDDINGS + r"token_type_embeddings\.", "types."),
+    (_EMBEDDINGS + r"LayerNorm\.", "stem_norm."),
+    (_BERT + r"attention\.self\.(query|key|value)\.", r"block_\1_attention_\2."),
+    (_BERT + r"attention\.output\.dense\.", r"block_\1_attention_output."),
+    (_BERT + r"attention\.output\.LayerNorm\.", r"block_\1_norm_1."),
+    (_BERT + r"intermediate\.dense\.", r"block_\1_mlp_1."),
+    (_BERT + r"output\.dense\.", r"block_\1_mlp_2."),
+    (_BERT + r"output\.LayerNorm\.", r"block_\1_norm_2."),
+    (_DISTIL + r"attention\.q_lin\.", r"block_\1_attention_query."),
+    (_DISTIL + r"attention\.k_lin\.", r"block_\1_attention_key."),
+    (_DISTIL + r"attention\.v_lin\.", r"block_\1_attention_value."),
+    (_DISTIL + r"attention\.out_lin\.", r"block_\1_attention_output."),
+    (_DISTIL + r"sa_layer_norm\.", r"block_\1_norm_1."),
+    (_DISTIL + r"ffn\.lin([12])\.", r"block_\1_mlp_\2."),
+    (_DISTIL + r"output_layer_norm\.", r"block_\1_norm_2."),
+)
+
+
+def fit_text_tensors(tensors: Tensors, model: keras.Model) -> None:
+    """Adds the vector of the first segment to all positions, and leaves out positions that are never used.
+
+    RoBERTa has two positions before the first token, of the pad token and of none.
+    """
+    table, types = tensors.take("stem_positions.weight"), tensors.take("types.weight")
+    if table is None:
+        return
+    unused = len(table) - model.get_layer("stem_positions").input_dim
+    table = table[2:] if unused == 2 else table
+    table = table if types is None else table + types[0]
+    tensors.put("stem_positions.weight", table, "stem_positions.weight")
+
+
+_FAMILY = Family("identity", tensor_names=_TENSOR_NAMES, fit_tensors=fit_text_tensors)
+
+# name, width, depth, heads, hidden, further arguments, parameters, licence of the weights
+_ROWS = (
+    ("minilm_l3", 384, 3, 12, 1536, {}, 17_241_216, "Apache-2.0"),
+    ("minilm_l6", 384, 6, 12, 1536, {}, 22_564_608, "Apache-2.0"),
+    ("minilm_l12", 384, 12, 12, 1536, {}, 33_211_392, "Apache-2.0"),
+    ("distilbert_base", 768, 6, 12, 3072, {}, 66_362_880, "Apache-2.0"),
+    ("bert_base", 768, 12, 12, 3072, {}, 108_890_112, "Apache-2.0"),
+    ("roberta_base", 768, 12, 12, 3072, {"words": 50_265, "epsilon": 1e-5}, 124_052_736, "MIT"),
+)
+
+for _name, _width, _depth, _heads, _hidden, _further, _parameters, _licence in _ROWS:
+    _arguments = {"width": _width, "depth": _depth, "heads": _heads, "hidden": _hidden, "name": _name}
+    _facts = (_name, text_transformer, _FAMILY, 0, _parameters, "", f"stem block_0..{_depth - 1}")
+    _more = {"input": "text", "arguments": _arguments | _further, "licence": _licence}
+    BACKBONES.add(_name, Backbone(*_facts, **_more))
