@@ -29,6 +29,7 @@ RUN_AS = {
     "tlkeras export RUN --format=...": ["export RUN --format=keras,saved_model,litert,onnx"],
     "tlkeras card RUN": ["card RUN"],
     "tlkeras sweep --config=X": [f"sweep {TINY} --seeds=2 --workdir=sweep"],
+    "tlkeras merge RUN RUN --workdir=DIR": ["merge RUN RUN --workdir=merged"],
     "tlkeras rank --config=X --candidates=...": [
         f"rank {TINY} --candidates=small_cnn:none --workdir=ranking"
     ],

@@ -130,8 +130,8 @@ class RunRecord:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all stages have ended and the run was evaluated."""
-        return bool(self.metrics) and bool(self.stages) and all(stage.facts for stage in self.stages)
+        """Whether the run was evaluated and all stages that it has have ended."""
+        return bool(self.metrics) and all(stage.facts for stage in self.stages)
 
     @property
     def training_seconds(self) -> float:

@@ -95,6 +95,10 @@ def reproduce(run: str | os.PathLike, workdir: str | os.PathLike | None = None) 
             f"`tlkeras compare`. Received: data.source={ARRAYS.name}"
         )
     manifest = run_dir.read_json("manifest.json")
+    if "merged" in manifest:
+        raise UserError(
+            f"This run was merged from others; reproduce those. Received: run={str(run_dir.path)!r}"
+        )
     again = RunDir(workdir or run_dir.path / _FOLDER)
     for path in (again.path, run_dir.path):  # the comparison is written to the second at the end
         check_writable(path)

@@ -1,0 +1,271 @@
+"""Makes one model of several finished runs on the same data: a soup, a line between two, or an ensemble.
+
+Sources: Wortsman et al. 2022a, "Model soups" (uniform soup; greedy soup, algorithm 1). Wortsman et al. 2022b,
+"Robust fine-tuning of zero-shot models" (WiSE-FT: the line between the weights of two models).
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tlkeras import messages
+from tlkeras.data import Domain
+from tlkeras.errors import UserError, unknown
+from tlkeras.evaluation import judge
+from tlkeras.evaluation.evaluate import Evaluated, predict_domains, write_evaluation
+from tlkeras.evaluation.predictions import Predictions, shown_split
+from tlkeras.evaluation.verdict import row_scores
+from tlkeras.prepare import read_domains
+from tlkeras.report import write_report
+from tlkeras.run_dir import RunDir
+from tlkeras.runs.manifest import require_same_data
+from tlkeras.runs.saved_run import SavedRun, load_run
+
+Weights = list[np.ndarray]
+LINE = tuple(round(i / 10, 1) for i in range(11))
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A model of several runs.
+
+    Attributes:
+        model: Raw inputs to logits.
+        evaluated: Its predictions by domain and split.
+        facts: How it was found, ready for JSON: the `members`, or the `curve` over the line.
+    """
+
+    model: keras.Model
+    evaluated: Evaluated
+    facts: dict[str, Any]
+
+
+class Members:
+    """The runs to be merged, their common data, and their predictions.
+
+    Args:
+        runs: At least two finished runs with the same architecture and the same data.
+
+    Raises:
+        UserError: A run has other weights or other data than the first one.
+    """
+
+    def __init__(self, runs: Sequence[SavedRun]):
+        self.runs = runs
+        self.first = runs[0]
+        self.domains: dict[str, Domain] = read_domains(self.first.config)
+        advice = "Runs with other splits would be tested on rows that another one was trained with."
+        for run in runs:
+            require_same_data(run.manifest, self.domains, f"{run.path}: {advice}")
+            self._require_same_weights(run)
+        if not len(self.domains["source"].splits.get("val", ())):
+            raise UserError(
+                f"Merging chooses by validation rows. Received: no val split in {self.first.path}"
+            )
+        self.evaluated = [self.predict(run.model) for run in runs]
+
+    def _require_same_weights(self, run: SavedRun) -> None:
+        pairs = zip(_shapes(self.first.model), _shapes(run.model), strict=False)
+        other = next((pair for pair in pairs if pair[0] != pair[1]), None)
+        if other or len(run.model.weights) != len(self.first.model.weights):
+            shown = f"{other[1]} instead of {other[0]}" if other else f"{len(run.model.weights)} weights"
+            raise UserError(f"Only runs of one architecture can be merged. {run.path} has {shown}.")
+
+    def predict(self, model: keras.Model) -> Evaluated:
+        """Returns the predictions of a model on the common data."""
+        return predict_domains(model, self.domains, self.first.manifest["batch_size"])
+
+    def with_weights(self, weights: Weights) -> tuple[keras.Model, Evaluated]:
+        """Returns a model of the common architecture with these weights, and its predictions."""
+        model = keras.models.clone_model(self.first.model)
+        model.set_weights(weights)
+        return model, self.predict(model)
+
+    @property
+    def best(self) -> int:
+        """Index of the run with the highest validation score."""
+        return int(np.argmax([validation_score(evaluated) for evaluated in self.evaluated]))
+
+
+def merge_runs(
+    runs: Sequence[str | os.PathLike], workdir: str | os.PathLike, how: str = "greedy"
+) -> SavedRun:
+    """Merges finished runs into a new run directory, and judges the result against the best single run.
+
+    The runs must have the same architecture and the same data with the same splits: runs of a sweep over
+    settings, or over seeds if the source has its own splits. Everything is chosen by validation rows; the
+    verdict is on the rows that the report shows (test, if there is one).
+
+    Args:
+        runs: Paths of at least two finished runs.
+        workdir: Directory of the new run. It must not exist, or be empty.
+        how: `uniform` averages the weights of all runs. `greedy` adds a run to the average if the validation
+            score does not fall. `line` takes the best of eleven points on the line between the weights of two
+            runs, from the first (0) to the second (1). `ensemble` averages the probabilities of all runs
+            (of a regression the values), in a model that holds all of them.
+
+    Returns:
+        The new run. `merge.json` in it tells how the model was found.
+
+    Raises:
+        UserError: The runs cannot be merged, or the workdir is in use.
+    """
+    if how not in WAYS:
+        raise unknown("way to merge", how, WAYS)
+    if len(runs) < 2 or (how == "line" and len(runs) != 2):
+        raise UserError(
+            f"{how} takes {'two' if how == 'line' else 'at least two'} runs. Received: {len(runs)}"
+        )
+    members = Members([load_run(path) for path in runs])
+    run_dir = RunDir(workdir)
+    config = members.first.config.model_copy(update={"name": f"{members.first.config.name}_merged"})
+    if run_dir.is_run:
+        raise UserError(f"A merged run needs a workdir of its own. Received: workdir={str(workdir)!r}")
+    run_dir.check(config.model_dump(mode="json"))
+    merged = WAYS[how](members)
+    run_dir.start(config.model_dump(mode="json"))
+    try:
+        _write(run_dir, members, merged, how)
+    finally:
+        run_dir.lock.release()
+    return load_run(run_dir.path)
+
+
+def _write(run_dir: RunDir, members: Members, merged: Merged, how: str) -> None:
+    paths = [str(run.path) for run in members.runs]
+    facts = {"how": how, "runs": paths, **merged.facts}
+    changed = {"created": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "merged": facts}
+    run_dir.write_json(run_dir.manifest, members.first.manifest | changed)
+    with run_dir.replacing(run_dir.best_model) as temporary:
+        merged.model.save(temporary)
+    write_evaluation(run_dir, merged.evaluated)
+    run_dir.write_json("merge.json", facts)
+    verdict = _verdict(members, merged)
+    run_dir.write_json(run_dir.evaluation / "verdict.json", verdict)
+    messages.note(f"Against the best single run, {paths[members.best]}: {verdict['sentence']}")
+    messages.note(f"Report: {write_report(run_dir.path)}")
+    run_dir.mark_finished()
+
+
+def _verdict(members: Members, merged: Merged) -> dict[str, Any]:
+    """Returns the verdict on the domain that the runs are judged by: the target, if its rows have labels."""
+    ours, theirs = merged.evaluated, members.evaluated[members.best]
+    for domain in sorted(ours, key=lambda name: name != "target"):
+        split = shown_split(ours[domain])
+        if split is not None and ours[domain][split].labels is not None:
+            found = judge(ours[domain][split], theirs[domain][split], baseline_name="best single run")
+            return found.to_json()
+    raise UserError("Merging needs labelled rows. Received: none")
+
+
+def validation_score(evaluated: Evaluated) -> float:
+    """Returns the score by which a merged model is chosen: accuracy or R² on the source's validation rows."""
+    return score(evaluated["source"]["val"])
+
+
+def score(predictions: Predictions) -> float:
+    """Returns the verdict's score of labelled predictions."""
+    return float(row_scores(predictions).mean())
+
+
+def mean_weights(weights: Sequence[Weights], shares: Sequence[float] | None = None) -> Weights:
+    """Returns the weighted mean of floating-point weights. Other weights are those of the first model.
+
+    Args:
+        weights: Weights of each model, in the same order.
+        shares: Share of each model, with a sum of 1. None gives all the same share.
+    """
+    shares = np.full(len(weights), 1 / len(weights)) if shares is None else np.asarray(shares)
+    found = []
+    for same in zip(*weights, strict=True):
+        if np.issubdtype(same[0].dtype, np.floating):
+            mean = sum(share * one.astype(np.float64) for share, one in zip(shares, same, strict=True))
+            found.append(mean.astype(same[0].dtype))
+        else:
+            found.append(same[0])
+    return found
+
+
+def _uniform(members: Members) -> Merged:
+    weights = [run.model.get_weights() for run in members.runs]
+    return Merged(*members.with_weights(mean_weights(weights)), {"members": _names(members.runs)})
+
+
+def _greedy(members: Members) -> Merged:
+    """Returns the greedy soup (Wortsman et al. 2022a, algorithm 1)."""
+    scores = [validation_score(evaluated) for evaluated in members.evaluated]
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])
+    chosen, model, evaluated = [order[0]], members.runs[order[0]].model, members.evaluated[order[0]]
+    for i in order[1:]:
+        weights = [members.runs[j].model.get_weights() for j in (*chosen, i)]
+        tried = members.with_weights(mean_weights(weights))
+        if validation_score(tried[1]) >= validation_score(evaluated):
+            chosen, (model, evaluated) = [*chosen, i], tried
+    return Merged(model, evaluated, {"members": _names([members.runs[i] for i in chosen])})
+
+
+def _line(members: Members) -> Merged:
+    """Returns the best point between two runs, and the scores along the line (Wortsman et al. 2022b)."""
+    ends, best, curve = [run.model.get_weights() for run in members.runs], None, []
+    for share in LINE:
+        tried = members.with_weights(mean_weights(ends, (1 - share, share)))
+        curve.append({"share": share, "val": validation_score(tried[1])} | _shown_scores(tried[1]))
+        if best is None or curve[-1]["val"] > best[0]:
+            best = curve[-1]["val"], tried, share
+    return Merged(*best[1], {"share": best[2], "curve": curve})
+
+
+def _shown_scores(evaluated: Evaluated) -> dict[str, float]:
+    """Returns the score of each domain's shown split, such as `{"source test": 0.9}`."""
+    shown = {domain: shown_split(splits) for domain, splits in evaluated.items()}
+    return {
+        f"{domain} {split}": score(evaluated[domain][split])
+        for domain, split in shown.items()
+        if split is not None and split != "val" and evaluated[domain][split].labels is not None
+    }
+
+
+def _ensemble(members: Members) -> Merged:
+    """Returns a model whose probabilities are the mean of those of all runs."""
+    task = members.first.manifest["task"]
+    inputs = keras.tree.map_structure(
+        lambda x: keras.Input(x.shape[1:], dtype=x.dtype, name=x.name), members.first.model.input
+    )
+    logits = []
+    for number, run in enumerate(members.runs):
+        run.model.name = f"member_{number}"
+        logits.append(run.model(inputs))
+    model = keras.Model(inputs, _mean_answer(ops.stack(logits), task), name="ensemble")
+    return Merged(model, members.predict(model), {"members": _names(members.runs)})
+
+
+def _mean_answer(logits, task: str):
+    """Returns logits `(rows, outputs)` of the mean probabilities of logits `(members, rows, outputs)`."""
+    if task == "regression":
+        return ops.mean(logits, axis=0)
+    if task == "multiclass":
+        return ops.logsumexp(ops.log_softmax(logits, axis=-1), axis=0) - float(np.log(logits.shape[0]))
+    yes, no = (ops.logsumexp(-ops.softplus(sign * logits), axis=0) for sign in (-1.0, 1.0))
+    return yes - no
+
+
+def _names(runs: Sequence[SavedRun]) -> list[str]:
+    return [str(run.path) for run in runs]
+
+
+def _shapes(model: keras.Model) -> list[str]:
+    return [f"{weight.path} {tuple(weight.shape)}" for weight in model.weights]
+
+
+WAYS: dict[str, Callable[[Members], Merged]] = {
+    "greedy": _greedy,
+    "uniform": _uniform,
+    "line": _line,
+    "ensemble": _ensemble,
+}
