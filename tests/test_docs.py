@@ -80,6 +80,7 @@ ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a networ
     "tlkeras auto --config=image_folder --set data.source=folder:PICTURES --budget=20m":
         "tests/studies/test_auto.py",
     "tlkeras reproduce runs/mine": "tests/studies/test_reproduce.py",
+    "tlkeras merge runs/heads/* --workdir=runs/soup": "tests/studies/test_merge.py",
 }  # fmt: skip
 ELSEWHERE_PAGES = {"docs/reports.md": "tests/report/test_reports_page.py"}
 LANGUAGES = {"bash", "sh", "python", "mermaid", ""}
