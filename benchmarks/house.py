@@ -68,8 +68,8 @@ def house(checkout: Path) -> dict[str, int | Places]:
     tensorflow = [name for name, found in known.items() if any(i.top == "tensorflow" for i in found)]
     rooms = Counter(name.split("/")[0] if "/" in name else "(root)" for name in tensorflow)
     graphs = {
-        "when a module is imported": lambda i: not (i.late or i.typing),
-        "with imports for types": lambda i: not i.late,
+        "when a module is imported": lambda i: not (i.late or i.typing or i.through),
+        "with imports for types": lambda i: not (i.late or i.through),
         "with late imports": lambda i: not i.typing,
     }
     found: dict[str, int | Places] = {
@@ -85,6 +85,9 @@ def house(checkout: Path) -> dict[str, int | Places]:
             for at, found in known.items()
         }
         found[f"import circles, {name}"] = circles(graph)
+    found["modules reached through a package that imports them at first use"] = sorted(
+        {f"{at}: {i.module}" for at, each in known.items() for i in each if i.through and i.inner}
+    )
     found["late imports"] = sorted({f"{at}:{i.line}" for at, each in known.items() for i in each if i.late})
     found |= {name: places(trees, *rule) for name, rule in RULES.items()}
     found["touches of private APIs of other packages"] = private = private_touches(trees, known)
@@ -145,8 +148,13 @@ def speaks(node: ast.AST) -> bool:
 
 
 def writes_channels(node: ast.AST) -> bool:
-    """Whether a node is the shape of a picture with three channels, such as `(size, size, 3)`."""
-    return isinstance(node, ast.Tuple) and len(node.elts) > 2 and ast.unparse(node.elts[-1]) == "3"
+    """Whether a node is the shape of a picture with three channels, such as `(size, size, 3)`.
+
+    Axes such as `(1, 2, 3)` are none.
+    """
+    if not (isinstance(node, ast.Tuple) and len(node.elts) > 2 and ast.unparse(node.elts[-1]) == "3"):
+        return False
+    return ast.unparse(node) != "(1, 2, 3)"
 
 
 RULES = {

@@ -14,8 +14,9 @@ class Import:
         module: Its module, dotted.
         name: What of it, for `from module import name`; empty otherwise.
         line: Where it stands.
-        late: Whether it stands in a function.
+        late: Whether it stands in a function, or is a placeholder that imports at its first use.
         typing: Whether it is for the type checker alone.
+        through: Whether it is reached through its package, as `studies` in `studies.rank.rank(...)`.
     """
 
     module: str
@@ -23,6 +24,12 @@ class Import:
     line: int
     late: bool
     typing: bool
+    through: bool = False
+
+    @property
+    def inner(self) -> bool:
+        """Whether the module lies inside a package of the package."""
+        return self.module.count(".") > 1
 
     @property
     def top(self) -> str:
@@ -35,8 +42,24 @@ def modules(package: Path) -> dict[str, Path]:
     return {path.relative_to(package).as_posix(): path for path in sorted(package.rglob("*.py"))}
 
 
-def imports_of(tree: ast.AST, late: bool = False, typing: bool = False) -> Iterator[Import]:
-    """Yields what a file imports."""
+def imports_of(tree: ast.Module) -> Iterator[Import]:
+    """Yields what a file imports, by statements, by placeholders and through packages."""
+    rooms = {}
+    for found in _statements(tree):
+        yield found
+        if found.module == "tlkeras" and not found.typing:
+            rooms[found.name] = f"tlkeras.{found.name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "LateModule":
+            yield Import(ast.literal_eval(node.args[0]), "", node.lineno, late=True, typing=False)
+        elif isinstance(node, ast.Attribute):
+            room, *names = ast.unparse(node).split(".")
+            if room in rooms and all(name.isidentifier() for name in names):
+                module = ".".join([rooms[room], *names[:-1]])
+                yield Import(module, names[-1], node.lineno, late=False, typing=False, through=True)
+
+
+def _statements(tree: ast.AST, late: bool = False, typing: bool = False) -> Iterator[Import]:
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.ImportFrom):
             yield from (Import(node.module or "", a.name, node.lineno, late, typing) for a in node.names)
@@ -45,7 +68,7 @@ def imports_of(tree: ast.AST, late: bool = False, typing: bool = False) -> Itera
         else:
             inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
             types = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-            yield from imports_of(node, late or inside, typing or types)
+            yield from _statements(node, late or inside, typing or types)
 
 
 def resolved(found: Import, at: str, trees: dict[str, ast.Module]) -> Iterator[str]:

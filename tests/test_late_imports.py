@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,19 @@ def is_there(module: str, name: str) -> bool:
 def test_every_name_that_is_imported_exists(path):
     missing = [f"{module}.{name}" for module, name in sorted(imported(path)) if not is_there(module, name)]
     assert not missing
+
+
+def test_every_name_that_is_reached_through_a_package_exists(monkeypatch):
+    # `from tlkeras import studies`, and then `studies.rank.rank(...)`
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from house_imports import imports_of
+
+    for path in sorted((ROOT / "tlkeras").rglob("*.py")):
+        for found in imports_of(ast.parse(path.read_text("utf-8"))):
+            if found.through:
+                value = sys.modules["tlkeras"]
+                for name in [*found.module.split(".")[1:], found.name]:
+                    value = getattr(value, name)
 
 
 def tables() -> list[tuple[str, str]]:

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 
 from tlkeras.backend.environment import has_libtpu, has_nvidia_driver, has_tpu
 from tlkeras.errors import install
+from tlkeras.lazy import LateModule
+
+tf = LateModule("tensorflow")
 
 
 def accelerator_report(strategy: str, replicas: int, environ: Mapping[str, str] = os.environ) -> str:
@@ -47,6 +50,4 @@ def missing(gpus: int, environ: Mapping[str, str] = os.environ) -> list[str]:
 
 
 def _gpus() -> int:
-    import tensorflow as tf
-
     return len(tf.config.list_physical_devices("GPU"))

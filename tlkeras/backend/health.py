@@ -3,6 +3,9 @@
 import contextlib
 
 from tlkeras.errors import RunError
+from tlkeras.lazy import LateModule
+
+tf = LateModule("tensorflow")
 
 
 class WorkerLostError(RunError):
@@ -22,8 +25,6 @@ def watch_workers(runtime):
     if runtime.workers == 1:
         yield
         return
-    import tensorflow as tf
-
     lost = (
         tf.errors.UnavailableError,
         tf.errors.AbortedError,

@@ -19,7 +19,10 @@ from pathlib import Path
 
 from tlkeras import messages
 from tlkeras.errors import RunError, UserError
+from tlkeras.lazy import LateModule
 from tlkeras.run_dir import RunLock, watch_checkpoints
+
+tf = LateModule("tensorflow")
 
 DRIVE = "/content/drive"  # the mount point in Colab
 RETRY_AFTER_SECONDS = (1.0, 4.0)
@@ -243,6 +246,4 @@ def _state(path: Path) -> tuple[int, int]:
 
 def _gfile():
     """Returns TensorFlow's file functions, which take gs:// addresses and local paths."""
-    import tensorflow as tf
-
     return tf.io.gfile

@@ -7,12 +7,18 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tlkeras import messages
+from tlkeras import __version__, messages
 from tlkeras.backend.environment import Cluster, check_tensorflow, choose, has_nvidia_driver, named_cluster
 from tlkeras.backend.importing import import_tensorflow
 from tlkeras.backend.strategies import gpu_count, make_mirrored, make_multi_worker, make_tpu
 from tlkeras.config import RuntimeConfig
 from tlkeras.errors import UserError
+from tlkeras.lazy import LateModule
+
+keras = LateModule("keras")
+numpy = LateModule("numpy")
+tf = LateModule("tensorflow")
+compat = LateModule("tlkeras.backend.compat")
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,6 @@ class Runtime:
           round, up to a minute (measured with TensorFlow 2.21: 16 s on one device, 100 s mirrored).
           `tf.data.AUTOTUNE` then stands for as many parallel calls as there are threads.
         """
-        import tensorflow as tf
-
         options = tf.data.Options()
         options.autotune.enabled = False
         if self.workers > 1:
@@ -73,13 +77,6 @@ class Runtime:
 
         `strategy` is what runs, `strategy_asked` what the config says, `strategy_class` TensorFlow's class.
         """
-        import keras
-        import numpy as np
-        import tensorflow as tf
-
-        import tlkeras
-        from tlkeras.backend.compat import determinism_is_on
-
         devices = [d.device_type for d in tf.config.list_logical_devices() if "SYSTEM" not in d.device_type]
         return {
             "strategy": self.name,
@@ -93,16 +90,16 @@ class Runtime:
             "cpu_count": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "threads": self.config.threads,
             "precision": keras.config.dtype_policy().name,
-            "deterministic": determinism_is_on(),
+            "deterministic": compat.determinism_is_on(),
             "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
             "sync_batch_norm": self.config.sync_batch_norm,
             "seed": self.seed,
             "platform": platform.platform(),
             "python": platform.python_version(),
-            "tlkeras": tlkeras.__version__,
+            "tlkeras": __version__,
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
-            "numpy": np.__version__,
+            "numpy": numpy.__version__,
         }
 
 
@@ -134,8 +131,6 @@ def start(config: RuntimeConfig, seed: int, *, alone: bool = False) -> Runtime:
         chosen, cluster = "none", None
     _set_environment(chosen)
     import_tensorflow()
-    import keras
-
     _set_threads(config)
     name, strategy = _strategy(chosen, config, cluster)
     keras.utils.set_random_seed(seed)
@@ -165,8 +160,6 @@ def _strategy(chosen: str, config: RuntimeConfig, cluster: Cluster | None) -> tu
 
 
 def _make_strategy(chosen: str, config: RuntimeConfig, cluster: Cluster | None) -> tuple[str, Any]:
-    import tensorflow as tf
-
     if chosen == "multi_worker":
         return chosen, make_multi_worker(cluster)
     if chosen in ("tpu", "local"):
@@ -195,8 +188,6 @@ def _set_environment(chosen: str) -> None:
 def _set_threads(config: RuntimeConfig) -> None:
     if config.threads is None:
         return
-    import tensorflow as tf
-
     try:
         tf.config.threading.set_intra_op_parallelism_threads(config.threads)
         tf.config.threading.set_inter_op_parallelism_threads(max(2, config.threads))
@@ -208,8 +199,6 @@ def _set_threads(config: RuntimeConfig) -> None:
 
 
 def _device_names() -> list[str]:
-    import tensorflow as tf
-
     return [
         tf.config.experimental.get_device_details(device).get("device_name", device.name)
         for device in tf.config.list_physical_devices()

@@ -6,6 +6,9 @@ from typing import Any
 from tlkeras import messages
 from tlkeras.backend.environment import Cluster, has_libtpu, has_nvidia_driver
 from tlkeras.errors import UserError, install
+from tlkeras.lazy import LateModule
+
+tf = LateModule("tensorflow")
 
 TPU_BUILD_ADVICE = (
     f"This TensorFlow has no TPU support: install the TPU build with {install('tpu')} "
@@ -15,8 +18,6 @@ TPU_BUILD_ADVICE = (
 
 def make_multi_worker(cluster: Cluster) -> Any:
     """Returns a `MultiWorkerMirroredStrategy`; blocks until every worker has called this."""
-    import tensorflow as tf
-
     resolvers = tf.distribute.cluster_resolver
     if cluster.source == "slurm":
         # The resolver counts tasks by their GPUs: without any, each task is given one that is not used.
@@ -52,8 +53,6 @@ def make_tpu(required: bool) -> Any | None:
     Raises:
         UserError: If `required`, with what is missing.
     """
-    import tensorflow as tf
-
     if not required and not has_libtpu():
         return None
     try:
@@ -79,8 +78,6 @@ def make_mirrored(devices: int | None) -> Any:
     Raises:
         UserError: More GPUs wanted than there are, or CPU devices that can no longer be divided.
     """
-    import tensorflow as tf
-
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         if devices is not None and devices > len(gpus):
@@ -102,15 +99,11 @@ def make_mirrored(devices: int | None) -> Any:
 
 def gpu_count() -> int:
     """Returns how many GPUs TensorFlow sees."""
-    import tensorflow as tf
-
     return len(tf.config.list_physical_devices("GPU"))
 
 
 def _divide_cpu(devices: int) -> None:
     """Makes this many logical CPU devices, or raises `UserError` where TensorFlow has others already."""
-    import tensorflow as tf
-
     cpu = tf.config.list_physical_devices("CPU")[0]
     configured = tf.config.get_logical_device_configuration(cpu)
     if len(configured or [None]) >= devices:

@@ -6,6 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from tlkeras.lazy import LateModule
+
+tf = LateModule("tensorflow")
+
 # A signal to one worker is seen by all after about this long; asking costs one small all-reduce.
 ASK_EVERY_SECONDS = 0.5
 _MOST_CALLS = 1000
@@ -77,8 +81,6 @@ class Decisions:
 
 def _sum(runtime, array: np.ndarray) -> np.ndarray:
     """Returns the sum of the workers' arrays, float32."""
-    import tensorflow as tf
-
     strategy = runtime.strategy
     here = strategy.num_replicas_in_sync // runtime.workers
     mine = tf.constant(array, tf.float32)

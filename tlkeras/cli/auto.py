@@ -4,7 +4,7 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
-from tlkeras import messages
+from tlkeras import messages, studies
 from tlkeras.backend import start
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
 
@@ -25,9 +25,8 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     no_arguments(flags, arguments)
     config = config_from(flags)
     start(config.runtime, config.seed)
-    from tlkeras.studies.auto import auto, parse_budget
-
     workdir = Path(flags.workdir or f"runs/{config.name}.auto")
-    auto(config, workdir, budget=parse_budget(flags.budget), candidates=flags.candidates)
+    budget = studies.auto.parse_budget(flags.budget)
+    studies.auto.auto(config, workdir, budget=budget, candidates=flags.candidates)
     messages.result((workdir / "auto.md").read_text("utf-8"))
     messages.result(f"To train the best config again: tlkeras train --config={workdir / 'best.json'}")

@@ -9,7 +9,8 @@ import time
 
 from absl import flags as absl_flags
 
-from tlkeras import messages
+from tlkeras import features, messages
+from tlkeras.cli.tables import print_table
 from tlkeras.errors import UserError, unknown
 
 USAGE = "tlkeras cache list|clear [KEY ...] [--dir=DIR] [--yes]"
@@ -26,12 +27,10 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
-    from tlkeras.features.store import FeatureStore
-
     action, *keys = arguments or ["list"]
     if action not in ("list", "clear"):
         raise unknown("action", action, ("list", "clear"))
-    store = FeatureStore(flags.dir)
+    store = features.FeatureStore(flags.dir)
     if flags.dir is not None and not store.directory.is_dir():
         raise UserError(f"There is no such folder. Received: --dir={flags.dir}")
     if action == "list":
@@ -62,8 +61,6 @@ def _agreed(store) -> bool:
 
 
 def _list(store) -> None:
-    from tlkeras.cli.tables import print_table
-
     entries = store.entries()
     rows = [
         {

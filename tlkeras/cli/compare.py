@@ -4,7 +4,7 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
-from tlkeras import messages
+from tlkeras import messages, report
 from tlkeras.cli.tables import print_table
 from tlkeras.errors import UserError
 
@@ -23,8 +23,6 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
     if not arguments:
         raise UserError("Name run directories, or folders that hold runs. Received: nothing")
-    from tlkeras.report import write_comparison
-
-    rows = write_comparison(arguments, flags.output)
+    rows = report.write_comparison(arguments, flags.output)
     print_table([{key: row[key] for key in _PRINTED} for row in rows])
     messages.result(f"Written to {Path(flags.output)}.")

@@ -5,9 +5,13 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
-from tlkeras import messages
+from tlkeras import evaluation, messages, runs
 from tlkeras.backend import import_tensorflow
 from tlkeras.errors import UserError
+from tlkeras.lazy import LateModule
+from tlkeras.run_dir import check_writable, replacing, write_text
+
+np = LateModule("numpy")
 
 USAGE = "tlkeras embed RUN PATH... [--output=FILE.npz|FILE.csv] [--neighbors=K | --clusters=K [--mixture]]"
 
@@ -37,17 +41,12 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
         received = " ".join(arguments) or "nothing"
         raise UserError(f"Name a run directory and at least one file or folder. Received: {received}")
     _check(flags)
-    from tlkeras.run_dir import check_writable
-
     output = flags.output or _default_output(flags)
     if output:
         check_writable(Path(output).parent)
     import_tensorflow()
-    from tlkeras.runs.retrieval import embed_files
-    from tlkeras.runs.saved_run import load_run
-
-    saved = load_run(arguments[0])
-    found = embed_files(saved, arguments[1:])
+    saved = runs.saved_run.load_run(arguments[0])
+    found = runs.retrieval.embed_files(saved, arguments[1:])
     for path, reason in found.skipped:
         messages.error(f"skipped {path}: {reason}")
     if flags.clusters:
@@ -85,24 +84,18 @@ def _check(flags: absl_flags.FlagValues) -> None:
 
 def _write_clusters(flags: absl_flags.FlagValues, found, paths: list[str], output: str) -> None:
     """Writes the cluster of each file, and prints how well the clusters agree with the class folders."""
-    import numpy as np
-
-    from tlkeras.evaluation.clusters import cluster, cluster_scores
-    from tlkeras.evaluation.prediction_files import csv_text
-    from tlkeras.runs.retrieval import folder_labels
-
     kind = "gaussian_mixture" if flags.mixture else "k_means"
-    assigned = cluster(found.features, flags.clusters, kind=kind).assigned
-    labels = folder_labels(found.names, paths)
+    assigned = evaluation.clusters.cluster(found.features, flags.clusters, kind=kind).assigned
+    labels = runs.retrieval.folder_labels(found.names, paths)
     rows = [
         [name, int(number), label or ""]
         for name, number, label in zip(found.names, assigned, labels, strict=True)
     ]
-    _write_text(output, csv_text(["path", "cluster", "label"], rows))
+    _write_text(output, evaluation.prediction_files.csv_text(["path", "cluster", "label"], rows))
     known = [i for i, label in enumerate(labels) if label is not None]
     classes = np.array([labels[i] for i in known])
     if len(set(classes)) > 1:
-        scores = cluster_scores(assigned[known], classes)
+        scores = evaluation.clusters.cluster_scores(assigned[known], classes)
         messages.result(
             f"{len(known)} files in {len(set(classes))} class folders: NMI {scores['nmi']:.3f}, "
             f"ARI {scores['ari']:.3f}, matched accuracy {scores['matched_accuracy']:.3f}"
@@ -111,35 +104,25 @@ def _write_clusters(flags: absl_flags.FlagValues, found, paths: list[str], outpu
 
 
 def _write_npz(path: str, found) -> None:
-    import numpy as np
-
-    from tlkeras.run_dir import replacing
-
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, features=found.features, names=np.array(found.names))
 
 
 def _write_text(path: str | None, text: str) -> None:
-    from tlkeras.run_dir import write_text
-
     write_text(path, text) if path else sys.stdout.write(text)
 
 
 def _table(found) -> str:
-    from tlkeras.evaluation.prediction_files import csv_text
-
     columns = ["file", *(f"feature_{i}" for i in range(found.features.shape[1]))]
     rows = [[name, *map(float, row)] for name, row in zip(found.names, found.features, strict=True)]
-    return csv_text(columns, rows)
+    return evaluation.prediction_files.csv_text(columns, rows)
 
 
 def _neighbours(saved, found, count: int) -> str:
-    from tlkeras.evaluation.prediction_files import csv_text
-    from tlkeras.runs.retrieval import nearest_training_rows
-
+    nearest = runs.retrieval.nearest_training_rows(saved, found.features, count)
     rows = [
         [name, rank, hit["id"], hit["label"], hit["similarity"]]
-        for name, hits in zip(found.names, nearest_training_rows(saved, found.features, count), strict=True)
+        for name, hits in zip(found.names, nearest, strict=True)
         for rank, hit in enumerate(hits, start=1)
     ]
-    return csv_text(["file", "rank", "neighbor", "label", "similarity"], rows)
+    return evaluation.prediction_files.csv_text(["file", "rank", "neighbor", "label", "similarity"], rows)

@@ -2,7 +2,7 @@
 
 from absl import flags as absl_flags
 
-from tlkeras import messages
+from tlkeras import evaluation, messages, runs
 from tlkeras.backend import import_tensorflow
 from tlkeras.cli.tables import print_table
 from tlkeras.errors import UserError
@@ -26,12 +26,9 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     manifest = RunDir(arguments[0]).require_run().manifest
     described = RunDir(arguments[0]).read_json(manifest)["runtime"] if manifest.is_file() else {}
     import_tensorflow(described.get("onednn"))
-    from tlkeras.evaluation.unlabelled import unlabelled_note
-    from tlkeras.runs.saved_run import load_run
-
-    metrics = load_run(arguments[0]).evaluate(overrides=flags.set)
+    metrics = runs.saved_run.load_run(arguments[0]).evaluate(overrides=flags.set)
     print_table(metric_rows(metrics))
-    if note := unlabelled_note(metrics):
+    if note := evaluation.unlabelled.unlabelled_note(metrics):
         messages.result(note)
 
 

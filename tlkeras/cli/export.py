@@ -2,10 +2,11 @@
 
 from absl import flags as absl_flags
 
-from tlkeras import messages
+from tlkeras import export, messages
 from tlkeras.backend import import_tensorflow
 from tlkeras.cli.tables import print_table
 from tlkeras.errors import UserError
+from tlkeras.run_dir import RunDir
 
 USAGE = "tlkeras export RUN [--format=saved_model|litert|litert_float16|litert_int8|onnx|keras,...]"
 
@@ -28,10 +29,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     words = [word.strip() for value in flags.format for word in value.split(",")]
     formats = [word for word in words if word] or ["saved_model"]
     import_tensorflow()
-    from tlkeras.export import export_run
-    from tlkeras.run_dir import RunDir
-
-    compared = export_run(arguments[0], formats, rows=flags.rows, accuracy_drop=flags.accuracy_drop)
+    compared = export.export_run(arguments[0], formats, rows=flags.rows, accuracy_drop=flags.accuracy_drop)
     print_table(
         [
             {

@@ -2,7 +2,7 @@
 
 from absl import flags as absl_flags
 
-from tlkeras import messages
+from tlkeras import messages, studies
 from tlkeras.backend import start
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
 
@@ -22,7 +22,5 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     no_arguments(flags, arguments)
     config = config_from(flags)
     start(config.runtime, config.seed)
-    from tlkeras.studies.learning_rate import find_lr
-
-    rate, path = find_lr(config, flags.stage, flags.workdir)
+    rate, path = studies.learning_rate.find_lr(config, flags.stage, flags.workdir)
     messages.result(f"learning rate {rate:.3g} for stage {flags.stage}; curve in {path}")

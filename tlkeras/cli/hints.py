@@ -8,6 +8,8 @@ from typing import get_args, get_origin
 from absl import flags as absl_flags
 from pydantic import BaseModel
 
+from tlkeras.config import ExperimentConfig, shipped_experiments
+from tlkeras.config.base import options
 from tlkeras.errors import CannotWriteHere, nearest
 
 # names of config fields in other programs
@@ -79,8 +81,6 @@ def place_hint(error: BaseException, flags: absl_flags.FlagValues) -> str:
 
 def word_hint(word: str, flags: Iterable[str]) -> str:
     """Returns a hint for an argument without a flag, which was probably meant for `--config` or `--set`."""
-    from tlkeras.config import shipped_experiments
-
     flags = list(flags)
     if "config" not in flags:
         return ""
@@ -98,8 +98,6 @@ def word_hint(word: str, flags: Iterable[str]) -> str:
 
 def field_path(name: str) -> str | None:
     """Returns the dotted path of the least nested config field called `name`, or None."""
-    from tlkeras.config import ExperimentConfig
-
     if "." in name:
         return name
     name = name.replace("-", "_").lower()
@@ -127,8 +125,6 @@ def _paths(root: type[BaseModel]) -> Iterator[str]:
 
 def _parts(annotation: object) -> Iterator[tuple[str, type[BaseModel]]]:
     """Yields the config classes that a field holds, with index `.0` if the field holds several configs."""
-    from tlkeras.config.base import options
-
     for option in options(annotation):
         if isinstance(option, type) and issubclass(option, BaseModel):
             yield from (("", kind) for kind in getattr(option, "kinds", {"": option}).values())

@@ -1,7 +1,10 @@
 """Lists the names that a config can use: backbones, heads, experiments, sources, optimizers, methods, ..."""
 
+import fnmatch
+
 from absl import flags as absl_flags
 
+from tlkeras import data, methods, models, training
 from tlkeras.backend import import_tensorflow
 from tlkeras.cli.tables import print_table
 from tlkeras.config import shipped_experiments
@@ -31,20 +34,14 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
 
 
 def _backbones(pattern: str) -> list[dict]:
-    from tlkeras.models import summary_rows
-
-    return summary_rows(pattern)
+    return models.summary_rows(pattern)
 
 
 def _heads(pattern: str) -> list[dict]:
-    from tlkeras.models import HEADS
-
-    return [{"head": name, "what it is": head.summary} for name, head in HEADS.items(pattern)]
+    return [{"head": name, "what it is": head.summary} for name, head in models.HEADS.items(pattern)]
 
 
 def _experiments(pattern: str) -> list[dict]:
-    import fnmatch
-
     return [
         {"experiment": name, "what it is": _first_line(path)}
         for name, path in shipped_experiments().items()
@@ -53,45 +50,50 @@ def _experiments(pattern: str) -> list[dict]:
 
 
 def _sources(pattern: str) -> list[dict]:
-    from tlkeras.data import SOURCES
-
-    return [{"source": s.form, "what it is": s.about} for _, s in SOURCES.items(pattern)]
+    return [{"source": s.form, "what it is": s.about} for _, s in data.SOURCES.items(pattern)]
 
 
 def _optimizers(pattern: str) -> list[dict]:
-    from tlkeras.training.optimizers import OPTIMIZERS, option_names
-
-    return [{"optimizer": name, "options": option_names(name)} for name in OPTIMIZERS.names(pattern)]
+    optimizers = training.optimizers
+    return [
+        {"optimizer": name, "options": optimizers.option_names(name)}
+        for name in optimizers.OPTIMIZERS.names(pattern)
+    ]
 
 
 def _methods(pattern: str) -> list[dict]:
-    from tlkeras.methods.adapt import METHODS
-
-    return [{"method": name, "what it is": _summary(method)} for name, method in METHODS.items(pattern)]
+    return [
+        {"method": name, "what it is": _summary(method)}
+        for name, method in methods.adapt.METHODS.items(pattern)
+    ]
 
 
 def _validators(pattern: str) -> list[dict]:
-    from tlkeras.methods.adapt.validators import VALIDATORS
-
-    return [{"validator": name, "what it is": _summary(v)} for name, v in VALIDATORS.items(pattern)]
+    return [
+        {"validator": name, "what it is": _summary(v)}
+        for name, v in methods.adapt.validators.VALIDATORS.items(pattern)
+    ]
 
 
 def _regularizers(pattern: str) -> list[dict]:
-    from tlkeras.methods.regularize import REGULARIZERS
-
-    return [{"regularizer": name, "what it is": _summary(r)} for name, r in REGULARIZERS.items(pattern)]
+    return [
+        {"regularizer": name, "what it is": _summary(r)}
+        for name, r in methods.regularize.REGULARIZERS.items(pattern)
+    ]
 
 
 def _probes(pattern: str) -> list[dict]:
-    from tlkeras.methods.probe.probes import PROBES
-
-    return [{"probe": name, "what it is": _summary(p.build)} for name, p in PROBES.items(pattern)]
+    return [
+        {"probe": name, "what it is": _summary(p.build)}
+        for name, p in methods.probe.probes.PROBES.items(pattern)
+    ]
 
 
 def _mappings(pattern: str) -> list[dict]:
-    from tlkeras.methods.probe.feature_mapping import MAPPINGS
-
-    return [{"mapping": name, "what it is": _summary(m)} for name, m in MAPPINGS.items(pattern)]
+    return [
+        {"mapping": name, "what it is": _summary(m)}
+        for name, m in methods.probe.feature_mapping.MAPPINGS.items(pattern)
+    ]
 
 
 def _summary(thing) -> str:

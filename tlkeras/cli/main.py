@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from absl import flags as absl_flags
 
-from tlkeras import messages
+from tlkeras import __version__, messages
 from tlkeras.errors import Interrupted, RunError, UserError, nearest
 
 COMMANDS = {
@@ -60,8 +60,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     name, *words = argv
     if name == "--version":
-        from tlkeras import __version__
-
         messages.result(f"tlkeras {__version__}")
         return 0
     if name not in COMMANDS:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
-from tlkeras import messages
+from tlkeras import messages, studies
 from tlkeras.backend import start
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
 from tlkeras.cli.tables import print_table
@@ -29,9 +29,8 @@ def print_plan(config: ExperimentConfig) -> None:
     start(config.runtime, config.seed, alone=True)
     from tlkeras.plan import plan
     from tlkeras.prepare import checked
-    from tlkeras.studies.two_tasks import planned_runs
 
-    for name, run in planned_runs(checked(config), Path("runs") / config.name).items():
+    for name, run in studies.two_tasks.planned_runs(checked(config), Path("runs") / config.name).items():
         planned = plan(run)
         messages.result(f"{name}: {planned.model}" if name else planned.model)
         for note in planned.notes:

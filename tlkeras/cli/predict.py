@@ -5,9 +5,10 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
-from tlkeras import messages
+from tlkeras import evaluation, messages, runs
 from tlkeras.backend import import_tensorflow
 from tlkeras.errors import UserError
+from tlkeras.run_dir import check_writable, write_text
 
 USAGE = "tlkeras predict RUN PATH... [--format=csv|jsonl] [--output=FILE]"
 
@@ -24,19 +25,14 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     if len(arguments) < 2:
         received = " ".join(arguments) or "nothing"
         raise UserError(f"Name a run directory and at least one file or folder. Received: {received}")
-    from tlkeras.run_dir import check_writable, write_text
-
     if flags.output:
         check_writable(Path(flags.output).parent)
     import_tensorflow()
-    from tlkeras.evaluation.prediction_files import predictions_text
-    from tlkeras.runs.saved_run import load_run
-
     run_path, *paths = arguments
-    predictions, skipped = load_run(run_path).predict_files(paths)
+    predictions, skipped = runs.saved_run.load_run(run_path).predict_files(paths)
     for path, reason in skipped:
         messages.error(f"skipped {path}: {reason}")
-    text = predictions_text(predictions, flags.format)
+    text = evaluation.prediction_files.predictions_text(predictions, flags.format)
     if flags.output:
         write_text(flags.output, text)
         messages.result(f"{len(predictions.ids)} predictions written to {flags.output}")

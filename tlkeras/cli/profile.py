@@ -7,8 +7,10 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
-from tlkeras import messages
+from tlkeras import messages, training
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
+from tlkeras.cli.tables import print_table
+from tlkeras.run_dir import check_writable
 
 USAGE = "tlkeras profile --config=FILE|NAME [--stage=0] [--set path=value ...] [--workdir=DIR]"
 
@@ -26,18 +28,14 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
     no_arguments(flags, arguments)
     config = config_from(flags)
-    from tlkeras.cli.tables import print_table
     from tlkeras.prepare import checked, prepare
-    from tlkeras.run_dir import check_writable
 
     folder = Path(flags.workdir or f"runs/{config.name}.profile")
     check_writable(folder)
     config = checked(config)
     parts = prepare(config)
-    from tlkeras.training.profile import note_on_reading, profile_stage
-
-    rows = profile_stage(parts, flags.stage, folder)
+    rows = training.profile.profile_stage(parts, flags.stage, folder)
     print_table(rows, title=f"Stage {flags.stage}, batches of {parts.batch_size}")
-    if (note := note_on_reading(parts, flags.stage, rows)) is not None:
+    if (note := training.profile.note_on_reading(parts, flags.stage, rows)) is not None:
         messages.result(f"{note}.")
     messages.result(f"Profile of ten steps: tensorboard --logdir={folder} (needs tensorboard-plugin-profile)")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
-from tlkeras import messages
+from tlkeras import messages, studies
 from tlkeras.backend import start
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
 from tlkeras.cli.tables import print_table
@@ -36,11 +36,12 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
         raise UserError("--candidates is missing, e.g. --candidates='mobilenet_v2,*lite*,runs/old'")
     config = config_from(flags)
     start(config.runtime, config.seed)
-    from tlkeras.studies.rank import TABLE, rank
-
     workdir = Path(flags.workdir or f"runs/{config.name}.rank")
-    table = rank(config, flags.candidates, workdir, rows=flags.rows)
-    hidden = {*ONLY_IN_FILE, *(name for name in table[0] if all(row[name] == "" for row in table))}
+    table = studies.rank.rank(config, flags.candidates, workdir, rows=flags.rows)
+    hidden = {
+        *studies.rank.ONLY_IN_FILE,
+        *(name for name in table[0] if all(row[name] == "" for row in table)),
+    }
     print_table([{k: v for k, v in row.items() if k not in hidden} for row in table])
     messages.result((workdir / "recommendation.txt").read_text("utf-8").rstrip())
-    messages.result(f"Written to {workdir / TABLE} (all scores) and {workdir / 'ranking.png'}.")
+    messages.result(f"Written to {workdir / studies.rank.TABLE} (all scores) and {workdir / 'ranking.png'}.")

@@ -2,7 +2,7 @@
 
 from absl import flags as absl_flags
 
-from tlkeras import messages
+from tlkeras import messages, report
 from tlkeras.errors import UserError
 
 USAGE = "tlkeras report RUN... [--output=FILE]"
@@ -20,7 +20,5 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
         raise UserError("Name at least one run directory. Received: nothing")
     if flags.output and len(arguments) > 1:
         raise UserError(f"--output can be used for one run only. Received: {len(arguments)} runs")
-    from tlkeras.report import write_report
-
     for path in arguments:
-        messages.result(write_report(path, flags.output))
+        messages.result(report.write_report(path, flags.output))

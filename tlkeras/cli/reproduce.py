@@ -2,7 +2,7 @@
 
 from absl import flags as absl_flags
 
-from tlkeras import messages
+from tlkeras import messages, studies
 from tlkeras.errors import UserError
 
 USAGE = "tlkeras reproduce RUN [--workdir=DIR]"
@@ -18,8 +18,6 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> int:
     """Runs the command. Returns exit code 1 if the results differ."""
     if len(arguments) != 1:
         raise UserError(f"Name one run directory. Received: {' '.join(arguments) or 'nothing'}")
-    from tlkeras.studies.reproduce import reproduce
-
-    result = reproduce(arguments[0], flags.workdir)
+    result = studies.reproduce.reproduce(arguments[0], flags.workdir)
     messages.result("\n".join(["", *result.lines()]))
     return 0 if result.equal else 1

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
-from tlkeras import messages
+from tlkeras import messages, studies
 from tlkeras.cli.common import define_config_flags, no_arguments
 from tlkeras.cli.tables import print_table
 from tlkeras.errors import RunError, UserError
@@ -29,28 +29,23 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     no_arguments(flags, arguments)
     if not flags.config:
         raise UserError("--config is missing: give a .py file with get_config() and, for a sweep, sweep().")
-    from tlkeras.studies.sweep_plan import plan_sweep
-
     overrides = list(flags.set)
     if flags.strategy is not None:
         overrides.append(f"runtime.strategy={flags.strategy}")
-    runs = plan_sweep(flags.config, overrides, flags.seeds)
+    runs = studies.sweep_plan.plan_sweep(flags.config, overrides, flags.seeds)
     workdir = Path(flags.workdir or f"runs/{runs[0].name.rpartition('_')[0]}.sweep")
     if flags.dry_run:
-        from tlkeras.studies.sweep import rehearse_sweep
-
-        rehearse_sweep(runs, workdir)
+        studies.sweep.rehearse_sweep(runs, workdir)
         print_table([{"run": r.name, "seed": r.seed, "overrides": " ".join(r.overrides)} for r in runs])
         messages.result(f"Dry run: nothing was trained, and {workdir} was not changed.")
         return
-    from tlkeras.studies.sweep import PAGE, run_sweep
-    from tlkeras.studies.sweep_results import means_over_seeds
-
-    rows = run_sweep(runs, workdir, flags.processes)
+    rows = studies.sweep.run_sweep(runs, workdir, flags.processes)
     if flags.seeds > 1:
-        print_table(means_over_seeds(rows), title=f"Means over {flags.seeds} seeds")
+        print_table(studies.sweep_results.means_over_seeds(rows), title=f"Means over {flags.seeds} seeds")
     print_table(rows)
-    messages.result(f"Written to {workdir / 'sweep.csv'}; the runs are compared in {workdir / PAGE}.")
+    messages.result(
+        f"Written to {workdir / 'sweep.csv'}; the runs are compared in {workdir / studies.sweep.PAGE}."
+    )
     failed = [row["run"] for row in rows if row["error"]]
     if failed:
         raise RunError(

@@ -3,12 +3,10 @@
 import io
 from collections.abc import Sequence
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from tlkeras import messages
+from tlkeras.lazy import LateModule
+
+rich = LateModule("rich")
 
 _GAP = 2  # characters between two columns
 
@@ -20,7 +18,7 @@ def print_table(rows: Sequence[dict], title: str = "") -> None:
     turned and has a column per dict. If the output is piped into a file or another program, no line is
     wrapped or cut.
     """
-    console = Console()
+    console = rich.console.Console()
     width = console.width if console.is_terminal else 10_000
     messages.result(table_text(rows, width, title, styled=console.is_terminal))
 
@@ -41,10 +39,10 @@ def table_text(rows: Sequence[dict], width: int, title: str = "", styled: bool =
     widths = _widths(columns, width)
     if widths is None:
         return _turned(columns, width, title)
-    table = Table(
+    table = rich.table.Table(
         title=title or None,
         title_justify="left",
-        box=box.SIMPLE_HEAD,
+        box=rich.box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
         padding=(0, 1, 0, 0),
@@ -53,9 +51,9 @@ def table_text(rows: Sequence[dict], width: int, title: str = "", styled: bool =
         right = isinstance(value, int | float) and not isinstance(value, bool)
         table.add_column(name, justify="right" if right else "left", width=wide)
     for row in cells:
-        table.add_row(*map(Text, row))
+        table.add_row(*map(rich.text.Text, row))
     file = io.StringIO()
-    Console(file=file, width=width, force_terminal=styled).print(table)
+    rich.console.Console(file=file, width=width, force_terminal=styled).print(table)
     return file.getvalue().removesuffix("\n")
 
 
@@ -77,7 +75,7 @@ def _longest(texts: Sequence[str]) -> int:
 
 
 def _long(text: str) -> int:
-    return Text(text).cell_len
+    return rich.text.Text(text).cell_len
 
 
 def _turned(columns: Sequence[Sequence[str]], width: int, title: str) -> str:

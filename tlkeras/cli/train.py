@@ -2,9 +2,10 @@
 
 from absl import flags as absl_flags
 
-from tlkeras import messages
+from tlkeras import messages, studies
 from tlkeras.backend import name_workers
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
+from tlkeras.cli.plan import print_plan
 
 USAGE = "tlkeras train --config=FILE|NAME [--set path=value ...] [--workdir=DIR] [flags]"
 
@@ -30,13 +31,8 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     config = config_from(flags)
     workdir = flags.workdir or f"runs/{config.name}"
     if flags.dry_run:
-        from tlkeras.cli.plan import print_plan
-        from tlkeras.studies.experiment import rehearse
-
-        rehearse(config, workdir, fresh=flags.fresh)
+        studies.experiment.rehearse(config, workdir, fresh=flags.fresh)
         print_plan(config)
         messages.result(f"Dry run: no errors were found, nothing was trained, and {workdir} was not changed.")
         return
-    from tlkeras.studies.experiment import run_experiment
-
-    run_experiment(config, workdir=workdir, fresh=flags.fresh)
+    studies.experiment.run_experiment(config, workdir=workdir, fresh=flags.fresh)

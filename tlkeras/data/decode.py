@@ -6,6 +6,11 @@ import numpy as np
 
 from tlkeras.config.data import MAX_PIXELS
 from tlkeras.data.image_header import NO_IMAGE, image_format, too_large
+from tlkeras.lazy import LateModule
+
+PIL = LateModule("PIL")
+preprocess = LateModule("tlkeras.data.preprocess")
+tf = LateModule("tensorflow")
 
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
 
@@ -32,28 +37,24 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS, **settings) -> np.ndarr
     Raises:
         UnreadableImage: The bytes are not an image, are truncated, or hold too many pixels.
     """
-    from PIL import Image
-
-    from tlkeras.data.preprocess import NO_WHITE, rgb, shrink_jpeg
-
     if not content:
         raise UnreadableImage("is empty (0 bytes)")
     if not image_format(content[:16]):
         raise UnreadableImage(NO_IMAGE)
     _leave_the_limit_to_us(max_pixels)
     try:
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+        with PIL.Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             if reason := too_large(image.width, image.height, max_pixels):
                 raise UnreadableImage(reason)
             if image.mode == "F":
-                raise UnreadableImage(NO_WHITE)
+                raise UnreadableImage(preprocess.NO_WHITE)
             if settings:
-                shrink_jpeg(image, settings)
+                preprocess.shrink_jpeg(image, settings)
             image.load()
-            return rgb(image)
+            return preprocess.rgb(image)
     except UnreadableImage:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
         raise UnreadableImage(f"is too large (data.max_pixels={max_pixels} can be raised; {error})") from None
     except MemoryError:
         raise UnreadableImage("does not fit in memory") from None
@@ -64,10 +65,8 @@ def decode(content: bytes, max_pixels: int = MAX_PIXELS, **settings) -> np.ndarr
 
 def _leave_the_limit_to_us(max_pixels: int) -> None:
     """Raises Pillow's own limit, which is global to the process, to `max_pixels`. It is never lowered."""
-    from PIL import Image
-
-    if Image.MAX_IMAGE_PIXELS is not None:
-        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels)
+    if PIL.Image.MAX_IMAGE_PIXELS is not None:
+        PIL.Image.MAX_IMAGE_PIXELS = max(PIL.Image.MAX_IMAGE_PIXELS, max_pixels)
 
 
 def decode_plain(content: bytes, *, ratio: int = 1) -> np.ndarray:
@@ -80,8 +79,6 @@ def decode_plain(content: bytes, *, ratio: int = 1) -> np.ndarray:
     Raises:
         UnreadableImage: The pixels are damaged.
     """
-    import tensorflow as tf
-
     try:
         return tf.io.decode_jpeg(content, 3, ratio, dct_method="INTEGER_ACCURATE").numpy()
     except tf.errors.InvalidArgumentError:

@@ -1,27 +1,25 @@
-"""Evaluation: a model predicts each split once, and all results are computed from these predictions."""
+"""Evaluation: a model predicts each split once, and all results are computed from these predictions.
 
-from tlkeras.evaluation.calibration import (
-    expected_calibration_error,
-    fit_temperature,
-    reliability_bins,
-)
-from tlkeras.evaluation.metrics import compute_metrics, confusion_matrix, write_confusion
-from tlkeras.evaluation.prediction_files import escape_cell, write_csv, write_json_lines
-from tlkeras.evaluation.predictions import Predictions, predict_rows
-from tlkeras.evaluation.verdict import Verdict, judge
+Names are imported at their first use, because most of them need NumPy.
+"""
 
-__all__ = [
-    "Predictions",
-    "Verdict",
-    "compute_metrics",
-    "confusion_matrix",
-    "escape_cell",
-    "expected_calibration_error",
-    "fit_temperature",
-    "judge",
-    "predict_rows",
-    "reliability_bins",
-    "write_confusion",
-    "write_csv",
-    "write_json_lines",
-]
+from tlkeras.lazy import lazy_names
+
+_HOMES = {
+    "expected_calibration_error": "calibration",
+    "fit_temperature": "calibration",
+    "reliability_bins": "calibration",
+    "compute_metrics": "metrics",
+    "confusion_matrix": "metrics",
+    "write_confusion": "metrics",
+    "escape_cell": "prediction_files",
+    "write_csv": "prediction_files",
+    "write_json_lines": "prediction_files",
+    "Predictions": "predictions",
+    "predict_rows": "predictions",
+    "Verdict": "verdict",
+    "judge": "verdict",
+}
+
+__all__ = sorted(_HOMES)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -3,6 +3,9 @@
 import numpy as np
 
 from tlkeras.evaluation.predictions import Predictions, log_softmax
+from tlkeras.lazy import LateModule
+
+scipy = LateModule("scipy")
 
 
 def confidence_and_hits(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
@@ -66,8 +69,6 @@ def fit_temperature(validation: Predictions) -> float:
     Raises:
         ValueError: The predictions have no labels, or belong to another task.
     """
-    from scipy.optimize import minimize_scalar  # comes with scikit-learn
-
     if validation.task not in ("multiclass", "binary") or validation.labels is None:
         raise ValueError(
             "Temperature scaling needs labelled multiclass or binary predictions. "
@@ -80,7 +81,7 @@ def fit_temperature(validation: Predictions) -> float:
         scaled = log_softmax(logits / np.exp(log_temperature))
         return -scaled[rows, validation.labels].mean()
 
-    best = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
+    best = scipy.optimize.minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
     return float(np.exp(best.x))
 
 

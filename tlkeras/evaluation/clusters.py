@@ -5,6 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tlkeras.errors import UserError, unknown
+from tlkeras.lazy import LateModule
+
+scipy = LateModule("scipy")
+sklearn = LateModule("sklearn")
 
 KINDS = ("k_means", "gaussian_mixture")
 
@@ -44,11 +48,6 @@ def cluster(
     Raises:
         UserError: Fewer rows than clusters, or an unknown kind.
     """
-    from sklearn.cluster import KMeans
-    from sklearn.decomposition import PCA
-    from sklearn.mixture import GaussianMixture
-    from sklearn.preprocessing import StandardScaler
-
     features = np.asarray(features, np.float64)
     if kind not in KINDS:
         raise unknown("kind of clusters", kind, KINDS)
@@ -57,13 +56,15 @@ def cluster(
             "Clusters need features (n, d) and at least a row each. "
             f"Received: features of shape {features.shape}, count={count}"
         )
-    x = StandardScaler().fit_transform(features)
+    x = sklearn.preprocessing.StandardScaler().fit_transform(features)
     if components is not None and components < min(x.shape):
-        x = PCA(components, random_state=seed).fit_transform(x)
+        x = sklearn.decomposition.PCA(components, random_state=seed).fit_transform(x)
     if kind == "k_means":
-        assigned = KMeans(count, n_init=10, random_state=seed).fit_predict(x)
+        assigned = sklearn.cluster.KMeans(count, n_init=10, random_state=seed).fit_predict(x)
     else:
-        mixture = GaussianMixture(count, covariance_type="diag", reg_covar=1e-4, random_state=seed)
+        mixture = sklearn.mixture.GaussianMixture(
+            count, covariance_type="diag", reg_covar=1e-4, random_state=seed
+        )
         assigned = mixture.fit_predict(x)
     return Clusters(assigned, {} if labels is None else cluster_scores(assigned, labels))
 
@@ -80,15 +81,12 @@ def cluster_scores(assigned: np.ndarray, labels: np.ndarray) -> dict[str, float]
         0 by chance, and `matched_accuracy`, the accuracy with the best one-to-one match of clusters and
         classes.
     """
-    from scipy.optimize import linear_sum_assignment
-    from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
-
     rows, columns = (np.unique(np.asarray(v), return_inverse=True)[1].reshape(-1) for v in (assigned, labels))
     table = np.zeros((rows.max() + 1, columns.max() + 1), int)
     np.add.at(table, (rows, columns), 1)
-    matched = table[linear_sum_assignment(-table)].sum()
+    matched = table[scipy.optimize.linear_sum_assignment(-table)].sum()
     return {
-        "nmi": float(normalized_mutual_info_score(labels, assigned)),
-        "ari": float(adjusted_rand_score(labels, assigned)),
+        "nmi": float(sklearn.metrics.normalized_mutual_info_score(labels, assigned)),
+        "ari": float(sklearn.metrics.adjusted_rand_score(labels, assigned)),
         "matched_accuracy": float(matched / len(rows)),
     }

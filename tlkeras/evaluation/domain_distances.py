@@ -9,7 +9,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tlkeras.errors import UserError
+from tlkeras.lazy import LateModule
 from tlkeras.registry import Registry
+
+sklearn = LateModule("sklearn")
+threadpoolctl = LateModule("threadpoolctl")
 
 DISTANCES: Registry[Callable[..., float]] = Registry("distance")
 
@@ -94,11 +98,6 @@ def a_distance(source_features, target_features, seeds: Sequence[int] = (0, 1, 2
     Returns:
         A number from 0 (the probe cannot distinguish the domains) to 2.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-    from threadpoolctl import threadpool_limits  # comes with scikit-learn
-
     source, target = _two_domains(source_features, target_features)
     count = min(len(source), len(target))
     errors = []
@@ -107,7 +106,10 @@ def a_distance(source_features, target_features, seeds: Sequence[int] = (0, 1, 2
         halves = [np.array_split(x[rng.permutation(len(x))[:count]], 2) for x in (source, target)]
         fit, held_out = (np.concatenate([halves[0][i], halves[1][i]]) for i in (0, 1))
         domains = [np.repeat([0, 1], [len(halves[0][i]), len(halves[1][i])]) for i in (0, 1)]
-        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-        with threadpool_limits(1):  # threads that wait for each other take a minute on a busy machine
+        probe = sklearn.pipeline.make_pipeline(
+            sklearn.preprocessing.StandardScaler(), sklearn.linear_model.LogisticRegression(max_iter=1000)
+        )
+        # Threads that wait for each other take a minute on a busy machine.
+        with threadpoolctl.threadpool_limits(1):
             errors.append(1 - probe.fit(fit, domains[0]).score(held_out, domains[1]))
     return float(2 * (1 - 2 * min(np.mean(errors), 0.5)))

@@ -12,8 +12,12 @@ from tlkeras.data import Domain, evaluation_batches
 from tlkeras.data.rows import Rows
 from tlkeras.errors import UserError
 from tlkeras.evaluation.embedding_file import as_bytes
+from tlkeras.lazy import LateModule
 from tlkeras.models.cuts.graph import inputs_of, nodes_in_order
 from tlkeras.run_dir import replacing
+
+sklearn = LateModule("sklearn")
+threadpoolctl = LateModule("threadpoolctl")
 
 ROWS = 250  # rows per domain: enough to see clusters, and t-SNE takes a second or two
 _THUMBNAIL = 32
@@ -107,19 +111,18 @@ def plane(features: np.ndarray, seed: int = 0) -> np.ndarray:
     Returns:
         Places float32 `(n, 2)`.
     """
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits  # comes with scikit-learn
-
     features = np.nan_to_num(np.asarray(features, np.float64))
     width = min(32, *features.shape)
     if len(features) < 5 or width < 2 or np.ptp(features) == 0:
         padded = np.zeros((len(features), 2), np.float32)
         padded[:, : min(2, features.shape[1])] = features[:, :2]
         return padded
-    tsne = TSNE(2, perplexity=min(30.0, (len(features) - 1) / 3), init="pca", random_state=seed, max_iter=500)
-    with threadpool_limits(1):  # on a busy machine, threads that wait for each other take a minute
-        reduced = PCA(width, random_state=seed).fit_transform(features)
+    tsne = sklearn.manifold.TSNE(
+        2, perplexity=min(30.0, (len(features) - 1) / 3), init="pca", random_state=seed, max_iter=500
+    )
+    # Threads that wait for each other take a minute on a busy machine.
+    with threadpoolctl.threadpool_limits(1):
+        reduced = sklearn.decomposition.PCA(width, random_state=seed).fit_transform(features)
         reduced /= max(reduced.std(), 1e-12)
         return tsne.fit_transform(reduced).astype(np.float32)
 

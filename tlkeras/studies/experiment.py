@@ -8,13 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tlkeras import runs, studies
 from tlkeras.backend import check_single_process, import_tensorflow, start
 from tlkeras.backend.remote_run import is_remote, mirrored
 from tlkeras.config import ExperimentConfig, load_config
 from tlkeras.data.sources.arrays import with_arrays
+from tlkeras.lazy import LateModule
 from tlkeras.prepare import check_names, checked, read_domains
 from tlkeras.run_dir import RunDir, check_writable
 from tlkeras.studies.two_task_checks import check_tasks
+
+run = LateModule("tlkeras.run")
 
 if TYPE_CHECKING:
     from tlkeras.runs.saved_run import SavedRun
@@ -70,22 +74,16 @@ def run_experiment(
     if not fresh and run_dir.check(config.model_dump(mode="json")) == "finished":
         run_dir.say_finished()
         import_tensorflow()
-        from tlkeras.run import OTHER_DATA
-        from tlkeras.runs.manifest import require_same_data
-        from tlkeras.runs.saved_run import load_run
-
-        finished = load_run(run_dir.path)
+        finished = runs.saved_run.load_run(run_dir.path)
         if data is not None:  # a config names files, but it does not name arrays
-            require_same_data(finished.manifest, read_domains(config, data), OTHER_DATA)
+            runs.manifest.require_same_data(finished.manifest, read_domains(config, data), run.OTHER_DATA)
         return finished
     start(config.runtime, config.seed)
-    from tlkeras.run import run
-    from tlkeras.studies.twins import judge_transfer
 
     def judge(trained: ExperimentConfig, own: RunDir) -> None:
-        judge_transfer(trained, own, lambda twin, path: train(twin, path, base=own.path))
+        studies.twins.judge_transfer(trained, own, lambda twin, path: train(twin, path, base=own.path))
 
-    return run(config, run_dir.path, data, fresh=fresh, repeats=repeats, then=judge)
+    return run.run(config, run_dir.path, data, fresh=fresh, repeats=repeats, then=judge)
 
 
 def _several_runs(config: ExperimentConfig, run_dir: RunDir, train, *, fresh: bool) -> "SavedRun":
@@ -93,12 +91,10 @@ def _several_runs(config: ExperimentConfig, run_dir: RunDir, train, *, fresh: bo
     start(config.runtime, config.seed)
     check_names(config)  # before the first run writes anything
     if config.is_folded:
-        from tlkeras.studies.folds import run_folds
-
-        return run_folds(config, run_dir.path, train, fresh=fresh)
-    from tlkeras.studies.two_tasks import run_tasks
-
-    return run_tasks(config, run_dir.path, lambda task, path: train(task, path, arrays=None), fresh=fresh)
+        return studies.folds.run_folds(config, run_dir.path, train, fresh=fresh)
+    return studies.two_tasks.run_tasks(
+        config, run_dir.path, lambda task, path: train(task, path, arrays=None), fresh=fresh
+    )
 
 
 def rehearse(
@@ -123,8 +119,5 @@ def rehearse(
         if not fresh:
             run_dir.check(config.model_dump(mode="json"))
     start(config.runtime, config.seed, alone=True)
-    from tlkeras.run import rehearse_run
-    from tlkeras.studies.two_tasks import planned_runs
-
-    for planned in planned_runs(config, run_dir.path).values():
-        rehearse_run(planned.one_fold(0) if planned.is_folded else planned, run_dir)
+    for planned in studies.two_tasks.planned_runs(config, run_dir.path).values():
+        run.rehearse_run(planned.one_fold(0) if planned.is_folded else planned, run_dir)

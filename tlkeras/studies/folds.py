@@ -13,8 +13,11 @@ from tlkeras.config import ExperimentConfig
 from tlkeras.evaluation import Predictions
 from tlkeras.evaluation.metrics import write_confusion
 from tlkeras.evaluation.prediction_files import write_csv
+from tlkeras.lazy import LateModule
 from tlkeras.run_dir import RunDir
 from tlkeras.runs.saved_run import SavedRun
+
+scipy = LateModule("scipy")
 
 CONFIDENCE = 0.95
 
@@ -88,10 +91,9 @@ def t_interval(values: list[float]) -> list[float]:
 
     Folds share training rows, so the interval is slightly too narrow (Bengio and Grandvalet 2004).
     """
-    from scipy.stats import t
-
     mean, count = float(np.mean(values)), len(values)
-    half = t.ppf((1 + CONFIDENCE) / 2, count - 1) * float(np.std(values, ddof=1)) / math.sqrt(count)
+    quantile = scipy.stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)
+    half = quantile * float(np.std(values, ddof=1)) / math.sqrt(count)
     return [mean - half, mean + half]
 
 

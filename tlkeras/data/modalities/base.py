@@ -85,6 +85,19 @@ class Modality:
                 f"{shape_in_words(wanted)} in train, {shape_in_words(found)} in {split}"
             )
 
+    def check_kind(self, name: str, other: "Modality") -> None:
+        """Raises `UserError` where a domain's rows are not of this kind, which is that of the source's rows.
+
+        Args:
+            name: The domain's name in `adaptation`.
+            other: The kind of the domain's rows.
+        """
+        if other is not self:
+            raise UserError(
+                "All domains must hold inputs of one kind. Received: data.source gives "
+                f"{self.plural}, adaptation.{name} {other.plural}"
+            )
+
     def check_domain(self, name: str, shape: Shape, source: Shape) -> None:
         """Raises `UserError` if the inputs of a domain and those of the source do not fit into one batch.
 

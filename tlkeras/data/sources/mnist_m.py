@@ -5,8 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from tlkeras.config.data import DataConfig
+from tlkeras.data.decode import decode
 from tlkeras.data.rows import Rows
 from tlkeras.data.sources.base import SOURCES, Source, Table
+from tlkeras.data.sources.emoji import package
+from tlkeras.data.sources.folder import image_files
 from tlkeras.errors import UserError, unknown
 
 # Photographs with much texture, because dark ones would leave no domain gap. The paper used BSDS500.
@@ -35,8 +38,6 @@ def load(argument: str, config: DataConfig, seed: int) -> Table:
 
 def _digits(rows: Rows) -> np.ndarray:
     if rows.kind == "bytes":
-        from tlkeras.data.decode import decode
-
         return np.stack([decode(content)[..., 0] for content in rows.inputs])
     if rows.kind != "images":
         raise UserError(f"mnist_m needs grey images. Received: {rows.kind}")
@@ -58,9 +59,6 @@ def blend(digits: np.ndarray, photos: list[np.ndarray], rng: np.random.Generator
 
 def photographs(folder: str = "") -> list[np.ndarray]:
     """Reads the photographs of a folder, or those that scikit-image and scikit-learn contain."""
-    from tlkeras.data.decode import decode
-    from tlkeras.data.sources.folder import image_files
-
     if folder:
         files = image_files(Path(folder).expanduser())
         if not files:
@@ -71,8 +69,6 @@ def photographs(folder: str = "") -> list[np.ndarray]:
 
 
 def _shipped_photographs() -> list[Path]:
-    from tlkeras.data.sources.emoji import package
-
     folders = {"skimage": package("skimage", "scikit-image") / "data"}
     folders["sklearn"] = package("sklearn", "scikit-learn") / "datasets" / "images"
     return [folders["skimage"] / n for n in _SKIMAGE] + [folders["sklearn"] / n for n in _SKLEARN]

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tlkeras.errors import UserError
+from tlkeras.lazy import LateModule
+
+tf = LateModule("tensorflow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +27,6 @@ class RecordImage:
 
     def read(self) -> bytes:
         """Reads the record and returns its image."""
-        import tensorflow as tf
-
         with open(self.path, "rb") as file:
             file.seek(self.offset)
             example = tf.train.Example.FromString(file.read(self.length))
@@ -43,8 +44,6 @@ def read_columns(builder, split: str, columns: dict) -> tuple[np.ndarray, dict[s
     Returns:
         `(ids, batches)`: the ids of TFDS `(n,)`, and the parsed batches of each feature.
     """
-    import tensorflow as tf
-
     ids, parsed = [], {name: [] for name in columns}
     for part in builder.info.splits[split].file_instructions:
         dataset = tf.data.TFRecordDataset(str(part.filename)).skip(part.skip).take(part.take)

@@ -65,11 +65,7 @@ def check_domains(config: ExperimentConfig, domains: Mapping[str, Domain]) -> No
     """
     source = domains["source"]
     for name, domain in domains.items():
-        if domain.modality is not source.modality:
-            raise UserError(
-                "All domains must hold inputs of one kind. Received: data.source gives "
-                f"{source.modality.plural}, adaptation.{name} {domain.modality.plural}"
-            )
+        source.modality.check_kind(name, domain.modality)
         source.modality.check_domain(name, domain.input_shape, source.input_shape)
     adaptation = config.adaptation
     if adaptation is None or adaptation.method == "none":

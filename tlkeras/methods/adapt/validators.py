@@ -11,7 +11,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tlkeras.errors import UserError
+from tlkeras.lazy import LateModule
 from tlkeras.registry import Registry
+
+sklearn = LateModule("sklearn")
 
 VALIDATORS: Registry[Callable[..., float]] = Registry("validator")
 SND_TEMPERATURE = 0.05
@@ -153,13 +156,11 @@ def density_ratio(source_features, target_features, at) -> np.ndarray:
 
     Its probabilities are clipped to 1e-6..1 - 1e-6, so that a single row cannot dominate.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     features = np.concatenate([source_features, target_features])
     domain = np.r_[np.zeros(len(source_features)), np.ones(len(target_features))]
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(features, domain)
+    probe = sklearn.pipeline.make_pipeline(
+        sklearn.preprocessing.StandardScaler(), sklearn.linear_model.LogisticRegression(max_iter=1000)
+    ).fit(features, domain)
     probability = np.clip(probe.predict_proba(at)[:, 1], 1e-6, 1 - 1e-6)
     return probability / (1 - probability) * len(source_features) / len(target_features)
 

@@ -11,7 +11,10 @@ import numpy as np
 
 from tlkeras.config import ProbeConfig
 from tlkeras.errors import UserError
+from tlkeras.lazy import LateModule
 from tlkeras.registry import Registry
+
+sklearn = LateModule("sklearn")
 
 
 @dataclass(frozen=True)
@@ -37,25 +40,25 @@ def _probe(name: str, linear: bool):
 @_probe("logistic_regression", linear=True)
 def logistic_regression(seed: int = 0, **options):
     """Multinomial logistic regression with L2 penalty (options of scikit-learn's LogisticRegression)."""
-    from sklearn.linear_model import LogisticRegression
-
-    return _standardized(LogisticRegression(**{"max_iter": 2000, "random_state": seed, **options}))
+    return _standardized(
+        sklearn.linear_model.LogisticRegression(**{"max_iter": 2000, "random_state": seed, **options})
+    )
 
 
 @_probe("linear_svm", linear=True)
 def linear_svm(seed: int = 0, **options):
     """Linear support vector machine, one against the rest (options of scikit-learn's LinearSVC)."""
-    from sklearn.svm import LinearSVC
-
-    return _standardized(LinearSVC(**{"C": 0.01, "max_iter": 10_000, "random_state": seed, **options}))
+    return _standardized(
+        sklearn.svm.LinearSVC(**{"C": 0.01, "max_iter": 10_000, "random_state": seed, **options})
+    )
 
 
 @_probe("knn", linear=False)
 def knn(seed: int = 0, **options):
     """k nearest neighbours, weighted by distance (options of scikit-learn's KNeighborsClassifier)."""
-    from sklearn.neighbors import KNeighborsClassifier
-
-    return _standardized(KNeighborsClassifier(**{"n_neighbors": 5, "weights": "distance", **options}))
+    return _standardized(
+        sklearn.neighbors.KNeighborsClassifier(**{"n_neighbors": 5, "weights": "distance", **options})
+    )
 
 
 @_probe("prototypes", linear=True)
@@ -86,17 +89,14 @@ class _Prototypes:
         return float(np.mean(self.predict(features) == labels))
 
     def __sklearn_tags__(self):
-        from sklearn.utils import ClassifierTags, Tags, TargetTags
-
-        tags = TargetTags(required=True)
-        return Tags(estimator_type="classifier", target_tags=tags, classifier_tags=ClassifierTags())
+        tags = sklearn.utils.TargetTags(required=True)
+        return sklearn.utils.Tags(
+            estimator_type="classifier", target_tags=tags, classifier_tags=sklearn.utils.ClassifierTags()
+        )
 
 
 def _standardized(classifier):
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    return make_pipeline(StandardScaler(), classifier)
+    return sklearn.pipeline.make_pipeline(sklearn.preprocessing.StandardScaler(), classifier)
 
 
 def make_probe(name: str, seed: int = 0, options: dict | None = None):
@@ -140,11 +140,9 @@ def cross_validated(
         seed: Seed of the folds.
         folds: Largest number of folds. It is reduced, to at least two, if a class has fewer rows.
     """
-    from sklearn.model_selection import KFold, StratifiedKFold
-
     features, labels = np.asarray(features, np.float64), np.asarray(labels)
     rarest = np.unique(labels, return_counts=True)[1].min()
-    kind = StratifiedKFold if rarest > 1 else KFold
+    kind = sklearn.model_selection.StratifiedKFold if rarest > 1 else sklearn.model_selection.KFold
     splitter = kind(max(2, min(folds, rarest)), shuffle=True, random_state=seed)
     right = np.zeros(len(labels), bool)
     for fit, held_out in splitter.split(features, labels):

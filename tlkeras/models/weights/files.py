@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tlkeras.data.modalities.image import image_shape
 from tlkeras.errors import UserError
 from tlkeras.models.backbones.registry import BACKBONES, Backbone
 
@@ -86,9 +87,7 @@ def weights_at_hand(
         return wheel_file(row)[0] is not None
     if not row.is_application:
         return False
-    shapes = (
-        [input_shape] if input_shape else [(side, side, 3) for side in row.family.weights_sides or (224,)]
-    )
+    shapes = [input_shape] if input_shape else map(image_shape, row.family.weights_sides or (224,))
     names = {weights_file_name(row, shape, options) for shape in shapes}
     return any((keras_models_dir() / name).is_file() for name in names)
 
