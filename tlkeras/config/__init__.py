@@ -1,4 +1,4 @@
-"""The experiment as one typed value, and the ways to read, change and write it."""
+"""The config: an experiment as one typed value, and functions to read, change and write it."""
 
 from tlkeras.config.adaptation import AdaptationConfig, StrengthConfig
 from tlkeras.config.data import AugmentConfig, DataConfig

@@ -1,4 +1,4 @@
-"""Adaptation to an unlabelled target domain."""
+"""Config of the adaptation to an unlabelled target domain."""
 
 from typing import Annotated, Any, Literal
 
@@ -10,13 +10,14 @@ from tlkeras.config.stage import NonNegative
 
 
 class StrengthConfig(Config):
-    """How strongly the method pulls over each stage that adapts; `p` runs from 0 to 1 over its steps.
+    """The schedule of the strength of an adaptation method. `p` goes from 0 to 1 over the steps of a stage.
 
     Attributes:
-        schedule: `ganin`: `value * (2 / (1 + exp(-gamma p)) - 1)` (Ganin et al. 2016, section 5.2.2);
-            `constant`; `linear` from 0; `warm_start`: 0 until `start`, then as `ganin`. None is the
-            method's own: `warm_start` for `adda`, which first trains a source model, else `ganin`.
-        value: The strength reached at the end.
+        schedule: Name of the schedule: `ganin`, `value * (2 / (1 + exp(-gamma p)) - 1)` (Ganin et al. 2016,
+            section 5.2.2); `constant`; `linear`, from 0; `warm_start`, 0 until `start` and then `ganin`.
+            None uses the default of the method: `warm_start` for `adda`, which first trains a source model,
+            and `ganin` for all others.
+        value: Strength at the end of the stage.
         gamma: Steepness of the `ganin` curve.
         start: Fraction of the steps for which `warm_start` stays at 0.
     """
@@ -28,28 +29,29 @@ class StrengthConfig(Config):
 
 
 class AdaptationConfig(Config):
-    """A labelled source (the run's `data`), an unlabelled target, and a method that draws them together.
+    """A labelled source (the run's `data`), an unlabelled target, and a method that aligns them.
 
     Attributes:
-        method: A registered method; `tlkeras list methods` prints all.
-        weight: Factor of the method's loss beside the class loss.
-        target: The unlabelled target domain. Its labels, where it has any, serve only the oracle
-            columns of reports. How pictures are read (size, `resize`, `on_error`), the task and the batch
-            size are those of `data` where they are left at their defaults.
-        more_targets: Further unlabelled target domains, drawn from in turn. Each is evaluated; the choice of
-            the model, the A-distance and the verdict go by `target`.
+        method: Name of the method. `tlkeras list methods` prints all.
+        weight: Factor of the method's loss, which is added to the class loss.
+        target: Unlabelled target domain. If it has labels, only the oracle columns of reports use them. The
+            reading of pictures (size, `resize`, `on_error`), the task and the batch size are those of `data`
+            unless they are set here.
+        more_targets: Further unlabelled target domains. Batches alternate between all targets. Each is
+            evaluated, but the choice of the model, the A-distance and the verdict use `target` alone.
         more_sources: Further labelled source domains with the same classes.
-        target_labelled: A few labelled target rows that train with the source; they are left out of
-            target evaluation.
+        target_labelled: A few labelled target rows that train together with the source. They are left out
+            of the evaluation of the target.
         strength: Schedule of the strength.
-        batch_norm: `shared` statistics over one concatenated batch, `domain_specific` statistics
-            (Chang et al. 2019; the saved model holds the target's), or `adabn` (Li et al. 2016):
-            target statistics put in at the end, also into a source-only model (`method="none"`).
-        selection: How the best epoch is chosen without target labels; `tlkeras list validators`.
-        source_floor: Share of the best source validation accuracy that a chosen epoch must keep.
+        batch_norm: Statistics of BatchNormalization: `shared` over one concatenated batch;
+            `domain_specific` (Chang et al. 2019), where the saved model has those of the target; `adabn`
+            (Li et al. 2016), which replaces them by target statistics at the end, also in a source-only
+            model (`method="none"`).
+        selection: Score that chooses the best epoch without target labels; see `tlkeras list validators`.
+        source_floor: Share of the best source validation accuracy that a chosen epoch must reach.
         twin: Whether a source-only twin is trained for the verdict.
-        seeds: Number of seeds (of run and twin) behind the verdict.
-        strong_augment: Of the second view of target images, for methods that compare two.
+        seeds: Number of seeds (of run and twin) for the verdict.
+        strong_augment: Augmentation of the second view of target rows, for methods that compare two views.
         options: Further settings of the method, e.g. `{"units": [1024, 1024]}`.
     """
 

@@ -1,4 +1,4 @@
-"""What every part of a config is: frozen values, unknown fields refused, mistakes in one line."""
+"""The base class of configs: frozen values that refuse unknown fields and report mistakes in one line."""
 
 import contextlib
 import json
@@ -12,18 +12,18 @@ from tlkeras.config.mistakes import one_line, unknown_field
 from tlkeras.config.renamed import RENAMED
 from tlkeras.errors import UserError, unknown
 
-# The context of a validation that reads what a run has written, maybe with an earlier version.
+# The context of a validation that reads the config of a run, possibly of an earlier version.
 KEPT = {"kept": True}
 
 
 class Override(str):
-    """The text of an override; the type of the field that it is for decides which value it stands for."""
+    """The text of an override. The type of its field determines the value."""
 
 
 class _InOneLine(type(BaseModel)):
-    """Makes `StageConfig(epoch=3)` raise one line, where pydantic would raise several.
+    """Makes `StageConfig(epoch=3)` raise an error of one line instead of pydantic's several lines.
 
-    Parts that pydantic makes within a larger config do not come here: their errors carry the whole path.
+    Parts that pydantic makes within a larger config do not use this. Their errors contain the whole path.
     """
 
     def __call__(cls, *args: Any, **fields: Any) -> Any:
@@ -36,7 +36,7 @@ class _InOneLine(type(BaseModel)):
 
 
 class Config(BaseModel, metaclass=_InOneLine):
-    """A frozen value; an unknown field or a wrong type raises `UserError` when it is made."""
+    """A frozen value. Unknown fields and wrong types raise `UserError` when it is made."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
 
@@ -51,7 +51,7 @@ class Config(BaseModel, metaclass=_InOneLine):
     @model_validator(mode="before")
     @classmethod
     def _fields_are_known(cls, given: Any, info: ValidationInfo) -> Any:
-        """Returns the fields that were given, by their names of today, with overrides as values."""
+        """Returns the given fields by their current names, with overrides converted to values."""
         if not isinstance(given, Mapping):
             return given
         kept, fields = bool(info.context and info.context.get("kept")), {}
@@ -66,20 +66,20 @@ class Config(BaseModel, metaclass=_InOneLine):
 
     @classmethod
     def goes_without(cls, name: str, value: Any, kept: bool) -> bool:
-        """Whether a field that this part does not have may be left out: see `Kinds`."""
+        """Whether a field that this part does not have may be ignored; see `Kinds`."""
         return False
 
     @classmethod
     def hint(cls, name: str, given: Mapping[str, Any]) -> str:
-        """Returns what is to be said of a field that this part does not have, beside the nearest name."""
+        """Returns a hint about a field that this part does not have, in addition to the nearest name."""
         renamed = RENAMED.get((cls.__name__, name))
         return f"It is called {renamed!r} now." if renamed else ""
 
 
 def meant(value: Any, annotation: Any) -> Any:
-    """Returns a value with each `Override` in it replaced by what it stands for in a field of this type.
+    """Replaces each `Override` in a value by its meaning in a field of this type.
 
-    What does not fit is left to validation.
+    Texts that do not fit remain and fail in the validation.
     """
     found = options(annotation)
     if isinstance(value, Override):
@@ -102,7 +102,7 @@ def _parsed(text: Override, found: list[Any]) -> Any:
 
 
 def options(annotation: Any) -> list[Any]:
-    """Returns the members of a union (one member for anything else), without `Annotated`."""
+    """Returns the members of a union without `Annotated`. Another type is its only member."""
     if hasattr(annotation, "__metadata__"):
         annotation = get_args(annotation)[0]
     if get_origin(annotation) in (Union, types.UnionType):

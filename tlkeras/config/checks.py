@@ -1,4 +1,4 @@
-"""What parts of a config must agree on: monitors with metrics, pretext tasks with heads and stages."""
+"""Checks across parts of a config: monitors and metrics, pretext tasks with heads and stages."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from tlkeras.config.stage import FitStageConfig, StageConfig
 from tlkeras.config.tasks import TasksConfig
 from tlkeras.errors import unknown
 
-# In the place of a metric: no epoch is chosen, the weights stay those of the last step.
+# This monitor chooses no epoch. The weights are those of the last step.
 LAST_STEP = "last_step"
 
 
@@ -21,13 +21,13 @@ def check_monitors(
     adaptation: AdaptationConfig | None,
     tasks: TasksConfig | None,
 ) -> None:
-    """Refuses a monitor that no epoch has, or that looks at target labels. The arguments are an experiment's.
+    """Refuses a monitor that does not exist or that uses target labels. The arguments are parts of a config.
 
     Raises:
         ValueError: One line with the allowed names.
     """
     names = _metrics(data.task)
-    if tasks is not None:  # both tasks have the run's checkpoint settings
+    if tasks is not None:  # both tasks use the checkpoint settings of the run
         names = [name for name in names if name in _metrics(tasks.source.task)]
     elif adaptation is not None:
         names.append("val_selection")
@@ -40,7 +40,7 @@ def check_monitors(
 
 
 def _metrics(task: str) -> list[str]:
-    """Returns the names that every epoch of a task has, with the validation rows' first."""
+    """Returns the names of the metrics of a task in each epoch, those of the validation rows first."""
     names = ["loss", "mae" if task == "regression" else "accuracy"]
     return [*(f"val_{name}" for name in names), *names]
 
@@ -62,13 +62,13 @@ def _check(where: str, monitor: str, names: list[str]) -> None:
 
 
 def check_pretext(where: str, data: DataConfig, head: HeadConfig, stages: Iterable[StageConfig]) -> None:
-    """Raises `ValueError` where head or stages do not suit the pretext task of the data, if it has one.
+    """Raises `ValueError` if head or stages do not fit the pretext task of the data, if it has one.
 
     Args:
-        where: Name of the data's field, for messages.
-        data: With or without a pretext task.
-        head: Of the pretext task.
-        stages: In which it is trained.
+        where: Name of the field of the data, for messages.
+        data: Config of the data, with or without a pretext task.
+        head: Config of the head of the pretext task.
+        stages: Stages that train the pretext task.
     """
     if data.pretext is None:
         return

@@ -1,4 +1,4 @@
-"""Where the examples come from and how they become batches."""
+"""Config of the data: where examples come from, and how they become batches."""
 
 from typing import Annotated, Literal
 
@@ -10,9 +10,9 @@ from tlkeras.config.pretext import PretextConfig
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 ImageSize = PositiveInt | tuple[PositiveInt, PositiveInt]
-# Of one picture; phones reach 200 million. In memory it takes three bytes for each.
+# The largest number of pixels of one picture. Phones reach 200 million. A pixel takes three bytes in memory.
 MAX_PIXELS = 200_000_000
-# What a domain beside the run's own takes over, and what another task does.
+# Fields that a further domain of the run takes over from `data`, and those that another task takes over.
 READ_ALIKE = ("image_size", "resize", "interpolation", "crop_fraction", "batch_size", "task", "on_error",
               "max_pixels", "max_length")  # fmt: skip
 ALIKE_IN_TASKS = ("on_error", "max_pixels")
@@ -20,19 +20,19 @@ Task = Literal["multiclass", "binary", "multilabel", "regression"]
 
 
 class AugmentConfig(Config):
-    """Random changes of training rows; the defaults change nothing. Vectors take noise and mixup only.
+    """Random augmentation of training rows. The defaults change nothing. Vectors allow only noise and mixup.
 
     Attributes:
-        flip: Axis mirrored with probability one half.
-        crop: Smallest fraction of the area kept by a random resized crop; 1 is no crop.
-        rotation: Largest angle in degrees, either way.
-        color: Strength in 0..1 of random brightness, contrast and saturation.
-        randaugment: Number of random operations per image (RandAugment, Cubuk et al. 2020); 0 is none.
-        randaugment_magnitude: Their magnitude, 0..10.
+        flip: Axis along which an image is mirrored with probability one half.
+        crop: Smallest fraction of the area that a random resized crop keeps. 1 means no crop.
+        rotation: Largest angle in degrees, in both directions.
+        color: Strength in 0..1 of random changes of brightness, contrast and saturation.
+        randaugment: Number of random operations per image (RandAugment, Cubuk et al. 2020). 0 means none.
+        randaugment_magnitude: Magnitude of these operations in 0..10.
         cutout: Side of the erased square as a fraction of the image's side (DeVries and Taylor 2017).
-        noise: Standard deviation of Gaussian noise in units of the input: of 0..255 for images.
-        mixup: Alpha of the Beta distribution (Zhang et al. 2018); 0 is off.
-        cutmix: Alpha of the Beta distribution (Yun et al. 2019); 0 is off.
+        noise: Standard deviation of Gaussian noise in units of the input, which are 0..255 for images.
+        mixup: Alpha of the Beta distribution of mixup (Zhang et al. 2018). 0 means off.
+        cutmix: Alpha of the Beta distribution of cutmix (Yun et al. 2019). 0 means off.
     """
 
     flip: Literal["none", "horizontal", "vertical", "both"] = "none"
@@ -48,12 +48,12 @@ class AugmentConfig(Config):
 
     @property
     def is_identity(self) -> bool:
-        """Whether these settings leave every image as it is."""
+        """Whether these settings change no row."""
         return self == AugmentConfig()
 
     @property
     def unmixed(self) -> "AugmentConfig":
-        """These settings without mixup and cutmix, which need labels."""
+        """The same settings without mixup and cutmix, which need labels."""
         return self.model_copy(update={"mixup": 0.0, "cutmix": 0.0})
 
 
@@ -61,32 +61,37 @@ class DataConfig(Config):
     """One domain: a source of labelled (or unlabelled) examples and how they are read.
 
     Attributes:
-        source: `KIND:ARGUMENT`, e.g. `folder:DIR`, `tfds:NAME`, `csv:FILE`, `npz:FILE`,
+        source: Data source `KIND:ARGUMENT`, e.g. `folder:DIR`, `tfds:NAME`, `csv:FILE`, `npz:FILE`,
             `emoji:twemoji`, `digits`, `synthetic:shapes`. `tlkeras list sources` prints all.
-        data_dir: Where prepared TFDS data sets lie; None is TFDS's own default.
-        image_size: Side in pixels, or `(height, width)`; None is the backbone's default size.
-        resize: `stretch` to the size, centre `crop` after scaling the short side, or `pad`.
-        interpolation: How pixels are interpolated when an image is resized.
-        crop_fraction: For `resize="crop"`: fraction of the short side that is kept.
-        batch_size: Rows per optimizer step over all replicas; "auto" tries what fits in memory.
-        limit: At most this many rows per split; a mapping limits the splits it names.
-        per_class: At most this many training rows per class (few-shot).
-        val_fraction: Fraction of train that becomes `val` where the source has none.
-        test_fraction: Fraction of train that becomes `test` where the source has none.
-        split_names: Which of the source's own splits serve as train, val and test, e.g.
+        data_dir: Folder of prepared TFDS data sets. None uses the default of TFDS.
+        image_size: Side in pixels, or `(height, width)`. None uses the default size of the backbone.
+        resize: Way of resizing: `stretch` ignores the aspect ratio, `crop` keeps the centre, `pad` adds
+            black borders.
+        interpolation: Interpolation of pixels when an image is resized.
+        crop_fraction: Fraction of the short side that `resize="crop"` keeps.
+        batch_size: Number of rows per optimizer step over all replicas. "auto" measures which size is fast
+            and fits into memory.
+        limit: Largest number of rows per split. A mapping limits the splits that it names.
+        per_class: Largest number of training rows per class (few-shot), or None for all.
+        val_fraction: Fraction of train that becomes `val` if the data source has none.
+        test_fraction: Fraction of train that becomes `test` if the data source has none.
+        split_names: Names of the data source's splits that are used as train, val and test, e.g.
             `{"val": "validation"}`, or TFDS slices such as `{"train": "train[:80%]"}`.
-        folds: Number of cross-validation folds; None is a single run.
-        fold: Which fold is held out as `test`, from 0; None runs all of them and reports their mean.
-        task: What is predicted.
-        on_error: `fail` names unreadable examples before training starts; `skip` lists and leaves them out.
-        max_pixels: Pictures of more pixels, height times width, count as unreadable: a small file may be made
-            to fill any memory.
-        memory_mb: Memory that decoded images may take in this process, in MiB; more is read again each epoch.
-        views: Number of fixed augmented views of each training row; None draws a new one every epoch.
-        max_length: Number of tokens of a text, including those that mark its beginning and end: shorter
-            texts are padded, longer ones are cut.
-        pretext: A task that the pictures set by themselves, in the place of their labels: pictures without
-            labels will do, such as one flat folder.
+        folds: Number of cross-validation folds. None means a single run.
+        fold: Number of the fold that is held out as `test`, from 0. None runs all folds and reports their
+            mean.
+        task: Task of the model.
+        on_error: Treatment of unreadable examples. `fail` names them before training starts; `skip` lists
+            them and leaves them out.
+        max_pixels: Largest number of pixels (height times width) of a readable picture. The limit protects
+            against small files that decode to huge pictures.
+        memory_mb: Memory for decoded images in this process, in MiB. Images that do not fit are decoded
+            again in each epoch.
+        views: Number of fixed augmented views of each training row. None draws a new view in each epoch.
+        max_length: Number of tokens of a text, with those that mark its beginning and end. Shorter texts
+            are padded, and longer texts are cut.
+        pretext: Pretext task that replaces the labels. Pictures then need no labels; one flat folder is
+            enough.
     """
 
     source: str
@@ -112,9 +117,9 @@ class DataConfig(Config):
     pretext: PretextConfig | None = None
 
     def following(self, data: "DataConfig", fields: tuple[str, ...] = READ_ALIKE) -> "DataConfig":
-        """Returns this config with what it leaves at its default taken from another, a target's from `data`.
+        """Returns this config with fields that have their default values taken from another config.
 
-        Not what was left out when it was written: a config that was kept, or overridden, names every field.
+        The value decides and not whether the field was given, because a saved config contains every field.
         """
         left = [name for name in fields if getattr(self, name) == DataConfig.model_fields[name].default]
         return self.model_copy(update={name: getattr(data, name) for name in left})

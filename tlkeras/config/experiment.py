@@ -16,7 +16,7 @@ from tlkeras.config.transfer import VerdictConfig
 
 
 class ExperimentConfig(Config):
-    """Everything a run depends on.
+    """Everything that determines a run.
 
     Example:
         >>> config = ExperimentConfig(
@@ -42,17 +42,17 @@ class ExperimentConfig(Config):
 
     @property
     def is_folded(self) -> bool:
-        """Whether the experiment is one run per fold: `data.folds` is given, and no single fold of them."""
+        """Whether the experiment has one run per fold, because `data.folds` is set and `data.fold` is not."""
         return self.data.folds is not None and self.data.fold is None
 
     @property
     def is_two_runs(self) -> bool:
-        """Whether the experiment is the runs of two tasks."""
+        """Whether the experiment has a run for each of two tasks."""
         return self.tasks is not None and not self.tasks.joint_run
 
     @property
     def is_several_runs(self) -> bool:
-        """Whether the experiment is more than one run: folds, or two tasks."""
+        """Whether the experiment has more than one run: folds, or two tasks."""
         return self.is_folded or self.is_two_runs
 
     def one_fold(self, fold: int) -> "ExperimentConfig":
@@ -62,12 +62,12 @@ class ExperimentConfig(Config):
 
     @property
     def maps_features(self) -> bool:
-        """Whether a probe maps the source's features to the target's."""
+        """Whether a probe maps the features of the source to those of the target."""
         return any(stage.kind == "probe" and stage.probe.mapping is not None for stage in self.stages)
 
     @property
     def adapts(self) -> bool:
-        """Whether anything looks at the target; a twin has one too, but no method and shared statistics."""
+        """Whether the target is used in training. A source-only twin has a target but does not use it."""
         adaptation = self.adaptation
         return adaptation is not None and (adaptation.method != "none" or adaptation.batch_norm != "shared")
 

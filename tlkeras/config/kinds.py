@@ -1,4 +1,4 @@
-"""Parts of a config of which there are several kinds, each with fields of its own."""
+"""Parts of a config that have several kinds, each with its own fields."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Union, get_args
@@ -9,7 +9,7 @@ from tlkeras.config.base import Config, Override, meant
 from tlkeras.config.renamed import RENAMED
 from tlkeras.errors import nearest
 
-ANY = ""  # the kind of all names that no class stands for
+ANY = ""  # the kind of all names that have no class of their own
 
 
 class _MakesKinds(type(Config)):
@@ -19,18 +19,18 @@ class _MakesKinds(type(Config)):
 
 
 class Kinds(Config, metaclass=_MakesKinds):
-    """A part of which there are several kinds, told apart by a field.
+    """A part with several kinds, which are distinguished by the value of a field.
 
-    A direct subclass is the part, and the subclasses of that are its kinds. A field typed as the part takes
-    any of them, and a call of the part makes the kind that its fields ask for.
+    A direct subclass is the part, and its subclasses are its kinds. A field with the type of the part accepts
+    all kinds. A call of the part makes the kind that fits the given fields.
 
-    A field that only another kind has is refused, unless it says nothing: it holds its default value, as
-    in a config that wrote out the fields of all kinds.
+    A field that only another kind has is refused, unless it has its default value, as in a config that
+    contains the fields of all kinds.
 
     Attributes:
-        kinds: The classes by what `told_by` may be; `ANY` is the one for all other names.
-        told_by: The field by which they are told apart.
-        default: What it is where it is not given.
+        kinds: Classes by the value of the field `told_by`. `ANY` is the class for all other names.
+        told_by: Name of the field that distinguishes the kinds.
+        default: Value of this field if it is not given.
 
     Example:
         >>> class Shape(Kinds):
@@ -57,22 +57,22 @@ class Kinds(Config, metaclass=_MakesKinds):
 
     @classmethod
     def is_part(cls) -> bool:
-        """Whether this is a part, and not one of its kinds."""
+        """Whether this class is a part and not one of its kinds."""
         return "kinds" in vars(cls)
 
     @classmethod
     def part(cls) -> type["Kinds"]:
-        """Returns the part of which this is a kind."""
+        """Returns the part to which this kind belongs."""
         return next(base for base in cls.__mro__ if "kinds" in vars(base))
 
     @classmethod
     def asked_for(cls, fields: Mapping[str, Any]) -> Any:
-        """Returns what `told_by` is meant to be, given the fields."""
+        """Returns the value of the field `told_by` for the given fields."""
         return fields.get(cls.told_by, cls.default)
 
     @classmethod
     def kind_for(cls, fields: Mapping[str, Any]) -> type["Kinds"]:
-        """Returns the class that these fields ask for; that of the default, which refuses it, for no name."""
+        """Returns the class for these fields. An unknown name gives the default class, which refuses it."""
         name = cls.asked_for(fields)
         name = str(name) if isinstance(name, str) else cls.default
         return cls.kinds.get(name) or cls.kinds.get(ANY) or cls.kinds[cls.default]
@@ -103,7 +103,7 @@ class Kinds(Config, metaclass=_MakesKinds):
 
     @classmethod
     def goes_without(cls, name: str, value: Any, kept: bool) -> bool:
-        """Whether a field of another kind says nothing: it is None, at its default, or of an old run."""
+        """Whether a field of another kind has no effect: it is None or the default, or is from an old run."""
         named = [(kind, RENAMED.get((kind.__name__, name), name)) for kind in cls.kinds.values()]
         fields = [kind.model_fields[now] for kind, now in named if now in kind.model_fields]
         if not fields or kept:
@@ -112,7 +112,7 @@ class Kinds(Config, metaclass=_MakesKinds):
 
     @classmethod
     def hint(cls, name: str, given: Mapping[str, Any]) -> str:
-        """Says which kinds have the field."""
+        """Returns a sentence that names the kinds with this field."""
         having = [kind for kind, of in cls.kinds.items() if name in of.model_fields]
         if not having:
             return super().hint(name, given)

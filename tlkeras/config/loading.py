@@ -1,4 +1,4 @@
-"""Read a config from a file or by name, apply overrides, and say in one line what is wrong with it."""
+"""Functions to read a config from a file or by name, to apply overrides and to write it."""
 
 import json
 import os
@@ -19,15 +19,16 @@ from tlkeras.errors import UserError, nearest
 def load_config(
     config: str | os.PathLike | Mapping[str, Any] | ExperimentConfig, overrides: str | Iterable[str] = ()
 ) -> ExperimentConfig:
-    """Returns the experiment that `config` names or describes, with `overrides` applied.
+    """Returns the experiment that `config` names or contains, with `overrides` applied.
 
     Args:
-        config: Path of a `.py` file with `get_config()`, path of a `.json` file as a run writes it,
-            the name of a shipped experiment, a dict as the `.json` file holds it, or a config.
+        config: Path of a `.py` file with `get_config()`, path of a `config.json` of a run, name of a shipped
+            experiment, dict with the content of a `config.json`, or a config.
         overrides: Assignments such as `"stages.1.epochs=7"`, or a single one.
 
     Raises:
-        UserError: In one line: the field, what was received, what is allowed, the nearest name.
+        UserError: The config is not valid. The message has the field, the received value, the allowed values
+            and the nearest name.
     """
     if isinstance(config, ExperimentConfig):
         return apply_overrides(config, overrides)
@@ -62,7 +63,7 @@ def assignments(overrides: str | Iterable[str] | None) -> list[str]:
     """Returns overrides as a list of texts `path=value`.
 
     Raises:
-        UserError: They are no texts of this form.
+        UserError: An override does not have this form.
     """
     if isinstance(overrides, Mapping) or not isinstance(overrides, Iterable | None):
         shown = dict(overrides) if isinstance(overrides, Mapping) else overrides
@@ -77,19 +78,19 @@ def assignments(overrides: str | Iterable[str] | None) -> list[str]:
 
 
 def read_config(tree: dict[str, Any]) -> ExperimentConfig:
-    """Returns the config that a plain `tree`, as read from JSON, describes, or raises `UserError`.
+    """Returns the config of a plain `tree` that was read from JSON, or raises `UserError`.
 
-    A run writes out every part, also those that a person leaves at their defaults. Where all are there, what
-    an earlier version wrote is read as what it is called today.
+    A run writes every part, also those with default values. If all parts are present, the config is from a
+    run, and old names of fields from earlier versions are accepted.
     """
     written = isinstance(tree, dict) and tree.keys() >= ExperimentConfig.model_fields.keys()
     return _validated(tree, KEPT if written else None)
 
 
 def as_of_today(tree: dict[str, Any]) -> dict[str, Any]:
-    """Returns what a run has written as the JSON values that this version would write for it.
+    """Converts the config of a run, possibly of an earlier version, to the JSON values of this version.
 
-    What is no config stays as it is.
+    A tree that is not a config is returned unchanged.
     """
     try:
         return read_config(tree).model_dump(mode="json")
@@ -98,7 +99,7 @@ def as_of_today(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def dump_config(config: ExperimentConfig) -> str:
-    """Returns the config as JSON text that `load_config` reads back to an equal value."""
+    """Returns the config as JSON text. `load_config` converts it back to an equal config."""
     return json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
 
 
@@ -111,14 +112,14 @@ def shipped_experiments() -> dict[str, Path]:
 
 
 def config_function(path: Path, name: str) -> Callable | None:
-    """Returns the function called `name` of the Python file `path`; None where it defines none."""
+    """Returns the function `name` of the Python file `path`, or None if it does not define one."""
     if not path.is_file():
         raise UserError(f"No config file. Received: --config={path}")
     try:
         return runpy.run_path(str(path)).get(name)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    except Exception as error:  # the file is the user's own code: whatever it raises is one line
+    except Exception as error:  # the file is code of the user and can raise any error
         raise UserError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
 
 
@@ -165,7 +166,7 @@ def _validated(tree: dict[str, Any], context: dict[str, Any] | None = None) -> E
 
 
 def _assign(tree: dict[str, Any], path: str, text: str) -> None:
-    """Puts the `text` of an override into `tree` at the dotted `path`; validation says what it means."""
+    """Puts the `text` of an override into `tree` at the dotted `path`. Validation converts it."""
     *parents, last = path.split(".")
     node = tree
     for depth, key in enumerate(parents):
@@ -177,7 +178,7 @@ def _assign(tree: dict[str, Any], path: str, text: str) -> None:
 
 
 def _value(text: str) -> Any:
-    """Returns the list or object that is written out, or else text that the field is to make sense of."""
+    """Returns a list or an object that is written in JSON, else a text that the field's type converts."""
     try:
         value = json.loads(text)
     except ValueError:
@@ -186,7 +187,7 @@ def _value(text: str) -> Any:
 
 
 def _key(node: Any, key: str, parent: str, path: str) -> str | int:
-    """Returns `key` as a list index where `node` is a list; an entry may be called by its `name`."""
+    """Returns `key`, as a list index if `node` is a list. An entry of a list may be given by its `name`."""
     if isinstance(node, dict):
         return key
     if not isinstance(node, list):
@@ -203,12 +204,12 @@ def _key(node: Any, key: str, parent: str, path: str) -> str | int:
 
 
 def _leave_behind(part: Any, before: Any, tree: Any) -> None:
-    """Where overrides made another kind of a part: takes out what they left as it was before.
+    """Removes unchanged fields from a part if overrides have changed its kind.
 
     Args:
-        part: A part of the config before the overrides.
-        before: Its tree.
-        tree: Its tree with the overrides.
+        part: Part of the config before the overrides.
+        before: Tree of the part before the overrides.
+        tree: Tree of the part with the overrides.
     """
     if isinstance(part, tuple) and isinstance(tree, list):
         for entry in zip(part, before, tree, strict=False):
@@ -217,7 +218,7 @@ def _leave_behind(part: Any, before: Any, tree: Any) -> None:
         return
     if isinstance(part, Kinds):
         untouched = {name for name in tree.keys() & before.keys() if tree[name] == before[name]}
-        if part.told_by == "kind" and "kind" in untouched:  # then it follows from the other fields
+        if part.told_by == "kind" and "kind" in untouched:  # the other fields then determine the kind
             del tree["kind"]
         for name in untouched - part.kind_for(tree).model_fields.keys():
             tree.pop(name, None)

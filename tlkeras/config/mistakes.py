@@ -1,4 +1,4 @@
-"""What is wrong with a config, in one line."""
+"""The messages about mistakes in a config, each in one line."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,27 +10,27 @@ from tlkeras.errors import nearest
 
 
 def unknown_field(of: str, name: str, allowed: Iterable[str], hint: str = "") -> PydanticCustomError:
-    """Returns what a validator raises for a field that its class does not have.
+    """Returns the error that a validator raises for a field that its class does not have.
 
     Args:
         of: Name of the class.
-        name: The field.
-        allowed: Names of the fields that it has.
-        hint: What else there is to say of it; without, the nearest name is.
+        name: Name of the field.
+        allowed: Names of the fields of the class.
+        hint: Hint about the field. If it is empty, the nearest name is used.
     """
     told = {"of": of, "name": str(name), "allowed": ", ".join(allowed), "hint": hint}
     return PydanticCustomError("unknown_field", "{of} has no field {name}", told)
 
 
 def one_line(error: ValidationError, given: Any) -> str:
-    """Returns the first mistake that pydantic found, with all that is allowed there, as a single line.
+    """Returns the first mistake that pydantic found, with all allowed values, as a single line.
 
     Args:
-        error: What pydantic raised.
-        given: The tree that was to become a config.
+        error: Error that pydantic raised.
+        given: Tree that was validated.
     """
     errors = error.errors()
-    # a field that is not known tells why another one is missing
+    # an unknown field comes first, because it is often the reason why another field is missing
     first = next((e for e in errors if e["type"] == "unknown_field"), errors[0])
     path = _dotted(first, given)
     if first["type"] == "unknown_field":
@@ -39,7 +39,7 @@ def one_line(error: ValidationError, given: Any) -> str:
         hint = f" {told['hint']}" if told["hint"] else nearest(name, allowed.split(", "))
         field = f"{path + '.' + name!r}: there is no {name!r}" if path else repr(name)
         return f"Unknown config field {field}.{hint} Allowed: {allowed}."
-    # a field of several types fails once for each of them: all of them are what is allowed
+    # a field with several types fails once for each type, and all of them are allowed
     same = [e for e in errors if _dotted(e, given).startswith(path)]
     messages = dict.fromkeys(e["msg"].removeprefix("Value error, ") for e in same)
     message = ", or ".join(messages)
@@ -58,7 +58,7 @@ def _quoted(expected: str) -> list[str]:
 
 
 def _dotted(error: Mapping[str, Any], given: Any) -> str:
-    """Returns where an error lies: its location, without the parts that name a member of a union."""
+    """Returns the path of an error without the parts that name a member of a union."""
     *parents, last = error["loc"] or ("",)
     found, node = [], given
     for part in [*parents, *([] if error["type"] == "missing" else [last])]:
@@ -70,7 +70,7 @@ def _dotted(error: Mapping[str, Any], given: Any) -> str:
 
 
 def _child(node: Any, part: Any) -> tuple[Any] | None:
-    """Returns the child that `part` names, in a tuple; None where there is none."""
+    """Returns a tuple with the child of the name `part`, or None if there is none."""
     if isinstance(node, Mapping):
         return (node[part],) if part in node else None
     if isinstance(node, list | tuple):

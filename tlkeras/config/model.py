@@ -1,4 +1,4 @@
-"""The network: a backbone with its weights, a neck and a head."""
+"""Config of the network: a backbone with its weights, a neck and a head."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,11 +12,11 @@ Pooling = Literal["avg", "max", "both", "flatten", "class", "class_and_avg", "ge
 
 
 class BranchConfig(Config):
-    """Dense layers of a task's own: one of the private branches that stand side by side in a neck.
+    """Private dense layers of a task: one of the parallel branches of a neck.
 
     Attributes:
-        pooling: As in `NeckConfig`; None is the neck's.
-        units: Widths of the layers; empty hands on what was pooled.
+        pooling: Pooling of the branch; see `NeckConfig`. None uses the pooling of the neck.
+        units: Widths of the layers. If empty, the branch returns the pooled features.
         activation: Activation after each layer.
         dropout: Dropout rate after each layer.
     """
@@ -28,17 +28,17 @@ class BranchConfig(Config):
 
 
 class AdapterConfig(BranchConfig):
-    """A private input branch: a task's own inputs to the vectors that the common part takes.
+    """A private input branch, which maps the inputs of a task to the input vectors of the common part.
 
-    It trains in every stage, as neck and head do, so nothing behind it is cached. BatchNormalization in its
-    network follows the stage's `bn`.
+    It trains in every stage, like neck and head, so that no trunk can be cached. BatchNormalization in its
+    network follows the `bn` of the stage.
 
     Attributes:
-        backbone: The network in front of the dense layers, a registered name; `none` is none.
-        weights: Its weights, as in `ModelConfig`.
+        backbone: Registered name of the network before the dense layers, or `none` for no network.
+        weights: Weights of this network; see `ModelConfig`.
         backbone_options: Extra keyword arguments of its builder.
-        pooling: Of what the network puts out.
-        units: Widths of the layers; the last is that of the common part's inputs.
+        pooling: Pooling of the outputs of the network.
+        units: Widths of the dense layers. The last is the width of the common part's inputs.
     """
 
     backbone: str = "none"
@@ -49,19 +49,19 @@ class AdapterConfig(BranchConfig):
 
 
 class NestedConfig(Config):
-    """A whole earlier model, head included, as a part of this one (task nesting).
+    """A complete earlier model with its head as a part of this model (task nesting).
 
-    Its outputs are features for this model's head. It takes the same raw inputs, and lies at the bottom of
-    the blocks, as the block `nested`.
+    Its outputs are features for the head of this model. It takes the same raw inputs, and it is the first of
+    the blocks, with the name `nested`.
 
     Attributes:
         source: Directory of an earlier run, or a `.keras` file.
-        activation: On its outputs, which a run leaves as logits: `linear` takes them as they are, `softmax`
-            and `sigmoid` make probabilities of them.
-        join: `concat` sets them beside the pooled features of the backbone; `alone` is without a backbone
-            (`backbone="none"`).
-        frozen: Whether it stays as it is in all stages, `train="all"` too.
-        pretrained: False takes its architecture with random weights.
+        activation: Activation on its outputs, which are logits for a run. `linear` keeps them, and `softmax`
+            and `sigmoid` convert them to probabilities.
+        join: Use of its outputs: `concat` concatenates them with the pooled features of the backbone, and
+            `alone` uses no backbone (`backbone="none"`).
+        frozen: Whether it is frozen in all stages, also with `train="all"`.
+        pretrained: Whether its weights are used. If not, its architecture gets random weights.
     """
 
     source: str
@@ -72,17 +72,17 @@ class NestedConfig(Config):
 
 
 class NeckConfig(Config):
-    """What turns the backbone's output into a feature vector.
+    """The layers that convert the output of the backbone to a feature vector.
 
     Attributes:
-        pooling: Over the places of a map or the tokens of the patches: average, max, both side by side, the
-            generalised mean with power 3 (`gem`, Radenovic et al. 2019) or none of it (`flatten`); of a
-            transformer also its class token, alone (`class`) or beside the average (`class_and_avg`). None is
-            what the paper of the backbone's family probes with. Ignored where the backbone puts out vectors.
-        branches: Private branches side by side, each on the backbone's output; none is no dense layer.
-        join: How their outputs become one vector: side by side, or averaged.
-        bottleneck: Units of an optional Dense-BatchNorm-ReLU layer after pooling and branches; None is no
-            bottleneck.
+        pooling: Pooling over the places of a map or the tokens of the patches: average, max, both
+            concatenated, the generalised mean with power 3 (`gem`, Radenovic et al. 2019) or no pooling
+            (`flatten`). For a transformer it can also be the class token (`class`) or the class token and
+            the average (`class_and_avg`). None uses the pooling with which the paper of the backbone's
+            family probes. It has no effect if the backbone returns vectors.
+        branches: Parallel private branches, each on the output of the backbone. If empty, there are none.
+        join: Combination of the outputs of the branches: concatenation or mean.
+        bottleneck: Units of an optional Dense-BatchNorm-ReLU layer after pooling and branches, or None.
         dropout: Dropout rate on the feature vector.
     """
 
@@ -104,22 +104,22 @@ class NeckConfig(Config):
 
 
 class HeadConfig(Kinds):
-    """What turns the feature vector into logits; each head has fields of its own.
+    """The head, which converts the feature vector to logits. Each kind of head has its own fields.
 
     `HeadConfig(name=...)` makes the config of that head.
 
     Attributes:
-        name: A registered head; `tlkeras list heads` prints all.
+        name: Registered name of the head. `tlkeras list heads` prints all.
     """
 
     told_by, default = "name", "linear"
 
 
 class LinearHeadConfig(HeadConfig):
-    """One Dense layer.
+    """A head of one Dense layer.
 
     Attributes:
-        zero_init: Whether its kernel and bias start at zero.
+        zero_init: Whether kernel and bias are initialised with zero.
     """
 
     name: Literal["linear"] = "linear"
@@ -127,14 +127,14 @@ class LinearHeadConfig(HeadConfig):
 
 
 class MlpHeadConfig(HeadConfig):
-    """Hidden Dense layers, then one Dense layer; `flatten_dense` is the same on a flattened map.
+    """A head of hidden Dense layers and one Dense layer. `flatten_dense` is the same on a flattened map.
 
     Attributes:
         units: Widths of the hidden layers.
         activation: Activation of the hidden layers.
         dropout: Dropout rate after each hidden layer.
         batch_norm: Whether hidden layers are followed by BatchNormalization.
-        zero_init: Whether the last layer's kernel and bias start at zero.
+        zero_init: Whether kernel and bias of the last layer are initialised with zero.
     """
 
     name: Literal["mlp", "flatten_dense"] = "mlp"
@@ -146,10 +146,10 @@ class MlpHeadConfig(HeadConfig):
 
 
 class CosineHeadConfig(HeadConfig):
-    """Scaled cosines between the features and one learned vector per class.
+    """A head of scaled cosines between the features and one learned vector per class.
 
     Attributes:
-        scale: Start value of the learned scale.
+        scale: Initial value of the learned scale.
     """
 
     name: Literal["cosine"] = "cosine"
@@ -157,12 +157,12 @@ class CosineHeadConfig(HeadConfig):
 
 
 class NeighborsHeadConfig(HeadConfig):
-    """The training rows themselves, which a `knn` probe puts there.
+    """A head that stores the training rows. A `knn` probe fills it.
 
     Attributes:
-        neighbors: How many of its rows the head asks.
-        vote: How it counts them: by one over their `distance`, or each the same (`uniform`).
-        rows: How many rows it holds. A run sets it to the number of its training rows.
+        neighbors: Number of nearest rows that vote.
+        vote: Weight of a vote: one over the `distance`, or equal weights (`uniform`).
+        rows: Number of stored rows. A run sets it to the number of its training rows.
     """
 
     name: Literal["neighbors"] = "neighbors"
@@ -172,10 +172,10 @@ class NeighborsHeadConfig(HeadConfig):
 
 
 class OtherHeadConfig(HeadConfig):
-    """A head that a package or a file of the user's registers in `HEADS`.
+    """A head that a package or a file of the user registers in `HEADS`.
 
     Attributes:
-        options: Settings of the head, as its row in `HEADS` names them.
+        options: Settings of the head, whose names its row in `HEADS` defines.
     """
 
     name: str
@@ -183,20 +183,20 @@ class OtherHeadConfig(HeadConfig):
 
 
 class ModelConfig(Config):
-    """A backbone, the weights it starts from, and what stands on it.
+    """A backbone with its initial weights, a neck and a head.
 
     Attributes:
-        backbone: A registered name in snake case; `tlkeras list backbones` prints all.
+        backbone: Registered name in snake case. `tlkeras list backbones` prints all.
         weights: `imagenet`, a path to `.weights.h5` or `.keras`, the directory of an earlier run
             (parameter transfer by layer name and shape), or None for random weights.
-        fallback: Backbone that takes over, with a notice, where the ImageNet weights of `backbone` are
-            neither at hand nor to be downloaded.
+        fallback: Backbone that is used, with a notice, if the ImageNet weights of `backbone` are not
+            available and cannot be downloaded.
         backbone_options: Extra keyword arguments of the backbone's builder, e.g. `{"alpha": 0.5}`.
-        bn_momentum: Momentum of the backbone's BatchNormalization; None leaves each layer its own.
-        adapter: A private input branch in front of the backbone, which then takes its vectors; None is none.
-        nested: A whole earlier model as a part of this one; None is none.
+        bn_momentum: Momentum of the backbone's BatchNormalization. None keeps that of each layer.
+        adapter: Private input branch, whose vectors are the inputs of the backbone, or None.
+        nested: Complete earlier model as a part of this model, or None.
         neck: Pooling, private branches and bottleneck.
-        head: The new head.
+        head: New head.
     """
 
     backbone: str = "mobilenet_v2"
@@ -211,7 +211,7 @@ class ModelConfig(Config):
 
     @property
     def first_network(self) -> str:
-        """Name of the network that raw inputs meet first: the adapter's, where there is one."""
+        """Name of the first network that gets the inputs, which is that of the adapter if there is one."""
         return self.backbone if self.adapter is None else self.adapter.backbone
 
     @model_validator(mode="after")

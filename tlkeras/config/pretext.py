@@ -1,4 +1,4 @@
-"""Tasks that pictures set by themselves, without labels."""
+"""Config of pretext tasks, which need no labels."""
 
 from typing import Annotated, Literal
 
@@ -8,26 +8,26 @@ from tlkeras.config.kinds import Kinds
 
 
 class PretextConfig(Kinds):
-    """What is learned from pictures alone; labels of the source, if it has any, are put away.
+    """A task that is learned from pictures without labels. Labels of the data are not used.
 
     Attributes:
-        name: `rotation` or `simclr`.
+        name: Name of the task: `rotation` or `simclr`.
     """
 
     told_by, default = "name", "rotation"
 
 
 class RotationConfig(PretextConfig):
-    """By how many quarter turns was a picture turned (Gidaris et al. 2018)?"""
+    """The task to predict by how many quarter turns a picture was rotated (Gidaris et al. 2018)."""
 
     name: Literal["rotation"]
 
 
 class SimclrConfig(PretextConfig):
-    """Which other augmented view shows the same picture (Chen et al. 2020)?
+    """The task to recognise the other augmented view of the same picture (Chen et al. 2020).
 
     Attributes:
-        temperature: What similarities are divided by in the NT-Xent loss.
+        temperature: Divisor of the similarities in the NT-Xent loss.
         dimensions: Width of the projection in which views are compared.
     """
 

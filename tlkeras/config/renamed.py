@@ -1,6 +1,6 @@
-"""Fields that had another name: refused, by naming the new one, in what a user writes; read in old runs."""
+"""Old names of fields. They are refused with the new name in a user's config, and accepted in old runs."""
 
-# (class of the config, name of the field in version 0.1): its name of today
+# (class of the config, name of the field in version 0.1): current name
 RENAMED = {
     ("FitStageConfig", "steps_per_call"): "steps_per_execution",
     ("VerdictConfig", "baselines"): "twins",

@@ -1,4 +1,4 @@
-"""Where and how a run computes, and what it keeps beside its results."""
+"""Config of the runtime, the feature cache, the checkpoints and TensorBoard."""
 
 from typing import Annotated, Literal
 
@@ -9,18 +9,18 @@ from tlkeras.config.data import PositiveInt
 
 
 class CacheConfig(Config):
-    """Where the outputs of frozen trunks are kept.
+    """The feature cache, which stores the outputs of frozen trunks.
 
     Attributes:
-        enabled: Whether frozen stages compute the trunk's output only once.
-        dir: Directory that runs share; None is `~/.cache/tlkeras`.
-        memory_mb: What fits this budget stays in memory, in MiB; more goes to files under `dir`.
-        dtype: In which type features are kept.
-        extractor: What computes them. `exact` is the plain function; `folded` has constants folded into the
-            graph; `tflite` runs XNNPACK on CPU; `auto` is `tflite` where a CPU has many rows of depthwise
-            convolutions to compute, else `exact`. They round differently, and training on few rows magnifies
-            that to points of accuracy. Only features of the same extractor are reused.
-        tolerance: Largest relative difference to the exact extractor that is accepted.
+        enabled: Whether the outputs of a frozen trunk are computed only once.
+        dir: Directory that runs share. None uses `~/.cache/tlkeras`.
+        memory_mb: Memory budget of features in MiB. Features that do not fit go to files in `dir`.
+        dtype: Dtype in which features are stored.
+        extractor: Way to compute features. `exact` is the plain function; `folded` uses a graph with constant
+            weights; `tflite` uses XNNPACK on CPU; `auto` is `tflite` for many rows of depthwise convolutions
+            on a CPU, else `exact`. They round differently, and with few rows this can change the accuracy by
+            points. Only features of the same extractor are reused.
+        tolerance: Largest accepted relative difference from the exact extractor.
     """
 
     enabled: bool = True
@@ -32,15 +32,15 @@ class CacheConfig(Config):
 
 
 class RuntimeConfig(Config):
-    """Where and how a run computes.
+    """The devices, precision and determinism of a run.
 
     Attributes:
-        strategy: `auto`, or one of tf.distribute's ways; `none` is one device.
-        devices: Number of devices `mirrored` takes; None is all.
-        precision: Keras' dtype policy.
-        deterministic: Whether TensorFlow's ops are made deterministic.
-        threads: Threads per process; None is all cores.
-        sync_batch_norm: Whether BatchNormalization of trainable blocks averages over replicas.
+        strategy: Strategy of tf.distribute, `auto`, or `none` for one device.
+        devices: Number of devices of `mirrored`, or None for all.
+        precision: Dtype policy of Keras.
+        deterministic: Whether the ops of TensorFlow are deterministic.
+        threads: Number of threads per process, or None for all cores.
+        sync_batch_norm: Whether BatchNormalization of trainable blocks uses statistics over all replicas.
     """
 
     strategy: Literal["auto", "none", "mirrored", "multi_worker", "tpu"] = "auto"
@@ -52,16 +52,16 @@ class RuntimeConfig(Config):
 
 
 class CheckpointConfig(Config):
-    """When the state of a run is saved, and which model counts as its best.
+    """The times of checkpoints, and the choice of the best model.
 
     Attributes:
-        every_steps: Steps between checkpoints within an epoch; None is only at each epoch's end.
-        every_minutes: Minutes between checkpoints within an epoch.
-        keep: How many of the newest checkpoints stay on disk.
-        monitor: Which metric decides on the best model over the whole run; None is `val_accuracy`
-            (`val_loss` for regression; `val_selection` under adaptation), and the last epoch where there is
-            no validation split. `loss`, `accuracy` or `mae` and their `val_` forms can be named, and
-            `last_step`, which chooses no epoch.
+        every_steps: Steps between checkpoints within an epoch. None saves only at the end of each epoch.
+        every_minutes: Minutes between checkpoints within an epoch, or None.
+        keep: Number of newest checkpoints that stay on disk.
+        monitor: Metric that decides on the best model of the whole run. None uses `val_accuracy` (`val_loss`
+            for regression, `val_selection` with adaptation), or the last epoch if there is no validation
+            split. Possible names are `loss`, `accuracy` or `mae`, the same with `val_`, and `last_step`,
+            which chooses no epoch.
     """
 
     every_steps: PositiveInt | None = None
@@ -71,13 +71,13 @@ class CheckpointConfig(Config):
 
 
 class TensorBoardConfig(Config):
-    """What a run writes for TensorBoard beside its scalars.
+    """The data that a run writes for TensorBoard in addition to scalars.
 
     Attributes:
         images: Whether inputs of each stage, confusion matrices, the worst mistakes with their heat maps
             and the embedding with thumbnails are written.
-        histograms: Whether the trainable weights are written after each epoch.
-        profile: `(first, last)` step of a stage's first epoch whose computation is profiled; None is none.
+        histograms: Whether histograms of the trainable weights are written after each epoch.
+        profile: First and last step in the first epoch of a stage that are profiled, or None.
     """
 
     images: bool = True

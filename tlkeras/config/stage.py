@@ -1,4 +1,4 @@
-"""What trains, for how long, and how: one stage of a run."""
+"""Config of a stage: what trains, for how long, and how."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -15,13 +15,13 @@ NonNegative = Annotated[float, Field(ge=0)]
 
 
 class ScheduleConfig(Config):
-    """How the learning rate moves over a stage; `p` runs from 0 to 1 over its steps.
+    """The schedule of the learning rate over a stage. `p` goes from 0 to 1 over its steps.
 
     Attributes:
-        name: `constant`; `cosine` (Loshchilov and Hutter 2017); `linear` to `final`; `exponential` to
-            `final`; `step` (times 0.1 at each of `boundaries`); `ganin`:
+        name: Name of the schedule: `constant`; `cosine` (Loshchilov and Hutter 2017); `linear` to `final`;
+            `exponential` to `final`; `step` (times 0.1 at each of `boundaries`); `ganin`,
             `learning_rate / (1 + 10 p) ** 0.75` (Ganin et al. 2016, section 5.2.2).
-        warmup_steps: Steps of linear warm-up from 0 to the learning rate.
+        warmup_steps: Number of steps of a linear warm-up from 0 to the learning rate.
         final: Last learning rate as a fraction of the first, for cosine, linear and exponential.
         boundaries: Fractions of the stage at which `step` divides the learning rate by ten.
     """
@@ -33,18 +33,18 @@ class ScheduleConfig(Config):
 
 
 class OptimizerConfig(Config):
-    """A Keras optimizer and what is done to the gradients it gets.
+    """A Keras optimizer, with clipping, accumulation and averaging.
 
     Attributes:
-        name: A registered optimizer: `sgd`, `adam`, `adamw`, `rmsprop`, `lamb`, `lion`, ...
-        learning_rate: Peak learning rate; "auto" runs the range test of Smith (2017) first.
-        schedule: How the learning rate moves over the stage.
-        weight_decay: Decoupled weight decay; biases and normalisation layers are spared.
-        clipnorm: Per-variable gradient norm bound.
-        global_clipnorm: Bound on the norm of all gradients together, applied to the mean over replicas.
-        accumulate_steps: Batches whose mean gradient makes one update.
-        ema_momentum: Momentum of an exponential moving average of the weights, used for validation
-            and for what is saved; None is no average.
+        name: Registered name: `sgd`, `adam`, `adamw`, `rmsprop`, `lamb`, `lion`, ...
+        learning_rate: Peak learning rate. "auto" first runs the range test of Smith (2017).
+        schedule: Schedule of the learning rate over the stage.
+        weight_decay: Decoupled weight decay. It does not act on biases and normalisation layers.
+        clipnorm: Bound on the norm of the gradient of each variable, or None.
+        global_clipnorm: Bound on the norm of all gradients together, for the global batch, or None.
+        accumulate_steps: Number of batches whose mean gradient makes one update.
+        ema_momentum: Momentum of an exponential moving average of the weights, which is used for validation
+            and for the saved model. None means no average.
         options: Further keyword arguments of the Keras optimizer, e.g. `{"momentum": 0.9}`.
     """
 
@@ -60,12 +60,12 @@ class OptimizerConfig(Config):
 
 
 class EarlyStoppingConfig(Config):
-    """Ends a stage that no longer improves.
+    """Early stopping of a stage that no longer improves.
 
     Attributes:
-        monitor: The watched metric: `loss`, `accuracy` (`mae` for regression), their `val_` forms, or under
+        monitor: Name of the metric: `loss`, `accuracy` (`mae` for regression), the same with `val_`, or with
             adaptation `val_selection`.
-        patience: Epochs without improvement after which the stage ends.
+        patience: Number of epochs without improvement after which the stage ends.
         min_delta: Smallest change that counts as improvement.
     """
 
@@ -75,13 +75,14 @@ class EarlyStoppingConfig(Config):
 
 
 class StageConfig(Kinds):
-    """One stage of a run, in one of two kinds: `FitStageConfig`, the default, or `ProbeStageConfig`.
+    """One stage of a run. There are two kinds: `FitStageConfig`, the default, and `ProbeStageConfig`.
 
-    `StageConfig(...)` makes the kind that its fields ask for: with `probe` a probe stage.
+    `StageConfig(...)` makes the kind that fits its fields. With a field `probe` it is a probe stage.
 
     Attributes:
-        kind: `fit` trains by gradient; `probe` fits a classical learner on frozen features.
-        name: Used in the run directory and the progress bar; letters, digits, `_` and `-`.
+        kind: Kind of the stage: `fit` trains by gradient, and `probe` fits a classical learner on frozen
+            features.
+        name: Name in the run directory and the progress bar: letters, digits, `_` and `-`.
     """
 
     told_by, default = "kind", "fit"
@@ -90,36 +91,36 @@ class StageConfig(Kinds):
 
     @classmethod
     def asked_for(cls, fields: Mapping[str, Any]) -> Any:
-        """Returns the kind that is named, or else `probe` where there is one."""
+        """Returns the given kind, or `probe` if there is a field `probe`."""
         probe = fields.get("probe")
         probed = probe is not None and str(probe).lower() != "none"
         return fields.get("kind", "probe" if probed else cls.default)
 
 
 class FitStageConfig(StageConfig):
-    """A stage by gradient: which part trains, for how long, with which optimizer.
+    """A stage that trains by gradient descent.
 
     Attributes:
-        train: `head`; `last:N` (the last N blocks and the head); `from:NAME` (that block and all
-            after it); `all`; `regex:PATTERN` (layers whose name matches, and the head).
-        epochs: Passes over the training rows.
-        steps: Optimizer steps; given, it replaces `epochs`.
-        bn: BatchNormalization in the backbone: `frozen` (statistics, gamma and beta stay),
-            `inference` (statistics stay, gamma and beta of trainable blocks train), `train`
+        train: Trained part: `head`; `last:N` (the last N blocks and the head); `from:NAME` (that block and
+            all after it); `all`; `regex:PATTERN` (layers whose name matches, and the head).
+        epochs: Number of passes over the training rows.
+        steps: Number of optimizer steps. If it is given, it replaces `epochs`.
+        bn: BatchNormalization in the backbone: `frozen` (statistics, gamma and beta do not change),
+            `inference` (statistics do not change, gamma and beta of trainable blocks train), `train`
             (trainable blocks use and update batch statistics).
-        gradual: Expands into one stage per block, from the last block to what `train` names
-            (gradual unfreezing, Howard and Ruder 2018, section 3.3); `epochs` is for each of them.
-        optimizer: Optimizer, learning rate, schedule.
-        layer_decay: The learning rate of each block is this times that of the block after it.
+        gradual: Whether the stage expands to one stage per block, from the last block to those that `train`
+            names (gradual unfreezing, Howard and Ruder 2018, section 3.3). `epochs` applies to each of them.
+        optimizer: Optimizer, learning rate and schedule.
+        layer_decay: Factor between the learning rate of a block and that of the block after it.
         learning_rate_multipliers: Further factors by part or block name, e.g. `{"backbone": 0.1}`.
-        label_smoothing: In 0..1, for classification.
-        class_weights: None, `balanced`, or one weight per class.
-        augment: Random changes of the training images of this stage.
-        early_stopping: None is no early stopping.
-        steps_per_execution: Optimizer steps per call of the compiled function; None chooses.
-        validate_every: Epochs between validations.
-        adapt: Whether the run's adaptation method is active in this stage.
-        regularizer: Keeps the stage near its source; None is plain fine-tuning.
+        label_smoothing: Label smoothing in 0..1, for classification.
+        class_weights: Weights of the classes: `balanced`, one weight per class, or None.
+        augment: Augmentation of the training rows in this stage.
+        early_stopping: Early stopping, or None.
+        steps_per_execution: Number of optimizer steps per call of the compiled function. None chooses it.
+        validate_every: Number of epochs between validations.
+        adapt: Whether the adaptation method of the run is active in this stage.
+        regularizer: Regularizer that keeps more of the pretrained model, or None for plain fine-tuning.
     """
 
     kind: Literal["fit"] = "fit"
@@ -154,13 +155,13 @@ class FitStageConfig(StageConfig):
 
 
 class ProbeStageConfig(StageConfig):
-    """A stage without gradient: a classical learner is fitted on frozen features and put into the head.
+    """A stage without gradient steps. It fits a classical learner on frozen features for the head.
 
     Attributes:
-        probe: Which learner.
+        probe: Config of the learner.
     """
 
-    # what may be asked of every stage: a probe trains the head alone, without a look at the target
+    # attributes that every stage has: a probe trains only the head and does not use the target
     train: ClassVar[str] = "head"
     bn: ClassVar[str] = "frozen"
     gradual: ClassVar[bool] = False

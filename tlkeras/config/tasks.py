@@ -1,4 +1,4 @@
-"""A source task that is trained here, and how the target task shares its network."""
+"""Config of a source task that is trained in the same experiment, and of the sharing of its network."""
 
 from typing import Annotated, Literal
 
@@ -11,31 +11,31 @@ from tlkeras.config.stage import FitStageConfig, StageConfig
 
 
 class TasksConfig(Config):
-    """A source task beside the run's own, the target task; the backbone is their common part.
+    """A source task in addition to the target task of the run. The backbone is their common part.
 
-    Neck, head and, for inputs of different shape, an adapter in front of the common part are each task's
-    private part; the target's are those of `model`. Names of the strategies by what crosses over:
+    Neck, head and, for inputs of different shape, an adapter before the common part are the private part of
+    each task. Those of the target are in `model`. The strategies are:
 
-    - `fix_common`: the source trains the common part, which then stays; the target trains its private part.
-    - `share_weights`: the target starts from the source's common part and trains it on, as its stages say.
-    - `private_first`: the source trains only its private part on the common part as given; then the
-      target trains common and private parts, as its stages say.
-    - `share_gradients`: both train together in one stage, and their gradients meet in the common part.
+    - `fix_common`: the source trains the common part, which is then frozen. The target trains its private
+      part.
+    - `share_weights`: the target starts from the common part of the source and trains it in its stages.
+    - `private_first`: the source trains only its private part on the given common part. Then the target
+      trains common and private parts in its stages.
+    - `share_gradients`: both train together in one stage, and their gradients add up in the common part.
 
     Attributes:
-        strategy: How the common part is shared.
-        source: Data of the source task, with classes of its own; `on_error` is that of `data` where left at
-            its default.
-        head: The source's private head.
-        neck: The source's private neck, with its branches; None is one like the target's.
-        adapter: The source's private input branch; its last width is that of the common part's inputs. None,
-            where the inputs are vectors of another width than the target's, is one linear layer.
-        stages: How the source task is trained, where it is trained by itself.
-        weight: `share_gradients`: factor of the source's loss.
-        batches: `share_gradients`: each step takes a batch of both tasks (`joint`), or of the target in
-            even and of the source in odd steps (`alternating`; updates, where batches are accumulated). The
-            private part of the idle task stays as it is.
-        joint_run: Set in the run that trains both, which a run with tasks starts itself.
+        strategy: Strategy by which the common part is shared.
+        source: Data of the source task with its own classes. `on_error` is that of `data` unless it is set.
+        head: Private head of the source.
+        neck: Private neck of the source with its branches. None uses a neck like that of the target.
+        adapter: Private input branch of the source, whose last width is that of the common part's inputs.
+            None uses one linear layer if the inputs are vectors of another width than those of the target.
+        stages: Stages of the source task if it is trained alone.
+        weight: Factor of the source's loss with `share_gradients`.
+        batches: Batches with `share_gradients`: each step has a batch of both tasks (`joint`), or even steps
+            have a batch of the target and odd steps a batch of the source (`alternating`). If batches are
+            accumulated, updates alternate. The private part of the idle task does not change.
+        joint_run: Mark of the run that trains both tasks. A run with tasks sets it itself.
     """
 
     strategy: Literal["fix_common", "share_weights", "private_first", "share_gradients"] = "share_weights"

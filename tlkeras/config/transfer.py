@@ -1,4 +1,4 @@
-"""What beside plain fine-tuning is transferred, and what a run is compared with."""
+"""Config of regularizers, probes, mappings and the verdict."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,13 +8,14 @@ from tlkeras.config.base import Config
 
 
 class RegularizerConfig(Config):
-    """A way of fine-tuning that keeps more of the source; `tlkeras list regularizers` prints all.
+    """Fine-tuning that keeps more of the pretrained model. `tlkeras list regularizers` prints all.
 
     Attributes:
-        name: `l2_sp`, `delta`, `bss`, `stochastic_norm`, `mixout`, `lora`, `co_tuning` or `distillation`.
-        weight: How strongly it acts: the factor of its loss, or the probability with which it replaces;
-            0 is plain fine-tuning. None is the value of its paper.
-        options: Its further settings, e.g. `{"rank": 8}` or `{"teacher": "runs/large"}`.
+        name: Name of the regularizer: `l2_sp`, `delta`, `bss`, `stochastic_norm`, `mixout`, `lora`,
+            `co_tuning` or `distillation`.
+        weight: Factor of its loss, or probability with which it replaces values. 0 means plain fine-tuning.
+            None uses the value of its paper.
+        options: Further settings, e.g. `{"rank": 8}` or `{"teacher": "runs/large"}`.
     """
 
     name: str
@@ -23,12 +24,12 @@ class RegularizerConfig(Config):
 
 
 class MappingConfig(Config):
-    """A map from the source's feature space to the target's; `tlkeras list mappings` prints all.
+    """A map from the feature space of the source to that of the target. `tlkeras list mappings` prints all.
 
     Attributes:
-        name: `coral` (whitening and re-colouring), `subspace_alignment`, or `linear_map`, which learns from
-            rows that have the same id in both domains.
-        options: Its settings, e.g. `{"dimensions": 32}`.
+        name: Name of the mapping: `coral` (whitening and re-colouring), `subspace_alignment`, or
+            `linear_map`, which is fitted on rows that have the same id in both domains.
+        options: Settings of the mapping, e.g. `{"dimensions": 32}`.
     """
 
     name: str = "coral"
@@ -36,15 +37,15 @@ class MappingConfig(Config):
 
 
 class ProbeConfig(Config):
-    """A classical learner on frozen features in the place of gradient steps; `tlkeras list probes`.
+    """A classical learner on frozen features instead of gradient steps. `tlkeras list probes` prints all.
 
     Attributes:
-        name: `logistic_regression`, `linear_svm` or `prototypes`, which become the weights of a linear head;
-            or `knn`, whose rows are kept by the head `neighbors`.
+        name: Name of the learner: `logistic_regression`, `linear_svm` or `prototypes`, whose result becomes
+            the weights of a linear head; or `knn`, whose rows are stored by the head `neighbors`.
         options: Keyword arguments of the scikit-learn class, e.g. `{"C": 0.1}`. Those of `knn` are
             `model.head.neighbors` and `model.head.vote`.
-        mapping: Maps the source's features to where those of `adaptation.target` lie, before the learner is
-            fitted; the model is then one for the target. None is no map.
+        mapping: Mapping of the source's features to those of `adaptation.target`, which is applied before the
+            learner is fitted, so that the model is one for the target. None means no mapping.
     """
 
     name: str = "logistic_regression"
@@ -56,14 +57,14 @@ Twin = Literal["scratch", "random_features", "frozen_probe", "source_only"]
 
 
 class VerdictConfig(Config):
-    """Which runs without the transfer a run is judged by.
+    """The twins, which are runs without the transfer with which a run is compared.
 
     Attributes:
-        twins: `scratch`: the same network from random weights, all of it trained from the first
-            step. `random_features`: the head alone, on the standardised outputs of a random backbone.
-            `frozen_probe`: the head alone, on the pretrained backbone. `source_only`: the adaptation's
-            twin that never sees the target.
-        seeds: Seeds of the run and of each twin behind the verdict.
+        twins: Kinds of twins. `scratch` is the same network from random weights, fully trained from the
+            first step. `random_features` trains only the head, on the standardised outputs of a random
+            backbone. `frozen_probe` trains only the head, on the pretrained backbone. `source_only` is the
+            twin of an adaptation that does not use the target.
+        seeds: Number of seeds of the run and of each twin.
     """
 
     twins: tuple[Twin, ...] = ()
