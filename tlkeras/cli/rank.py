@@ -39,7 +39,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     workdir = Path(flags.workdir or f"runs/{config.name}.rank")
     table = studies.rank.rank(config, flags.candidates, workdir, rows=flags.rows)
     hidden = {
-        *studies.rank.ONLY_IN_FILE,
+        *ONLY_IN_FILE,
         *(name for name in table[0] if all(row[name] == "" for row in table)),
     }
     print_table([{k: v for k, v in row.items() if k not in hidden} for row in table])
