@@ -52,3 +52,14 @@ def _relative_difference(a, b):
 def relative_difference():
     """Returns a function: the largest difference of two outputs, relative to their spread over rows."""
     return _relative_difference
+
+
+@pytest.fixture
+def settle(pixels, randomise_statistics):
+    """Returns `settled(model)`: gives a network statistics near those of random pictures."""
+
+    def settled(model):
+        x = pixels(6, model.input_shape[1])
+        randomise_statistics(model.backbone, model.preprocess(x))
+
+    return settled

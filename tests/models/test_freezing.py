@@ -1,44 +1,12 @@
-import keras
+"""What `select` opens moves, and nothing else."""
+
 import numpy as np
 import pytest
+from frozen_networks import moved, network
 
-from tlkeras.config import HeadConfig, ModelConfig, NeckConfig
+from tlkeras.config import ModelConfig, NeckConfig
 from tlkeras.errors import UserError
 from tlkeras.models import build_model
-
-
-def network(backbone="small_cnn", side=16, options=None, neck=None, head=None):
-    config = ModelConfig(
-        backbone=backbone,
-        weights=None,
-        backbone_options=options or {},
-        neck=neck or NeckConfig(),
-        head=head or HeadConfig(),
-    )
-    return build_model(config, input_shape=(side, side, 3), num_outputs=3)
-
-
-def fit(model, x, steps=3):
-    y = np.arange(len(x), dtype="int32") % 3
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.fit(x, y, batch_size=len(x), epochs=steps, verbose=0)
-
-
-def moved(model, x):
-    """Returns the paths of the variables that `fit` moves, dropout's seeds aside."""
-    before = {id(v): v.numpy() for v in model.variables if "seed" not in v.path}
-    fit(model, x)
-    now = [(v, before[id(v)]) for v in model.variables if id(v) in before]
-    return {v.path for v, old in now if not np.array_equal(v.numpy(), old)}
-
-
-@pytest.fixture
-def settle(pixels, randomise_statistics):
-    def settled(model):
-        x = pixels(6, model.input_shape[1])
-        randomise_statistics(model.backbone, model.preprocess(x))
-
-    return settled
 
 
 def statistics(paths):
@@ -87,18 +55,6 @@ def test_opening_again_after_a_fit_moves_what_is_open(train, pixels, settle):
     paths = moved(model, pixels(6, 16))
     assert {p.split("/")[0].removesuffix("_bn") for p in paths} == {*selection.blocks, "logits"}
     assert len(statistics(paths)) == 2 * len(selection.blocks)
-
-
-@pytest.mark.parametrize(("backbone", "side"), [("mobilenet_v2", 32), ("efficientnet_b0", 32), ("vgg16", 32)])
-def test_frozen_parts_of_real_backbones_stay(backbone, side, pixels, settle):
-    model = network(backbone, side)
-    settle(model)
-    selection = model.select("last:1", "train")
-    paths = moved(model, pixels(3, side))
-    frozen = {v.path for block in model.blocks[:-1] for x in block.layers for v in x.variables}
-    assert selection.blocks == (model.blocks[-1].name,)
-    assert not paths & frozen
-    assert any(path in paths for path in (v.path for v in model.blocks[-1].layers[0].variables))
 
 
 def test_a_frozen_trunk_neither_drops_units_nor_blocks(pixels):
