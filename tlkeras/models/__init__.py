@@ -1,6 +1,6 @@
 """Backbones, weights, cut points, heads and the model that a run trains.
 
-Names are loaded when they are first used, so that listing backbones does not import TensorFlow.
+Names are imported at their first use, so that listing backbones does not import TensorFlow.
 """
 
 from tlkeras.lazy import lazy_names

@@ -1,4 +1,4 @@
-"""A private input branch in front of a common part, so that tasks with inputs of different shape share it."""
+"""Private input branches (adapters), so that tasks with inputs of different shape share a common part."""
 
 import dataclasses
 
@@ -16,13 +16,13 @@ ADAPTER = "adapter"
 
 
 def build_adapter(config: AdapterConfig, input_shape: tuple[int, ...]) -> keras.Model:
-    """Returns the adapter as a functional model from its network's inputs to vectors.
+    """Returns the adapter as a functional model from the inputs of its network to vectors.
 
-    All its layers have names with `adapter_` before them, so that its network may be of the kind of the
-    common part, whose weights are matched by name.
+    The names of its layers begin with `adapter_`. Its network may therefore be of the same kind as the common
+    part, whose weights are matched by name.
 
     Args:
-        config: Network, pooling and dense layers.
+        config: Config with network, pooling and dense layers.
         input_shape: Shape of one raw input, `(height, width, 3)` or `(d,)`.
 
     Returns:
@@ -39,17 +39,17 @@ def build_adapter(config: AdapterConfig, input_shape: tuple[int, ...]) -> keras.
 
 
 def preprocessing_of(config: AdapterConfig) -> str:
-    """Returns the key of the preprocessing that the adapter's network wants."""
+    """Returns the name of the preprocessing for the adapter's network."""
     return BACKBONES.get(config.backbone).family.preprocessing
 
 
 def adapter_layers(backbone: keras.Model) -> list[keras.layers.Layer]:
-    """Returns the layers of the adapter in a backbone; none where it has no adapter."""
+    """Returns the layers of the adapter in a backbone. The list is empty without an adapter."""
     return [layer for layer in backbone.layers if layer.name.startswith(f"{ADAPTER}_")]
 
 
 def adapter_and_common(backbone: keras.Model) -> tuple[keras.Model, keras.Model] | tuple[None, None]:
-    """Returns a backbone's adapter and what stands behind it, of the same layers; twice None without one."""
+    """Returns the adapter and the common part of a backbone, which share its layers, or `(None, None)`."""
     layers = adapter_layers(backbone)
     if not layers:
         return None, None
@@ -64,12 +64,12 @@ def behind_adapter(
     """Returns a backbone of adapter and common part, and its blocks, of which the first is `adapter`.
 
     Args:
-        adapter: From `build_adapter`.
-        common: The common part, a functional model of vectors.
-        blocks: Its blocks.
+        adapter: Adapter that `build_adapter` returned.
+        common: Common part, a functional model of vectors.
+        blocks: Blocks of the common part.
 
     Raises:
-        UserError: Where the common part takes no such vectors.
+        UserError: The common part does not take such vectors.
     """
     if tuple(adapter.output_shape) != tuple(common.input_shape):
         raise UserError(
@@ -88,9 +88,9 @@ def moved(blocks: list[Block], known: dict, beside: tuple = ()) -> list[Block]:
     """Returns blocks with their cuts in another graph, in which the same layers were replayed.
 
     Args:
-        blocks: Blocks of the graph that was replayed.
-        known: What `replayed_tensors` returned.
-        beside: Tensors that cross each of these cuts as well.
+        blocks: Blocks of the replayed graph.
+        known: Tensors that `replayed_tensors` returned.
+        beside: Further tensors that cross each of these cuts.
     """
     cuts = [CutPoint(b.cut.name, (*beside, *(known[id(t)] for t in b.cut.tensors))) for b in blocks]
     return [dataclasses.replace(block, cut=cut) for block, cut in zip(blocks, cuts, strict=True)]

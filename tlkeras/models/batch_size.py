@@ -1,4 +1,4 @@
-"""`data.batch_size="auto"`: the smallest batch that trains about as many rows a second as any that fits."""
+"""The search of a batch size for `data.batch_size="auto"`: the smallest one that is about the fastest."""
 
 import time
 
@@ -14,7 +14,7 @@ from tlkeras.errors import UserError
 
 SMALLEST = 8
 LARGEST_ON_CPU, LARGEST = 64, 1024
-# A larger batch is taken only where it trains this many times as many rows a second.
+# A larger batch is used only if it trains this many times as many rows per second.
 WORTHWHILE = 1.1
 _STEPS = 3
 
@@ -22,24 +22,24 @@ _STEPS = 3
 def find_batch_size(
     model, stages: list[StageConfig], *, rows: int, scope, replicas: int = 1, passed: int = 1
 ) -> int:
-    """Returns a global batch size for all stages of a run; the model is left as it was.
+    """Returns a global batch size for all stages of a run. The model does not change.
 
-    Sizes are doubled, from 8 a replica on, and tried on the stage that trains most, on made-up inputs: as
-    many as a step passes through the network, with target rows and second views. What a method holds beside
-    them (a teacher's or a source model's weights, critics) is not tried. It ends where memory does, where
-    rows a second grow by less than a tenth, where an epoch would have fewer than ten steps, or at 64 on CPU
-    and 1024 elsewhere.
+    Sizes are doubled, from 8 per replica on, and measured with synthetic inputs on the stage that trains the
+    most variables. Target rows and second views are included. The memory of a method for other purposes, such
+    as a teacher or critics, is not included. The search ends if memory is exhausted, if rows per second grow
+    by less than a tenth, if an epoch would have fewer than ten steps, or at 64 on CPU and 1024 on other
+    devices.
 
     Args:
-        model: The transfer model.
-        stages: The run's stages.
-        rows: Training rows.
-        scope: Makes the context of the run's strategy.
-        replicas: Replicas that share a batch.
-        passed: Rows that a step passes through the network for each row of its batch.
+        model: Transfer model.
+        stages: Stages of the run.
+        rows: Number of training rows.
+        scope: Function that returns the scope of the run's strategy.
+        replicas: Number of replicas that share a batch.
+        passed: Number of rows in the network for each row of the batch.
 
     Raises:
-        UserError: Where not even the smallest batch fits.
+        UserError: Not even the smallest batch fits into memory.
     """
     state = [ops.convert_to_numpy(variable) for variable in model.variables]
     most = (
@@ -69,7 +69,7 @@ def find_batch_size(
 
 
 def _select_heaviest(model, stages: list[StageConfig]) -> None:
-    """Selects the stage that trains most, since it needs most memory."""
+    """Selects the stage that trains the most variables, because it needs the most memory."""
 
     def trained(stage):
         model.select(stage.train, stage.bn)
@@ -80,14 +80,14 @@ def _select_heaviest(model, stages: list[StageConfig]) -> None:
 
 
 def _made_up(zeros: np.ndarray):
-    """Returns numbers in 0..255 of the shape of `zeros`; ids and masks stay zero: every table has an id 0."""
+    """Returns numbers in 0..255 with the shape of `zeros`. Integers stay zero, as every table has id 0."""
     if zeros.dtype.kind != "f":
         return zeros
     return keras.random.uniform(zeros.shape, maxval=255.0, seed=0)
 
 
 def _rows_per_second(model, size: int, scope) -> float | None:
-    """Returns the rows a second of training at one size, or None where it does not fit."""
+    """Returns the rows per second with one batch size, or None if it does not fit into memory."""
     with scope():
         model.compile(optimizer=keras.optimizers.Adam(0.0), loss="mean_squared_error")
     x = keras.tree.map_structure(_made_up, model.zeros(size))

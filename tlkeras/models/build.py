@@ -1,4 +1,4 @@
-"""From a model config to a model that can be trained."""
+"""Construction of a transfer model from a model config."""
 
 import keras
 
@@ -20,21 +20,21 @@ from tlkeras.models.weights.load import load_backbone
 
 
 def build_model(config: ModelConfig, *, input_shape: Shape, num_outputs: int, seed: int = 0) -> TransferModel:
-    """Builds preprocessing, backbone (behind an adapter, beside a nested model), neck and head.
+    """Builds preprocessing, backbone (with an adapter or a nested model), neck and head.
 
-    Names of layers and variables, and every initial weight that is not loaded, depend on the arguments
-    alone and not on what the process built before. Make it inside the scope of a strategy, and after the
-    dtype policy is set.
+    Names of layers and variables, and initial weights that are not loaded, depend only on the arguments and
+    not on earlier models of the process. The function must be called in the scope of the strategy and after
+    the dtype policy is set.
 
     Args:
-        config: Backbone, weights, neck and head.
-        input_shape: Shape of one raw input, `(height, width, 3)` or `(d,)`; a dict of shapes where there are
-            several.
+        config: Config of backbone, weights, neck and head.
+        input_shape: Shape of one raw input, `(height, width, 3)` or `(d,)`, or a dict of shapes for several
+            inputs.
         num_outputs: Number of logits.
         seed: Seed of the initial weights and of dropout.
 
     Raises:
-        UserError: Where the config names what does not exist, or weights cannot be had.
+        UserError: The config contains an unknown name, or weights are not available.
     """
     row = BACKBONES.get(config.backbone)
     HEADS.get(config.head.name)
@@ -70,13 +70,13 @@ def _check_parts(config: ModelConfig, input_shape: Shape) -> None:
 
 
 def neck_for(neck: NeckConfig, head: HeadConfig, family: Family) -> NeckConfig:
-    """Returns the neck with a pooling: what the head needs, else its own, else what suits the family."""
+    """Returns the neck with the pooling that the head needs, else its own, else that of the family."""
     pooling = HEADS.get(head.name).pooling or neck.pooling or family.pooling
     return neck.model_copy(update={"pooling": pooling})
 
 
 def _body(config: ModelConfig, neck: NeckConfig, input_shape: Shape, backbone: keras.Model, seed: int):
-    """Returns preprocessing, backbone and blocks, with an adapter before and a nested model beside them."""
+    """Returns preprocessing, backbone and blocks, with an adapter or a nested model if there is one."""
     row = BACKBONES.get(config.backbone)
     family, dtypes = row.family, MODALITIES.get(row.modalities[0]).dtypes
     blocks, mode = find_blocks(backbone, family), family.preprocessing

@@ -1,4 +1,4 @@
-"""From feature vectors to logits."""
+"""Heads, which convert feature vectors to logits."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,13 +25,13 @@ class Head:
     """One kind of head.
 
     Attributes:
-        build: Called with the config, the number of outputs and symbolic features `(b, d)`; returns
-            symbolic float32 logits `(b, num_outputs)`.
-        summary: One line for `tlkeras list heads`.
-        pooling: The pooling it needs, whatever the neck says; None leaves the choice to the neck.
+        build: Function from the config, the number of outputs and symbolic features `(b, d)` to symbolic
+            float32 logits `(b, num_outputs)`.
+        summary: Description in one line for `tlkeras list heads`.
+        pooling: Pooling that the head needs. None leaves the choice to the neck.
         plain: Whether a saved model opens without tlkeras.
-        options: For a head of your own: the names and defaults of what `model.head.options` may hold. The
-            config that `build` gets has all of them.
+        options: Names and defaults of `model.head.options` for a head of your own. The config that `build`
+            gets contains all of them.
     """
 
     build: Callable
@@ -44,8 +44,8 @@ class Head:
 HEADS: Registry[Head] = Registry("head")
 
 
-# Keras' .99 lags hundreds of steps behind a backbone that is fine-tuned below the layer: what is saved would
-# normalise by means that are whole deviations off, and answer one class.
+# With Keras' momentum of 0.99 the statistics lag hundreds of steps behind a backbone that is fine-tuned. The
+# saved model would normalise by wrong means and predict a single class.
 BN_MOMENTUM = 0.9
 
 
@@ -53,12 +53,12 @@ def build_head(config: HeadConfig, num_outputs: int, features) -> keras.Model:
     """Returns the head as a functional model from features `(b, d)` to float32 logits.
 
     Args:
-        config: Which head, and its settings.
-        num_outputs: Number of logits, from 1.
+        config: Config of the head.
+        num_outputs: Number of logits, at least 1.
         features: Symbolic output of the neck.
 
     Raises:
-        UserError: An unknown head, or options that it does not have.
+        UserError: The head or an option is unknown.
     """
     head = HEADS.get(config.name)
     if isinstance(config, OtherHeadConfig):
@@ -71,7 +71,7 @@ def build_head(config: HeadConfig, num_outputs: int, features) -> keras.Model:
 
 
 def _linear(config: LinearHeadConfig | MlpHeadConfig, num_outputs: int, x):
-    # Logits are float32 under mixed precision too: softmax and log need the range.
+    # Logits are float32 also with mixed precision, because softmax and log need the range.
     initializer = "zeros" if config.zero_init else "glorot_uniform"
     return layers.Dense(num_outputs, kernel_initializer=initializer, dtype="float32", name="logits")(x)
 
@@ -106,13 +106,13 @@ def known_activation(name: str) -> str:
 class CosineSimilarity(layers.Layer):
     """Scaled cosine between features and one learned vector per class.
 
-    The classifier of Gidaris and Komodakis (2018), section 3.2, and of Chen et al. (2019): no class
-    wins by the length of its vector, which helps with few examples. A saved model that holds this
-    layer opens with `tlkeras.load_model`.
+    This is the classifier of Gidaris and Komodakis (2018), section 3.2, and of Chen et al. (2019). The length
+    of a class vector has no influence, which helps with few examples. `tlkeras.load_model` opens a saved
+    model with this layer.
 
     Args:
         units: Number of classes.
-        scale: Start value of the learned scale (the inverse temperature), above 0.
+        scale: Initial value of the learned scale (the inverse temperature), above 0.
 
     Input shape: `(batch, d)`, float. Output shape: `(batch, units)`, in `-scale..scale`.
     """

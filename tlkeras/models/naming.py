@@ -1,4 +1,4 @@
-"""Names and first weights that depend on the seed and on nothing else that the process did."""
+"""Names and initial weights that depend only on the seed."""
 
 import collections
 import contextlib
@@ -10,15 +10,15 @@ from tlkeras.backend import compat
 
 @contextlib.contextmanager
 def reproducible(seed: int, part: str) -> Iterator[None]:
-    """Makes layer names start from zero and initial weights follow from `seed` and `part`.
+    """Context in which layer numbers start from zero, and initial weights depend on `seed` and `part`.
 
-    Keras numbers layers without a name (`conv2d_57`) by what the process has built before, and draws
-    the seeds of initializers and dropout from Python's global generator. Both are put aside here and
-    back again, so that one build neither depends on earlier ones nor changes later ones.
+    Keras numbers layers without a name (`conv2d_57`) over the whole process, and draws the seeds of
+    initializers and dropout from Python's global generator. Both states are restored at the end, so that a
+    build does not depend on earlier ones and does not change later ones.
 
     Args:
-        seed: The run's seed.
-        part: What is built, e.g. `"backbone"`, so that the parts draw independent numbers.
+        seed: Seed of the run.
+        part: Name of the part, e.g. `"backbone"`, so that different parts draw independent numbers.
     """
     state = random.getstate()
     random.seed(f"{seed}/{part}")

@@ -1,10 +1,10 @@
-"""k nearest neighbours as a layer: what it learned is the rows themselves."""
+"""k nearest neighbours as a layer, which stores the training rows."""
 
 import keras
 import numpy as np
 from keras import ops
 
-# Distances below this count as this, so that a row is not infinitely sure of itself.
+# Smaller distances count as this one, so that no weight is infinite.
 _NEAREST = 1e-6
 _LEAST_SHARE = 1e-12
 
@@ -13,14 +13,14 @@ _LEAST_SHARE = 1e-12
 class NearestNeighbors(keras.layers.Layer):
     """The vote of the nearest stored rows, by Euclidean distance of standardised features.
 
-    `put` fills it; until then it knows nothing. Nothing of it is meant for gradient steps. Its memory and
-    time grow with the rows. A saved model that holds this layer opens with `tlkeras.load_model`.
+    `put` fills the layer. It is not trained by gradient steps. Its memory and time grow with the number of
+    rows. `tlkeras.load_model` opens a saved model with this layer.
 
     Args:
-        units: Number of logits: classes, or 1 for yes or no.
-        rows: Number of rows that it holds.
-        neighbors: How many are asked, 1 to `rows`.
-        vote: `distance` weighs each by one over its distance, `uniform` all the same.
+        units: Number of logits: the number of classes, or 1 for a binary task.
+        rows: Number of stored rows.
+        neighbors: Number of nearest rows that vote, 1 to `rows`.
+        vote: Weight of a vote: one over the distance (`distance`), or equal weights (`uniform`).
 
     Input shape: `(batch, d)`, float. Output shape: `(batch, units)`: logarithms of the shares of the vote, at
     least log(1e-12); for one unit the difference of yes and no.
@@ -31,7 +31,7 @@ class NearestNeighbors(keras.layers.Layer):
         self.units, self.rows, self.neighbors, self.vote = units, rows, neighbors, vote
 
     def build(self, input_shape):
-        """Creates the stored rows `(rows, d)`, their classes, and what features are standardised by."""
+        """Creates the variables of the rows `(rows, d)`, their classes, and the standardisation."""
         width = input_shape[-1]
 
         def weight(name, shape, initializer="zeros"):
@@ -43,14 +43,14 @@ class NearestNeighbors(keras.layers.Layer):
         self.deviation = weight("deviation", (width,), "ones")
 
     def put(self, features: np.ndarray, labels: np.ndarray) -> None:
-        """Stores rows in the place of those there were.
+        """Replaces the stored rows.
 
         Args:
-            features: `(rows, d)`, not standardised.
+            features: Features `(rows, d)`, not standardised.
             labels: Class numbers `(rows,)`.
         """
         mean, deviation = features.mean(axis=0), features.std(axis=0)
-        # the same as scikit-learn's StandardScaler: what never changes is left as it is
+        # as in scikit-learn's StandardScaler, constant features are not scaled
         tiny = deviation <= 10 * np.finfo(np.float64).eps * np.maximum(np.abs(mean), 1e-300)
         deviation = np.where(tiny, 1.0, deviation)
         self.examples.assign((features - mean) / deviation)
@@ -67,7 +67,7 @@ class NearestNeighbors(keras.layers.Layer):
         if self.vote == "distance":
             weights = 1.0 / ops.maximum(ops.sqrt(ops.maximum(-near, 0.0)), _NEAREST)
         else:
-            # the same for all, whatever moves: explanations by gradients get zeros, not an error
+            # equal weights that depend on the input, so that gradients for explanations exist and are zero
             weights = 1.0 + 0.0 * near
         weights = weights / ops.sum(weights, axis=1, keepdims=True)
         shares = ops.sum(weights[..., None] * ops.take(self.classes, indices, axis=0), axis=1)

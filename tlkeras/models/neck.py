@@ -1,4 +1,4 @@
-"""From the backbone's output to one feature vector per example."""
+"""The neck, which converts the output of the backbone to one feature vector per example."""
 
 import keras
 from keras import layers, ops
@@ -11,12 +11,12 @@ from tlkeras.models.heads import BN_MOMENTUM, known_activation
 def build_neck(config: NeckConfig, backbone_output, prefix: int = 0, padded: bool = False) -> keras.Model:
     """Returns pooling, private branches, the optional bottleneck and dropout as a functional model.
 
-    Its last layer is called `features`, so that feature vectors can be found by name in a saved model.
+    The name of its last layer is `features`, by which a saved model gives its feature vectors.
 
     Args:
-        config: Pooling, branches, bottleneck and dropout.
+        config: Config with pooling, branches, bottleneck and dropout.
         backbone_output: Symbolic output of the backbone, `(b, h, w, c)`, `(b, t, c)` or `(b, d)`.
-        prefix: Tokens before those of the patches.
+        prefix: Number of tokens before those of the patches.
         padded: Whether tokens that are zero are padding.
 
     Returns:
@@ -37,7 +37,7 @@ def build_neck(config: NeckConfig, backbone_output, prefix: int = 0, padded: boo
 
 
 def _branches(config: NeckConfig, inputs, pooled, prefix: int, padded: bool):
-    """Returns the joined outputs of the private branches, each with layers of its own."""
+    """Returns the joined outputs of the private branches."""
     outputs = []
     for i, branch in enumerate(config.branches, start=1):
         name = f"neck_branch_{i}"
@@ -53,9 +53,9 @@ def dense_layers(config: BranchConfig, x, name: str):
     """Returns the output of a branch's dense layers.
 
     Args:
-        config: Their widths, activation and dropout.
-        x: Symbolic `(b, d)`.
-        name: Stands before the names of the layers.
+        config: Config with widths, activation and dropout.
+        x: Symbolic input `(b, d)`.
+        name: Prefix of the names of the layers.
     """
     activation = known_activation(config.activation)
     for i, width in enumerate(config.units, start=1):

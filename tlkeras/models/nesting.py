@@ -1,4 +1,4 @@
-"""Task nesting: a whole earlier model, with its head, as a part of another."""
+"""Task nesting: a complete earlier model with its head as a part of another model."""
 
 import keras
 from keras import layers
@@ -22,20 +22,20 @@ def nest(
     backbone: keras.Model,
     blocks: list[Block],
 ) -> tuple[keras.Model, list[Block]]:
-    """Returns a backbone that holds the nested model, and its blocks, of which the first is `nested`.
+    """Returns a backbone that contains the nested model, and its blocks, of which the first is `nested`.
 
-    It takes raw inputs, as the nested model does, so the preprocessing moves into it; and it pools, since
-    vectors stand beside vectors only.
+    It takes raw inputs like the nested model, and therefore contains the preprocessing. It also contains the
+    pooling, because only vectors can be concatenated with the outputs of the nested model.
 
     Args:
-        config: Which model, and how its outputs join.
-        neck: Its pooling is taken.
-        preprocess: Raw inputs to the backbone's.
-        backbone: The backbone; left out with `join="alone"`.
-        blocks: Its blocks.
+        config: Config of the nested model.
+        neck: Config of the neck, whose pooling is used.
+        preprocess: Model from raw inputs to the inputs of the backbone.
+        backbone: Backbone, which is left out with `join="alone"`.
+        blocks: Blocks of the backbone.
 
     Raises:
-        UserError: The source cannot be opened, or does not take these inputs.
+        UserError: The nested model cannot be opened, or does not take these inputs.
     """
     source = open_source(config.source, _FIELD)
     _check(source, preprocess.input_shape[1:], config)
@@ -61,7 +61,7 @@ def nest(
 
 
 def _check(source: keras.Model, input_shape: tuple, config: NestedConfig) -> None:
-    """Raises `UserError` where a model cannot stand inside another with these inputs."""
+    """Raises `UserError` if a model cannot be nested in a model with these inputs."""
     if not has_graph(source):
         raise UserError(
             "A nested model must be functional or Sequential, with one input and one output. "

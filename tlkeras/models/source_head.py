@@ -1,4 +1,4 @@
-"""The head that a backbone was trained with: what ImageNet's, or an earlier run's, classes were."""
+"""The head with which a backbone was pretrained, on ImageNet or in an earlier run."""
 
 from pathlib import Path
 
@@ -15,11 +15,12 @@ def network_with_head(backbone: str, input_shape: tuple | None = None) -> keras.
     """Returns a backbone with ImageNet's weights and head, from preprocessed images to logits.
 
     Args:
-        backbone: A registered name.
-        input_shape: Shape of one image; None, and always for keras.applications, is the default size.
+        backbone: Registered name.
+        input_shape: Shape of one image, or None for the default size. Backbones of keras.applications always
+            have the default size.
 
     Returns:
-        None where the file with the head is not at hand: it is another one than that of the backbone.
+        The network, or None if the file with the head is not available. It is not the file of the backbone.
     """
     row = BACKBONES.get(backbone)
     if row.weights_package:
@@ -38,7 +39,7 @@ def network_with_head(backbone: str, input_shape: tuple | None = None) -> keras.
 
 
 def source_classifier(config: ModelConfig) -> list | None:
-    """Returns kernel `(d, classes)` and bias of the source's last layer; None where it has none at hand."""
+    """Returns kernel `(d, classes)` and bias of the pretrained last layer, or None if it is not available."""
     if config.weights is None:
         return None
     if config.weights == "imagenet":

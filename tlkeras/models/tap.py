@@ -1,4 +1,4 @@
-"""What a model gives where its features are tapped, found without running it."""
+"""Facts about the features of a model, found without running it."""
 
 import keras
 from keras import ops
@@ -9,10 +9,10 @@ from tlkeras.data.input_shapes import Shape, like, shapes_by_name
 
 
 def probe_features(model: keras.Model, input_shape: Shape) -> tuple[tuple, int, bool]:
-    """Returns the shape of the features, the number of outputs, and whether training moves the features.
+    """Returns the shape of the features, the number of outputs, and whether training changes the features.
 
     Args:
-        model: Has `features(x, training)` and `classify(features, training)`.
+        model: Model with `features(x, training)` and `classify(features, training)`.
         input_shape: Shape of one input row, or a dict of shapes.
     """
     parts = shapes_by_name(input_shape)
@@ -25,5 +25,5 @@ def probe_features(model: keras.Model, input_shape: Shape) -> tuple[tuple, int, 
         gradients = tape.gradient(features, model.trainable_variables)
         return features.shape, logits.shape[-1], any(g is not None for g in gradients)
 
-    # shapes and the existence of gradients are all that is asked
+    # only the shapes and the existence of gradients are needed
     return traced_in_a_replica(model.distribute_strategy, probe)

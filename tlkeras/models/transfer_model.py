@@ -15,13 +15,13 @@ from tlkeras.models.weights.load import WeightReport
 
 
 class FeatureModel(DistributedFit):
-    """What stands after a cut: tail, neck and head, which it shares with a `TransferModel`.
+    """The part of a `TransferModel` after the cut: tail, neck and head, which it shares with that model.
 
-    Inputs are the outputs of the trunk; `fit` on them moves the variables of the whole model.
+    Its inputs are the outputs of the trunk. `fit` on them trains the variables of the whole model.
 
     Args:
-        route: How inputs pass the backbone.
-        head: Features to logits.
+        route: Route of inputs through backbone and neck.
+        head: Model from features to logits.
     """
 
     def __init__(self, route: Route, head: keras.Model, **kwargs):
@@ -47,20 +47,19 @@ class FeatureModel(DistributedFit):
 
 
 class TransferModel(DistributedFit):
-    """Raw inputs -> preprocess -> backbone -> neck -> head -> logits.
+    """The model of a run: raw inputs -> preprocess -> backbone -> neck -> head -> logits.
 
-    `build_model` makes one. Before each stage, `select` says what trains and how BatchNormalization
-    behaves; until then only neck and head train. Everything before the first trainable block is called
-    in inference mode, whatever `fit` says: dropout and stochastic depth are off there, and no statistic
-    moves.
+    `build_model` makes it. Before each stage, `select` sets what trains and how BatchNormalization behaves.
+    Before the first call only neck and head train. All layers before the first trainable block are called in
+    inference mode, also in `fit`: dropout and stochastic depth are off, and statistics do not change.
 
     Args:
-        preprocess: Raw inputs to the backbone's inputs.
-        backbone: A functional model.
-        blocks: Its named blocks, from input to output.
-        neck: Backbone output to features.
-        head: Features to logits.
-        weights_report: What the backbone's weights were loaded from.
+        preprocess: Model from raw inputs to the inputs of the backbone.
+        backbone: Functional model.
+        blocks: Named blocks of the backbone, from input to output.
+        neck: Model from the output of the backbone to features.
+        head: Model from features to logits.
+        weights_report: Report of the loaded weights of the backbone.
 
     Example:
         >>> model = build_model(ModelConfig(backbone="small_cnn", weights=None),
@@ -91,19 +90,19 @@ class TransferModel(DistributedFit):
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """The backbone's blocks that stages open, from input to output."""
+        """Blocks of the backbone that stages can open, from input to output."""
         return tuple(block for block in self._blocks if block.opens == "by_stage")
 
     @property
     def input_shape(self) -> tuple | dict:
-        """Shape of a batch of raw inputs, or of features where it is fed those: `(None, ...)`, or a dict."""
+        """Shape of a batch of inputs (raw inputs, or features after `feed`): `(None, ...)`, or a dict."""
         if self._takes_features:
             return self.trunk().output_shape
         inputs = self.preprocess.inputs
         return inputs[0].shape if len(inputs) == 1 else {tensor.name: tensor.shape for tensor in inputs}
 
     def zeros(self, rows: int):
-        """Returns `rows` rows of zeros of what `call` takes, as NumPy."""
+        """Returns NumPy inputs of `rows` rows of zeros for `call`."""
         if self._takes_features:
             return np.zeros((rows, *self.input_shape[1:]), np.float32)
         inputs = self.preprocess.inputs
@@ -115,13 +114,14 @@ class TransferModel(DistributedFit):
         self.built = True
 
     def feed(self, what: Literal["inputs", "features"]) -> None:
-        """Says what calls, `fit` and `evaluate` get from now on: raw inputs, or the output of `trunk()`.
+        """Sets whether calls, `fit` and `evaluate` get raw inputs or the outputs of `trunk()`.
 
-        With features, everything up to the cut is passed over; variables, names and random draws of
-        what stands after it are the same. `select` goes back to raw inputs. Compile again afterwards.
+        With features, all layers before the cut are skipped. Variables, names and random numbers of the
+        layers after it are the same. `select` returns to raw inputs. The model must be compiled again
+        afterwards.
 
         Raises:
-            ValueError: Where the selection leaves no block frozen.
+            ValueError: The selection has no frozen block.
         """
         if what == "features":
             self._require_trunk()
@@ -142,18 +142,18 @@ class TransferModel(DistributedFit):
 
     @property
     def tail(self) -> keras.Model | None:
-        """What trains of the backbone, from the cut on; None where nothing of it does."""
+        """Trained part of the backbone, which is the part after the cut, or None if none is trained."""
         return self._route.value.tail
 
     def before_tail(self, x):
-        """Returns what the tail takes, for what `call` takes."""
+        """Returns the inputs of the tail for inputs of `call`."""
         route = self._route.value
         if self._takes_features:
             return ops.cast(x, (route.tail or route.neck).inputs[0].dtype)
         return route.to_cut(self.preprocess(x))
 
     def through_tail(self, x, training=None):
-        """Returns the backbone's output for what `before_tail` returns."""
+        """Returns the output of the backbone for the result of `before_tail`."""
         return self._route.value.through_tail(x, training)
 
     def classify(self, features, training=None):
@@ -161,15 +161,16 @@ class TransferModel(DistributedFit):
         return self.head(features, training=training)
 
     def select(self, train: str, bn: str = "frozen") -> Selection:
-        """Sets what trains. Compile again afterwards: Keras reads it when it traces the train step.
+        """Sets what trains. The model must be compiled again, because Keras traces the train step with it.
 
         Args:
-            train: `head`, `last:N`, `from:NAME`, `all` or `regex:PATTERN`; neck and head always train.
-            bn: BatchNormalization in the backbone: `frozen` (statistics, gamma and beta stay),
-                `inference` (statistics stay, gamma and beta of opened blocks train), `train`.
+            train: Trained part: `head`, `last:N`, `from:NAME`, `all` or `regex:PATTERN`. Neck and head always
+                train.
+            bn: BatchNormalization in the backbone: `frozen` (statistics, gamma and beta do not change),
+                `inference` (statistics do not change, gamma and beta of opened blocks train), `train`.
 
         Raises:
-            UserError: Where `train` names no block or layer of this backbone.
+            UserError: `train` does not name a block or layer of this backbone.
         """
         opened = opened_layers(self._blocks, train, self.backbone.name)
         # Layer by layer: assigning a model the value it has already does nothing to its layers, since
@@ -202,12 +203,12 @@ class TransferModel(DistributedFit):
         )
 
     def trunk(self) -> keras.Model:
-        """Returns the frozen part as a functional model from raw inputs to one tensor.
+        """Returns the frozen part as a functional model from raw inputs to the tensor at the cut.
 
-        That is the tensor at the cut; where the whole backbone is frozen, pooling belongs to it too.
+        If the whole backbone is frozen, the pooling belongs to the frozen part.
 
         Raises:
-            ValueError: Where the selection leaves no block frozen.
+            ValueError: The selection has no frozen block.
         """
         route = self._require_trunk()
         if self._trunk.value is None:
@@ -218,7 +219,7 @@ class TransferModel(DistributedFit):
         return self._trunk.value
 
     def on_features(self) -> FeatureModel:
-        """Returns the model from the trunk's output to logits; it shares all layers and variables."""
+        """Returns the model from the outputs of the trunk to logits, with the same layers and variables."""
         model = FeatureModel(self._require_trunk(), self.head, name="on_features")
         model.build()
         return model
@@ -231,8 +232,8 @@ class TransferModel(DistributedFit):
     def to_functional(self) -> keras.Model:
         """Returns the plain functional model of Keras' own layers with the same variables.
 
-        It is flat: every layer of the backbone is a layer of this model. Saved as `.keras`, it opens
-        without tlkeras, except with a head whose row says otherwise.
+        All layers of the backbone are direct layers of this model. A saved `.keras` file opens without
+        tlkeras, unless the row of the head says otherwise.
         """
         if self._functional.value is None:
             x = inputs = new_inputs(self.preprocess)

@@ -1,4 +1,4 @@
-"""Calling a backbone's builder."""
+"""Construction of a backbone by its builder."""
 
 import inspect
 import warnings
@@ -25,13 +25,13 @@ def construct(
     """Returns the backbone without its top as a functional model.
 
     Args:
-        row: The backbone.
+        row: Row of the backbone.
         input_shape: Shape of one input, or a dict of shapes.
         options: Extra keyword arguments of the builder.
-        weights: None, or `imagenet` for keras.applications.
+        weights: Weights for keras.applications: `imagenet` or None.
 
     Raises:
-        UserError: Where the input does not suit the backbone, or an option is unknown.
+        UserError: The input does not fit the backbone, or an option is unknown.
     """
     _check_input(row, input_shape)
     builder = row.function
@@ -40,7 +40,7 @@ def construct(
     if row.is_application:
         arguments |= {"include_top": False, "weights": weights}
     with warnings.catch_warnings():
-        # MobileNets warn where an image size has no weights of its own; the README says which they take.
+        # MobileNets warn if there are no weights for an image size; the README says which ones they use.
         warnings.simplefilter("ignore", UserWarning)
         try:
             model = builder(**arguments)
@@ -67,7 +67,7 @@ def _check_input(row: Backbone, shape: Shape) -> None:
 
 
 def _check_inputs(row: Backbone, model: keras.Model, shape: Shape) -> None:
-    """Raises `UserError` where the inputs of a model cannot be told apart by the names of the data's."""
+    """Raises `UserError` if the names of a model's inputs are not those of the data."""
     names = {tensor.name for tensor in model.inputs}
     if isinstance(shape, dict) and names != set(shape):
         raise UserError(
@@ -87,7 +87,7 @@ def _check_options(row: Backbone, builder, options: Mapping[str, Any]) -> None:
 
 
 def _keep_pixels_in_float32(model: keras.Model) -> None:
-    # Families that scale pixels themselves would do so in half precision under a mixed policy.
+    # With a mixed policy, families that scale pixels themselves would do so in half precision.
     for layer in model.layers:
         if isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization):
             layer.dtype_policy = keras.DTypePolicy("float32")

@@ -1,7 +1,7 @@
 """EfficientNet-Lite 0, 1 and 2 in Keras layers.
 
-EfficientNet (Tan and Le 2019) without squeeze-and-excitation, with ReLU6 and with a stem, a first and
-a last stage that are never scaled (the EfficientNet-Lite release of TensorFlow's TPU models).
+They are EfficientNets (Tan and Le 2019) without squeeze-and-excitation and with ReLU6. The stem and the first
+and last stages are not scaled, as in the EfficientNet-Lite release of TensorFlow's TPU models.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def efficientnet_lite(
     """Returns the network from images scaled by `(x - 127) / 128`.
 
     Args:
-        input_shape: `(height, width, 3)`.
+        input_shape: Shape of one image, `(height, width, 3)`.
         width: Factor of the filters of stages 2 to 7.
         depth: Factor of the repeats of stages 2 to 6.
         name: Name of the model.
         include_top: Whether pooling and ImageNet's 1000-class logits are included.
-        drop_connect_rate: Stochastic depth of the last block (Huang et al. 2016); earlier blocks have
-            proportionally less.
+        drop_connect_rate: Rate of stochastic depth in the last block (Huang et al. 2016). Earlier blocks have
+            proportionally smaller rates.
 
     Returns:
         A functional model with outputs `(batch, height / 32, width / 32, 1280)`, or logits
@@ -87,7 +87,7 @@ def _round(filters: float) -> int:
 
 
 def _block(x, name, expansion, filters, kernel, stride, drop_rate):
-    """Mobile inverted bottleneck: expand, depthwise, project, add where shapes allow."""
+    """Returns a mobile inverted bottleneck: expand, depthwise, project, and add if the shapes are equal."""
     shortcut = x
     if expansion != 1:
         x = _conv_bn(x, x.shape[-1] * expansion, 1, 1, f"{name}_expand")

@@ -1,4 +1,4 @@
-"""Raw pixels to what a family was trained on, as layers that are saved with the model."""
+"""Preprocessing of raw pixels for a family of backbones, as layers that are saved with the model."""
 
 from collections.abc import Mapping
 
@@ -15,13 +15,13 @@ def build_preprocessing(
 ) -> keras.Model:
     """Returns the model from raw inputs to the backbone's inputs.
 
-    It always computes in float32: in half precision, pixels of 0..255 lose what tells them apart.
+    It always computes in float32, because half precision cannot distinguish all pixels in 0..255.
 
     Args:
         mode: Name in `MODES`.
-        input_shape: Shape of one example, `(height, width, 3)` or `(d,)`; pixels lie in 0..255. Of several
-            inputs a dict of shapes: the mode is then called with a dict of tensors, and returns one.
-        dtypes: The dtypes of inputs by name, as `Modality.dtypes`; float32 where there is none.
+        input_shape: Shape of one example, `(height, width, 3)` with pixels in 0..255, or `(d,)`. For several
+            inputs it is a dict of shapes, and the mode converts a dict of tensors.
+        dtypes: Dtypes by the name of the input; see `Modality.dtypes`. Inputs without an entry are float32.
 
     Returns:
         A functional model that equals the family's `preprocess_input` in `keras.applications`.
@@ -41,7 +41,7 @@ def _rescaling(scale, offset):
 
 @MODES.register("identity")
 def identity(x):
-    """Leaves inputs as they are; the backbone holds its own Rescaling, or takes vectors."""
+    """Does not change inputs, because the backbone has its own Rescaling or takes vectors."""
     if isinstance(x, dict):
         return {
             name: keras.layers.Identity(dtype="float32", name=f"preprocess_{name}")(part)
@@ -64,13 +64,13 @@ def tf(x):
 
 @MODES.register("lite")
 def lite(x):
-    """EfficientNet-Lite's `(x - 127) / 128`."""
+    """Scales pixels by `(x - 127) / 128`, as EfficientNet-Lite does."""
     return _rescaling(1 / 128, -127 / 128)(x)
 
 
 @MODES.register("torch")
 def torch(x):
-    """Scales to 0..1, then standardises each channel by ImageNet's mean and deviation."""
+    """Scales pixels to 0..1, and standardises each channel by ImageNet's mean and deviation."""
     mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     scale = [1 / (255 * d) for d in deviation]
     offset = [-m / d for m, d in zip(mean, deviation, strict=True)]
@@ -79,5 +79,5 @@ def torch(x):
 
 @MODES.register("caffe")
 def caffe(x):
-    """Turns RGB into BGR and subtracts ImageNet's mean of each channel."""
+    """Converts RGB to BGR, and subtracts ImageNet's mean of each channel."""
     return _rescaling(1.0, [-103.939, -116.779, -123.68])(keras.ops.flip(x, axis=-1))

@@ -1,4 +1,4 @@
-"""What is known of a backbone without building it; nothing here imports Keras."""
+"""The registry of backbones, with facts that are known without building them. It does not import Keras."""
 
 import functools
 import re
@@ -20,20 +20,20 @@ class Family:
 
     Attributes:
         preprocessing: Key of `tlkeras.models.backbones.preprocessing.MODES`.
-        block_names: How layer names become block names: the first (pattern, template) that matches a
-            layer of a segment between two cut points names it; a segment without a name joins the
-            block before it. The most telling pattern stands first. By default `stem`, `top` and words
-            with a number begin a block: `block_3_norm` belongs to `block_3`, `stage_1_block_2_conv` to
-            `stage_1_block_2`.
-        weights_file: Name of the file with ImageNet weights that Keras looks for, with `{name}`,
+        block_names: Pairs (pattern, template) that convert layer names to block names, the most specific
+            first. The first pair that matches a layer between two cut points names this segment. A segment
+            without a name joins the block before it. By default `stem`, `top` and words with a number begin
+            a block: `block_3_norm` belongs to `block_3`, `stage_1_block_2_conv` to `stage_1_block_2`.
+        weights_file: Name of the file with ImageNet weights in Keras, with the placeholders `{name}`,
             `{app}` (the function's name in lower case), `{last}` (the last word of the name) and, for
             the MobileNets, `{alpha}`, `{alpha_}` and `{rows}`.
-        weights_sides: Sides in pixels for which there are weights of their own; those for 224 serve any
-            other image size.
+        weights_sides: Sides in pixels for which there are separate weights. The weights for 224 are used for
+            all other image sizes.
         min_size: Smallest side of an image that the network accepts.
-        live_tensors: How many tensors may cross a cut; 2 for NASNet, whose cells read the outputs of
-            the two cells before them.
-        pooling: The neck's pooling where a config names none: what the family's paper probes with.
+        live_tensors: Number of tensors that may cross a cut. It is 2 for NASNet, whose cells read the
+            outputs of the two cells before them.
+        pooling: Pooling of the neck if a config has none, which is the one that the family's paper probes
+            with.
         tensor_names: What other libraries call its weights: (pattern, template) for `re.sub`, to the name of
             a layer here followed by `.weight`, `.bias`, `.running_mean` or `.running_var`.
         fit_tensors: Called with the `Tensors` of a checkpoint and the model, where renaming is not enough.
@@ -55,26 +55,25 @@ PLAIN = Family()
 
 @dataclass(frozen=True)
 class Backbone:
-    """What is known of a backbone without building it.
+    """The facts about a backbone that are known without building it.
 
     Attributes:
         name: Registered name.
-        builder: The function that builds it, or where that is, `module:function`; called with
-            `input_shape` (a dict of shapes where there are several inputs: it then returns a model of a
-            dict of inputs of these names), and in keras.applications with `include_top=False` and `weights`.
-        family: Preprocessing, names of blocks and of weight files.
-        size: Default side of the input image in pixels; 0 for vectors.
-        parameters: Number of parameters without top at default options; None where it depends on the
-            data.
-        grad_cam: Layer whose output Grad-CAM reads (Selvaraju et al. 2017); empty takes the last with
-            spatial outputs.
-        blocks: Names of the blocks from input to output at default options, runs shortened:
-            `block2a..c` is block2a, block2b, block2c. Empty where they are only known once it is built.
-        weights_package: The installable package that holds the ImageNet weights; empty where Keras
-            has them itself, or there are none.
-        input: The kind of its inputs, a name in `MODALITIES`; `any` is images and vectors.
-        arguments: Keyword arguments of the builder that make this member of its family; a config's
-            `backbone_options` go before them.
+        builder: Function that builds the backbone, or its place as `module:function`. It is called with
+            `input_shape` and, in keras.applications, with `include_top=False` and `weights`. For several
+            inputs it gets a dict of shapes, and returns a model with a dict of inputs of the same names.
+        family: Family with the preprocessing and the names of blocks and weight files.
+        size: Default side of the input image in pixels, or 0 for vectors.
+        parameters: Number of parameters without top with default options, or None if it depends on the data.
+        grad_cam: Name of the layer whose output Grad-CAM uses (Selvaraju et al. 2017). If empty, it is the
+            last layer with spatial outputs.
+        blocks: Names of the blocks from input to output with default options. `block2a..c` means block2a,
+            block2b, block2c. Empty if the names are only known after the backbone is built.
+        weights_package: Installable package with the ImageNet weights. Empty if Keras has the weights or if
+            there are none.
+        input: Modality of its inputs, a name in `MODALITIES`. `any` means images and vectors.
+        arguments: Keyword arguments of the builder for this member of the family. `backbone_options` of a
+            config override them.
         licence: Licence of the weights that are usually meant by this name; empty where Keras or a package
             brings them.
     """
@@ -93,12 +92,12 @@ class Backbone:
 
     @property
     def block_names(self) -> tuple[str, ...]:
-        """The names of the blocks, from input to output."""
+        """Names of the blocks, from input to output."""
         return tuple(name for word in self.blocks.split() for name in _expand(word))
 
     @property
     def depth(self) -> int:
-        """The number of blocks."""
+        """Number of blocks."""
         return len(self.block_names)
 
     @property
@@ -108,24 +107,24 @@ class Backbone:
 
     @property
     def where(self) -> str:
-        """The builder's `module:function`."""
+        """Place of the builder as `module:function`."""
         if isinstance(self.builder, str):
             return self.builder
         return f"{self.builder.__module__}:{self.builder.__qualname__}"
 
     @property
     def function(self) -> Callable:
-        """The builder with this member's arguments; imports its module."""
+        """Returns the builder with the arguments of this member. It imports the module."""
         builder = function_at(self.builder)
         return functools.partial(builder, **self.arguments) if self.arguments else builder
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """The kinds of input that it takes, the usual one first."""
+        """Names of the modalities that the backbone takes, the usual one first."""
         return ("image", "vector") if self.input == "any" else (self.input,)
 
     def input_shape(self, config: DataConfig) -> Shape:
-        """Returns the shape of one input by the config alone, where the data are not at hand."""
+        """Returns the shape of one input from the config alone, if the data cannot be read."""
         return MODALITIES.get(self.modalities[0]).assumed_shape(config, self.size or None)
 
 

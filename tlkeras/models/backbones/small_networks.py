@@ -1,4 +1,4 @@
-"""Small networks that train from nothing, for vectors and for experiments in seconds."""
+"""Small networks for vectors and for experiments in seconds, which train from random weights."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def mlp(
     """Returns dense layers on vectors.
 
     Args:
-        input_shape: `(d,)`.
-        units: Width of each layer, i.e. of each block.
+        input_shape: Shape of one vector, `(d,)`.
+        units: Widths of the layers, each of which is a block.
         activation: Activation after each layer.
         dropout: Dropout rate after each layer.
         batch_norm: Whether each layer is normalised before its activation.
@@ -41,20 +41,20 @@ def small_cnn(
 ) -> keras.Model:
     """Returns 3x3 convolutions, each but the last followed by pooling.
 
-    BatchNormalization has momentum .9, so that its statistics settle within a hundred steps. With a smooth
-    activation and pooling by averages the gradient is continuous in the weights: rounding stays rounding.
-    ReLU and the largest of four send it another way where two numbers differ by their last bit.
+    BatchNormalization has momentum 0.9, so that its statistics settle within a hundred steps. With a smooth
+    activation and average pooling, the gradient is continuous in the weights, and rounding errors stay small.
+    With ReLU and max pooling, a difference in the last bit can change the gradient.
 
     Args:
-        input_shape: `(height, width, channels)`.
-        filters: Filters of each convolution, i.e. of each block.
+        input_shape: Shape of one image, `(height, width, channels)`.
+        filters: Filters of the convolutions, each of which is a block.
         dropout: Dropout rate after each block.
         batch_norm: Whether convolutions are followed by BatchNormalization.
         activation: Activation after each convolution.
-        pool: `max` or `avg`, over 2x2 pixels.
+        pool: Pooling over 2x2 pixels: `max` or `avg`.
 
     Raises:
-        ValueError: Another pool.
+        ValueError: `pool` has another value.
     """
     kinds = {"max": layers.MaxPooling2D, "avg": layers.AveragePooling2D}
     if pool not in kinds:
@@ -71,22 +71,22 @@ def small_cnn(
 def dann_digits(input_shape: tuple[int, ...]) -> keras.Model:
     """Returns the feature extractor for digits of Ganin et al. (2016), figure 4a.
 
-    Its label predictor is the head `mlp` with units (100, 100) on `neck.pooling="flatten"`.
+    Its label predictor is the head `mlp` with units (100, 100) and `neck.pooling="flatten"`.
 
     Args:
-        input_shape: `(28, 28, 3)` in the paper; 768 features then.
+        input_shape: Shape of one image, `(28, 28, 3)` in the paper, which gives 768 features.
     """
     x = inputs = keras.Input(input_shape, name="backbone_inputs")
     for i, width in enumerate((32, 48), start=1):
         x = layers.Conv2D(width, 5, name=f"conv_{i}")(x)
-        # the largest of four is the same before ReLU as after it, and ReLU then has a quarter of the work
+        # max pooling and ReLU commute, and ReLU after the pooling has a quarter of the work
         x = layers.MaxPooling2D(name=f"conv_{i}_pool")(x)
         x = layers.ReLU(name=f"conv_{i}_relu")(x)
     return keras.Model(inputs, x, name="dann_digits")
 
 
 def none(input_shape: tuple[int, ...]) -> keras.Model:
-    """Returns a backbone that hands on its inputs: features as they come."""
+    """Returns a backbone that returns its inputs unchanged, as features."""
     inputs = keras.Input(input_shape, name="backbone_inputs")
     return keras.Model(inputs, layers.Identity(name="none")(inputs), name="none")
 

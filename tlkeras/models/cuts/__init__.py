@@ -1,1 +1,1 @@
-"""Where a backbone can be cut in two, what trains behind the cut, and how inputs pass the frozen part."""
+"""Cut points and blocks of a backbone, the selection of what trains, and the route of the inputs."""

@@ -1,4 +1,4 @@
-"""Where a backbone can be cut in two, and the named blocks between the cuts."""
+"""The cut points of a backbone, and the named blocks between them."""
 
 import collections
 import re
@@ -13,11 +13,11 @@ from tlkeras.models.cuts.graph import inputs_of, nodes_in_order
 
 @dataclass(frozen=True)
 class CutPoint:
-    """The few tensors through which everything passes at one place of a functional graph.
+    """A place of a functional graph at which everything passes through one or few tensors.
 
     Attributes:
-        name: Name of the layer that ends here.
-        tensors: One symbolic tensor, or two for the cells of NASNet.
+        name: Name of the layer before the cut.
+        tensors: Symbolic tensors at the cut. There is one, or there are two for the cells of NASNet.
     """
 
     name: str
@@ -29,11 +29,11 @@ class Block:
     """One residual, dense, inception or convolution unit.
 
     Attributes:
-        name: As in `train="from:NAME"`.
-        layers: Its layers in topological order.
-        cut: The cut point after it.
-        opens: Whether it trains as the stage says, or in every stage (a private adapter), or in none (a
-            nested model that is frozen).
+        name: Name for `train="from:NAME"`.
+        layers: Layers of the block in topological order.
+        cut: Cut point after the block.
+        opens: Stages in which it trains: those that open it, all stages (a private adapter), or none (a
+            frozen nested model).
     """
 
     name: str
@@ -45,13 +45,13 @@ class Block:
 def find_cut_points(model: keras.Model, live_tensors: int = 1) -> list[tuple[CutPoint, tuple]]:
     """Returns the cut points of a functional model, each with the operations since the one before.
 
-    Walks the graph in topological order and counts the tensors that later nodes still read: where a
-    single one is left, its layer is an articulation point of the graph. Where there are several inputs, no
-    cut lies before the last of them is read.
+    The function visits the graph in topological order and counts the tensors that later nodes read. If there
+    is only one, its layer is an articulation point of the graph. If there are several inputs, cuts are
+    possible only after all inputs are read.
 
     Args:
-        model: A functional model with one output.
-        live_tensors: How many tensors may cross a cut.
+        model: Functional model with one output.
+        live_tensors: Largest number of tensors that may cross a cut.
     """
     nodes = nodes_in_order(model)
     if live_tensors > 1:
@@ -76,8 +76,8 @@ def find_blocks(model: keras.Model, family: Family) -> list[Block]:
     """Returns the named blocks of a backbone, from its input to its output.
 
     Args:
-        model: A functional model with one output.
-        family: Says how its blocks are named and how many tensors may cross a cut.
+        model: Functional model with one output.
+        family: Family with the names of its blocks and the number of tensors that may cross a cut.
     """
     blocks: list[Block] = []
     for cut, operations in find_cut_points(model, family.live_tensors):
@@ -103,9 +103,9 @@ def _belongs_to(previous: Block, block: Block) -> bool:
 
 
 def _narrowest_order(nodes: list) -> list:
-    """Returns another topological order, in which a cell ends before the next but one begins.
+    """Returns a topological order in which a cell ends before the next but one begins.
 
-    Of the nodes that could come next, takes the one after which the fewest tensors are waiting.
+    The next node is always the one after which the fewest tensors are live.
     """
     readers = collections.Counter(key for node in nodes for key in _inputs(node))
     made, order, waiting = set(), [], list(nodes)
@@ -131,12 +131,12 @@ def split(model: keras.Model, cut: CutPoint) -> tuple[keras.Model, keras.Model]:
     """Returns `(trunk, tail)` of a backbone, which share its layers: `tail(trunk(x)) == model(x)`.
 
     Args:
-        model: The backbone.
-        cut: One of its cut points.
+        model: Backbone.
+        cut: Cut point of the backbone.
 
     Returns:
-        Two functional models. What passes between them is a single tensor; where two tensors cross
-        the cut, it is both of them flattened and joined, of shape `(batch, n1 + n2)`.
+        Two functional models. A single tensor connects them. If two tensors cross the cut, they are flattened
+        and concatenated to shape `(batch, n1 + n2)`.
     """
     trunk_output = _pack(cut.tensors)
     inputs = inputs_of(model)
@@ -159,7 +159,7 @@ def _tail(tensors: tuple, model: keras.Model) -> keras.Model:
 def _pack(tensors: tuple):
     if len(tensors) == 1:
         return tensors[0]
-    # pixels beside features in half precision: the finer type, or they would lose what tells them apart
+    # pixels and features in half precision are joined in float32, which pixels need
     dtype = "float32" if any(t.dtype == "float32" for t in tensors) else None
     flat = [keras.layers.Flatten(dtype=dtype, name=f"cut_flatten_{i}")(t) for i, t in enumerate(tensors)]
     return keras.layers.Concatenate(dtype=dtype, name="cut_join")(flat)

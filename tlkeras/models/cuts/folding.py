@@ -1,4 +1,4 @@
-"""Convolutions that take the BatchNormalization behind them into their kernels."""
+"""Folding of BatchNormalization layers into the convolutions before them."""
 
 import inspect
 
@@ -9,20 +9,20 @@ from tlkeras.models.cuts.graph import nodes_in_order, replay
 
 
 class Folded:
-    """Calls a functional model with its fixed BatchNormalizations folded into the convolutions before them.
+    """A functional model whose fixed BatchNormalizations are folded into the convolutions before them.
 
-    A BatchNormalization that takes its moving statistics scales and shifts each channel. Keras computes that
-    over the whole feature map, in passes of their own; a scaled kernel and a bias give the same (Jacob et
-    al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
-    section 3.2), and TensorFlow fuses them with the convolution and the activation. The kernel is scaled
-    anew in every call, which is cheap, so nothing goes stale and gradients reach all variables. Outputs
-    are as far from a float64 model's as the plain model's are (1e-4 of their spread for a deep network at
-    96 px, 1e-6 for a shallow one), and as far from the plain model's.
+    A BatchNormalization with moving statistics scales and shifts each channel. Keras computes this in
+    separate passes over the feature map. A scaled kernel and a bias give the same (Jacob et al. 2018,
+    "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", section
+    3.2), and TensorFlow fuses them with the convolution and the activation. The kernel is scaled in every
+    call, which is cheap, so that it is always current and all variables get gradients. The rounding error is
+    as large as that of the plain model (1e-4 of the spread of the outputs for a deep network at 96 pixels,
+    1e-6 for a shallow one).
 
-    Only what is float32 and channels-last is folded; all else is called as it is.
+    Only float32 layers with channels last are folded.
 
     Args:
-        model: A functional model with one output.
+        model: Functional model with one output.
 
     Example:
         >>> trunk = Folded(model.trunk())
@@ -34,7 +34,7 @@ class Folded:
         self._pairs = _pairs(model)
 
     def __call__(self, x, training: bool | None = False):
-        """Returns the output for `x`; `training` reaches every layer, as in a call of the model."""
+        """Returns the output for `x`. `training` is passed to every layer, as in a call of the model."""
         folding = {conv: bn for conv, bn in self._pairs.items() if not (training and bn.trainable)}
         folded_away = set(folding.values())
 
@@ -71,7 +71,7 @@ def _convolve(conv, bn, x):
 
 
 def _pairs(model: keras.Model) -> dict:
-    """Returns `{convolution: BatchNormalization}` wherever only the second reads the first."""
+    """Returns `{convolution: BatchNormalization}` for convolutions that only the latter reads."""
     nodes = [node for node in nodes_in_order(model) if not node.is_input]
     readers, calls = {}, {}
     for node in nodes:

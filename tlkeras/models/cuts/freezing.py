@@ -1,4 +1,4 @@
-"""The language of `train`: which blocks and layers a stage opens."""
+"""The meaning of `train`: the blocks and layers that a stage opens."""
 
 import re
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from tlkeras.models.cuts.graph import leaf_layers
 
 @dataclass(frozen=True)
 class Selection:
-    """What a stage trains.
+    """The trained part of a model in a stage.
 
     Attributes:
-        train: As in the config, e.g. `last:2`.
-        bn: The BatchNormalization policy.
-        blocks: Names of the blocks in which anything trains, from the input to the output.
-        layers: Names of the backbone's layers that are opened.
-        cut: Name of the layer up to which everything is frozen; None where nothing is.
-        depths: By variable path, how many blocks from the top it lies: neck and head are 0, the last
-            block is 1, the one before it 2, and so on.
+        train: Value of the config, e.g. `last:2`.
+        bn: Value of `bn` in the config.
+        blocks: Names of the blocks with trained layers, from input to output.
+        layers: Names of the opened layers of the backbone.
+        cut: Name of the layer up to which everything is frozen, or None if nothing is frozen.
+        depths: Depths by variable path: 0 for neck and head, 1 for the last block, 2 for the block before it,
+            and so on.
     """
 
     train: str
@@ -36,15 +36,15 @@ class Selection:
 def opened_layers(blocks: Sequence[Block], train: str, backbone: str) -> list[tuple[int, keras.layers.Layer]]:
     """Returns `(index of the block, layer)` for each layer of the backbone that `train` opens.
 
-    Blocks that are always or never open are none that `train` could name or count.
+    `train` neither names nor counts blocks that are always or never open.
 
     Args:
-        blocks: The blocks of the backbone, from input to output.
-        train: `head`, `last:N`, `from:NAME`, `all` or `regex:PATTERN`.
-        backbone: The backbone's name, for messages.
+        blocks: Blocks of the backbone, from input to output.
+        train: Trained part: `head`, `last:N`, `from:NAME`, `all` or `regex:PATTERN`.
+        backbone: Name of the backbone in messages.
 
     Raises:
-        UserError: Where `train` names no block or layer of this backbone, or too many blocks.
+        UserError: `train` does not name a block or layer of this backbone, or it names too many blocks.
     """
     always = [(i, x) for i, block in enumerate(blocks) if block.opens == "always" for x in block.layers]
     by_stage = [i for i, block in enumerate(blocks) if block.opens == "by_stage"]

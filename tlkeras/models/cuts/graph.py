@@ -1,4 +1,4 @@
-"""Reading and replaying the graph of a functional model."""
+"""Functions to read and to replay the graph of a functional model."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ def nodes_in_order(model: keras.Model) -> list:
 
 
 def functional(model: keras.Model) -> keras.Model:
-    """Returns a functional model as it is, and of a Sequential one the functional model inside."""
+    """Returns a functional model unchanged, and for a Sequential model the functional model inside."""
     return compat.functional_inside(model) if isinstance(model, keras.Sequential) else model
 
 
@@ -24,32 +24,33 @@ def has_graph(model: keras.Model) -> bool:
 
 
 def inputs_of(model: keras.Model) -> list | dict:
-    """Returns what another model of the same inputs is built on: `[tensor]`, or several tensors by name."""
+    """Returns the input tensors for another model with the same inputs: `[tensor]`, or tensors by name."""
     inputs = functional(model).inputs
     return inputs if len(inputs) == 1 else {tensor.name: tensor for tensor in inputs}
 
 
 def new_inputs(model: keras.Model):
-    """Returns symbolic inputs like those of a functional `model`: a tensor, or several by name."""
+    """Returns new symbolic inputs like those of a functional `model`: a tensor, or tensors by name."""
     found = {x.name: keras.Input(x.shape[1:], dtype=x.dtype, name=x.name) for x in functional(model).inputs}
     return found if len(found) > 1 else next(iter(found.values()))
 
 
 def known_inputs(model: keras.Model, x) -> dict:
-    """Returns values by the id of the input of `model` whose place they take.
+    """Returns values by the id of the input of `model` that they replace.
 
     Args:
-        model: A functional model.
-        x: A tensor, or a dict by the names of the inputs.
+        model: Functional model.
+        x: Tensor, or a dict by the names of the inputs.
     """
     inputs = functional(model).inputs
     return {id(tensor): x[tensor.name] if isinstance(x, dict) else x for tensor in inputs}
 
 
 def output_of(model: keras.Model, layer_name: str):
-    """Returns the tensor that the layer called `layer_name` puts out within `model`.
+    """Returns the output tensor of the layer `layer_name` in `model`.
 
-    `layer.output` is no substitute: a layer that stands in several models knows only its first output.
+    `layer.output` cannot be used, because a layer that belongs to several models has only its first output
+    there.
     """
     for node in nodes_in_order(model):
         if node.operation.name == layer_name:
@@ -61,13 +62,13 @@ def replay(model: keras.Model, x, instead=lambda operation: operation):
     """Calls the layers of a functional `model` one by one on `x`, without nesting the model.
 
     Args:
-        model: A functional model.
-        x: A symbolic tensor of the shape of the model's input, or a dict by the names of its inputs.
-        instead: Returns what is called in the place of an operation.
+        model: Functional model.
+        x: Symbolic tensor with the shape of the model's input, or a dict by the names of its inputs.
+        instead: Function that returns the replacement of an operation.
 
     Returns:
-        The symbolic output; its graph holds the layers of `model` and shares their variables. Several outputs
-        are a dict by the names of the inputs: only preprocessing has them.
+        The symbolic output. Its graph contains the layers of `model` with their variables. Several outputs,
+        which only preprocessing has, are a dict by the names of the inputs.
     """
     known = replayed_tensors(model, x, instead)
     outputs = [known[id(target)] for target in functional(model).outputs]
@@ -75,7 +76,7 @@ def replay(model: keras.Model, x, instead=lambda operation: operation):
 
 
 def replayed_tensors(model: keras.Model, x, instead=lambda operation: operation) -> dict:
-    """As `replay`; returns by the id of each tensor of `model` the one that takes its place."""
+    """Replays a model as `replay` does. Returns the new tensors by the ids of the tensors of `model`."""
     known = known_inputs(model, x)
     for node in nodes_in_order(model):
         if node.is_input:
@@ -87,17 +88,17 @@ def replayed_tensors(model: keras.Model, x, instead=lambda operation: operation)
 
 
 def leaf_layers(layers: Iterable[keras.layers.Layer]) -> list[keras.layers.Layer]:
-    """Returns all layers, the nested ones of composite layers and models included."""
+    """Returns all layers, including those inside composite layers and models."""
     return [leaf for layer in layers for leaf in compat.flat_layers(layer)]
 
 
 class RenamedCopies:
-    """Copies of operations under names with a prefix, to be called in their place by `replay`.
+    """Copies of operations with a prefix in their names, for the argument `instead` of `replay`.
 
-    So two networks of the same kind can stand in one flat model. Nested models are taken apart.
+    With them, two networks of the same kind can be in one flat model. Nested models are flattened.
 
     Args:
-        prefix: Stands before each name.
+        prefix: Prefix of each name.
     """
 
     def __init__(self, prefix: str):
@@ -105,7 +106,7 @@ class RenamedCopies:
         self._copies: dict[int, tuple] = {}
 
     def __call__(self, operation):
-        """Returns what to call instead of an operation; always the same for the same one."""
+        """Returns the copy of an operation. The same operation always has the same copy."""
         if isinstance(operation, keras.Model) and has_graph(operation):
             return lambda x, **_: replay(operation, x, self)
         if id(operation) not in self._copies:
@@ -115,18 +116,18 @@ class RenamedCopies:
 
     @property
     def layers(self) -> tuple[keras.layers.Layer, ...]:
-        """The copies that are layers, in the order in which they were made."""
+        """Copies that are layers, in the order of their creation."""
         return tuple(copy for _, copy in self._copies.values() if isinstance(copy, keras.layers.Layer))
 
     def take_weights(self) -> None:
-        """Gives each copy the weights of its original."""
+        """Copies the weights of each original to its copy."""
         for original, copy in self._copies.values():
             if isinstance(copy, keras.layers.Layer) and copy.weights:
                 set_weights(copy, original.get_weights())
 
 
 def set_weights(layer: keras.layers.Layer, weights: list) -> None:
-    """Gives a layer other weights."""
+    """Sets the weights of a layer."""
     layer.set_weights(weights)
     if isinstance(layer, keras.layers.Normalization):
-        layer.finalize_state()  # it computes with copies of its variables
+        layer.finalize_state()  # the layer computes with copies of its variables

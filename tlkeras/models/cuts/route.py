@@ -1,4 +1,4 @@
-"""How inputs pass a model whose backbone is frozen up to a cut."""
+"""The route of inputs through a model whose backbone is frozen up to a cut."""
 
 import functools
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from tlkeras.models.cuts.folding import Folded
 
 @dataclass(frozen=True)
 class Route:
-    """How inputs pass backbone and neck in the current stage; kept out of Keras' tracking of layers.
+    """The route of inputs through backbone and neck in the current stage. Keras does not track it.
 
-    Where the whole backbone is frozen, the neck's layers without weights (pooling) are fixed as well:
-    `fixed_neck` holds them, and `neck` what is left of it.
+    If the whole backbone is frozen, the layers of the neck without weights (pooling) are fixed as well. They
+    are in `fixed_neck`, and the other layers are in `neck`.
     """
 
     cut: CutPoint | None
@@ -36,19 +36,19 @@ class Route:
         return Folded(self.tail)
 
     def to_cut(self, x):
-        """Returns the trunk's output for preprocessed inputs."""
+        """Returns the output of the trunk for preprocessed inputs."""
         return x if self.trunk is None else self.folded_trunk(x, training=False)
 
     def through_tail(self, x, training):
-        """Returns the backbone's output for the trunk's."""
+        """Returns the output of the backbone for the output of the trunk."""
         if self.tail is None:
             return x
         return self.folded_tail(x, training=training if self.tail_trains else False)
 
     def after_cut(self, x, training):
-        """Returns the neck's output for what `TransferModel.trunk` puts out."""
+        """Returns the output of the neck for the output of `TransferModel.trunk`."""
         (expected,) = (self.tail or self.neck).inputs
-        x = ops.cast(x, expected.dtype)  # features may be kept in half precision
+        x = ops.cast(x, expected.dtype)  # features may be stored in half precision
         return self.neck(self.through_tail(x, training), training=training)
 
 
@@ -58,11 +58,11 @@ def route_for(
     """Returns the route of a stage.
 
     Args:
-        backbone: A functional model.
-        neck: Backbone output to features.
-        blocks: The backbone's blocks, from input to output.
-        first: Index of the first block that trains; their number where none does.
-        tail_trains: Whether what stands after the cut is called in training mode by `fit`.
+        backbone: Functional model.
+        neck: Model from the output of the backbone to features.
+        blocks: Blocks of the backbone, from input to output.
+        first: Index of the first block that trains, or the number of blocks if none trains.
+        tail_trains: Whether `fit` calls the part after the cut in training mode.
     """
     if first == 0 and blocks:
         return Route(None, None, backbone, tail_trains, None, neck)
@@ -75,9 +75,9 @@ def route_for(
 
 
 def _split_neck(neck: keras.Model) -> tuple[keras.Model | None, keras.Model]:
-    """Returns the neck's first layers, as far as they have no variables, and the rest of it.
+    """Returns the first layers of the neck that have no variables, and the rest of the neck.
 
-    A layer that draws random numbers has the state of its generator as a variable.
+    A layer that draws random numbers has a variable with the state of its generator.
     """
     fixed = None
     for cut, layers in find_cut_points(neck):

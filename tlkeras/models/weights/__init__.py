@@ -1,1 +1,1 @@
-"""Where weights come from: files found, read, matched to layers, and what became of each."""
+"""Weights of backbones: files are found, read and matched to layers, with a report."""

@@ -1,4 +1,4 @@
-"""Which file holds a backbone's ImageNet weights, and whether it is there; nothing here imports Keras."""
+"""The files with ImageNet weights of backbones, and whether they are available. It does not import Keras."""
 
 import importlib.util
 import os
@@ -44,9 +44,9 @@ def weights_file_name(
     """Returns the name of the file that Keras looks for.
 
     Args:
-        row: A backbone of keras.applications.
-        input_shape: `(height, width, 3)`; None is the default size.
-        options: The config's `backbone_options`.
+        row: Row of a backbone of keras.applications.
+        input_shape: Shape of one image, `(height, width, 3)`, or None for the default size.
+        options: `backbone_options` of the config.
     """
     height, width = input_shape[:2] if input_shape else (row.size, row.size)
     rows = height if height == width and height in row.family.weights_sides else 224
@@ -57,14 +57,14 @@ def weights_file_name(
         last=row.name.rpartition("_")[2],
         minimalistic="_minimalistic" if (options or {}).get("minimalistic") else "",
         alpha=alpha,
-        # MobileNet's own way: 1.0 is 1_0, .75 is 7_5, .5 is 5_0.
+        # MobileNet writes 1.0 as 1_0, 0.75 as 7_5 and 0.5 as 5_0
         alpha_="1_0" if alpha == 1.0 else "_".join(f"{alpha:.2f}"[2:]),
         rows=rows,
     )
 
 
 def wheel_file(row: Backbone) -> tuple[Path | None, str]:
-    """Returns `(file, sha256)` of the weights in an installed package; the file is None without it."""
+    """Returns `(file, sha256)` of the weights in a package. The file is None if it is not installed."""
     path, sha256 = _WHEELS[row.name]
     package, _, rest = path.partition("/")
     spec = importlib.util.find_spec(package)
@@ -76,12 +76,12 @@ def wheel_file(row: Backbone) -> tuple[Path | None, str]:
 def weights_at_hand(
     row: Backbone, input_shape: tuple[int, ...] | None = None, options: Mapping[str, Any] | None = None
 ) -> bool:
-    """Returns whether ImageNet weights can be had without a network.
+    """Whether ImageNet weights are available without a network.
 
     Args:
-        row: The backbone.
-        input_shape: `(height, width, 3)`; None asks for any of the sizes that have weights.
-        options: The config's `backbone_options`.
+        row: Row of the backbone.
+        input_shape: Shape of one image, `(height, width, 3)`, or None for any size with weights.
+        options: `backbone_options` of the config.
     """
     if row.weights_package:
         return wheel_file(row)[0] is not None
@@ -93,12 +93,12 @@ def weights_at_hand(
 
 
 def backbones_with_weights() -> list[str]:
-    """Returns the names of the backbones whose ImageNet weights are at hand."""
+    """Returns the names of the backbones whose ImageNet weights are available without a network."""
     return [name for name, row in BACKBONES.items() if weights_at_hand(row)]
 
 
 def require_weights(row: Backbone, input_shape: tuple[int, ...], options: Mapping[str, Any]) -> None:
-    """Raises `UserError` at once where ImageNet weights are neither at hand nor to be downloaded."""
+    """Raises `UserError` if ImageNet weights are not available and cannot be downloaded."""
     if weights_at_hand(row, input_shape, options):
         return
     if row.is_application and _network():
@@ -107,7 +107,7 @@ def require_weights(row: Backbone, input_shape: tuple[int, ...], options: Mappin
 
 
 def missing_weights(row: Backbone, input_shape: tuple[int, ...], options: Mapping[str, Any]) -> UserError:
-    """Returns the error that says which file is missing and what could be done."""
+    """Returns the error with the missing file and what the user can do."""
     others = ", ".join(backbones_with_weights()) or "none"
     rest = f"Backbones with weights at hand: {others}. Received: weights='imagenet'"
     if row.weights_package:
@@ -125,7 +125,7 @@ def missing_weights(row: Backbone, input_shape: tuple[int, ...], options: Mappin
 
 
 def _network(seconds: float = 4.0) -> bool:
-    """Whether the host with the weights (or the proxy before it) answers soon."""
+    """Whether the host with the weights (or a proxy) answers within `seconds`."""
     address = _HOST
     if proxy := urllib.request.getproxies().get("https"):
         parts = urllib.parse.urlsplit(proxy if "//" in proxy else f"//{proxy}")
@@ -139,7 +139,7 @@ def _network(seconds: float = 4.0) -> bool:
             return
         reached.set()
 
-    # Resolving a name has no timeout of its own, hence the thread.
+    # The resolution of a name has no timeout, so it runs in a thread.
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
     thread.join(seconds)
@@ -153,9 +153,9 @@ def summary_rows(pattern: str = "*") -> list[dict[str, Any]]:
         pattern: Shell-style wildcard for names.
 
     Returns:
-        Dictionaries with `name`, `size` (pixels, 0 for vectors), `parameters` (None where they depend on
-        the data), `depth` (number of blocks), `weights` (whether ImageNet weights are at hand) and
-        `blocks` (their names, runs shortened as `block2a..c`).
+        Dictionaries with `name`, `size` (pixels, 0 for vectors), `parameters` (None if they depend on the
+        data), `depth` (number of blocks), `weights` (whether ImageNet weights are available) and `blocks`
+        (their names, shortened as in `block2a..c`).
     """
     return [
         {

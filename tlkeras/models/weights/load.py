@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from, and what became of each of its layers."""
+"""Loading of a backbone's weights, with a report about each of its layers."""
 
 import re
 from collections.abc import Mapping
@@ -23,13 +23,13 @@ from tlkeras.models.weights.torch_files import read_tensors
 
 @dataclass(frozen=True)
 class WeightReport:
-    """What was loaded.
+    """A report about the loaded weights.
 
     Attributes:
-        source: The value of `model.weights`; None is random weights.
-        matched: Names of the layers that took over weights.
-        unmatched: Names of the layers with weights that keep their first values.
-        unused: Names of the layers with weights in the source that no layer took over.
+        source: Value of `model.weights`. None means random weights.
+        matched: Names of the layers that got weights.
+        unmatched: Names of the layers that keep their initial weights.
+        unused: Names of the layers in the file or run whose weights were not used.
     """
 
     source: str | None
@@ -44,17 +44,17 @@ def load_backbone(
     """Builds a backbone and loads its weights.
 
     Args:
-        row: The backbone.
-        weights: `imagenet`, a `.weights.h5` or `.keras` file, the directory of an earlier run, a checkpoint
-            of timm or transformers (a file or folder), or None.
+        row: Row of the backbone.
+        weights: Origin of the weights: `imagenet`, a `.weights.h5` or `.keras` file, the directory of an
+            earlier run, a checkpoint of timm or transformers (a file or folder), or None.
         input_shape: Shape of one input.
         options: Extra keyword arguments of the builder.
 
     Returns:
-        The model, and which layers were matched.
+        `(model, report)`.
 
     Raises:
-        UserError: Where the weights cannot be had, or fit no layer.
+        UserError: The weights are not available, or fit no layer.
     """
     if weights is None:
         return construct(row, input_shape, options), WeightReport(None)
@@ -88,18 +88,18 @@ def transfer_parameters(model: keras.Model, source: keras.Model, name: str) -> W
     """Copies weights between layers of the same name whose weights have the same shapes.
 
     Args:
-        model: Takes the weights.
-        source: Gives them; may have other layers besides, e.g. a head.
-        name: What the report calls the source.
+        model: Model that gets the weights.
+        source: Model with the weights. It may have other layers, e.g. a head.
+        name: Name of `source` in the report.
 
     Returns:
-        Which layers matched. Layers of `model` that found no partner are logged, never passed over.
+        The report. Layers of `model` without weights are named in a message.
 
     Raises:
-        UserError: Where not a single layer matches.
+        UserError: No layer matches.
     """
     targets, named = _layers_with_weights(model), _layers_with_weights(source)
-    # as they are called; renumbered only where that finds more partners
+    # layers are renumbered only if this gives more matches
     sources = max((named, _renumbered(named)), key=lambda layers: len(_partners(targets, layers)))
     matched = _partners(targets, sources)
     for layer_name in matched:
@@ -121,7 +121,7 @@ def transfer_parameters(model: keras.Model, source: keras.Model, name: str) -> W
 
 
 def _partners(targets: dict, sources: dict) -> list[str]:
-    """Returns the names under which both sides have a layer with weights of the same shapes."""
+    """Returns the names for which both models have a layer with weights of the same shapes."""
     return [n for n, x in targets.items() if n in sources and _shapes(sources[n]) == _shapes(x)]
 
 
@@ -131,10 +131,10 @@ def _layers_with_weights(model: keras.Model) -> dict[str, keras.layers.Layer]:
 
 
 def _renumbered(layers: dict[str, keras.layers.Layer]) -> dict[str, keras.layers.Layer]:
-    """Returns the layers under the names they would have had as the first model of a process.
+    """Returns the layers by the names that they would have in the first model of a process.
 
-    Keras numbers layers without a name over the whole process: in a file that another program wrote,
-    `conv2d_94` may be what is `conv2d` here, and `conv2d_95` what is `conv2d_1`.
+    Keras numbers layers without a name over the whole process. In a file of another program, `conv2d_94` may
+    be the layer `conv2d` of this model, and `conv2d_95` the layer `conv2d_1`.
     """
     numbers: dict[str, list[int]] = {}
     for name, layer in layers.items():
@@ -160,7 +160,7 @@ def _shapes(layer) -> list[tuple]:
 
 
 def _load_weights_file(model: keras.Model, path: Path) -> WeightReport:
-    """Loads a `.weights.h5` file of just this backbone, all of it or nothing."""
+    """Loads a `.weights.h5` file of this backbone. All arrays must fit."""
     arrays = _array_shapes(path)
     layers = _layers_with_weights(model)
     expected = [shape for layer in layers.values() for shape in _shapes(layer)]
@@ -197,22 +197,22 @@ def _imagenet(row: Backbone, input_shape, options) -> keras.Model:
         return construct(row, input_shape, options, weights="imagenet")
     except UserError:
         raise
-    except Exception as error:  # Keras raises a bare Exception where a download fails
+    except Exception as error:  # Keras raises a plain Exception if a download fails
         if "URL fetch failure" not in str(error):
             raise
         raise missing_weights(row, input_shape, options) from error
 
 
 def load_efficientnet_lite(model: keras.Model, path: Path, sha256: str | None) -> None:
-    """Puts the published weights into a network of `tlkeras.models.backbones.efficientnet_lite`.
+    """Loads the published weights into a network of `tlkeras.models.backbones.efficientnet_lite`.
 
     Args:
-        model: The network, with or without top.
-        path: The `.pth` file.
-        sha256: Its digest.
+        model: Network with or without top.
+        path: Path of the `.pth` file.
+        sha256: Expected digest of the file.
 
     Raises:
-        UserError: Where the file is another one, or any of its tensors or any layer is left over.
+        UserError: The file is another one, or a tensor or a layer has no counterpart.
     """
     tensors = read_tensors(path, sha256)
     blocks = [x.name.removesuffix("_dwconv") for x in model.layers if x.name.endswith("_dwconv")]
@@ -250,7 +250,7 @@ def _torch_name(layer_name: str, blocks: list[str]) -> str:
 
 
 def _torch_weights(layer, prefix: str, tensors: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """Takes a layer's tensors out of `tensors`, in Keras' order and axes."""
+    """Removes the tensors of a layer from `tensors`, and returns them in the order and axes of Keras."""
     weight = tensors.pop(f"{prefix}.weight")
     if isinstance(layer, keras.layers.BatchNormalization):
         return [weight, *(tensors.pop(f"{prefix}.{x}") for x in ("bias", "running_mean", "running_var"))]
@@ -264,9 +264,9 @@ def _torch_weights(layer, prefix: str, tensors: dict[str, np.ndarray]) -> list[n
 def _fold_efficientnet_scale(model: keras.Model) -> None:
     """Gives EfficientNet-B0..B7 the scale that Keras builds only with `weights="imagenet"`.
 
-    Keras keeps ImageNet's deviations as the *variances* of the Normalization layer and divides by their
-    root once more in a Rescaling layer, which a network built without weights lacks
-    (tensorflow#62193). Squaring these variances gives the same function without that layer.
+    Keras stores ImageNet's deviations as the *variances* of the Normalization layer and divides by their root
+    again in a Rescaling layer. A network without weights does not have this layer (tensorflow#62193). Squared
+    variances give the same function without it.
     """
     deviations = np.array([0.229, 0.224, 0.225])
     rescalings = [x for x in model.layers if isinstance(x, keras.layers.Rescaling)]

@@ -1,4 +1,4 @@
-"""Models of earlier runs and of files, opened as sources."""
+"""Functions to open models of earlier runs and `.keras` files."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ def open_source(value: str, field: str) -> keras.Model:
     """Returns the model that a config names by the directory of a run or a `.keras` file.
 
     Args:
-        value: What the config says.
-        field: Where it says so, for messages.
+        value: Value in the config.
+        field: Name of the field in messages.
 
     Raises:
         UserError: There is no such model, or Keras cannot read it.
@@ -30,7 +30,7 @@ def open_source(value: str, field: str) -> keras.Model:
 
 
 def best_model(run: Path, field: str) -> keras.Model:
-    """Returns the best model of a run directory. Raises `UserError` where it holds none."""
+    """Returns the best model of a run directory. Raises `UserError` if there is none."""
     file = run / "best.keras"
     if not file.is_file():
         raise UserError(
@@ -41,7 +41,7 @@ def best_model(run: Path, field: str) -> keras.Model:
 
 
 def read_model(file: Path) -> keras.Model:
-    """Returns the model in a `.keras` file; code in the file is never run. Raises `UserError`."""
+    """Returns the model in a `.keras` file, without running code from the file, or raises `UserError`."""
     try:
         return keras.models.load_model(file, compile=False, safe_mode=True)
     except (ValueError, TypeError, OSError, KeyError) as error:

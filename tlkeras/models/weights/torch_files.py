@@ -1,7 +1,7 @@
 """Reads the tensors of a `.pth` file without torch and without trusting the file.
 
-A `.pth` file is a pickle, and a pickle may name any function to be called. This reader knows four
-names, all of them harmless, and refuses a file that asks for anything else.
+A `.pth` file is a pickle, and a pickle can call any function. This reader accepts only four harmless names
+and refuses a file that uses others.
 """
 
 import collections
@@ -23,14 +23,14 @@ def read_tensors(path: str | Path, sha256: str | None = None) -> dict[str, np.nd
     """Returns the tensors of a file that `torch.save` wrote in its format of before 2020.
 
     Args:
-        path: The file.
-        sha256: Hexadecimal digest that the file must have; None reads any file.
+        path: Path of the file.
+        sha256: Expected hexadecimal digest of the file, or None for any file.
 
     Returns:
         Arrays by name, float32 or int64.
 
     Raises:
-        UserError: Where the digest differs, or the file holds anything but tensors.
+        UserError: The digest differs, or the file contains other objects than tensors.
     """
     path = Path(path)
     if sha256 is not None:
@@ -47,7 +47,7 @@ def read_tensors(path: str | Path, sha256: str | None = None) -> dict[str, np.nd
 
 
 class _Storage:
-    """Numbers that are filled in after the pickle that refers to them."""
+    """The numbers of tensors, which follow the pickle in the file."""
 
     def __init__(self, dtype: np.dtype, size: int):
         self.values = np.empty(size, dtype)
@@ -60,7 +60,7 @@ class _Tensor:
         self.storage, self.offset, self.shape, self.stride = storage, offset, shape, stride
 
     def array(self) -> np.ndarray:
-        """Returns the numbers as a contiguous array of their own."""
+        """Returns the numbers as a new contiguous array."""
         values = self.storage.values
         steps = zip(self.shape, self.stride, strict=True)
         last = self.offset + sum((size - 1) * step for size, step in steps)
@@ -72,7 +72,7 @@ class _Tensor:
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    """Knows OrderedDict, tensors and two kinds of storage; anything else is refused."""
+    """Accepts OrderedDict, tensors and two kinds of storage, and refuses everything else."""
 
     _KNOWN = {
         ("collections", "OrderedDict"): collections.OrderedDict,

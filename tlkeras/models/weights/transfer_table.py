@@ -1,4 +1,4 @@
-"""Parameter transfer by layer name and shape: the table of what matched and what did not."""
+"""The table of a parameter transfer: the layers that matched by name and shape, and those that did not."""
 
 from typing import Any
 
@@ -9,22 +9,22 @@ def transfer_table(report) -> list[dict[str, Any]]:
     """Returns one row per layer with weights: `layer` and `outcome`.
 
     Args:
-        report: A `tlkeras.models.weights.load.WeightReport`.
+        report: `tlkeras.models.weights.load.WeightReport` of the backbone.
 
     Returns:
-        `matched`: the layer took over weights; `initial`: it found none and keeps its first ones;
-        `unused`: it stands in the source only.
+        Rows whose outcome is `matched` (the layer got weights), `initial` (the layer keeps its initial
+        weights) or `unused` (the layer exists only in the file or run with the weights).
     """
     groups = {"matched": report.matched, "initial": report.unmatched, "unused": report.unused}
     return [{"layer": name, "outcome": outcome} for outcome, names in groups.items() for name in names]
 
 
 def write_transfer(run_dir, report) -> str | None:
-    """Writes the table into a run directory; returns a line about it where anything did not match.
+    """Writes the table into a run directory. Returns a line of text if a layer did not match, else None.
 
     Args:
-        run_dir: The run directory.
-        report: What the backbone's weights were loaded from; nothing is written for random weights.
+        run_dir: Run directory.
+        report: `WeightReport` of the backbone. Nothing is written for random weights.
     """
     if report is None or report.source is None:
         return None
