@@ -16,6 +16,7 @@ The first environment also makes what the tests hold tiny networks against: `--f
 """
 
 import argparse
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ sys.path.insert(0, str(FIXTURES))
 
 from random_tensors import random_pictures, random_tensor  # noqa: E402
 
+# fmt: off
 # tlkeras' name and options; library, its name and arguments; native and another size
 _TINY = {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768}
 CASES = (
@@ -44,7 +46,12 @@ CASES = (
         (224, 160),
     ),
     ("vit_base", {}, "timm", "vit_base_patch16_224", {}, (224, 160)),
+    ("convnextv2_atto", {}, "timm", "convnextv2_atto", {}, (224, 176)),
+    ("convnextv2_tiny", {}, "timm", "convnextv2_tiny", {}, (224, 160)),
+    ("convnextv2_atto", {}, "transformers", "ConvNextV2",
+     {"depths": [2, 2, 6, 2], "hidden_sizes": [40, 80, 160, 320], "layer_norm_eps": 1e-6}, (224, 288)),
 )
+# fmt: on
 PICTURES = 8
 
 
@@ -61,6 +68,10 @@ TINY = (
     ("deit_tiny_distilled", {"width": 12, "depth": 2, "heads": 3, "patch": 8}, "transformers", "DeiT",
      {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 48,
       "patch_size": 8, "image_size": 32}, (32, 48)),
+    ("convnextv2_atto", {"depths": [1, 1, 2, 1], "width": 4}, "timm", "convnextv2_atto",
+     {"depths": [1, 1, 2, 1], "dims": [4, 8, 16, 32]}, (32, 72)),
+    ("convnextv2_atto", {"depths": [1, 1, 2, 1], "width": 4}, "transformers", "ConvNextV2",
+     {"depths": [1, 1, 2, 1], "hidden_sizes": [4, 8, 16, 32], "layer_norm_eps": 1e-6}, (32, 48)),
 )  # fmt: skip
 
 
@@ -130,7 +141,10 @@ def of_timm(name: str, arguments):
         features = model.forward_features(x)
         if "attn_pool.latent" in tensors:
             return {"features": features, "pooled": model.forward_head(features, pre_logits=True)}
-        return {"features": features if features.ndim == 3 else features.permute(0, 2, 3, 1)}
+        if features.ndim == 4:
+            pooled = model.forward_head(features, pre_logits=True)
+            return {"features": features.permute(0, 2, 3, 1), "pooled": pooled}
+        return {"features": features}
 
     return tensors, model, forward
 
@@ -151,8 +165,10 @@ def of_transformers(kind: str, arguments):
         model = make.from_pretrained(folder).eval()
 
     def forward(model, x):
-        found = model(x, interpolate_pos_encoding=True)
-        return {"features": found.last_hidden_state}
+        if kind == "ConvNextV2":
+            found = model(x)
+            return {"features": found.last_hidden_state.permute(0, 2, 3, 1), "pooled": found.pooler_output}
+        return {"features": model(x, interpolate_pos_encoding=True).last_hidden_state}
 
     return tensors, model, forward
 
@@ -177,9 +193,7 @@ def compare_one(case, folder: Path, side: int) -> None:
     row = BACKBONES.get(case[0])
     kept = dict(np.load(folder / f"{side}.npz"))
     for key in [key for key in kept if "/" not in key]:
-        options = dict(case[1])
-        if key == "features" and row.arguments.get("attention_pool"):
-            options["attention_pool"] = False
+        options = case[1] | unpooled(row, key)
         model, report = load_backbone(row, str(folder / "model.safetensors"), (side, side, 3), options)
         assert not report.unmatched
         cells = []
@@ -190,6 +204,12 @@ def compare_one(case, folder: Path, side: int) -> None:
         what = "" if key == "features" else f" ({key})"
         what += f" `{json.dumps(case[1])}`" if case[1] else ""
         print(f"| `{case[0]}`{what} | {case[2]} | {side} | {' | '.join(cells)} |", flush=True)
+
+
+def unpooled(row, key: str) -> dict:
+    """Returns the option under which a backbone puts out the features that the key names."""
+    takes = inspect.signature(row.function).parameters
+    return {x: False for x in ("attention_pool", "pooled") if key == "features" and x in takes}
 
 
 def difference(expected: np.ndarray, found: np.ndarray) -> str:

@@ -13,7 +13,8 @@ from tlkeras.models.cuts.cut_points import find_blocks
 from tlkeras.models.naming import reproducible
 
 # test_cut_points.py looks at one of each family, benchmarks/all_backbones.py at all rows.
-MEMBERS = ["efficientnet_lite1", "mobilenet_v3_large", "vgg19", "small_cnn", "dann_digits", "none"]
+MEMBERS = ["efficientnet_lite1", "mobilenet_v3_large", "vgg19", "small_cnn", "dann_digits", "none",
+           "convnextv2_atto", "convnextv2_tiny"]  # fmt: skip
 
 
 def build(name, **options):

@@ -1,5 +1,6 @@
 """Each family of backbones that is built here: its blocks, its cuts, its weights in other libraries."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -35,6 +36,11 @@ SIZE = {"width": 12, "depth": 3, "heads": 3, "patch": 8}
 TINY = {
     "vit_tiny": (SIZE | {"drop_path_rate": 0.1}, "stem block_0 block_1 block_2"),
     "deit_tiny_distilled": (SIZE, "stem block_0 block_1 block_2"),
+    "convnextv2_atto": (
+        {"depths": [1, 1, 2, 1], "width": 4, "drop_path_rate": 0.1},
+        "stem stage_0_block_0 stage_1_downsample stage_1_block_0 stage_2_downsample stage_2_block_0 "
+        "stage_2_block_1 stage_3_downsample stage_3_block_0",
+    ),
 }
 ORIGINALS = json.loads((Path(__file__).parent / "tiny_originals.json").read_text("utf-8"))
 
@@ -118,11 +124,13 @@ def train(name, folder, cached):
     return before, {x.name: x.get_weights() for x in layers}
 
 
-def test_a_run_moves_the_last_two_blocks_and_with_cached_features_to_the_same_weights(tmp_path):
-    before, cached = train("vit_tiny", tmp_path / "a", True)
+@pytest.mark.parametrize("name", ["vit_tiny", "convnextv2_atto"])
+def test_a_run_moves_the_last_two_blocks_and_with_cached_features_to_the_same_weights(name, tmp_path):
+    before, cached = train(name, tmp_path / "a", True)
     moved = {n for n in cached if any(map(np.any, map(np.subtract, before[n], cached[n])))}
-    assert moved == {n for n in cached if n.startswith(("block_1_", "block_2_")) or n == "norm"}
-    _, uncached = train("vit_tiny", tmp_path / "b", False)
+    opened = tuple(f"{block}_" for block in TINY[name][1].split()[-2:])
+    assert moved == {n for n in cached if n.startswith(opened) or n == "norm"}
+    _, uncached = train(name, tmp_path / "b", False)
     for name, values in cached.items():
         for a, b in zip(values, uncached[name], strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
@@ -154,9 +162,9 @@ def test_outputs_are_those_of_the_original(original, tmp_path):
     row, path = BACKBONES.get(original["backbone"]), checkpoint(original, tmp_path / "a.safetensors")
     for place, (spread, *expected) in original["outputs"].items():
         key, side = place.split("/")
-        options = dict(original["options"])
-        if key == "features" and row.arguments.get("attention_pool"):
-            options["attention_pool"] = False
+        takes = inspect.signature(row.function).parameters
+        unpooled = {x: False for x in ("attention_pool", "pooled") if key == "features" and x in takes}
+        options = original["options"] | unpooled
         model, report = load_backbone(row, path, (int(side), int(side), 3), options)
         assert set(report.matched) == {x.name for x in model.layers if x.weights} and not report.unmatched
         found = np.asarray(model(random_pictures(2, int(side)))).ravel()

@@ -5,6 +5,7 @@ Keras is imported when a backbone is built, not when backbones are listed.
 
 from tlkeras.models.backbones import (  # the rows register themselves
     bert,
+    convnext_v2,
     efficientnet_lite,
     small_networks,
     table,
@@ -12,4 +13,14 @@ from tlkeras.models.backbones import (  # the rows register themselves
 )
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
 
-__all__ = ["BACKBONES", "Backbone", "Family", "bert", "efficientnet_lite", "small_networks", "table", "vit"]
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "Family",
+    "bert",
+    "convnext_v2",
+    "efficientnet_lite",
+    "small_networks",
+    "table",
+    "vit",
+]

@@ -37,6 +37,8 @@ class Family:
         tensor_names: What other libraries call its weights: (pattern, template) for `re.sub`, to the name of
             a layer here followed by `.weight`, `.bias`, `.running_mean` or `.running_var`.
         fit_tensors: Called with the `Tensors` of a checkpoint and the model, where renaming is not enough.
+        stated_epsilon: Pattern of the names of those layer norms whose epsilon the `layer_norm_eps` of
+            transformers is; all by default.
     """
 
     preprocessing: str = "identity"
@@ -48,6 +50,7 @@ class Family:
     pooling: str = "avg"
     tensor_names: tuple[tuple[str, str], ...] = ()
     fit_tensors: Callable | None = None
+    stated_epsilon: str = ".*"
 
 
 PLAIN = Family()

@@ -1,6 +1,7 @@
 """Weights that other libraries wrote, put into a backbone by its family's table of names."""
 
 import json
+import re
 from pathlib import Path
 
 import keras
@@ -93,7 +94,7 @@ def load_checkpoint(model: keras.Model, row: Backbone, file: Path) -> list[str]:
         raise UserError(f"{file} is no checkpoint of {row.name}: {error}") from error
     for layer, *values in taken:
         layer.set_weights(values)
-    _take_epsilon(model, file)
+    _take_epsilon(model, row.family.stated_epsilon, file)
     return tensors.unused
 
 
@@ -134,7 +135,7 @@ def _in_keras_axes(layer, value: np.ndarray, role: str) -> np.ndarray:
     return value.T
 
 
-def _take_epsilon(model: keras.Model, file: Path) -> None:
+def _take_epsilon(model: keras.Model, names: str, file: Path) -> None:
     """Takes over the epsilon of layer norms that a `config.json` of transformers beside the file states."""
     try:
         stated = json.loads((file.parent / "config.json").read_text("utf-8"))
@@ -142,5 +143,6 @@ def _take_epsilon(model: keras.Model, file: Path) -> None:
     except (OSError, ValueError, AttributeError):
         return
     for layer in model.layers:
-        if epsilon and isinstance(layer, keras.layers.LayerNormalization):
+        is_norm = isinstance(layer, keras.layers.LayerNormalization)
+        if epsilon and is_norm and re.fullmatch(names, layer.name):
             layer.epsilon = float(epsilon)

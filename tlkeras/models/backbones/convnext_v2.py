@@ -1,0 +1,151 @@
+"""ConvNeXt V2 of Woo et al. 2023, "Co-designing and Scaling ConvNets with Masked Autoencoders"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tlkeras.lazy import LateModule
+from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
+
+keras, layers, ops = LateModule("keras"), LateModule("keras.layers"), LateModule("keras.ops")
+
+# name, blocks of the four stages, channels of the first, parameters
+_ROWS = (
+    ("convnextv2_atto", (2, 2, 6, 2), 40, 3_387_400),
+    ("convnextv2_femto", (2, 2, 6, 2), 48, 4_848_240),
+    ("convnextv2_pico", (2, 2, 6, 2), 64, 8_553_280),
+    ("convnextv2_nano", (2, 2, 8, 2), 80, 14_982_800),
+    ("convnextv2_tiny", (3, 3, 9, 3), 96, 27_866_496),
+    ("convnextv2_base", (3, 3, 27, 3), 128, 87_692_800),
+)
+
+
+def convnext_v2(
+    input_shape: tuple[int, int, int],
+    *,
+    depths: Sequence[int],
+    width: int,
+    pooled: bool = True,
+    drop_path_rate: float = 0.0,
+    name: str = "convnext_v2",
+) -> keras.Model:
+    """Returns the network from normalised images to features.
+
+    Args:
+        input_shape: `(height, width, 3)`.
+        depths: Number of blocks of each stage.
+        width: Channels of the first stage; each further stage has twice as many.
+        pooled: Whether the mean over all places follows, and then a LayerNormalization, as where the network
+            was trained.
+        drop_path_rate: Stochastic depth of the last block (Huang et al. 2016); earlier blocks have
+            proportionally less.
+        name: Name of the model.
+
+    Returns:
+        A functional model with outputs `(batch, channels)`, or `(batch, height / 32, width / 32, channels)`
+        without `pooled`; `channels` are those of the last stage.
+    """
+    inputs = keras.Input(input_shape, name="backbone_inputs")
+    x = layers.Conv2D(width, 4, 4, kernel_initializer=_normal(), name="stem_conv")(inputs)
+    x = _norm(x, "stem_norm")
+    count = 0
+    for stage, depth in enumerate(depths):
+        if stage:
+            x = _norm(x, f"stage_{stage}_downsample_norm")
+            conv = {"kernel_initializer": _normal(), "name": f"stage_{stage}_downsample_conv"}
+            x = layers.Conv2D(width * 2**stage, 2, 2, **conv)(x)
+        for i in range(depth):
+            rate = drop_path_rate * count / max(sum(depths) - 1, 1)
+            x = _block(x, f"stage_{stage}_block_{i}", rate)
+            count += 1
+    if pooled:
+        x = _norm(layers.GlobalAveragePooling2D(name="pool")(x), "norm")
+    return keras.Model(inputs, x, name=name)
+
+
+def _block(x, name: str, drop_rate: float):
+    shortcut, width = x, x.shape[-1]
+    conv = {"padding": "same", "depthwise_initializer": _normal(), "name": f"{name}_dwconv"}
+    x = layers.DepthwiseConv2D(7, **conv)(x)
+    x = _norm(x, f"{name}_norm")
+    x = layers.Dense(4 * width, kernel_initializer=_normal(), name=f"{name}_expand")(x)
+    x = layers.Activation("gelu", name=f"{name}_activation")(x)
+    x = _response_norm(x, name)
+    x = layers.Dense(width, kernel_initializer=_normal(), name=f"{name}_project")(x)
+    if drop_rate:
+        x = layers.Dropout(drop_rate, noise_shape=(None, 1, 1, 1), name=f"{name}_drop")(x)
+    return layers.Add(name=f"{name}_add")([x, shortcut])
+
+
+def _response_norm(x, name: str):
+    """Returns maps with global response normalisation (section 3.3 of the paper).
+
+    The length of each channel over all places, over the mean of these lengths, multiplies the channel; a
+    learned factor and offset follow, both 0 at first, and the input is added.
+    """
+    length = ops.sum(ops.square(ops.cast(x, "float32")), axis=(1, 2), keepdims=True)
+    length = ops.sqrt(length + 1e-12)  # has a gradient where a channel is 0 everywhere
+    relative = length / (ops.mean(length, axis=-1, keepdims=True) + 1e-6)
+    scaled = layers.Multiply(name=f"{name}_grn_scaled")([x, ops.cast(relative, x.dtype)])
+    learned = {"kernel_initializer": "zeros", "name": f"{name}_grn"}
+    scaled = layers.EinsumDense("bhwc,c->bhwc", scaled.shape[1:], bias_axes="c", **learned)(scaled)
+    return layers.Add(name=f"{name}_grn_add")([x, scaled])
+
+
+def _norm(x, name: str):
+    return layers.LayerNormalization(epsilon=1e-6, name=name)(x)
+
+
+def _normal():
+    return keras.initializers.TruncatedNormal(stddev=0.02)
+
+
+_TIMM = r"^stages\.(\d+)\."
+_HF = r"^(?:\w+\.)?encoder\.stages\.(\d+)\."
+_BLOCK = r"stage_\1_block_\2_"
+
+# What a tensor is called in timm, and in transformers.
+_TENSOR_NAMES = (
+    (r"^stem\.0\.|^(?:\w+\.)?embeddings\.patch_embeddings\.", "stem_conv."),
+    (r"^stem\.1\.|^(?:\w+\.)?embeddings\.layernorm\.", "stem_norm."),
+    (_TIMM + r"downsample\.0\.", r"stage_\1_downsample_norm."),
+    (_TIMM + r"downsample\.1\.", r"stage_\1_downsample_conv."),
+    (_TIMM + r"blocks\.(\d+)\.conv_dw\.", _BLOCK + "dwconv."),
+    (_TIMM + r"blocks\.(\d+)\.norm\.", _BLOCK + "norm."),
+    (_TIMM + r"blocks\.(\d+)\.mlp\.fc1\.", _BLOCK + "expand."),
+    (_TIMM + r"blocks\.(\d+)\.mlp\.grn\.", _BLOCK + "grn."),
+    (_TIMM + r"blocks\.(\d+)\.mlp\.fc2\.", _BLOCK + "project."),
+    (_HF + r"downsampling_layer\.0\.", r"stage_\1_downsample_norm."),
+    (_HF + r"downsampling_layer\.1\.", r"stage_\1_downsample_conv."),
+    (_HF + r"layers\.(\d+)\.dwconv\.", _BLOCK + "dwconv."),
+    (_HF + r"layers\.(\d+)\.layernorm\.", _BLOCK + "norm."),
+    (_HF + r"layers\.(\d+)\.pwconv1\.", _BLOCK + "expand."),
+    (_HF + r"layers\.(\d+)\.grn\.", _BLOCK + "grn."),
+    (_HF + r"layers\.(\d+)\.pwconv2\.", _BLOCK + "project."),
+    (r"^head\.norm\.|^(?:\w+\.)?layernorm\.", "norm."),
+)
+
+
+def _fit_tensors(tensors, model: keras.Model) -> None:
+    """Leaves the last norm out where the model ends before it."""
+    if all(layer.name != "norm" for layer in model.layers):
+        for role in ("weight", "bias"):
+            tensors.take(f"norm.{role}")
+
+
+_FAMILY = Family(
+    "torch",
+    ((r"^(stem|stage_\d+_(?:block_\d+|downsample))_", r"\1"),),
+    tensor_names=_TENSOR_NAMES,
+    fit_tensors=_fit_tensors,
+    stated_epsilon="norm",
+)
+
+for _name, _depths, _width, _parameters in _ROWS:
+    _blocks = ["stem"]
+    for _stage, _depth in enumerate(_depths):
+        _blocks += [f"stage_{_stage}_downsample"] * bool(_stage) + [f"stage_{_stage}_block_0..{_depth - 1}"]
+    _last = f"stage_3_block_{_depths[-1] - 1}_add"
+    _facts = (_name, convnext_v2, _FAMILY, 224, _parameters, _last, " ".join(_blocks))
+    _arguments = {"depths": _depths, "width": _width, "name": _name}
+    BACKBONES.add(_name, Backbone(*_facts, arguments=_arguments, licence="CC-BY-NC-4.0"))
