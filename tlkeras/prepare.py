@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tlkeras import messages
+from tlkeras import messages, methods, models
 from tlkeras.backend import Runtime, start, watch_workers
 from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig
 from tlkeras.data import Domain, Inspection, check_files, inspect_domain, load_domain
@@ -85,7 +85,6 @@ def prepare(
 def _prepared(config: ExperimentConfig, runtime: Runtime, arrays, batch_size: int | None) -> Parts:
     from tlkeras.backend.distributed_fit import synchronize_batch_norm
     from tlkeras.data import effective_batch_size
-    from tlkeras.models import build_model
 
     check_names(config)
     domains = read_domains(config, arrays)
@@ -95,7 +94,7 @@ def _prepared(config: ExperimentConfig, runtime: Runtime, arrays, batch_size: in
     if config.data.batch_size != "auto":
         batch_size = effective_batch_size(train, config.data.batch_size, runtime.replicas)
     with runtime.scope():
-        model = build_model(
+        model = models.build_model(
             _with_rows(config.model, len(train)),
             input_shape=source.input_shape,
             num_outputs=source.num_outputs,
@@ -115,14 +114,12 @@ def _with_rows(model: ModelConfig, rows: int) -> ModelConfig:
 
 
 def _found_batch_size(config: ExperimentConfig, runtime: Runtime, model, rows: int) -> int:
-    from tlkeras.models.batch_size import find_batch_size
-
     if runtime.workers > 1:
         raise UserError(
             "Workers that measure for themselves would not agree: give data.batch_size as a number. "
             "Received: data.batch_size=auto, strategy=multi_worker"
         )
-    return find_batch_size(
+    return models.batch_size.find_batch_size(
         model,
         list(config.stages),
         rows=rows,
@@ -134,15 +131,12 @@ def _found_batch_size(config: ExperimentConfig, runtime: Runtime, model, rows: i
 
 def _rows_passed(config: ExperimentConfig) -> int:
     """Returns how many rows a step passes through the network for each row of its batch, at most."""
-    from tlkeras.methods.adapt import make_method
-    from tlkeras.methods.adapt.checks import pulls
-
     adaptation = config.adaptation
     if config.tasks is not None and config.tasks.joint_run:
         return 2  # those of the other task
-    if not any(pulls(adaptation, stage) for stage in config.stages):
+    if not any(methods.adapt.checks.pulls(adaptation, stage) for stage in config.stages):
         return 1
-    return 1 + make_method(adaptation.method, adaptation.options).target_views
+    return 1 + methods.adapt.make_method(adaptation.method, adaptation.options).target_views
 
 
 def checked(config: ExperimentConfig) -> ExperimentConfig:
@@ -162,9 +156,7 @@ def check_names(config: ExperimentConfig) -> None:
     Raises:
         UserError: An unknown name or a setting that would do nothing.
     """
-    from tlkeras.methods.adapt.checks import check_adaptation
-
-    check_adaptation(config)
+    methods.adapt.checks.check_adaptation(config)
 
 
 def check_data(config: ExperimentConfig, domains: Mapping[str, Domain]) -> None:
@@ -173,9 +165,7 @@ def check_data(config: ExperimentConfig, domains: Mapping[str, Domain]) -> None:
     Raises:
         UserError: They do not.
     """
-    from tlkeras.methods.adapt.checks import check_domains
-
-    check_domains(config, domains)
+    methods.adapt.checks.check_domains(config, domains)
     row, modality = BACKBONES.get(config.model.first_network), domains["source"].modality
     if config.model.adapter is None and modality.name not in row.modalities:
         taken = " or ".join(MODALITIES.get(name).plural for name in row.modalities)

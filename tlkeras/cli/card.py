@@ -2,7 +2,7 @@
 
 from absl import flags as absl_flags
 
-from tlkeras import messages
+from tlkeras import export, messages, report
 from tlkeras.backend import import_tensorflow
 from tlkeras.errors import UserError
 
@@ -22,12 +22,8 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
     if len(arguments) != 1:
         raise UserError(f"Name one run directory. Received: {' '.join(arguments) or 'nothing'}")
-    from tlkeras.report.card import finished_run, write_card
-
-    record = finished_run(arguments[0])
+    record = report.card.finished_run(arguments[0])
     if not (record.run_dir.export / "keras").is_dir():
         import_tensorflow()
-        from tlkeras.export import export_run
-
-        export_run(record.path, ["keras"])
-    messages.result(write_card(record.path, flags.output, flags.license))
+        export.export_run(record.path, ["keras"])
+    messages.result(report.card.write_card(record.path, flags.output, flags.license))

@@ -12,7 +12,7 @@ from pathlib import Path
 from absl import flags as absl_flags
 from packaging.requirements import Requirement
 
-from tlkeras import __version__, messages
+from tlkeras import __version__, features, messages
 from tlkeras.backend import environment
 from tlkeras.cli.common import no_arguments
 from tlkeras.cli.tables import print_table
@@ -60,10 +60,9 @@ def _version(package: str) -> str | None:
 
 def _machine(problems: list[str]) -> dict[str, str]:
     """Returns devices and folders. What keeps tlkeras from training is added to `problems`."""
-    from tlkeras.features import FeatureStore
     from tlkeras.models.weights.files import backbones_with_weights, keras_models_dir
 
-    store = FeatureStore()
+    store = features.FeatureStore()
     if not store.usable():
         problems.append(f"the cache directory cannot be written: {store.directory}; set XDG_CACHE_HOME.")
     kept = sum(entry.nbytes for entry in store.entries())

@@ -2,7 +2,7 @@
 
 from absl import flags as absl_flags
 
-from tlkeras import messages
+from tlkeras import messages, studies
 from tlkeras.backend import import_tensorflow
 from tlkeras.errors import UserError
 
@@ -21,6 +21,4 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     if not flags.workdir:
         raise UserError("--workdir is missing: name a new folder for the merged run.")
     import_tensorflow()
-    from tlkeras.studies.merge import merge_runs
-
-    messages.result(merge_runs(arguments, flags.workdir, flags.how).path)
+    messages.result(studies.merge.merge_runs(arguments, flags.workdir, flags.how).path)
