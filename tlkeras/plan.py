@@ -1,4 +1,4 @@
-"""What each stage of an experiment would train, said without training it."""
+"""The plan of an experiment: what each stage would train, found without training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ UNKNOWN_STEPS = 1_000_000
 
 @dataclass(frozen=True)
 class Plan:
-    """The stages as rows of a table, and what had to be assumed for want of data.
+    """The stages as rows of a table, with the assumptions if the data cannot be read.
 
     Attributes:
-        model: One line about the network.
-        rows: One dict per stage.
-        notes: Sentences.
+        model: Description of the network in one line.
+        rows: Rows of the table, one dict per stage.
+        notes: Sentences about assumptions and further facts.
     """
 
     model: str
@@ -38,14 +38,14 @@ class Plan:
 
 
 def plan(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None) -> Plan:
-    """Returns the plan of a config. Files are listed where they are at hand; no picture is read.
+    """Returns the plan of a config. Existing files are listed, and no picture is read.
 
     Args:
-        config: The experiment.
-        arrays: Arrays in place of the source; see `run_experiment`.
+        config: Config of the experiment.
+        arrays: Arrays that replace the data source; see `run_experiment`.
 
     Raises:
-        UserError: The config names what does not exist.
+        UserError: The config contains an unknown name.
     """
     config = checked(with_arrays(config, arrays))
     start(config.runtime, config.seed, alone=True)
@@ -69,7 +69,7 @@ def plan(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None) ->
 
 
 def _beside(config: ExperimentConfig, model) -> list[str]:
-    """Returns what a run on two tasks at once trains beside its stages' variables."""
+    """Returns notes on variables of a second task that train in addition to those of the stages."""
     if not trains_jointly(config):
         return []
     comes_in = {"data": config.tasks.source, "tasks": None}
@@ -82,7 +82,7 @@ def _beside(config: ExperimentConfig, model) -> list[str]:
 
 
 def _source(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None) -> tuple[tuple, list[str]]:
-    """Returns `(input shape, outputs, training rows or None)`, and what was assumed for them."""
+    """Returns `(input shape, outputs, training rows or None)`, and the assumptions about them."""
     try:
         domains = read_domains(config, arrays, check=False)
     except UserError as error:
@@ -130,12 +130,12 @@ def _stage_rows(config: ExperimentConfig, model, rows: int | None) -> list[dict]
 
 
 def _steps_of(config: ExperimentConfig, stage: FitStageConfig, model, selection, rows: int | None) -> dict:
-    """Says how many steps a stage by gradient takes, and by which optimizer."""
+    """Returns the number of steps and the optimizer of a stage that trains by gradient."""
     factors = learning_rate_multipliers(stage, model, selection).values()
     rate, steps = stage.optimizer.learning_rate, stage.steps
     if rows is not None and config.data.batch_size != "auto":
         steps = count_steps(stage, rows, min(config.data.batch_size, rows)).total
-    if rate != "auto":  # refuses unknown names and options
+    if rate != "auto":  # raises for unknown names and options
         where = f"{place_of(stage, config.stages)}.optimizer"
         build_optimizer(stage.optimizer, steps=steps or UNKNOWN_STEPS, where=where)
     return {
@@ -147,7 +147,7 @@ def _steps_of(config: ExperimentConfig, stage: FitStageConfig, model, selection,
 
 
 def _trunk_notes(config: ExperimentConfig, model, rows: int | None) -> list[str]:
-    """Says which stages compute a frozen trunk in every step instead of once, and why."""
+    """Returns notes on stages that compute a frozen trunk in every step, with the reasons."""
     notes = []
     for stage in expand_stages(config.stages, [block.name for block in model.blocks]):
         model.select(stage.train, stage.bn)

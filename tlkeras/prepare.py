@@ -1,6 +1,6 @@
-"""From a config to its parts: names checked, data read, model built. Nothing here touches a workdir.
+"""The preparation of a run: names are checked, data are read, the model is built. No workdir is touched.
 
-TensorFlow is imported by `start` and not before: some of its settings are read at import.
+Only `start` imports TensorFlow, because some settings are read during the import.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,16 +24,16 @@ from tlkeras.run_dir import RunDir
 
 @dataclass
 class Parts:
-    """Everything a trainer needs.
+    """The parts of a run that a trainer needs.
 
     Attributes:
-        config: The experiment, as it will be run.
-        runtime: Where it runs.
-        domains: `source`, and where there is adaptation `target`; `source_2`, `target_2`, ... where
+        config: Config of the run.
+        runtime: Runtime of the run.
+        domains: Domains by name: `source`, with adaptation also `target`, and `source_2`, `target_2`, ... if
             there are several.
-        model: The transfer model, made in the runtime's scope.
-        batch_size: Rows per step over all replicas.
-        repeats: A finished run of the same config whose extractors are taken again; None is a run of its own.
+        model: Transfer model, which was made in the scope of the runtime.
+        batch_size: Number of rows per step over all replicas.
+        repeats: Finished run of the same config whose extractors are used again, or None.
     """
 
     config: ExperimentConfig
@@ -45,17 +45,17 @@ class Parts:
 
     @property
     def source(self) -> Domain:
-        """The labelled domain, or the first of them."""
+        """First labelled domain."""
         return self.domains["source"]
 
     @property
     def sources(self) -> list[Domain]:
-        """All domains that train with labels."""
+        """Domains that train with labels."""
         return [domain for domain in self.domains.values() if not domain.role.is_unlabelled_target]
 
     @property
     def targets(self) -> list[Domain]:
-        """All unlabelled target domains."""
+        """Unlabelled target domains."""
         return [domain for domain in self.domains.values() if domain.role.is_unlabelled_target]
 
 
@@ -69,13 +69,13 @@ def prepare(
     """Starts the runtime, reads the data and builds the model of a checked config.
 
     Args:
-        config: The experiment.
-        arrays: Arrays in place of the source; see `run_experiment`.
-        batch_size: What `data.batch_size="auto"` came to in an earlier process of this run.
-        alone: Whether to do without the other workers, where nothing is trained.
+        config: Config of the run.
+        arrays: Arrays that replace the data source; see `run_experiment`.
+        batch_size: Batch size that an earlier process of the run found for `data.batch_size="auto"`, or None.
+        alone: Whether the other workers are not waited for, because nothing is trained.
 
     Raises:
-        UserError: The data, the weights or the devices are not what the config says.
+        UserError: The data, the weights or the devices do not fit the config.
     """
     runtime = start(config.runtime, config.seed, alone=alone)
     with watch_workers(runtime):
@@ -107,7 +107,7 @@ def _prepared(config: ExperimentConfig, runtime: Runtime, arrays, batch_size: in
 
 
 def _with_rows(model: ModelConfig, rows: int) -> ModelConfig:
-    """Returns the model with room for the training rows, where its head holds them."""
+    """Returns the model config with the number of training rows, if its head stores them."""
     if model.head.name != "neighbors":
         return model
     return model.model_copy(update={"head": model.head.model_copy(update={"rows": rows})})
@@ -140,10 +140,10 @@ def _rows_passed(config: ExperimentConfig) -> int:
 
 
 def checked(config: ExperimentConfig) -> ExperimentConfig:
-    """Returns the config with its fallback taken where needed.
+    """Returns the config, with its fallback backbone if this is needed.
 
     Raises:
-        UserError: A name that nothing is registered under.
+        UserError: A name is not registered.
     """
     for name in (config.model.backbone, config.model.first_network):
         BACKBONES.get(name)
@@ -151,19 +151,19 @@ def checked(config: ExperimentConfig) -> ExperimentConfig:
 
 
 def check_names(config: ExperimentConfig) -> None:
-    """Checks all else that needs no data, once the runtime is started: what an adaptation names.
+    """Makes the remaining checks that need no data, after the runtime is started.
 
     Raises:
-        UserError: An unknown name or a setting that would do nothing.
+        UserError: A name is unknown, or a setting would have no effect.
     """
     methods.adapt.checks.check_adaptation(config)
 
 
 def check_data(config: ExperimentConfig, domains: Mapping[str, Domain]) -> None:
-    """Checks that the domains suit each other and what is watched.
+    """Checks that the domains fit each other, the backbone and the monitors.
 
     Raises:
-        UserError: They do not.
+        UserError: They do not fit.
     """
     methods.adapt.checks.check_domains(config, domains)
     row, modality = BACKBONES.get(config.model.first_network), domains["source"].modality
@@ -242,7 +242,7 @@ def _numbered(role: Role, several: Sequence[DataConfig]) -> dict[str, DataConfig
 
 
 def _without_labelled_targets(domains: dict[str, Domain]) -> dict[str, Domain]:
-    """Leaves the rows that train with labels out of the targets, so that none is evaluated on them."""
+    """Removes the rows that train with labels from the targets, so that they are not evaluated."""
     if Role.TARGET_LABELLED not in domains:
         return domains
     labelled = set(domains[Role.TARGET_LABELLED].splits["train"].digests)  # its other splits train nothing

@@ -1,6 +1,6 @@
 """The story of one run: check, read, build, train, save, evaluate, report.
 
-TensorFlow comes with this module: `tlkeras.backend.start` must have set its environment before.
+This module imports TensorFlow, so `tlkeras.backend.start` must have set its environment before.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Where a run computes: TensorFlow's devices, a tf.distribute strategy, precision, threads and seeds."""
+"""The device side of a run: TensorFlow's devices, strategies, precision, threads and seeds."""
 
 from tlkeras.backend.environment import check_batch_size, check_single_process, name_workers
 from tlkeras.backend.health import WorkerLostError, watch_workers

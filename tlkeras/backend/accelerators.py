@@ -1,4 +1,4 @@
-"""Which accelerator a notebook's machine has, and what is wrong where one was expected."""
+"""The accelerator of a notebook's machine, and advice if it cannot be used."""
 
 import os
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ tf = LateModule("tensorflow")
 
 
 def accelerator_report(strategy: str, replicas: int, environ: Mapping[str, str] = os.environ) -> str:
-    """Returns what a run will compute on, and advice where the machine has more than TensorFlow can use.
+    """Returns the device of a run as text, and advice if the machine has a device that TensorFlow cannot use.
 
     Args:
-        strategy: `runtime.name` of a started runtime.
-        replicas: Its replicas.
+        strategy: Name of the strategy of a started runtime.
+        replicas: Number of its replicas.
         environ: Environment variables.
     """
     if strategy == "tpu":
@@ -29,9 +29,9 @@ def accelerator_report(strategy: str, replicas: int, environ: Mapping[str, str] 
 
 
 def missing(gpus: int, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Returns why what the machine seems to have is not used, one sentence each.
+    """Returns why accelerators that the machine seems to have are not used, one sentence each.
 
-    Where TensorFlow itself is missing, `start` has said so before.
+    If TensorFlow itself is missing, `start` has already raised an error.
     """
     reasons = []
     if has_tpu(environ) and not has_libtpu():

@@ -1,4 +1,4 @@
-"""The exponential moving average of the weights: used for validation and for what is saved."""
+"""The exponential moving average of the weights, for validation and for the saved model."""
 
 import contextlib
 
@@ -9,7 +9,7 @@ from tlkeras.backend import compat
 
 
 def average_of(optimizer):
-    """Returns the pairs (model variable, its moving average); empty where the optimizer keeps none."""
+    """Returns pairs (model variable, moving average). The list is empty if the optimizer has no averages."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     if optimizer is None or not getattr(optimizer, "use_ema", False) or not optimizer.built:
         return []
@@ -17,10 +17,10 @@ def average_of(optimizer):
 
 
 def swap_average(optimizer):
-    """Exchanges the model's weights and their moving average, exactly, on every device.
+    """Exchanges the weights of the model and their moving averages exactly, on every device.
 
-    `keras.callbacks.SwapEMAWeights` adds and subtracts instead, which rounds: weights then differ after
-    each validation. Does nothing without a moving average, or before the first update.
+    `keras.callbacks.SwapEMAWeights` adds and subtracts, so that rounding changes the weights after each
+    validation. The function does nothing without a moving average, or before the first update.
     """
     pairs = average_of(optimizer)
     if pairs and _updates(optimizer) > 0:
@@ -29,7 +29,7 @@ def swap_average(optimizer):
 
 
 def adopt_average(optimizer):
-    """Sets the model's weights to their moving average: at the end of a stage."""
+    """Sets the weights of the model to their moving averages, at the end of a stage."""
     pairs = average_of(optimizer)
     if pairs and _updates(optimizer) > 0:
         for variable, average in pairs:
@@ -38,7 +38,7 @@ def adopt_average(optimizer):
 
 @contextlib.contextmanager
 def averaged_weights(optimizer):
-    """Context in which the model has its averaged weights; no-op where there is no average.
+    """Context in which the model has its averaged weights. Without averages it has no effect.
 
     Example:
         >>> with averaged_weights(model.optimizer):
@@ -52,10 +52,10 @@ def averaged_weights(optimizer):
 
 
 class ValidateAverage(keras.callbacks.Callback):
-    """Lets validation inside `fit`, `evaluate` and `predict` see the averaged weights.
+    """Uses the averaged weights in validation, `evaluate` and `predict`.
 
-    Training goes on from the weights themselves, bit for bit. Checkpoints written between steps or at the
-    end of an epoch hold both, and need nothing more.
+    Training continues from the exact weights. Checkpoints between steps or at the end of an epoch contain
+    both.
     """
 
     def on_test_begin(self, logs=None):
@@ -72,7 +72,7 @@ class ValidateAverage(keras.callbacks.Callback):
 
 
 def _updates(optimizer) -> int:
-    """Returns how many updates the optimizer has made."""
+    """Returns the number of updates of the optimizer."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     return int(compat.update_count(optimizer).numpy()) // (optimizer.gradient_accumulation_steps or 1)
 
@@ -84,7 +84,7 @@ def _exchange(weight, mean):
 
 
 def _update_both(variable, average, function):
-    """Calls `function` with both variables' copies on each device."""
+    """Calls `function` on each device with the copies of both variables."""
     variable = getattr(variable, "value", variable)
     average = getattr(average, "value", average)
     extended = tf.distribute.get_strategy().extended

@@ -1,28 +1,28 @@
-"""The devices of this process, as TensorFlow knows them once it runs."""
+"""The devices of this process that TensorFlow has found."""
 
 import os
 
 import tensorflow as tf
 
-# What TensorFlow raises where a device has no memory left.
+# The error that TensorFlow raises if a device has no memory left.
 OutOfMemory = tf.errors.ResourceExhaustedError
 
 
 def physical_devices() -> dict[str, int]:
-    """Returns how many devices of each kind TensorFlow sees, e.g. `{"CPU": 1, "GPU": 2}`."""
+    """Returns the number of devices of each kind, e.g. `{"CPU": 1, "GPU": 2}`."""
     kinds = [device.device_type for device in tf.config.list_physical_devices()]
     return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
 
 
 def accelerators() -> list[str]:
-    """Returns the kinds of accelerators that this process computes on: of `GPU` and `TPU`, those it has."""
+    """Returns the kinds of accelerators that this process uses: `GPU`, `TPU`, both or none."""
     return sorted({device.device_type for device in tf.config.list_logical_devices()} & {"GPU", "TPU"})
 
 
 def what_rounds() -> dict:
-    """Returns what decides how float32 is rounded here, ready for JSON.
+    """Returns the facts on which the rounding of float32 depends here, as JSON values.
 
-    TF32 rounds otherwise than float32, oneDNN than Eigen, and one version of TensorFlow than the next.
+    Results differ between TF32 and float32, between oneDNN and Eigen, and between versions of TensorFlow.
     """
     return {
         "device": accelerators() or ["CPU"],

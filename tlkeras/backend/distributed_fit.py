@@ -1,4 +1,4 @@
-"""A `keras.Model` whose `fit`, `evaluate` and `predict` are right on every synchronous strategy."""
+"""A `keras.Model` whose `fit`, `evaluate` and `predict` are correct with every synchronous strategy."""
 
 import keras
 import tensorflow as tf
@@ -13,32 +13,32 @@ UNSUPPORTED_STRATEGIES = ("ParameterServerStrategy", "CentralStorageStrategy")
 
 
 class DistributedFit(compat.TrainerHooks):
-    """Keras' training loop on one device, several devices and several workers alike.
+    """Keras' training loop for one device, several devices and several workers.
 
-    Stock Keras 3 fails under `MirroredStrategy` with several steps per call (keras#19246) and under
-    `MultiWorkerMirroredStrategy` always (keras#20585). This class replaces the three functions that
-    `fit`, `evaluate` and `predict` call; callbacks, logs and the progress bar remain Keras' own.
-    With the same global batches every strategy ends at the same weights.
+    Keras 3 itself fails with `MirroredStrategy` and several steps per call (keras#19246), and always with
+    `MultiWorkerMirroredStrategy` (keras#20585). This class replaces the three functions that `fit`,
+    `evaluate` and `predict` call. Callbacks, logs and the progress bar are those of Keras. With the same
+    global batches, every strategy gives the same weights.
 
-    - One call runs `steps_per_execution` steps of `train_step` inside one `tf.function`, and fewer
-      where an epoch ends: a `steps_per_epoch` that it does not divide is kept to exactly.
-    - Logs are the model's metrics, read outside the replicas, where Keras sums their variables. What
-      a subclass's `train_step` returns is not used: report values through metrics.
-    - The model, its metrics and its optimizer are built from the dataset's element spec, so no batch
-      is taken before the first epoch.
-    - `evaluate` reports as loss the mean over rows weighted by the sample weights: rows padded with
-      weight 0 do not count. Pass metrics as `weighted_metrics` where batches are padded.
+    - One call runs `steps_per_execution` steps of `train_step` in one `tf.function`, and fewer at the end of
+      an epoch, so that `steps_per_epoch` is exact even if it is not a multiple.
+    - Logs are the metrics of the model. They are read outside of the replicas, where Keras sums their
+      variables. The return value of a `train_step` is not used, so values must be reported by metrics.
+    - The model, its metrics and its optimizer are built from the element spec of the dataset, so that no
+      batch is read before the first epoch.
+    - The loss of `evaluate` is the mean over rows weighted by the sample weights. Padded rows with weight 0
+      do not count. With padded batches, metrics must be passed as `weighted_metrics`.
     - Replicas draw different dropout masks.
 
-    Subclasses override `train_step`, and `labelled_part` where a batch is not `(x, y[, weight])`.
-    Losses written by hand go through `scale_for_replicas`.
+    Subclasses override `train_step`, and also `labelled_part` if a batch is not `(x, y[, weight])`. Their own
+    losses must use `scale_for_replicas`.
     """
 
     def compile(self, *args, jit_compile="auto", **kwargs):
-        """As `keras.Model.compile`; `jit_compile=True` is refused under a strategy.
+        """Compiles the model; see `keras.Model.compile`. `jit_compile=True` is refused with a strategy.
 
         Raises:
-            UserError: Where XLA or this strategy cannot give right results.
+            UserError: XLA or this strategy cannot give correct results.
         """
         strategy = self.distribute_strategy
         name = type(strategy).__name__
@@ -55,22 +55,22 @@ class DistributedFit(compat.TrainerHooks):
         super().compile(*args, jit_compile=jit_compile, **kwargs)
 
     def labelled_part(self, batch):
-        """Returns the `(x, y, sample_weight)` in a batch that the compiled loss and metrics see.
+        """Returns the part `(x, y, sample_weight)` of a batch for the compiled loss and metrics.
 
         Args:
-            batch: One element of the dataset, or the specs of one.
+            batch: Element of the dataset, or the specs of an element.
         """
         return keras.utils.unpack_x_y_sample_weight(batch)
 
     def test_step(self, data):
-        """One evaluation step whose loss is a mean over rows, weighted by the sample weights."""
+        """Runs one evaluation step. Its loss is a mean over rows, weighted by the sample weights."""
         x, y, sample_weight = self.labelled_part(data)
         y_pred = self(x, training=False)
         rows = ops.cast(ops.shape(keras.tree.flatten(y_pred)[0])[0], "float32")
         if keras.ops.is_tensor(sample_weight) and len(sample_weight.shape) == 1:
             weight = ops.cast(sample_weight, "float32")
             total = ops.sum(weight)
-            # Keras divides by the number of rows, padded ones included: weights of mean 1 undo that.
+            # Keras divides by the number of rows with padding, which weights with mean 1 correct
             loss_weight = weight * ops.where(total > 0, rows / ops.where(total > 0, total, 1.0), 0.0)
         else:
             total, loss_weight = rows, sample_weight
@@ -79,19 +79,19 @@ class DistributedFit(compat.TrainerHooks):
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     def make_train_function(self, force=False):
-        """Builds what `fit` calls, once per `compile`."""
+        """Builds the function that `fit` calls, once per `compile`."""
         if self.train_function is None or force:
             self.train_function = self._function_of_steps(self.train_step)
         return self.train_function
 
     def make_test_function(self, force=False):
-        """Builds what `evaluate` calls, once per `compile`."""
+        """Builds the function that `evaluate` calls, once per `compile`."""
         if self.test_function is None or force:
             self.test_function = self._function_of_steps(self.test_step)
         return self.test_function
 
     def make_predict_function(self, force=False):
-        """Builds what `predict` calls: one batch in, outputs in the order of its rows out."""
+        """Builds the function that `predict` calls. It returns outputs in the order of a batch's rows."""
         if self.predict_function is not None and not force:
             return self.predict_function
         strategy = self.distribute_strategy
@@ -110,7 +110,7 @@ class DistributedFit(compat.TrainerHooks):
         return self.predict_function
 
     def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
-        """As `keras.Model.predict`; every replica's rows come back in the order of the input."""
+        """Predicts; see `keras.Model.predict`. The outputs of all replicas are in the order of the input."""
         steps_per_execution, self.steps_per_execution = self.steps_per_execution, 1
         try:
             return super().predict(x, batch_size, verbose, steps, callbacks)
@@ -118,7 +118,7 @@ class DistributedFit(compat.TrainerHooks):
             self.steps_per_execution = steps_per_execution
 
     def _compiled_step(self, step):
-        """Returns `step` as replicas run it: outside autograph, and through XLA where asked for."""
+        """Returns `step` for the replicas, without autograph, and compiled by XLA if requested."""
         ReplicaSeedGenerator.install(self)
         step = tf.autograph.experimental.do_not_convert(self.with_optionals(step))
         if self.jit_compile and not self.run_eagerly:
@@ -158,13 +158,13 @@ class DistributedFit(compat.TrainerHooks):
                 return one_batch(next(group))
             if self.steps_per_execution == 1:
                 return one_step(group.iterator)
-            # A tensor, so that the shorter call at an epoch's end needs no second trace.
+            # steps are a tensor, so that the shorter call at the end of an epoch needs no second trace
             return several_steps(group.iterator, tf.constant(group.steps))
 
         return run
 
     def build_for_fit(self, iterator=None, data_batch=None):
-        """Builds from shapes alone, and makes `fit`'s iterator count steps exactly.
+        """Builds the model from shapes alone, and makes the iterator of `fit` count steps exactly.
 
         Keras calls this at the start of `fit` and `evaluate` with its epoch iterator.
         """
@@ -176,14 +176,14 @@ class DistributedFit(compat.TrainerHooks):
 
 
 def scale_for_replicas(loss):
-    """Scales a loss written by hand so that it weighs the same on any number of replicas.
+    """Scales a loss so that its weight does not depend on the number of replicas.
 
-    The optimizer sums gradients over replicas. Keras divides its `Loss` objects and `add_loss` terms by
-    the number of replicas; a term such as `ops.mean(...)` is not divided, and would count once per
-    replica beside them. Outside a strategy, or with one replica, the loss is returned as it is.
+    The optimizer sums gradients over replicas. Keras divides its `Loss` objects and `add_loss` terms by the
+    number of replicas. It does not divide a term such as `ops.mean(...)`, which would then count once per
+    replica. Without a strategy, or with one replica, the loss is returned unchanged.
 
     Args:
-        loss: Float tensor: the mean over the rows of this replica.
+        loss: Mean loss over the rows of this replica, a float tensor.
 
     Returns:
         `loss` divided by the number of replicas in the current strategy.
@@ -196,17 +196,17 @@ def scale_for_replicas(loss):
 
 
 def synchronize_batch_norm(layer, synchronized=True):
-    """Makes every BatchNormalization inside `layer` use the statistics of the global batch, or not.
+    """Sets whether all BatchNormalization layers in `layer` use the statistics of the global batch.
 
-    Takes effect when a step is traced next, that is after the next `compile`. With it, training-mode
-    BatchNorm is the same on any number of replicas; without, each replica normalises by its own rows.
+    It takes effect when a step is traced, which is after the next `compile`. With it, BatchNormalization in
+    training is the same on any number of replicas. Without it, each replica normalises by its own rows.
 
     Args:
-        layer: A layer or model; a pretrained functional backbone will do.
+        layer: Layer or model, such as a pretrained functional backbone.
         synchronized: Whether statistics are averaged over replicas.
 
     Returns:
-        The number of BatchNormalization layers found.
+        The number of BatchNormalization layers.
     """
     found = [
         child for child in compat.flat_layers(layer) if isinstance(child, keras.layers.BatchNormalization)
@@ -217,7 +217,7 @@ def synchronize_batch_norm(layer, synchronized=True):
 
 
 class _Group:
-    """The steps of one call: an iterator, and how many batches to take from it."""
+    """The steps of one call: an iterator, and the number of batches to take from it."""
 
     def __init__(self, iterator, steps):
         self.iterator = iterator

@@ -1,4 +1,4 @@
-"""What the environment says about where to compute, read before TensorFlow is imported."""
+"""The choice of devices and workers from the environment, before TensorFlow is imported."""
 
 import glob
 import importlib.util
@@ -17,13 +17,13 @@ from tlkeras.errors import UserError, install
 
 @dataclass(frozen=True)
 class Cluster:
-    """The workers of a run, and who named them.
+    """The workers of a run, and the place where they are named.
 
     Attributes:
-        source: `tf_config`, `slurm` or `flags`.
+        source: Place of the names: `tf_config`, `slurm` or `flags`.
         workers: Number of worker processes.
-        index: Which of them this process is, from 0.
-        addresses: `host:port` of each, for `flags` only.
+        index: Index of this process, from 0.
+        addresses: Addresses `host:port` of the workers, for `flags` only.
     """
 
     source: str
@@ -32,21 +32,22 @@ class Cluster:
     addresses: tuple[str, ...] = ()
 
 
-# Set where there is a TPU; the notebook's first cell, which cannot import this, reads the same.
+# These variables are set if there is a TPU. The first cell of the notebook cannot import this and repeats
+# them.
 TPU_NAMES = ("COLAB_TPU_ADDR", "TPU_NAME", "TPU_ACCELERATOR_TYPE", "TPU_WORKER_ID")
 TPU_DEVICES = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")  # v2 to v4; v5e and later
-# Later drivers lack functions without which TensorFlow's TPU build ends the process when it is imported:
-# with 0.0.24 it was seen to be imported, with 0.0.32, 0.0.38, 0.0.43.2 and 0.0.52 not.
+# Later drivers lack functions that TensorFlow's TPU build needs, and the process ends during the import. The
+# import worked with 0.0.24, and failed with 0.0.32, 0.0.38, 0.0.43.2 and 0.0.52.
 NEWEST_LIBTPU = (0, 0, 24)
 
 
 def has_tpu(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the machine seems to have a TPU; says nothing about TensorFlow's build."""
+    """Whether the machine seems to have a TPU. TensorFlow's build may be unable to use it."""
     return any(map(environ.get, TPU_NAMES)) or any(map(glob.glob, TPU_DEVICES))
 
 
 def check_tensorflow() -> None:
-    """Raises `UserError` where TensorFlow is not installed, or Keras shall run on another backend."""
+    """Raises `UserError` if TensorFlow is not installed, or if Keras is set to another backend."""
     if importlib.util.find_spec("tensorflow") is None:
         if has_tpu():
             raise UserError(
@@ -67,7 +68,7 @@ def check_tensorflow() -> None:
 
 
 def _check_libtpu() -> None:
-    """Raises `UserError` for a driver with which TensorFlow's TPU build would end the process silently."""
+    """Raises `UserError` if TensorFlow's TPU build would silently end the process with this driver."""
     try:
         build, driver = metadata.version("tensorflow-tpu"), metadata.version("libtpu")
     except metadata.PackageNotFoundError:
@@ -84,15 +85,15 @@ def _loads_libtpu() -> bool:
 
 
 def has_libtpu() -> bool:
-    """Whether the TPU build's driver library is installed."""
+    """Whether the driver library of the TPU build is installed."""
     return importlib.util.find_spec("libtpu") is not None
 
 
 def check_batch_size(batch_size: int, replicas: int) -> None:
-    """Refuses a global batch that cannot be cut into equal parts.
+    """Refuses a global batch that cannot be divided into equal parts.
 
     Raises:
-        UserError: If `batch_size` is not a multiple of `replicas`.
+        UserError: `batch_size` is not a multiple of `replicas`.
     """
     if batch_size % replicas:
         below = batch_size // replicas * replicas
@@ -104,10 +105,10 @@ def check_batch_size(batch_size: int, replicas: int) -> None:
 
 
 def check_single_process(what: str) -> None:
-    """Raises `UserError` where several workers are named for what one process does.
+    """Raises `UserError` if several workers are named for a command of a single process.
 
     Args:
-        what: Stands at the beginning of the message.
+        what: Name of the command at the beginning of the message.
     """
     cluster = named_cluster()
     if cluster is not None:
@@ -117,24 +118,26 @@ def check_single_process(what: str) -> None:
         )
 
 
-# What `name_workers` was told. Like TF_CONFIG it is a property of the process, not of a run.
+# The cluster of `name_workers`. Like TF_CONFIG it is a property of the process and not of a run.
 _from_flags: Cluster | None = None
 
 
 def name_workers(
     workers: Sequence[str], worker_index: int | None, environ: Mapping[str, str] = os.environ
 ) -> None:
-    """Says who trains together and which of them this process is, in place of TF_CONFIG or SLURM.
+    """Names the workers of a training and the index of this process, instead of TF_CONFIG or SLURM.
 
-    Holds until the process ends. Nothing given changes nothing.
+    It is valid until the process ends. Without arguments nothing changes.
 
     Args:
-        workers: `host:port` of every worker, in the same order everywhere; the first is the chief.
-        worker_index: Which of `workers` this process is, from 0.
+        workers: Addresses `host:port` of all workers, in the same order in all processes. The first is the
+            chief.
+        worker_index: Index of this process in `workers`, from 0.
         environ: Environment variables.
 
     Raises:
-        UserError: One without the other, addresses or an index that cannot be, or TF_CONFIG is set too.
+        UserError: One argument is given without the other, an address or the index is not valid, or
+            TF_CONFIG is set too.
     """
     global _from_flags
     if not workers and worker_index is None:
@@ -164,13 +167,13 @@ def _is_address(text: str) -> bool:
 
 
 def named_cluster(environ: Mapping[str, str] = os.environ) -> Cluster | None:
-    """Returns the cluster that `name_workers`, TF_CONFIG or SLURM name, in this order; None for one process.
+    """Returns the cluster from `name_workers`, TF_CONFIG or SLURM, in this order, or None for one process.
 
     Args:
         environ: Environment variables.
 
     Raises:
-        UserError: A cluster that is not well formed, or has parameter servers.
+        UserError: The cluster is not well formed, or has parameter servers.
     """
     if _from_flags is not None:
         return _from_flags
@@ -210,10 +213,10 @@ def _from_tf_config(text: str) -> Cluster | None:
 
 
 def choose(config: RuntimeConfig, cluster: Cluster | None) -> str:
-    """Returns `multi_worker`, `tpu`, `mirrored` or `none`, or `local` where only devices can tell.
+    """Returns `multi_worker`, `tpu`, `mirrored` or `none`, or `local` if the devices decide.
 
     Raises:
-        UserError: Workers are wanted but not named, or named but another strategy is wanted.
+        UserError: The strategy needs workers and none are named, or workers are named for another strategy.
     """
     if config.strategy == "multi_worker" and cluster is None:
         raise UserError(
@@ -237,5 +240,5 @@ def choose(config: RuntimeConfig, cluster: Cluster | None) -> str:
 
 
 def has_nvidia_driver() -> bool:
-    """Whether an NVIDIA driver seems to be installed; says nothing about TensorFlow's build."""
+    """Whether an NVIDIA driver seems to be installed. TensorFlow's build may be unable to use it."""
     return shutil.which("nvidia-smi") is not None or os.path.exists("/dev/nvidia0")

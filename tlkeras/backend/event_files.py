@@ -1,4 +1,4 @@
-"""TensorBoard's event files: writing them, and keeping those of a run that goes on whole."""
+"""TensorBoard's event files: a writer, and the repair of the files of a resumed run."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -12,10 +12,10 @@ from tlkeras.run_dir import replacing
 
 
 class EventWriter:
-    """Writes what TensorBoard shows into an event file of its own. Close it at the end.
+    """Writes an event file for TensorBoard. It must be closed at the end.
 
     Args:
-        folder: Where the file is made; None writes nothing.
+        folder: Folder of the file, or None to write nothing.
         suffix: End of the file's name.
     """
 
@@ -28,12 +28,12 @@ class EventWriter:
 
     @contextmanager
     def at(self, step: int) -> Iterator[None]:
-        """Inside, all that is written has this step, also by libraries that use TensorFlow's summaries."""
+        """Context in which all summaries have this step, also those of libraries that use TensorFlow."""
         with self._writer.as_default(step):
             yield
 
     def scalar(self, tag: str, value: float) -> None:
-        """Writes a number. Like all that writes, it needs `at`."""
+        """Writes a number. All writing methods must be called in the context `at`."""
         tf.summary.scalar(tag, value)
 
     def text(self, tag: str, value: str) -> None:
@@ -45,27 +45,27 @@ class EventWriter:
         tf.summary.image(tag, pixels, max_outputs=len(pixels))
 
     def histogram(self, tag: str, values: np.ndarray) -> None:
-        """Writes how numbers of any shape are distributed."""
+        """Writes a histogram of numbers of any shape."""
         tf.summary.histogram(tag, values)
 
     def flush(self) -> None:
-        """Writes what is waiting."""
+        """Writes pending values."""
         self._writer.flush()
 
     def close(self) -> None:
-        """Writes what is waiting, and closes the file."""
+        """Writes pending values and closes the file."""
         self._writer.close()
 
 
 def keep_events(folder: str | os.PathLike, wanted: Callable[[int, str], bool]) -> None:
-    """Rewrites the event files of a folder without the values that are not wanted.
+    """Rewrites the event files of a folder without unwanted values.
 
-    A process that was killed may have written the end of an epoch that is now done again, and a record
-    cut short, at which TensorBoard would stop reading.
+    A killed process may have written values of an epoch that is repeated now, or a truncated record, at which
+    TensorBoard would stop reading.
 
     Args:
-        folder: Holds event files; it may be missing.
-        wanted: Function from step and tag to whether a value stays.
+        folder: Folder of event files, which may be missing.
+        wanted: Function from step and tag to whether a value is kept.
     """
     for path in sorted(Path(folder).glob("events.out.tfevents.*")):
         records, whole = _records(path)
@@ -79,7 +79,7 @@ def keep_events(folder: str | os.PathLike, wanted: Callable[[int, str], bool]) -
 
 
 def _records(path: Path) -> tuple[list[bytes], bool]:
-    """Returns the whole records of a file, and whether it holds nothing else."""
+    """Returns the complete records of a file, and whether there is nothing else in it."""
     records = []
     try:
         for record in tf.data.TFRecordDataset(str(path)):

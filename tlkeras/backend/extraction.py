@@ -1,6 +1,6 @@
-"""Ways to compute a function of batches that trains nothing, from the plain graph to XNNPACK.
+"""Ways to compute a function of batches without training: plain graph, constant weights, XNNPACK, replicas.
 
-Each returns a function from a batch, an array or a dict of arrays by name, to an array `(batch, ...)`.
+Each returns a function from a batch (an array or a dict of arrays by name) to an array `(batch, ...)`.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ def graph_of(function: Callable, inputs: Mapping[str, tuple]):
     """Returns the concrete function of a batch of fixed shape.
 
     Args:
-        function: Takes the only input, or a dict of several.
-        inputs: Shape, with the batch, and dtype of each input by name.
+        function: Function of the only input, or of a dict of inputs.
+        inputs: Shape (with the batch axis) and dtype of each input by name.
     """
     specs = {name: tf.TensorSpec(*spec) for name, spec in inputs.items()}
     batch = specs if len(specs) > 1 else next(iter(specs.values()))
@@ -28,20 +28,20 @@ def graph_of(function: Callable, inputs: Mapping[str, tuple]):
 
 
 def by_graph(graph) -> Extract:
-    """Returns what runs a concrete function as it is."""
+    """Returns an extractor that runs a concrete function."""
     return lambda x: graph(tf.nest.map_structure(tf.convert_to_tensor, x)).numpy()
 
 
 def by_constants(graph) -> Extract:
-    """Returns what runs a concrete function with its variables folded into the graph as constants."""
+    """Returns an extractor that runs a concrete function with its variables as constants."""
     frozen = compat.with_folded_variables(graph)
     return lambda x: frozen(*map(tf.convert_to_tensor, tf.nest.flatten(x)))[0].numpy()
 
 
 def by_tflite(graph, threads: int) -> Extract:
-    """Returns what runs a concrete function in TensorFlow Lite, with XNNPACK on CPU."""
+    """Returns an extractor that runs a concrete function in TensorFlow Lite, with XNNPACK on CPU."""
     with _quiet():
-        # given the model as well, the converter would save it first, which takes four fifths of the time
+        # the model is not passed, because the converter would first save it, which takes 80 % of the time
         content = tf.lite.TFLiteConverter.from_concrete_functions([graph]).convert()
         interpreter = tf.lite.Interpreter(model_content=content, num_threads=threads)
         interpreter.allocate_tensors()
@@ -57,7 +57,7 @@ def by_tflite(graph, threads: int) -> Extract:
 
 
 def by_replicas(function: Callable, strategy: tf.distribute.Strategy, batch_size: int) -> Extract:
-    """Returns what divides each batch over the replicas of this process, which must divide its rows."""
+    """Returns an extractor that divides each batch among the replicas of this process without remainder."""
     replicas = local_replicas(strategy)
     share = batch_size // replicas
 
@@ -81,14 +81,14 @@ def by_replicas(function: Callable, strategy: tf.distribute.Strategy, batch_size
 
 
 def local_replicas(strategy: tf.distribute.Strategy | None) -> int:
-    """Returns how many devices of this process share a batch; one without a strategy."""
+    """Returns the number of devices of this process that share a batch. It is one without a strategy."""
     alone = strategy is None or strategy.num_replicas_in_sync == 1
     return 1 if alone else len(strategy.extended.worker_devices)
 
 
 @contextlib.contextmanager
 def _quiet():
-    """Keeps the converter's and the interpreter's notices, which no user can act on, off the terminal."""
+    """Suppresses the notices of the converter and the interpreter, which do not help users."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         level = tf.get_logger().level

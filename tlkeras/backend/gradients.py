@@ -1,4 +1,4 @@
-"""Gradients of what is computed on the device."""
+"""Recording of computations for gradients."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,13 +8,13 @@ import tensorflow as tf
 
 @contextmanager
 def recording(*watched) -> Iterator[tf.GradientTape]:
-    """Records what is computed inside, and yields the tape that differentiates it.
+    """Records computations, and yields the tape that differentiates them.
 
-    `tape.gradient(value, sources)` returns the gradients, None for a source that the value does not depend
-    on; `with tape.stop_recording():` leaves a part out.
+    `tape.gradient(value, sources)` returns the gradients, or None for a source on which the value does not
+    depend. `with tape.stop_recording():` excludes a part.
 
     Args:
-        *watched: Tensors whose gradients are wanted. Variables that train are watched by themselves.
+        *watched: Tensors whose gradients are wanted. Trainable variables are watched automatically.
 
     Example:
         >>> with recording(x) as tape:

@@ -1,4 +1,4 @@
-"""What happens when one of several workers is lost."""
+"""The treatment of lost workers."""
 
 import contextlib
 
@@ -9,18 +9,18 @@ tf = LateModule("tensorflow")
 
 
 class WorkerLostError(RunError):
-    """Another worker has gone; this one cannot go on alone and ends with exit code 1."""
+    """Another worker is lost. This worker cannot continue alone and ends with exit code 1."""
 
 
 @contextlib.contextmanager
 def watch_workers(runtime):
-    """Context for training: turns the loss of another worker into advice.
+    """Context of a training that reports the loss of another worker with advice.
 
-    TensorFlow checks its peers about every ten seconds and then fails the collective that waits for the lost
-    one; with a single worker nothing is changed.
+    TensorFlow checks the other workers about every ten seconds. If one is lost, the waiting collective fails.
+    With a single worker the context has no effect.
 
     Raises:
-        WorkerLostError: If another worker of `runtime` is gone.
+        WorkerLostError: Another worker of `runtime` is lost.
     """
     if runtime.workers == 1:
         yield

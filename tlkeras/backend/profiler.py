@@ -7,7 +7,7 @@ import tensorflow as tf
 
 
 def start_profile(folder: str) -> None:
-    """Begins a trace of all that the devices do; it is written to a folder by `stop_profile`."""
+    """Starts a trace of the devices, which `stop_profile` writes to the folder."""
     tf.profiler.experimental.start(folder)
 
 
@@ -18,7 +18,7 @@ def stop_profile() -> None:
 
 @contextmanager
 def profiling(folder: str) -> Iterator[None]:
-    """Traces what is done inside."""
+    """Context in which the devices are traced."""
     start_profile(folder)
     try:
         yield

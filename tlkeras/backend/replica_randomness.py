@@ -1,4 +1,4 @@
-"""Random numbers that differ between replicas, and some that are alike on all of them."""
+"""Random numbers that differ between replicas, and random numbers that are equal on all replicas."""
 
 import keras
 import tensorflow as tf
@@ -6,15 +6,15 @@ from keras import ops
 
 from tlkeras.backend import compat
 
-# 2**32 divided by the golden ratio: replica seeds lie far apart and never meet the counter.
+# 2**32 divided by the golden ratio: the seeds of replicas are far apart and do not meet the counter.
 SEED_DISTANCE = 0x9E3779B9
 
 
 class ReplicaSeedGenerator(keras.random.SeedGenerator):
-    """A seed generator whose seeds depend on the replica that asks.
+    """A seed generator whose seeds depend on the replica.
 
-    Its state is the same on every replica, and replica 0 draws what one device draws; so a checkpoint
-    fits any number of replicas. Stock Keras gives every replica the same dropout mask.
+    Its state is the same on every replica, and replica 0 draws the same numbers as a single device, so that a
+    checkpoint can be used on any number of replicas. Keras itself gives every replica the same dropout mask.
     """
 
     def next(self, ordered=True):
@@ -29,7 +29,7 @@ class ReplicaSeedGenerator(keras.random.SeedGenerator):
 
     @classmethod
     def install(cls, model):
-        """Turns every seed generator in `model` into one of this class; variables stay the same."""
+        """Converts every seed generator in `model` to this class. The variables stay the same."""
         for layer in compat.flat_layers(model):
             for generator in compat.seed_generators(layer):
                 if type(generator) is keras.random.SeedGenerator:
@@ -37,13 +37,13 @@ class ReplicaSeedGenerator(keras.random.SeedGenerator):
 
 
 def uniform_of_step(shape: tuple[int, ...], seed: int, step) -> tf.Tensor:
-    """Returns uniform numbers in 0..1 that depend on seed and step alone.
+    """Returns uniform numbers in 0..1 that depend only on seed and step.
 
-    They are alike on every replica, and in a process that goes on from a checkpoint.
+    They are equal on every replica, and in a process that resumes from a checkpoint.
 
     Args:
-        shape: The shape of the numbers.
-        seed: An int32 number.
-        step: The number of the step, an integer tensor of shape ().
+        shape: Shape of the numbers.
+        seed: Seed, an int32 number.
+        step: Number of the step, an integer tensor of shape ().
     """
     return tf.random.stateless_uniform(shape, seed=tf.stack([seed, tf.cast(step, "int32")]))

@@ -1,4 +1,4 @@
-"""A minute's proof that a device trains rightly, before a long run begins on it."""
+"""A test of one minute that a device trains correctly, before a long run."""
 
 import time
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ ROWS_PER_REPLICA = 8
 
 @dataclass(frozen=True)
 class SelfTest:
-    """What `overfit` measured.
+    """The results of `overfit`.
 
     Attributes:
-        first_loss: Before the first step.
-        last_loss: After `STEPS` steps on the same batch.
+        first_loss: Loss before the first step.
+        last_loss: Loss after `STEPS` steps on the same batch.
         difference: Largest difference of a logit between the device and NumPy, as a fraction of their spread.
-        seconds: Compiling and training.
+        seconds: Seconds for compiling and training.
     """
 
     first_loss: float
@@ -41,14 +41,14 @@ class SelfTest:
 def overfit(runtime: Runtime) -> SelfTest:
     """Fits one random batch in 20 steps, five per call, on the run's devices, and checks the outputs.
 
-    There are reports of devices on which training runs and learns nothing (keras#21061), or whose metrics are
-    wrong (keras#19448): better found in a minute than after a night.
+    There are reports of devices on which training learns nothing (keras#21061), or on which metrics are wrong
+    (keras#19448). The test finds this before a long run.
 
     Args:
-        runtime: Where the run will compute.
+        runtime: Runtime of the run.
 
     Raises:
-        RunError: The loss does not fall below a tenth, or the outputs are not what the weights say.
+        RunError: The loss does not fall below a tenth, or the outputs do not agree with the weights.
     """
     rows = ROWS_PER_REPLICA * runtime.replicas
     rng = np.random.default_rng(0)
@@ -76,7 +76,7 @@ def overfit(runtime: Runtime) -> SelfTest:
 
 
 class _Network(DistributedFit):
-    """Two dense layers. Not a functional model: Keras would make DistributedFit one for the whole process."""
+    """Two dense layers. A functional model would change DistributedFit for the whole process."""
 
     def __init__(self):
         super().__init__(name="self_test")
@@ -105,5 +105,5 @@ def _mean_loss(logits: np.ndarray, y: np.ndarray) -> float:
 
 
 def _tolerance() -> float:
-    # TPUs, and GPUs by choice, multiply float32 in fewer bits
+    # TPUs, and GPUs with TF32, multiply float32 with fewer bits
     return 0.05

@@ -1,4 +1,4 @@
-"""What tlkeras adds to a Keras optimizer: exact sums over replicas and learning rates per variable."""
+"""The extension of Keras optimizers: exact sums over replicas, and a learning rate per variable."""
 
 import functools
 from types import MappingProxyType
@@ -11,10 +11,10 @@ from tlkeras.backend import compat
 
 
 def sum_over_replicas(gradients):
-    """Returns the gradients summed over all replicas; every replica gets the same values.
+    """Returns the gradients summed over all replicas. Every replica gets the same values.
 
     Args:
-        gradients: List of gradient tensors of this replica, none of them None.
+        gradients: Gradient tensors of this replica, none of which is None.
     """
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
@@ -23,23 +23,23 @@ def sum_over_replicas(gradients):
 
 
 class StageOptimizer(compat.OptimizerHooks):
-    """Mixin that stands before a Keras optimizer class; `stage_optimizer_class` puts them together.
+    """A mixin before a Keras optimizer class; `stage_optimizer_class` combines them.
 
-    - Gradients are summed over replicas first. Clipping (`clipnorm`, `global_clipnorm`, `clipvalue`) and
-      `gradient_accumulation_steps` act on that sum, which is the gradient of the global batch, so they
-      equal one device. Keras clips each replica's share, and cannot accumulate there (keras#20582).
+    - Gradients are first summed over replicas. Clipping (`clipnorm`, `global_clipnorm`, `clipvalue`) and
+      `gradient_accumulation_steps` act on this sum, the gradient of the global batch, as on one device. Keras
+      clips the share of each replica, and cannot accumulate there (keras#20582).
     - Each variable has its own factor on the learning rate. Weight decay is decoupled and scaled by the
-      variable's learning rate: `variable -= learning_rate * multiplier * weight_decay * variable`. With
-      factor 0 a variable is left out altogether: no update, no weight decay, no share in `global_clipnorm`.
-    - Weight decay spares variables of rank 0 and 1: biases, normalisation layers and layer scales.
-    - Where `turns` is set, a variable with a turn is left as it is by updates of the other parity: neither
-      momentum nor weight decay moves it.
-    - The moving average is updated once per update (not per accumulated batch), and the end of `fit`
-      does not overwrite the weights with it; see `tlkeras.backend.averaging`.
+      learning rate of the variable: `variable -= learning_rate * multiplier * weight_decay * variable`. A
+      variable with factor 0 gets no update and no weight decay, and does not count in `global_clipnorm`.
+    - Weight decay does not act on variables of rank 0 and 1: biases, normalisation layers and layer scales.
+    - If `turns` is set, updates of the other parity do not change a variable with a turn, not even by
+      momentum or weight decay.
+    - The moving average is updated once per update (not per accumulated batch). The end of `fit` does not
+      overwrite the weights with it; see `tlkeras.backend.averaging`.
 
     Args:
-        multipliers: Factor on the learning rate by variable path; 1 for those not named.
-        *args, **kwargs: The Keras optimizer's own arguments.
+        multipliers: Factors on the learning rate by variable path. Variables without an entry have factor 1.
+        *args, **kwargs: Arguments of the Keras optimizer.
     """
 
     gradients_are_summed = False  # Set by whoever has summed them over replicas already.
@@ -56,7 +56,7 @@ class StageOptimizer(compat.OptimizerHooks):
         return self.multipliers.get(getattr(known, "path", known.name), 1.0)
 
     def update_step(self, gradient, variable, learning_rate):
-        """Updates one variable, where the update is its turn."""
+        """Updates one variable, if the update is its turn."""
         turn = self.turns[self.index_of(variable)] if self.turns else None
         if turn is None:
             self._decay_and_update(gradient, variable, learning_rate)
@@ -76,7 +76,7 @@ class StageOptimizer(compat.OptimizerHooks):
         super().update_step(gradient, variable, learning_rate)
 
     def finalize_variable_values(self, var_list):
-        """Leaves the weights alone: `fit` calls this at its end, even where it was interrupted."""
+        """Does nothing, because `fit` calls this at its end and would overwrite the weights."""
 
     def get_config(self):
         return {**super().get_config(), "multipliers": dict(self.multipliers)}
@@ -86,7 +86,7 @@ class StageOptimizer(compat.OptimizerHooks):
         return len(variable.shape) > 1 and super().decays(variable)
 
     def update_all(self, gradients, variables):
-        """Sums over replicas what moves, and updates or accumulates."""
+        """Sums gradients over replicas, and updates or accumulates."""
         moving = [k for k, v in enumerate(variables) if self.multiplier(v) != 0]
         grads = [gradients[k] for k in moving]
         variables = [variables[k] for k in moving]
@@ -125,7 +125,7 @@ class StageOptimizer(compat.OptimizerHooks):
                 lambda: run(accumulate, args=(grads,)),
             )
 
-        # A branch that updates variables must be chosen outside the replicas, where the strategy merges.
+        # if the strategy merges, a branch that updates variables must be chosen outside of the replicas
         if compat.updates_without_merging():
             ops.cond(
                 ops.equal((compat.update_count(self) + 1) % steps, 0),
@@ -137,10 +137,10 @@ class StageOptimizer(compat.OptimizerHooks):
 
 
 class ReplicaLossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
-    """Keras' loss scaling for float16, deciding on the gradients of the global batch.
+    """Keras' loss scaling for float16, with decisions based on the gradients of the global batch.
 
-    Keras asks only the first replica whether its gradients are finite, before they are summed: another
-    replica's overflow would reach the weights.
+    Keras checks the gradients of only the first replica, before the sum, so that an overflow of another
+    replica would reach the weights.
     """
 
     def apply(self, grads, trainable_variables=None):
@@ -155,5 +155,5 @@ class ReplicaLossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
 
 @functools.cache
 def stage_optimizer_class(base):
-    """Returns `base`, a Keras optimizer class, with everything that `StageOptimizer` adds."""
+    """Returns a subclass of the Keras optimizer class `base` with the extensions of `StageOptimizer`."""
     return type(base.__name__, (StageOptimizer, base), {"__module__": __name__})

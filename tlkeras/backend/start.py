@@ -1,4 +1,4 @@
-"""`start`: the first thing a run does with TensorFlow."""
+"""The start of TensorFlow for a run."""
 
 import os
 import platform
@@ -23,16 +23,16 @@ compat = LateModule("tlkeras.backend.compat")
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where a run computes.
+    """The devices, the strategy and the workers of a run.
 
     Attributes:
-        name: `none`, `mirrored`, `multi_worker` or `tpu`: what runs. `auto` comes to one of them, and
-            `mirrored` over one device to `none`.
-        strategy: The tf.distribute strategy; TensorFlow's default strategy for `none`.
-        config: What was asked for.
+        name: Name of the strategy in use: `none`, `mirrored`, `multi_worker` or `tpu`. `auto` becomes one of
+            them, and `mirrored` with one device becomes `none`.
+        strategy: tf.distribute strategy. For `none` it is TensorFlow's default strategy.
+        config: Config of the runtime.
         seed: Seed of Python, NumPy and TensorFlow.
         workers: Number of worker processes.
-        worker_index: Which of them this process is; 0 is the chief.
+        worker_index: Index of this process. 0 is the chief.
     """
 
     name: str
@@ -53,17 +53,17 @@ class Runtime:
         return self.worker_index == 0
 
     def scope(self) -> AbstractContextManager:
-        """Context in which models, optimizers and metrics are made and compiled."""
+        """Returns the context in which models, optimizers and metrics are made and compiled."""
         return self.strategy.scope()
 
     def distribute(self, dataset):
         """Returns the dataset of global batches with the options that training here needs.
 
-        - Each worker takes its rows of every batch. TensorFlow would rather give each worker some of the
-          files, which changes the batches.
-        - tf.data's autotuner is off: deleting an iterator that has lived for long waits for the tuner's next
-          round, up to a minute (measured with TensorFlow 2.21: 16 s on one device, 100 s mirrored).
-          `tf.data.AUTOTUNE` then stands for as many parallel calls as there are threads.
+        - Each worker gets its rows of every batch. TensorFlow's default, in which each worker gets some of
+          the files, would change the batches.
+        - The autotuner of tf.data is off, because the deletion of an old iterator waits for it, up to a
+          minute (with TensorFlow 2.21: 16 s on one device, 100 s mirrored). `tf.data.AUTOTUNE` then means as
+          many parallel calls as there are threads.
         """
         options = tf.data.Options()
         options.autotune.enabled = False
@@ -73,9 +73,10 @@ class Runtime:
         return dataset.with_options(options)
 
     def describe(self) -> dict[str, Any]:
-        """Returns versions, devices, threads, strategy, precision and seed, ready for JSON.
+        """Returns versions, devices, threads, strategy, precision and seed as JSON values.
 
-        `strategy` is what runs, `strategy_asked` what the config says, `strategy_class` TensorFlow's class.
+        `strategy` is the strategy in use, `strategy_asked` that of the config, and `strategy_class` the
+        class.
         """
         devices = [d.device_type for d in tf.config.list_logical_devices() if "SYSTEM" not in d.device_type]
         return {
@@ -103,26 +104,26 @@ class Runtime:
         }
 
 
-# The strategy of this process: a second one of the same kind would fail, or cost its devices again.
+# The strategies of this process. A second one of the same kind would fail, or use its devices twice.
 _strategies: dict[tuple, Any] = {}
 
 
 def start(config: RuntimeConfig, seed: int, *, alone: bool = False) -> Runtime:
-    """Sets up TensorFlow as the config says. Call it before anything else uses TensorFlow.
+    """Sets up TensorFlow according to the config. It must be called before TensorFlow is used.
 
-    Called again in the same process it returns the same strategy with the new seed and precision.
+    A second call in the same process returns the same strategy with the new seed and precision.
 
-    `strategy="auto"` takes, in this order: several workers named by `name_workers`, TF_CONFIG or SLURM; a
-    TPU where libtpu is installed and one answers; all GPUs where there are several; one device.
+    `strategy="auto"` uses the first of these that exists: several workers that `name_workers`, TF_CONFIG or
+    SLURM name; a TPU if libtpu is installed and a TPU answers; all GPUs if there are several; one device.
 
     Args:
-        config: Strategy, devices, threads, precision and determinism.
-        seed: Seed of Python, NumPy and TensorFlow; at least 0.
-        alone: Whether to do without the other workers, where nothing is trained: which there are is checked,
-            and none is waited for.
+        config: Config of strategy, devices, threads, precision and determinism.
+        seed: Seed of Python, NumPy and TensorFlow, at least 0.
+        alone: Whether this process does not wait for the other workers, because it does not train. The
+            workers are checked nevertheless.
 
     Raises:
-        UserError: TensorFlow is missing, or what is wanted cannot be had here.
+        UserError: TensorFlow is missing, or the requested devices are not available.
     """
     check_tensorflow()
     cluster = named_cluster()
@@ -146,13 +147,13 @@ def start(config: RuntimeConfig, seed: int, *, alone: bool = False) -> Runtime:
 
 
 def set_determinism(config: RuntimeConfig) -> None:
-    """Makes TensorFlow's ops deterministic where the config asks for it."""
+    """Makes TensorFlow's ops deterministic if the config requests it."""
     if config.deterministic:
         import_tensorflow().config.experimental.enable_op_determinism()
 
 
 def _strategy(chosen: str, config: RuntimeConfig, cluster: Cluster | None) -> tuple[str, Any]:
-    """Returns the name and the strategy, made now or earlier in this process."""
+    """Returns the name and the strategy, which may exist already in this process."""
     key = (chosen, config.devices, cluster)
     if key not in _strategies:
         _strategies[key] = _make_strategy(chosen, config, cluster)
@@ -179,7 +180,7 @@ def _make_strategy(chosen: str, config: RuntimeConfig, cluster: Cluster | None) 
 
 
 def _set_environment(chosen: str) -> None:
-    """Sets what TensorFlow reads when it is imported."""
+    """Sets the environment variables that TensorFlow reads during its import."""
     if chosen == "mirrored" and not has_nvidia_driver() and "tensorflow" not in sys.modules:
         # oneDNN shares its state between the logical CPU devices of one process.
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

@@ -1,4 +1,4 @@
-"""Makes a tf.distribute strategy. Nothing else in tlkeras asks TensorFlow for devices."""
+"""Construction of tf.distribute strategies."""
 
 import os
 from typing import Any
@@ -17,7 +17,7 @@ TPU_BUILD_ADVICE = (
 
 
 def make_multi_worker(cluster: Cluster) -> Any:
-    """Returns a `MultiWorkerMirroredStrategy`; blocks until every worker has called this."""
+    """Returns a `MultiWorkerMirroredStrategy`. It waits until every worker has called this."""
     resolvers = tf.distribute.cluster_resolver
     if cluster.source == "slurm":
         # The resolver counts tasks by their GPUs: without any, each task is given one that is not used.
@@ -51,7 +51,7 @@ def make_tpu(required: bool) -> Any | None:
         required: Whether having no TPU is an error.
 
     Raises:
-        UserError: If `required`, with what is missing.
+        UserError: `required` is true and there is no TPU. The message says what is missing.
     """
     if not required and not has_libtpu():
         return None
@@ -70,13 +70,13 @@ def make_tpu(required: bool) -> Any | None:
 
 
 def make_mirrored(devices: int | None) -> Any:
-    """Returns a `MirroredStrategy` on all or the first GPUs, or on logical CPU devices where there is none.
+    """Returns a `MirroredStrategy` on all or the first GPUs, or on logical CPU devices if there are no GPUs.
 
-    One device mirrors nothing: it gets TensorFlow's default strategy, whose steps cost several times less on
-    small networks.
+    For one device it returns TensorFlow's default strategy, whose steps are several times faster for small
+    networks.
 
     Raises:
-        UserError: More GPUs wanted than there are, or CPU devices that can no longer be divided.
+        UserError: There are fewer GPUs than requested, or the CPU can no longer be divided.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
@@ -98,12 +98,12 @@ def make_mirrored(devices: int | None) -> Any:
 
 
 def gpu_count() -> int:
-    """Returns how many GPUs TensorFlow sees."""
+    """Returns the number of GPUs that TensorFlow has found."""
     return len(tf.config.list_physical_devices("GPU"))
 
 
 def _divide_cpu(devices: int) -> None:
-    """Makes this many logical CPU devices, or raises `UserError` where TensorFlow has others already."""
+    """Makes this many logical CPU devices, or raises `UserError` if TensorFlow has others already."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     configured = tf.config.get_logical_device_configuration(cpu)
     if len(configured or [None]) >= devices:

@@ -1,4 +1,4 @@
-"""Whether TensorFlow reaches the TPU, asked in a process of its own: a driver that does not fit ends it."""
+"""A test in a separate process, which a wrong driver may end, whether TensorFlow reaches the TPU."""
 
 import importlib.util
 import os
@@ -17,10 +17,10 @@ _QUESTION = (
 
 
 def unreached_tpu() -> str:
-    """Returns why TensorFlow does not reach this machine's TPU; an empty text where it does.
+    """Returns why TensorFlow does not reach the TPU of this machine, or an empty string if it does.
 
-    It is asked by TensorFlow's first interface to TPUs and then by PJRT, which v5e, v5p and v6e want. The
-    environment variables of the one that answers are set: call this before TensorFlow is imported.
+    It tries TensorFlow's older interface to TPUs and then PJRT, which v5e, v5p and v6e need. It sets the
+    environment variables of the interface that works, so it must be called before TensorFlow is imported.
     """
     first = _asked({})
     if not first:
@@ -45,7 +45,7 @@ def _pjrt() -> dict[str, str]:
 
 
 def _asked(variables: dict[str, str]) -> str:
-    """Returns why a process with these variables has no TPU, an empty text where it has one."""
+    """Returns why a process with these variables has no TPU, or an empty string if it has one."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", _QUESTION],

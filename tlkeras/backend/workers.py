@@ -1,4 +1,4 @@
-"""How the worker processes of a run agree. All of them call these functions, in the same order."""
+"""Communication between the workers of a run. All workers must call these functions in the same order."""
 
 import json
 import time
@@ -10,17 +10,17 @@ from tlkeras.lazy import LateModule
 
 tf = LateModule("tensorflow")
 
-# A signal to one worker is seen by all after about this long; asking costs one small all-reduce.
+# All workers notice a signal to one of them after about this time. A check costs one small all-reduce.
 ASK_EVERY_SECONDS = 0.5
 _MOST_CALLS = 1000
 
 
 def from_chief(runtime, value: Any = None) -> Any:
-    """Returns what the chief passed, in every worker; the others wait for it.
+    """Returns the value of the chief in every worker. The other workers wait for it.
 
     Args:
-        runtime: The run's `Runtime`.
-        value: Of the chief: anything JSON can hold.
+        runtime: `Runtime` of the run.
+        value: JSON value of the chief. The values of other workers are not used.
     """
     if runtime.workers == 1:
         return value
@@ -32,7 +32,7 @@ def from_chief(runtime, value: Any = None) -> Any:
 
 
 def arrays_from_chief(runtime, arrays: list[np.ndarray]) -> list[np.ndarray]:
-    """Returns the chief's float arrays in every worker; all pass arrays of the same shapes."""
+    """Returns the float arrays of the chief in every worker. All workers pass arrays of the same shapes."""
     if runtime.workers == 1:
         return arrays
     share = 1.0 if runtime.is_chief else 0.0
@@ -40,18 +40,18 @@ def arrays_from_chief(runtime, arrays: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def wait_for_all(runtime) -> None:
-    """Returns once every worker has come here."""
+    """Waits until every worker has called this function."""
     if runtime.workers > 1:
         _sum(runtime, np.zeros(1))
 
 
 class Decisions:
-    """Lets what only one worker knows (its clock, its signals) decide for all, at the same step.
+    """Common decisions at the same step that depend on the clock or the signals of a single worker.
 
-    How often the workers ask each other follows from the time between calls, as they see it together.
+    The interval between checks follows from the time between calls, on which the workers agree.
 
     Args:
-        runtime: The run's `Runtime`.
+        runtime: `Runtime` of the run.
     """
 
     def __init__(self, runtime):
@@ -60,11 +60,11 @@ class Decisions:
         self._calls, self._pause = 0, 1
 
     def any_worker(self, *flags: bool, now: bool = False) -> tuple[bool, ...]:
-        """Returns for each flag whether it is true in some worker; all False where none is asked.
+        """Returns for each flag whether it is true in any worker. Without a check all are False.
 
         Args:
-            *flags: What is true here.
-            now: Whether to ask in any case; the same in every worker.
+            *flags: Flags of this worker.
+            now: Whether a check is made in any case. It must be equal in all workers.
         """
         if self._runtime.workers == 1:
             return flags
@@ -80,12 +80,12 @@ class Decisions:
 
 
 def _sum(runtime, array: np.ndarray) -> np.ndarray:
-    """Returns the sum of the workers' arrays, float32."""
+    """Returns the sum of the arrays of all workers, float32."""
     strategy = runtime.strategy
     here = strategy.num_replicas_in_sync // runtime.workers
     mine = tf.constant(array, tf.float32)
 
-    def of_replica(context):  # a worker with several devices speaks through its first
+    def of_replica(context):  # a worker with several devices uses its first
         return mine if context.replica_id_in_sync_group % here == 0 else tf.zeros_like(mine)
 
     parts = strategy.experimental_distribute_values_from_function(of_replica)
