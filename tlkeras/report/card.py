@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tlkeras.data.input_shapes import shape_from_json, shape_in_words
+from tlkeras.data.modalities import MODALITIES, Modality
+from tlkeras.data.roles import Role
 from tlkeras.errors import UserError
 from tlkeras.evaluation.intervals import few_rows_note
 from tlkeras.report.page import headline_scores, stage_rows, verdict_of
@@ -80,9 +82,8 @@ def finished_run(run: str | os.PathLike) -> RunRecord:
 
 def _head(record: RunRecord, license: str) -> dict[str, Any]:
     """Returns the fields of the YAML head. Their values are written as JSON, which is valid YAML."""
-    images = record.manifest.get("modality") == "image"
-    kind = "regression" if record.task == "regression" else "classification"
-    task = f"image-{kind}" if images and kind == "classification" else f"tabular-{kind}"
+    regression = record.task == "regression"  # of which the Hub knows the tabular one alone
+    task = "tabular-regression" if regression else f"{_modality(record).hub_name}-classification"
     results = [
         {
             "task": {"type": task},
@@ -91,7 +92,7 @@ def _head(record: RunRecord, license: str) -> dict[str, Any]:
         }
         for row in _scores(record)
     ]
-    tags = ["tlkeras", "transfer-learning"] + ["domain-adaptation"] * ("target" in record.metrics)
+    tags = ["tlkeras", "transfer-learning"] + ["domain-adaptation"] * (Role.TARGET in record.metrics)
     return {
         "license": license,
         "library_name": "keras",
@@ -165,9 +166,13 @@ def _versions(record: RunRecord) -> str:
 
 def _takes(record: RunRecord) -> str:
     shape = shape_in_words(shape_from_json(record.manifest["input_shape"]))
-    if record.manifest.get("modality") == "image":
-        return f"float32 RGB pixels in 0..255, {shape} for each row,"
-    return f"float32 values, {shape} for each row,"
+    return f"{_modality(record).values}, {shape} for each row,"
+
+
+def _modality(record: RunRecord) -> Modality:
+    """Returns the kind of input of a run. A kind that nothing here has registered has the general words."""
+    name = record.manifest.get("modality")
+    return MODALITIES.get(name) if name in MODALITIES else Modality()
 
 
 def _returns(record: RunRecord) -> str:
@@ -177,6 +182,6 @@ def _returns(record: RunRecord) -> str:
 
 
 def _notes(record: RunRecord, folder: Path) -> list[str]:
-    if record.manifest.get("modality") != "image" or not (folder / "preprocess.py").is_file():
+    if not (folder / "preprocess.py").is_file():
         return []
     return ["`read_picture(PATH)` in `preprocess.py` reads a picture as in training (Pillow and NumPy only)."]

@@ -16,6 +16,7 @@ from keras import ops
 
 from tlkeras import messages
 from tlkeras.data import Domain
+from tlkeras.data.roles import Role
 from tlkeras.errors import UserError, unknown
 from tlkeras.evaluation import judge
 from tlkeras.evaluation.evaluate import Evaluated, predict_domains, write_evaluation
@@ -156,7 +157,7 @@ def _write(run_dir: RunDir, members: Members, merged: Merged, how: str) -> None:
 def _verdict(members: Members, merged: Merged) -> dict[str, Any]:
     """Returns the verdict on the domain that the runs are judged by: the target, if its rows have labels."""
     ours, theirs = merged.evaluated, members.evaluated[members.best]
-    for domain in sorted(ours, key=lambda name: name != "target"):
+    for domain in sorted(ours, key=lambda name: Role.of(name) is not Role.TARGET):
         split = shown_split(ours[domain])
         if split is not None and ours[domain][split].labels is not None:
             found = judge(ours[domain][split], theirs[domain][split], baseline_name="best single run")

@@ -18,6 +18,8 @@ class Image(Modality):
 
     name = "image"
     plural = "images"
+    hub_name = "image"
+    values = "float32 RGB pixels in 0..255"
     augmentations = tuple(AugmentConfig.model_fields)
     searched = {"crop": AugmentConfig(crop=0.7), "crop and colour": AugmentConfig(crop=0.6, color=0.3)}
     views_advice = "adaptation.strong_augment, e.g. randaugment=2 and cutout=0.4"
