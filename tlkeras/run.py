@@ -30,7 +30,7 @@ from tlkeras.runs.saved_run import SavedRun, load_run
 from tlkeras.training.trainer import Trainer
 
 OTHER_DATA = "Choose another workdir, or start over with --fresh (fresh=True from Python)."
-_STAND_IN = 32  # for a batch size that only the run itself finds
+_STAND_IN = 32  # replaces a batch size that only the run itself finds
 
 
 def run(
@@ -42,21 +42,21 @@ def run(
     repeats: str | os.PathLike | None = None,
     then: Callable[[ExperimentConfig, RunDir], None] | None = None,
 ) -> SavedRun:
-    """Trains, evaluates and saves one run, or goes on where an earlier process stopped.
+    """Trains, evaluates and saves one run, or continues a run that an earlier process began.
 
     Args:
-        config: The experiment, of a single run, as `checked` returned it.
-        workdir: The run directory.
-        data: As in `run_experiment`.
-        fresh: As in `run_experiment`.
-        repeats: As in `run_experiment`.
-        then: Called with the config and the run directory between evaluation and report: what compares the
-            run with others.
+        config: Config of a single run that `checked` returned.
+        workdir: Run directory.
+        data: Arrays that replace the data source; see `run_experiment`.
+        fresh: Whether to start over; see `run_experiment`.
+        repeats: Finished run that is repeated; see `run_experiment`.
+        then: Function of the config and the run directory that compares the run with others. It is called
+            between evaluation and report.
 
     Raises:
-        UserError: A mistake in the config, the data or the workdir; the workdir is left as it was.
-        RunError: The run cannot go on; what was saved stays.
-        Interrupted: A signal asked to stop; the state is saved.
+        UserError: There is a mistake in the config, the data or the workdir. The workdir is unchanged.
+        RunError: The run cannot continue. The saved state remains.
+        Interrupted: A signal stopped the run. The state is saved.
     """
     run_dir = RunDir(workdir)
     there = None if repeats is None else RunDir(repeats)
@@ -71,9 +71,9 @@ def run(
 
 
 def _run(parts: Parts, run_dir: RunDir, own: RunDir, fresh: bool, then) -> None:
-    """Does all that writes: in `own`, the run directory, or a private one in other workers than the chief.
+    """Does the part of a run that writes. `own` is the run directory, or in other workers a private one.
 
-    Every worker does the same, because all take part in the training; only the chief writes the report.
+    Every worker does the same, because all take part in the training. Only the chief writes the report.
     """
     runtime, as_json = parts.runtime, parts.config.model_dump(mode="json")
     trainer = Trainer(parts, own)
@@ -95,13 +95,13 @@ def _run(parts: Parts, run_dir: RunDir, own: RunDir, fresh: bool, then) -> None:
             write_tensorboard(own.path)
             messages.note(f"Report: {write_report(own.path)}")
         own.mark_finished()
-        wait_for_all(runtime)  # the chief writes longest, and would take the others' end for a loss
+        wait_for_all(runtime)  # the chief writes longest, and would report workers that end earlier as lost
     finally:
         own.lock.release()
 
 
 def _describe(parts: Parts, run_dir: RunDir) -> None:
-    """Writes what the run depends on beside its config, and which files and weights it could not use."""
+    """Writes the manifest, and the lists of files and weights that the run could not use."""
     skipped = run_dir.evaluation / "skipped.csv"
     if count := write_skipped(parts.domains, skipped):
         messages.note(f"{count} unreadable files are left out, listed in {skipped}")
@@ -115,7 +115,7 @@ def _describe(parts: Parts, run_dir: RunDir) -> None:
 
 
 def _domain_distances(trainer: Trainer, parts: Parts, run_dir: RunDir) -> dict:
-    """Returns how far apart the domains lay before the first stage, and lie in the best model."""
+    """Returns the distances of the domains before the first stage and in the best model."""
     model, found = parts.model.to_functional(), {}
     trainer.states.load_start(0)
     found["before"] = describe_domains(run_dir, "before", model, parts.domains)
@@ -125,7 +125,7 @@ def _domain_distances(trainer: Trainer, parts: Parts, run_dir: RunDir) -> dict:
 
 
 def _save(parts: Parts, run_dir: RunDir) -> keras.Model:
-    """Writes and returns the best model: plain layers of Keras, from raw inputs to logits."""
+    """Writes and returns the best model: Keras' own layers, from raw inputs to logits."""
     with parts.runtime.scope():
         model = parts.model.to_functional()
     with run_dir.replacing(run_dir.best_model) as temporary:
@@ -134,7 +134,7 @@ def _save(parts: Parts, run_dir: RunDir) -> keras.Model:
 
 
 def _evaluate(model: keras.Model, parts: Parts, run_dir: RunDir, distances: dict) -> None:
-    """Predicts every split of every domain once, and writes and says what follows from it."""
+    """Predicts every split of every domain once, and writes and prints the results."""
     evaluated = predict_domains(model, parts.domains, parts.batch_size, parts.runtime)
     if distances:
         run_dir.write_json(run_dir.evaluation / "domains.json", distances | class_shares(evaluated))
@@ -152,20 +152,20 @@ def _summary(run_dir: RunDir, metrics: dict) -> str:
 
 
 def found_batch_size(*runs: RunDir) -> int | None:
-    """Returns the batch size of the first run that has begun, so that the steps are the same."""
+    """Returns the batch size of the first run that has begun, so that all runs have the same steps."""
     begun = [run for run in runs if run.manifest.is_file()]
     return begun[0].read_json(begun[0].manifest).get("batch_size") if begun else None
 
 
 def rehearse_run(config: ExperimentConfig, run_dir: RunDir) -> None:
-    """Does all that a run does before it writes: data are read, weights loaded, stages compiled.
+    """Does everything that a run does before it writes: data are read, weights loaded, stages compiled.
 
-    Other workers are not waited for, and no batch size is measured.
+    It does not wait for other workers and does not measure a batch size.
 
     Raises:
-        UserError: As `run`.
+        UserError: There is a mistake in the config or the data; see `run`.
     """
-    if config.model.weights == str(run_dir.path / "source"):  # that the source task is still to train
+    if config.model.weights == str(run_dir.path / "source"):  # the source task will train these weights
         config = config.model_copy(update={"model": config.model.model_copy(update={"weights": None})})
     batch_size = _STAND_IN if config.data.batch_size == "auto" else None
     Trainer(prepare(config, batch_size=batch_size, alone=True), run_dir).check()
