@@ -46,6 +46,8 @@ class RunDir:
     """
 
     def __init__(self, path: str | os.PathLike):
+        if not isinstance(path, str | os.PathLike):
+            raise UserError(f"A run directory is named by its path. Received: {type(path).__name__} {path!r}")
         self.path = Path(path).expanduser()
         self.config = self.path / "config.json"
         self.manifest = self.path / "manifest.json"
