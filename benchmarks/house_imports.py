@@ -12,8 +12,8 @@ class Import:
 
     Attributes:
         module: Its module, dotted.
-        name: What of it, for `from module import name`; empty otherwise.
-        line: Where it stands.
+        name: Imported name, for `from module import name`; empty otherwise.
+        line: Line number of the import.
         late: Whether it stands in a function, or is a placeholder that imports at its first use.
         typing: Whether it is for the type checker alone.
         through: Whether it is reached through its package, as `studies` in `studies.rank.rank(...)`.

@@ -13,7 +13,7 @@ def make_folder(folder: Path, count: int, size: int = 224, seed: int = 0) -> Pat
     """Writes `folder/train/class_K/*.jpg` and returns `folder`; does nothing where it is there already.
 
     Args:
-        folder: Where to.
+        folder: Folder of the images.
         count: Number of pictures, shared evenly by ten classes.
         size: Side in pixels.
         seed: Seed of the pictures.

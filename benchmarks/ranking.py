@@ -83,10 +83,10 @@ def _with_interval(tau: Callable, scores: np.ndarray, accuracies: np.ndarray, dr
     """Returns tau with its bootstrap interval over candidates and seeds.
 
     Args:
-        tau: Of scores and mean accuracies.
-        scores: One per candidate.
-        accuracies: `(candidates, seeds)`.
-        draws: How often candidates, and seeds of each, are drawn with replacement.
+        tau: Function that returns the (weighted) Kendall tau of scores and mean accuracies.
+        scores: Score of each candidate.
+        accuracies: Accuracies, `(candidates, seeds)`.
+        draws: Number of bootstrap draws of candidates, and of seeds of each.
     """
     rng, (n, seeds), taus = np.random.default_rng(0), accuracies.shape, []
     for _ in range(draws):

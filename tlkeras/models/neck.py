@@ -82,7 +82,7 @@ def pool(x, pooling: str | None, name: str = "neck", prefix: int = 0, padded: bo
 
     Args:
         x: Symbolic maps, tokens or vectors.
-        pooling: As in `NeckConfig`; None is `avg`.
+        pooling: Pooling of `NeckConfig`. None means `avg`.
         name: Stands before the names of the layers.
         prefix: Tokens before those of the patches, the first of them the class token.
         padded: Whether `x` are tokens of texts. Those that are zero are padding and count for nothing, and

@@ -28,7 +28,7 @@ class Modality:
         name: Registered name, which is also written to the manifest of a run.
         plural: Word for rows of this modality in messages.
         hub_name: The first word of the Hugging Face Hub's name of the task, as in `tabular-classification`.
-        values: What one input holds, in the words of a model card.
+        values: Description of one input for a model card.
         dtypes: Dtypes by the name of the input. An input without an entry is float32. The name of a single
             input is `inputs`.
         augmentations: Fields of `AugmentConfig` that apply to rows of this modality.

@@ -42,7 +42,7 @@ def text_transformer(
         words: Number of entries of the vocabulary.
         positions: Number of positions, the largest possible length.
         activation: Activation of the MLP: `gelu`, `gelu_tanh` or `relu`.
-        epsilon: Of every LayerNormalization.
+        epsilon: Epsilon of every LayerNormalization.
         name: Name of the model.
 
     Returns:

@@ -34,8 +34,8 @@ class Family:
             outputs of the two cells before them.
         pooling: Pooling of the neck if a config has none, which is the one that the family's paper probes
             with.
-        tensor_names: What other libraries call its weights: (pattern, template) for `re.sub`, to the name of
-            a layer here followed by `.weight`, `.bias`, `.running_mean` or `.running_var`.
+        tensor_names: Names of its weights in other libraries: (pattern, template) for `re.sub`, to the name
+            of a layer here followed by `.weight`, `.bias`, `.running_mean` or `.running_var`.
         fit_tensors: Called with the `Tensors` of a checkpoint and the model, where renaming is not enough.
         stated_epsilon: Pattern of the names of those layer norms whose epsilon the `layer_norm_eps` of
             transformers is; all by default.

@@ -51,7 +51,7 @@ def vision_transformer(
             deeper with Image Transformers", section 2).
         norm_first: Whether the tokens are normalised before the first block (CLIP).
         attention_pool: Whether a learned query pools the tokens at the end (SigLIP).
-        epsilon: Of every LayerNormalization.
+        epsilon: Epsilon of every LayerNormalization.
         drop_path_rate: Stochastic depth of the last block (Huang et al. 2016); earlier blocks have
             proportionally less.
         name: Name of the model.

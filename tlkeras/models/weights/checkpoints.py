@@ -67,7 +67,7 @@ def load_checkpoint(model: keras.Model, row: Backbone, file: Path) -> list[str]:
     Args:
         model: The backbone.
         row: Its row; the family says how other libraries name its weights.
-        file: From `checkpoint_in`.
+        file: File that `checkpoint_in` returned.
 
     Returns:
         The names of the checkpoint's tensors that are none of the backbone's: heads, text towers.

@@ -13,7 +13,7 @@ class Tensors(dict[str, np.ndarray]):
     them.
 
     Args:
-        arrays: What the checkpoint holds.
+        arrays: Arrays of the checkpoint by name.
         names: (pattern, template) for `re.sub`; the first pattern that is found in a name translates it.
     """
 
