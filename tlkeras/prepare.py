@@ -5,6 +5,7 @@ Only `start` imports TensorFlow, because some settings are read during the impor
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from tlkeras.data import Domain, Inspection, check_files, inspect_domain, load_d
 from tlkeras.data.modalities import MODALITIES
 from tlkeras.data.roles import Role
 from tlkeras.data.sources.arrays import with_arrays
+from tlkeras.data.tokenizer import tokenizer_in
 from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES
 from tlkeras.models.weights.files import require_weights
@@ -100,6 +102,7 @@ def _prepared(config: ExperimentConfig, runtime: Runtime, arrays, batch_size: in
             num_outputs=source.num_outputs,
             seed=config.seed,
         )
+    source.modality.check_model(model.backbone)
     synchronize_batch_norm(model, config.runtime.sync_batch_norm)
     if batch_size is None:
         batch_size = _found_batch_size(config, runtime, model, len(train))
@@ -208,11 +211,12 @@ def read_domains(
     """
     size = BACKBONES.get(config.model.first_network).size or None
     how = {"seed": config.seed, "lenient": lenient}
-    source = load_domain(config.data, default_image_size=size, arrays=arrays, **how)
+    data = _with_tokenizer(config.data, config.model)
+    source = load_domain(data, default_image_size=size, arrays=arrays, **how)
     domains = {"source": source}
-    for name, data in _further_domains(config).items():
+    for name, further in _further_domains(config).items():
         domains[name] = load_domain(
-            data.following(config.data),
+            further.following(data),
             default_image_size=source.image_size,
             name=name,
             by_hash=Role.of(name).is_unlabelled_target,
@@ -222,6 +226,20 @@ def read_domains(
     if check:
         domains = {name: check_files(domain)[0] for name, domain in domains.items()}
     return _without_labelled_targets(domains)
+
+
+def _with_tokenizer(data: DataConfig, model: ModelConfig) -> DataConfig:
+    """Returns the data's config with the tokenizer beside the weights, where texts have no other."""
+    if data.text is None or data.tokenizer is not None:
+        return data
+    weights = None if model.weights is None else Path(model.weights).expanduser()
+    place = weights if weights is None or weights.is_dir() else weights.parent
+    if place is None or tokenizer_in(place) is None:
+        raise UserError(
+            "Texts need a tokenizer: set data.tokenizer to a tokenizer.json or vocab.txt, which usually lies "
+            f"beside the weights. Received: data.text={data.text!r}, model.weights={model.weights!r}"
+        )
+    return data.model_copy(update={"tokenizer": str(place)})
 
 
 def _further_domains(config: ExperimentConfig) -> dict[str, DataConfig]:

@@ -109,6 +109,8 @@ def _describe(parts: Parts, run_dir: RunDir) -> None:
         return
     if parts.config.data.source == OF_ARRAYS.name:
         kept_rows.write_kept_rows(run_dir.path / kept_rows.FILE, parts.source)
+    for name, text in parts.source.modality.files.items():
+        run_dir.write_text(run_dir.path / name, text)
     run_dir.write_json(run_dir.manifest, manifest(parts))
     if line := write_transfer(run_dir, parts.model.weights_report):
         messages.note(line)

@@ -10,26 +10,31 @@ from tlkeras.backend import import_tensorflow
 from tlkeras.errors import UserError
 from tlkeras.run_dir import check_writable, write_text
 
-USAGE = "tlkeras predict RUN PATH... [--format=csv|jsonl] [--output=FILE]"
+USAGE = "tlkeras predict RUN PATH... [--text=TEXT] [--format=csv|jsonl] [--output=FILE]"
 
 
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
     absl_flags.DEFINE_enum("format", "csv", ["csv", "jsonl"], "Format of the predictions.",
                            flag_values=flags)  # fmt: skip
+    absl_flags.DEFINE_multi_string("text", [], "A text to predict, in place of paths; may be repeated.",
+                                   flag_values=flags)  # fmt: skip
     absl_flags.DEFINE_string("output", None, "Output file; default is the terminal.", flag_values=flags)
 
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
-    if len(arguments) < 2:
+    if len(arguments) != 1 if flags.text else len(arguments) < 2:
         received = " ".join(arguments) or "nothing"
-        raise UserError(f"Name a run directory and at least one file or folder. Received: {received}")
+        raise UserError(
+            f"Name a run directory and files or folders, or --text in their place. Received: {received}"
+        )
     if flags.output:
         check_writable(Path(flags.output).parent)
     import_tensorflow()
     run_path, *paths = arguments
-    predictions, skipped = runs.saved_run.load_run(run_path).predict_files(paths)
+    opened = runs.saved_run.load_run(run_path)
+    predictions, skipped = (opened.predict(flags.text), []) if flags.text else opened.predict_files(paths)
     for path, reason in skipped:
         messages.error(f"skipped {path}: {reason}")
     text = evaluation.prediction_files.predictions_text(predictions, flags.format)

@@ -14,7 +14,7 @@ ImageSize = PositiveInt | tuple[PositiveInt, PositiveInt]
 MAX_PIXELS = 200_000_000
 # Fields that a further domain of the run takes over from `data`, and those that another task takes over.
 READ_ALIKE = ("image_size", "resize", "interpolation", "crop_fraction", "batch_size", "task", "on_error",
-              "max_pixels", "max_length")  # fmt: skip
+              "max_pixels", "text", "tokenizer", "max_length")  # fmt: skip
 ALIKE_IN_TASKS = ("on_error", "max_pixels")
 Task = Literal["multiclass", "binary", "multilabel", "regression"]
 
@@ -88,6 +88,9 @@ class DataConfig(Config):
         memory_mb: Memory for decoded images in this process, in MiB. Images that do not fit are decoded
             again in each epoch.
         views: Number of fixed augmented views of each training row. None draws a new view in each epoch.
+        text: Column of a CSV file that holds texts, in place of the column `path`.
+        tokenizer: `tokenizer.json`, `vocab.txt` or a folder with one of them, which makes strings texts. None
+            takes the tokenizer beside the weights if `text` is given.
         max_length: Number of tokens of a text, with those that mark its beginning and end. Shorter texts
             are padded, and longer texts are cut.
         pretext: Pretext task that replaces the labels. Pictures then need no labels; one flat folder is
@@ -113,6 +116,8 @@ class DataConfig(Config):
     max_pixels: PositiveInt = MAX_PIXELS
     memory_mb: Annotated[int, Field(ge=0)] = 2048
     views: PositiveInt | None = None
+    text: str | None = None
+    tokenizer: str | None = None
     max_length: PositiveInt = 128
     pretext: PretextConfig | None = None
 

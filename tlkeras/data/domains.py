@@ -16,8 +16,9 @@ from tlkeras.data.pretext import with_pretext
 from tlkeras.data.roles import Role
 from tlkeras.data.rows import Rows
 from tlkeras.data.sources import Table, read_source
-from tlkeras.data.sources.base import SPLITS, check_splits
+from tlkeras.data.sources.base import SPLITS, check_splits, row_ids
 from tlkeras.data.sources.npz import table_of_arrays
+from tlkeras.data.tokenizer import Tokenizer
 from tlkeras.errors import UserError
 
 
@@ -124,6 +125,7 @@ def load_domain(
     """
     where = f"data[{name}]" if arrays is not None else config.source
     table = table_of_arrays(arrays, where) if arrays is not None else read_source(config, seed)
+    table = table if config.tokenizer is None else _as_texts(table, config)
     splits = {split: rows for split, rows in table.splits.items() if len(rows)}
     check_splits(splits, where)
     labels, names = encode(
@@ -152,9 +154,33 @@ def load_domain(
     return domain if config.pretext is None else with_pretext(domain)
 
 
+def _as_texts(table: Table, config: DataConfig) -> Table:
+    """Returns a table whose inputs are texts, as one whose inputs are tokens once its rows are chosen.
+
+    Raises:
+        UserError: The inputs are no texts, or there is no tokenizer.
+    """
+    for split, rows in table.splits.items():
+        if rows.kind != "files":
+            raise UserError(
+                f"data.tokenizer needs texts: a CSV file with data.text=COLUMN, or arrays of strings. "
+                f"Received: {rows.kind} in {split} of {config.source}"
+            )
+    tokenizer = Tokenizer.read(config.tokenizer)
+    splits = {
+        # an array of strings has its strings as ids
+        split: replace(rows, ids=row_ids(len(rows), split)) if rows.ids is rows.inputs else rows
+        for split, rows in table.splits.items()
+    }
+    draw = lambda texts: tokenizer.encode(texts, config.max_length)  # noqa: E731
+    return replace(table, splits=splits, modality="text", draw=draw)
+
+
 def _domain(name, modality, splits, names, config, default_image_size):
     rows = splits["train"]
-    modality = MODALITIES.get(modality or ("vector" if rows.kind == "vectors" else "image"))
+    modality = MODALITIES.get(modality or ("vector" if rows.kind == "vectors" else "image")).with_config(
+        config
+    )
     for split, other in splits.items():
         modality.check_split(split, other, rows)
     shape = modality.shape_of_rows(rows, config, default_image_size)

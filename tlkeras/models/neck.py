@@ -106,11 +106,12 @@ def pool(x, pooling: str | None, name: str = "neck", prefix: int = 0, padded: bo
         return layers.Flatten(name=f"{name}_class")(x)
     if prefix:
         x = layers.Cropping1D((prefix, 0), name=f"{name}_{pooling or 'avg'}_patches")(x)
-    mask = {"mask": ops.any(ops.not_equal(x, 0), axis=-1)} if padded else {}
+    # other operations than the backbone's: their names must differ in the whole model
+    mask = {"mask": ops.logical_not(ops.all(ops.equal(x, 0), axis=-1))} if padded else {}
     if pooling == "gem":
         return _generalised_mean(x, name, mask)
     if padded and pooling == "max":
-        x = ops.where(ops.expand_dims(mask.pop("mask"), -1), x, -6e4)  # below all, and in float16's range
+        x = ops.where(mask.pop("mask")[..., None], x, -6e4)  # below all, and in float16's range
     return _POOLINGS[pooling or "avg", len(x.shape)](name=f"{name}_{pooling or 'avg'}_pool")(x, **mask)
 
 

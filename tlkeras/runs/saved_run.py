@@ -89,7 +89,7 @@ class SavedRun:
     @property
     def modality(self) -> Modality:
         """The kind of input that the model takes, such as images."""
-        return MODALITIES.get(self.manifest["modality"])
+        return MODALITIES.get(self.manifest["modality"]).of_run(self.path)
 
     def file_batches(self, paths: str | os.PathLike | Iterable[str | os.PathLike]) -> Iterator[tuple]:
         """Yields `(inputs, names, [(name, reason) of an unreadable file, ...])` for files and folders.
@@ -127,8 +127,8 @@ class SavedRun:
         Args:
             x: Raw inputs. For a run on arrays, they have the form of the training arrays, and are scaled
                 and resized in the same way. Otherwise they are images `(n, height, width, 3)` in 0..255 at
-                the model's size, or vectors `(n, d)`, or what else the run's modality takes; several inputs
-                are a dict of arrays.
+                the model's size, or vectors `(n, d)`, or a list of texts, or what else the run's modality
+                takes; several inputs are a dict of arrays.
             batch_size: Number of rows per step.
 
         Raises:

@@ -1,5 +1,6 @@
 """The base class of modalities: everything that one kind of input needs, in one object."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -53,6 +54,23 @@ class Modality:
 
     def __repr__(self) -> str:
         return f"<modality {self.name}>"
+
+    def with_config(self, config: DataConfig) -> "Modality":
+        """Returns this kind with what a domain's config names, for example a tokenizer."""
+        return self
+
+    def of_run(self, folder: str | os.PathLike) -> "Modality":
+        """Returns this kind with the `files` that are kept in the folder of a run."""
+        return self
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """Text files by name, which a run keeps because inputs cannot be read without them."""
+        return {}
+
+    def check_model(self, backbone: Any) -> None:
+        """Raises `UserError` where a backbone takes inputs of this kind, but not these."""
+        return
 
     def shape_of_rows(self, rows: Rows, config: DataConfig, default_size: Any = None) -> Shape:
         """Returns the shape of one input of the model without the batch axis, or a dict of shapes.

@@ -1,0 +1,207 @@
+"""Texts: read and tokenised, trained, cached, resumed, predicted from raw text, explained and exported."""
+
+import csv
+import json
+import os
+import re
+import signal
+
+import numpy as np
+import pytest
+
+from tlkeras import load_config, load_run, run_experiment
+from tlkeras.cli.main import main
+from tlkeras.errors import Interrupted, UserError
+
+tokenizers = pytest.importorskip("tokenizers")
+
+WORDS = [
+    "a",
+    "the",
+    "film",
+    "plot",
+    "actor",
+    "was",
+    "is",
+    "so",
+    "very",
+    "good",
+    "great",
+    "fine",
+    "bad",
+    "dull",
+    "awful",
+]
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+OPTIONS = {"width": 16, "depth": 2, "heads": 2, "hidden": 32, "words": len(VOCABULARY), "positions": 32}
+
+
+def made_up(count, seed=0):
+    """Returns texts, and whether they are kind."""
+    rng = np.random.default_rng(seed)
+    kind = rng.integers(0, 2, count)
+    texts = []
+    for good in kind:
+        words = list(rng.choice(WORDS[:9], rng.integers(2, 7)))
+        words.insert(rng.integers(len(words)), rng.choice(WORDS[9:12] if good else WORDS[12:]))
+        texts.append(" ".join(words))
+    return texts, [("unkind", "kind")[good] for good in kind]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("texts")
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
+    with open(folder / "reviews.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("review", "label"), *zip(*made_up(240), strict=True)])
+    return folder
+
+
+def config(place, cache, *words):
+    changes = [
+        f"data.source=csv:{place}/reviews.csv",
+        "data.text=review",
+        f"data.tokenizer={place}/vocab.txt",
+        "data.max_length=12",
+        "data.batch_size=16",
+        f"cache.dir={cache}",
+        *words,
+    ]
+    stages = [
+        {"name": "last", "train": "last:1", "epochs": 1, "optimizer": {"learning_rate": 0.005}},
+        {"name": "all", "train": "all", "epochs": 3, "optimizer": {"learning_rate": 0.005}},
+    ]
+    model = {"backbone": "bert_base", "weights": None, "backbone_options": OPTIONS}
+    return load_config({"name": "texts", "data": {"source": ""}, "model": model, "stages": stages,
+                        "checkpoint": {"every_steps": 1}}, changes)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(place):
+    return run_experiment(config(place, place / "cache"), place / "run")
+
+
+def same_weights(one, other):
+    pairs = zip(load_run(one).model.get_weights(), load_run(other).model.get_weights(), strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_it_learns_and_takes_raw_text_without_the_tokenizer_of_the_config(finished, tmp_path, capsys):
+    texts, kinds = made_up(60, seed=7)
+    answers = finished.predict(texts)
+    assert (np.array(finished.class_names)[answers.predicted] == kinds).mean() > 0.9
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for name in ("best.keras", "manifest.json", "config.json", "tokenizer.json"):
+        (moved / name).write_bytes((finished.path / name).read_bytes())
+    (tmp_path / "lines.txt").write_text("\n\n".join(texts))
+    there = load_run(moved)
+    predictions, skipped = there.predict_files(tmp_path / "lines.txt")
+    assert np.allclose(predictions.logits, answers.logits, atol=1e-5) and not skipped
+    assert list(predictions.ids[:2]) == [f"{tmp_path}/lines.txt:1", f"{tmp_path}/lines.txt:3"]
+    ids = there.modality.tokenizer.encode(texts, 12)
+    assert np.array_equal(there.predict({"ids": ids["ids"], "mask": ids["mask"]}).logits, answers.logits)
+    assert main(["predict", str(moved), "--text=the plot was so dull", "--text=very fine"]) == 0
+    assert re.findall(r",(unkind|kind),", capsys.readouterr().out) == ["unkind", "kind"]
+
+
+def test_the_trunk_is_computed_once_and_gives_the_same_bits(finished, place, tmp_path):
+    events = [json.loads(line) for line in (finished.path / "ledger.jsonl").read_text().splitlines()]
+    assert next(e for e in events if e["event"] == "completed")["extraction_seconds"] > 0
+    run_experiment(config(place, tmp_path, "cache.enabled=false"), tmp_path / "run")
+    assert same_weights(finished.path, tmp_path / "run")
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bits(finished, place, tmp_path, monkeypatch):
+    from tlkeras.training.checkpoints import Checkpoint as Callback
+
+    seen, original = [], Callback.on_train_batch_end
+
+    def interrupting(self, *args, **kwargs):
+        seen.append(1)
+        if len(seen) == 30:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(Callback, "on_train_batch_end", interrupting)
+        run_experiment(config(place, tmp_path), tmp_path / "run")
+    assert not (tmp_path / "run" / "best.keras").exists()
+    run_experiment(config(place, tmp_path), tmp_path / "run")
+    assert same_weights(finished.path, tmp_path / "run")
+
+
+def test_the_report_shows_the_tokens_and_what_they_weigh(finished):
+    worst = json.loads((finished.path / "evaluation/gallery/index.json").read_text())[0]
+    assert worst["words"][0] == "[CLS]" and worst["method"] == "leaving out" and max(worst["weights"]) == 1
+    shown = re.sub(r"<[^>]+>", "", (finished.path / "report.html").read_text("utf-8"))
+    assert " ".join(worst["words"]) in " ".join(shown.split())
+
+
+def test_leaving_out_finds_the_word_that_decides(finished):
+    x = finished.modality.tokenizer.encode(["the plot was so dull a film"], 12)
+    maps, _ = finished.modality.explain(finished.model, {n: x[n] for n in ("ids", "mask")}, None, "bert_base")
+    assert finished.modality.texts({n: x[n] for n in ("ids", "mask")})[0][maps[0].argmax()] == "dull"
+
+
+def test_arrays_of_strings_are_texts_where_there_is_a_tokenizer(place, tmp_path):
+    texts, kinds = made_up(80)
+    changes = ["data.text=none", "stages.1.epochs=1"]
+    run = run_experiment(config(place, tmp_path, *changes), tmp_path / "run", data={"all": (texts, kinds)})
+    assert run.input_shape == {"ids": (12,), "mask": (12,)} and run.predict(texts[:3]).logits.shape == (3, 2)
+
+
+def test_vocabulary_and_json_are_the_same_tokenizer(finished):
+    from tlkeras.data.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.read(finished.path)
+    found = tokenizer.encode(["The FILM, was so good", "plot " * 40], 8)
+    assert tokenizer.tokens(found["ids"][0]) == [
+        "[CLS]",
+        "the",
+        "film",
+        "[UNK]",
+        "was",
+        "so",
+        "good",
+        "[SEP]",
+    ]
+    assert tokenizer.tokens(found["ids"][1])[-2:] == ["plot", "[SEP]"] and found["mask"].all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["data.text=reviews"], "needs a column 'reviews'. Did you mean 'review'?"),
+        (["data.tokenizer=none"], "Texts need a tokenizer: set data.tokenizer"),
+        (["data.tokenizer=nowhere"], "data.tokenizer must be a tokenizer.json"),
+        (["data.max_length=64"], "at most 32 tokens. Received: data.max_length=64"),
+        (['model.backbone_options={"width":16,"depth":1,"heads":2,"hidden":8,"words":10}'],
+         "tokenizer is that of another model: it has 20 entries, and bert_base has 10 words"),
+        (["model.backbone=small_cnn", "model.backbone_options={}"], "takes images.*the data are texts"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line_and_touch_nothing(place, tmp_path, changes, message):
+    with pytest.raises(UserError, match=re.sub(r"([.?])(?!\*)", r"\\\1", message)) as error:
+        run_experiment(config(place, tmp_path, *changes), tmp_path / "run")
+    assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
+
+
+def test_empty_texts_and_what_is_no_text_are_refused(finished, place, tmp_path):
+    (tmp_path / "reviews.csv").write_text("review,label\nfine,kind\n ,kind\n")
+    with pytest.raises(UserError, match="line 3: the review is empty"):
+        run_experiment(config(tmp_path, tmp_path, f"data.tokenizer={place}"), tmp_path / "run")
+    for given, message in (
+        ("fine", "as a list"),
+        ([], "Received: no text"),
+        (["fine", 3], "Received: int"),
+        (["fine", " "], r"A text is empty. Received: ' ' in row 1"),
+    ):
+        with pytest.raises(UserError, match=message):
+            finished.predict(given)
+
+
+def test_without_the_package_one_line_says_what_to_install(place, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "tokenizers", None)
+    with pytest.raises(UserError, match=r"Texts need the package tokenizers: pip install -e '.\[text\]'"):
+        run_experiment(config(place, tmp_path), tmp_path / "run")

@@ -1,0 +1,123 @@
+"""Texts to token ids, by the tokenizer of a pretrained model (the package `tokenizers`)."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from tlkeras.data.input_shapes import columns
+from tlkeras.errors import UserError, install
+
+FILE = "tokenizer.json"  # in folders of weights, runs and exports
+_VOCABULARY = "vocab.txt"
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A tokenizer: WordPiece, BPE or Unigram with its normalisation and its special tokens.
+
+    Args:
+        text: Content of a `tokenizer.json`.
+    """
+
+    text: str
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Tokenizer":
+        """Reads `tokenizer.json`, `vocab.txt` (BERT's WordPiece), or a folder that holds one of them.
+
+        A `vocab.txt` is that of a model of lower case, unless a `tokenizer_config.json` beside it has
+        `do_lower_case: false`.
+
+        Raises:
+            UserError: There is no such file, it is no tokenizer, or `tokenizers` is not installed.
+        """
+        library, place = _library(), Path(path).expanduser()
+        file = tokenizer_in(place)
+        if file is None:
+            raise UserError(
+                f"data.tokenizer must be a {FILE}, a {_VOCABULARY}, or a folder with one of them. "
+                f"Received: {str(place)!r}"
+            )
+        try:
+            if file.suffix == ".txt":
+                return cls(_word_piece(file).to_str())
+            text = file.read_text("utf-8")
+            library.Tokenizer.from_str(text)
+        except Exception as error:  # the library raises Exception itself
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{file} is no tokenizer of the package tokenizers: {reason}") from error
+        return cls(text)
+
+    @cached_property
+    def _encoder(self):
+        encoder = _library().Tokenizer.from_str(self.text)
+        encoder.no_padding()
+        return encoder
+
+    @property
+    def size(self) -> int:
+        """The number of entries of the vocabulary, with those that were added."""
+        return self._encoder.get_vocab_size(with_added_tokens=True)
+
+    def encode(self, texts: Iterable[str], length: int) -> np.ndarray:
+        """Returns the columns `ids` and `mask`, int32 `(n, length)`, of texts.
+
+        Texts of more tokens are cut, and keep the tokens that mark beginning and end; others are padded by 0.
+
+        Raises:
+            UserError: A text has no token.
+        """
+        texts = [str(text) for text in texts]
+        self._encoder.enable_truncation(length)
+        ids, mask = np.zeros((2, len(texts), length), np.int32)
+        for row, found in enumerate(self._encoder.encode_batch(texts)):
+            if not found.ids or not texts[row].strip():
+                raise UserError(f"A text is empty. Received: {texts[row]!r} in row {row}")
+            ids[row, : len(found.ids)], mask[row, : len(found.ids)] = found.ids, 1
+        return columns({"ids": ids, "mask": mask})
+
+    def tokens(self, ids: Iterable[int]) -> list[str]:
+        """Returns the tokens of ids, as the vocabulary writes them."""
+        return [self._encoder.id_to_token(int(number)) or "?" for number in ids]
+
+
+def tokenizer_in(place: Path) -> Path | None:
+    """Returns the file of a tokenizer: `place` itself, or the one in that folder; None if there is none."""
+    if place.is_dir():
+        return next((place / name for name in (FILE, _VOCABULARY) if (place / name).is_file()), None)
+    return place if place.is_file() else None
+
+
+def _library():
+    try:
+        import tokenizers
+    except ImportError as error:
+        raise UserError(f"Texts need the package tokenizers: {install('text')}") from error
+    return tokenizers
+
+
+def _word_piece(file: Path):
+    from tokenizers import Tokenizer as Encoder
+    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+
+    words = file.read_text("utf-8").splitlines()
+    vocabulary = {word: number for number, word in enumerate(words)}
+    missing = [word for word in ("[UNK]", "[CLS]", "[SEP]") if word not in vocabulary]
+    if missing:
+        raise ValueError(f"it has no line {missing[0]}")
+    beside = file.with_name("tokenizer_config.json")
+    lower = json.loads(beside.read_text("utf-8")).get("do_lower_case", True) if beside.is_file() else True
+    encoder = Encoder(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    encoder.normalizer = normalizers.BertNormalizer(lowercase=lower)
+    encoder.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    encoder.post_processor = processors.BertProcessing(
+        ("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"])
+    )
+    encoder.decoder = decoders.WordPiece()
+    special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    encoder.add_special_tokens([word for word in special if word in vocabulary])
+    return encoder

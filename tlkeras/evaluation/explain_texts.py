@@ -1,0 +1,37 @@
+"""Explanations of predictions by words."""
+
+import keras
+import numpy as np
+
+
+def leave_out(
+    model: keras.Model, x: dict[str, np.ndarray], targets: np.ndarray | None, backbone: str
+) -> tuple[np.ndarray, str]:
+    """Returns how much less the answer's logit is without each token (Li et al. 2016, "Understanding Neural
+    Networks through Representation Erasure", section 3).
+
+    Args:
+        model: Model from `ids` and `mask` to logits.
+        x: `ids` and `mask`, int32 `(n, length)`.
+        targets: Class numbers `(n,)`, or None for the predicted classes.
+        backbone: Name of the backbone, which has no influence.
+
+    Returns:
+        Weights float32 `(n, length)` in 0..1, 0 for tokens without which the logit is as large, and the
+        name of the method.
+    """
+    ids, mask = np.asarray(x["ids"]), np.asarray(x["mask"])
+    whole = np.asarray(model.predict_on_batch({"ids": ids, "mask": mask}))
+    if targets is None:
+        targets = whole.argmax(axis=-1)
+    targets = targets if whole.shape[-1] > 1 else np.zeros(len(ids), int)
+    loss = np.zeros(ids.shape, np.float32)
+    for row in range(len(ids)):
+        places = np.flatnonzero(mask[row])
+        without = np.repeat(mask[row : row + 1], len(places), axis=0)
+        without[np.arange(len(places)), places] = 0
+        repeated = np.repeat(ids[row : row + 1], len(places), axis=0)
+        logits = np.asarray(model.predict_on_batch({"ids": repeated, "mask": without}))
+        loss[row, places] = np.maximum(whole[row, targets[row]] - logits[:, targets[row]], 0)
+    # weights belong to the tokens that are shown, which stand in front
+    return loss / np.maximum(loss.max(axis=1, keepdims=True), 1e-6), "leaving out"
