@@ -19,6 +19,7 @@ class Text(Modality):
 
     name = "text"
     plural = "texts"
+    hub_name = "text"
     dtypes = {"ids": "int32", "mask": "int32"}
     augmentations = ()
     explanation = "tlkeras.evaluation.explain_texts:leave_out"
