@@ -51,6 +51,7 @@ CONFIGS = {
     "overrides as a dict": (lambda: load_config("digits", {"seed": 1}), "texts.*path=value.*{'seed': 1}"),
     "a number as overrides": (lambda: load_config("digits", 3), "texts.*path=value.*Received: 3"),
     "a number as a run": (lambda: load_run(3), "named by its path. Received: int 3"),
+    "a number as a workdir": (lambda: run_experiment("synthetic_smoke", 3), "by its path.*int 3"),
     "a number among overrides": (lambda: load_config("digits", [3]), "path=value.*3"),
 }
 NO_PLACE = "/proc/nowhere" if Path("/proc/self").exists() else "file/run"

@@ -32,7 +32,7 @@ _NOT_COPIED = re.compile(r"(^|/)\.")
 
 def is_remote(workdir: str | os.PathLike | None) -> bool:
     """Whether a run cannot work directly in a workdir: an address, or a path on Drive in any spelling."""
-    text = os.fspath(workdir or "")
+    text = os.fspath(workdir) if isinstance(workdir, str | os.PathLike) else ""  # `RunDir` refuses others
     return "://" in text or _place(text).startswith(DRIVE + "/")
 
 
