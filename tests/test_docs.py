@@ -8,10 +8,12 @@ that stands in none of the three fails. Scripts that are named must exist.
 
 import ast
 import importlib
+import pkgutil
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +21,11 @@ import pytest
 from absl import flags as absl_flags
 from PIL import Image
 
+import tlkeras
 from tlkeras.cli.main import COMMANDS, main
 from tlkeras.config import ExperimentConfig, apply_overrides, load_config
 from tlkeras.models import BACKBONES, HEADS
+from tlkeras.registry import Registry
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -132,6 +136,21 @@ def folder(tmp_path, trained, monkeypatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def shipped_names():
+    """Takes back what a page registers, because other tests in this process count on the shipped names."""
+    for module in pkgutil.walk_packages(tlkeras.__path__, "tlkeras."):
+        if module.name != "tlkeras.__main__" and ".experiments" not in module.name:
+            importlib.import_module(module.name)  # what registers late would seem to come from the page
+    modules = [module for name, module in sys.modules.items() if name.startswith("tlkeras")]
+    found = {value for module in modules for value in vars(module).values() if type(value) is Registry}
+    before = {registry: dict(registry._entries) for registry in found}
+    yield
+    for registry, entries in before.items():
+        registry._entries.clear()
+        registry._entries.update(entries)
+
+
 def parsed(command: str, words: list[str]) -> tuple[absl_flags.FlagValues, list[str]]:
     module = importlib.import_module(f"tlkeras.cli.{command}")
     flags = absl_flags.FlagValues()
@@ -158,7 +177,7 @@ def python_pages() -> list[str]:
 
 
 @pytest.mark.parametrize("name", python_pages())  # tests/report/test_reports_page.py runs that of reports.md
-def test_python_of_a_page_runs(name, folder, capsys):
+def test_python_of_a_page_runs(name, folder, shipped_names, capsys):
     names = {"__name__": "page"}
     for number, code in enumerate(blocks(PAGES[name], "python")):
         exec(compile(code, f"{name}, block {number}", "exec"), names)
