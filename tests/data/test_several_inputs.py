@@ -31,12 +31,6 @@ CONFIG = {
 SHAPES = {"pixels": (8, 8, 3), "ids": (6,), "mask": (6,)}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def registered():
-    """Takes back names that a page of docs/, run in this process before, gave to parts of its own."""
-    captioned_modality.register()
-
-
 def config(tmp_path, *words):
     return load_config(CONFIG, [f"cache.dir={tmp_path / 'cache'}", *words])
 

@@ -37,12 +37,6 @@ def weights(path):
     return [np.asarray(w) for w in load_run(path).model.get_weights()]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def registered():
-    """Takes back names that a page of docs/, run in this process before, gave to parts of its own."""
-    token_modality.register()
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tokens")
