@@ -7,7 +7,8 @@ Sources: Wortsman et al. 2022a, "Model soups" (uniform soup; greedy soup, algori
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -17,6 +18,7 @@ from keras import ops
 from tlkeras import messages
 from tlkeras.data import Domain
 from tlkeras.data.roles import Role
+from tlkeras.data.rows import Rows
 from tlkeras.errors import UserError, unknown
 from tlkeras.evaluation import judge
 from tlkeras.evaluation.evaluate import Evaluated, predict_domains, write_evaluation
@@ -61,15 +63,27 @@ class Members:
         self.runs = runs
         self.first = runs[0]
         self.domains: dict[str, Domain] = read_domains(self.first.config)
-        advice = "Runs with other splits would be tested on rows that another one was trained with."
-        for run in runs:
-            require_same_data(run.manifest, self.domains, f"{run.path}: {advice}")
+        require_same_data(
+            self.first.manifest, self.domains, f"A merge reads the data of {self.first.path} again."
+        )
+        for run in runs[1:]:
+            self._require_same_rows(run)
             self._require_same_weights(run)
         if not len(self.domains["source"].splits.get("val", ())):
             raise UserError(
                 f"Merging chooses by validation rows. Received: no val split in {self.first.path}"
             )
+        self.weights = [run.model.get_weights() for run in runs]
         self.evaluated = [self.predict(run.model) for run in runs]
+        self.scores = [validation_score(evaluated) for evaluated in self.evaluated]
+        self.best = int(np.argmax(self.scores))
+
+    def _require_same_rows(self, run: SavedRun) -> None:
+        if run.manifest["data_fingerprint"] != self.first.manifest["data_fingerprint"]:
+            raise UserError(
+                f"Only runs on the same data and splits can be merged: others would be tested on rows that "
+                f"another one was trained with. Received: {run.path}, which differs from {self.first.path}"
+            )
 
     def _require_same_weights(self, run: SavedRun) -> None:
         pairs = zip(_shapes(self.first.model), _shapes(run.model), strict=False)
@@ -78,20 +92,25 @@ class Members:
             shown = f"{other[1]} instead of {other[0]}" if other else f"{len(run.model.weights)} weights"
             raise UserError(f"Only runs of one architecture can be merged. {run.path} has {shown}.")
 
-    def predict(self, model: keras.Model) -> Evaluated:
-        """Returns the predictions of a model on the common data."""
-        return predict_domains(model, self.domains, self.first.manifest["batch_size"])
+    def predict(self, model: keras.Model, domains: dict[str, Domain] | None = None) -> Evaluated:
+        """Returns the predictions of a model on the common data, or on a part of them."""
+        return predict_domains(model, domains or self.domains, self.first.manifest["batch_size"])
 
-    def with_weights(self, weights: Weights) -> tuple[keras.Model, Evaluated]:
-        """Returns a model of the common architecture with these weights, and its predictions."""
+    def with_weights(self, weights: Weights) -> keras.Model:
+        """Returns a model of the common architecture with these weights."""
         model = keras.models.clone_model(self.first.model)
         model.set_weights(weights)
-        return model, self.predict(model)
+        return model
 
-    @property
-    def best(self) -> int:
-        """Index of the run with the highest validation score."""
-        return int(np.argmax([validation_score(evaluated) for evaluated in self.evaluated]))
+    @cached_property
+    def judged(self) -> dict[str, Domain]:
+        """The domains with those splits alone that a candidate is chosen and shown by."""
+        return {name: replace(domain, splits=_judged(domain.splits)) for name, domain in self.domains.items()}
+
+
+def _judged(splits: dict[str, Rows]) -> dict[str, Rows]:
+    """Returns the splits besides training, if there is one with rows, else all."""
+    return {name: rows for name, rows in splits.items() if name != "train" and len(rows)} or splits
 
 
 def merge_runs(
@@ -139,7 +158,7 @@ def merge_runs(
 
 
 def _write(run_dir: RunDir, members: Members, merged: Merged, how: str) -> None:
-    paths = [str(run.path) for run in members.runs]
+    paths = _names(members.runs)
     facts = {"how": how, "runs": paths, **merged.facts}
     changed = {"created": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "merged": facts}
     run_dir.write_json(run_dir.manifest, members.first.manifest | changed)
@@ -194,32 +213,33 @@ def mean_weights(weights: Sequence[Weights], shares: Sequence[float] | None = No
 
 
 def _uniform(members: Members) -> Merged:
-    weights = [run.model.get_weights() for run in members.runs]
-    return Merged(*members.with_weights(mean_weights(weights)), {"members": _names(members.runs)})
+    model = members.with_weights(mean_weights(members.weights))
+    return Merged(model, members.predict(model), {"members": _names(members.runs)})
 
 
 def _greedy(members: Members) -> Merged:
     """Returns the greedy soup (Wortsman et al. 2022a, algorithm 1)."""
-    scores = [validation_score(evaluated) for evaluated in members.evaluated]
-    order = sorted(range(len(scores)), key=lambda i: -scores[i])
-    chosen, model, evaluated = [order[0]], members.runs[order[0]].model, members.evaluated[order[0]]
+    order = sorted(range(len(members.runs)), key=lambda i: -members.scores[i])
+    chosen, model, best = [order[0]], members.runs[order[0]].model, members.scores[order[0]]
     for i in order[1:]:
-        weights = [members.runs[j].model.get_weights() for j in (*chosen, i)]
-        tried = members.with_weights(mean_weights(weights))
-        if validation_score(tried[1]) >= validation_score(evaluated):
-            chosen, (model, evaluated) = [*chosen, i], tried
-    return Merged(model, evaluated, {"members": _names([members.runs[i] for i in chosen])})
+        tried = members.with_weights(mean_weights([members.weights[j] for j in (*chosen, i)]))
+        found = validation_score(members.predict(tried, members.judged))
+        if found >= best:
+            chosen, model, best = [*chosen, i], tried, found
+    names = _names([members.runs[i] for i in chosen])
+    return Merged(model, members.predict(model), {"members": names})
 
 
 def _line(members: Members) -> Merged:
     """Returns the best point between two runs, and the scores along the line (Wortsman et al. 2022b)."""
-    ends, best, curve = [run.model.get_weights() for run in members.runs], None, []
+    curve = []
     for share in LINE:
-        tried = members.with_weights(mean_weights(ends, (1 - share, share)))
-        curve.append({"share": share, "val": validation_score(tried[1])} | _shown_scores(tried[1]))
-        if best is None or curve[-1]["val"] > best[0]:
-            best = curve[-1]["val"], tried, share
-    return Merged(*best[1], {"share": best[2], "curve": curve})
+        model = members.with_weights(mean_weights(members.weights, (1 - share, share)))
+        evaluated = members.predict(model, members.judged)
+        curve.append({"share": share, "val": validation_score(evaluated)} | _shown_scores(evaluated))
+    share = max(curve, key=lambda point: point["val"])["share"]
+    model = members.with_weights(mean_weights(members.weights, (1 - share, share)))
+    return Merged(model, members.predict(model), {"share": share, "curve": curve})
 
 
 def _shown_scores(evaluated: Evaluated) -> dict[str, float]:
