@@ -11,6 +11,7 @@ them. A single tensor therefore passes every cut, and cached features carry thei
 from __future__ import annotations
 
 from tlkeras.lazy import LateModule
+from tlkeras.models.backbones.parts import small_normal
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
 from tlkeras.models.backbones.transformer import mlp, self_attention
 from tlkeras.models.weights.tensors import Tensors
@@ -59,7 +60,7 @@ def text_transformer(
         raise ValueError(f"heads must divide the width. Received: width={width}, heads={heads}")
     inputs = {n: keras.Input(input_shape[n], dtype="int32", name=n) for n in ("ids", "mask")}
     place = ops.cumsum(ops.ones_like(inputs["ids"]), axis=1) - 1
-    table = {"embeddings_initializer": keras.initializers.TruncatedNormal(stddev=0.02)}
+    table = {"embeddings_initializer": small_normal()}
     x = layers.Embedding(words, width, name="stem_words", **table)(inputs["ids"])
     x = layers.Add(name="stem_add")(
         [x, layers.Embedding(positions, width, name="stem_positions", **table)(place)]

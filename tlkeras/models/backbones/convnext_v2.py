@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tlkeras.lazy import LateModule
+from tlkeras.models.backbones.parts import drop_path, small_normal
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
 
 keras, layers, ops = LateModule("keras"), LateModule("keras.layers"), LateModule("keras.ops")
@@ -46,34 +47,32 @@ def convnext_v2(
         without `pooled`; `channels` are those of the last stage.
     """
     inputs = keras.Input(input_shape, name="backbone_inputs")
-    x = layers.Conv2D(width, 4, 4, kernel_initializer=_normal(), name="stem_conv")(inputs)
+    x = layers.Conv2D(width, 4, 4, kernel_initializer=small_normal(), name="stem_conv")(inputs)
     x = _norm(x, "stem_norm")
     count = 0
     for stage, depth in enumerate(depths):
         if stage:
             x = _norm(x, f"stage_{stage}_downsample_norm")
-            conv = {"kernel_initializer": _normal(), "name": f"stage_{stage}_downsample_conv"}
+            conv = {"kernel_initializer": small_normal(), "name": f"stage_{stage}_downsample_conv"}
             x = layers.Conv2D(width * 2**stage, 2, 2, **conv)(x)
         for i in range(depth):
-            rate = drop_path_rate * count / max(sum(depths) - 1, 1)
-            x = _block(x, f"stage_{stage}_block_{i}", rate)
+            x = _block(x, f"stage_{stage}_block_{i}", (drop_path_rate, count, sum(depths)))
             count += 1
     if pooled:
         x = _norm(layers.GlobalAveragePooling2D(name="pool")(x), "norm")
     return keras.Model(inputs, x, name=name)
 
 
-def _block(x, name: str, drop_rate: float):
+def _block(x, name: str, drop: tuple[float, int, int]):
     shortcut, width = x, x.shape[-1]
-    conv = {"padding": "same", "depthwise_initializer": _normal(), "name": f"{name}_dwconv"}
+    conv = {"padding": "same", "depthwise_initializer": small_normal(), "name": f"{name}_dwconv"}
     x = layers.DepthwiseConv2D(7, **conv)(x)
     x = _norm(x, f"{name}_norm")
-    x = layers.Dense(4 * width, kernel_initializer=_normal(), name=f"{name}_expand")(x)
+    x = layers.Dense(4 * width, kernel_initializer=small_normal(), name=f"{name}_expand")(x)
     x = layers.Activation("gelu", name=f"{name}_activation")(x)
     x = _response_norm(x, name)
-    x = layers.Dense(width, kernel_initializer=_normal(), name=f"{name}_project")(x)
-    if drop_rate:
-        x = layers.Dropout(drop_rate, noise_shape=(None, 1, 1, 1), name=f"{name}_drop")(x)
+    x = layers.Dense(width, kernel_initializer=small_normal(), name=f"{name}_project")(x)
+    x = drop_path(x, *drop, name=f"{name}_drop")
     return layers.Add(name=f"{name}_add")([x, shortcut])
 
 
@@ -94,10 +93,6 @@ def _response_norm(x, name: str):
 
 def _norm(x, name: str):
     return layers.LayerNormalization(epsilon=1e-6, name=name)(x)
-
-
-def _normal():
-    return keras.initializers.TruncatedNormal(stddev=0.02)
 
 
 _TIMM = r"^stages\.(\d+)\."

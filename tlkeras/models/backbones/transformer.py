@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from tlkeras.lazy import LateModule
+from tlkeras.models.backbones.parts import drop_path, small_normal
 from tlkeras.models.weights.positions import resized_positions
 from tlkeras.models.weights.tensors import Tensors
 
@@ -77,7 +78,7 @@ def vision_transformer(
     if norm_first:
         x = layers.LayerNormalization(epsilon=epsilon, name="stem_norm")(x)
     for i in range(depth):
-        x = block(x, f"block_{i}", drop_rate=drop_path_rate * i / max(depth - 1, 1), **settings)
+        x = block(x, f"block_{i}", drop=(drop_path_rate, i, depth), **settings)
     x = layers.LayerNormalization(epsilon=epsilon, name="norm")(x)
     if attention_pool:
         x = _attention_pool(x, **{k: settings[k] for k in ("heads", "hidden", "activation", "epsilon")})
@@ -94,10 +95,10 @@ def _embed(x, patch: int, width: int, prefix_tokens: int):
     if prefix_tokens:
         x = layers.ZeroPadding1D((prefix_tokens, 0), name="stem_prefix")(x)
     shape = (prefix_tokens + rows * columns, width)
-    return _linear(x, "btp,pd->btd", shape, "td", "stem", bias_initializer=_normal())
+    return _linear(x, "btp,pd->btd", shape, "td", "stem", bias_initializer=small_normal())
 
 
-def block(x, name: str, heads, hidden, activation, layer_scale, epsilon, drop_rate):
+def block(x, name: str, heads, hidden, activation, layer_scale, epsilon, drop):
     """Returns the tokens behind one pre-norm block: attention, then an MLP, each added to its input."""
     width = x.shape[-1]
 
@@ -105,9 +106,7 @@ def block(x, name: str, heads, hidden, activation, layer_scale, epsilon, drop_ra
         if layer_scale:
             scale = {"kernel_initializer": keras.initializers.Constant(1e-5), "name": f"{name}_scale_{part}"}
             branch = layers.EinsumDense("btd,d->btd", output_shape=branch.shape[1:], **scale)(branch)
-        if drop_rate:
-            noise = {"noise_shape": (None, 1, 1), "name": f"{name}_drop_{part}"}
-            branch = layers.Dropout(drop_rate, **noise)(branch)
+        branch = drop_path(branch, *drop, name=f"{name}_drop_{part}")
         return layers.Add(name=f"{name}_add_{part}")([x, branch])
 
     y = layers.LayerNormalization(epsilon=epsilon, name=f"{name}_norm_1")(x)
@@ -129,7 +128,7 @@ def self_attention(x, heads: int, name: str, mask=None):
 
 def mlp(x, hidden: int, width: int, activation: str, name: str):
     """Returns two dense layers with an activation between them."""
-    x = layers.Dense(hidden, kernel_initializer=_normal(), name=f"{name}_1")(x)
+    x = layers.Dense(hidden, kernel_initializer=small_normal(), name=f"{name}_1")(x)
     if activation == "quick_gelu":  # x * sigmoid(1.702 x), CLIP's approximation
         gate = layers.Rescaling(1.702, name=f"{name}_gate_scale")(x)
         gate = layers.Activation("sigmoid", name=f"{name}_gate")(gate)
@@ -138,7 +137,7 @@ def mlp(x, hidden: int, width: int, activation: str, name: str):
         x = ops.gelu(x, approximate=True)
     else:
         x = layers.Activation(activation, name=f"{name}_activation")(x)
-    return layers.Dense(width, kernel_initializer=_normal(), name=f"{name}_2")(x)
+    return layers.Dense(width, kernel_initializer=small_normal(), name=f"{name}_2")(x)
 
 
 def _attention_pool(x, heads: int, hidden: int, activation: str, epsilon: float):
@@ -149,7 +148,7 @@ def _attention_pool(x, heads: int, hidden: int, activation: str, epsilon: float)
     key = _linear(x, "btd,dnh->btnh", (tokens, heads, size), "nh", "pool_key")
     value = _linear(x, "btd,dnh->btnh", (tokens, heads, size), "nh", "pool_value")
     scores = layers.EinsumDense(
-        "btnh,nh->bnt", output_shape=(heads, tokens), kernel_initializer=_normal(), name="pool_query"
+        "btnh,nh->bnt", output_shape=(heads, tokens), kernel_initializer=small_normal(), name="pool_query"
     )(key)
     scores = layers.Rescaling(size**-0.5, dtype="float32", name="pool_scores")(scores)
     weights = layers.Softmax(dtype="float32", name="pool_weights")(scores)
@@ -160,12 +159,8 @@ def _attention_pool(x, heads: int, hidden: int, activation: str, epsilon: float)
 
 
 def _linear(x, equation: str, shape: tuple, bias_axes: str, name: str, **options):
-    options = {"kernel_initializer": _normal(), **options}
+    options = {"kernel_initializer": small_normal(), **options}
     return layers.EinsumDense(equation, shape, bias_axes=bias_axes, name=name, **options)(x)
-
-
-def _normal():
-    return keras.initializers.TruncatedNormal(stddev=0.02)
 
 
 _HF = r"^(?:\w+\.)?(?:vision_model\.)?encoder\.layers?\.(\d+)\."
