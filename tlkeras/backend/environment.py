@@ -41,6 +41,11 @@ TPU_DEVICES = ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*")  # v2 to v4; v5e and late
 NEWEST_LIBTPU = (0, 0, 24)
 
 
+def cpu_count() -> int:
+    """Returns the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def has_tpu(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether the machine seems to have a TPU. TensorFlow's build may be unable to use it."""
     return any(map(environ.get, TPU_NAMES)) or any(map(glob.glob, TPU_DEVICES))

@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tlkeras import __version__, messages
-from tlkeras.backend.environment import Cluster, check_tensorflow, choose, has_nvidia_driver, named_cluster
+from tlkeras.backend.environment import (
+    Cluster,
+    check_tensorflow,
+    choose,
+    cpu_count,
+    has_nvidia_driver,
+    named_cluster,
+)
 from tlkeras.backend.importing import import_tensorflow
 from tlkeras.backend.strategies import gpu_count, make_mirrored, make_multi_worker, make_tpu
 from tlkeras.config import RuntimeConfig
@@ -88,7 +95,7 @@ class Runtime:
             "worker_index": self.worker_index,
             "devices": {kind: devices.count(kind) for kind in sorted(set(devices))},
             "device_names": _device_names(),
-            "cpu_count": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "cpu_count": cpu_count(),
             "threads": self.config.threads,
             "precision": keras.config.dtype_policy().name,
             "deterministic": compat.determinism_is_on(),

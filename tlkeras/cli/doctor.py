@@ -3,7 +3,6 @@
 The command exits with code 1 if tlkeras could not train here. The last lines name the reasons.
 """
 
-import os
 import platform
 import shutil
 from importlib import metadata
@@ -69,7 +68,7 @@ def _machine(problems: list[str]) -> dict[str, str]:
     return {
         "platform": platform.platform(),
         "devices": _devices(problems),
-        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "cores": str(environment.cpu_count()),
         "cache of features": f"{store.directory} ({kept / 1e6:.0f} MB used, {_free(store.directory)} free)",
         "weights of Keras": str(keras_models_dir()),
         "backbones with weights at hand": ", ".join(backbones_with_weights()) or "none",
