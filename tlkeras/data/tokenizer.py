@@ -35,7 +35,8 @@ class Tokenizer:
         Raises:
             UserError: There is no such file, it is no tokenizer, or `tokenizers` is not installed.
         """
-        library, place = _library(), Path(path).expanduser()
+        _library()  # a missing package is no fault of the file
+        place = Path(path).expanduser()
         file = tokenizer_in(place)
         if file is None:
             raise UserError(
@@ -43,14 +44,12 @@ class Tokenizer:
                 f"Received: {str(place)!r}"
             )
         try:
-            if file.suffix == ".txt":
-                return cls(_word_piece(file).to_str())
-            text = file.read_text("utf-8")
-            library.Tokenizer.from_str(text)
+            found = cls(_word_piece(file).to_str() if file.suffix == ".txt" else file.read_text("utf-8"))
+            _ = found._encoder  # parsed here, where a mistake is named, and kept
         except Exception as error:  # the library raises Exception itself
             reason = str(error).splitlines()[0]
             raise UserError(f"{file} is no tokenizer of the package tokenizers: {reason}") from error
-        return cls(text)
+        return found
 
     @cached_property
     def _encoder(self):

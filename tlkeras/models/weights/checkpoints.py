@@ -50,11 +50,9 @@ def read_checkpoint(file: Path) -> dict[str, np.ndarray]:
 
 
 def _safetensors(file: Path) -> dict[str, np.ndarray]:
-    try:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-    except ImportError as error:
-        raise UserError(f"{file} needs the package safetensors: pip install safetensors") from error
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
     try:
         return load_file(file)
     except SafetensorError as error:
