@@ -89,13 +89,13 @@ def epoch_seconds(side: str) -> float:
 def train(side: dict) -> float:
     """Trains one side here and returns the median seconds of its epochs."""
     from tlkeras import load_config, run_experiment
-    from tlkeras.training.callbacks import Position
+    from tlkeras.training.callbacks import StepCounter
 
     if side["class"] == "MirroredStrategy":
         mirror_really()
     seconds = []
-    Position.on_train_begin = lambda self, logs=None: seconds.append(time.perf_counter())
-    Position.on_epoch_end = lambda self, epoch, logs=None: seconds.append(time.perf_counter())
+    StepCounter.on_train_begin = lambda self, logs=None: seconds.append(time.perf_counter())
+    StepCounter.on_epoch_end = lambda self, epoch, logs=None: seconds.append(time.perf_counter())
     settings = [
         f"data.source=synthetic:shapes?n={side.get('rows', 1600)}&size=32",
         "data.image_size=32", "data.batch_size=32", "model.backbone_options={}", "model.neck.pooling=avg",

@@ -27,7 +27,7 @@ def main(options: dict) -> None:
     )
     from tlkeras.prepare import checked, prepare
     from tlkeras.run_dir import RunDir
-    from tlkeras.training.callbacks import Position
+    from tlkeras.training.callbacks import StepCounter
     from tlkeras.training.trainer import Trainer
 
     head = HeadConfig(name="mlp", units=options["head"]) if options["head"] else HeadConfig()
@@ -46,13 +46,13 @@ def main(options: dict) -> None:
         cache=CacheConfig(**options["cache"]),
     )  # fmt: skip
     first = []
-    end_of_batch = Position.on_train_batch_end
+    end_of_batch = StepCounter.on_train_batch_end
 
     def note(self, batch, logs=None):
         first.append(time.time()) if not first else None
         end_of_batch(self, batch, logs)
 
-    Position.on_train_batch_end = note
+    StepCounter.on_train_batch_end = note
     config = checked(config)
     parts = prepare(config)
     run_dir = RunDir(options["workdir"])

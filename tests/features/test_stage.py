@@ -113,14 +113,14 @@ def test_resuming_within_an_epoch_is_bit_identical(config, pictures, tmp_path, m
     config = apply_overrides(config, ["model.neck.dropout=0.3", f"cache.enabled={enabled}"])
     config = config.model_copy(update={"checkpoint": CheckpointConfig(every_steps=4)})
     whole, _ = train(config, pictures, tmp_path / "whole")
-    original = callbacks.Position.on_train_batch_end
+    original = callbacks.StepCounter.on_train_batch_end
 
     def stop_after_step_13(self, batch, logs=None):
         original(self, batch, logs)
         if self.step >= 14:
             raise Interrupted(15, "as a signal would")
 
-    monkeypatch.setattr(callbacks.Position, "on_train_batch_end", stop_after_step_13)
+    monkeypatch.setattr(callbacks.StepCounter, "on_train_batch_end", stop_after_step_13)
     with pytest.raises(Interrupted):
         train(config, pictures, tmp_path / "resumed")
     monkeypatch.undo()

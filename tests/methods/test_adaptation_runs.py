@@ -12,7 +12,7 @@ from tlkeras.config import AdaptationConfig, DataConfig, ExperimentConfig, Model
 from tlkeras.errors import UserError
 from tlkeras.evaluation.embedding_file import read_embedding
 from tlkeras.prepare import prepare
-from tlkeras.training.stage_batches import Feed
+from tlkeras.training.stage_batches import StageBatches
 
 BLOBS = "synthetic:blobs?n=60&shift="
 
@@ -167,7 +167,7 @@ def test_sources_and_targets_take_turns():
     for first in (0, 1):  # also where an earlier process stopped
         found = [
             (float(x[:, 0].numpy().mean()), float(target[:, 0].numpy().mean()))
-            for (x, _), target in Feed(parts).training(stage, steps, first, 1)
+            for (x, _), target in StageBatches(parts).training(stage, steps, first, 1)
         ]
         expected = [(50 * (i % 2), 100 + 50 * (i % 3)) for i in range(first, 6)]
         np.testing.assert_allclose(found, expected, atol=1)
@@ -240,14 +240,14 @@ def test_a_domain_smaller_than_a_batch_is_repeated(tmp_path, capsys):
     target = few_rows(tmp_path / "few.npz", 5)
     parts = prepare(config(target=target, more_sources=(DataConfig(source=BLOBS + "50,0", limit=6),)))
     rows = parts.targets[0].splits["train"].inputs
-    feed = Feed(parts)
+    made = StageBatches(parts)
     steps = type("Steps", (), {"total": 10, "per_epoch": 10, "epochs": 1})
-    batches = [target.numpy() for _, target in feed.training(parts.config.stages[0], steps, 0, 1)]
+    batches = [target.numpy() for _, target in made.training(parts.config.stages[0], steps, 0, 1)]
     assert {batch.shape for batch in batches} == {(16, 2)}
     times = [[(batch == row).all(axis=1).sum() for row in rows] for batch in batches]
     assert np.min(times) >= 1 and np.max(times) <= 4  # each row four times in a pass of 20
     assert "target has 5 training rows" in capsys.readouterr().err
-    assert len(feed.names_of_step(1)) == 16  # of the second source
+    assert len(made.names_of_step(1)) == 16  # of the second source
 
 
 def test_a_run_on_five_target_rows(tmp_path):
@@ -262,7 +262,7 @@ def test_adamatch_on_vectors_trains_on_noisy_second_views(tmp_path):
     given = {"method": "adamatch", "options": {}, "stages": stages}
     parts = prepare(config(**given, strong_augment={"noise": 0.5}))
     steps = type("Steps", (), {"total": 40, "per_epoch": 40, "epochs": 1})
-    both = [views for _, views in Feed(parts).training(parts.config.stages[0], steps, 0, 2)]
+    both = [views for _, views in StageBatches(parts).training(parts.config.stages[0], steps, 0, 2)]
     difference = np.concatenate([strong.numpy() - weak.numpy() for weak, strong in both])
     assert difference.std() == pytest.approx(0.5, rel=0.1) and abs(difference.mean()) < 0.05
     runs = [

@@ -117,8 +117,8 @@ def test_all_workers_count_and_the_chief_writes(is_chief, tmp_path):
         source=SimpleNamespace(class_names=("a", "b"), task="multiclass"),
         runtime=SimpleNamespace(is_chief=is_chief),
     )
-    position = SimpleNamespace(epoch=0, step=7)
-    log = ClassSharesLog(RunDir(tmp_path), tmp_path / "stages/00_adapt", parts, position, steps_before=10)
+    counter = SimpleNamespace(epoch=0, step_of_run=17)
+    log = ClassSharesLog(RunDir(tmp_path), tmp_path / "stages/00_adapt", parts, counter)
     term = SimpleNamespace(own=SimpleNamespace(histogram=SimpleNamespace(shares=lambda: counts)))
     log.set_model(SimpleNamespace(terms=(term,)))
     log.on_train_begin()

@@ -95,7 +95,7 @@ class TransferModel(DistributedFit):
 
     @property
     def input_shape(self) -> tuple | dict:
-        """Shape of a batch of inputs (raw inputs, or features after `feed`): `(None, ...)`, or a dict."""
+        """Shape of a batch of inputs (raw inputs, or features after `set_input`): `(None, ...)`, or dict."""
         if self._takes_features:
             return self.trunk().output_shape
         inputs = self.preprocess.inputs
@@ -113,7 +113,7 @@ class TransferModel(DistributedFit):
         """Nothing is left to create: the parts come built."""
         self.built = True
 
-    def feed(self, what: Literal["inputs", "features"]) -> None:
+    def set_input(self, what: Literal["inputs", "features"]) -> None:
         """Sets whether calls, `fit` and `evaluate` get raw inputs or the outputs of `trunk()`.
 
         With features, all layers before the cut are skipped. Variables, names and random numbers of the

@@ -1,4 +1,4 @@
-"""The callbacks of a stage: position, progress, log, early stopping, loss guard."""
+"""The callbacks of a stage: step counter, progress, log, early stopping, loss guard."""
 
 import math
 import shutil
@@ -13,7 +13,7 @@ from tlkeras import messages
 from tlkeras.errors import RunError
 
 
-class Position(keras.callbacks.Callback):
+class StepCounter(keras.callbacks.Callback):
     """Counts the steps and epochs of the stage for the other callbacks.
 
     Args:
@@ -21,10 +21,19 @@ class Position(keras.callbacks.Callback):
         first_step: Number of steps that an earlier process has done.
         seconds_before: Seconds that these steps took.
         epoch_open: Whether the epoch of the last of these steps still has to be validated and logged.
+        steps_before: Number of optimizer steps of the earlier stages.
     """
 
-    def __init__(self, steps, first_step: int = 0, seconds_before: float = 0.0, epoch_open: bool = False):
+    def __init__(
+        self,
+        steps,
+        first_step: int = 0,
+        seconds_before: float = 0.0,
+        epoch_open: bool = False,
+        steps_before: int = 0,
+    ):
         super().__init__()
+        self.steps_before = steps_before
         self._began = time.monotonic() - seconds_before
         self.steps = steps
         self.epoch_open = epoch_open
@@ -36,6 +45,11 @@ class Position(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.step = min(self.epoch * self.steps.per_epoch + batch + 1, self.steps.total)
+
+    @property
+    def step_of_run(self) -> int:
+        """Number of steps done, over all stages of the run."""
+        return self.steps_before + self.step
 
     @property
     def seconds(self) -> float:
@@ -156,25 +170,23 @@ class MetricsLog(keras.callbacks.Callback):
     Args:
         run_dir: Run directory.
         path: Path of metrics.csv.
-        position: `Position` of the stage.
-        steps_before: Number of optimizer steps of the earlier stages.
+        counter: `StepCounter` of the stage.
     """
 
-    def __init__(self, run_dir, path, position: Position, steps_before: int):
+    def __init__(self, run_dir, path, counter: StepCounter):
         super().__init__()
         self.run_dir = run_dir
         self.path = path
-        self.position = position
-        self.steps_before = steps_before
+        self.counter = counter
         self.rows: list[dict] = []
 
     def on_train_begin(self, logs=None):
-        self.rows = self.run_dir.read_rows(self.path)[: self.position.epoch]
+        self.rows = self.run_dir.read_rows(self.path)[: self.counter.epoch]
 
     def on_epoch_end(self, epoch, logs=None):
         values = {name: float(value) for name, value in (logs or {}).items()}
         values["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        row = {"epoch": epoch + 1, "step": self.steps_before + self.position.step}
+        row = {"epoch": epoch + 1, "step": self.counter.step_of_run}
         self.rows.append(row | {name: repr(value) for name, value in values.items()})
         self.run_dir.write_rows(self.path, self.rows)
 
@@ -215,25 +227,25 @@ class LossGuard(keras.callbacks.Callback):
     """Stops the run at the first loss or weight that is not finite, before it is saved.
 
     Args:
-        position: `Position` of the stage.
+        counter: `StepCounter` of the stage.
         stage_name: Name of the stage in errors.
         rows_of_step: Function from a step, counted from 0, to the names of its rows.
     """
 
-    def __init__(self, position: Position, stage_name: str, rows_of_step):
+    def __init__(self, counter: StepCounter, stage_name: str, rows_of_step):
         super().__init__()
-        self.position = position
+        self.counter = counter
         self.stage_name = stage_name
         self.rows_of_step = rows_of_step
-        self._last_good = position.first_step
+        self._last_good = counter.first_step
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.position.is_replay:
+        if self.counter.is_replay:
             return
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
             self._stop(f"The loss became {loss}")
-        self._last_good = self.position.step
+        self._last_good = self.counter.step
 
     def on_test_end(self, logs=None):
         loss = float((logs or {}).get("loss", 0.0))
@@ -247,7 +259,7 @@ class LossGuard(keras.callbacks.Callback):
                 self._stop(f"{name} is no longer finite")
 
     def _stop(self, what: str):
-        step = self.position.step
+        step = self.counter.step
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         names = [str(n) for s in range(min(self._last_good, step - 1), step) for n in self.rows_of_step(s)]
         shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

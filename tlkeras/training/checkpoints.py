@@ -13,7 +13,7 @@ from tlkeras.config import CheckpointConfig
 from tlkeras.errors import Interrupted, RunError
 from tlkeras.run_dir import CheckpointStore, RunDir
 from tlkeras.training import snapshots
-from tlkeras.training.callbacks import EarlyStopping, LossGuard, Position, lower_is_better
+from tlkeras.training.callbacks import EarlyStopping, LossGuard, StepCounter, lower_is_better
 
 
 class RunStates:
@@ -185,7 +185,7 @@ class Checkpoint(keras.callbacks.Callback):
         store: `CheckpointStore` of the stage.
         config: Config of the times of checkpoints.
         named: Variables that the stage may change, by name.
-        position: `Position` of the stage.
+        counter: `StepCounter` of the stage.
         best: `BestModel` of the run.
         guard: `LossGuard` of the stage, which checks the weights before they are written.
         early_stopping: `EarlyStopping` of the stage, or None.
@@ -198,7 +198,7 @@ class Checkpoint(keras.callbacks.Callback):
         store: CheckpointStore,
         config: CheckpointConfig,
         named: dict,
-        position: Position,
+        counter: StepCounter,
         best: BestModel,
         guard: LossGuard,
         early_stopping: EarlyStopping | None,
@@ -209,7 +209,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.store = store
         self.config = config
         self.named = named
-        self.position = position
+        self.counter = counter
         self.best = best
         self.guard = guard
         self.early_stopping = early_stopping
@@ -218,7 +218,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._signal = 0
         self._handlers = {}
         self._saved_at = time.monotonic()
-        self._saved_step = position.first_step
+        self._saved_step = counter.first_step
         self._epoch_open = False  # whether the epoch still has to be validated and logged
         self._can_stop = False  # whether the newest checkpoint contains all finished steps
         self._end_took: float | None = None  # seconds from the last step of an epoch to its end
@@ -236,20 +236,20 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self._last_step_at = time.monotonic()
-        if self.position.is_replay:
-            self._can_stop = self.position.epoch_ends
+        if self.counter.is_replay:
+            self._can_stop = self.counter.epoch_ends
             return
         steps, minutes = self.config.every_steps, self.config.every_minutes
         late = minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
-        if self.position.epoch_ends:
+        if self.counter.epoch_ends:
             late |= self._end_took is None or self._end_took > PATIENCE_SECONDS
         late, stop = self._decided(late)
-        due = late or (steps is not None and self.position.step - self._saved_step >= steps)
+        due = late or (steps is not None and self.counter.step - self._saved_step >= steps)
         if due or stop:
             self.save()
         if stop:
             self._stop()
-        self._can_stop = due and self.position.epoch_ends
+        self._can_stop = due and self.counter.epoch_ends
 
     def on_epoch_end(self, epoch, logs=None):
         self._end_took = time.monotonic() - self._last_step_at
@@ -263,7 +263,7 @@ class Checkpoint(keras.callbacks.Callback):
         stop = bool(self._signal)
         if self._decisions is None:
             return late, stop
-        late, stop = self._decisions.any_worker(late, stop, now=self.position.epoch_ends)
+        late, stop = self._decisions.any_worker(late, stop, now=self.counter.epoch_ends)
         self._signal = self._signal or (signal.SIGTERM if stop else 0)
         return late, stop
 
@@ -288,16 +288,16 @@ class Checkpoint(keras.callbacks.Callback):
         if self._epoch_open:
             arrays |= snapshots.capture_list(self._metric_variables(), "metrics/", replicas=True)
         state = stage_state(
-            step=self.position.step,
+            step=self.counter.step,
             best=self.best.state,
             finished=finished,
             epoch_open=self._epoch_open,
             early_stopping=self.early_stopping and self.early_stopping.state(),
             stopped=bool(self.model.stop_training),
-            training_seconds=self.position.seconds,
+            training_seconds=self.counter.seconds,
         )
-        self.store.save_arrays(arrays, state, step=self.position.step)
-        self._saved_at, self._saved_step = time.monotonic(), self.position.step
+        self.store.save_arrays(arrays, state, step=self.counter.step)
+        self._saved_at, self._saved_step = time.monotonic(), self.counter.step
 
     def _metric_variables(self) -> list:
         return [variable for metric in self.model.metrics for variable in metric.variables]
@@ -314,6 +314,6 @@ class Checkpoint(keras.callbacks.Callback):
         self.release()
         raise Interrupted(
             self._signal,
-            f"Stopped by {signal.Signals(self._signal).name} at step {self.position.step}, state saved. "
+            f"Stopped by {signal.Signals(self._signal).name} at step {self.counter.step}, state saved. "
             "The same command continues from here.",
         )

@@ -7,7 +7,7 @@ import keras
 from tlkeras.evaluation.prediction_files import csv_text
 from tlkeras.prepare import Parts
 from tlkeras.run_dir import RunDir
-from tlkeras.training.callbacks import Position
+from tlkeras.training.callbacks import StepCounter
 
 CLASS_SHARES = "class_shares.csv"
 _COLUMNS = ["epoch", "step", "class", "source_labels", "target_predictions"]
@@ -23,26 +23,24 @@ class ClassSharesLog(keras.callbacks.Callback):
         run_dir: Run directory.
         folder: Folder of the stage.
         parts: `Parts` of the run.
-        position: `Position` of the stage.
-        steps_before: Number of optimizer steps of the earlier stages.
+        counter: `StepCounter` of the stage.
 
     Attributes:
         newest: Shares `{"source_labels": (k,), "target_predictions": (k,)}` of the last epoch. Empty if the
             stage does not adapt or has no classes.
     """
 
-    def __init__(self, run_dir: RunDir, folder: Path, parts: Parts, position: Position, steps_before: int):
+    def __init__(self, run_dir: RunDir, folder: Path, parts: Parts, counter: StepCounter):
         super().__init__()
         self.run_dir = run_dir
         self.path = folder / CLASS_SHARES
         self.parts = parts
-        self.position = position
-        self.steps_before = steps_before
+        self.counter = counter
         self.newest: dict = {}
         self._lines: list[list] = []
 
     def on_train_begin(self, logs=None):
-        done = [row for row in self.run_dir.read_rows(self.path) if int(row["epoch"]) <= self.position.epoch]
+        done = [row for row in self.run_dir.read_rows(self.path) if int(row["epoch"]) <= self.counter.epoch]
         self._lines = [[row[column] for column in _COLUMNS] for row in done]
 
     def on_epoch_end(self, epoch, logs=None):
@@ -52,7 +50,7 @@ class ClassSharesLog(keras.callbacks.Callback):
             return
         shares = histogram.shares()
         self.newest = {"source_labels": shares["source"], "target_predictions": shares["target"]}
-        place = [epoch + 1, self.steps_before + self.position.step]
+        place = [epoch + 1, self.counter.step_of_run]
         columns = zip(self.parts.source.class_names, *self.newest.values(), strict=True)
         self._lines += [[*place, name, *(repr(float(share)) for share in both)] for name, *both in columns]
         if self.parts.runtime.is_chief:

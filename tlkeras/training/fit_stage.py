@@ -14,7 +14,7 @@ from tlkeras.prepare import Parts
 from tlkeras.training import objectives, snapshots
 from tlkeras.training.adaptation_watch import DomainWatch, check_domain_statistics
 from tlkeras.training.audit import frozen_variables
-from tlkeras.training.callbacks import EarlyStopping, LossGuard, MetricsLog, Position, Progress
+from tlkeras.training.callbacks import EarlyStopping, LossGuard, MetricsLog, Progress, StepCounter
 from tlkeras.training.checkpoints import BestModel, Checkpoint
 from tlkeras.training.class_shares import ClassSharesLog
 from tlkeras.training.find_lr import curve_of, find_learning_rate
@@ -48,7 +48,7 @@ class FitStage(Stage):
     def run(self, checkpoint: tuple[dict, dict] | None, best: dict | None) -> StageRecord:
         """Trains the remaining steps, on the outputs of the frozen trunk if that saves time."""
         arrays, state = checkpoint or (None, {})
-        features = self.feed.features = self.open_features()
+        features = self.batches.features = self.open_features()
         self._settle_learning_rate()
         with self.runtime.scope():
             trainee = self.compile()
@@ -59,8 +59,8 @@ class FitStage(Stage):
             best = state["best"]
         best, seconds = self._fit(trainee, movable, arrays, state, best)
         steps = int(keras.ops.convert_to_numpy(trainee.optimizer.iterations))
-        self.feed.features = None
-        self.model.feed("inputs")
+        self.batches.features = None
+        self.model.set_input("inputs")
         extraction, extractor = (features.seconds, features.extractor) if features else (0.0, None)
         return StageRecord(best, steps, seconds, extraction, extractor)
 
@@ -68,13 +68,13 @@ class FitStage(Stage):
         """Returns the rate that a range test finds, and the path of its curve, after the earlier stages."""
         self.select()
         self.states.enter(self.index)
-        self.feed.features = self.open_features()
+        self.batches.features = self.open_features()
         return find_learning_rate(self), curve_of(self)
 
     def open_features(self):
         """Returns the outputs of the frozen trunk if the stage trains on them; see `trunk_features`."""
         return open_features(
-            self.parts, self.feed, self.config, self.steps, self.run_dir, self.folder, self.title
+            self.parts, self.batches, self.config, self.steps, self.run_dir, self.folder, self.title
         )
 
     def compile(self, config: FitStageConfig | None = None, steps: Steps | None = None) -> keras.Model:
@@ -101,11 +101,11 @@ class FitStage(Stage):
     def training_data(self, config: FitStageConfig, steps: Steps, first_step: int, trainee):
         """Returns the batches from `first_step` on, in the form that `trainee` takes."""
         if trains_jointly(self.parts.config):
-            return joint_batches(self.parts, self.feed, config, steps, first_step)
-        return self.feed.training(config, steps, first_step, trainee.target_views)
+            return joint_batches(self.parts, self.batches, config, steps, first_step)
+        return self.batches.training(config, steps, first_step, trainee.target_views)
 
     def _steps_per_execution(self, steps: Steps) -> int:
-        if self.feed.features is None:
+        if self.batches.features is None:
             return 1
         return steps_per_execution(self.model, steps.per_epoch, self.parts.config.checkpoint.every_steps)
 
@@ -126,38 +126,40 @@ class FitStage(Stage):
         before = state.get("training_seconds", 0.0)
         if state.get("finished"):
             return best, before
-        position = Position(self.steps, state.get("step", 0), before, state.get("epoch_open", False))
-        keeper = self._best_model(movable, best)
+        counter = StepCounter(
+            self.steps, state.get("step", 0), before, state.get("epoch_open", False), self.steps_before
+        )
+        best_model = self._best_model(movable, best)
         wanted = self.config.early_stopping
         stopping = wanted and EarlyStopping(wanted, state.get("early_stopping"))
-        guard = LossGuard(position, self.config.name, self.feed.names_of_step)
+        guard = LossGuard(counter, self.config.name, self.batches.names_of_step)
         checkpoint = Checkpoint(
-            self.states.checkpoints(self.index), self.parts.config.checkpoint, movable, position, keeper,
+            self.states.checkpoints(self.index), self.parts.config.checkpoint, movable, counter, best_model,
             guard, stopping, arrays, Decisions(self.runtime) if self.runtime.workers > 1 else None,
         )  # fmt: skip
         for callback in (guard, checkpoint):
             callback.set_model(trainee)
-        unfinished = position.step < self.steps.total or state.get("epoch_open")
+        unfinished = counter.step < self.steps.total or state.get("epoch_open")
         if unfinished and not state.get("stopped"):
-            watchers = [*self._watchers(position), guard, keeper, *([stopping] if stopping else [])]
-            watchers += [checkpoint, *self._input_watch(trainee, position)]
-            self._fit_steps(trainee, position, watchers, checkpoint)
+            watchers = [*self._watchers(counter), guard, best_model, *([stopping] if stopping else [])]
+            watchers += [checkpoint, *self._input_watch(trainee, counter)]
+            self._fit_steps(trainee, counter, watchers, checkpoint)
         adopt_average(trainee.optimizer)
         checkpoint.save(finished=True)
-        return keeper.state, position.seconds
+        return best_model.state, counter.seconds
 
-    def _fit_steps(self, trainee, position: Position, watchers: list, checkpoint: Checkpoint) -> None:
+    def _fit_steps(self, trainee, counter: StepCounter, watchers: list, checkpoint: Checkpoint) -> None:
         trainee.make_train_function()
-        trainee.train_function = StepWindow(trainee, position, self.steps)
+        trainee.train_function = StepWindow(trainee, counter, self.steps)
         # if only the last validation remains, fit still needs one batch, which is skipped
-        first_step = min(position.first_step, self.steps.total - 1)
+        first_step = min(counter.first_step, self.steps.total - 1)
         try:
             trainee.fit(
                 self.training_data(self.config, self.steps, first_step, trainee),
                 epochs=self.steps.epochs,
-                initial_epoch=position.first_epoch,
+                initial_epoch=counter.first_epoch,
                 steps_per_epoch=self.steps.per_epoch,
-                validation_data=self.feed.validation(self.config),
+                validation_data=self.batches.validation(self.config),
                 validation_freq=self.config.validate_every,
                 callbacks=watchers,
                 shuffle=False,  # the data set defines the order; Keras warns otherwise
@@ -166,29 +168,26 @@ class FitStage(Stage):
         finally:
             checkpoint.release()
 
-    def _watchers(self, position: Position) -> list[keras.callbacks.Callback]:
+    def _watchers(self, counter: StepCounter) -> list[keras.callbacks.Callback]:
         """Returns the callbacks that observe the training, in the order of their calls."""
         metrics = self.run_dir.stage_metrics(self.index, self.config.name)
-        shares = ClassSharesLog(self.run_dir, self.folder, self.parts, position, self.steps_before)
+        shares = ClassSharesLog(self.run_dir, self.folder, self.parts, counter)
         return [
-            position,
+            counter,
             ValidateAverage(),
-            *([DomainWatch(self.parts, self.feed.features)] if self.parts.targets else []),
+            *([DomainWatch(self.parts, self.batches.features)] if self.parts.targets else []),
             *([Progress(self.title, self.steps.epochs)] if self.runtime.is_chief else []),
-            MetricsLog(self.run_dir, metrics, position, self.steps_before),
+            MetricsLog(self.run_dir, metrics, counter),
             shares,
-            TensorBoardLog(
-                self.run_dir.tensorboard, self.parts, self.config, self.index, position, self.steps_before,
-                shares,
-            ),
-        ]  # fmt: skip
+            TensorBoardLog(self.run_dir.tensorboard, self.parts, self.config, self.index, counter, shares),
+        ]
 
-    def _input_watch(self, trainee, position: Position) -> list[keras.callbacks.Callback]:
+    def _input_watch(self, trainee, counter: StepCounter) -> list[keras.callbacks.Callback]:
         """Returns the callback that reports a slow input, or none if there are several workers."""
         if self.runtime.workers > 1:
             return []
-        left = lambda: self.training_data(self.config, self.steps, position.first_step, trainee)  # noqa: E731
-        passed_over = position.first_step - position.first_epoch * self.steps.per_epoch
+        left = lambda: self.training_data(self.config, self.steps, counter.first_step, trainee)  # noqa: E731
+        passed_over = counter.first_step - counter.first_epoch * self.steps.per_epoch
         return [InputWatch(self.title, left, self.steps.total, passed_over)]
 
     def _best_model(self, movable: dict, best: dict | None) -> BestModel:
@@ -216,15 +215,15 @@ class StepWindow:
 
     Args:
         model: Model whose train function exists.
-        position: Position from which the stage continues.
+        counter: `StepCounter` with the step from which the stage continues.
         steps: Length of the stage.
     """
 
-    def __init__(self, model, position: Position, steps: Steps):
+    def __init__(self, model, counter: StepCounter, steps: Steps):
         self._model = model
         self._run = model.train_function
-        self._first, self._total = position.first_step, steps.total
-        self._step = position.first_epoch * steps.per_epoch
+        self._first, self._total = counter.first_step, steps.total
+        self._step = counter.first_epoch * steps.per_epoch
 
     def __call__(self, group):
         begin, end = self._step, self._step + group.steps

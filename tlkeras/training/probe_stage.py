@@ -67,15 +67,15 @@ class ProbeStage(Stage):
     def _keep(self, logs: dict[str, float], best: dict | None) -> dict | None:
         """Writes the metrics, the best model if this is the best, and the checkpoint."""
         own = {v.path: v for v in self.model.head.variables}
-        keeper = BestModel(self.states.best, "val_accuracy", own, self.index, best)
-        keeper.on_epoch_end(0, logs)
+        best_model = BestModel(self.states.best, "val_accuracy", own, self.index, best)
+        best_model.on_epoch_end(0, logs)
         arrays = snapshots.capture(own, "model/")
-        state = stage_state(step=1, best=keeper.state, finished=True)
+        state = stage_state(step=1, best=best_model.state, finished=True)
         self.states.checkpoints(self.index).save_arrays(arrays, state, step=1)
         row = {"epoch": 1, "step": self.steps_before + 1}
         row |= {name: repr(value) for name, value in logs.items()}
         self.run_dir.write_rows(self.run_dir.stage_metrics(self.index, self.config.name), [row])
-        return keeper.state
+        return best_model.state
 
 
 def check_probe(parts: Parts, stage: ProbeStageConfig) -> None:

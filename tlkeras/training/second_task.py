@@ -9,7 +9,7 @@ from tlkeras.methods.share.sharing import PrivatePart, SecondTask
 from tlkeras.models import BACKBONES
 from tlkeras.prepare import Parts
 from tlkeras.training import objectives
-from tlkeras.training.stage_batches import Feed
+from tlkeras.training.stage_batches import StageBatches
 from tlkeras.training.stages import Steps
 
 # This is added to the seed of the run, so that the source has another order than the target.
@@ -55,7 +55,7 @@ def private_part(parts: Parts, domain: Domain) -> PrivatePart:
     )
 
 
-def joint_batches(parts: Parts, feed: Feed, stage: FitStageConfig, steps: Steps, first_step: int):
+def joint_batches(parts: Parts, batches: StageBatches, stage: FitStageConfig, steps: Steps, first_step: int):
     """Returns batches of both tasks from `first_step` on. The shorter data set is repeated."""
     domain = filling_a_batch(source_task(parts.config), parts.batch_size)
     source = training_batches(
@@ -63,4 +63,4 @@ def joint_batches(parts: Parts, feed: Feed, stage: FitStageConfig, steps: Steps,
         augment=stage.augment.unmixed, start_step=first_step, steps=steps.total,
     )  # fmt: skip
     source = objectives.with_label_form(source, stage, domain)
-    return parts.runtime.distribute(side_by_side(feed.training(stage, steps, first_step), source))
+    return parts.runtime.distribute(side_by_side(batches.training(stage, steps, first_step), source))

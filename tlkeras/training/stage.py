@@ -9,7 +9,7 @@ from tlkeras.prepare import Parts
 from tlkeras.run_dir import RunDir
 from tlkeras.training.audit import FreezeAudit
 from tlkeras.training.checkpoints import RunStates
-from tlkeras.training.stage_batches import Feed
+from tlkeras.training.stage_batches import StageBatches
 from tlkeras.training.stages import Steps
 
 
@@ -20,13 +20,13 @@ class RunContext:
     Attributes:
         parts: Config, runtime, data and model of the run.
         run_dir: Run directory for checkpoints, logs and the ledger.
-        feed: Object that makes the batches.
+        batches: Object that makes the batches.
         states: States of the run on disk.
     """
 
     parts: Parts
     run_dir: RunDir
-    feed: Feed
+    batches: StageBatches
     states: RunStates
 
 
@@ -68,7 +68,7 @@ class Stage(ABC):
         self.index = index
         self.steps_before = steps_before
         self.parts, self.run_dir = context.parts, context.run_dir
-        self.feed, self.states = context.feed, context.states
+        self.batches, self.states = context.batches, context.states
         self.model, self.runtime = context.parts.model, context.parts.runtime
         self.folder = self.run_dir.stage(index, config.name)
         self.title = f"[{index + 1}/{count}] {config.name}"

@@ -17,7 +17,7 @@ from tlkeras.training.stages import Steps
 TARGET_SEED = 7919
 
 
-class Feed:
+class StageBatches:
     """Makes the datasets of the stages of a run.
 
     Args:

@@ -11,7 +11,7 @@ from tlkeras.data.roles import Role
 from tlkeras.evaluation.prediction_files import one_line
 from tlkeras.evaluation.shown_rows import can_be_shown
 from tlkeras.prepare import Parts
-from tlkeras.training.callbacks import Position
+from tlkeras.training.callbacks import StepCounter
 from tlkeras.training.class_shares import ClassSharesLog
 
 _SHOWN = 16  # input rows that are shown at the beginning of a stage
@@ -29,13 +29,12 @@ class TensorBoardLog(keras.callbacks.Callback):
         parts: `Parts` of the run.
         stage: Config of the stage.
         index: Index of the stage in the run, from 0.
-        position: `Position` of the stage.
-        steps_before: Number of optimizer steps of the earlier stages.
+        counter: `StepCounter` of the stage.
         shares: Log of the class shares, whose epoch ends before that of this callback, or None.
     """
 
     def __init__(
-        self, folder, parts: Parts, stage: FitStageConfig, index: int, position: Position, steps_before: int,
+        self, folder, parts: Parts, stage: FitStageConfig, index: int, counter: StepCounter,
         shares: ClassSharesLog | None = None,
     ):  # fmt: skip
         super().__init__()
@@ -44,8 +43,7 @@ class TensorBoardLog(keras.callbacks.Callback):
         self.config = parts.config.tensorboard
         self.stage = stage
         self.index = index
-        self.position = position
-        self.steps_before = steps_before
+        self.counter = counter
         self.shares = shares
         self._profiles = False
 
@@ -54,9 +52,9 @@ class TensorBoardLog(keras.callbacks.Callback):
             keep_events(self.folder, self._was_before)
         self._writer = EventWriter(self.folder if self.parts.runtime.is_chief else None)
         self._groups = _blocks_of_variables(self.parts.model)
-        if self.position.first_step:
+        if self.counter.first_step:
             return
-        with self._writer.at(self.steps_before):
+        with self._writer.at(self.counter.steps_before):
             self._writer.text(
                 f"stage/{self.stage.name}", f"Stage {self.index + 1}, **{self.stage.name}**, begins."
             )
@@ -71,15 +69,15 @@ class TensorBoardLog(keras.callbacks.Callback):
 
     def _was_before(self, step: int, tag: str) -> bool:
         """Whether a value was written before the point at which the stage continues."""
-        now = self.steps_before + self.position.first_step
-        if self.position.first_step == 0:
+        now = self.counter.steps_before + self.counter.first_step
+        if self.counter.first_step == 0:
             # the first entries of the stage have the step of the last epoch before it
             own = tag.startswith(f"inputs/{self.stage.name}/") or tag == f"stage/{self.stage.name}"
             return step < now or (step == now and not own)
-        return step <= now - self.position.epoch_open
+        return step <= now - self.counter.epoch_open
 
     def on_train_batch_begin(self, batch, logs=None):
-        if self.config.profile and batch == self.config.profile[0] and self.position.epoch == 0:
+        if self.config.profile and batch == self.config.profile[0] and self.counter.epoch == 0:
             start_profile(self.folder)
             self._profiles = True
 
@@ -90,7 +88,7 @@ class TensorBoardLog(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         optimizer = self.model.optimizer
         rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
-        with self._writer.at(self.steps_before + self.position.step):
+        with self._writer.at(self.counter.step_of_run):
             for name, value in (logs or {}).items():
                 self._writer.scalar(f"epoch/{name}", float(value))
             self._writer.scalar("epoch/learning_rate", rate)

@@ -10,7 +10,7 @@ from tlkeras.training.checkpoints import RunStates
 from tlkeras.training.fit_stage import FitStage
 from tlkeras.training.probe_stage import ProbeStage
 from tlkeras.training.stage import RunContext, Stage
-from tlkeras.training.stage_batches import Feed
+from tlkeras.training.stage_batches import StageBatches
 from tlkeras.training.stages import expand_stages
 
 _KINDS: dict[str, type[Stage]] = {"fit": FitStage, "probe": ProbeStage}
@@ -32,7 +32,7 @@ class Trainer:
         configs = expand_stages(parts.config.stages, [block.name for block in parts.model.blocks])
         names = [config.name for config in configs]
         self.states = RunStates(run_dir, parts.model, names, parts.config.checkpoint.keep)
-        context = RunContext(parts, run_dir, Feed(parts), self.states)
+        context = RunContext(parts, run_dir, StageBatches(parts), self.states)
         self.stages: list[Stage] = []
         for index, config in enumerate(configs):
             kind = _KINDS[config.kind]

@@ -20,7 +20,7 @@ from tlkeras.methods.adapt.checks import pulls
 from tlkeras.prepare import Parts
 from tlkeras.run_dir import RunDir
 from tlkeras.training.adaptation_watch import adapts
-from tlkeras.training.stage_batches import Feed
+from tlkeras.training.stage_batches import StageBatches
 from tlkeras.training.stages import Steps
 from tlkeras.training.terms import looks_at_inputs
 
@@ -28,7 +28,13 @@ NOTE = "features.json"
 
 
 def open_features(
-    parts: Parts, feed: Feed, stage: FitStageConfig, steps: Steps, run_dir: RunDir, folder: Path, title: str
+    parts: Parts,
+    batches: StageBatches,
+    stage: FitStageConfig,
+    steps: Steps,
+    run_dir: RunDir,
+    folder: Path,
+    title: str,
 ) -> StageFeatures | None:
     """Returns the features on which a stage trains, or None if it trains on its inputs.
 
@@ -40,7 +46,7 @@ def open_features(
 
     Args:
         parts: Parts of the run. Its model has the stage selected and the state at the beginning of the stage.
-        feed: Object with the domains of the stage and the seeds of their augmentation.
+        batches: Object with the domains of the stage and the seeds of their augmentation.
         stage: Config of the stage.
         steps: Length of the stage.
         run_dir: Run directory.
@@ -59,7 +65,7 @@ def open_features(
         return None
     # the decision depends on the disk and must not change when the run resumes
     decided = (
-        _decided(parts, feed, stage, steps, run_dir, folder) if runtime.is_chief else from_chief(runtime)
+        _decided(parts, batches, stage, steps, run_dir, folder) if runtime.is_chief else from_chief(runtime)
     )
     features = None
     if decided.get("extractor", "") is not None:
@@ -67,7 +73,7 @@ def open_features(
             FeatureCache(parts.config.cache, runtime.strategy, runtime.config.threads),
             parts.model,
             stage,
-            feed.splits_of(stage),
+            batches.splits_of(stage),
             title=title,
             facts={"backbone": parts.config.model.backbone, "train": stage.train},
             extractor=decided.get("extractor"),
@@ -77,7 +83,7 @@ def open_features(
     if features is not None:
         features.seconds += noted.get("seconds", 0.0)
         features.computed_rows += noted.get("computed_rows", 0)
-        parts.model.feed("features")
+        parts.model.set_input("features")
     if runtime.is_chief:
         decided = {"extractor": None, "seconds": 0.0, "computed_rows": 0}
         if features is not None:
@@ -88,12 +94,12 @@ def open_features(
 
 
 def _decided(
-    parts: Parts, feed: Feed, stage: FitStageConfig, steps: Steps, run_dir: RunDir, folder: Path
+    parts: Parts, batches: StageBatches, stage: FitStageConfig, steps: Steps, run_dir: RunDir, folder: Path
 ) -> dict:
     """Returns the decision before features are opened: `{}` if open, else the extractor (None for none)."""
     if known := recorded(parts, run_dir, folder):
         return known
-    return {"extractor": None, "reason": TOO_SHORT} if _too_short(parts, feed, stage, steps) else {}
+    return {"extractor": None, "reason": TOO_SHORT} if _too_short(parts, batches, stage, steps) else {}
 
 
 def recorded(parts: Parts, run_dir: RunDir, folder: Path) -> dict:
@@ -122,8 +128,8 @@ def reason_against_features(config: ExperimentConfig, stage: FitStageConfig) -> 
     return reason
 
 
-def _too_short(parts: Parts, feed: Feed, stage: FitStageConfig, steps: Steps) -> bool:
-    domains = [*feed.sources, *(feed.targets if adapts(parts, stage) else ())]
+def _too_short(parts: Parts, batches: StageBatches, stage: FitStageConfig, steps: Steps) -> bool:
+    domains = [*batches.sources, *(batches.targets if adapts(parts, stage) else ())]
     rows = [len(domain.splits["train"]) for domain in domains]
     read = steps.total * (2 if adapts(parts, stage) else 1)
     return too_short(stage, parts.config.data, read, rows, parts.batch_size)
