@@ -4,7 +4,7 @@ Only `start` imports TensorFlow, because some settings are read during the impor
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from tlkeras import messages, methods, models
 from tlkeras.backend import Runtime, start, watch_workers
-from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig
+from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig, OwnParts
 from tlkeras.data import Domain, Inspection, check_files, inspect_domain, load_domain
 from tlkeras.data.modalities import MODALITIES
 from tlkeras.data.roles import Role
@@ -36,6 +36,7 @@ class Parts:
         model: Transfer model, which was made in the scope of the runtime.
         batch_size: Number of rows per step over all replicas.
         repeats: Finished run of the same config whose extractors are used again, or None.
+        own: What the caller passed from Python.
     """
 
     config: ExperimentConfig
@@ -44,6 +45,7 @@ class Parts:
     model: Any
     batch_size: int
     repeats: RunDir | None = None
+    own: OwnParts = field(default_factory=OwnParts)
 
     @property
     def source(self) -> Domain:

@@ -1,18 +1,18 @@
 """Suppresses the output of TensorFlow's import, whichever module imports it first."""
 
 import contextlib
-import importlib.abc
 import importlib.machinery
 import os
 import sys
 
 
-class _FirstImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class _FirstImport:
     """Finds TensorFlow as usual, and holds back what its libraries print while it is imported.
 
     The libraries write to the stderr of the process before their log level takes effect, so an environment
     variable is not enough. Modules of tlkeras, Keras and users all import TensorFlow by themselves, and an
-    import hook covers all of these imports. If the import fails, everything is printed.
+    import hook covers all of these imports. If the import fails, everything is printed. It has no base class,
+    because `importlib.abc` takes longer to import than the rest of tlkeras.
     """
 
     def find_spec(self, name, path=None, target=None):

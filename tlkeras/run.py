@@ -11,7 +11,7 @@ import keras
 
 from tlkeras import messages
 from tlkeras.backend import from_chief, wait_for_all, watch_workers
-from tlkeras.config import ExperimentConfig
+from tlkeras.config import ExperimentConfig, OwnParts
 from tlkeras.data import kept_rows
 from tlkeras.data.sources.arrays import SOURCE as OF_ARRAYS
 from tlkeras.evaluation.domain_gap import class_shares, describe_domains
@@ -27,9 +27,11 @@ from tlkeras.report import write_report, write_tensorboard
 from tlkeras.run_dir import RunDir, copy_run, own_run_dir
 from tlkeras.runs.manifest import manifest, require_same_data
 from tlkeras.runs.saved_run import SavedRun, load_run
+from tlkeras.training.own_callbacks import warn_of_lost_state
 from tlkeras.training.trainer import Trainer
 
 OTHER_DATA = "Choose another workdir, or start over with --fresh (fresh=True from Python)."
+NOTHING_OWN = OwnParts()
 _STAND_IN = 32  # replaces a batch size that only the run itself finds
 
 
@@ -41,6 +43,7 @@ def run(
     fresh: bool = False,
     repeats: str | os.PathLike | None = None,
     then: Callable[[ExperimentConfig, RunDir], None] | None = None,
+    own: OwnParts = NOTHING_OWN,
 ) -> SavedRun:
     """Trains, evaluates and saves one run, or continues a run that an earlier process began.
 
@@ -52,6 +55,7 @@ def run(
         repeats: Finished run that is repeated; see `run_experiment`.
         then: Function of the config and the run directory that compares the run with others. It is called
             between evaluation and report.
+        own: Loss, metrics and callbacks that the caller passed.
 
     Raises:
         UserError: There is a mistake in the config, the data or the workdir. The workdir is unchanged.
@@ -61,7 +65,8 @@ def run(
     run_dir = RunDir(workdir)
     there = None if repeats is None else RunDir(repeats)
     batch_size = found_batch_size(*([] if fresh else [run_dir]), *([there] if there else []))
-    parts = replace(prepare(config, data, batch_size), repeats=there)
+    parts = replace(prepare(config, data, batch_size), repeats=there, own=own)
+    warn_of_lost_state(own.callbacks)
     if not fresh and run_dir.manifest.is_file():
         require_same_data(run_dir.read_json(run_dir.manifest), parts.domains, OTHER_DATA)
     own = own_run_dir(run_dir, parts.runtime.is_chief)
@@ -141,7 +146,7 @@ def _evaluate(model: keras.Model, parts: Parts, run_dir: RunDir, distances: dict
     if distances:
         run_dir.write_json(run_dir.evaluation / "domains.json", distances | class_shares(evaluated))
     measured = pair_metrics(model, parts.domains, parts.config, parts.batch_size)
-    metrics = write_evaluation(run_dir, evaluated, measured)
+    metrics = write_evaluation(run_dir, evaluated, measured, parts.config.metrics, parts.own.metrics)
     if parts.runtime.is_chief:
         write_evidence(run_dir, model, parts.domains, evaluated, parts.config)
     messages.note(_summary(run_dir, metrics))

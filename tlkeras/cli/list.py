@@ -4,7 +4,7 @@ import fnmatch
 
 from absl import flags as absl_flags
 
-from tlkeras import data, methods, models, training
+from tlkeras import data, evaluation, methods, models, training
 from tlkeras.backend import import_tensorflow
 from tlkeras.cli.tables import print_table
 from tlkeras.config import shipped_experiments
@@ -13,7 +13,7 @@ from tlkeras.errors import UserError, unknown
 USAGE = "tlkeras list KIND [--filter='*b0*']"
 
 
-_OF_KERAS = ("heads", "optimizers", "methods", "validators", "regularizers")
+_OF_KERAS = ("heads", "optimizers", "losses", "metrics", "methods", "validators", "regularizers")
 
 
 def define_flags(flags: absl_flags.FlagValues) -> None:
@@ -58,6 +58,20 @@ def _optimizers(pattern: str) -> list[dict]:
     return [
         {"optimizer": name, "options": optimizers.option_names(name)}
         for name in optimizers.OPTIMIZERS.names(pattern)
+    ]
+
+
+def _losses(pattern: str) -> list[dict]:
+    return [
+        {"loss": name, "tasks": ", ".join(row.classes), "what it is": row.summary}
+        for name, row in training.losses.LOSSES.items(pattern)
+    ]
+
+
+def _metrics(pattern: str) -> list[dict]:
+    return [
+        {"metric": name, "tasks": ", ".join(row.tasks), "what it is": row.summary}
+        for name, row in evaluation.named_metrics.METRICS.items(pattern)
     ]
 
 
@@ -110,6 +124,8 @@ KINDS = {
     "experiments": _experiments,
     "sources": _sources,
     "optimizers": _optimizers,
+    "losses": _losses,
+    "metrics": _metrics,
     "methods": _methods,
     "validators": _validators,
     "regularizers": _regularizers,

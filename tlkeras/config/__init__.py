@@ -23,6 +23,8 @@ from tlkeras.config.model import (
     NestedConfig,
     OtherHeadConfig,
 )
+from tlkeras.config.objective import LossConfig, MetricConfig
+from tlkeras.config.own_parts import OwnParts, with_own_parts
 from tlkeras.config.pretext import PretextConfig
 from tlkeras.config.runtime import CacheConfig, CheckpointConfig, RuntimeConfig, TensorBoardConfig
 from tlkeras.config.stage import (
@@ -50,7 +52,9 @@ __all__ = [
     "FitStageConfig",
     "HeadConfig",
     "LinearHeadConfig",
+    "LossConfig",
     "MappingConfig",
+    "MetricConfig",
     "MlpHeadConfig",
     "ModelConfig",
     "NeckConfig",
@@ -58,6 +62,7 @@ __all__ = [
     "NestedConfig",
     "OptimizerConfig",
     "OtherHeadConfig",
+    "OwnParts",
     "PretextConfig",
     "ProbeConfig",
     "ProbeStageConfig",
@@ -74,4 +79,5 @@ __all__ = [
     "dump_config",
     "load_config",
     "shipped_experiments",
+    "with_own_parts",
 ]

@@ -1,6 +1,6 @@
 """Checks across parts of a config: monitors and metrics, pretext tasks with heads and stages."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tlkeras.config.adaptation import AdaptationConfig
 from tlkeras.config.data import DataConfig
@@ -20,28 +20,32 @@ def check_monitors(
     stages: Iterable[StageConfig],
     adaptation: AdaptationConfig | None,
     tasks: TasksConfig | None,
+    further: Sequence[str] = (),
 ) -> None:
     """Refuses a monitor that does not exist or that uses target labels. The arguments are parts of a config.
+
+    `further` holds the names of the metrics of the experiment in addition to those of the task.
 
     Raises:
         ValueError: One line with the allowed names.
     """
-    names = _metrics(data.task)
+    of_data = _metrics(data.task, further)
+    names = of_data
     if tasks is not None:  # both tasks use the checkpoint settings of the run
         names = [name for name in names if name in _metrics(tasks.source.task)]
     elif adaptation is not None:
-        names.append("val_selection")
+        names = [*names, "val_selection"]
     if checkpoint.monitor is not None:
         _check("checkpoint.monitor", checkpoint.monitor, [*names, LAST_STEP])
-    names = [*_metrics(data.task), *(["val_selection"] if adaptation is not None else [])]
+    names = [*of_data, *(["val_selection"] if adaptation is not None else [])]
     _check_stages("stages", stages, names)
     if tasks is not None:
         _check_stages("tasks.stages", tasks.stages, _metrics(tasks.source.task))
 
 
-def _metrics(task: str) -> list[str]:
+def _metrics(task: str, further: Sequence[str] = ()) -> list[str]:
     """Returns the names of the metrics of a task in each epoch, those of the validation rows first."""
-    names = ["loss", "mae" if task == "regression" else "accuracy"]
+    names = ["loss", "mae" if task == "regression" else "accuracy", *further]
     return [*(f"val_{name}" for name in names), *names]
 
 

@@ -9,6 +9,7 @@ from tlkeras.config.base import Config
 from tlkeras.config.checks import check_monitors, check_pretext
 from tlkeras.config.data import DataConfig
 from tlkeras.config.model import ModelConfig
+from tlkeras.config.objective import MetricConfig
 from tlkeras.config.runtime import CacheConfig, CheckpointConfig, RuntimeConfig, TensorBoardConfig
 from tlkeras.config.stage import StageConfig
 from tlkeras.config.tasks import TasksConfig
@@ -17,6 +18,21 @@ from tlkeras.config.transfer import VerdictConfig
 
 class ExperimentConfig(Config):
     """Everything that determines a run.
+
+    Attributes:
+        name: Name of the experiment.
+        seed: Seed of everything random.
+        data: Labelled data that the run trains on.
+        model: Backbone, neck and head.
+        stages: Stages in their order.
+        metrics: Metrics of training and evaluation in addition to the usual ones, e.g. `["auc"]`.
+        adaptation: Adaptation to an unlabelled target domain, or None.
+        cache: Feature cache.
+        runtime: Devices, precision and determinism.
+        checkpoint: Checkpoints and the choice of the best model.
+        tensorboard: What TensorBoard shows.
+        verdict: Runs without the transfer with which the run is compared.
+        tasks: Source task that is trained before or beside the task of `data`, or None.
 
     Example:
         >>> config = ExperimentConfig(
@@ -32,6 +48,7 @@ class ExperimentConfig(Config):
     data: DataConfig
     model: ModelConfig = ModelConfig()
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
+    metrics: tuple[MetricConfig, ...] = ()
     adaptation: AdaptationConfig | None = None
     cache: CacheConfig = CacheConfig()
     runtime: RuntimeConfig = RuntimeConfig()
@@ -79,8 +96,18 @@ class ExperimentConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _metric_names_differ(self):
+        names = [metric.name for metric in self.metrics]
+        if len(set(names)) < len(names):
+            raise ValueError(f"metrics must have different names. Received: {', '.join(names)}")
+        return self
+
+    @model_validator(mode="after")
     def _monitors_exist(self):
-        check_monitors(self.data, self.checkpoint, self.stages, self.adaptation, self.tasks)
+        check_monitors(
+            self.data, self.checkpoint, self.stages, self.adaptation, self.tasks,
+            [metric.name for metric in self.metrics],
+        )  # fmt: skip
         return self
 
     @model_validator(mode="after")

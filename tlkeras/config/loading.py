@@ -77,13 +77,16 @@ def assignments(overrides: str | Iterable[str] | None) -> list[str]:
     return listed
 
 
+_SINCE_0_1 = {"metrics"}
+
+
 def read_config(tree: dict[str, Any]) -> ExperimentConfig:
     """Returns the config of a plain `tree` that was read from JSON, or raises `UserError`.
 
-    A run writes every part, also those with default values. If all parts are present, the config is from a
-    run, and old names of fields from earlier versions are accepted.
+    A run writes every part, also those with default values. If all parts that version 0.1 had are present,
+    the config is from a run, and old names of fields from earlier versions are accepted.
     """
-    written = isinstance(tree, dict) and tree.keys() >= ExperimentConfig.model_fields.keys()
+    written = isinstance(tree, dict) and tree.keys() >= ExperimentConfig.model_fields.keys() - _SINCE_0_1
     return _validated(tree, KEPT if written else None)
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from tlkeras.config.base import Config
 from tlkeras.config.data import AugmentConfig, Fraction, PositiveInt
 from tlkeras.config.kinds import Kinds
+from tlkeras.config.objective import LossConfig
 from tlkeras.config.transfer import ProbeConfig, RegularizerConfig
 
 Positive = Annotated[float, Field(gt=0)]
@@ -113,6 +114,8 @@ class FitStageConfig(StageConfig):
         optimizer: Optimizer, learning rate and schedule.
         layer_decay: Factor between the learning rate of a block and that of the block after it.
         learning_rate_multipliers: Further factors by part or block name, e.g. `{"backbone": 0.1}`.
+        loss: Loss of the stage, or None for the usual one of the task (cross-entropy; mean squared error for
+            regression).
         label_smoothing: Label smoothing in 0..1, for classification.
         class_weights: Weights of the classes: `balanced`, one weight per class, or None.
         augment: Augmentation of the training rows in this stage.
@@ -132,6 +135,7 @@ class FitStageConfig(StageConfig):
     optimizer: OptimizerConfig = OptimizerConfig()
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     learning_rate_multipliers: dict[str, NonNegative] = {}
+    loss: LossConfig | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     class_weights: Literal["balanced"] | tuple[NonNegative, ...] | None = None
     augment: AugmentConfig = AugmentConfig()

@@ -8,6 +8,7 @@ import keras
 from tlkeras.backend.distributed_fit import DistributedFit
 from tlkeras.data import Domain, evaluation_batches
 from tlkeras.evaluation.metrics import compute_metrics, write_confusion
+from tlkeras.evaluation.named_metrics import named_values
 from tlkeras.evaluation.prediction_files import write_csv
 from tlkeras.evaluation.predictions import Predictions, predict_rows, shown_split
 from tlkeras.models.cuts.graph import inputs_of, output_of
@@ -87,16 +88,26 @@ def predict_split(model, domain: Domain, split: str, batch_size: int, runtime=No
     )
 
 
-def measure(evaluated: Evaluated) -> dict[str, dict[str, Any]]:
-    """Returns the metrics of all labelled splits, `{domain: {split: {...}}}`."""
+def measure(evaluated: Evaluated, metrics=(), own=()) -> dict[str, dict[str, Any]]:
+    """Returns the metrics of all labelled splits, `{domain: {split: {...}}}`.
+
+    Args:
+        evaluated: Predictions by domain and split.
+        metrics: Metrics of the config in addition to the usual ones; see `named_values`.
+        own: Metrics that were passed from Python.
+    """
     return {
-        domain: {split: compute_metrics(p) for split, p in splits.items() if p.labels is not None}
+        domain: {
+            split: named_values(p, metrics, own) | compute_metrics(p)
+            for split, p in splits.items()
+            if p.labels is not None
+        }
         for domain, splits in evaluated.items()
     }
 
 
 def write_evaluation(
-    run_dir: RunDir, evaluated: Evaluated, measured: dict[str, dict] | None = None
+    run_dir: RunDir, evaluated: Evaluated, measured: dict[str, dict] | None = None, metrics=(), own=()
 ) -> dict[str, Any]:
     """Writes `metrics.json`, and per domain `confusion.csv` and `predictions.csv` of its test split.
 
@@ -108,11 +119,13 @@ def write_evaluation(
         run_dir: Run directory.
         evaluated: Predictions by domain and split.
         measured: Metrics that need no labels, `{domain: {split: {...}}}`; see `pair_metrics`.
+        metrics: Metrics of the config in addition to the usual ones; see `measure`.
+        own: Metrics that were passed from Python.
 
     Returns:
         The metrics of labelled splits: `{domain: {split: {...}}}`.
     """
-    metrics = measure(evaluated) | (measured or {})
+    values = measure(evaluated, metrics, own) | (measured or {})
     for domain, splits in evaluated.items():
         folder = run_dir.evaluation_of(domain)
         for split, predictions in splits.items():
@@ -123,5 +136,5 @@ def write_evaluation(
             if shown.labels is not None and shown.task != "regression":
                 write_confusion(shown, folder / "confusion.csv")
     # metrics.json is written last, because its presence means that the evaluation is complete
-    run_dir.write_json(run_dir.evaluation / "metrics.json", metrics)
-    return metrics
+    run_dir.write_json(run_dir.evaluation / "metrics.json", values)
+    return values

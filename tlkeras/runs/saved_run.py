@@ -202,8 +202,8 @@ class SavedRun:
         evaluated = predict_domains(self.model, domains, self.manifest["batch_size"])
         measured = pair_metrics(self.model, domains, config, self.manifest["batch_size"])
         if overrides:
-            return measure(evaluated) | measured
-        return write_evaluation(self.run_dir, evaluated, measured)
+            return measure(evaluated, config.metrics) | measured
+        return write_evaluation(self.run_dir, evaluated, measured, config.metrics)
 
     @property
     def _reading(self) -> DataConfig:

@@ -4,14 +4,14 @@ Modules that need TensorFlow are imported after `start`, which sets environment 
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlkeras import runs, studies
 from tlkeras.backend import check_single_process, import_tensorflow, start
 from tlkeras.backend.remote_run import is_remote, mirrored
-from tlkeras.config import ExperimentConfig, load_config
+from tlkeras.config import ExperimentConfig, load_config, with_own_parts
 from tlkeras.data.sources.arrays import with_arrays
 from tlkeras.lazy import LateModule
 from tlkeras.prepare import check_names, checked, read_domains
@@ -31,6 +31,9 @@ def run_experiment(
     *,
     fresh: bool = False,
     repeats: str | os.PathLike | None = None,
+    loss: Any = None,
+    metrics: Sequence[Any] = (),
+    callbacks: Sequence[Any] = (),
 ) -> "SavedRun":
     """Trains, evaluates and saves the model of a config, or continues an interrupted run.
 
@@ -45,6 +48,13 @@ def run_experiment(
         fresh: Whether to start over. The old run is kept under another name.
         repeats: Finished run of the same config. Its automatically chosen settings (the batch size if it is
             `auto`, and the feature extractors) are used again.
+        loss: Loss of all stages: a name of `tlkeras list losses`, or a Keras loss that takes logits (and for
+            multiclass one-hot labels, unless the name of its class begins with `Sparse`).
+        metrics: Metrics in addition to the usual ones: names of `tlkeras list metrics`, or Keras metrics,
+            which receive labels (one-hot for multiclass, unless the name of the class begins with `Sparse`)
+            and probabilities. Their values are `NAME` and `val_NAME` in the log.
+        callbacks: Keras callbacks of all stages that train by gradient. Runs that this one is compared with
+            do not call them. A callback with `get_state()` and `set_state(state)` resumes with its state.
 
     Returns:
         The finished run. For an experiment of several runs (`data.folds`, `tasks`) it holds their combined
@@ -56,17 +66,20 @@ def run_experiment(
         Interrupted: A signal stopped the run. The state is saved.
     """
     config = config if isinstance(config, ExperimentConfig) else load_config(config)
+    config, own = with_own_parts(config, loss=loss, metrics=metrics, callbacks=callbacks)
     config = with_arrays(config, data)
     check_tasks(config, data)
     if is_remote(workdir):
         check_single_process("A workdir on Google Drive or gs://")
         with mirrored(workdir, fresh=fresh) as folder:
-            return run_experiment(config, folder, data, repeats=repeats)
+            return run_experiment(
+                config, folder, data, repeats=repeats, loss=loss, metrics=metrics, callbacks=callbacks
+            )
     run_dir = RunDir(workdir or f"runs/{config.name}")
 
     def train(inner: ExperimentConfig, path: Path, *, base: Path = run_dir.path, arrays=data) -> "SavedRun":
         there = None if repeats is None else Path(repeats) / Path(path).relative_to(base)
-        return run_experiment(inner, path, arrays, repeats=there)
+        return run_experiment(inner, path, arrays, repeats=there, loss=loss, metrics=metrics)
 
     if config.is_several_runs:
         return _several_runs(config, run_dir, train, fresh=fresh)
@@ -83,7 +96,7 @@ def run_experiment(
     def judge(trained: ExperimentConfig, own: RunDir) -> None:
         studies.twins.judge_transfer(trained, own, lambda twin, path: train(twin, path, base=own.path))
 
-    return run.run(config, run_dir.path, data, fresh=fresh, repeats=repeats, then=judge)
+    return run.run(config, run_dir.path, data, fresh=fresh, repeats=repeats, then=judge, own=own)
 
 
 def _several_runs(config: ExperimentConfig, run_dir: RunDir, train, *, fresh: bool) -> "SavedRun":

@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from tlkeras.errors import Interrupted, RunError
 from tlkeras.run_dir import CheckpointStore, RunDir
 from tlkeras.training import snapshots
 from tlkeras.training.callbacks import EarlyStopping, LossGuard, StepCounter, lower_is_better
+from tlkeras.training.own_callbacks import OwnCallbacks
 
 
 class RunStates:
@@ -152,6 +154,7 @@ def stage_state(
     finished: bool,
     epoch_open: bool = False,
     early_stopping: dict | None = None,
+    own_callbacks: Sequence = (),
     stopped: bool = False,
     training_seconds: float = 0.0,
 ) -> dict:
@@ -163,12 +166,14 @@ def stage_state(
         finished: Whether the stage is finished, so that averaged weights have replaced the weights.
         epoch_open: Whether the last epoch still has to be validated and logged.
         early_stopping: State that `EarlyStopping.state` returned.
+        own_callbacks: States that `OwnCallbacks.states` returned.
         stopped: Whether early stopping ended the stage.
         training_seconds: Seconds of the steps, over all processes.
     """
     return {
         "step": step, "epoch_open": epoch_open, "best": best, "early_stopping": early_stopping,
-        "stopped": stopped, "finished": finished, "training_seconds": training_seconds,
+        "own_callbacks": list(own_callbacks), "stopped": stopped, "finished": finished,
+        "training_seconds": training_seconds,
     }  # fmt: skip
 
 
@@ -189,6 +194,7 @@ class Checkpoint(keras.callbacks.Callback):
         best: `BestModel` of the run.
         guard: `LossGuard` of the stage, which checks the weights before they are written.
         early_stopping: `EarlyStopping` of the stage, or None.
+        own: `OwnCallbacks` of the stage.
         resumed: Arrays of the checkpoint from which the stage resumes, or None.
         decisions: Object by which several workers save and stop at the same step, or None for one process.
     """
@@ -202,6 +208,7 @@ class Checkpoint(keras.callbacks.Callback):
         best: BestModel,
         guard: LossGuard,
         early_stopping: EarlyStopping | None,
+        own: OwnCallbacks,
         resumed: dict[str, np.ndarray] | None = None,
         decisions: Decisions | None = None,
     ):
@@ -213,6 +220,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.best = best
         self.guard = guard
         self.early_stopping = early_stopping
+        self.own = own
         self._resumed = resumed
         self._decisions = decisions
         self._signal = 0
@@ -293,6 +301,7 @@ class Checkpoint(keras.callbacks.Callback):
             finished=finished,
             epoch_open=self._epoch_open,
             early_stopping=self.early_stopping and self.early_stopping.state(),
+            own_callbacks=self.own.states(),
             stopped=bool(self.model.stop_training),
             training_seconds=self.counter.seconds,
         )

@@ -9,6 +9,7 @@ from tlkeras.backend import Decisions, compat
 from tlkeras.backend.averaging import ValidateAverage, adopt_average
 from tlkeras.config import FitStageConfig
 from tlkeras.errors import UserError
+from tlkeras.evaluation.named_metrics import make_metrics
 from tlkeras.features.stage_features import steps_per_execution
 from tlkeras.prepare import Parts
 from tlkeras.training import objectives, snapshots
@@ -20,6 +21,7 @@ from tlkeras.training.class_shares import ClassSharesLog
 from tlkeras.training.find_lr import curve_of, find_learning_rate
 from tlkeras.training.input_watch import InputWatch
 from tlkeras.training.optimizers import build_optimizer
+from tlkeras.training.own_callbacks import OwnCallbacks
 from tlkeras.training.second_task import joint_batches, trains_jointly
 from tlkeras.training.stage import Stage, StageRecord
 from tlkeras.training.stages import Steps, count_steps, learning_rate_multipliers, place_of
@@ -89,10 +91,12 @@ class FitStage(Stage):
         where = f"{place_of(config, self.parts.config.stages)}.optimizer"
         optimizer = build_optimizer(config.optimizer, steps=steps.total, multipliers=multipliers, where=where)
         trainee = training_model(self.parts, config, steps, self.states)
+        own, wanted = self.parts.own, self.parts.config.metrics
+        further = make_metrics(wanted, source.task, source.num_outputs, own.metrics)
         trainee.compile(
             optimizer=optimizer,
-            loss=objectives.loss_for(config, source),
-            weighted_metrics=objectives.metrics_for(config, source),
+            loss=objectives.loss_for(config, source, own.loss),
+            weighted_metrics=objectives.metrics_for(config, source, own.loss, further),
             steps_per_execution=config.steps_per_execution or self._steps_per_execution(steps),
         )
         optimizer.build(trainee.trainable_variables)
@@ -132,16 +136,17 @@ class FitStage(Stage):
         best_model = self._best_model(movable, best)
         wanted = self.config.early_stopping
         stopping = wanted and EarlyStopping(wanted, state.get("early_stopping"))
+        own = OwnCallbacks(self.parts.own.callbacks, counter, state.get("own_callbacks"))
         guard = LossGuard(counter, self.config.name, self.batches.names_of_step)
         checkpoint = Checkpoint(
             self.states.checkpoints(self.index), self.parts.config.checkpoint, movable, counter, best_model,
-            guard, stopping, arrays, Decisions(self.runtime) if self.runtime.workers > 1 else None,
+            guard, stopping, own, arrays, Decisions(self.runtime) if self.runtime.workers > 1 else None,
         )  # fmt: skip
         for callback in (guard, checkpoint):
             callback.set_model(trainee)
         unfinished = counter.step < self.steps.total or state.get("epoch_open")
         if unfinished and not state.get("stopped"):
-            watchers = [*self._watchers(counter), guard, best_model, *([stopping] if stopping else [])]
+            watchers = [*self._watchers(counter), own, guard, best_model, *([stopping] if stopping else [])]
             watchers += [checkpoint, *self._input_watch(trainee, counter)]
             self._fit_steps(trainee, counter, watchers, checkpoint)
         adopt_average(trainee.optimizer)

@@ -1,61 +1,100 @@
 """The loss, the metrics and the form of the labels for each task."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import ops
 
 from tlkeras.config import FitStageConfig
+from tlkeras.config.data import Task
 from tlkeras.data import Domain
 from tlkeras.errors import UserError
 from tlkeras.methods.pretext.contrastive import NTXent, pair_found
+from tlkeras.training.losses import make_loss, takes_class_numbers
 
 
-def wants_one_hot(stage: FitStageConfig, task: str) -> bool:
+def wants_one_hot(stage: FitStageConfig, task: Task, own: keras.losses.Loss | None = None) -> bool:
     """Whether the loss of the stage takes one-hot (soft) labels instead of class numbers."""
-    mixes = stage.augment.mixup > 0 or stage.augment.cutmix > 0
-    return task == "multiclass" and (mixes or stage.label_smoothing > 0)
+    return task == "multiclass" and not takes_class_numbers(_row_loss(stage, task, own))
 
 
-def loss_for(stage: FitStageConfig, domain: Domain) -> keras.losses.Loss:
+def loss_for(
+    stage: FitStageConfig, domain: Domain, own: keras.losses.Loss | None = None
+) -> keras.losses.Loss:
     """Returns the loss on logits for the task of the domain.
 
-    It is the cross-entropy with logits `(batch, classes)` for multiclass, the sigmoid cross-entropy with
-    logits `(batch, outputs)` for binary and multilabel, the mean squared error for regression, and NT-Xent
-    for pairs of views.
+    Unless the stage or the caller names another, it is the cross-entropy with logits `(batch, classes)` for
+    multiclass, the sigmoid cross-entropy with logits `(batch, outputs)` for binary and multilabel, the mean
+    squared error for regression, and NT-Xent for pairs of views.
+
+    Args:
+        stage: Config of the stage.
+        domain: Labelled domain that the stage trains.
+        own: Loss that was passed from Python and replaces that of the stage, or None.
 
     Raises:
-        UserError: There are class weights and the task has no classes, or their number is wrong.
+        UserError: The loss does not fit the task, there are class weights and the task has no classes, or
+            their number is wrong.
     """
     if domain.draws_pairs:
         loss = NTXent(domain.config.pretext.temperature)
-    elif domain.task == "regression":
-        loss = keras.losses.MeanSquaredError()
-    elif domain.task == "multiclass" and wants_one_hot(stage, domain.task):
-        loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=stage.label_smoothing)
-    elif domain.task == "multiclass":
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     else:
-        loss = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=stage.label_smoothing)
+        loss = _row_loss(stage, domain.task, own)
     weights = class_weights(stage, domain)
     return loss if weights is None else ClassWeightedLoss(loss, weights)
 
 
-def metrics_for(stage: FitStageConfig, domain: Domain) -> list[keras.metrics.Metric]:
-    """Returns the metrics of a training. They use sample weights."""
+def _row_loss(stage: FitStageConfig, task: Task, own: keras.losses.Loss | None) -> keras.losses.Loss:
+    smoothing, mixes = stage.label_smoothing, stage.augment.mixup > 0 or stage.augment.cutmix > 0
+    if own is not None:
+        if mixes and task == "multiclass" and takes_class_numbers(own):
+            raise UserError(
+                "augment.mixup and augment.cutmix make soft labels: pass a loss that takes one-hot labels, "
+                f"such as CategoricalCrossentropy. Received: loss={type(own).__name__}"
+            )
+        return own
+    if stage.loss is not None:
+        return make_loss(stage.loss.name, task, stage.loss.options, smoothing)
+    if task == "regression":
+        return keras.losses.MeanSquaredError()
+    if task == "multiclass" and not (mixes or smoothing):
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return make_loss("cross_entropy", task, {}, smoothing)
+
+
+def metrics_for(
+    stage: FitStageConfig,
+    domain: Domain,
+    own: keras.losses.Loss | None = None,
+    further: Sequence[keras.metrics.Metric] = (),
+) -> list[keras.metrics.Metric]:
+    """Returns the metrics of a training. They use sample weights.
+
+    Args:
+        stage: Config of the stage.
+        domain: Labelled domain that the stage trains.
+        own: Loss that replaces that of the stage, or None.
+        further: Metrics of the experiment; see `make_metrics`.
+    """
     if domain.draws_pairs:
         return [keras.metrics.MeanMetricWrapper(pair_found, name="accuracy")]
-    if domain.task == "regression":
-        return [keras.metrics.MeanAbsoluteError(name="mae")]
-    if domain.task != "multiclass":
-        return [keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")]
-    if wants_one_hot(stage, domain.task):
-        return [keras.metrics.CategoricalAccuracy(name="accuracy")]
-    return [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+    return [_usual_metric(domain.task, wants_one_hot(stage, domain.task, own)), *further]
 
 
-def with_label_form(dataset, stage: FitStageConfig, domain: Domain):
+def _usual_metric(task: Task, one_hot: bool) -> keras.metrics.Metric:
+    if task == "regression":
+        return keras.metrics.MeanAbsoluteError(name="mae")
+    if task != "multiclass":
+        return keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")
+    if one_hot:
+        return keras.metrics.CategoricalAccuracy(name="accuracy")
+    return keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+
+
+def with_label_form(dataset, stage: FitStageConfig, domain: Domain, own: keras.losses.Loss | None = None):
     """Returns a dataset of `(x, y, ...)` in which labels are one-hot if the stage needs that."""
-    if not wants_one_hot(stage, domain.task):
+    if domain.draws_pairs or not wants_one_hot(stage, domain.task, own):
         return dataset
     classes = domain.num_outputs
 

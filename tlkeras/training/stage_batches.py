@@ -61,7 +61,7 @@ class StageBatches:
         """
         seed = self.config.seed
         source = self._in_turn(self.sources, stage.augment, seed, first_step, steps.total, labels=True)
-        source = objectives.with_label_form(source, stage, self.source)
+        source = objectives.with_label_form(source, stage, self.source, self.parts.own.loss)
         if target_views == 0:
             return self.runtime.distribute(source)
         # both views have the same seed, so that they show the same rows
@@ -85,7 +85,9 @@ class StageBatches:
             batches = self.features.evaluation_batches(batch_size=self.batch_size)
         else:
             batches = evaluation_batches(rows, self.source, batch_size=self.batch_size, pad=True)
-        return self.runtime.distribute(objectives.with_label_form(batches, stage, self.source))
+        return self.runtime.distribute(
+            objectives.with_label_form(batches, stage, self.source, self.parts.own.loss)
+        )
 
     def names_of_step(self, step: int) -> Sequence[str]:
         """Returns the names of the source rows in a step."""

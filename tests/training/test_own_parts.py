@@ -1,0 +1,208 @@
+"""Losses and metrics by name, and losses, metrics and callbacks that a caller passes."""
+
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+import sklearn.metrics
+
+from tlkeras import run_experiment
+from tlkeras.config import MetricConfig, with_own_parts
+from tlkeras.config.loading import load_config
+from tlkeras.errors import Interrupted, UserError
+from tlkeras.evaluation import Predictions
+from tlkeras.evaluation.named_metrics import METRICS, named_values
+from tlkeras.training.losses import LOSSES, make_loss
+
+
+def softmax(x):
+    return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
+
+
+def config(**changes):
+    return {
+        "name": "own",
+        "data": {"source": "arrays", "batch_size": 16},
+        "model": {"backbone": "mlp", "weights": None},
+        "stages": [{"name": "all", "train": "all", "epochs": 3}],
+        "runtime": {"strategy": "none"},
+        "tensorboard": {"images": False},
+    } | changes
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    random = np.random.default_rng(0)
+    x = random.normal(size=(140, 6)).astype("float32")
+    y = (x[:, 0] + x[:, 1] > 0).astype(int) + (x[:, 2] > 1)
+    return {"train": (x[:90], y[:90]), "val": (x[90:115], y[90:115]), "test": (x[115:], y[115:])}
+
+
+class Steps(keras.callbacks.Callback):
+    """Counts the batches it sees, and at one of them sends a signal to its own process."""
+
+    def __init__(self, stop_at=None):
+        super().__init__()
+        self.count, self.stop_at = 0, stop_at
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.count += 1
+        if self.count == self.stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def get_state(self):
+        return {"count": self.count}
+
+    def set_state(self, state):
+        self.count = state["count"]
+
+
+def test_losses_follow_their_formulas():
+    random = np.random.default_rng(1)
+    logits = random.normal(size=(20, 4)).astype("float32")
+    truth = np.eye(4, dtype="float32")[random.integers(0, 4, 20)]
+    p = softmax(logits)[truth > 0]
+    generalized = make_loss("generalized_cross_entropy", "multiclass", {"q": 0.5}, 0.0)
+    assert np.isclose(generalized(truth, logits), np.mean((1 - p**0.5) / 0.5), atol=1e-6)
+
+    several = random.integers(0, 2, (20, 4)).astype("float32")
+    p = 1 / (1 + np.exp(-logits))
+    shifted = np.maximum(p - 0.1, 0)
+    expected = several * (1 - p) * np.log(p) + (1 - several) * shifted**3 * np.log(1 - shifted)
+    options = {"gamma_negative": 3.0, "gamma_positive": 1.0, "margin": 0.1}
+    assert np.isclose(
+        make_loss("asymmetric", "multilabel", options, 0.0)(several, logits), -expected.mean(), atol=1e-6
+    )
+
+    error = several - logits
+    expected = np.maximum(0.9 * error, -0.1 * error).mean()
+    assert np.isclose(
+        make_loss("quantile", "regression", {"quantile": 0.9}, 0.0)(several, logits), expected, atol=1e-6
+    )
+
+
+def test_every_loss_trains_each_of_its_tasks():
+    random = np.random.default_rng(2)
+    logits = keras.ops.convert_to_tensor(random.normal(size=(8, 3)).astype("float32"))
+    labels = {
+        "multiclass": np.eye(3, dtype="float32")[random.integers(0, 3, 8)],
+        "binary": random.integers(0, 2, (8, 3)).astype("float32"),
+        "multilabel": random.integers(0, 2, (8, 3)).astype("float32"),
+        "regression": random.normal(size=(8, 3)).astype("float32"),
+    }
+    for name, row in LOSSES.items():
+        for task in row.classes:
+            value = float(make_loss(name, task, {}, 0.0)(labels[task], logits))
+            assert np.isfinite(value) and value > 0, (name, task)
+
+
+@pytest.mark.parametrize(
+    "name, task, options, message",
+    [
+        ("huber", "multiclass", {}, "huber is a loss for regression. Allowed for multiclass: cross_entropy"),
+        ("focal", "multiclass", {"gama": 2}, "'gama'. Did you mean 'gamma'"),
+        ("focal", "multiclass", {"from_logits": False}, "from_logits"),
+        ("quantile", "regression", {"quantile": 2}, "(0, 1)"),
+        ("fokal", "multiclass", {}, "Did you mean 'focal'"),
+    ],
+)
+def test_a_loss_that_does_not_fit_is_refused(name, task, options, message):
+    with pytest.raises(UserError) as caught:
+        make_loss(name, task, options, 0.0)
+    assert message in str(caught.value)
+
+
+def test_metrics_agree_with_scikit_learn():
+    random = np.random.default_rng(3)
+    labels, logits = random.integers(0, 3, 60), random.normal(size=(60, 3))
+    logits[np.arange(40), labels[:40]] += 2
+    found = logits.argmax(1)
+    values = named_values(
+        Predictions.from_logits(logits, task="multiclass", labels=labels),
+        [MetricConfig(name=n) for n in METRICS.names() if "multiclass" in METRICS.get(n).tasks],
+    )
+    assert np.isclose(values["balanced_accuracy"], sklearn.metrics.balanced_accuracy_score(labels, found))
+    assert np.isclose(values["cohen_kappa"], sklearn.metrics.cohen_kappa_score(labels, found), atol=1e-6)
+    assert np.isclose(
+        values["matthews_correlation"], sklearn.metrics.matthews_corrcoef(labels, found), atol=1e-6
+    )
+    assert np.isclose(values["f_beta"], sklearn.metrics.f1_score(labels, found, average="macro"), atol=1e-6)
+    expected = sklearn.metrics.roc_auc_score(labels, softmax(logits), multi_class="ovr")
+    assert np.isclose(values["auc"], expected, atol=0.01)
+
+    labels, logits = random.integers(0, 2, 60), random.normal(size=(60, 1))
+    values = named_values(
+        Predictions.from_logits(logits, task="binary", labels=labels),
+        [MetricConfig(name="cohen_kappa"), MetricConfig(name="f_beta", options={"beta": 2.0})],
+    )
+    found = (logits[:, 0] > 0).astype(int)
+    assert np.isclose(values["cohen_kappa"], sklearn.metrics.cohen_kappa_score(labels, found), atol=1e-6)
+    assert np.isclose(values["f_beta"], sklearn.metrics.fbeta_score(labels, found, beta=2), atol=1e-6)
+
+
+def parts(stop_at=None):
+    return {
+        "loss": keras.losses.CategoricalFocalCrossentropy(from_logits=True, gamma=1.0),
+        "metrics": [keras.metrics.AUC(name="area", multi_label=True, num_labels=3), "cohen_kappa"],
+        "callbacks": [Steps(stop_at)],
+    }
+
+
+def test_own_parts_train_and_resume_to_the_same_bits(tmp_path, arrays):
+    wanted = config(metrics=["area"], checkpoint={"monitor": "val_area"})
+    whole = parts()
+    run = run_experiment(wanted, tmp_path / "whole", arrays, **whole)
+    assert whole["callbacks"][0].count == 15
+    test = run.metrics["source"]["test"]
+    assert 0 < test["area"] <= 1 and "cohen_kappa" in test
+    assert run.config.stages[0].loss.name == "python:CategoricalFocalCrossentropy"
+
+    with pytest.raises(Interrupted):
+        run_experiment(wanted, tmp_path / "killed", arrays, **parts(stop_at=8))
+    later = parts()
+    resumed = run_experiment(wanted, tmp_path / "killed", arrays, **later)
+    assert later["callbacks"][0].count == 15  # 8 of the first process, restored, and 7 of the second
+    for a, b in zip(run.model.get_weights(), resumed.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+    usual = run_experiment(config(), tmp_path / "usual", arrays)
+    assert not np.array_equal(usual.model.get_weights()[0], run.model.get_weights()[0])
+    assert "area" not in usual.metrics["source"]["test"]
+
+
+def test_named_loss_and_metrics_of_a_config(tmp_path, arrays):
+    stages = [{"name": "all", "train": "all", "epochs": 1, "loss": {"name": "hinge"}}]
+    run = run_experiment(config(stages=stages, metrics=["balanced_accuracy"]), tmp_path / "run", arrays)
+    log = (run.path / "stages" / "00_all" / "metrics.csv").read_text().splitlines()
+    assert "val_balanced_accuracy" in log[0]
+    assert 0 <= run.metrics["source"]["test"]["balanced_accuracy"] <= 1
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"loss": keras.losses.CategoricalCrossentropy()}, "from_logits=True"),
+        ({"loss": 3}, "loss takes a name"),
+        ({"metrics": [3]}, "metrics take names"),
+        ({"metrics": ["auc", "auc"]}, "different names"),
+        ({"callbacks": [3]}, "callbacks take Keras callbacks"),
+    ],
+)
+def test_objects_of_another_kind_are_refused(given, message):
+    with pytest.raises(UserError) as caught:
+        with_own_parts(load_config(config()), **given)
+    assert message in str(caught.value)
+
+
+def test_a_loss_from_python_must_be_passed_again():
+    recorded, _ = with_own_parts(load_config(config()), loss=keras.losses.CategoricalHinge())
+    with pytest.raises(UserError, match="pass it again"):
+        with_own_parts(recorded)
+
+
+def test_a_monitor_that_no_metric_has_is_refused():
+    with pytest.raises(UserError, match="val_area"):
+        load_config(config(checkpoint={"monitor": "val_area"}))
+    load_config(config(checkpoint={"monitor": "val_area"}, metrics=["area"]))

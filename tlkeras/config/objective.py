@@ -1,0 +1,51 @@
+"""Config of what a stage minimises and of what is measured in addition."""
+
+from typing import Any
+
+from pydantic import model_validator
+
+from tlkeras.config.base import Config, Override
+
+# Losses, metrics and backbones that were passed from Python are recorded under names that begin so.
+FROM_PYTHON = "python:"
+
+
+class LossConfig(Config):
+    """The loss of a stage. `tlkeras list losses` prints all.
+
+    Attributes:
+        name: Registered name: `cross_entropy`, `focal`, `huber`, ... A loss that was passed from Python is
+            recorded as `python:CLASS`.
+        options: Keyword arguments of the loss, e.g. `{"gamma": 2.0}`.
+    """
+
+    name: str
+    options: dict[str, Any] = {}
+
+    @property
+    def is_from_python(self) -> bool:
+        """Whether the loss is an object that a caller passed."""
+        return self.name.startswith(FROM_PYTHON)
+
+
+class MetricConfig(Config):
+    """A metric that is computed in addition to the usual ones. `tlkeras list metrics` prints all.
+
+    A text stands for a metric without options.
+
+    Attributes:
+        name: Registered name: `auc`, `balanced_accuracy`, `cohen_kappa`, ... or the name of a Keras metric
+            that is passed from Python. It is also the name in logs, and `val_NAME` is its value on the
+            validation rows.
+        options: Keyword arguments of the metric, e.g. `{"beta": 2.0}`.
+    """
+
+    name: str
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_text(cls, given: Any) -> Any:
+        if isinstance(given, str) and not isinstance(given, Override):
+            return {"name": given}
+        return given

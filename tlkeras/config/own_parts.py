@@ -1,0 +1,97 @@
+"""Objects that a caller passes from Python where a config has only names: a loss, metrics, callbacks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tlkeras.config.experiment import ExperimentConfig
+from tlkeras.config.objective import FROM_PYTHON, LossConfig, MetricConfig
+from tlkeras.errors import UserError
+
+
+@dataclass(frozen=True)
+class OwnParts:
+    """The objects of one call of `run_experiment`.
+
+    Attributes:
+        loss: Keras loss on logits that replaces the loss of all stages, or None.
+        metrics: Keras metrics, whose names are among `config.metrics`.
+        callbacks: Keras callbacks of all stages that train by gradient.
+    """
+
+    loss: Any = None
+    metrics: tuple = ()
+    callbacks: tuple = ()
+
+
+def with_own_parts(
+    config: ExperimentConfig,
+    *,
+    loss: Any = None,
+    metrics: Sequence[Any] = (),
+    callbacks: Sequence[Any] = (),
+) -> tuple[ExperimentConfig, OwnParts]:
+    """Returns the config with the names of what was passed, and the objects themselves.
+
+    Args:
+        config: Config of the experiment.
+        loss: Registered name, or a Keras loss that takes logits.
+        metrics: Registered names and Keras metrics. A metric that the config names already replaces the
+            registered one of that name.
+        callbacks: Keras callbacks.
+
+    Raises:
+        UserError: The loss takes probabilities, two metrics have one name, the config names a loss from
+            Python that was not passed, or an object is of another kind.
+    """
+    if loss is not None:
+        named = LossConfig(name=loss if isinstance(loss, str) else _recorded(loss))
+        config = config.model_copy(update={"stages": tuple(_with_loss(s, named) for s in config.stages)})
+    objects = tuple(metric for metric in metrics if not isinstance(metric, str))
+    for metric in objects:
+        if not hasattr(metric, "update_state"):
+            raise UserError(
+                "metrics take names of `tlkeras list metrics` and Keras metrics. "
+                f"Received: {type(metric).__name__}"
+            )
+    known = {metric.name for metric in config.metrics}
+    added = [metric if isinstance(metric, str) else metric.name for metric in metrics]
+    further = tuple(MetricConfig(name=name) for name in added if name not in known)
+    for name in added:
+        if added.count(name) > 1:
+            raise UserError(f"metrics must have different names. Received: {', '.join(added)}")
+    own = OwnParts(None if isinstance(loss, str) else loss, objects, tuple(callbacks))
+    for callback in callbacks:
+        if not hasattr(callback, "on_epoch_end"):
+            raise UserError(f"callbacks take Keras callbacks. Received: {type(callback).__name__}")
+    _require_passed(config, own)
+    return config.model_copy(update={"metrics": config.metrics + further}), own
+
+
+def _recorded(loss: Any) -> str:
+    if not callable(loss):
+        raise UserError(
+            "loss takes a name of `tlkeras list losses` or a Keras loss on logits. "
+            f"Received: {type(loss).__name__}"
+        )
+    name = getattr(loss, "__name__", type(loss).__name__)
+    if getattr(loss, "from_logits", True) is False:
+        raise UserError(
+            f"Models of tlkeras return logits: make the loss with from_logits=True. Received: {name}"
+        )
+    return FROM_PYTHON + name
+
+
+def _with_loss(stage: Any, loss: LossConfig) -> Any:
+    return stage.model_copy(update={"loss": loss}) if stage.kind == "fit" else stage
+
+
+def _require_passed(config: ExperimentConfig, own: OwnParts) -> None:
+    """Refuses a run whose loss was passed from Python by an earlier call and not by this one."""
+    for stage in config.stages:
+        named = stage.loss if stage.kind == "fit" else None
+        if named is not None and named.name.startswith(FROM_PYTHON) and own.loss is None:
+            raise UserError(
+                f"Stage {stage.name} has a loss that was passed from Python: pass it again, as in "
+                f"run_experiment(..., loss=...). Received: loss.name={named.name}"
+            )
