@@ -89,7 +89,7 @@ def mnist_m() -> None:
     print("\n| MNIST to MNIST-M | source only | DANN | gain | verdict |\n|---|---|---|---|---|")
     for seed in SEEDS:
         v = from_mnist(f"seed={seed}")[0]
-        print(f"| seed {seed} | {v['baseline']:.3f} | {v['run']:.3f} | {v['gain']:+.3f} | {v['verdict']} |")
+        print(f"| seed {seed} | {v['twin']:.3f} | {v['run']:.3f} | {v['gain']:+.3f} | {v['verdict']} |")
 
 
 def digits() -> None:
@@ -134,7 +134,7 @@ def _judged(title: str, found: tuple[dict, dict, dict]) -> None:
     low, high = verdict["interval"]
     far = f"{domains['before']['a_distance']:.2f} to {domains['after']['a_distance']:.2f}"
     print(
-        f"| {verdict['seeds']} seed(s) | {verdict['baseline']:.3f} | {verdict['run']:.3f} | "
+        f"| {verdict['seeds']} seed(s) | {verdict['twin']:.3f} | {verdict['run']:.3f} | "
         f"{verdict['gain']:+.3f} | {low:+.3f} to {high:+.3f} | {verdict['verdict']} | {far} |"
     )
     print(f"\n{verdict['sentence']}")

@@ -113,11 +113,11 @@ def tested(run, task: str = "source") -> Predictions:
     return Predictions.load(folder / "predictions_test.npz")
 
 
-def show_verdicts(predictions: dict[str, list[Predictions]], baseline: str) -> None:
-    """Prints the verdict on each row against the baseline's, over all seeds."""
+def show_verdicts(predictions: dict[str, list[Predictions]], twin: str) -> None:
+    """Prints the verdict on each row against the twin's, over all seeds."""
     for name, runs in predictions.items():
-        if name != baseline:
-            verdict = judge(runs, predictions[baseline], baseline_name=baseline)
+        if name != twin:
+            verdict = judge(runs, predictions[twin], twin_name=twin)
             low, high = verdict.interval
             print(f"  {name:18s} {verdict.verdict}: {verdict.gain:+.3f}, {low:+.3f} to {high:+.3f} (99 %)")
 
@@ -180,7 +180,7 @@ def regularizers() -> None:
 
 def verdict() -> None:
     """The verdicts in cases of known answer."""
-    baselines = VerdictConfig(twins=("scratch",), seeds=SEEDS)
+    twins = VerdictConfig(twins=("scratch",), seeds=SEEDS)
     # a frozen source shows what it knows; fine-tuning might make up for it
     head = StageConfig(name="head", epochs=60, optimizer=OptimizerConfig(learning_rate=0.01))
     photographs = ModelConfig(backbone="mobilenet_v2", weights="imagenet")
@@ -190,7 +190,7 @@ def verdict() -> None:
         ("shuffled labels", None, SIZE),
     ):
         weights = None if model else source_of(0, "source" if name == "other clothes" else "shuffled")
-        experiment = config(0, head, weights=weights, verdict=baselines)
+        experiment = config(0, head, weights=weights, verdict=twins)
         data = experiment.data.model_copy(update={"image_size": size})
         experiment = experiment.model_copy(update={"model": model or experiment.model, "data": data})
         run = trained(f"verdict_{name.replace(' ', '_')}", experiment)

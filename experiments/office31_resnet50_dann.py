@@ -7,7 +7,7 @@ Expect:   a target accuracy to compare with that of your own twin.
 
 As in tllib, both heads follow a bottleneck of 256 units, the backbone's learning rate is a tenth of theirs,
 and the domain classifier has the layers 1024-1024-1. Published gains over source-only training range from 0
-to 7 points, depending on how well the baseline was tuned. Compare with your own twin.
+to 7 points, depending on how well the twin was tuned. Compare with your own twin.
 """
 
 from tlkeras.config import (

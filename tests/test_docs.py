@@ -181,7 +181,7 @@ def test_python_of_a_page_runs(name, folder, shipped_names, capsys):
     names = {"__name__": "page"}
     for number, code in enumerate(blocks(PAGES[name], "python")):
         exec(compile(code, f"{name}, block {number}", "exec"), names)
-    assert "Broken baseline" not in capsys.readouterr().out
+    assert "Broken twin" not in capsys.readouterr().out
     if "get_config" in names:
         config = names["get_config"]()
         assert isinstance(config, ExperimentConfig)

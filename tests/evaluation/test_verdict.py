@@ -1,4 +1,4 @@
-"""The verdict: interval, coverage, false alarms, broken baselines, words."""
+"""The verdict: interval, coverage, false alarms, broken twins, words."""
 
 import json
 
@@ -26,7 +26,7 @@ def scored(accuracy, *, seed=0, labels=LABELS, ids=None):
 def test_verdicts(run, twin, verdict, seeds):
     runs = [scored(run, seed=seed) for seed in range(seeds)]
     twins = [scored(twin, seed=100 + seed) for seed in range(seeds)]
-    got = judge(runs, twins, baseline_name="source only")
+    got = judge(runs, twins, twin_name="source only")
     assert got.verdict == verdict and got.seeds == seeds and got.rows == 1000
     assert got.interval[0] < got.gain < got.interval[1]
     expected = np.mean([r.predicted == LABELS for r in runs]) - np.mean(
@@ -54,14 +54,14 @@ def test_the_same_answers_are_no_difference():
     assert "would say more" not in got.sentence
 
 
-def test_a_baseline_at_the_majority_class_is_broken_and_no_gain():
+def test_a_twin_at_the_majority_class_is_broken_and_no_gain():
     constant = Predictions.from_logits(np.tile([1.0, 0, 0, 0], (1000, 1)), task="multiclass", labels=LABELS)
     got = judge(scored(0.9), constant)
-    assert got.broken_baseline and got.verdict == "no_difference" and got.gain > 0.6
-    assert got.majority == 0.25 and got.sentence.startswith("Broken baseline")
-    # Worse than a broken baseline is still worse.
+    assert got.broken_twin and got.verdict == "no_difference" and got.gain > 0.6
+    assert got.majority == 0.25 and got.sentence.startswith("Broken twin")
+    # Worse than a broken twin is still worse.
     assert judge(scored(0.02), constant).verdict == "hurt"
-    assert not judge(scored(0.9), scored(0.4)).broken_baseline
+    assert not judge(scored(0.9), scored(0.4)).broken_twin
 
 
 def test_rows_are_matched_by_name():
@@ -105,7 +105,7 @@ def test_regression_and_multilabel():
     r2 = [1 - np.var(p.logits[:, 0] - labels) / np.var(labels) for p in (near, far)]
     assert got.verdict == "helped" and got.metric == "r2"
     assert got.gain == pytest.approx(r2[0] - r2[1], abs=0.005)
-    assert judge(near, mean).broken_baseline
+    assert judge(near, mean).broken_twin
     truth = rng.random((400, 3)) < 0.5
     noise = [np.where(rng.random((400, 3)) < share, ~truth, truth) for share in (0.1, 0.4)]
     run, twin = (Predictions.from_logits(n * 2.0 - 1, task="multilabel", labels=truth) for n in noise)

@@ -82,8 +82,8 @@ def test_the_command_ends_with_all_that_needs_no_labels(target, twin, tmp_path, 
         found = verdict_of(run)
         assert found["verdict"] == "not_judged" and found["gain"] is None and found["interval"] is None
         scores = found["information_maximization"]
-        assert (found["warning"] is not None) == (scores["run"] < scores["baseline"])
-        assert found["baselines"]["source_only"]["sentence"] in said
+        assert (found["warning"] is not None) == (scores["run"] < scores["twin"])
+        assert found["twins"]["source_only"]["sentence"] in said
     assert main(words) == 0
     assert "is finished already" in capsys.readouterr().out
 
@@ -147,11 +147,11 @@ def test_labels_of_another_split_are_judged_by(tmp_path):
     assert Predictions.load(run.path / "evaluation/target/predictions_test.npz").labels is None
 
 
-def test_several_seeds_and_baselines_without_labels(tmp_path):
+def test_several_seeds_and_twins_without_labels(tmp_path):
     made = config(blobs(tmp_path), verdict={"twins": ["scratch"]})
     made = made.model_copy(update={"adaptation": made.adaptation.model_copy(update={"seeds": 2})})
     run = run_experiment(made, tmp_path / "run")
-    found = verdict_of(run.path)["baselines"]
+    found = verdict_of(run.path)["twins"]
     assert [item["verdict"] for item in found.values()] == ["not_judged"] * 2
     assert found["source_only"]["seeds"] == 2 and found["scratch"]["information_maximization"] is None
 
@@ -163,10 +163,10 @@ def bare(count: int) -> Predictions:
 @pytest.mark.parametrize(("run", "warns"), [(0.2, True), (0.6, False), (0.5, False)])
 def test_the_warning_needs_no_labels(run, warns):
     scores = (run, 0.5)
-    found = unlabelled_verdict([bare(1)], baseline_name="source only", information_maximization=scores)
+    found = unlabelled_verdict([bare(1)], twin_name="source only", information_maximization=scores)
     content = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert ("negative transfer" in (content["warning"] or "")) == warns
-    assert content["information_maximization"] == {"run": run, "baseline": 0.5}
+    assert content["information_maximization"] == {"run": run, "twin": 0.5}
     assert f"{run:.3f} against 0.500 (source only)" in content["sentence"] and "\n" not in content["sentence"]
     assert "none of 1 row to test" in content["sentence"] and content["gains"] == []
 

@@ -129,7 +129,7 @@ def test_a_run_is_reproduced_whatever_was_done_with_its_cache_since(frozen, tmp_
 
 
 def test_what_a_run_found_out_for_itself_is_taken_again(frozen, tmp_path, monkeypatch, capsys):
-    """The extractor by `auto` and the batch size, of the run and of its baseline."""
+    """The extractor by `auto` and the batch size, of the run and of its twin."""
     change = ["cache.extractor=auto", "data.batch_size=auto", 'verdict.twins=["frozen_probe"]']
     config = apply_overrides(frozen, change)
     find, named = "tlkeras.models.batch_size.find_batch_size", "tlkeras.features.cache.named_by"
@@ -139,6 +139,6 @@ def test_what_a_run_found_out_for_itself_is_taken_again(frozen, tmp_path, monkey
     monkeypatch.setattr(find, lambda *_, **__: 8)  # as on a machine with other work
     monkeypatch.setattr(named, lambda *_: "exact")
     assert main(["reproduce", str(path)]) == 0, capsys.readouterr().out
-    for part in (".", "baselines/frozen_probe"):
+    for part in (".", "twins/frozen_probe"):
         assert set(extractors(path / "reproduction" / part)) == {"folded"}
         assert RunDir(path / "reproduction" / part).read_json("manifest.json")["batch_size"] == 16

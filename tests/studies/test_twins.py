@@ -55,29 +55,33 @@ def test_momentum_reaches_every_batch_norm():
     assert found == {0.9}
 
 
-def test_run_with_baselines_ends_with_a_verdict_over_each(config, tmp_path):
+def test_run_with_twins_ends_with_a_verdict_over_each(config, tmp_path):
     run = run_experiment(config, tmp_path / "run")
     verdict = json.loads((run.path / "evaluation" / "verdict.json").read_text())
-    assert list(verdict["baselines"]) == ["scratch", "random_features", "frozen_probe"]
-    assert verdict["verdict"] == verdict["baselines"]["scratch"]["verdict"]
-    assert verdict["baseline_name"] == "from scratch"
+    assert list(verdict["twins"]) == ["scratch", "random_features", "frozen_probe"]
+    assert verdict["verdict"] == verdict["twins"]["scratch"]["verdict"]
+    assert verdict["twin_name"] == "from scratch"
     accuracy = run.metrics["source"]["test"]["accuracy"]
-    for name, found in verdict["baselines"].items():
-        metrics = json.loads((run.path / "baselines" / name / "evaluation" / "metrics.json").read_text())
+    for name, found in verdict["twins"].items():
+        metrics = json.loads((run.path / "twins" / name / "evaluation" / "metrics.json").read_text())
         gain = accuracy - metrics["source"]["test"]["accuracy"]
         assert found["gain"] == pytest.approx(gain, abs=1e-9)
         assert found["interval"][0] <= gain <= found["interval"][1]
     steps = [e["steps"] for e in run.run_dir.ledger.records() if e["event"] == "completed"]
-    scratch = load_config(str(run.path / "baselines" / "scratch" / "config.json"))
+    scratch = load_config(str(run.path / "twins" / "scratch" / "config.json"))
     assert scratch.stages[0].steps == sum(steps)
 
 
-def test_further_seeds_have_baselines_of_their_own(config, tmp_path):
+def test_further_seeds_have_twins_of_their_own(config, tmp_path):
     update = {"verdict": VerdictConfig(twins=["random_features"], seeds=2)}
     run = run_experiment(config.model_copy(update=update), tmp_path / "run")
     verdict = json.loads((run.path / "evaluation" / "verdict.json").read_text())
     assert verdict["seeds"] == 2 and len(verdict["gains"]) == 2
-    assert (run.path / "seeds/1/baselines/random_features/evaluation/metrics.json").is_file()
+    assert (run.path / "seeds/1/twins/random_features/evaluation/metrics.json").is_file()
+    assert {"twins/random_features", "seeds/1"} <= run.runs.keys()
+    # a run of version 0.1 has its twins in `baselines`
+    (run.path / "twins").rename(run.path / "baselines")
+    assert "baselines/random_features" in run.runs and run.run_dir.twin("random_features").is_run
 
 
 def test_a_related_source_helps(config, tmp_path):

@@ -12,32 +12,32 @@ from tlkeras.evaluation.verdict import Verdict, counted, label_free
 def unlabelled_verdict(
     runs: Sequence[Predictions],
     *,
-    baseline_name: str,
+    twin_name: str,
     information_maximization: tuple[float, float] | None = None,
 ) -> Verdict:
     """Returns the verdict `not_judged` with the values that are known without labels.
 
     Args:
         runs: Predictions of the run on rows without labels, one per seed.
-        baseline_name: Name of the twin.
+        twin_name: Name of the twin.
         information_maximization: Label-free scores of `(run, twin)`, or None; see `judge`.
     """
     rows = len(np.unique(np.concatenate([run.ids for run in runs]).astype(str)))
     measured = ""
     if information_maximization is not None:
-        run, baseline = information_maximization
+        run, twin = information_maximization
         measured = (
-            f" Without labels there is information maximisation: {run:.3f} against {baseline:.3f} "
-            f"({baseline_name}), {counted(len(runs), 'seed')}."
+            f" Without labels there is information maximisation: {run:.3f} against {twin:.3f} "
+            f"({twin_name}), {counted(len(runs), 'seed')}."
         )
     sentence = (
         f"Not judged: none of {counted(rows, 'row')} to test on has a label, so that nobody can say whether "
-        f"the transfer helped over {baseline_name}.{measured} Labels for a few hundred rows would tell."
+        f"the transfer helped over {twin_name}.{measured} Labels for a few hundred rows would tell."
     )
     return Verdict(
         verdict="not_judged", gain=None, interval=None, sentence=sentence,
-        metric="r2" if runs[0].task == "regression" else "accuracy", run=None, baseline=None,
-        baseline_name=baseline_name, majority=None, broken_baseline=None, gains=(), seeds=len(runs),
+        metric="r2" if runs[0].task == "regression" else "accuracy", run=None, twin=None,
+        twin_name=twin_name, majority=None, broken_twin=None, gains=(), seeds=len(runs),
         rows=rows, **label_free(information_maximization),
     )  # fmt: skip
 

@@ -49,17 +49,17 @@ class Verdict:
         metric: Metric of the score: `accuracy` (over all single predictions for multilabel), or `r2` for
             regression.
         run: Score of the run, mean over seeds.
-        baseline: Score of the twin, mean over seeds.
-        baseline_name: Name of the twin, e.g. `source only`.
+        twin: Score of the twin, mean over seeds.
+        twin_name: Name of the twin, e.g. `source only`.
         majority: Score of the best constant prediction on these rows.
-        broken_baseline: Whether the twin is no better than the best constant prediction. If so, no gain is
+        broken_twin: Whether the twin is no better than the best constant prediction. If so, no gain is
             claimed.
         gains: Gain of each seed.
         seeds: Number of seeds.
         rows: Number of test rows.
         confidence: Confidence level of the interval.
         warning: Warning from the label-free score, or None.
-        information_maximization: Label-free scores of `run` and `baseline`, mean over seeds, or None.
+        information_maximization: Label-free scores of `run` and `twin`, mean over seeds, or None.
     """
 
     verdict: Literal["helped", "no_difference", "hurt", "not_judged"]
@@ -68,10 +68,10 @@ class Verdict:
     sentence: str
     metric: str
     run: float | None
-    baseline: float | None
-    baseline_name: str
+    twin: float | None
+    twin_name: str
     majority: float | None
-    broken_baseline: bool | None
+    broken_twin: bool | None
     gains: tuple[float, ...]
     seeds: int
     rows: int
@@ -89,7 +89,7 @@ def judge(
     runs: Predictions | Sequence[Predictions],
     twins: Predictions | Sequence[Predictions],
     *,
-    baseline_name: str = "twin",
+    twin_name: str = "twin",
     information_maximization: tuple[float, float] | None = None,
 ) -> Verdict:
     """Judges runs against their twins.
@@ -98,7 +98,7 @@ def judge(
         runs: Labelled predictions of the run on the test rows, one per seed.
         twins: Predictions of its twin in the same order of seeds. A run and its twin have the same rows in
             any order. The rows may differ between seeds.
-        baseline_name: Name of the twin in the sentence.
+        twin_name: Name of the twin in the sentence.
         information_maximization: Label-free scores of `(run, twin)` on the target, or None. A lower score of
             the run gives a warning. The score fell in a known case of negative transfer and rose in a case of
             positive transfer.
@@ -118,20 +118,20 @@ def judge(
     differences = [run - twin for run, twin in zip(ours, theirs, strict=True)]
     same_rows = all(np.array_equal(runs[0].ids, run.ids) for run in runs[1:])
     interval = gain_interval(differences, same_rows=same_rows)
-    score, baseline = _mean_of_means(ours), _mean_of_means(theirs)
+    score, twin = _mean_of_means(ours), _mean_of_means(theirs)
     majority = float(np.mean([majority_score(run) for run in runs]))
     gain = _mean_of_means(differences)
-    broken = baseline <= majority + 1e-9
+    broken = twin <= majority + 1e-9
     facts = {
-        "verdict": decide(gain, interval, broken_baseline=broken),
+        "verdict": decide(gain, interval, broken_twin=broken),
         "gain": gain,
         "interval": interval,
         "metric": "r2" if runs[0].task == "regression" else "accuracy",
         "run": score,
-        "baseline": baseline,
-        "baseline_name": baseline_name,
+        "twin": twin,
+        "twin_name": twin_name,
         "majority": majority,
-        "broken_baseline": bool(broken),
+        "broken_twin": bool(broken),
         "gains": tuple(float(difference.mean()) for difference in differences),
         "seeds": len(runs),
         "rows": len(np.unique(np.concatenate([run.ids for run in runs]).astype(str))),
@@ -173,12 +173,12 @@ def gain_interval(
 
 
 def decide(
-    gain: float, interval: tuple[float, float], *, broken_baseline: bool = False
+    gain: float, interval: tuple[float, float], *, broken_twin: bool = False
 ) -> Literal["helped", "no_difference", "hurt"]:
-    """Returns the verdict. A gain needs an interval without 0, one point, and a working baseline."""
+    """Returns the verdict. A gain needs an interval without 0, one point, and a twin that is not broken."""
     if gain <= -MIN_EFFECT and interval[1] < 0:
         return "hurt"
-    if gain >= MIN_EFFECT and interval[0] > 0 and not broken_baseline:
+    if gain >= MIN_EFFECT and interval[0] > 0 and not broken_twin:
         return "helped"
     return "no_difference"
 
@@ -240,14 +240,14 @@ def label_free(scores: tuple[float, float] | None) -> dict[str, Any]:
             f"Information maximisation on the unlabelled target fell from {scores[1]:.3f} (twin) to "
             f"{scores[0]:.3f}: even without labels this looks like negative transfer."
         )
-    both = scores and {"run": float(scores[0]), "baseline": float(scores[1])}
+    both = scores and {"run": float(scores[0]), "twin": float(scores[1])}
     return {"warning": warning, "information_maximization": both}
 
 
 def _sentence(facts: dict[str, Any]) -> str:
-    name, low, high = facts["baseline_name"], *facts["interval"]
+    name, low, high = facts["twin_name"], *facts["interval"]
     measured = (
-        f"{facts['metric']} {facts['run']:.3f} against {facts['baseline']:.3f} ({name}): "
+        f"{facts['metric']} {facts['run']:.3f} against {facts['twin']:.3f} ({name}): "
         f"{100 * facts['gain']:+.1f} points, 99 % interval {100 * low:+.1f} to {100 * high:+.1f}, "
         f"{counted(facts['seeds'], 'seed')}, {counted(facts['rows'], 'test row')}."
     )
@@ -257,10 +257,10 @@ def _sentence(facts: dict[str, Any]) -> str:
             "the target."
         )
         start = "The transfer hurt"
-    elif facts["broken_baseline"]:
-        start = "Broken baseline, so nothing can be said"
+    elif facts["broken_twin"]:
+        start = "Broken twin, so nothing can be said"
         advice = (
-            f"The baseline is no better than always giving one answer ({facts['majority']:.3f}): "
+            f"The twin is no better than always giving one answer ({facts['majority']:.3f}): "
             "mend it before you believe any gain."
         )
     elif facts["verdict"] == "helped":

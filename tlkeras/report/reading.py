@@ -91,7 +91,7 @@ class RunRecord:
 
     @cached_property
     def verdict(self) -> dict[str, Any] | None:
-        """The verdict against the baseline, or None."""
+        """The verdict against the first twin, or None."""
         return self._json(self.run_dir.evaluation / "verdict.json")
 
     @cached_property

@@ -59,10 +59,15 @@ class RunDir:
         self.ledger = Ledger(self.path / "ledger.jsonl")
         self.lock = RunLock(self.path / _LOCK)
 
-    @property
-    def twin(self) -> "RunDir":
-        """The run directory of the verdict's baseline, inside this one."""
-        return RunDir(self.path / "twin")
+    def twin(self, name: str) -> "RunDir":
+        """Returns the run directory of a twin: `twin` for `source_only`, and `twins/NAME` for any other.
+
+        A run of version 0.1 has it in `baselines/NAME`.
+        """
+        if name == "source_only":
+            return RunDir(self.path / "twin")
+        before = self.path / "baselines" / name
+        return RunDir(before if before.is_dir() else self.path / "twins" / name)
 
     def evaluation_of(self, domain: str) -> Path:
         """Returns the evaluation folder of a domain. That of the run's own domain is `evaluation` itself."""

@@ -102,8 +102,9 @@ class SavedRun:
     @property
     def runs(self) -> dict[str, "SavedRun"]:
         """The runs inside this one, by relative path: `fold_0`, `source`, `twin`, `seeds/1`, ..."""
-        places = [*self.path.glob("*"), *self.path.glob("baselines/*"), *self.path.glob("seeds/*")]
-        inside = [RunDir(place) for place in sorted(places) if RunDir(place).is_run]
+        folders = ("*", "twins/*", "baselines/*", "seeds/*")  # `baselines` in runs of version 0.1
+        places = sorted(place for folder in folders for place in self.path.glob(folder))
+        inside = [RunDir(place) for place in places if RunDir(place).is_run]
         return {inner.path.relative_to(self.path).as_posix(): SavedRun(inner) for inner in inside}
 
     @cached_property

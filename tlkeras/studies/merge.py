@@ -179,7 +179,7 @@ def _verdict(members: Members, merged: Merged) -> dict[str, Any]:
     for domain in sorted(ours, key=lambda name: Role.of(name) is not Role.TARGET):
         split = shown_split(ours[domain])
         if split is not None and ours[domain][split].labels is not None:
-            found = judge(ours[domain][split], theirs[domain][split], baseline_name="best single run")
+            found = judge(ours[domain][split], theirs[domain][split], twin_name="best single run")
             return found.to_json()
     raise UserError("Merging needs labelled rows. Received: none")
 

@@ -59,11 +59,11 @@ def twins_of(config: ExperimentConfig) -> tuple[str, ...]:
 def train_twins(config: ExperimentConfig, run_dir: RunDir, train: Train) -> None:
     """Trains the run's twins, and the run and its twins with further seeds.
 
-    `source_only` is in `RUN/twin`, and any other twin in `RUN/baselines/NAME`. The run with the i-th
+    `source_only` is in `RUN/twin`, and any other twin in `RUN/twins/NAME`. The run with the i-th
     further seed is in `RUN/seeds/i`, with its twins inside.
     """
     for name in twins_of(config):
-        train(twin_config(config, name, _steps_taken(run_dir)), _directory(run_dir, name).path)
+        train(twin_config(config, name, _steps_taken(run_dir)), run_dir.twin(name).path)
     for i in range(1, _seeds(config)):
         train(with_seed(config, i), run_dir.path / "seeds" / str(i))
 
@@ -187,12 +187,12 @@ def write_verdict(config: ExperimentConfig, run_dir: RunDir) -> str:
     """Judges the run on its test rows, writes `evaluation/verdict.json` and returns its sentences.
 
     The rows are those of the target, if there is one. Without labels the verdict is `not_judged`. The file
-    holds the verdict against the first twin, and under `baselines` the verdict against each of them.
+    holds the verdict against the first twin, and under `twins` the verdict against each of them.
     """
     seeds = [run_dir, *(RunDir(run_dir.path / "seeds" / str(i)) for i in range(1, _seeds(config)))]
     found = {name: _judged(config, name, seeds) for name in twins_of(config)}
     first = next(iter(found.values()))
-    run_dir.write_json(run_dir.evaluation / "verdict.json", first | {"baselines": found})
+    run_dir.write_json(run_dir.evaluation / "verdict.json", first | {"twins": found})
     said = [verdict[key] for verdict in found.values() for key in ("sentence", "warning") if verdict[key]]
     return "\n".join(said)
 
@@ -200,11 +200,11 @@ def write_verdict(config: ExperimentConfig, run_dir: RunDir) -> str:
 def _judged(config: ExperimentConfig, name: str, seeds: list[RunDir]) -> dict[str, Any]:
     domain = "source" if config.adaptation is None else "target"
     runs = [_predictions(run, domain) for run in seeds]
-    others = [_predictions(_directory(run, name), domain) for run in seeds]
+    others = [_predictions(run.twin(name), domain) for run in seeds]
     scores = None
     if name == "source_only":
         scores = tuple(float(np.mean([_information(p) for p in side])) for side in (runs, others))
-    words = {"baseline_name": NAMES[name], "information_maximization": scores}
+    words = {"twin_name": NAMES[name], "information_maximization": scores}
     labelled = all(run.labels is not None for run in runs)
     verdict = (judge(runs, others, **words) if labelled else unlabelled_verdict(runs, **words)).to_json()
     verdict["advice"] = ADVICE[name] if verdict["verdict"] == "hurt" else None
@@ -216,10 +216,6 @@ def _predictions(run: RunDir, domain: str):
     files = {split: folder / f"predictions_{split}.npz" for split in ("test", "val", "train")}
     splits = {split: Predictions.load(path) for split, path in files.items() if path.is_file()}
     return splits[shown_split(splits)]
-
-
-def _directory(run_dir: RunDir, name: str) -> RunDir:
-    return run_dir.twin if name == "source_only" else RunDir(run_dir.path / "baselines" / name)
 
 
 def _steps_taken(run_dir: RunDir) -> int:
