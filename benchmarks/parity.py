@@ -10,7 +10,8 @@ then in one with tlkeras and safetensors:
 
 which prints a row for each family, library and image size: the largest difference of all outputs and of the
 class token, in units of the outputs' standard deviation over eight random pictures, and beside it that of the
-original in float32. What both are compared with is the original in float64.
+original in float32. What both are compared with is the original in float64. With `--double`, tlkeras computes
+in float64, too: what is left then is a difference of the two networks, and no rounding.
 
 The first environment also makes what the tests hold tiny networks against: `--fixtures`.
 """
@@ -18,6 +19,7 @@ The first environment also makes what the tests hold tiny networks against: `--f
 import argparse
 import inspect
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -50,10 +52,20 @@ CASES = (
     ("convnextv2_tiny", {}, "timm", "convnextv2_tiny", {}, (224, 160)),
     ("convnextv2_atto", {}, "transformers", "ConvNextV2",
      {"depths": [2, 2, 6, 2], "hidden_sizes": [40, 80, 160, 320], "layer_norm_eps": 1e-6}, (224, 288)),
+    ("mobilenetv4_conv_small", {}, "timm", "mobilenetv4_conv_small", {}, (224, 162)),
+    ("mobilenetv4_conv_medium", {}, "timm", "mobilenetv4_conv_medium", {}, (256, 192)),
+    ("mobilenetv4_conv_large", {}, "timm", "mobilenetv4_conv_large", {}, (384, 256)),
 )
 # fmt: on
 PICTURES = 8
 
+# a short network with each kind of block, in tlkeras' words
+MOBILENET_V4 = (
+    "conv3/2 8, conv1 8",
+    "fused3/2*2 8",
+    "uib5|5/2*3 16, uib-|3*2 16, uib3|-*4 16",
+    "uib3|-/2*6 16, uib-|-*4 16",
+)
 
 # the same of tiny networks, for the tests
 TINY = (
@@ -72,6 +84,8 @@ TINY = (
      {"depths": [1, 1, 2, 1], "dims": [4, 8, 16, 32]}, (32, 72)),
     ("convnextv2_atto", {"depths": [1, 1, 2, 1], "width": 4}, "transformers", "ConvNextV2",
      {"depths": [1, 1, 2, 1], "hidden_sizes": [4, 8, 16, 32], "layer_norm_eps": 1e-6}, (32, 48)),
+    ("mobilenetv4_conv_small", {"stem": 8, "stages": MOBILENET_V4}, "timm", "mobilenetv4",
+     {"stem_size": 8, "stages": MOBILENET_V4}, (32, 50)),
 )  # fmt: skip
 
 
@@ -89,7 +103,7 @@ def write_originals(root: Path, only: str) -> None:
         if only in case[0]:
             folder = folder_of(case, root)
             folder.mkdir(parents=True, exist_ok=True)
-            tensors, model, forward = original(case)
+            tensors, model, forward = original(case, settle=True)
             save_file(tensors, folder / "model.safetensors")
             with torch.no_grad():
                 for side in case[5]:
@@ -121,21 +135,26 @@ def write_fixtures() -> None:
     (FIXTURES / "tiny_originals.json").write_text(f"[{lines}]\n", "utf-8")
 
 
-def original(case):
+def original(case, settle: bool = False):
     """Returns random tensors by the names under which a library saves them, its network with them, and
     `forward(model, x)`, which returns the outputs by name."""
-    return (of_timm if case[2] == "timm" else of_transformers)(*case[3:5])
+    return (of_timm if case[2] == "timm" else of_transformers)(*case[3:5], settle)
 
 
-def of_timm(name: str, arguments):
+def of_timm(name: str, arguments, settle: bool):
     import timm
     import torch
 
     if any(f"patch{side}" in name for side in (14, 16, 32)):
         arguments = {"dynamic_img_size": True, **arguments}
-    model = timm.create_model(name, num_classes=0, **arguments).eval()
+    if name == "mobilenetv4":
+        model = tiny_mobilenet_v4(**arguments).eval()
+    else:
+        model = timm.create_model(name, num_classes=0, **arguments).eval()
     tensors = {k: random_tensor(k, tuple(v.shape)) for k, v in _floats(model.state_dict()).items()}
     model.load_state_dict({k: torch.from_numpy(v) for k, v in tensors.items()}, strict=False)
+    if settle:
+        tensors |= settled_statistics(model)
 
     def forward(model, x):
         features = model.forward_features(x)
@@ -149,7 +168,44 @@ def of_timm(name: str, arguments):
     return tensors, model, forward
 
 
-def of_transformers(kind: str, arguments):
+def settled_statistics(model) -> dict:
+    """Gives batch normalisation the statistics of random pictures, without which a deep random network
+    answers the same to all pictures. Returns them by name; without such layers there are none."""
+    import torch
+
+    norms = {n: x for n, x in model.named_modules() if isinstance(x, torch.nn.BatchNorm2d)}
+    if not norms:
+        return {}
+    for norm in norms.values():
+        norm.momentum = 1.0
+    with torch.no_grad():
+        model.train()(torch.from_numpy(random_pictures(32, 96)).permute(0, 3, 1, 2))
+    model.eval()
+    kinds = ("running_mean", "running_var")
+    return {f"{n}.{kind}": getattr(x, kind).numpy().copy() for n, x in norms.items() for kind in kinds}
+
+
+def tiny_mobilenet_v4(stages, stem_size: int):
+    """Returns timm's network of the blocks in tlkeras' words, such as `uib5|5/2*3 16`."""
+    from timm.models._efficientnet_builder import decode_arch_def
+    from timm.models.mobilenetv3 import MobileNetV3
+    from torch import nn
+
+    def in_timm(block: str) -> str:
+        word, filters = block.split()
+        kind, kernels, stride, expansion = re.fullmatch(r"([a-z]+)([\d|-]+)/?(\d?)\*?(\d?)", word).groups()
+        first, _, second = kernels.replace("-", "0").partition("|")
+        kernels = f"a{first}_k{second}" if second else f"k{first}"
+        kind = {"conv": "cn", "fused": "er", "uib": "uir"}[kind]
+        return f"{kind}_r1_{kernels}_s{stride or 1}_e{expansion or 1}_c{filters}"
+
+    words = [[in_timm(block) for block in row.split(", ")] for row in (*stages, "conv1 960")]
+    arguments = {"head_bias": False, "head_norm": True, "num_features": 1280, "act_layer": nn.ReLU}
+    arguments |= {"round_chs_fn": lambda x, **_: x, "norm_layer": nn.BatchNorm2d, "num_classes": 0}
+    return MobileNetV3(decode_arch_def(words), stem_size=stem_size, **arguments)
+
+
+def of_transformers(kind: str, arguments, settle: bool):
     import tempfile
 
     import transformers
@@ -177,7 +233,12 @@ def _floats(state) -> dict:
     return {name: value for name, value in state.items() if value.is_floating_point()}
 
 
-def compare(root: Path, only: str) -> None:
+def compare(root: Path, only: str, double: bool) -> None:
+    if double:
+        import keras
+
+        keras.config.set_floatx("float64")
+        keras.config.set_dtype_policy("float64")
     print("| backbone | library | size | all outputs | class token | the original's: all | class token |")
     print("|---|---|---|---|---|---|---|")
     for case in CASES:
@@ -197,7 +258,8 @@ def compare_one(case, folder: Path, side: int) -> None:
         model, report = load_backbone(row, str(folder / "model.safetensors"), (side, side, 3), options)
         assert not report.unmatched
         cells = []
-        for found in (np.asarray(model(random_pictures(PICTURES, side))), kept[f"{key}/float32"]):
+        x = random_pictures(PICTURES, side).astype(model.dtype)
+        for found in (np.asarray(model(x)), kept[f"{key}/float32"]):
             cells.append(difference(kept[key], found))
             with_class = found.ndim == 3 and row.arguments.get("prefix_tokens")
             cells.append(difference(kept[key][:, 0], found[:, 0]) if with_class else "")
@@ -222,6 +284,7 @@ if __name__ == "__main__":
     parser.add_argument("--originals", type=Path, help="write random weights and their outputs here")
     parser.add_argument("--compare", type=Path, help="compare with what --originals wrote here")
     parser.add_argument("--only", default="", help="part of the name of a backbone")
+    parser.add_argument("--double", action="store_true", help="compare in float64")
     parser.add_argument("--fixtures", action="store_true", help="write tests/models/tiny_originals.json")
     words = parser.parse_args()
     if words.fixtures:
@@ -229,4 +292,4 @@ if __name__ == "__main__":
     if words.originals:
         write_originals(words.originals, words.only)
     if words.compare:
-        compare(words.compare, words.only)
+        compare(words.compare, words.only, words.double)

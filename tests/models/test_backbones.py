@@ -14,7 +14,8 @@ from tlkeras.models.naming import reproducible
 
 # test_cut_points.py looks at one of each family, benchmarks/all_backbones.py at all rows.
 MEMBERS = ["efficientnet_lite1", "mobilenet_v3_large", "vgg19", "small_cnn", "dann_digits", "none",
-           "convnextv2_atto", "convnextv2_tiny"]  # fmt: skip
+           "convnextv2_atto", "convnextv2_tiny", "mobilenetv4_conv_small",
+           "mobilenetv4_conv_medium", "mobilenetv4_conv_large"]  # fmt: skip
 
 
 def build(name, **options):

@@ -41,6 +41,20 @@ TINY = {
         "stem stage_0_block_0 stage_1_downsample stage_1_block_0 stage_2_downsample stage_2_block_0 "
         "stage_2_block_1 stage_3_downsample stage_3_block_0",
     ),
+    "mobilenetv4_conv_small": (
+        {
+            "stem": 8,
+            "stages": [
+                "conv3/2 8",
+                "fused3/2*2 8",
+                "uib5|5/2*3 16, uib-|3*2 16",
+                "uib3|-/2*6 16, uib-|-*4 8",
+            ],
+            "drop_path_rate": 0.1,
+        },
+        "stem stage_0_block_0 stage_1_block_0 stage_2_block_0 stage_2_block_1 stage_3_block_0 "
+        "stage_3_block_1 top",
+    ),
 }
 ORIGINALS = json.loads((Path(__file__).parent / "tiny_originals.json").read_text("utf-8"))
 
@@ -124,12 +138,12 @@ def train(name, folder, cached):
     return before, {x.name: x.get_weights() for x in layers}
 
 
-@pytest.mark.parametrize("name", ["vit_tiny", "convnextv2_atto"])
+@pytest.mark.parametrize("name", ["vit_tiny", "convnextv2_atto", "mobilenetv4_conv_small"])
 def test_a_run_moves_the_last_two_blocks_and_with_cached_features_to_the_same_weights(name, tmp_path):
     before, cached = train(name, tmp_path / "a", True)
     moved = {n for n in cached if any(map(np.any, map(np.subtract, before[n], cached[n])))}
     opened = tuple(f"{block}_" for block in TINY[name][1].split()[-2:])
-    assert moved == {n for n in cached if n.startswith(opened) or n == "norm"}
+    assert moved == {n for n in cached if n.startswith((*opened, "head_")) or n == "norm"}
     _, uncached = train(name, tmp_path / "b", False)
     for name, values in cached.items():
         for a, b in zip(values, uncached[name], strict=True):
@@ -188,6 +202,26 @@ def test_a_folder_of_transformers_may_have_its_tensors_in_several_files(tmp_path
     for a, b in zip(whole.variables, parts.variables, strict=True):
         np.testing.assert_array_equal(a, b)
     assert whole.get_layer("norm").epsilon == 1e-6 and parts.get_layer("norm").epsilon == 1e-3
+
+
+def test_a_network_of_timm_may_be_saved_by_transformers(tmp_path):
+    original = original_of("timm", "mobilenetv4_conv_small")
+    shapes = {f"timm_model.{k}": v for k, v in original["shapes"].items()}
+    path = checkpoint({"shapes": shapes}, tmp_path / "model.safetensors")
+    model, report = load_backbone(
+        BACKBONES.get("mobilenetv4_conv_small"), path, (32, 32, 3), original["options"]
+    )
+    assert not report.unmatched and not report.unused
+    kernel = random_tensor("timm_model.conv_stem.weight", (8, 3, 3, 3))
+    np.testing.assert_array_equal(model.get_layer("stem_conv").kernel, kernel.transpose(2, 3, 1, 0))
+
+
+def test_mobilenet_v4_of_other_widths_has_the_filters_of_timm():
+    names = ("stem_conv", "stage_1_block_1_conv", "stage_3_block_0_expand_conv", "top_conv", "head_conv")
+    row = BACKBONES.get("mobilenetv4_conv_small")
+    for width, expected in ((0.35, [32, 24, 192, 336, 1280]), (0.5, [32, 32, 288, 480, 1280])):
+        model = load_backbone(row, None, (32, 32, 3), {"width": width})[0]
+        assert [model.get_layer(x).filters for x in names] == expected
 
 
 def test_a_checkpoint_may_be_npz_and_names_of_its_head_are_reported(tmp_path):

@@ -10,7 +10,7 @@ class Tensors(dict[str, np.ndarray]):
     """Arrays by the name that they have here, such as `block_0_norm_1.weight`.
 
     A tensor whose name no pattern knows is none of the backbone's, a classifier for example; `unused` names
-    them.
+    them. The prefix under which transformers saves a network of timm does not count.
 
     Args:
         arrays: Arrays of the checkpoint by name.
@@ -22,11 +22,12 @@ class Tensors(dict[str, np.ndarray]):
         self.unused: list[str] = []
         self._origins: dict[str, str] = {}
         for name, array in arrays.items():
-            pattern, template = next((pair for pair in names if re.search(pair[0], name)), (None, None))
+            bare = name.removeprefix("timm_model.")
+            pattern, template = next((pair for pair in names if re.search(pair[0], bare)), (None, None))
             if pattern is None:
                 self.unused.append(name)
             else:
-                self.put(re.sub(pattern, template, name), array, name)
+                self.put(re.sub(pattern, template, bare), array, name)
 
     def origin(self, name: str) -> str:
         """Returns what the checkpoint calls a tensor."""
