@@ -12,6 +12,7 @@ import keras
 from tlkeras import messages
 from tlkeras.backend import from_chief, wait_for_all, watch_workers
 from tlkeras.config import ExperimentConfig, OwnParts
+from tlkeras.config.own_parts import BACKBONE_FILE
 from tlkeras.data import kept_rows
 from tlkeras.data.sources.arrays import SOURCE as OF_ARRAYS
 from tlkeras.evaluation.domain_gap import class_shares, describe_domains
@@ -55,7 +56,7 @@ def run(
         repeats: Finished run that is repeated; see `run_experiment`.
         then: Function of the config and the run directory that compares the run with others. It is called
             between evaluation and report.
-        own: Loss, metrics and callbacks that the caller passed.
+        own: Backbone, loss, metrics and callbacks that the caller passed.
 
     Raises:
         UserError: There is a mistake in the config, the data or the workdir. The workdir is unchanged.
@@ -114,6 +115,9 @@ def _describe(parts: Parts, run_dir: RunDir) -> None:
         return
     if parts.config.data.source == OF_ARRAYS.name:
         kept_rows.write_kept_rows(run_dir.path / kept_rows.FILE, parts.source)
+    if parts.own.backbone is not None:
+        with run_dir.replacing(run_dir.path / BACKBONE_FILE) as temporary:
+            parts.own.backbone.save(temporary)
     for name, text in parts.source.modality.files.items():
         run_dir.write_text(run_dir.path / name, text)
     run_dir.write_json(run_dir.manifest, manifest(parts))

@@ -14,6 +14,7 @@ from tlkeras.config.loading import load_config
 from tlkeras.errors import Interrupted, UserError
 from tlkeras.evaluation import Predictions
 from tlkeras.evaluation.named_metrics import METRICS, named_values
+from tlkeras.models.weights import saved_models
 from tlkeras.training.losses import LOSSES, make_loss
 
 
@@ -206,3 +207,61 @@ def test_a_monitor_that_no_metric_has_is_refused():
     with pytest.raises(UserError, match="val_area"):
         load_config(config(checkpoint={"monitor": "val_area"}))
     load_config(config(checkpoint={"monitor": "val_area"}, metrics=["area"]))
+
+
+def own_backbone():
+    """Returns a functional model whose layers have the names that Keras gives."""
+    x = inputs = keras.Input((6,))
+    for width in (8, 10, 12):
+        x = keras.layers.Dense(width, activation="relu")(x)
+        x = keras.layers.BatchNormalization()(x)
+    model = keras.Model(inputs, x)
+    random = np.random.default_rng(5)
+    model.set_weights([random.normal(0, 0.5, weight.shape) ** 2 for weight in model.get_weights()])
+    return model
+
+
+def test_a_model_passed_as_backbone_starts_with_its_weights_and_resumes_without_it(tmp_path, arrays):
+    stages = [{"name": "head", "epochs": 1}, {"name": "tune", "train": "last:1", "epochs": 2}]
+    wanted, model = config(stages=stages, model={}, checkpoint={"monitor": "last_step"}), own_backbone()
+    names = [layer.name for layer in model.layers if layer.weights]
+    start = {layer.name: layer.get_weights() for layer in model.layers}
+    run = run_experiment(wanted, tmp_path / "whole", arrays, backbone=model)
+    moved = [n for n in names if not np.array_equal(run.model.get_layer(n).get_weights()[0], start[n][0])]
+    assert (
+        moved == names[4:5]
+    )  # the last Dense layer: the normalisation after it belongs to its block, frozen
+    for layer in model.layers:  # training used a copy
+        for a, b in zip(layer.get_weights(), start[layer.name], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    with pytest.raises(Interrupted):
+        run_experiment(wanted, tmp_path / "killed", arrays, backbone=model, callbacks=[Steps(stop_at=8)])
+    saved_models.PASSED.clear()  # as in another process
+    resumed = run_experiment(tmp_path / "killed" / "config.json", tmp_path / "killed", arrays)
+    for a, b in zip(run.model.get_weights(), resumed.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+    wanted["model"] = {"weights": None}
+    random = run_experiment(wanted, tmp_path / "random", arrays, backbone=model)
+    assert not np.array_equal(random.model.get_layer(names[0]).get_weights()[0], start[names[0]][0])
+
+
+class Subclassed(keras.Model):
+    def call(self, x):
+        return x
+
+
+@pytest.mark.parametrize(
+    "backbone, message",
+    [
+        (lambda: Subclassed(), "Subclassed is subclassed"),
+        (lambda: keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]), "takes inputs of shape (4,)"),
+        (lambda: "mlp", "backbone takes a functional Keras model"),
+    ],
+)
+def test_a_model_that_cannot_be_a_backbone_is_refused(tmp_path, arrays, backbone, message):
+    with pytest.raises(UserError) as caught:
+        run_experiment(config(), tmp_path / "run", arrays, backbone=backbone())
+    assert message in str(caught.value)
+    assert not (tmp_path / "run").exists()

@@ -1,12 +1,16 @@
-"""Objects that a caller passes from Python where a config has only names: a loss, metrics, callbacks."""
+"""Objects that a caller passes from Python where a config has only names: backbone, loss, metrics, ..."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tlkeras.config.experiment import ExperimentConfig
 from tlkeras.config.objective import FROM_PYTHON, LossConfig, MetricConfig
 from tlkeras.errors import UserError
+
+BACKBONE_FILE = "backbone.keras"  # in the run directory
 
 
 @dataclass(frozen=True)
@@ -14,11 +18,13 @@ class OwnParts:
     """The objects of one call of `run_experiment`.
 
     Attributes:
+        backbone: Functional Keras model that is the backbone, or None.
         loss: Keras loss on logits that replaces the loss of all stages, or None.
         metrics: Keras metrics, whose names are among `config.metrics`.
         callbacks: Keras callbacks of all stages that train by gradient.
     """
 
+    backbone: Any = None
     loss: Any = None
     metrics: tuple = ()
     callbacks: tuple = ()
@@ -26,7 +32,9 @@ class OwnParts:
 
 def with_own_parts(
     config: ExperimentConfig,
+    workdir: str | os.PathLike = "",
     *,
+    backbone: Any = None,
     loss: Any = None,
     metrics: Sequence[Any] = (),
     callbacks: Sequence[Any] = (),
@@ -35,6 +43,8 @@ def with_own_parts(
 
     Args:
         config: Config of the experiment.
+        workdir: Run directory, which keeps the backbone in a file.
+        backbone: Functional Keras model. Its weights are used unless `config.model.weights` is None.
         loss: Registered name, or a Keras loss that takes logits.
         metrics: Registered names and Keras metrics. A metric that the config names already replaces the
             registered one of that name.
@@ -44,6 +54,8 @@ def with_own_parts(
         UserError: The loss takes probabilities, two metrics have one name, the config names a loss from
             Python that was not passed, or an object is of another kind.
     """
+    if backbone is not None:
+        config = _with_backbone(config, backbone, backbone_file(workdir))
     if loss is not None:
         named = LossConfig(name=loss if isinstance(loss, str) else _recorded(loss))
         config = config.model_copy(update={"stages": tuple(_with_loss(s, named) for s in config.stages)})
@@ -60,12 +72,28 @@ def with_own_parts(
     for name in added:
         if added.count(name) > 1:
             raise UserError(f"metrics must have different names. Received: {', '.join(added)}")
-    own = OwnParts(None if isinstance(loss, str) else loss, objects, tuple(callbacks))
+    own = OwnParts(backbone, None if isinstance(loss, str) else loss, objects, tuple(callbacks))
     for callback in callbacks:
         if not hasattr(callback, "on_epoch_end"):
             raise UserError(f"callbacks take Keras callbacks. Received: {type(callback).__name__}")
     _require_passed(config, own)
     return config.model_copy(update={"metrics": config.metrics + further}), own
+
+
+def backbone_file(workdir: str | os.PathLike) -> str:
+    """Returns the path of the file in which a run keeps the backbone that was passed."""
+    return str(Path(workdir).absolute() / BACKBONE_FILE)
+
+
+def _with_backbone(config: ExperimentConfig, backbone: Any, file: str) -> ExperimentConfig:
+    """Returns the config with a backbone that is read from a file, at the image size that it takes."""
+    weights = None if config.model.weights is None else file
+    update = {"backbone": "keras_file", "backbone_options": {"file": file}, "weights": weights}
+    data, shape = config.data, backbone.input_shape
+    if data.image_size is None and len(shape) == 4 and None not in shape[1:3]:
+        data = data.model_copy(update={"image_size": shape[1] if shape[1] == shape[2] else shape[1:3]})
+    model = config.model.model_copy(update=update | {"fallback": None})
+    return config.model_copy(update={"model": model, "data": data})
 
 
 def _recorded(loss: Any) -> str:

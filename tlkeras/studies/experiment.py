@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlkeras import runs, studies
+from tlkeras import models, runs, studies
 from tlkeras.backend import check_single_process, import_tensorflow, start
 from tlkeras.backend.remote_run import is_remote, mirrored
 from tlkeras.config import ExperimentConfig, load_config, with_own_parts
+from tlkeras.config.own_parts import backbone_file
 from tlkeras.data.sources.arrays import with_arrays
 from tlkeras.lazy import LateModule
 from tlkeras.prepare import check_names, checked, read_domains
@@ -31,6 +32,7 @@ def run_experiment(
     *,
     fresh: bool = False,
     repeats: str | os.PathLike | None = None,
+    backbone: Any = None,
     loss: Any = None,
     metrics: Sequence[Any] = (),
     callbacks: Sequence[Any] = (),
@@ -48,6 +50,9 @@ def run_experiment(
         fresh: Whether to start over. The old run is kept under another name.
         repeats: Finished run of the same config. Its automatically chosen settings (the batch size if it is
             `auto`, and the feature extractors) are used again.
+        backbone: Functional `keras.Model` from raw inputs to features. Its weights are used unless the config
+            has `model.weights=None`. The run keeps it, so that evaluation, export and resuming need no code
+            of yours.
         loss: Loss of all stages: a name of `tlkeras list losses`, or a Keras loss that takes logits (and for
             multiclass one-hot labels, unless the name of its class begins with `Sparse`).
         metrics: Metrics in addition to the usual ones: names of `tlkeras list metrics`, or Keras metrics,
@@ -66,20 +71,23 @@ def run_experiment(
         Interrupted: A signal stopped the run. The state is saved.
     """
     config = config if isinstance(config, ExperimentConfig) else load_config(config)
-    config, own = with_own_parts(config, loss=loss, metrics=metrics, callbacks=callbacks)
     config = with_arrays(config, data)
     check_tasks(config, data)
+    passed = {"loss": loss, "metrics": metrics}  # to runs that this one is made of or compared with
     if is_remote(workdir):
         check_single_process("A workdir on Google Drive or gs://")
         with mirrored(workdir, fresh=fresh) as folder:
             return run_experiment(
-                config, folder, data, repeats=repeats, loss=loss, metrics=metrics, callbacks=callbacks
+                config, folder, data, repeats=repeats, backbone=backbone, callbacks=callbacks, **passed
             )
     run_dir = RunDir(workdir or f"runs/{config.name}")
+    if backbone is not None:
+        models.backbones.keras_file.use_passed(backbone, backbone_file(run_dir.path))
+    config, own = with_own_parts(config, run_dir.path, backbone=backbone, callbacks=callbacks, **passed)
 
     def train(inner: ExperimentConfig, path: Path, *, base: Path = run_dir.path, arrays=data) -> "SavedRun":
         there = None if repeats is None else Path(repeats) / Path(path).relative_to(base)
-        return run_experiment(inner, path, arrays, repeats=there, loss=loss, metrics=metrics)
+        return run_experiment(inner, path, arrays, repeats=there, **passed)
 
     if config.is_several_runs:
         return _several_runs(config, run_dir, train, fresh=fresh)

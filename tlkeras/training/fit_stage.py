@@ -21,7 +21,7 @@ from tlkeras.training.class_shares import ClassSharesLog
 from tlkeras.training.find_lr import curve_of, find_learning_rate
 from tlkeras.training.input_watch import InputWatch
 from tlkeras.training.optimizers import build_optimizer
-from tlkeras.training.own_callbacks import OwnCallbacks
+from tlkeras.training.own_callbacks import OwnCallbacks, watch_batches
 from tlkeras.training.second_task import joint_batches, trains_jointly
 from tlkeras.training.stage import Stage, StageRecord
 from tlkeras.training.stages import Steps, count_steps, learning_rate_multipliers, place_of
@@ -109,7 +109,7 @@ class FitStage(Stage):
         return self.batches.training(config, steps, first_step, trainee.target_views)
 
     def _steps_per_execution(self, steps: Steps) -> int:
-        if self.batches.features is None:
+        if self.batches.features is None or watch_batches(self.parts.own.callbacks):
             return 1
         return steps_per_execution(self.model, steps.per_epoch, self.parts.config.checkpoint.every_steps)
 

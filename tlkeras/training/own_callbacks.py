@@ -92,6 +92,17 @@ class OwnCallbacks(keras.callbacks.Callback):
             getattr(callback, hook)(*args)
 
 
+def watch_batches(callbacks: tuple[Any, ...]) -> bool:
+    """Whether a callback does something before or after batches, so that each must be a call."""
+    hooks = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+    plain = keras.callbacks.Callback
+    return any(
+        hook in vars(callback) or getattr(type(callback), hook) is not getattr(plain, hook)
+        for callback in callbacks
+        for hook in hooks
+    )
+
+
 def warn_of_lost_state(callbacks: tuple[Any, ...]) -> None:
     """Warns of callbacks that seem to keep a state which a resumed run would not have."""
     lost = [

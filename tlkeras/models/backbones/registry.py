@@ -23,7 +23,9 @@ class Family:
         block_names: Pairs (pattern, template) that convert layer names to block names, the most specific
             first. The first pair that matches a layer between two cut points names this segment. A segment
             without a name joins the block before it. By default `stem`, `top` and words with a number begin
-            a block: `block_3_norm` belongs to `block_3`, `stage_1_block_2_conv` to `stage_1_block_2`.
+            a block: `block_3_norm` belongs to `block_3`, `stage_1_block_2_conv` to `stage_1_block_2`. If
+            there are no pairs, each segment with weights is a block, named after its first layer with
+            weights. Segments that only normalise join the block before them.
         weights_file: Name of the file with ImageNet weights in Keras, with the placeholders `{name}`,
             `{app}` (the function's name in lower case), `{last}` (the last word of the name) and, for
             the MobileNets, `{alpha}`, `{alpha_}` and `{rows}`.

@@ -91,11 +91,17 @@ def find_blocks(model: keras.Model, family: Family) -> list[Block]:
 
 
 def _block_name(layers, block_names) -> str:
+    if not block_names:
+        return next((layer.name for layer in layers if layer.weights and not _normalises(layer)), "")
     for pattern, template in block_names:
         for layer in layers:
             if match := re.search(pattern, layer.name):
                 return match.expand(template)
     return ""
+
+
+def _normalises(layer) -> bool:
+    return "Normalization" in type(layer).__name__
 
 
 def _belongs_to(previous: Block, block: Block) -> bool:

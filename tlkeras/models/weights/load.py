@@ -17,7 +17,7 @@ from tlkeras.models.backbones.registry import Backbone
 from tlkeras.models.cuts.graph import leaf_layers, set_weights
 from tlkeras.models.weights.checkpoints import SUFFIXES, checkpoint_in, load_checkpoint
 from tlkeras.models.weights.files import missing_weights, require_weights, wheel_file
-from tlkeras.models.weights.saved_models import best_model, read_model
+from tlkeras.models.weights.saved_models import PASSED, best_model, read_model
 from tlkeras.models.weights.torch_files import read_tensors
 
 
@@ -68,7 +68,7 @@ def load_backbone(
         return model, WeightReport(weights, tuple(_layers_with_weights(model)), unused=tuple(unused))
     if path.is_dir():
         return model, transfer_parameters(model, best_model(path, "model.weights"), weights)
-    if not path.is_file():
+    if not path.is_file() and str(path) not in PASSED:
         raise UserError(
             "model.weights must be 'imagenet', a .weights.h5 or .keras file, a run directory, a checkpoint "
             "of timm or transformers, or none. "

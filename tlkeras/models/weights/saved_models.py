@@ -6,6 +6,9 @@ import keras
 
 from tlkeras.errors import UserError
 
+# Models that were passed from Python, by the path of the file in which their run keeps them.
+PASSED: dict[str, keras.Model] = {}
+
 
 def open_source(value: str, field: str) -> keras.Model:
     """Returns the model that a config names by the directory of a run or a `.keras` file.
@@ -41,7 +44,12 @@ def best_model(run: Path, field: str) -> keras.Model:
 
 
 def read_model(file: Path) -> keras.Model:
-    """Returns the model in a `.keras` file, without running code from the file, or raises `UserError`."""
+    """Returns the model in a `.keras` file, without running code from the file, or raises `UserError`.
+
+    A model that was passed from Python is returned itself, because its file is written later.
+    """
+    if str(file) in PASSED:
+        return PASSED[str(file)]
     try:
         return keras.models.load_model(file, compile=False, safe_mode=True)
     except (ValueError, TypeError, OSError, KeyError) as error:

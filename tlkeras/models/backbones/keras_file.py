@@ -1,0 +1,78 @@
+"""A functional Keras model of the user's own as a backbone: one in a file, or one passed from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tlkeras.errors import UserError
+from tlkeras.lazy import LateModule
+from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
+
+keras, saved_models = LateModule("keras"), LateModule("tlkeras.models.weights.saved_models")
+
+
+def keras_file(input_shape: tuple[int, ...], file: str = "") -> keras.Model:
+    """Returns the model of a `.keras` file with new random weights.
+
+    Set `model.weights` to the same file for the weights in it. The model takes raw inputs (pixels in 0..255)
+    and returns features: a map `(height, width, channels)`, or a vector.
+
+    Args:
+        input_shape: Shape of one input.
+        file: Path of the file.
+
+    Raises:
+        UserError: The model has no graph with one input and one output, or takes another shape.
+    """
+    if not file:
+        raise UserError("keras_file needs the path of a model: set model.backbone_options.file=FILE.keras")
+    model = saved_models.read_model(Path(file).expanduser())
+    require_graph(model)
+    if not _fits(input_shape, model.input_shape[1:]):
+        raise UserError(
+            f"The backbone {model.name} takes inputs of shape {model.input_shape[1:]}. "
+            f"Received: data of shape {tuple(input_shape)}"
+        )
+    inputs = keras.Input(input_shape, name="backbone_inputs")
+    return keras.models.clone_model(model, input_tensors=inputs)
+
+
+def use_passed(model: keras.Model, file: str) -> None:
+    """Makes a model that was passed from Python stand for the file in which its run will keep it.
+
+    Raises:
+        UserError: See `require_graph`.
+    """
+    require_graph(model)
+    saved_models.PASSED[file] = model
+
+
+def require_graph(model: keras.Model) -> None:
+    """Raises `UserError` unless the model is a built functional model with one input and one output.
+
+    A subclassed model runs any Python code, so its blocks cannot be found, frozen or saved without that code.
+    """
+    if not isinstance(model, keras.Model):
+        raise UserError(f"backbone takes a functional Keras model. Received: {type(model).__name__}")
+    sequential = isinstance(model, keras.Sequential) and model.built
+    if not sequential and type(model) is not keras.Model and not hasattr(model, "operations"):
+        raise UserError(
+            f"A backbone must be a functional Keras model, and {type(model).__name__} is subclassed, so that "
+            "its layers have no graph in which blocks could be found: build it with keras.Input and "
+            f"keras.Model(inputs, outputs). Received: {model.name}"
+        )
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise UserError(
+            "A backbone has one input and one output. "
+            f"Received: {model.name} with {len(model.inputs)} inputs and {len(model.outputs)} outputs"
+        )
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(wanted) and all(b in (None, a) for a, b in zip(shape, wanted, strict=True))
+
+
+BACKBONES.add(
+    "keras_file",
+    Backbone("keras_file", keras_file, Family(block_names=(), min_size=1), input="any"),
+)
