@@ -87,5 +87,5 @@ def test_doctor_says_what_keeps_tlkeras_from_training(monkeypatch, capsys):
     assert main(["doctor"]) == 1
     problems = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Problem: ")]
     assert len(problems) == 3
-    for words in ("requires pydantic>=2.7 (here is 0.1)", "KERAS_BACKEND='jax'", "/proc/nowhere"):
+    for words in ("requires pydantic>=2.7 (installed: 0.1)", "KERAS_BACKEND='jax'", "/proc/nowhere"):
         assert any(words in problem for problem in problems)

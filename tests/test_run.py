@@ -202,7 +202,7 @@ def test_pixels_are_not_changed_where_there_are_none(tmp_path):
     )
     with pytest.raises(
         UserError,
-        match=r"stages\.all\.augment: vectors can be augmented by noise and mixup.*'flip': 'horizontal'",
+        match=r"stages\.all\.augment has augmentations that vectors cannot have.*and mixup.*'horizontal'",
     ):
         run_experiment(vector_config(stage), tmp_path / "run", {"train": points()})
     assert not (tmp_path / "run").exists()

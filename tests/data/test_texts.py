@@ -177,7 +177,7 @@ def test_vocabulary_and_json_are_the_same_tokenizer(finished):
         (["data.tokenizer=nowhere"], "data.tokenizer must be a tokenizer.json"),
         (["data.max_length=64"], "at most 32 tokens. Received: data.max_length=64"),
         (['model.backbone_options={"width":16,"depth":1,"heads":2,"hidden":8,"words":10}'],
-         "tokenizer is that of another model: it has 20 entries, and bert_base has 10 words"),
+         "data.tokenizer belongs to another model: it has 20 entries, but bert_base has 10"),
         (["model.backbone=small_cnn", "model.backbone_options={}"], "takes images.*the data are texts"),
     ],
 )  # fmt: skip
@@ -192,10 +192,10 @@ def test_empty_texts_and_what_is_no_text_are_refused(finished, place, tmp_path):
     with pytest.raises(UserError, match="line 3: the review is empty"):
         run_experiment(config(tmp_path, tmp_path, f"data.tokenizer={place}"), tmp_path / "run")
     for given, message in (
-        ("fine", "as a list"),
+        ("fine", "x must be a list of texts"),
         ([], "Received: no text"),
         (["fine", 3], "Received: int"),
-        (["fine", " "], r"A text is empty. Received: ' ' in row 1"),
+        (["fine", " "], r"A text must not be empty. Received: ' ' in row 1"),
     ):
         with pytest.raises(UserError, match=message):
             finished.predict(given)

@@ -80,7 +80,10 @@ def test_the_report_shows_the_words(finished):
 
 
 def test_what_does_not_fit_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"augment: texts can be augmented by nothing.*'flip': 'horizontal'"):
+    with pytest.raises(
+        UserError,
+        match=r"texts cannot have. Allowed: none.*'flip': 'horizontal'",
+    ):
         run_experiment(config(tmp_path, "stages.1.augment.flip=horizontal"), tmp_path / "run")
     with pytest.raises(UserError, match="small_cnn takes images, and the data are texts"):
         run_experiment(config(tmp_path, "model.backbone=small_cnn"), tmp_path / "run")

@@ -77,7 +77,7 @@ def pictures(tmp_path):
 def test_a_target_of_another_size_is_refused(pictures, tmp_path):
     config = pictures(target_size=24)
     for check in (plan, lambda c: run_experiment(c, tmp_path / "run")):
-        with pytest.raises(UserError, match=r"adaptation.target.image_size must be that of data"):
+        with pytest.raises(UserError, match=r"adaptation.target.image_size must equal data.image_size"):
             check(config)
     assert not (tmp_path / "run").exists()
 

@@ -237,18 +237,18 @@ def test_a_checkpoint_may_be_npz_and_names_of_its_head_are_reported(tmp_path):
 @pytest.mark.parametrize(
     ("library", "changes", "options", "message"),
     [
-        ("timm", {}, {"width": 24}, r"patch_embed.proj.weight has the shape \(12, 3, 8, 8\), and the layer"),
-        ("timm", {"blocks.1.norm2.weight": [9]}, {}, r"blocks.1.norm2.weight has .* \(9,\).* takes \(12,\)"),
-        ("timm", {"blocks.2.norm1.weight": [12]}, {}, r"no place for blocks.2.norm1.weight, \(12,\)"),
-        ("transformers", {}, {"depth": 3}, r"nothing for the layer block_2_norm_1 \(weight\)"),
-        ("transformers", {"embeddings.cls_token": None}, {}, "has 0 tokens before .*, and vit_tiny has 1"),
-        ("transformers", {"embeddings.position_embeddings": [1, 13, 12]}, {}, "of no square grid: 13 rows"),
+        ("timm", {}, {"width": 24}, r"patch_embed.proj.weight has the shape \(12, 3, 8, 8\), but the layer"),
+        ("timm", {"blocks.1.norm2.weight": [9]}, {}, r"blocks.1.norm2.weight has .* \(9,\).* has \(12,\)"),
+        ("timm", {"blocks.2.norm1.weight": [12]}, {}, r"no layer for blocks.2.norm1.weight, \(12,\)"),
+        ("transformers", {}, {"depth": 3}, r"no weight for the layer block_2_norm_1"),
+        ("transformers", {"embeddings.cls_token": None}, {}, "has 0 tokens before .*, but vit_tiny has 1"),
+        ("transformers", {"embeddings.position_embeddings": [1, 13, 12]}, {}, "not belong to a square grid"),
     ],
 )  # fmt: skip
 def test_checkpoints_of_other_architectures_are_refused(library, changes, options, message, tmp_path):
     pytest.importorskip("safetensors")
     path = checkpoint(original_of(library), tmp_path / "a.safetensors", **changes)
-    with pytest.raises(UserError, match=f"a.safetensors is no checkpoint of vit_tiny: .*{message}"):
+    with pytest.raises(UserError, match=f"a.safetensors is not a checkpoint of vit_tiny: .*{message}"):
         build("vit_tiny", path, **{"depth": 2, **options})
 
 
@@ -257,7 +257,7 @@ def test_a_damaged_file_and_a_backbone_without_names_are_refused(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"a.safetensors cannot be read"):
         build("vit_tiny", str(tmp_path / "a.safetensors"))
-    with pytest.raises(UserError, match="small_cnn takes no checkpoints of other libraries"):
+    with pytest.raises(UserError, match="small_cnn cannot load checkpoints of other libraries"):
         load_backbone(BACKBONES.get("small_cnn"), str(tmp_path / "a.safetensors"), (32, 32, 3), {})
 
 

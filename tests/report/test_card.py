@@ -48,7 +48,7 @@ def test_weak_classes_and_few_rows_are_limits(run_copy):
     path.write_text(json.dumps(metrics))
     assert main(["card", str(run_copy)]) == 0
     text = (run_copy / "card/README.md").read_text("utf-8")
-    assert "less than half of the source test rows of: circle (25.0 %)." in text
+    assert "Its recall on source test is below 50 % for: circle (25.0 %)." in text
     assert "Few rows in source test" in text
 
 

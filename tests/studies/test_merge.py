@@ -81,8 +81,8 @@ def test_what_cannot_be_merged_is_refused_and_nothing_is_written(runs, tmp_path,
     run_experiment(load_config(CONFIG, other), tmp_path / "narrow")
     run_experiment(load_config(CONFIG, ["stages.0.epochs=1", "seed=1"]), tmp_path / "other_rows")
     for paths, how, message in (
-        ([runs["fast"], tmp_path / "narrow"], "greedy", r"one architecture.*\(3, 3, 3, 4\)"),
-        ([runs["fast"], tmp_path / "other_rows"], "greedy", "tested on rows that another one was trained"),
+        ([runs["fast"], tmp_path / "narrow"], "greedy", r"same architecture.*\(3, 3, 3, 4\)"),
+        ([runs["fast"], tmp_path / "other_rows"], "greedy", "same data and splits can be merged"),
         ([runs["fast"]], "greedy", "takes at least two runs. Received: 1"),
         ([*runs.values()], "line", "line takes two runs. Received: 3"),
         ([*runs.values()], "greedi", "Did you mean 'greedy'"),
@@ -90,7 +90,7 @@ def test_what_cannot_be_merged_is_refused_and_nothing_is_written(runs, tmp_path,
         with pytest.raises(UserError, match=message):
             merge_runs(paths, tmp_path / "merged", how)
     assert not (tmp_path / "merged").exists()
-    with pytest.raises(UserError, match="a workdir of its own"):
+    with pytest.raises(UserError, match="needs a new workdir"):
         merge_runs([runs["fast"], runs["slow"]], runs["fast"])
     assert main(["merge", str(runs["fast"]), str(runs["slow"])]) == 2
     assert "--workdir is missing" in capsys.readouterr().err

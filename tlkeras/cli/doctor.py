@@ -1,6 +1,6 @@
-"""Shows what this installation of tlkeras has: versions, devices, folders, and the packages of each extra.
+"""Shows the versions, devices and folders of this installation of tlkeras, and the packages of each extra.
 
-The command exits with code 1 if tlkeras could not train here. The last lines name the reasons.
+The command exits with code 1 if tlkeras cannot train here. The last lines name the reasons.
 """
 
 import platform
@@ -21,11 +21,11 @@ USAGE = "tlkeras doctor"
 
 _SHOWN = ("tensorflow", "keras", "numpy", "pydantic", "scikit-learn", "tensorflow-datasets", "tensorboard")
 _FOR_CONTRIBUTORS = "test"
-_NAMED = 4  # missing packages of an extra that are named
+_NAMED = 4  # largest number of missing packages that are named for an extra
 
 
 def define_flags(flags: absl_flags.FlagValues) -> None:
-    """Defines the command's flags: it has none of its own."""
+    """Defines the flags of the command, which has no flags of its own."""
 
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> int:
@@ -58,20 +58,22 @@ def _version(package: str) -> str | None:
 
 
 def _machine(problems: list[str]) -> dict[str, str]:
-    """Returns devices and folders. What keeps tlkeras from training is added to `problems`."""
+    """Returns devices and folders. Reasons why tlkeras cannot train are added to `problems`."""
     from tlkeras.models.weights.files import backbones_with_weights, keras_models_dir
 
     store = features.FeatureStore()
     if not store.usable():
-        problems.append(f"the cache directory cannot be written: {store.directory}; set XDG_CACHE_HOME.")
+        problems.append(
+            f"the cache directory is not writable: {store.directory}. Set XDG_CACHE_HOME to another folder."
+        )
     kept = sum(entry.nbytes for entry in store.entries())
     return {
         "platform": platform.platform(),
         "devices": _devices(problems),
         "cores": str(environment.cpu_count()),
-        "cache of features": f"{store.directory} ({kept / 1e6:.0f} MB used, {_free(store.directory)} free)",
-        "weights of Keras": str(keras_models_dir()),
-        "backbones with weights at hand": ", ".join(backbones_with_weights()) or "none",
+        "feature cache": f"{store.directory} ({kept / 1e6:.0f} MB used, {_free(store.directory)} free)",
+        "Keras' weights": str(keras_models_dir()),
+        "backbones with local weights": ", ".join(backbones_with_weights()) or "none",
     }
 
 
@@ -85,7 +87,10 @@ def _devices(problems: list[str]) -> str:
 
     counts = physical_devices()
     if environment.has_tpu() and "TPU" not in counts:
-        problems.append("the machine has a TPU that this build of TensorFlow cannot use; see docs/scale.md.")
+        problems.append(
+            "the machine has a TPU that this build of TensorFlow cannot use. docs/clusters_and_colab.md "
+            "lists the builds that can."
+        )
     return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
 
@@ -96,9 +101,9 @@ def _free(folder: Path) -> str:
 
 
 def _extras(problems: list[str]) -> list[dict[str, str]]:
-    """Returns a row for each extra, with the packages that it lacks. Missing requirements are problems."""
+    """Returns a row for each extra with its missing packages. Adds missing requirements to `problems`."""
     if _version("tlkeras") is None:
-        problems.append("tlkeras runs from a folder that is not installed; pip install -e FOLDER.")
+        problems.append("tlkeras runs from a folder that is not installed. Run pip install -e FOLDER.")
         return []
     problems += [f"tlkeras requires {name}." for name in _lacking("tlkeras", "")]
     extras = metadata.metadata("tlkeras").get_all("Provides-Extra") or []
@@ -114,11 +119,11 @@ def _state(lacking: list[str]) -> str:
 
 
 def _lacking(package: str, extra: str) -> list[str]:
-    """Returns what `package[extra]` requires and is not installed, or only in a version that does not fit.
+    """Returns the requirements of `package[extra]` that are missing or have a version that does not fit.
 
     Args:
         package: Name of an installed package.
-        extra: One of its extras. An empty string stands for what the package always requires.
+        extra: Name of an extra. An empty string stands for the requirements of the package without extras.
     """
     found = []
     for requirement in map(Requirement, metadata.requires(package) or []):
@@ -130,7 +135,7 @@ def _lacking(package: str, extra: str) -> list[str]:
         if version is None:
             found.append(requirement.name)
         elif not requirement.specifier.contains(version, prereleases=True):
-            found.append(f"{requirement.name}{requirement.specifier} (here is {version})")
+            found.append(f"{requirement.name}{requirement.specifier} (installed: {version})")
         else:
             found += [name for more in requirement.extras for name in _lacking(requirement.name, more)]
     return found

@@ -1,4 +1,4 @@
-"""Texts to token ids, by the tokenizer of a pretrained model (the package `tokenizers`)."""
+"""Converts texts to token ids with the tokenizer of a pretrained model (the package `tokenizers`)."""
 
 import json
 from collections.abc import Iterable
@@ -11,13 +11,13 @@ import numpy as np
 from tlkeras.data.input_shapes import columns
 from tlkeras.errors import UserError, install
 
-FILE = "tokenizer.json"  # in folders of weights, runs and exports
+FILE = "tokenizer.json"  # its name in folders of weights, runs and exports
 _VOCABULARY = "vocab.txt"
 
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """A tokenizer: WordPiece, BPE or Unigram with its normalisation and its special tokens.
+    """A tokenizer: WordPiece, BPE or Unigram, with its normalisation and its special tokens.
 
     Args:
         text: Content of a `tokenizer.json`.
@@ -29,13 +29,13 @@ class Tokenizer:
     def read(cls, path: str | Path) -> "Tokenizer":
         """Reads `tokenizer.json`, `vocab.txt` (BERT's WordPiece), or a folder that holds one of them.
 
-        A `vocab.txt` is that of a model of lower case, unless a `tokenizer_config.json` beside it has
+        With a `vocab.txt`, texts are converted to lower case, unless a `tokenizer_config.json` next to it has
         `do_lower_case: false`.
 
         Raises:
-            UserError: There is no such file, it is no tokenizer, or `tokenizers` is not installed.
+            UserError: There is no such file, it is not a tokenizer, or `tokenizers` is not installed.
         """
-        _library()  # a missing package is no fault of the file
+        _library()  # so that a missing package is not reported as a broken file
         place = Path(path).expanduser()
         file = tokenizer_in(place)
         if file is None:
@@ -45,10 +45,10 @@ class Tokenizer:
             )
         try:
             found = cls(_word_piece(file).to_str() if file.suffix == ".txt" else file.read_text("utf-8"))
-            _ = found._encoder  # parsed here, where a mistake is named, and kept
+            _ = found._encoder  # is parsed now, so that an error can name the file, and is kept
         except Exception as error:  # the library raises Exception itself
             reason = str(error).splitlines()[0]
-            raise UserError(f"{file} is no tokenizer of the package tokenizers: {reason}") from error
+            raise UserError(f"The package tokenizers cannot read {file}: {reason}") from error
         return found
 
     @cached_property
@@ -59,13 +59,18 @@ class Tokenizer:
 
     @property
     def size(self) -> int:
-        """The number of entries of the vocabulary, with those that were added."""
+        """The number of entries of the vocabulary, including added tokens."""
         return self._encoder.get_vocab_size(with_added_tokens=True)
 
     def encode(self, texts: Iterable[str], length: int) -> np.ndarray:
-        """Returns the columns `ids` and `mask`, int32 `(n, length)`, of texts.
+        """Returns the columns `ids` and `mask` of texts, int32 `(n, length)`.
 
-        Texts of more tokens are cut, and keep the tokens that mark beginning and end; others are padded by 0.
+        A longer text is truncated and keeps the special tokens at its start and end. A shorter one is padded
+        with 0.
+
+        Args:
+            texts: Texts to convert.
+            length: Number of tokens of each row, special tokens included.
 
         Raises:
             UserError: A text has no token.
@@ -75,17 +80,17 @@ class Tokenizer:
         ids, mask = np.zeros((2, len(texts), length), np.int32)
         for row, found in enumerate(self._encoder.encode_batch(texts)):
             if not found.ids or not texts[row].strip():
-                raise UserError(f"A text is empty. Received: {texts[row]!r} in row {row}")
+                raise UserError(f"A text must not be empty. Received: {texts[row]!r} in row {row}")
             ids[row, : len(found.ids)], mask[row, : len(found.ids)] = found.ids, 1
         return columns({"ids": ids, "mask": mask})
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
-        """Returns the tokens of ids, as the vocabulary writes them."""
+        """Returns the tokens of ids, as they are written in the vocabulary."""
         return [self._encoder.id_to_token(int(number)) or "?" for number in ids]
 
 
 def tokenizer_in(place: Path) -> Path | None:
-    """Returns the file of a tokenizer: `place` itself, or the one in that folder; None if there is none."""
+    """Returns the file of a tokenizer: `place` itself, or a file in that folder. None if there is none."""
     if place.is_dir():
         return next((place / name for name in (FILE, _VOCABULARY) if (place / name).is_file()), None)
     return place if place.is_file() else None
@@ -107,7 +112,7 @@ def _word_piece(file: Path):
     vocabulary = {word: number for number, word in enumerate(words)}
     missing = [word for word in ("[UNK]", "[CLS]", "[SEP]") if word not in vocabulary]
     if missing:
-        raise ValueError(f"it has no line {missing[0]}")
+        raise ValueError(f"the line {missing[0]} is missing")
     beside = file.with_name("tokenizer_config.json")
     lower = json.loads(beside.read_text("utf-8")).get("do_lower_case", True) if beside.is_file() else True
     encoder = Encoder(models.WordPiece(vocabulary, unk_token="[UNK]"))

@@ -1,4 +1,4 @@
-"""Explanations of predictions by words."""
+"""Explains predictions on texts: how much each token matters."""
 
 import keras
 import numpy as np
@@ -7,18 +7,19 @@ import numpy as np
 def leave_out(
     model: keras.Model, x: dict[str, np.ndarray], targets: np.ndarray | None, backbone: str
 ) -> tuple[np.ndarray, str]:
-    """Returns how much less the answer's logit is without each token (Li et al. 2016, "Understanding Neural
-    Networks through Representation Erasure", section 3).
+    """Returns by how much the logit of a class falls if a token is left out.
+
+    Source: Li et al. 2016, "Understanding Neural Networks through Representation Erasure", section 3.
 
     Args:
         model: Model from `ids` and `mask` to logits.
-        x: `ids` and `mask`, int32 `(n, length)`.
+        x: Inputs `ids` and `mask`, int32 `(n, length)`.
         targets: Class numbers `(n,)`, or None for the predicted classes.
-        backbone: Name of the backbone, which has no influence.
+        backbone: Name of the backbone, which is not used.
 
     Returns:
-        Weights float32 `(n, length)` in 0..1, 0 for tokens without which the logit is as large, and the
-        name of the method.
+        Weights, float32 `(n, length)` in 0..1, and the name of the method. A weight is 0 if the logit does
+        not fall without the token.
     """
     ids, mask = np.asarray(x["ids"]), np.asarray(x["mask"])
     whole = np.asarray(model.predict_on_batch({"ids": ids, "mask": mask}))
@@ -33,5 +34,5 @@ def leave_out(
         repeated = np.repeat(ids[row : row + 1], len(places), axis=0)
         logits = np.asarray(model.predict_on_batch({"ids": repeated, "mask": without}))
         loss[row, places] = np.maximum(whole[row, targets[row]] - logits[:, targets[row]], 0)
-    # weights belong to the tokens that are shown, which stand in front
+    # tokens come before padding, so the first weights belong to the tokens that are shown
     return loss / np.maximum(loss.max(axis=1, keepdims=True), 1e-6), "leaving out"

@@ -1,4 +1,4 @@
-"""Writes the model card of a run: a README.md with the head that the Hugging Face Hub reads.
+"""Writes the model card of a run: a README.md with the metadata that the Hugging Face Hub reads.
 
 Sources: Mitchell et al. 2019, "Model Cards for Model Reporting"; the Hub's metadata for model cards.
 """
@@ -17,7 +17,7 @@ from tlkeras.report.page import headline_scores, stage_rows, verdict_of
 from tlkeras.report.reading import RunRecord, read_run
 from tlkeras.report.rendering import number, percent, render
 
-_WEAK_RECALL = 0.5  # a class below it is named among the limits
+_WEAK_RECALL = 0.5  # a class with a lower recall is named among the limits
 _NAMED = 5
 _FILES = ("model.keras", "labels.txt")  # of the exported Keras model
 
@@ -25,7 +25,7 @@ _FILES = ("model.keras", "labels.txt")  # of the exported Keras model
 def write_card(
     run: str | os.PathLike, folder: str | os.PathLike | None = None, license: str = "unknown"
 ) -> Path:
-    """Writes a folder that can be published: the model, its card, its labels, and how it reads pictures.
+    """Writes a folder that can be published: the model, its card, its labels, and code that reads pictures.
 
     Args:
         run: Directory of a finished run whose model was exported as `keras`.
@@ -41,10 +41,12 @@ def write_card(
     record = finished_run(run)
     exported = record.run_dir.export / "keras"
     if not (exported / _FILES[0]).is_file():
-        raise UserError(f"The Keras export is missing: tlkeras export {record.path} --format=keras")
+        raise UserError(
+            f"A model card needs the Keras export. Write it with: tlkeras export {record.path} --format=keras"
+        )
     folder = Path(folder or record.path / "card")
     folder.mkdir(parents=True, exist_ok=True)
-    # config.json stays behind: it names paths of this machine
+    # config.json is not copied, because it names paths of this machine
     for path in (*(exported / name for name in _FILES), exported.parent / "preprocess.py"):
         if path.is_file():
             shutil.copy(path, folder)
@@ -76,13 +78,16 @@ def finished_run(run: str | os.PathLike) -> RunRecord:
     record = read_run(run)
     record.run_dir.require_one_run()
     if not record.metrics:
-        raise UserError(f"A model card needs a finished run: start it again. Received: {record.path}")
+        raise UserError(
+            "A model card needs a finished run: start the same command again to finish it. "
+            f"Received: {record.path}"
+        )
     return record
 
 
 def _head(record: RunRecord, license: str) -> dict[str, Any]:
-    """Returns the fields of the YAML head. Their values are written as JSON, which is valid YAML."""
-    regression = record.task == "regression"  # of which the Hub knows the tabular one alone
+    """Returns the fields of the YAML metadata. Their values are written as JSON, which is valid YAML."""
+    regression = record.task == "regression"  # the Hub knows only tabular regression
     task = "tabular-regression" if regression else f"{_modality(record).hub_name}-classification"
     results = [
         {
@@ -103,7 +108,7 @@ def _head(record: RunRecord, license: str) -> dict[str, Any]:
 
 
 def _source(record: RunRecord) -> str:
-    """Returns the kind of the data source, without a path of this machine."""
+    """Returns the kind of the data source, without paths of this machine."""
     return str(record.config.get("data", {}).get("source")).partition(":")[0]
 
 
@@ -151,7 +156,7 @@ def _limits(record: RunRecord) -> list[str]:
         if weak:
             named = ", ".join(f"{name} ({percent(recall)})" for recall, name in weak[:_NAMED])
             more = f" and {len(weak) - _NAMED} more" if len(weak) > _NAMED else ""
-            limits.append(f"It finds less than half of the {domain} {split} rows of: {named}{more}.")
+            limits.append(f"Its recall on {domain} {split} is below 50 % for: {named}{more}.")
     if note := few_rows_note(record.metrics):
         limits.append(note)
     return limits
@@ -170,7 +175,7 @@ def _takes(record: RunRecord) -> str:
 
 
 def _modality(record: RunRecord) -> Modality:
-    """Returns the kind of input of a run. A kind that nothing here has registered has the general words."""
+    """Returns the modality of a run. If it is not registered, the base class gives general words."""
     name = record.manifest.get("modality")
     return MODALITIES.get(name) if name in MODALITIES else Modality()
 

@@ -1,4 +1,4 @@
-"""Makes one model of several finished runs on the same data: a soup, a line between two, or an ensemble.
+"""Merges finished runs on the same data into one model: by averaged weights or by averaged predictions.
 
 Sources: Wortsman et al. 2022a, "Model soups" (uniform soup; greedy soup, algorithm 1). Wortsman et al. 2022b,
 "Robust fine-tuning of zero-shot models" (WiSE-FT: the line between the weights of two models).
@@ -36,12 +36,12 @@ LINE = tuple(round(i / 10, 1) for i in range(11))
 
 @dataclass(frozen=True)
 class Merged:
-    """A model of several runs.
+    """A model that was made from several runs.
 
     Attributes:
-        model: Raw inputs to logits.
-        evaluated: Its predictions by domain and split.
-        facts: How it was found, ready for JSON: the `members`, or the `curve` over the line.
+        model: Model from raw inputs to logits.
+        evaluated: Predictions of the model by domain and split.
+        facts: Facts about the choice, ready for JSON: the `members`, or the `curve` along the line.
     """
 
     model: keras.Model
@@ -50,13 +50,13 @@ class Merged:
 
 
 class Members:
-    """The runs to be merged, their common data, and their predictions.
+    """The runs to merge, their common data, and their predictions.
 
     Args:
         runs: At least two finished runs with the same architecture and the same data.
 
     Raises:
-        UserError: A run has other weights or other data than the first one.
+        UserError: A run has another architecture or other data than the first one.
     """
 
     def __init__(self, runs: Sequence[SavedRun]):
@@ -71,7 +71,7 @@ class Members:
             self._require_same_weights(run)
         if not len(self.domains["source"].splits.get("val", ())):
             raise UserError(
-                f"Merging chooses by validation rows. Received: no val split in {self.first.path}"
+                f"Merging needs validation rows to choose by. Received: no val split in {self.first.path}"
             )
         self.weights = [run.model.get_weights() for run in runs]
         self.evaluated = [self.predict(run.model) for run in runs]
@@ -81,8 +81,8 @@ class Members:
     def _require_same_rows(self, run: SavedRun) -> None:
         if run.manifest["data_fingerprint"] != self.first.manifest["data_fingerprint"]:
             raise UserError(
-                f"Only runs on the same data and splits can be merged: others would be tested on rows that "
-                f"another one was trained with. Received: {run.path}, which differs from {self.first.path}"
+                "Only runs on the same data and splits can be merged. Otherwise training rows of one run "
+                f"would be test rows of another. Received: {run.path}, which differs from {self.first.path}"
             )
 
     def _require_same_weights(self, run: SavedRun) -> None:
@@ -90,48 +90,50 @@ class Members:
         other = next((pair for pair in pairs if pair[0] != pair[1]), None)
         if other or len(run.model.weights) != len(self.first.model.weights):
             shown = f"{other[1]} instead of {other[0]}" if other else f"{len(run.model.weights)} weights"
-            raise UserError(f"Only runs of one architecture can be merged. {run.path} has {shown}.")
+            raise UserError(
+                f"Only runs with the same architecture can be merged. Received: {run.path} with {shown}"
+            )
 
     def predict(self, model: keras.Model, domains: dict[str, Domain] | None = None) -> Evaluated:
         """Returns the predictions of a model on the common data, or on a part of them."""
         return predict_domains(model, domains or self.domains, self.first.manifest["batch_size"])
 
     def with_weights(self, weights: Weights) -> keras.Model:
-        """Returns a model of the common architecture with these weights."""
+        """Returns a model that has the common architecture and these weights."""
         model = keras.models.clone_model(self.first.model)
         model.set_weights(weights)
         return model
 
     @cached_property
     def judged(self) -> dict[str, Domain]:
-        """The domains with those splits alone that a candidate is chosen and shown by."""
+        """The domains, with only those splits by which a candidate is chosen and shown."""
         return {name: replace(domain, splits=_judged(domain.splits)) for name, domain in self.domains.items()}
 
 
 def _judged(splits: dict[str, Rows]) -> dict[str, Rows]:
-    """Returns the splits besides training, if there is one with rows, else all."""
+    """Returns the splits other than `train` that have rows. If there are none, returns all splits."""
     return {name: rows for name, rows in splits.items() if name != "train" and len(rows)} or splits
 
 
 def merge_runs(
     runs: Sequence[str | os.PathLike], workdir: str | os.PathLike, how: str = "greedy"
 ) -> SavedRun:
-    """Merges finished runs into a new run directory, and judges the result against the best single run.
+    """Merges finished runs into a new run directory and compares the result with the best single run.
 
-    The runs must have the same architecture and the same data with the same splits: runs of a sweep over
-    settings, or over seeds if the source has its own splits. Everything is chosen by validation rows; the
-    verdict is on the rows that the report shows (test, if there is one).
+    The runs must have the same architecture, the same data and the same splits. Examples are the runs of a
+    sweep over settings, and runs with several seeds if the source has its own splits. All choices are made on
+    validation rows. The verdict uses the rows that the report shows: the test rows if there are any.
 
     Args:
         runs: Paths of at least two finished runs.
-        workdir: Directory of the new run. It must not exist, or be empty.
-        how: `uniform` averages the weights of all runs. `greedy` adds a run to the average if the validation
-            score does not fall. `line` takes the best of eleven points on the line between the weights of two
-            runs, from the first (0) to the second (1). `ensemble` averages the probabilities of all runs
-            (of a regression the values), in a model that holds all of them.
+        workdir: Directory of the new run. It must be empty or not exist.
+        how: Way to merge. `uniform` averages the weights of all runs. `greedy` adds a run to the average if
+            the validation score does not fall. `line` takes the best of eleven points on the line between the
+            weights of two runs, from the first (0) to the second (1). `ensemble` makes a model that holds all
+            runs and averages their probabilities, or their values in a regression.
 
     Returns:
-        The new run. `merge.json` in it tells how the model was found.
+        The new run. Its `merge.json` describes how the model was found.
 
     Raises:
         UserError: The runs cannot be merged, or the workdir is in use.
@@ -146,7 +148,9 @@ def merge_runs(
     run_dir = RunDir(workdir)
     config = members.first.config.model_copy(update={"name": f"{members.first.config.name}_merged"})
     if run_dir.is_run:
-        raise UserError(f"A merged run needs a workdir of its own. Received: workdir={str(workdir)!r}")
+        raise UserError(
+            f"A merged run needs a new workdir, and this one holds a run. Received: workdir={str(workdir)!r}"
+        )
     run_dir.check(config.model_dump(mode="json"))
     merged = WAYS[how](members)
     run_dir.start(config.model_dump(mode="json"))
@@ -174,32 +178,32 @@ def _write(run_dir: RunDir, members: Members, merged: Merged, how: str) -> None:
 
 
 def _verdict(members: Members, merged: Merged) -> dict[str, Any]:
-    """Returns the verdict on the domain that the runs are judged by: the target, if its rows have labels."""
+    """Returns the verdict on the target if its rows have labels, else on the source."""
     ours, theirs = merged.evaluated, members.evaluated[members.best]
     for domain in sorted(ours, key=lambda name: Role.of(name) is not Role.TARGET):
         split = shown_split(ours[domain])
         if split is not None and ours[domain][split].labels is not None:
             found = judge(ours[domain][split], theirs[domain][split], twin_name="best single run")
             return found.to_json()
-    raise UserError("Merging needs labelled rows. Received: none")
+    raise UserError("Merging needs labelled rows. Received: rows without labels")
 
 
 def validation_score(evaluated: Evaluated) -> float:
-    """Returns the score by which a merged model is chosen: accuracy or R² on the source's validation rows."""
+    """Returns the accuracy or R² on the validation rows of the source, by which a merged model is chosen."""
     return score(evaluated["source"]["val"])
 
 
 def score(predictions: Predictions) -> float:
-    """Returns the verdict's score of labelled predictions."""
+    """Returns the mean score of labelled predictions, as the verdict uses it."""
     return float(row_scores(predictions).mean())
 
 
 def mean_weights(weights: Sequence[Weights], shares: Sequence[float] | None = None) -> Weights:
-    """Returns the weighted mean of floating-point weights. Other weights are those of the first model.
+    """Returns the weighted mean of floating-point weights. Other weights are copied from the first model.
 
     Args:
         weights: Weights of each model, in the same order.
-        shares: Share of each model, with a sum of 1. None gives all the same share.
+        shares: Shares of the models, with a sum of 1. None gives all models the same share.
     """
     shares = np.full(len(weights), 1 / len(weights)) if shares is None else np.asarray(shares)
     found = []
@@ -243,7 +247,7 @@ def _line(members: Members) -> Merged:
 
 
 def _shown_scores(evaluated: Evaluated) -> dict[str, float]:
-    """Returns the score of each domain's shown split, such as `{"source test": 0.9}`."""
+    """Returns the score on the shown split of each domain, such as `{"source test": 0.9}`."""
     shown = {domain: shown_split(splits) for domain, splits in evaluated.items()}
     return {
         f"{domain} {split}": score(evaluated[domain][split])
@@ -253,7 +257,7 @@ def _shown_scores(evaluated: Evaluated) -> dict[str, float]:
 
 
 def _ensemble(members: Members) -> Merged:
-    """Returns a model whose probabilities are the mean of those of all runs."""
+    """Returns a model whose probabilities are the mean of the probabilities of all runs."""
     task = members.first.manifest["task"]
     inputs = keras.tree.map_structure(
         lambda x: keras.Input(x.shape[1:], dtype=x.dtype, name=x.name), members.first.model.input
@@ -267,7 +271,12 @@ def _ensemble(members: Members) -> Merged:
 
 
 def _mean_answer(logits, task: str):
-    """Returns logits `(rows, outputs)` of the mean probabilities of logits `(members, rows, outputs)`."""
+    """Returns logits `(rows, outputs)` of the mean probabilities.
+
+    Args:
+        logits: Logits `(members, rows, outputs)`.
+        task: Task of the runs.
+    """
     if task == "regression":
         return ops.mean(logits, axis=0)
     if task == "multiclass":

@@ -56,20 +56,24 @@ class Modality:
         return f"<modality {self.name}>"
 
     def with_config(self, config: DataConfig) -> "Modality":
-        """Returns this kind with what a domain's config names, for example a tokenizer."""
+        """Returns this modality with the files that a domain's config names, for example a tokenizer."""
         return self
 
     def of_run(self, folder: str | os.PathLike) -> "Modality":
-        """Returns this kind with the `files` that are kept in the folder of a run."""
+        """Returns this modality with the `files` that are kept in a run directory."""
         return self
 
     @property
     def files(self) -> Mapping[str, str]:
-        """Text files by name, which a run keeps because inputs cannot be read without them."""
+        """Contents of text files by name. A run keeps them because inputs cannot be read without them."""
         return {}
 
     def check_model(self, backbone: Any) -> None:
-        """Raises `UserError` where a backbone takes inputs of this kind, but not these."""
+        """Raises `UserError` if a backbone takes inputs of this modality but cannot use these.
+
+        Args:
+            backbone: The Keras model.
+        """
         return
 
     def shape_of_rows(self, rows: Rows, config: DataConfig, default_size: Any = None) -> Shape:
@@ -103,20 +107,20 @@ class Modality:
         found, wanted = (shape_of(by_column(part.inputs)) for part in (rows, train))
         if found != wanted:
             raise UserError(
-                f"{self.plural.capitalize()} must have one shape in all splits. Received: "
+                f"{self.plural.capitalize()} must have the same shape in all splits. Received: "
                 f"{shape_in_words(wanted)} in train, {shape_in_words(found)} in {split}"
             )
 
     def check_kind(self, name: str, other: "Modality") -> None:
-        """Raises `UserError` where a domain's rows are not of this kind, which is that of the source's rows.
+        """Raises `UserError` if the rows of a domain have another modality than those of the source.
 
         Args:
-            name: The domain's name in `adaptation`.
-            other: The kind of the domain's rows.
+            name: Name of the domain in `adaptation`.
+            other: Modality of the domain's rows.
         """
         if other is not self:
             raise UserError(
-                "All domains must hold inputs of one kind. Received: data.source gives "
+                "All domains must have inputs of the same kind. Received: data.source gives "
                 f"{self.plural}, adaptation.{name} {other.plural}"
             )
 
@@ -130,7 +134,7 @@ class Modality:
         """
         if shape != source:
             raise UserError(
-                f"All domains must have {self.plural} of one shape. Received: data.source gives "
+                f"All domains must have {self.plural} of the same shape. Received: data.source gives "
                 f"{shape_in_words(source)}, adaptation.{name} {shape_in_words(shape)}"
             )
 
@@ -169,9 +173,9 @@ class Modality:
             where: Path of the settings in the config.
         """
         if augment != self.drawable(augment):
-            allowed = " and ".join(self.augmentations) or "nothing yet"
+            allowed = " and ".join(self.augmentations) or "none"
             raise UserError(
-                f"{where}: {self.plural} can be augmented by {allowed}. "
+                f"{where} has augmentations that {self.plural} cannot have. Allowed: {allowed}. "
                 f"Received: {augment.model_dump(exclude_defaults=True)}"
             )
 
@@ -195,7 +199,7 @@ class Modality:
         x = np.asarray(x)
         if x.shape[1:] != shape or not len(x):
             wanted = ", ".join(["n", *map(str, shape)])
-            raise UserError(f"x must be a batch ({wanted}). Received: {x.shape}")
+            raise UserError(f"x must be a batch of shape ({wanted}). Received: {x.shape}")
         check_numbers(x, "predict")
         return x.astype(np.float32)
 

@@ -42,13 +42,14 @@ class Image(Modality):
         return config.model_copy(update={"image_size": tuple(shape[:2])})
 
     def check_split(self, split, rows, train):
-        pass  # all are resized to one size
+        pass  # all images are resized to the same size
 
     def check_domain(self, name, shape, source):
         if shape != source:
             raise UserError(
-                f"adaptation.{name}.image_size must be that of data, as both stand in one batch: leave it "
-                f"out. Received: adaptation.{name}.image_size={shape[:2]}, data.image_size={source[:2]}"
+                f"adaptation.{name}.image_size must equal data.image_size, because both are in one batch: "
+                f"leave it out. Received: adaptation.{name}.image_size={shape[:2]}, "
+                f"data.image_size={source[:2]}"
             )
 
     def reader(self, rows, config):

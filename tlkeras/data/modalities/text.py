@@ -14,7 +14,7 @@ class Text(Modality):
     """Token ids and mask (1 for tokens, 0 for padding), both int32 `(max_length,)`.
 
     Args:
-        tokenizer: Tokenizer of the data. Without one, inputs are ids and masks only.
+        tokenizer: Tokenizer of the data. Without one, only ids and masks can be inputs.
     """
 
     name = "text"
@@ -48,31 +48,33 @@ class Text(Modality):
         words = [layer.input_dim for layer in model.layers if layer.name == "stem_words"]
         if self.tokenizer is not None and words and self.tokenizer.size > words[0]:
             raise UserError(
-                f"The tokenizer is that of another model: it has {self.tokenizer.size} entries, and "
-                f"{model.name} has {words[0]} words. Received: data.tokenizer"
+                f"data.tokenizer belongs to another model: it has {self.tokenizer.size} entries, but "
+                f"{model.name} has {words[0]}. Received: a tokenizer of {self.tokenizer.size} entries"
             )
 
     def inputs_like_training(self, x, form, shape):
         if isinstance(x, str):
-            raise UserError(f"Texts come as a list, even a single one. Received: {x[:60]!r}")
+            raise UserError(f"x must be a list of texts, also for a single text. Received: {x[:60]!r}")
         if isinstance(x, list | tuple) or getattr(x, "dtype", np.dtype(float)).kind in "OUS":
             other = [one for one in x if not isinstance(one, str)]
             if other or not len(x):
                 received = type(other[0]).__name__ if other else "no text"
                 raise UserError(f"x must be a list of texts. Received: {received}")
             if self.tokenizer is None:
-                raise UserError("The run has no tokenizer: give ids and mask. Received: texts")
+                raise UserError(
+                    "The run has no tokenizer: give token ids and a mask instead of texts. Received: texts"
+                )
             return self.tokenizer.encode(x, shape["ids"][0])
         return super().inputs_like_training(x, form, shape)
 
     def file_batches(self, paths, config, batch_size):
-        """Reads files with one text a line; empty lines are left out."""
+        """Reads files with one text per line. Empty lines are skipped."""
         for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
             try:
                 lines = Path(path).read_text("utf-8").splitlines()
             except (OSError, UnicodeDecodeError) as error:
                 raise UserError(
-                    f"Texts are read from files of lines in UTF-8. Received: {path} ({error})"
+                    f"Texts must be the lines of a file in UTF-8. Received: {path} ({error})"
                 ) from None
             named = [(f"{path}:{number}", line) for number, line in enumerate(lines, 1) if line.strip()]
             for begin in range(0, len(named), batch_size):

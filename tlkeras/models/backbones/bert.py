@@ -1,11 +1,12 @@
-"""BERT, DistilBERT, RoBERTa and the MiniLMs: texts as token ids and a mask, to one vector per token.
+"""BERT, DistilBERT, RoBERTa and MiniLM: models from token ids and a mask to one vector per token.
 
-BERT is of Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers"; DistilBERT of Sanh et
-al. 2019; RoBERTa of Liu et al. 2019; MiniLM of Wang et al. 2020. The sentence encoders of the e5, bge and gte
-kinds are BERTs with other weights.
+Sources: Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers"; Sanh et al. 2019
+(DistilBERT); Liu et al. 2019 (RoBERTa); Wang et al. 2020 (MiniLM). The sentence encoders E5, BGE and GTE are
+BERT models with other weights.
 
-The vectors of padding are zero behind the embedding and behind every block, and each block reads the mask off
-them. A single tensor therefore passes every cut, and cached features carry their mask with them.
+The vectors of padding are zero after the embedding and after every block. Each block finds the mask from
+these zeros. Therefore the model can be cut between any two blocks at a single tensor, and cached features
+contain their mask.
 """
 
 from __future__ import annotations
@@ -35,23 +36,24 @@ def text_transformer(
     """Returns a post-norm transformer from token ids and mask to one vector per token.
 
     Args:
-        input_shape: `{"ids": (length,), "mask": (length,)}`.
-        width: Length of a vector.
+        input_shape: Shapes of the two inputs, `{"ids": (length,), "mask": (length,)}`.
+        width: Length of a token's vector.
         depth: Number of blocks.
-        heads: Number of attention heads, a divisor of the width.
+        heads: Number of attention heads, a divisor of `width`.
         hidden: Width of the hidden layer of each block's MLP.
         words: Number of entries of the vocabulary.
-        positions: Number of positions, the largest possible length.
-        activation: Activation of the MLP: `gelu`, `gelu_tanh` or `relu`.
+        positions: Number of positions, which is the largest possible length.
+        activation: Activation of each block's MLP: `gelu`, `gelu_tanh` or `relu`.
         epsilon: Epsilon of every LayerNormalization.
         name: Name of the model.
 
     Returns:
-        A functional model of the int32 inputs `ids` and `mask` (1 for tokens, 0 for padding), with outputs
-        `(batch, length, width)` that are zero for padding.
+        A functional model. Its inputs are `ids` and `mask` (1 for tokens, 0 for padding), both int32. Its
+        outputs have the shape `(batch, length, width)` and are zero for padding.
 
     Raises:
-        ValueError: Where the texts are longer than the positions, or heads do not divide the width.
+        ValueError: The texts are longer than the number of positions, or the width is not a multiple of the
+            number of heads.
     """
     (length,) = input_shape["ids"]
     if length > positions:
@@ -73,7 +75,7 @@ def text_transformer(
 
 
 def _block(x, name: str, heads: int, hidden: int, activation: str, epsilon: float):
-    """Returns the tokens behind one post-norm block: attention, then an MLP, normalised after each sum."""
+    """Returns the tokens after one post-norm block: attention, then an MLP, normalised after each sum."""
     width, mask = x.shape[-1], ops.any(ops.not_equal(x, 0), axis=-1)
     y = self_attention(x, heads, f"{name}_attention", ops.expand_dims(mask, (1, 2)))
     x = layers.Add(name=f"{name}_add_1")([x, y])
@@ -88,7 +90,7 @@ _EMBEDDINGS = r"^(?:\w+\.)?embeddings\."
 _BERT = r"^(?:\w+\.)?encoder\.layer\.(\d+)\."
 _DISTIL = r"^(?:\w+\.)?transformer\.layer\.(\d+)\."
 
-# What a tensor is called in transformers.
+# Names of tensors in transformers.
 _TENSOR_NAMES = (
     (_EMBEDDINGS + r"word_embeddings\.", "stem_words."),
     (_EMBEDDINGS + r"position_embeddings\.", "stem_positions."),
@@ -111,9 +113,13 @@ _TENSOR_NAMES = (
 
 
 def fit_text_tensors(tensors: Tensors, model: keras.Model) -> None:
-    """Adds the vector of the first segment to all positions, and leaves out positions that are never used.
+    """Adds the vector of the first segment to all positions, and removes positions that are never used.
 
-    RoBERTa has two positions before the first token, of the pad token and of none.
+    RoBERTa's first two positions are not those of a token: one is reserved, and one belongs to padding.
+
+    Args:
+        tensors: Tensors of the checkpoint, which are changed in place.
+        model: Model that takes the weights.
     """
     table, types = tensors.take("stem_positions.weight"), tensors.take("types.weight")
     if table is None:

@@ -1,4 +1,7 @@
-"""ConvNeXt V2 of Woo et al. 2023, "Co-designing and Scaling ConvNets with Masked Autoencoders"."""
+"""ConvNeXt V2.
+
+Source: Woo et al. 2023, "ConvNeXt V2: Co-designing and Scaling ConvNets with Masked Autoencoders".
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
 
 keras, layers, ops = LateModule("keras"), LateModule("keras.layers"), LateModule("keras.ops")
 
-# name, blocks of the four stages, channels of the first, parameters
+# name, number of blocks in each of the four stages, channels of the first stage, parameters
 _ROWS = (
     ("convnextv2_atto", (2, 2, 6, 2), 40, 3_387_400),
     ("convnextv2_femto", (2, 2, 6, 2), 48, 4_848_240),
@@ -33,18 +36,19 @@ def convnext_v2(
     """Returns the network from normalised images to features.
 
     Args:
-        input_shape: `(height, width, 3)`.
-        depths: Number of blocks of each stage.
-        width: Channels of the first stage; each further stage has twice as many.
-        pooled: Whether the mean over all places follows, and then a LayerNormalization, as where the network
-            was trained.
+        input_shape: Shape of an image, `(height, width, 3)`.
+        depths: Number of blocks in each stage.
+        width: Number of channels of the first stage. Each further stage has twice as many as the one before.
+        pooled: Whether the network ends in the mean over all positions and a LayerNormalization, as in the
+            original.
         drop_path_rate: Stochastic depth of the last block (Huang et al. 2016); earlier blocks have
             proportionally less.
         name: Name of the model.
 
     Returns:
-        A functional model with outputs `(batch, channels)`, or `(batch, height / 32, width / 32, channels)`
-        without `pooled`; `channels` are those of the last stage.
+        A functional model. Its outputs have the shape `(batch, channels)`, or
+        `(batch, height / 32, width / 32, channels)` without `pooled`. `channels` is the number of channels of
+        the last stage.
     """
     inputs = keras.Input(input_shape, name="backbone_inputs")
     x = layers.Conv2D(width, 4, 4, kernel_initializer=small_normal(), name="stem_conv")(inputs)
@@ -77,13 +81,14 @@ def _block(x, name: str, drop: tuple[float, int, int]):
 
 
 def _response_norm(x, name: str):
-    """Returns maps with global response normalisation (section 3.3 of the paper).
+    """Returns feature maps after global response normalisation (section 3.3 of the paper).
 
-    The length of each channel over all places, over the mean of these lengths, multiplies the channel; a
-    learned factor and offset follow, both 0 at first, and the input is added.
+    Each channel is multiplied by its L2 norm over all positions, divided by the mean of these norms over the
+    channels. Then a learned factor and a learned offset are applied, which are 0 at first, and the input is
+    added.
     """
     length = ops.sum(ops.square(ops.cast(x, "float32")), axis=(1, 2), keepdims=True)
-    length = ops.sqrt(length + 1e-12)  # has a gradient where a channel is 0 everywhere
+    length = ops.sqrt(length + 1e-12)  # the constant gives a finite gradient if a channel is 0 everywhere
     relative = length / (ops.mean(length, axis=-1, keepdims=True) + 1e-6)
     scaled = layers.Multiply(name=f"{name}_grn_scaled")([x, ops.cast(relative, x.dtype)])
     learned = {"kernel_initializer": "zeros", "name": f"{name}_grn"}
@@ -99,7 +104,7 @@ _TIMM = r"^stages\.(\d+)\."
 _HF = r"^(?:\w+\.)?encoder\.stages\.(\d+)\."
 _BLOCK = r"stage_\1_block_\2_"
 
-# What a tensor is called in timm, and in transformers.
+# Names of tensors in timm and in transformers.
 _TENSOR_NAMES = (
     (r"^stem\.0\.|^(?:\w+\.)?embeddings\.patch_embeddings\.", "stem_conv."),
     (r"^stem\.1\.|^(?:\w+\.)?embeddings\.layernorm\.", "stem_norm."),
@@ -122,7 +127,7 @@ _TENSOR_NAMES = (
 
 
 def _fit_tensors(tensors, model: keras.Model) -> None:
-    """Leaves the last norm out where the model ends before it."""
+    """Removes the tensors of the last normalisation if the model has no such layer."""
     if all(layer.name != "norm" for layer in model.layers):
         for role in ("weight", "bias"):
             tensors.take(f"norm.{role}")

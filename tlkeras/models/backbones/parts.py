@@ -1,4 +1,4 @@
-"""What the families of backbones share that are built here."""
+"""Parts that several families of backbones share."""
 
 from tlkeras.lazy import LateModule
 
@@ -6,20 +6,25 @@ keras, layers = LateModule("keras"), LateModule("keras.layers")
 
 
 def small_normal():
-    """Returns the initializer of transformers: a normal distribution of deviation .02, cut at .04."""
+    """Returns the usual initializer of transformers: a normal distribution with standard deviation 0.02.
+
+    Values further than two standard deviations from 0 are drawn again.
+    """
     return keras.initializers.TruncatedNormal(stddev=0.02)
 
 
 def drop_path(x, last_rate: float, index: int, count: int, name: str):
-    """Returns a branch that is left out at random while training (Huang et al. 2016, "Deep Networks with
-    Stochastic Depth", section 3).
+    """Returns a branch that is dropped at random in training, for whole examples.
+
+    Source: Huang et al. 2016, "Deep Networks with Stochastic Depth", section 3. The probability grows
+    linearly from 0 in the first block to `last_rate` in the last one.
 
     Args:
-        x: Symbolic output of the branch, `(batch, ...)`. It is left out for whole examples.
-        last_rate: Probability of the last block. That of the first one is 0.
+        x: Symbolic output of the branch, `(batch, ...)`.
+        last_rate: Probability in the last block, in 0..1.
         index: Index of the block.
         count: Number of blocks.
-        name: Name of the layer. There is none if the probability is 0.
+        name: Name of the layer. No layer is added if the probability is 0.
     """
     rate = last_rate * index / max(count - 1, 1)
     if not rate:

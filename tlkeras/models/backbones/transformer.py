@@ -1,8 +1,9 @@
-"""What transformers have in common: patches, blocks, and the names of their weights elsewhere.
+"""The parts that all transformers share: patches, blocks, and the names of their weights in other libraries.
 
-All is made of Keras' own layers, one layer for each projection: freezing, digests, learning rates and LoRA go
-layer by layer, which Keras' MultiHeadAttention hides. ViT (Dosovitskiy et al. 2021, "An Image is Worth 16x16
-Words", section 3.1) and its descendants differ in the arguments of `vision_transformer` only.
+The models consist of Keras' own layers, with one layer for each projection. Freezing, digests, learning rates
+and LoRA work layer by layer, and Keras' MultiHeadAttention hides its projections in one layer. ViT
+(Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", section 3.1) and its descendants differ only in the
+arguments of `vision_transformer`.
 """
 
 from __future__ import annotations
@@ -36,33 +37,36 @@ def vision_transformer(
 ) -> keras.Model:
     """Returns a vision transformer from normalised images to tokens.
 
-    The first layer with weights, `stem`, embeds the patches. Its bias is a table with one row a token: class
-    token and registers are rows in front of zeros, and the rows of the patches are their positions.
+    The first layer with weights, `stem`, embeds the patches. Its bias is a table with one row for each token.
+    The first rows are the class token and the registers, whose inputs are zeros. The other rows are the
+    positions of the patches.
 
     Args:
-        input_shape: `(height, width, 3)`, both multiples of the patch.
-        width: Length of a token.
+        input_shape: Shape of an image, `(height, width, 3)`. Both sides are multiples of `patch`.
+        width: Length of a token's vector.
         depth: Number of blocks.
-        heads: Number of attention heads, a divisor of the width.
+        heads: Number of attention heads, a divisor of `width`.
         patch: Side of a patch in pixels.
-        prefix_tokens: Tokens before those of the patches: class token, distillation token, registers.
-        mlp_ratio: Width of the hidden layer of each block's MLP as a multiple of `width`.
-        activation: Its activation: `gelu`, `gelu_tanh` or `quick_gelu`.
+        prefix_tokens: Number of tokens before those of the patches: class token, distillation token,
+            registers.
+        mlp_ratio: Width of the hidden layer of each block's MLP, as a multiple of `width`.
+        activation: Activation of each block's MLP: `gelu`, `gelu_tanh` or `quick_gelu`.
         layer_scale: Whether each branch ends in a learned factor per channel (Touvron et al. 2021, "Going
             deeper with Image Transformers", section 2).
-        norm_first: Whether the tokens are normalised before the first block (CLIP).
-        attention_pool: Whether a learned query pools the tokens at the end (SigLIP).
+        norm_first: Whether the tokens are normalised before the first block, as in CLIP.
+        attention_pool: Whether a learned query pools the tokens at the end, as in SigLIP.
         epsilon: Epsilon of every LayerNormalization.
         drop_path_rate: Stochastic depth of the last block (Huang et al. 2016); earlier blocks have
             proportionally less.
         name: Name of the model.
 
     Returns:
-        A functional model with outputs `(batch, prefix_tokens + patches, width)`, or `(batch, width)` with
-        `attention_pool`.
+        A functional model. Its outputs have the shape `(batch, prefix_tokens + patches, width)`, or
+        `(batch, width)` with `attention_pool`.
 
     Raises:
-        ValueError: Where patches do not fill the image, or heads do not divide the width.
+        ValueError: The side of the image is not a multiple of the patch, or the width is not a multiple of
+            the number of heads.
     """
     if input_shape[0] % patch or input_shape[1] % patch:
         raise ValueError(
@@ -86,7 +90,7 @@ def vision_transformer(
 
 
 def _embed(x, patch: int, width: int, prefix_tokens: int):
-    """Returns the tokens `(b, t, width)` of images."""
+    """Returns the tokens of images, `(b, t, width)`."""
     height, long, channels = x.shape[1:]
     rows, columns = height // patch, long // patch
     x = layers.Reshape((rows, patch, columns, patch * channels), name="stem_rows")(x)
@@ -99,7 +103,7 @@ def _embed(x, patch: int, width: int, prefix_tokens: int):
 
 
 def block(x, name: str, heads, hidden, activation, layer_scale, epsilon, drop):
-    """Returns the tokens behind one pre-norm block: attention, then an MLP, each added to its input."""
+    """Returns the tokens after one pre-norm block: attention, then an MLP, each added to its input."""
     width = x.shape[-1]
 
     def added(x, branch, part):
@@ -116,7 +120,14 @@ def block(x, name: str, heads, hidden, activation, layer_scale, epsilon, drop):
 
 
 def self_attention(x, heads: int, name: str, mask=None):
-    """Returns tokens that attend to those for which the mask, bool `(b, 1, 1, t)`, is true; None is all."""
+    """Returns the tokens after self-attention.
+
+    Args:
+        x: Tokens, `(b, t, width)`.
+        heads: Number of attention heads.
+        name: Start of the names of the layers.
+        mask: Boolean `(b, 1, 1, t)`, true for tokens that the others attend to. None stands for all tokens.
+    """
     tokens, width = x.shape[1:]
     shape = (tokens, heads, width // heads)
     query, key, value = (
@@ -127,7 +138,7 @@ def self_attention(x, heads: int, name: str, mask=None):
 
 
 def mlp(x, hidden: int, width: int, activation: str, name: str):
-    """Returns two dense layers with an activation between them."""
+    """Returns the output of two dense layers with an activation between them."""
     x = layers.Dense(hidden, kernel_initializer=small_normal(), name=f"{name}_1")(x)
     if activation == "quick_gelu":  # x * sigmoid(1.702 x), CLIP's approximation
         gate = layers.Rescaling(1.702, name=f"{name}_gate_scale")(x)
@@ -141,8 +152,11 @@ def mlp(x, hidden: int, width: int, activation: str, name: str):
 
 
 def _attention_pool(x, heads: int, hidden: int, activation: str, epsilon: float):
-    """Returns one vector per example: a learned query attends to all tokens (Zhai et al. 2022, "Scaling
-    Vision Transformers", section 3.3). The query is learned as it meets the keys, after its projection."""
+    """Returns one vector per example: a learned query attends to all tokens.
+
+    Source: Zhai et al. 2022, "Scaling Vision Transformers", section 3.3. The weights hold the query after its
+    projection.
+    """
     tokens, width = x.shape[1:]
     size = width // heads
     key = _linear(x, "btd,dnh->btnh", (tokens, heads, size), "nh", "pool_key")
@@ -166,7 +180,7 @@ def _linear(x, equation: str, shape: tuple, bias_axes: str, name: str, **options
 _HF = r"^(?:\w+\.)?(?:vision_model\.)?encoder\.layers?\.(\d+)\."
 _TIMM = r"^(?:visual\.)?(?:trunk\.)?blocks\.(\d+)\."
 
-# What a tensor is called in timm, by Meta, and in transformers (ViT, DeiT, DINOv2; CLIP, SigLIP).
+# Names of tensors in timm, in Meta's files, and in transformers (ViT, DeiT, DINOv2; CLIP, SigLIP).
 TENSOR_NAMES = (
     (r"^patch_embed\.proj\.", "patches."),
     (r"^(?:\w+\.)?embeddings\.patch_embeddings\.projection\.", "patches."),
@@ -205,13 +219,17 @@ TENSOR_NAMES = (
 
 
 def fit_tensors(tensors: Tensors, model: keras.Model) -> None:
-    """Turns what a checkpoint of a vision transformer holds into one weight and one bias a layer.
+    """Changes the tensors of a vision transformer's checkpoint to one weight and one bias for each layer.
 
-    Splits fused projections, puts patch embedding, positions, class token and registers together in `stem`,
-    with positions resized to the grid of the model, and projects the query that pools.
+    The function splits fused projections. It puts patch embedding, positions, class token and registers
+    together in `stem` and resizes the positions to the grid of the model. It projects the query that pools.
+
+    Args:
+        tensors: Tensors of the checkpoint, which are changed in place.
+        model: Model that takes the weights.
 
     Raises:
-        ValueError: Where the model has another number of tokens before the patches.
+        ValueError: The model has another number of tokens before those of the patches.
     """
     for name in [n for n in tensors if "_attention_qkv." in n]:
         tensors.split(name, [name.replace("qkv", part) for part in ("query", "key", "value")])
@@ -232,12 +250,12 @@ def _fit_stem(tensors: Tensors, model: keras.Model) -> None:
     expected = model.get_layer("stem").output.shape[1] - rows * columns
     if len(prefix) != expected:
         raise ValueError(
-            f"it has {len(prefix)} tokens before those of the patches, and {model.name} has {expected}"
+            f"it has {len(prefix)} tokens before those of the patches, but {model.name} has {expected}"
         )
     of_meta = tensors.take("mask_token") is not None
     in_timm = "timm_positions" in tensors
     table = tensors.take("timm_positions" if in_timm else "positions")
-    # timm antialiases always, and DINOv2 (of Meta, and in transformers) where it has registers
+    # timm always antialiases. DINOv2 (Meta's, and in transformers) does it only if it has registers.
     antialias = (in_timm and not of_meta) or has_registers
     table = resized_positions(table.reshape(-1, width), rows, columns, antialias)
     with_position = len(table) - rows * columns
@@ -249,7 +267,7 @@ def _fit_stem(tensors: Tensors, model: keras.Model) -> None:
 
 
 def _fit_pool(tensors: Tensors) -> None:
-    """Projects the query once and for all, in float64."""
+    """Replaces the query by its projection, which is computed in float64."""
     for name in [n for n in tensors if n.startswith(("pool_qkv.", "pool_kv."))]:
         letters = name.partition(".")[0].removeprefix("pool_")
         parts = {"q": "pool_q", "k": "pool_key", "v": "pool_value"}

@@ -1,14 +1,15 @@
 """ViT and DeiT.
 
-ViT is of Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", in the sizes of Steiner et al. 2022, "How
-to train your ViT?"; DeiT of Touvron et al. 2021, "Training data-efficient image transformers". A DeiT was
-trained in another way, and a distilled one has a second token beside the class token.
+ViT is described in Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words". Its sizes are those of Steiner
+et al. 2022, "How to train your ViT?". DeiT is described in Touvron et al. 2021, "Training data-efficient
+image transformers". It has the same architecture and was trained in another way. A distilled DeiT has a
+second token besides the class token.
 """
 
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
 from tlkeras.models.backbones.transformer import TENSOR_NAMES, fit_tensors, vision_transformer
 
-# both probe and fine-tune with the class token
+# the class token represents the image, both in a probe and in fine-tuning
 _VIT = Family("tf", min_size=14, pooling="class", tensor_names=TENSOR_NAMES, fit_tensors=fit_tensors)
 _DEIT = Family("torch", min_size=14, pooling="class", tensor_names=TENSOR_NAMES, fit_tensors=fit_tensors)
 

@@ -1,4 +1,4 @@
-"""Weights that other libraries wrote, put into a backbone by its family's table of names."""
+"""Loads checkpoints of other libraries into a backbone. The family of the backbone has a table of names."""
 
 import json
 import re
@@ -17,21 +17,24 @@ _IN_FOLDERS = ("model.safetensors", "model.safetensors.index.json", "pytorch_mod
 
 
 def checkpoint_in(path: Path) -> Path | None:
-    """Returns the file that holds a checkpoint, or lists its parts: `path` itself, or one in that folder."""
+    """Returns the file that holds a checkpoint or lists its parts: `path`, or a file in that folder.
+
+    Returns None if there is no such file.
+    """
     if path.is_dir():
         return next((path / name for name in _IN_FOLDERS if (path / name).is_file()), None)
     return path if path.name.endswith((*SUFFIXES, ".safetensors.index.json")) else None
 
 
 def read_checkpoint(file: Path) -> dict[str, np.ndarray]:
-    """Returns the arrays of a checkpoint by name, floating point numbers as float32.
+    """Returns the arrays of a checkpoint by name. Floating-point numbers are converted to float32.
 
     Args:
-        file: `.safetensors`, the `.safetensors.index.json` of several such files, `.npz`, or a file of
-            `torch.save`.
+        file: Path of a `.safetensors` or `.npz` file, of the `.safetensors.index.json` that lists several
+            files, or of a file that `torch.save` wrote.
 
     Raises:
-        UserError: Where the file is damaged, or holds anything but arrays.
+        UserError: The file is damaged, or it holds objects that are not arrays.
     """
     try:
         if file.name.endswith(".index.json"):
@@ -60,23 +63,23 @@ def _safetensors(file: Path) -> dict[str, np.ndarray]:
 
 
 def load_checkpoint(model: keras.Model, row: Backbone, file: Path) -> list[str]:
-    """Puts a checkpoint into a backbone; all of its layers take weights, or it is refused.
+    """Loads a checkpoint into a backbone. If a layer would get no weights, the checkpoint is refused.
 
     Args:
-        model: The backbone.
-        row: Its row; the family says how other libraries name its weights.
+        model: Backbone.
+        row: Row of the backbone. Its family knows how other libraries name the weights.
         file: File that `checkpoint_in` returned.
 
     Returns:
-        The names of the checkpoint's tensors that are none of the backbone's: heads, text towers.
+        The names of the tensors that do not belong to the backbone, for example those of a head.
 
     Raises:
-        UserError: Where the checkpoint is that of another architecture; the text names the first tensor that
+        UserError: The checkpoint belongs to another architecture. The message names the first tensor that
             differs.
     """
     if not row.family.tensor_names:
         raise UserError(
-            f"{row.name} takes no checkpoints of other libraries. Allowed: .weights.h5, .keras and run "
+            f"{row.name} cannot load checkpoints of other libraries. Allowed: .weights.h5, .keras and run "
             f"directories. Received: {file}"
         )
     arrays = read_checkpoint(file)
@@ -87,9 +90,9 @@ def load_checkpoint(model: keras.Model, row: Backbone, file: Path) -> list[str]:
         taken = [(x, *_arrays_of(x, tensors, arrays)) for x in model.layers if x.weights]
         if tensors:
             name = tensors.origin(next(iter(tensors)))
-            raise ValueError(f"{model.name} has no place for {name}, {arrays[name].shape}")
+            raise ValueError(f"{model.name} has no layer for {name}, {arrays[name].shape}")
     except ValueError as error:
-        raise UserError(f"{file} is no checkpoint of {row.name}: {error}") from error
+        raise UserError(f"{file} is not a checkpoint of {row.name}: {error}") from error
     for layer, *values in taken:
         layer.set_weights(values)
     _take_epsilon(model, row.family.stated_epsilon, file)
@@ -97,19 +100,19 @@ def load_checkpoint(model: keras.Model, row: Backbone, file: Path) -> list[str]:
 
 
 def _arrays_of(layer, tensors: Tensors, arrays) -> list[np.ndarray]:
-    """Takes a layer's tensors out of `tensors`, in Keras' order and axes."""
+    """Removes a layer's tensors from `tensors` and returns them in Keras' order and with Keras' axes."""
     values = []
     for weight, role in zip(layer.weights, _roles(layer), strict=True):
         name = f"{layer.name}.{role}"
         if name not in tensors:
             first = next(iter(tensors.unused or map(tensors.origin, tensors)), "none")
-            raise ValueError(f"it holds nothing for the layer {layer.name} ({role}); it has e.g. {first}")
+            raise ValueError(f"it has no {role} for the layer {layer.name}; it has e.g. {first}")
         origin = tensors.origin(name)
         value = _in_keras_axes(layer, tensors.take(name), role)
         same_rank = value.ndim == len(weight.shape)
         if value.size != np.prod(weight.shape) or (same_rank and value.shape != tuple(weight.shape)):
             raise ValueError(
-                f"{origin} has the shape {arrays[origin].shape}, and the layer {layer.name} takes "
+                f"{origin} has the shape {arrays[origin].shape}, but the layer {layer.name} has "
                 f"{tuple(weight.shape)}"
             )
         values.append(value.reshape(weight.shape))
@@ -134,7 +137,7 @@ def _in_keras_axes(layer, value: np.ndarray, role: str) -> np.ndarray:
 
 
 def _take_epsilon(model: keras.Model, names: str, file: Path) -> None:
-    """Takes over the epsilon of layer norms that a `config.json` of transformers beside the file states."""
+    """Sets the epsilon of LayerNormalization to the value in transformers' `config.json`, if it is there."""
     try:
         stated = json.loads((file.parent / "config.json").read_text("utf-8"))
         epsilon = stated.get("vision_config", stated).get("layer_norm_eps")

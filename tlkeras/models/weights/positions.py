@@ -1,4 +1,4 @@
-"""Tables of positions for another grid, as torch's bicubic interpolation makes them."""
+"""Resizes tables of positions to another grid, in the same way as torch's bicubic interpolation."""
 
 import math
 
@@ -9,21 +9,22 @@ def resized_positions(table: np.ndarray, rows: int, columns: int, antialias: boo
     """Returns a table of positions for a grid of `rows` x `columns` patches.
 
     Args:
-        table: float32 `(prefix + side * side, d)`: the rows of up to two tokens, then those of a square grid.
-        rows: Patches from top to bottom.
-        columns: Patches from left to right.
-        antialias: Whether a smaller grid averages over more than four neighbours, as timm does.
+        table: Table of positions, float32 `(prefix + side * side, d)`. Up to two rows of prefix tokens come
+            before the rows of a square grid.
+        rows: Number of patches from top to bottom.
+        columns: Number of patches from left to right.
+        antialias: Whether a smaller grid averages over more than four neighbours, as in timm.
 
     Returns:
-        float32 `(prefix + rows * columns, d)`; the first rows are as they were.
+        The new table, float32 `(prefix + rows * columns, d)`. The rows of prefix tokens are unchanged.
 
     Raises:
-        ValueError: Where the table is that of no square grid.
+        ValueError: The table does not belong to a square grid.
     """
     side = math.isqrt(len(table))
     prefix = len(table) - side * side
     if prefix > 2:
-        raise ValueError(f"its table of positions is of no square grid: {len(table)} rows")
+        raise ValueError(f"its table of positions does not belong to a square grid: {len(table)} rows")
     grid = table[prefix:].reshape(side, side, -1).astype("float64")
     along = (_bicubic(side, new, antialias) for new in (rows, columns))
     grid = np.einsum("ri,cj,ijd->rcd", *along, grid, optimize=True)
@@ -33,7 +34,7 @@ def resized_positions(table: np.ndarray, rows: int, columns: int, antialias: boo
 def _bicubic(size: int, new: int, antialias: bool) -> np.ndarray:
     """Returns the matrix `(new, size)` of bicubic interpolation with half-pixel centres.
 
-    torch's kernel has the slope -.75 at distance 1 without antialiasing, and -.5 with it.
+    The slope of torch's kernel at distance 1 is -0.75 without antialiasing and -0.5 with it.
     """
     slope, stretch = (-0.5, max(size / new, 1.0)) if antialias else (-0.75, 1.0)
     weights = np.zeros((new, size))
@@ -44,13 +45,13 @@ def _bicubic(size: int, new: int, antialias: bool) -> np.ndarray:
             weight = _cubic(abs(j - centre) / stretch, slope)
             if 0 <= j < size:
                 weights[i, j] += weight
-            elif not antialias:  # beyond the border stands the last row
+            elif not antialias:  # beyond the border, the last row is repeated
                 weights[i, min(max(j, 0), size - 1)] += weight
     return weights / weights.sum(axis=1, keepdims=True)
 
 
 def _cubic(x: float, slope: float) -> float:
-    """Keys' cubic convolution kernel (1981)."""
+    """Returns the value of the cubic convolution kernel of Keys (1981) at a distance of at least 0."""
     if x < 1:
         return (slope + 2) * x**3 - (slope + 3) * x**2 + 1
     return slope * (x**3 - 5 * x**2 + 8 * x - 4) if x < 2 else 0.0

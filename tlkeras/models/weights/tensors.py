@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint under the names of this project's layers."""
+"""The tensors of a checkpoint, renamed to the layers of tlkeras."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,14 +7,15 @@ import numpy as np
 
 
 class Tensors(dict[str, np.ndarray]):
-    """Arrays by the name that they have here, such as `block_0_norm_1.weight`.
+    """Arrays by their names in tlkeras, such as `block_0_norm_1.weight`.
 
-    A tensor whose name no pattern knows is none of the backbone's, a classifier for example; `unused` names
-    them. The prefix under which transformers saves a network of timm does not count.
+    A tensor whose name matches no pattern does not belong to the backbone. It is for example part of a
+    classifier. `unused` lists such names. A prefix that transformers adds to the
+    names of timm's networks is ignored.
 
     Args:
         arrays: Arrays of the checkpoint by name.
-        names: (pattern, template) for `re.sub`; the first pattern that is found in a name translates it.
+        names: Pairs (pattern, template) for `re.sub`. The first pattern that matches a name translates it.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], names: Sequence[tuple[str, str]]):
@@ -30,19 +31,30 @@ class Tensors(dict[str, np.ndarray]):
                 self.put(re.sub(pattern, template, bare), array, name)
 
     def origin(self, name: str) -> str:
-        """Returns what the checkpoint calls a tensor."""
+        """Returns the name of a tensor in the checkpoint."""
         return self._origins.get(name, name)
 
     def put(self, name: str, array: np.ndarray, origin: str) -> None:
-        """Adds a tensor that was made of the one called `origin`, here or in the checkpoint."""
+        """Adds a tensor.
+
+        Args:
+            name: Name of the tensor in tlkeras.
+            array: Values of the tensor.
+            origin: Name of the tensor from which it was computed, in tlkeras or in the checkpoint.
+        """
         self[name] = array
         self._origins[name] = self.origin(origin)
 
     def take(self, name: str, default: np.ndarray | None = None) -> np.ndarray | None:
-        """Removes a tensor and returns it; `default` where there is none."""
+        """Removes a tensor and returns it. Returns `default` if there is no such tensor."""
         return self.pop(name, default)
 
     def split(self, name: str, parts: Sequence[str]) -> None:
-        """Cuts a tensor into equal parts along its first axis."""
+        """Replaces a tensor by equal parts along its first axis.
+
+        Args:
+            name: Name of the tensor.
+            parts: Names of the parts, in their order.
+        """
         for part, array in zip(parts, np.split(self.pop(name), len(parts)), strict=True):
             self.put(part, array, name)
