@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tlkeras.backend import start
 from tlkeras.config import ExperimentConfig, FitStageConfig, ProbeStageConfig
 from tlkeras.data.input_shapes import shape_in_words
+from tlkeras.data.modalities import MODALITIES
 from tlkeras.data.pretext import TURNS
 from tlkeras.data.sources.arrays import with_arrays
 from tlkeras.errors import UserError
@@ -87,11 +88,13 @@ def _source(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None)
         domains = read_domains(config, arrays, check=False)
     except UserError as error:
         row = BACKBONES.get(config.model.first_network)
-        shape, outputs = row.input_shape(config.data), _assumed_outputs(config)
+        sounds = config.data.seconds is not None
+        shape = MODALITIES.get("sound").assumed_shape(config.data) if sounds else row.input_shape(config.data)
+        outputs = _assumed_outputs(config)
         note = f"The data is not at hand ({error}) {outputs} outputs are assumed"
         note += (
             f", and vectors of {shape[0]} features."
-            if not isinstance(shape, dict) and len(shape) == 1
+            if not isinstance(shape, dict) and len(shape) == 1 and not sounds
             else "."
         )
         return (shape, outputs, None), [note]

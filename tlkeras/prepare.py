@@ -12,7 +12,7 @@ import numpy as np
 
 from tlkeras import messages, methods, models
 from tlkeras.backend import Runtime, start, watch_workers
-from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig, OwnParts
+from tlkeras.config import DataConfig, ExperimentConfig, FrontEndConfig, ModelConfig, OwnParts
 from tlkeras.data import Domain, Inspection, check_files, inspect_domain, load_domain
 from tlkeras.data.modalities import MODALITIES
 from tlkeras.data.roles import Role
@@ -152,7 +152,31 @@ def checked(config: ExperimentConfig) -> ExperimentConfig:
     """
     for name in (config.model.backbone, config.model.first_network):
         BACKBONES.get(name)
-    return _with_fallback(config)
+    return _with_front_end(_with_fallback(config))
+
+
+def _with_front_end(config: ExperimentConfig) -> ExperimentConfig:
+    """Returns the config with the front end's rate, and with a front end if the backbone takes pictures."""
+    model, data = config.model, config.data
+    if data.seconds is None and model.front_end is not None:
+        raise UserError(
+            "model.front_end turns sounds into pictures, and data.seconds makes the data sounds. "
+            "Received: model.front_end, data.seconds=None"
+        )
+    if data.seconds is None:
+        return config
+    if "image" not in BACKBONES.get(model.backbone).modalities:
+        if model.front_end is None:
+            return config
+        raise UserError(
+            f"model.front_end makes pictures, which {model.backbone} does not take: leave it out. "
+            f"Received: model.front_end, model.backbone={model.backbone}"
+        )
+    for part in ("adapter", "nested"):
+        if getattr(model, part) is not None:
+            raise UserError(f"model.{part} takes no sounds yet: leave it out. Received: model.{part}")
+    front_end = (model.front_end or FrontEndConfig()).model_copy(update={"sample_rate": data.sample_rate})
+    return config.model_copy(update={"model": model.model_copy(update={"front_end": front_end})})
 
 
 def check_names(config: ExperimentConfig) -> None:
@@ -172,8 +196,9 @@ def check_data(config: ExperimentConfig, domains: Mapping[str, Domain]) -> None:
     """
     methods.adapt.checks.check_domains(config, domains)
     row, modality = BACKBONES.get(config.model.first_network), domains["source"].modality
-    if config.model.adapter is None and modality.name not in row.modalities:
-        taken = " or ".join(MODALITIES.get(name).plural for name in row.modalities)
+    kinds = row.modalities if config.model.front_end is None else ("sound",)
+    if config.model.adapter is None and modality.name not in kinds:
+        taken = " or ".join(MODALITIES.get(name).plural for name in kinds)
         raise UserError(
             f"{row.name} takes {taken}, and the data are {modality.plural}. Received: "
             f"data.source={config.data.source}, model.backbone={config.model.backbone}"

@@ -7,7 +7,7 @@ from PIL import Image
 from tlkeras.config.data import DataConfig
 from tlkeras.data.decode import decode
 from tlkeras.data.domains import load_domain
-from tlkeras.data.files import image_files
+from tlkeras.data.files import files_in
 from tlkeras.data.sources import SOURCES, emoji, mnist_m, tfds
 from tlkeras.errors import UserError
 
@@ -230,7 +230,7 @@ def test_pictures_of_kinds_that_are_not_read_are_named(tmp_path, picture, capsys
     load(f"folder:{tmp_path}")
     (said,) = set(capsys.readouterr().err.splitlines())
     assert said.endswith("TIFF are read: a/IMG_1.HEIC, b/IMG_1.HEIC")
-    assert image_files([tmp_path]) == sorted(map(str, tmp_path.glob("*/[!.n]*")))
+    assert files_in([tmp_path]) == sorted(map(str, tmp_path.glob("*/[!.n]*")))
 
 
 def test_tfds_without_network_fails_at_once(tmp_path, monkeypatch):

@@ -14,7 +14,8 @@ ImageSize = PositiveInt | tuple[PositiveInt, PositiveInt]
 MAX_PIXELS = 200_000_000
 # Fields that a further domain of the run takes over from `data`, and those that another task takes over.
 READ_ALIKE = ("image_size", "resize", "interpolation", "crop_fraction", "batch_size", "task", "on_error",
-              "max_pixels", "text", "tokenizer", "max_length")  # fmt: skip
+              "max_pixels", "text", "tokenizer", "max_length",
+              "seconds", "sample_rate")  # fmt: skip
 ALIKE_IN_TASKS = ("on_error", "max_pixels")
 Task = Literal["multiclass", "binary", "multilabel", "regression"]
 
@@ -93,6 +94,10 @@ class DataConfig(Config):
             takes the tokenizer beside the weights if `text` is given.
         max_length: Number of tokens of a text, with those that mark its beginning and end. Shorter texts
             are padded, and longer texts are cut.
+        seconds: Duration of a sound as the model takes it; longer sounds are cut, and shorter ones are padded
+            with silence. If it is given, files and arrays `(n, samples)` are sounds.
+        sample_rate: Samples per second of the sounds that the model takes. Files are resampled to it, and
+            arrays must have it.
         pretext: Pretext task that replaces the labels. Pictures then need no labels; one flat folder is
             enough.
     """
@@ -119,6 +124,8 @@ class DataConfig(Config):
     text: str | None = None
     tokenizer: str | None = None
     max_length: PositiveInt = 128
+    seconds: Annotated[float, Field(ge=0.1, le=600)] | None = None
+    sample_rate: Annotated[int, Field(ge=1_000, le=400_000)] = 16_000
     pretext: PretextConfig | None = None
 
     def following(self, data: "DataConfig", fields: tuple[str, ...] = READ_ALIKE) -> "DataConfig":

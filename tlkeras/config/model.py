@@ -182,6 +182,28 @@ class OtherHeadConfig(HeadConfig):
     options: dict[str, Any] = {}
 
 
+class FrontEndConfig(Config):
+    """The layers before the backbone that turn sounds into pictures: a spectrogram on the mel scale.
+
+    Attributes:
+        bands: Number of bands, which is the height of the picture.
+        window: Seconds of a frame.
+        hop: Seconds between the beginnings of two frames.
+        low: Lower end of the lowest band in Hz.
+        high: Upper end of the highest band in Hz. None means half the sampling rate.
+        size: Height and width to which the picture is resized. None keeps bands and frames.
+        sample_rate: Samples per second. A run sets it to `data.sample_rate`.
+    """
+
+    bands: Annotated[int, Field(ge=8, le=512)] = 64
+    window: Annotated[float, Field(gt=0, le=1)] = 0.025
+    hop: Annotated[float, Field(gt=0, le=1)] = 0.01
+    low: Annotated[float, Field(ge=0)] = 60.0
+    high: Annotated[float, Field(gt=0)] | None = None
+    size: tuple[PositiveInt, PositiveInt] | None = None
+    sample_rate: PositiveInt | None = None
+
+
 class ModelConfig(Config):
     """A backbone with its initial weights, a neck and a head.
 
@@ -193,6 +215,8 @@ class ModelConfig(Config):
             available and cannot be downloaded.
         backbone_options: Extra keyword arguments of the backbone's builder, e.g. `{"alpha": 0.5}`.
         bn_momentum: Momentum of the backbone's BatchNormalization. None keeps that of each layer.
+        front_end: Layers that turn sounds into pictures for a backbone of images. None means the defaults of
+            `FrontEndConfig` if the data are sounds.
         adapter: Private input branch, whose vectors are the inputs of the backbone, or None.
         nested: Complete earlier model as a part of this model, or None.
         neck: Pooling, private branches and bottleneck.
@@ -204,6 +228,7 @@ class ModelConfig(Config):
     fallback: str | None = None
     backbone_options: dict[str, Any] = {}
     bn_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    front_end: FrontEndConfig | None = None
     adapter: AdapterConfig | None = None
     nested: NestedConfig | None = None
     neck: NeckConfig = NeckConfig()

@@ -6,7 +6,6 @@ import numpy as np
 
 from tlkeras.data.domains import Domain
 from tlkeras.data.rows import Rows
-from tlkeras.data.scan import scan
 from tlkeras.errors import UserError
 
 _NAMED = 5  # unreadable files that an error names; all of them are counted
@@ -39,8 +38,8 @@ def check_files(domain: Domain, *, full: bool = False) -> tuple[Domain, list[tup
         named = "; ".join(f"{name} {reason}" for name, reason in skipped[:_NAMED])
         more = f"; and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
         raise UserError(
-            f"Unreadable images in {domain.config.source}: {named}{more}. Mend or remove them, or set "
-            f"data.on_error=skip. Received: {len(skipped)} unreadable"
+            f"Unreadable {domain.modality.plural} in {domain.config.source}: {named}{more}. Mend or remove "
+            f"them, or set data.on_error=skip. Received: {len(skipped)} unreadable"
         )
     if skipped:
         _check_what_is_left(domain, splits)
@@ -51,14 +50,16 @@ def unreadable(rows: Rows, *, full: bool = False) -> dict[int, str]:
     """Returns the reason of each unreadable row, by its index."""
     if rows.kind not in ("files", "bytes"):
         return {}
-    facts = scan(rows.inputs, full=True, max_pixels=rows.max_pixels) if full else rows.facts
+    facts = rows.scan(rows.inputs, full=True) if full else rows.facts
     return {i: fact.reason for i, fact in enumerate(facts) if fact.reason}
 
 
 def _check_what_is_left(domain, splits):
     for split, rows in splits.items():
         if not len(rows):
-            raise UserError(f"No image of {domain.config.source} ({split}) is readable. Received: 0 rows")
+            raise UserError(
+                f"No {domain.modality.name} of {domain.config.source} ({split}) is readable. Received: 0 rows"
+            )
     before, after = domain.splits["train"].labels, splits["train"].labels
     if before is None or before.ndim != 1 or domain.task == "regression":
         return
@@ -66,7 +67,8 @@ def _check_what_is_left(domain, splits):
     if lost:
         name = domain.class_names[min(lost)]
         raise UserError(
-            f"No training image of class {name!r} is readable. Received: class {name!r} with 0 rows"
+            f"No training {domain.modality.name} of class {name!r} is readable. "
+            f"Received: class {name!r} with 0 rows"
         )
 
 

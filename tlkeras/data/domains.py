@@ -124,8 +124,9 @@ def load_domain(
         UserError: The data, their labels or their splits are not valid.
     """
     where = f"data[{name}]" if arrays is not None else config.source
-    table = table_of_arrays(arrays, where) if arrays is not None else read_source(config, seed)
+    table = table_of_arrays(arrays, where, config=config) if arrays is not None else read_source(config, seed)
     table = table if config.tokenizer is None else _as_texts(table, config)
+    table = table if config.seconds is None else _as_sounds(table, config)
     splits = {split: rows for split, rows in table.splits.items() if len(rows)}
     check_splits(splits, where)
     labels, names = encode(
@@ -135,8 +136,7 @@ def load_domain(
         wanted_names=class_names,
         where=where,
     )
-    how = {"max_pixels": config.max_pixels}
-    splits = {split: replace(rows, labels=labels[split], **how) for split, rows in splits.items()}
+    splits = {split: replace(rows, labels=labels[split]) for split, rows in splits.items()}
     problem = ""
     if Role.of(name).must_have_labels and config.pretext is None:
         first = splits.get("train", splits.get("all"))
@@ -176,11 +176,24 @@ def _as_texts(table: Table, config: DataConfig) -> Table:
     return replace(table, splits=splits, modality="text", draw=draw)
 
 
+def _as_sounds(table: Table, config: DataConfig) -> Table:
+    """Returns a table whose inputs are sounds. Raises `UserError` where they are something else."""
+    for split, rows in table.splits.items():
+        if rows.kind not in ("files", "bytes", "vectors") or table.modality is not None:
+            raise UserError(
+                "data.seconds needs sounds: a folder, a CSV file with a column path, or arrays (n, samples). "
+                f"Received: {rows.kind} in {split} of {config.source}"
+            )
+    return replace(table, modality="sound")
+
+
 def _domain(name, modality, splits, names, config, default_image_size):
     rows = splits["train"]
     modality = MODALITIES.get(modality or ("vector" if rows.kind == "vectors" else "image")).with_config(
         config
     )
+    splits = {split: replace(part, scan=modality.scan(config)) for split, part in splits.items()}
+    rows = splits["train"]
     for split, other in splits.items():
         modality.check_split(split, other, rows)
     shape = modality.shape_of_rows(rows, config, default_image_size)
@@ -266,7 +279,7 @@ def _concatenate(tables: list[Rows]) -> Rows:
         if any(getattr(t, name) is None for t in tables)
         else np.concatenate([getattr(t, name) for t in tables])
     )
-    return Rows(*map(column, ("inputs", "labels", "ids", "groups")), max_pixels=tables[0].max_pixels)
+    return Rows(*map(column, ("inputs", "labels", "ids", "groups")))
 
 
 def _limit(rows: Rows, split: str, config: DataConfig, seed: int, by_hash: bool) -> Rows:

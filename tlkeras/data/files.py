@@ -1,4 +1,4 @@
-"""Image files outside of a data set, such as those that a user wants predictions for."""
+"""Files outside of a data set, such as those that a user wants predictions for."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -9,28 +9,28 @@ import numpy as np
 
 from tlkeras.config.data import DataConfig
 from tlkeras.data.reading import read_image
-from tlkeras.data.sources.folder import image_files as images_below
+from tlkeras.data.sources.folder import IMAGES, FileKind, files_below
 from tlkeras.errors import UserError
 
 
-def image_files(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> list[str]:
-    """Returns the files in `paths` and the images below the folders in it, in this order.
+def files_in(paths: str | os.PathLike | Iterable[str | os.PathLike], kind: FileKind = IMAGES) -> list[str]:
+    """Returns the files in `paths` and those of one kind below the folders in it, in this order.
 
     Raises:
-        UserError: A path does not exist, or there is no image at all.
+        UserError: A path does not exist, or there is no file of this kind at all.
     """
     paths = _as_paths(paths)
     files: list[str] = []
     for path in paths:
         if path.is_dir():
             others: list[str] = []  # included, so that each is reported with the reason why it is unreadable
-            files += sorted(images_below(path, others) + others)
+            files += sorted(files_below(path, kind, others) + others)
         elif path.exists():
             files.append(str(path))
         else:
             raise UserError(f"There is no such file or folder. Received: {path}")
     if not files:
-        raise UserError(f"There are no images below {', '.join(map(str, paths))}.")
+        raise UserError(f"There are no {kind.plural} below {', '.join(map(str, paths))}.")
     return files
 
 

@@ -1,4 +1,4 @@
-"""Decoded images in memory, so that each image is decoded and resized only once."""
+"""Decoded images and sounds in memory, so that each is decoded and resized only once."""
 
 import threading
 import weakref
@@ -12,12 +12,12 @@ _lock = threading.Lock()
 
 
 class PixelStore:
-    """The decoded and resized images of some rows. An image is stored when it is read for the first time.
+    """The decoded images or sounds of some rows. One is stored when it is read for the first time.
 
     Args:
         count: Number of rows.
-        shape: Shape of one image, `(height, width, 3)`.
-        dtype: Dtype of the pixels: `uint8`, or `float32` if the images are floats.
+        shape: Shape of one image, `(height, width, 3)`, or of one sound, `(samples,)`.
+        dtype: Dtype of the values: `uint8` for most images, `float32` for sounds and images of floats.
     """
 
     def __init__(self, count: int, shape: tuple[int, ...], dtype: np.dtype):
@@ -30,23 +30,24 @@ class PixelStore:
         return self.filled[indices].all()
 
     def get(self, indices: np.ndarray) -> np.ndarray:
-        """Returns the pixels of rows, `(b, height, width, 3)`."""
+        """Returns the values of rows, `(b, *shape)`."""
         return self.pixels[indices]
 
     def put(self, indices: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-        """Stores the pixels of rows and returns them."""
+        """Stores the values of rows and returns them."""
         # Two threads may write one row. They write the same bytes, and the flag is set last.
         self.pixels[indices] = pixels
         self.filled[indices] = True
         return pixels
 
 
-def pixel_store(rows: Rows, shape: tuple[int, ...], spec: tuple, memory_mb: int) -> PixelStore | None:
-    """Returns the store of these rows for one way of resizing, or None if it does not fit into memory.
+def pixel_store(
+    rows: Rows, shape: tuple[int, ...], spec: tuple, dtype: np.dtype, memory_mb: int
+) -> PixelStore | None:
+    """Returns the store of these rows for one way of reading, or None if it does not fit into memory.
 
     All stores of the process share the budget of `memory_mb` MiB. A store lives as long as its rows.
     """
-    dtype = rows.inputs.dtype if rows.kind == "images" else np.dtype(np.uint8)
     with _lock:
         own = _stores.setdefault(rows, {})
         if spec not in own:

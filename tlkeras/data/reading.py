@@ -15,6 +15,7 @@ from tlkeras.data.preprocess import JPEG_RATIOS, jpeg_ratio
 from tlkeras.data.resize import resize
 from tlkeras.data.rows import Rows
 from tlkeras.data.scan import contents
+from tlkeras.data.sound_files import SoundSpec, UnreadableSound, as_floats, read_sound
 from tlkeras.errors import UserError
 
 
@@ -130,10 +131,42 @@ def image_reader(rows: Rows, config: DataConfig):
         dtype = tf.as_dtype(rows.inputs.dtype)
         return lambda indices: _from_python(lambda i: rows.inputs[i], indices, dtype, shape)
     read = _array_reader(rows, spec) if rows.kind == "images" else _encoded_reader(rows, spec)
-    store = pixel_store(kept, shape, (spec,), config.memory_mb)
+    dtype = rows.inputs.dtype if rows.kind == "images" else np.dtype(np.uint8)
+    return _read_once(read, kept, shape, spec, dtype, config.memory_mb)
+
+
+def sound_reader(rows: Rows, config: DataConfig):
+    """Returns a function from row indices `(b,)` int64 to sounds, for use inside tf.data.
+
+    The sounds are float32 `(b, samples)`. Those that fit into `config.memory_mb` are decoded once.
+    """
+    spec, kept, rows = SoundSpec.of(config), rows, weakref.proxy(rows)  # as in `image_reader`
+    shape = (spec.samples,)
+
+    def decode(indices):
+        return np.stack([_read_sound(rows.inputs[i], rows.ids[i], spec) for i in indices])
+
+    if rows.kind == "vectors":
+        return lambda indices: _from_python(lambda i: as_floats(rows.inputs[i]), indices, tf.float32, shape)
+    read = lambda indices: _from_python(decode, indices, tf.float32, shape)  # noqa: E731
+    return _read_once(read, kept, shape, spec, np.dtype(np.float32), config.memory_mb)
+
+
+def _read_sound(item, name: str, spec: SoundSpec) -> np.ndarray:
+    try:
+        return read_sound(item, spec)
+    except OSError as error:
+        raise UserError(f"{name} cannot be opened. Received: {error.strerror or error}") from None
+    except UnreadableSound as error:
+        raise UserError(f"{name} {error}. Received: an unreadable sound") from None
+
+
+def _read_once(read, rows: Rows, shape, spec, dtype: np.dtype, memory_mb: int):
+    """Returns a reader that stores what it has read, or `read` if not all rows fit into memory."""
+    store = pixel_store(rows, shape, (spec,), dtype, memory_mb)
     if store is None:
         return read
-    dtype, store = tf.as_dtype(store.pixels.dtype), weakref.proxy(store)
+    dtype, store = tf.as_dtype(dtype), weakref.proxy(store)
 
     def read_or_keep(indices):
         return tf.cond(

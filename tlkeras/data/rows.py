@@ -1,12 +1,12 @@
 """One split as a table with random access."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from tlkeras.config.data import MAX_PIXELS
 from tlkeras.data.scan import FileFacts, scan
 
 
@@ -26,14 +26,14 @@ class Rows:
             (multilabel); values `float32` `(n, k)` (regression); None without labels.
         ids: Names of the rows, `str` `(n,)`: the path of the file relative to the data source, or `row:17`.
         groups: Names of the groups, `str` `(n,)`, or None. The rows of one group are in the same split.
-        max_pixels: Largest number of pixels of a readable image.
+        scan: Function `(inputs, full=False)` that reads all files once and returns facts about each.
     """
 
     inputs: np.ndarray
     labels: np.ndarray | None
     ids: np.ndarray
     groups: np.ndarray | None = None
-    max_pixels: int = MAX_PIXELS
+    scan: Callable[..., list[FileFacts]] = scan
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -67,11 +67,11 @@ class Rows:
 
     @cached_property
     def facts(self) -> list[FileFacts]:
-        """Facts about every encoded image: size, dimensions, digest, and why it cannot be read.
+        """Facts about every file: its size and digest, why it cannot be read, and those of its kind.
 
         They are computed at the first use, by one pass over all files. The list is empty for arrays.
         """
-        return scan(self.inputs, max_pixels=self.max_pixels) if self.kind in ("files", "bytes") else []
+        return self.scan(self.inputs) if self.kind in ("files", "bytes") else []
 
     @cached_property
     def digests(self) -> list[bytes]:

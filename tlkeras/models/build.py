@@ -11,6 +11,7 @@ from tlkeras.models.backbones.preprocessing import build_preprocessing
 from tlkeras.models.backbones.registry import BACKBONES, Family
 from tlkeras.models.cuts.cut_points import find_blocks
 from tlkeras.models.cuts.graph import leaf_layers
+from tlkeras.models.front_end import picture_shape
 from tlkeras.models.heads import HEADS, build_head
 from tlkeras.models.naming import reproducible
 from tlkeras.models.neck import build_neck, is_padded, prefix_tokens
@@ -40,7 +41,7 @@ def build_model(config: ModelConfig, *, input_shape: Shape, num_outputs: int, se
     HEADS.get(config.head.name)
     input_shape = shape_from_json(input_shape)
     _check_parts(config, input_shape)
-    taken = input_shape if config.adapter is None else config.adapter.units[-1:]
+    taken = _taken(config, input_shape)
     with reproducible(seed, "backbone"):
         backbone, report = load_backbone(row, config.weights, taken, config.backbone_options)
     if config.bn_momentum is not None:
@@ -58,6 +59,13 @@ def build_model(config: ModelConfig, *, input_shape: Shape, num_outputs: int, se
         model = TransferModel(preprocess, backbone, blocks, neck, head, report, name="model")
         model.build()
     return model
+
+
+def _taken(config: ModelConfig, input_shape: Shape) -> Shape:
+    """Returns the shape of one input of the backbone."""
+    if config.adapter is not None:
+        return config.adapter.units[-1:]
+    return input_shape if config.front_end is None else picture_shape(input_shape[0], config.front_end)
 
 
 def _check_parts(config: ModelConfig, input_shape: Shape) -> None:
@@ -86,7 +94,7 @@ def _body(config: ModelConfig, neck: NeckConfig, input_shape: Shape, backbone: k
         backbone, blocks = behind_adapter(adapter, backbone, blocks)
         mode = preprocessing_of(config.adapter)
     with reproducible(seed, "preprocess"):
-        preprocess = build_preprocessing(mode, input_shape, dtypes)
+        preprocess = build_preprocessing(mode, input_shape, dtypes, config.front_end)
     if config.nested is not None:
         with reproducible(seed, "nested"):
             backbone, blocks = nest(config.nested, neck, preprocess, backbone, blocks)

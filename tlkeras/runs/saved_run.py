@@ -176,7 +176,7 @@ class SavedRun:
                 readable += names
         if not readable:
             raise UserError(f"None of {len(skipped)} files can be read. The first is {': '.join(skipped[0])}")
-        return np.concatenate(outputs), readable, skipped
+        return *self.modality.combined(np.concatenate(outputs), readable), skipped
 
     def evaluate(self, overrides: str | Iterable[str] = ()) -> dict[str, Any]:
         """Returns the metrics on the run's data, or on other data if `overrides` change the config.

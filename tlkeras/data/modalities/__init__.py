@@ -2,10 +2,11 @@
 
 from tlkeras.data.modalities.base import MODALITIES, Modality
 from tlkeras.data.modalities.image import Image
+from tlkeras.data.modalities.sound import Sound
 from tlkeras.data.modalities.text import Text
 from tlkeras.data.modalities.vector import Vector
 
-__all__ = ["MODALITIES", "Image", "Modality", "Text", "Vector"]
+__all__ = ["MODALITIES", "Image", "Modality", "Sound", "Text", "Vector"]
 
-for _modality in (Image(), Text(), Vector()):
+for _modality in (Image(), Sound(), Text(), Vector()):
     MODALITIES.add(_modality.name, _modality)

@@ -1,5 +1,6 @@
 """The base class of modalities: everything that one kind of input needs, in one object."""
 
+import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from tlkeras.config.data import AugmentConfig, DataConfig
 from tlkeras.data.array_form import ArrayForm, check_numbers
 from tlkeras.data.input_shapes import Shape, by_column, columns, shape_in_words, shape_of
 from tlkeras.data.rows import Rows
+from tlkeras.data.scan import FileFacts, scan
 from tlkeras.errors import UserError
 from tlkeras.registry import Registry, function_at
 
@@ -147,6 +149,10 @@ class Modality:
 
         return array_reader(rows)
 
+    def scan(self, config: DataConfig) -> Callable[..., list[FileFacts]]:
+        """Returns the `scan` of `Rows` for files of this kind."""
+        return functools.partial(scan, max_pixels=config.max_pixels)
+
     def drawable(self, augment: AugmentConfig) -> AugmentConfig:
         """Returns the part of the settings that applies to rows of this modality."""
         return AugmentConfig(**{name: getattr(augment, name) for name in self.augmentations})
@@ -226,6 +232,10 @@ class Modality:
             UserError: This modality is not read from files, a path does not exist, or there are no files.
         """
         raise UserError(f"The model takes {self.plural}, not files.")
+
+    def combined(self, outputs: np.ndarray, names: list[str]) -> tuple[np.ndarray, list[str]]:
+        """Returns outputs `(n, ...)` by file, and the files, of which each may have given several inputs."""
+        return outputs, names
 
     def pixel_spec(self, config: DataConfig):
         """Returns the `PixelSpec` for exports that take encoded pictures. None for other modalities."""

@@ -6,7 +6,6 @@ from tlkeras.config.data import AugmentConfig
 from tlkeras.data.array_form import ArrayForm, images_like_training
 from tlkeras.data.modalities.base import Modality
 from tlkeras.data.rows import Rows
-from tlkeras.data.scan import scan
 from tlkeras.errors import UserError
 
 # The size for encoded images of different sizes if neither the config nor the backbone has a size.
@@ -64,9 +63,9 @@ class Image(Modality):
         return images_like_training(x, form, shape)
 
     def file_batches(self, paths, config, batch_size):
-        from tlkeras.data.files import image_files, readable_batches
+        from tlkeras.data.files import files_in, readable_batches
 
-        return readable_batches(image_files(paths), config, batch_size)
+        return readable_batches(files_in(paths), config, batch_size)
 
     def pixel_spec(self, config):
         from tlkeras.data.reading import PixelSpec
@@ -91,5 +90,5 @@ def image_shape(size: int | tuple[int, int]) -> tuple[int, int, int]:
 def _own_size(rows: Rows) -> tuple[int, int]:
     if rows.kind == "images":
         return rows.inputs.shape[1:3]
-    sizes = {(f.height, f.width) for f in scan(rows.inputs[:16], max_pixels=rows.max_pixels) if not f.reason}
+    sizes = {(f.height, f.width) for f in rows.scan(rows.inputs[:16]) if not f.reason}
     return sizes.pop() if len(sizes) == 1 else FALLBACK_SIZE

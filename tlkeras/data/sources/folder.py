@@ -1,7 +1,9 @@
-"""Images in folders named after their classes."""
+"""Images or sounds in folders named after their classes."""
 
 import functools
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +12,45 @@ from tlkeras import messages
 from tlkeras.config.data import DataConfig
 from tlkeras.data.image_header import READ_FORMATS, image_format
 from tlkeras.data.rows import Rows
+from tlkeras.data.sound_files import READ_SOUNDS
 from tlkeras.data.sources.base import Source, Table
 from tlkeras.errors import UserError, nearest
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-# Formats of pictures that are not read. A warning names such files, as users may expect to train on them.
-_OTHER_PICTURES = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".dng", ".nef", ".cr2", ".arw")
+
+@dataclass(frozen=True)
+class FileKind:
+    """The files that hold rows of one kind.
+
+    Attributes:
+        plural: Word for them in messages.
+        suffixes: Usual ends of their names. Such a file is one of them even if it is broken.
+        others: Ends of the names of formats that are not read. A warning names such files, as users may
+            expect to train on them.
+        formats: Formats that are read, in words.
+        is_one: Whether the first 16 bytes are those of such a file.
+    """
+
+    plural: str
+    suffixes: tuple[str, ...]
+    others: tuple[str, ...]
+    formats: str
+    is_one: Callable[[bytes], object]
+
+
+IMAGES = FileKind(
+    "images",
+    (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
+    (".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".dng", ".nef", ".cr2", ".arw"),
+    READ_FORMATS,
+    image_format,
+)
+SOUNDS = FileKind(
+    "sounds",
+    (".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff"),
+    (".m4a", ".aac", ".wma", ".opus", ".amr", ".mid", ".webm", ".mp4"),
+    READ_SOUNDS,
+    lambda head: head[:4] in (b"fLaC", b"OggS") or (head[:4], head[8:12]) == (b"RIFF", b"WAVE"),
+)
 _NAMED = 5
 _SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
 
@@ -23,33 +58,35 @@ _SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "t
 def load(argument: str, config: DataConfig, seed: int) -> Table:
     """Reads `DIR/train/CLASS/*` with optional `val` and `test`, or `DIR/CLASS/*`.
 
-    If a folder contains images and no class folders, its rows have no labels. A warning names pictures in
-    formats that are not read.
+    The files are images, or sounds if `data.seconds` is given. If a folder contains such files and no class
+    folders, its rows have no labels. A warning names files in formats that are not read.
     """
     root = Path(argument).expanduser()
     if not argument or not root.is_dir():
         raise UserError(f"data.source: no such folder{_why_not(root)} Received: {str(root)!r}")
-    table = _table(root, config)
+    kind = IMAGES if config.seconds is None else SOUNDS
+    table = _table(root, config, kind)
     if not any(map(len, table.splits.values())):
+        hint = " It holds sounds: set data.seconds." if kind is IMAGES and files_below(root, SOUNDS) else ""
         raise UserError(
-            "data.source: the folder holds no images. It needs images in a folder for each class: "
-            f"DIR/CLASS/* or DIR/train/CLASS/*. Received: {str(root)!r}"
+            f"data.source: the folder holds no {kind.plural}.{hint} It needs {kind.plural} in a folder for "
+            f"each class: DIR/CLASS/* or DIR/train/CLASS/*. Received: {str(root)!r}"
         )
     return table
 
 
-def _table(root: Path, config: DataConfig) -> Table:
+def _table(root: Path, config: DataConfig, kind: FileKind) -> Table:
     folders = _split_folders(root, config)
     if not folders:
         names = class_names(root)
-        return Table({"all": _rows(root, root, names)}, names or None)
+        return Table({"all": _rows(root, root, names, kind)}, names or None)
     names = class_names(folders["train"])
     for split, folder in folders.items():
         if strange := sorted(set(class_names(folder)) - set(names)):
             raise UserError(
                 f"{folder} has a class that {folders['train']} has not. Received: {strange[0]!r} in {split}"
             )
-    return Table({s: _rows(root, folder, names) for s, folder in folders.items()}, names or None)
+    return Table({s: _rows(root, folder, names, kind) for s, folder in folders.items()}, names or None)
 
 
 def _why_not(root: Path) -> str:
@@ -82,34 +119,35 @@ def class_names(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith(".")))
 
 
-def _rows(root: Path, folder: Path, names: tuple[str, ...]) -> Rows:
+def _rows(root: Path, folder: Path, names: tuple[str, ...], kind: FileKind) -> Rows:
     paths, labels, others = [], [], []
     for name in names or ("",):
-        below = image_files(folder / name, others) if (folder / name).is_dir() else []
+        below = files_below(folder / name, kind, others) if (folder / name).is_dir() else []
         paths += below
         labels += [name] * len(below)
-    _name_left_out(root, tuple(others))
+    _name_left_out(root, tuple(others), kind)
     ids = np.array([os.path.relpath(path, root).replace(os.sep, "/") for path in paths], object)
     return Rows(np.array(paths, object), np.array(labels, object) if names else None, ids)
 
 
 @functools.cache  # one warning per process, even if the folder is read several times
-def _name_left_out(root: Path, others: tuple[str, ...]) -> None:
+def _name_left_out(root: Path, others: tuple[str, ...], kind: FileKind) -> None:
     if others:
         named = ", ".join(os.path.relpath(path, root) for path in others[:_NAMED])
         more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
-        messages.warn(f"Left out of folder:{root}, as only {READ_FORMATS} are read: {named}{more}")
+        messages.warn(f"Left out of folder:{root}, as only {kind.formats} are read: {named}{more}")
 
 
-def image_files(folder: Path, others: list[str] | None = None) -> list[str]:
-    """Returns the images under `folder`, sorted by path.
+def files_below(folder: Path, kind: FileKind, others: list[str] | None = None) -> list[str]:
+    """Returns the files of one kind under `folder`, sorted by path.
 
-    A file with a usual suffix is an image, even if it is broken, so that it can be reported later. Other
-    files are images if their first bytes say so. Hidden files and folders are left out.
+    A file with a usual suffix is one of them, even if it is broken, so that it can be reported later. Other
+    files are if their first bytes say so. Hidden files and folders are left out.
 
     Args:
         folder: Folder that is searched at any depth.
-        others: List to which pictures in formats that are not read are appended.
+        kind: Kind of the files.
+        others: List to which files in formats that are not read are appended.
     """
     found = []
     for where, folders, files in os.walk(folder):
@@ -118,17 +156,17 @@ def image_files(folder: Path, others: list[str] | None = None) -> list[str]:
             path = os.path.join(where, name)
             if name.startswith("."):
                 continue
-            if name.lower().endswith(IMAGE_SUFFIXES) or _is_image(path):
+            if name.lower().endswith(kind.suffixes) or _begins_like(path, kind):
                 found.append(path)
-            elif others is not None and name.lower().endswith(_OTHER_PICTURES):
+            elif others is not None and name.lower().endswith(kind.others):
                 others.append(path)
     return found
 
 
-def _is_image(path: str) -> bool:
+def _begins_like(path: str, kind: FileKind) -> bool:
     try:
         with open(path, "rb") as file:
-            return bool(image_format(file.read(16)))
+            return bool(kind.is_one(file.read(16)))
     except OSError:
         return False
 
@@ -136,6 +174,6 @@ def _is_image(path: str) -> bool:
 SOURCE = Source(
     "folder",
     "folder:DIR",
-    "images in DIR/train/CLASS/* (optional val, test), or DIR/CLASS/*",
+    "images, or with data.seconds sounds, in DIR/train/CLASS/* (optional val, test), or DIR/CLASS/*",
     load,
 )

@@ -9,7 +9,7 @@ from tlkeras.data.decode import decode
 from tlkeras.data.rows import Rows
 from tlkeras.data.sources.base import SOURCES, Source, Table
 from tlkeras.data.sources.emoji import package
-from tlkeras.data.sources.folder import image_files
+from tlkeras.data.sources.folder import IMAGES, files_below
 from tlkeras.errors import UserError, unknown
 
 # Photographs with much texture, because dark ones would leave no domain gap. The paper used BSDS500.
@@ -60,7 +60,7 @@ def blend(digits: np.ndarray, photos: list[np.ndarray], rng: np.random.Generator
 def photographs(folder: str = "") -> list[np.ndarray]:
     """Reads the photographs of a folder, or those that scikit-image and scikit-learn contain."""
     if folder:
-        files = image_files(Path(folder).expanduser())
+        files = files_below(Path(folder).expanduser(), IMAGES)
         if not files:
             raise UserError(f"mnist_m: no photographs there. Received: photos={folder}")
     else:

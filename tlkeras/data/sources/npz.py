@@ -9,6 +9,8 @@ import numpy as np
 from tlkeras.config.data import DataConfig
 from tlkeras.data.array_form import as_inputs, white_of
 from tlkeras.data.rows import Rows
+from tlkeras.data.sound_arrays import sounds_in_array
+from tlkeras.data.sound_files import SoundSpec
 from tlkeras.data.sources.base import Source, Table, check_splits, row_ids
 from tlkeras.errors import UserError
 
@@ -18,8 +20,9 @@ _TRAINING = ("train", "all")
 def load(argument: str, config: DataConfig, seed: int) -> Table:
     """Reads `x_train, y_train`, optionally `x_val, y_val` and `x_test, y_test`, or only `x, y`.
 
-    `x` holds images `(n, h, w)` or `(n, h, w, c)`, or vectors `(n, d)`. `y` is optional. An optional array
-    `class_names` has the names of the classes. Pickled objects are refused.
+    `x` holds images `(n, h, w)` or `(n, h, w, c)`, vectors `(n, d)`, or with `data.seconds` sounds
+    `(n, samples)` at `data.sample_rate`. `y` is optional. An optional array `class_names` has the
+    names of the classes. Pickled objects are refused.
     """
     file = Path(argument).expanduser()
     if not argument or not file.is_file():
@@ -45,11 +48,14 @@ def load(argument: str, config: DataConfig, seed: int) -> Table:
             f"{file} needs the arrays x_train (or x) and y. Received: {', '.join(arrays) or 'none'}"
         )
     names = tuple(str(n) for n in arrays["class_names"]) if "class_names" in arrays else None
-    return table_of_arrays(pairs, str(file), names)
+    return table_of_arrays(pairs, str(file), names, config)
 
 
 def table_of_arrays(
-    arrays: Mapping[str, object], where: str = "data", class_names: tuple[str, ...] | None = None
+    arrays: Mapping[str, object],
+    where: str = "data",
+    class_names: tuple[str, ...] | None = None,
+    config: DataConfig | None = None,
 ) -> Table:
     """Makes a table of arrays `{"train": (x, y), "test": (x, y)}`.
 
@@ -58,6 +64,7 @@ def table_of_arrays(
             `(n, d)`, or a list of file paths. `y` is `(n,)` or `(n, k)`.
         where: Name of the arrays in messages.
         class_names: Class names in the order of integer labels.
+        config: Config of the domain, whose `seconds` makes arrays of numbers sounds; or None.
     """
     require_splits(arrays)
     check_splits(arrays, where)
@@ -66,7 +73,11 @@ def table_of_arrays(
     for split, (x, y) in pairs.items():
         label = f"{where} ({split})"
         ranged = (None, None) if split in _TRAINING else (white, darkest)
-        inputs = as_inputs(_as_array(x, "x", label), label, *ranged)
+        x = _as_array(x, "x", label)
+        if config is not None and config.seconds is not None and x.dtype.kind not in "OUS":
+            inputs = sounds_in_array(x, label, SoundSpec.of(config).samples)
+        else:
+            inputs = as_inputs(x, label, *ranged)
         labels = None if y is None else _as_array(y, "y", label)
         if labels is not None and labels.shape[:1] != (len(inputs),):
             rows = len(labels) if labels.ndim else labels.item()
@@ -127,4 +138,6 @@ def _as_array(value: object, name: str, label: str) -> np.ndarray:
         ) from error
 
 
-SOURCE = Source("npz", "npz:FILE", "arrays x_train, y_train, x_test, ... or x, y: images or vectors", load)
+SOURCE = Source(
+    "npz", "npz:FILE", "arrays x_train, y_train, x_test, ... or x, y: images, vectors or sounds", load
+)

@@ -4,14 +4,19 @@ from collections.abc import Mapping
 
 import keras
 
+from tlkeras.config import FrontEndConfig
 from tlkeras.data.input_shapes import Shape, like, shapes_by_name
+from tlkeras.models.front_end import log_mel_picture
 from tlkeras.registry import Registry
 
 MODES: Registry = Registry("preprocessing mode")
 
 
 def build_preprocessing(
-    mode: str, input_shape: Shape, dtypes: Mapping[str, str] | None = None
+    mode: str,
+    input_shape: Shape,
+    dtypes: Mapping[str, str] | None = None,
+    front_end: FrontEndConfig | None = None,
 ) -> keras.Model:
     """Returns the model from raw inputs to the backbone's inputs.
 
@@ -22,6 +27,7 @@ def build_preprocessing(
         input_shape: Shape of one example, `(height, width, 3)` with pixels in 0..255, or `(d,)`. For several
             inputs it is a dict of shapes, and the mode converts a dict of tensors.
         dtypes: Dtypes by the name of the input; see `Modality.dtypes`. Inputs without an entry are float32.
+        front_end: Config of the layers that turn sounds into pictures first, or None.
 
     Returns:
         A functional model that equals the family's `preprocess_input` in `keras.applications`.
@@ -32,7 +38,8 @@ def build_preprocessing(
         for name, shape in shapes_by_name(input_shape).items()
     }
     x = like(input_shape, x)
-    return keras.Model(x, MODES.get(mode)(x), name="preprocess")
+    pictures = x if front_end is None else log_mel_picture(x, front_end)
+    return keras.Model(x, MODES.get(mode)(pictures), name="preprocess")
 
 
 def _rescaling(scale, offset):

@@ -1,0 +1,220 @@
+"""Sounds: read from files and arrays, turned into spectrograms in the model, trained, cached, predicted."""
+
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+from sounds import RATE, tones
+
+from tlkeras import load_config, load_run, run_experiment
+from tlkeras.cli.main import main
+from tlkeras.errors import UserError
+
+soundfile = pytest.importorskip("soundfile")
+
+BASE = [f"data.sample_rate={RATE}", "data.seconds=0.5", "data.batch_size=16", "cache.enabled=true"]
+
+
+def config(source, *words):
+    model = {
+        "backbone": "small_cnn",
+        "weights": None,
+        "backbone_options": {"filters": [4, 8]},
+        "neck": {"pooling": "flatten"},
+        "front_end": {"bands": 16, "hop": 0.02, "window": 0.03},
+    }
+    stages = [
+        {"name": "head", "train": "head", "epochs": 1},
+        {"name": "last", "train": "last:1", "epochs": 1, "optimizer": {"learning_rate": 0.01}},
+        {"name": "all", "train": "all", "epochs": 4, "optimizer": {"learning_rate": 0.01}},
+    ]
+    tree = {"name": "sounds", "data": {"source": source}, "model": model, "stages": stages}
+    return load_config(tree, [*BASE, *words])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Files in four formats, of which some have another rate or two channels."""
+    place = tmp_path_factory.mktemp("folder")
+    for number, (sound, name) in enumerate(zip(*tones(120), strict=True)):
+        (place / name).mkdir(exist_ok=True)
+        suffix = ("wav", "flac", "ogg", "mp3")[number % 4]
+        stereo = np.stack([sound, sound], axis=1) if number % 3 == 0 else sound
+        soundfile.write(place / name / f"{number:03}.{suffix}", stereo, RATE)
+    return place
+
+
+@pytest.fixture(scope="module")
+def finished(folder, tmp_path_factory):
+    where = tmp_path_factory.mktemp("run")
+    return run_experiment(config(f"folder:{folder}", f"cache.dir={where}/cache"), where / "run")
+
+
+def same_weights(one, other):
+    pairs = zip(load_run(one).model.get_weights(), load_run(other).model.get_weights(), strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_it_learns_from_files_and_answers_for_arrays_and_files(finished, folder, tmp_path, capsys):
+    sounds, classes = tones(60, seed=5)
+    answers = finished.predict(sounds)
+    assert (np.array(finished.class_names)[answers.predicted] == classes).mean() > 0.95
+    whole = (np.clip(sounds, -1, 1) * 32767).astype(np.int16)
+    assert np.abs(finished.predict(whole).logits - answers.logits).max() < 0.2
+    soundfile.write(tmp_path / "one.wav", sounds[0], RATE, subtype="FLOAT")
+    (tmp_path / "bad.wav").write_bytes(b"RIFF and no more")
+    predictions, skipped = finished.predict_files(tmp_path)
+    assert np.allclose(predictions.logits, answers.logits[:1], atol=1e-5)
+    assert skipped[0][0].endswith("bad.wav") and "damaged" in skipped[0][1]
+    assert main(["predict", str(finished.path), str(tmp_path / "one.wav")]) == 0
+    assert f",{classes[0]}," in capsys.readouterr().out
+
+
+def test_a_long_file_gets_the_mean_of_the_answers_for_its_windows(finished, tmp_path):
+    sounds, _ = tones(5, seed=6)
+    soundfile.write(tmp_path / "long.wav", np.concatenate([*sounds, sounds[0][:100]]), RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "short.wav", sounds[0][:1000], RATE, subtype="FLOAT")
+    predictions, _ = finished.predict_files([tmp_path / "long.wav", tmp_path / "short.wav"])
+    expected = finished.predict(sounds).logits.mean(axis=0), finished.predict(sounds[:1, :1000]).logits[0]
+    assert np.allclose(predictions.logits, expected, atol=1e-5) and len(predictions.ids) == 2
+
+
+def test_cached_and_uncached_runs_end_with_the_same_bits(finished, folder, tmp_path):
+    events = [json.loads(line) for line in (finished.path / "ledger.jsonl").read_text().splitlines()]
+    assert any(event.get("extraction_seconds") for event in events)
+    words = ["cache.enabled=false", "data.memory_mb=0"]
+    run_experiment(config(f"folder:{folder}", *words), tmp_path / "run")
+    assert same_weights(finished.path, tmp_path / "run")
+
+
+def test_the_front_end_is_saved_fixed_and_gives_the_bands_of_a_fourier_transform(finished):
+    import keras
+
+    model = keras.models.load_model(finished.path / "best.keras", compile=False)
+    picture = keras.Model(model.inputs, model.get_layer("front_end").output)
+    sounds, _ = tones(4, seed=1)
+    sounds[3] = 0
+    # 0.03 s at 8 kHz are 240 samples in the middle of 256
+    frames = np.stack([sounds[:, start : start + 256] for start in range(0, 4000 - 255, 160)], axis=1)
+    window = np.pad(np.hanning(241)[:-1] / np.hanning(241).sum(), 8)
+    power = np.abs(np.fft.rfft(frames.astype(float) * window)) ** 2
+    bands = model.get_layer("front_end_mel").get_weights()[0][:, ::-1]
+    peaks = bands.argmax(axis=0)
+    assert (np.diff(peaks) > 0).all() and bands.max() <= 1  # low bands first, each a triangle
+    decibels = 10 * np.log10(np.maximum(power @ bands, 1e-10))
+    expected = np.clip(255 + 2.55 * decibels, 0, 255).swapaxes(1, 2)[:, ::-1, :, None].repeat(3, axis=-1)
+    found = picture.predict(sounds, verbose=0)
+    assert found.shape == (4, 16, 24, 3) and not found[3].any()
+    assert np.abs(found - expected).max() < 0.01
+    kernel = model.get_layer("front_end_mel").get_weights()[0]
+    assert np.array_equal(kernel, load_run(finished.path).model.get_layer("front_end_mel").get_weights()[0])
+    assert not model.get_layer("front_end_cos").trainable
+
+
+def test_files_at_another_rate_are_resampled_and_the_beginning_is_as_in_the_whole_file(tmp_path):
+    from tlkeras.data.sound_files import SoundSpec, read_sound, read_windows
+
+    time = np.arange(3 * 44_100) / 44_100
+    soundfile.write(tmp_path / "a.wav", np.sin(2 * np.pi * 440 * time), 44_100, subtype="FLOAT")
+    spec = SoundSpec(RATE, RATE)
+    windows = read_windows(str(tmp_path / "a.wav"), spec)
+    assert windows.shape == (3, RATE)
+    assert np.array_equal(windows[0], read_sound(str(tmp_path / "a.wav"), spec))
+    expected = np.sin(2 * np.pi * 440 * (np.arange(RATE) + RATE) / RATE)
+    assert np.abs(windows[1] - expected).max() < 0.01
+
+
+def test_lists_and_arrays_are_sounds_too(folder, tmp_path):
+    from tlkeras.data import load_domain
+
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*.*"))
+    lines = ["path,label", *(f"{name},{name.parent}" for name in names)]
+    (folder / "list.csv").write_text("\n".join(lines))
+    listed = load_domain(config(f"csv:{folder}/list.csv").data, seed=0)
+    (folder / "list.csv").unlink()
+    sounds, classes = tones(40)
+    np.savez(tmp_path / "a.npz", x=(sounds * 32767).astype(np.int16)[:, :3000], y=classes)
+    held = load_domain(config(f"npz:{tmp_path}/a.npz").data, seed=0)
+    given = load_domain(config("arrays").data, seed=0, arrays={"all": (sounds, classes)})
+    for domain in (listed, held, given):
+        assert domain.modality.name == "sound" and domain.input_shape == (4000,)
+    from tlkeras.data import evaluation_batches
+
+    x = next(iter(evaluation_batches(held.splits["train"], held, batch_size=4)))[0].numpy()
+    assert x.dtype == np.float32 and np.abs(x).max() < 1 and not x[:, 3000:].any() and x[:, :3000].any()
+
+
+HEADER = b"RIFF\x24\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", r"is empty \(0 bytes\)"),
+        (b"just a line of text\n", "is no sound that can be read"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "is no sound that can be read"),
+        (HEADER + bytes(10), "is damaged or truncated"),
+        ((np.zeros(0), RATE), "holds no samples"),
+        ((np.zeros(400), 100), "has 100 samples per second, and 1000 to 400000 are read"),
+        ((np.full(400, np.nan), RATE), "holds a sample that is no finite number"),
+        ((np.zeros(1_000 * 3_601), 1_000), "lasts 3601 seconds, and at most 3600 are read"),
+        (None, r"cannot be opened \(No such file"),
+    ],
+    ids=["empty", "text", "picture", "damaged", "no samples", "rate", "nan", "long", "missing"],
+)
+def test_a_file_that_cannot_be_read_is_named_with_the_reason(folder, tmp_path, content, reason):
+    bad = tmp_path / "bad.wav"
+    if isinstance(content, bytes):
+        bad.write_bytes(content)
+    elif content is not None:
+        soundfile.write(bad, *content, format="WAV", subtype="PCM_U8" if len(content[0]) > 400 else "FLOAT")
+    names = sorted(folder.rglob("*.wav"))[::4]
+    lines = ["path,label", *(f"{name},{name.parent.name}" for name in names), f"{bad},low"]
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    match = rf"Unreadable sounds in csv:.*bad.wav {reason}.*on_error=skip"
+    with pytest.raises(UserError, match=match):
+        run_experiment(config(f"csv:{tmp_path}/list.csv"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+SOUNDS, CLASSES = tones(24)
+
+
+@pytest.mark.parametrize(
+    ("x", "words", "message"),
+    [
+        (SOUNDS[:, :, None], [], r"one channel: take x.mean\(axis=-1\). Received: shape \(24, 4000, 1\)"),
+        (SOUNDS * 30_000, [], r"int16, or floats in -1..1. Received: floats up to"),
+        (SOUNDS.astype(np.int64), [], "int16, or floats in -1..1. Received: dtype=int64"),
+        (np.where(SOUNDS > 0.1, np.nan, SOUNDS), [], "no finite number. Received: nan"),
+        (SOUNDS, ["data.seconds=0.25"], "longer than data.seconds, 2000 samples.* Received: 4000 samples"),
+        (SOUNDS[:, 0], [], r"an array \(n, samples\). For a single sound take x\[None\]"),
+        (SOUNDS, ["model.backbone=bert_base", "model.backbone_options={}", "model.front_end=none"],
+         "bert_base takes texts, and the data are sounds"),
+        (SOUNDS, ["model.backbone=mlp", "model.backbone_options={}", "model.front_end=none"],
+         "mlp takes vectors, and the data are sounds"),
+        (SOUNDS, ["model.backbone=mlp", "model.backbone_options={}"], "pictures, which mlp does not take"),
+        (SOUNDS, ["data.seconds=none"], "data.seconds makes the data sounds. Received: model.front_end"),
+        (SOUNDS, ["model.front_end.bands=200"], "more bands than its window can tell apart.*bands=200"),
+        (SOUNDS, ["model.front_end.high=9000"], "below half of data.sample_rate. Received: low=60, .*9000"),
+        (SOUNDS, ["model.front_end.window=0.9"], "a frame of 8192 samples.*Received: 4000"),
+        (SOUNDS, ["stages.0.augment.crop=0.5"], "augmentations that sounds cannot have.*Received: .*crop"),
+        (SOUNDS, ["data.seconds=0"], "seconds.*greater than or equal to 0.1"),
+        (np.zeros((24, 8, 8, 3), np.uint8), [], "sounds are an array"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line(tmp_path, x, words, message):
+    with pytest.raises(UserError, match=message) as raised:
+        run_experiment(config("arrays", *words), tmp_path / "run", data={"all": (x, CLASSES)})
+    assert "\n" not in str(raised.value) and not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_sounds_without_seconds_says_so(folder, tmp_path):
+    words = ["data.seconds=none", "model.front_end=none"]
+    with pytest.raises(UserError, match=r"no images. It holds sounds: set data.seconds."):
+        run_experiment(config(f"folder:{folder}", *words), tmp_path / "run")
+    os.mkdir(tmp_path / "a")
+    with pytest.raises(UserError, match=re.escape("the folder holds no sounds. It needs sounds in a folder")):
+        run_experiment(config(f"folder:{tmp_path}"), tmp_path / "run")

@@ -1,0 +1,74 @@
+"""Sounds: samples at one rate, of one length."""
+
+import os
+from collections.abc import Iterable
+
+import numpy as np
+
+from tlkeras.data.modalities.base import Modality
+from tlkeras.data.sound_arrays import sounds_in_array
+from tlkeras.data.sound_files import SoundSpec, UnreadableSound, read_windows
+
+
+class Sound(Modality):
+    """Samples of one channel, float32 `(seconds * sample_rate,)`, where 1 is full scale."""
+
+    name = "sound"
+    plural = "sounds"
+    hub_name = "audio"
+    values = "float32 samples of one channel, where 1 is full scale"
+
+    def assumed_shape(self, config, default_size=None):
+        return (SoundSpec.of(config).samples,) if config.seconds else (16_000,)
+
+    def shape_of_rows(self, rows, config, default_size=None):
+        return (SoundSpec.of(config).samples,)
+
+    def fits(self, shape):
+        return not isinstance(shape, dict) and len(shape) == 1
+
+    def check_split(self, split, rows, train):
+        pass  # all are cut or padded to one length
+
+    def reader(self, rows, config):
+        from tlkeras.data.reading import sound_reader
+
+        return sound_reader(rows, config)
+
+    def scan(self, config):
+        from tlkeras.data.sound_files import scan_sounds
+
+        return scan_sounds
+
+    def inputs_like_training(self, x, form, shape) -> np.ndarray:
+        return sounds_in_array(x, "predict", shape[0])
+
+    def file_batches(self, paths, config, batch_size):
+        """Reads each file in windows that follow each other; `combined` makes one answer of them."""
+        spec = SoundSpec.of(config)
+        for path in dict.fromkeys(_sounds_in(paths)):
+            try:
+                windows = read_windows(path, spec)
+            except UnreadableSound as error:
+                yield np.empty((0,)), [], [(path, f"{error}. Received: an unreadable sound")]
+                continue
+            except OSError as error:
+                yield np.empty((0,)), [], [(path, f"cannot be opened ({error.strerror or error})")]
+                continue
+            for begin in range(0, len(windows), batch_size):
+                part = windows[begin : begin + batch_size]
+                yield part, [path] * len(part), []
+
+    def combined(self, outputs, names):
+        files = list(dict.fromkeys(names))
+        places = {name: [] for name in files}
+        for place, name in enumerate(names):
+            places[name].append(place)
+        return np.stack([outputs[places[name]].mean(axis=0) for name in files]), files
+
+
+def _sounds_in(paths: str | os.PathLike | Iterable) -> list[str]:
+    from tlkeras.data.files import files_in
+    from tlkeras.data.sources.folder import SOUNDS
+
+    return files_in(paths, SOUNDS)

@@ -1,0 +1,219 @@
+"""Decoding of sound files: what can be read, and samples at one rate."""
+
+import functools
+import hashlib
+import io
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from tlkeras.config.data import DataConfig
+from tlkeras.data.scan import contents
+from tlkeras.errors import UserError, install
+from tlkeras.lazy import LateModule
+
+scipy = LateModule("scipy")
+
+READ_SOUNDS = "WAV, FLAC, OGG, MP3 and AIFF"
+NO_SOUND = f"is no sound that can be read ({READ_SOUNDS})"
+LONGEST_SECONDS = 3600  # a small file can hold days of silence
+_RATES = (1_000, 400_000)
+_FULL_SCALE = 32768  # of 16-bit samples
+_NEAR_FULL_SCALE = 0.999  # samples above it are clipped
+_TAPS = 10  # half the length of `resample_poly`'s filter, in samples of the lower rate
+_BLOCK = 32
+
+
+class UnreadableSound(Exception):
+    """A sound cannot be decoded. The message continues a sentence that begins with the sound's name."""
+
+
+@dataclass(frozen=True)
+class SoundSpec:
+    """The form of the samples that a model takes. Equal specs give equal samples everywhere.
+
+    Attributes:
+        rate: Samples per second.
+        samples: Number of samples of one input.
+    """
+
+    rate: int
+    samples: int
+
+    @classmethod
+    def of(cls, config: DataConfig) -> "SoundSpec":
+        """Returns the spec of a domain's config, whose `seconds` is given."""
+        return cls(config.sample_rate, round(config.seconds * config.sample_rate))
+
+    def fitted(self, samples: np.ndarray) -> np.ndarray:
+        """Returns samples `(..., n)` cut at the end, or padded with silence, to `(..., self.samples)`."""
+        cut = samples[..., : self.samples]
+        missing = self.samples - cut.shape[-1]
+        return np.pad(cut, [(0, 0)] * (cut.ndim - 1) + [(0, missing)]) if missing else cut
+
+    def windows(self, samples: np.ndarray) -> np.ndarray:
+        """Returns samples `(n,)` as windows that follow each other, `(k, self.samples)`.
+
+        A rest that is shorter than half a window is left out, any other rest is padded with silence.
+        """
+        count = max(1, math.floor(len(samples) / self.samples + 0.5))
+        parts = [samples[k * self.samples : (k + 1) * self.samples] for k in range(count)]
+        return np.stack([self.fitted(part) for part in parts])
+
+
+@dataclass(frozen=True, slots=True)
+class SoundFacts:
+    """Facts about one sound. `reason` says why it cannot be read, or is empty if it can.
+
+    Attributes:
+        size: Bytes of the file.
+        digest: sha256 digest of the content.
+        reason: Reason why it cannot be read, or an empty string.
+        seconds: Duration.
+        rate: Samples per second in the file.
+        channels: Number of channels in the file.
+        peak: Largest magnitude of a sample, where 1 is full scale.
+        clipped: Number of samples at full scale.
+    """
+
+    size: int
+    digest: bytes
+    reason: str = ""
+    seconds: float = 0.0
+    rate: int = 0
+    channels: int = 0
+    peak: float = 0.0
+    clipped: int = 0
+
+
+def read_sound(item, spec: SoundSpec) -> np.ndarray:
+    """Returns the beginning of a sound as a model takes it, float32 `(spec.samples,)`.
+
+    Args:
+        item: Path of a file, or the content of a file as bytes.
+        spec: Form of the samples.
+
+    Raises:
+        UnreadableSound: The sound cannot be read.
+        OSError: The file cannot be opened.
+    """
+    return spec.fitted(_resampled(*_decoded(contents(item), spec), spec.rate))
+
+
+def read_windows(item, spec: SoundSpec) -> np.ndarray:
+    """Returns a whole sound in windows, float32 `(k, spec.samples)`; see `SoundSpec.windows`.
+
+    Raises:
+        UnreadableSound: The sound cannot be read.
+        OSError: The file cannot be opened.
+    """
+    return spec.windows(_resampled(*_decoded(contents(item)), spec.rate))
+
+
+def scan_sounds(inputs: Sequence, *, full: bool = False) -> list[SoundFacts]:
+    """Decodes every sound once, in parallel, and returns its facts, in order.
+
+    Args:
+        inputs: Paths (`str`), or contents (`bytes`).
+        full: No influence, because every sound is decoded in any case.
+    """
+    soundfile()  # so that a missing package is one error, not one per file
+    blocks = (inputs[begin : begin + _BLOCK] for begin in range(0, len(inputs), _BLOCK))
+    with ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as pool:
+        return [facts for block in pool.map(lambda b: [_scan_one(i) for i in b], blocks) for facts in block]
+
+
+def facts_of_samples(samples: np.ndarray, rate: int) -> list[SoundFacts]:
+    """Returns the facts of sounds in an array, `(n, samples)`, int16 or floats of which 1 is full scale."""
+    return [_facts(row[:, None], rate, row.nbytes, b"") for row in map(as_floats, samples)]
+
+
+def as_floats(samples: np.ndarray) -> np.ndarray:
+    """Returns samples as float32, of which 1 is full scale; int16 are divided by 32,768."""
+    return samples.astype(np.float32) / np.float32(_FULL_SCALE if samples.dtype == np.int16 else 1)
+
+
+@functools.cache
+def soundfile():
+    """Returns the module `soundfile`. Raises `UserError` if it cannot be imported."""
+    try:
+        import soundfile as module
+    except (ImportError, OSError) as error:
+        raise UserError(
+            f"Sound files need the package soundfile: {install('sound')}. Received: {error}"
+        ) from error
+    return module
+
+
+def _scan_one(item) -> SoundFacts:
+    try:
+        content = contents(item)
+    except OSError as error:
+        return SoundFacts(0, b"\0" * 32, f"cannot be opened ({error.strerror or error})")
+    digest = hashlib.sha256(content).digest()
+    try:
+        samples, rate = _decoded(content)
+    except UnreadableSound as error:
+        return SoundFacts(len(content), digest, str(error))
+    return _facts(samples, rate, len(content), digest)
+
+
+def _facts(samples, rate, size, digest) -> SoundFacts:
+    heights = np.abs(samples)
+    clipped = int((heights >= _NEAR_FULL_SCALE).sum())
+    return SoundFacts(
+        size, digest, "", len(samples) / rate, rate, samples.shape[1], float(heights.max()), clipped
+    )
+
+
+def _decoded(content: bytes, spec: SoundSpec | None = None) -> tuple[np.ndarray, int]:
+    """Returns samples float32 `(n, channels)` and their rate. With a spec, only what it needs is decoded."""
+    if not content:
+        raise UnreadableSound("is empty (0 bytes)")
+    module = soundfile()
+    try:
+        with module.SoundFile(io.BytesIO(content)) as file:
+            rate, length = file.samplerate, file.frames
+            _check_header(rate, length)
+            samples = file.read(_needed(spec, rate), dtype="float32", always_2d=True)
+    except module.LibsndfileError as error:
+        known = content[:4] in (b"RIFF", b"fLaC", b"OggS", b"FORM") or content[:3] == b"ID3"
+        raise UnreadableSound(
+            f"is damaged or truncated ({error.error_string})" if known else NO_SOUND
+        ) from None
+    except (MemoryError, RuntimeError, TypeError, ValueError) as error:
+        raise UnreadableSound(f"is damaged or truncated ({type(error).__name__})") from None
+    if not len(samples):
+        raise UnreadableSound("holds no samples")
+    if spec is None and len(samples) < length:
+        raise UnreadableSound(f"is truncated ({len(samples)} of {length} samples)")
+    if not np.isfinite(samples).all():
+        raise UnreadableSound("holds a sample that is no finite number")
+    return samples, rate
+
+
+def _check_header(rate: int, length: int) -> None:
+    if not _RATES[0] <= rate <= _RATES[1]:
+        raise UnreadableSound(f"has {rate} samples per second, and {_RATES[0]} to {_RATES[1]} are read")
+    if length > LONGEST_SECONDS * rate:
+        raise UnreadableSound(f"lasts {length / rate:.0f} seconds, and at most {LONGEST_SECONDS} are read")
+
+
+def _needed(spec: SoundSpec | None, rate: int) -> int:
+    """Returns how many samples at `rate` decide the samples of a spec. -1 means all."""
+    if spec is None:
+        return -1
+    return math.ceil(spec.samples * rate / spec.rate) + math.ceil((_TAPS + 2) * max(1, rate / spec.rate)) + 2
+
+
+def _resampled(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    """Returns the mean of the channels of samples `(n, channels)` at another rate, float32 `(m,)`."""
+    mono = samples.mean(axis=1, dtype=np.float64)
+    if rate != wanted:
+        common = math.gcd(rate, wanted)
+        mono = scipy.signal.resample_poly(mono, wanted // common, rate // common)
+    return mono.astype(np.float32)
