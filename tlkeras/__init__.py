@@ -15,7 +15,8 @@ _HOMES = {
     "load_config": "config",
     "run_experiment": "studies.experiment",
     "build_model": "models",
-    "load_run": "runs.saved_run",
+    "fine_tune": "studies.fine_tune",
+    "load_run": "studies.finished_run",
     "load_model": "runs.saved_run",
     "predict": "runs.saved_run",
 }

@@ -4,8 +4,9 @@ from tlkeras.config import ExperimentConfig as ExperimentConfig
 from tlkeras.config import load_config as load_config
 from tlkeras.models import build_model as build_model
 from tlkeras.runs.saved_run import load_model as load_model
-from tlkeras.runs.saved_run import load_run as load_run
 from tlkeras.runs.saved_run import predict as predict
 from tlkeras.studies.experiment import run_experiment as run_experiment
+from tlkeras.studies.fine_tune import fine_tune as fine_tune
+from tlkeras.studies.finished_run import load_run as load_run
 
 __version__: str

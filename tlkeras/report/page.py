@@ -150,13 +150,25 @@ def headline_scores(record: RunRecord) -> list[dict[str, Any]]:
     return found
 
 
+def headline_cards(record: RunRecord) -> list[dict[str, Any]]:
+    """Returns the headline scores with `name`, `share` (whether it is a fraction) and `note` for a reader."""
+    return [
+        score
+        | {
+            "name": f"{score['data']} {score['metric']}",
+            "share": score["metric"] == "accuracy",
+            "note": f"{score['rows']:,} rows",
+        }
+        for score in headline_scores(record)
+    ]
+
+
 def _cards(record: RunRecord) -> list[dict[str, Any]]:
     """Returns the most important metrics."""
     cards = []
-    for score in headline_scores(record):
-        domain = score["domain"]
-        name, note = f"{score['data']} {score['metric']}", f"{score['rows']:,} rows"
-        cards.append(score | {"name": name, "share": score["metric"] == "accuracy", "note": note})
+    for card in headline_cards(record):
+        cards.append(card)
+        domain = card["domain"]
         values = record.metrics[domain][record.shown_split(domain)]
         others = [("macro F1", "macro_f1"), ("calibration error", "expected_calibration_error"), ("R²", "r2")]
         cards += [

@@ -24,10 +24,15 @@ def render(template: str, output: str | os.PathLike, **values: Any) -> Path:
         output: Path of the file to write.
         **values: Values for the template. Text is escaped in HTML. `safe` marks SVG made by tlkeras.
     """
-    html = _environment().get_template(template).render(**values)
+    html = rendered(template, **values)
     # File names may contain bytes that are not valid text: they appear as \udc80.
     write_bytes(output, html.encode("utf-8", "backslashreplace"))
     return Path(output)
+
+
+def rendered(template: str, **values: Any) -> str:
+    """Returns a rendered template as text; see `render`."""
+    return _environment().get_template(template).render(**values)
 
 
 @cache

@@ -105,7 +105,7 @@ class SavedRun:
         folders = ("*", "twins/*", "baselines/*", "seeds/*")  # `baselines` in runs of version 0.1
         places = sorted(place for folder in folders for place in self.path.glob(folder))
         inside = [RunDir(place) for place in places if RunDir(place).is_run]
-        return {inner.path.relative_to(self.path).as_posix(): SavedRun(inner) for inner in inside}
+        return {inner.path.relative_to(self.path).as_posix(): type(self)(inner) for inner in inside}
 
     @cached_property
     def before_and_after(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from tlkeras.studies.two_task_checks import check_tasks
 run = LateModule("tlkeras.run")
 
 if TYPE_CHECKING:
-    from tlkeras.runs.saved_run import SavedRun
+    from tlkeras.studies.finished_run import FinishedRun
 
 
 def run_experiment(
@@ -36,7 +36,7 @@ def run_experiment(
     loss: Any = None,
     metrics: Sequence[Any] = (),
     callbacks: Sequence[Any] = (),
-) -> "SavedRun":
+) -> "FinishedRun":
     """Trains, evaluates and saves the model of a config, or continues an interrupted run.
 
     Args:
@@ -85,17 +85,19 @@ def run_experiment(
         models.backbones.keras_file.use_passed(backbone, backbone_file(run_dir.path))
     config, own = with_own_parts(config, run_dir.path, backbone=backbone, callbacks=callbacks, **passed)
 
-    def train(inner: ExperimentConfig, path: Path, *, base: Path = run_dir.path, arrays=data) -> "SavedRun":
+    def train(
+        inner: ExperimentConfig, path: Path, *, base: Path = run_dir.path, arrays=data
+    ) -> "FinishedRun":
         there = None if repeats is None else Path(repeats) / Path(path).relative_to(base)
         return run_experiment(inner, path, arrays, repeats=there, **passed)
 
     if config.is_several_runs:
-        return _several_runs(config, run_dir, train, fresh=fresh)
+        return studies.finished_run.FinishedRun(_several_runs(config, run_dir, train, fresh=fresh).run_dir)
     config = checked(config)
     if not fresh and run_dir.check(config.model_dump(mode="json")) == "finished":
         run_dir.say_finished()
         import_tensorflow()
-        finished = runs.saved_run.load_run(run_dir.path)
+        finished = studies.finished_run.load_run(run_dir.path)
         if data is not None:  # a config names files, but it does not name arrays
             runs.manifest.require_same_data(finished.manifest, read_domains(config, data), run.OTHER_DATA)
         return finished
@@ -104,10 +106,11 @@ def run_experiment(
     def judge(trained: ExperimentConfig, own: RunDir) -> None:
         studies.twins.judge_transfer(trained, own, lambda twin, path: train(twin, path, base=own.path))
 
-    return run.run(config, run_dir.path, data, fresh=fresh, repeats=repeats, then=judge, own=own)
+    trained = run.run(config, run_dir.path, data, fresh=fresh, repeats=repeats, then=judge, own=own)
+    return studies.finished_run.FinishedRun(trained.run_dir)
 
 
-def _several_runs(config: ExperimentConfig, run_dir: RunDir, train, *, fresh: bool) -> "SavedRun":
+def _several_runs(config: ExperimentConfig, run_dir: RunDir, train, *, fresh: bool):
     check_single_process("An experiment of several runs (data.folds, tasks)")
     start(config.runtime, config.seed)
     check_names(config)  # before the first run writes anything

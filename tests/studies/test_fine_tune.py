@@ -1,0 +1,121 @@
+"""`fine_tune` with data as people have them, and what a finished run offers."""
+
+import numpy as np
+import pandas
+import PIL.Image
+import pytest
+import tensorflow as tf
+
+import tlkeras
+from tlkeras.data.python_data import source_or_arrays
+from tlkeras.errors import UserError
+
+TINY = {
+    "backbone": "small_cnn", "model__weights": None, "model__backbone_options": {"filters": [4, 8]},
+    "data__image_size": 16, "data__batch_size": 8, "runtime__strategy": "none", "epochs": 1,
+    "stages__1__train": "last:1", "tensorboard__images": False,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder, random = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for number in range(48):
+        name, dark = ("dark", 0.3) if number % 2 else ("light", 1.0)
+        (folder / name).mkdir(exist_ok=True)
+        pixels = (random.uniform(0, 255, (16, 16, 3)) * dark).astype("uint8")
+        PIL.Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(pictures, tmp_path_factory):
+    return tlkeras.fine_tune(
+        pictures, workdir=tmp_path_factory.mktemp("runs") / "mine", metrics=["auc"], **TINY
+    )
+
+
+def test_a_folder_is_fine_tuned(run, pictures):
+    assert run.config.data.source == f"folder:{pictures}"
+    assert [(stage.train, stage.epochs) for stage in run.config.stages] == [("head", 1), ("last:1", 1)]
+    assert run.config.name == "pictures0" and run.verdict is None
+    assert sum(values["rows"] for values in run.metrics["source"].values()) == 48
+
+
+def test_a_finished_run_shows_what_it_found(run):
+    history = run.history
+    assert list(history["stage"]) == ["head", "finetune"] and "val_auc" in history
+    lines = repr(run).splitlines()
+    assert len(lines) == 3 and str(run.path) in lines[0] and "source test: accuracy" in lines[1]
+    view = run._repr_html_()
+    assert view.count("<svg") == 2 and "95 % interval" in view
+    assert "http" not in view and "<script" not in view
+    maps = run.explain(np.full((2, 16, 16, 3), 99.0))
+    assert maps.shape == (2, 16, 16) and maps.min() >= 0
+    assert run.report().is_file()
+    with pytest.raises(UserError, match="Did you mean 'grad_cam'"):
+        run.explain(np.zeros((1, 16, 16, 3)), "gradcam")
+
+
+def test_the_same_call_finds_the_run_finished(run, pictures, capsys):
+    again = tlkeras.fine_tune(pictures, workdir=run.path, metrics=["auc"], **TINY)
+    assert "finished already" in capsys.readouterr().out
+    assert again.metrics == run.metrics
+
+
+def splits(arrays):
+    return {split: tuple(np.asarray(part).shape for part in pair) for split, pair in arrays.items()}
+
+
+def test_forms_of_data(pictures, tmp_path):
+    x, y = np.zeros((6, 4, 4, 3), "uint8"), np.arange(6) % 2
+    assert source_or_arrays(str(pictures)) == (f"folder:{pictures}", None)
+    assert source_or_arrays("digits") == ("digits", None)
+    (tmp_path / "list.csv").write_text("path,label\n")
+    assert source_or_arrays(tmp_path / "list.csv") == (f"csv:{tmp_path / 'list.csv'}", None)
+    expected = ((6, 4, 4, 3), (6,))
+    assert splits(source_or_arrays((x, y))[1]) == {"all": expected}
+
+    single = tf.data.Dataset.from_tensor_slices((x, y))
+    for rows in (single, single.batch(4)):
+        assert splits(source_or_arrays(rows)[1]) == {"all": expected}
+    given = {"train": single.batch(2), "test": (x, y)}
+    assert splits(source_or_arrays(given)[1]) == {"train": expected, "test": expected}
+    np.testing.assert_array_equal(source_or_arrays(single.batch(4))[1]["all"][1], y)
+
+    frame = pandas.DataFrame({"path": list("abc"), "label": list("xyx"), "split": ["train", "test", "train"]})
+    arrays = source_or_arrays(frame)[1]
+    assert arrays["train"][0] == ["a", "c"] and list(arrays["train"][1]) == ["x", "x"]
+    assert arrays["test"][0] == ["b"]
+    assert splits(source_or_arrays(frame[["path", "label"]])[1]) == {"all": ((3,), (3,))}
+
+
+def test_a_frame_of_paths_trains(pictures, tmp_path):
+    files = sorted(pictures.glob("*/*.png"))
+    frame = pandas.DataFrame({"file": [str(f) for f in files], "label": [f.parent.name for f in files]})
+    run = tlkeras.fine_tune(frame, workdir=tmp_path / "run", stages__1__steps=1, **TINY)
+    assert run.class_names == ("dark", "light")
+
+
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        (3, "Received: int"),
+        ("no_such_folder", "There is no such file or folder"),
+        (pandas.DataFrame({"a": [1]}), "needs one column of paths or texts"),
+        (lambda: tf.data.Dataset.from_tensor_slices(np.zeros((3, 2))), "yields pairs (x, y)"),
+        (lambda: tf.data.Dataset.from_tensor_slices((np.zeros((3, 2)), [0, 1, 0])).repeat(), "must end"),
+    ],
+)
+def test_data_of_another_kind_are_refused(data, message):
+    with pytest.raises(UserError) as caught:
+        source_or_arrays(data() if callable(data) else data)
+    assert message in str(caught.value)
+
+
+def test_a_typo_in_a_setting_is_refused(pictures, tmp_path):
+    with pytest.raises(UserError, match="Did you mean 'val_fraction'"):
+        tlkeras.fine_tune(pictures, workdir=tmp_path / "run", data__valfraction=0.2)
+    with pytest.raises(UserError, match="target takes a folder"):
+        tlkeras.fine_tune(pictures, workdir=tmp_path / "run", target=(np.zeros((3, 2)), None))
+    assert not (tmp_path / "run").exists()

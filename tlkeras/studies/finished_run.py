@@ -1,0 +1,100 @@
+"""A finished run with all that people do next: predict, look, explain, report, export."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlkeras import evaluation, export, report
+from tlkeras.errors import UserError, unknown
+from tlkeras.evaluation.intervals import score_line
+from tlkeras.runs import saved_run
+
+if TYPE_CHECKING:
+    import pandas
+
+_METHODS = ("grad_cam", "integrated_gradients", "occlusion")
+
+
+class FinishedRun(saved_run.SavedRun):
+    """A finished run, as `run_experiment`, `fine_tune` and `load_run` return it.
+
+    A notebook shows its numbers with intervals, the verdict, curves and the worst mistakes.
+
+    Example:
+        >>> run = load_run("runs/mine")
+        >>> run.predict_files("NEW_PICTURES")
+        >>> run.history
+        >>> run.export("onnx")
+    """
+
+    @property
+    def verdict(self) -> dict[str, Any] | None:
+        """The verdict: `verdict`, `gain`, `interval`, `sentence` and more. None if no twin was trained."""
+        file = self.run_dir.evaluation / "verdict.json"
+        return self.run_dir.read_json(file) if file.is_file() else None
+
+    @property
+    def history(self) -> "pandas.DataFrame":
+        """The metrics of each epoch, a row per epoch with the column `stage`. It needs pandas.
+
+        Raises:
+            UserError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise UserError("history is a DataFrame: pip install pandas. Received: no pandas") from None
+        stages = report.read_run(self.path).stages
+        return pandas.DataFrame([{"stage": stage.name} | row for stage in stages for row in stage.epochs])
+
+    def report(self) -> Path:
+        """Writes the report page again and returns its path."""
+        return report.write_report(self.path)
+
+    def export(self, *formats: str) -> dict[str, Any]:
+        """Exports the model; see `tlkeras.export.export_run`.
+
+        Args:
+            *formats: Names of formats, by default `saved_model`.
+
+        Returns:
+            The comparison of each export with `predict`, by format.
+        """
+        return export.export_run(self, formats or ("saved_model",))
+
+    def explain(
+        self, images: np.ndarray, method: str = "grad_cam", targets: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Returns maps of what a prediction rests on, float32 `(n, height, width)`.
+
+        Args:
+            images: Images `(n, height, width, 3)` in 0..255, of the model's size.
+            method: `grad_cam`, `integrated_gradients` or `occlusion`; see `tlkeras.evaluation.explain`.
+            targets: Class numbers `(n,)` that are explained, or None for the predicted classes.
+
+        Raises:
+            UserError: The method is unknown, or the model does not take images.
+        """
+        if method not in _METHODS:
+            raise unknown("explanation", method, _METHODS)
+        return getattr(evaluation.explain, method)(self.model, np.asarray(images, np.float32), targets)
+
+    def __repr__(self) -> str:
+        splits = [(d, *item) for d, measured in self.metrics.items() for item in measured.items()]
+        scores = [score_line(*split) for split in splits]
+        found = (self.verdict or {}).get("sentence", "no verdict: no run without the transfer was trained")
+        return f"run in {self.path}\n{'; '.join(scores)}\n{found}"
+
+    def _repr_html_(self) -> str:
+        return report.notebook.notebook_view(self.path)
+
+
+def load_run(path: str | os.PathLike) -> FinishedRun:
+    """Opens the run in a directory that `tlkeras train` wrote.
+
+    Raises:
+        UserError: The path is not a run directory, or the run has no model yet.
+    """
+    return FinishedRun(saved_run.load_run(path).run_dir)
