@@ -33,6 +33,7 @@ from random_tensors import random_pictures, random_tensor  # noqa: E402
 # fmt: off
 # tlkeras' name and options; library, its name and arguments; native and another size
 _TINY = {"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 768}
+_SMALL = {"hidden_size": 384, "num_attention_heads": 6, "patch_size": 14, "image_size": 224}
 CASES = (
     ("vit_tiny", {}, "timm", "vit_tiny_patch16_224", {}, (224, 160)),
     ("vit_small", {"patch": 14}, "timm", "vit_small_patch16_224", {"patch_size": 14}, (224, 308)),
@@ -55,6 +56,16 @@ CASES = (
     ("mobilenetv4_conv_small", {}, "timm", "mobilenetv4_conv_small", {}, (224, 162)),
     ("mobilenetv4_conv_medium", {}, "timm", "mobilenetv4_conv_medium", {}, (256, 192)),
     ("mobilenetv4_conv_large", {}, "timm", "mobilenetv4_conv_large", {}, (384, 256)),
+    ("dinov2_small", {}, "timm", "vit_small_patch14_dinov2", {}, (518, 224)),
+    ("dinov2_small", {}, "meta", "vit_small_patch14_dinov2", {"img_size": 224}, (224, 308)),
+    ("dinov2_small", {}, "transformers", "Dinov2", _SMALL, (224, 308)),
+    ("dinov2_base", {}, "timm", "vit_base_patch14_dinov2", {"img_size": 224}, (224, 154)),
+    ("dinov2_small_registers", {}, "timm", "vit_small_patch14_reg4_dinov2", {"img_size": 224}, (224, 154)),
+    ("dinov2_small_registers", {}, "transformers", "Dinov2WithRegisters", _SMALL, (224, 154)),
+    ("clip_base_16", {}, "timm", "vit_base_patch16_clip_quickgelu_224", {}, (224, 160)),
+    ("clip_base_32", {}, "transformers", "CLIPVision", {}, (224, 288)),
+    ("siglip_base", {"activation": "gelu"}, "timm", "vit_base_patch16_siglip_224", {}, (224, 160)),
+    ("siglip_base", {}, "transformers", "SiglipVision", {}, (224, 160)),
 )
 # fmt: on
 PICTURES = 8
@@ -68,24 +79,34 @@ MOBILENET_V4 = (
 )
 
 # the same of tiny networks, for the tests
+_SIZE = {"width": 12, "depth": 2, "heads": 3, "patch": 8}
+_OF_TIMM = {"embed_dim": 12, "depth": 2, "num_heads": 3, "patch_size": 8, "img_size": 32}
+_OF_HF = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 48,
+          "patch_size": 8, "image_size": 32}  # fmt: skip
+_OF_TEXT = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8,
+            "vocab_size": 4, "max_position_embeddings": 4}  # fmt: skip
+_PAIR = {"vision_config": _OF_HF, "text_config": _OF_TEXT}
 TINY = (
-    ("vit_tiny", {"width": 12, "depth": 2, "heads": 3, "patch": 8}, "timm", "vit_tiny_patch16_224",
-     {"embed_dim": 12, "depth": 2, "num_heads": 3, "patch_size": 8, "img_size": 32}, (32, 48)),
-    ("vit_tiny", {"width": 12, "depth": 2, "heads": 3, "patch": 8}, "transformers", "ViT",
-     {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 48,
-      "patch_size": 8, "image_size": 32}, (32, 16)),
-    ("deit_tiny_distilled", {"width": 12, "depth": 2, "heads": 3, "patch": 8}, "timm",
-     "deit_tiny_distilled_patch16_224",
-     {"embed_dim": 12, "depth": 2, "num_heads": 3, "patch_size": 8, "img_size": 32}, (32, 16)),
-    ("deit_tiny_distilled", {"width": 12, "depth": 2, "heads": 3, "patch": 8}, "transformers", "DeiT",
-     {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 48,
-      "patch_size": 8, "image_size": 32}, (32, 48)),
+    ("vit_tiny", _SIZE, "timm", "vit_tiny_patch16_224", _OF_TIMM, (32, 48)),
+    ("vit_tiny", _SIZE, "transformers", "ViT", _OF_HF, (32, 16)),
+    ("deit_tiny_distilled", _SIZE, "timm", "deit_tiny_distilled_patch16_224", _OF_TIMM, (32, 16)),
+    ("deit_tiny_distilled", _SIZE, "transformers", "DeiT", _OF_HF, (32, 48)),
     ("convnextv2_atto", {"depths": [1, 1, 2, 1], "width": 4}, "timm", "convnextv2_atto",
      {"depths": [1, 1, 2, 1], "dims": [4, 8, 16, 32]}, (32, 72)),
     ("convnextv2_atto", {"depths": [1, 1, 2, 1], "width": 4}, "transformers", "ConvNextV2",
      {"depths": [1, 1, 2, 1], "hidden_sizes": [4, 8, 16, 32], "layer_norm_eps": 1e-6}, (32, 48)),
     ("mobilenetv4_conv_small", {"stem": 8, "stages": MOBILENET_V4}, "timm", "mobilenetv4",
      {"stem_size": 8, "stages": MOBILENET_V4}, (32, 50)),
+    ("dinov2_small", _SIZE, "timm", "vit_small_patch14_dinov2", _OF_TIMM, (32, 16)),
+    ("dinov2_small", _SIZE, "meta", "vit_small_patch14_dinov2", _OF_TIMM, (32, 16, 48)),
+    ("dinov2_small", _SIZE, "transformers", "Dinov2", _OF_HF, (32, 16)),
+    ("dinov2_small_registers", _SIZE, "timm", "vit_small_patch14_reg4_dinov2", _OF_TIMM, (32, 16)),
+    ("dinov2_small_registers", _SIZE, "transformers", "Dinov2WithRegisters", _OF_HF, (32, 16)),
+    ("clip_base_16", _SIZE, "timm", "vit_base_patch16_clip_quickgelu_224", _OF_TIMM, (32, 16)),
+    ("clip_base_16", _SIZE, "transformers", "CLIP", _PAIR, (32, 48)),
+    ("siglip_base", _SIZE | {"activation": "gelu"}, "timm", "vit_base_patch16_siglip_224", _OF_TIMM,
+     (32, 16)),
+    ("siglip_base", _SIZE, "transformers", "Siglip", _PAIR, (32, 48)),
 )  # fmt: skip
 
 
@@ -138,7 +159,8 @@ def write_fixtures() -> None:
 def original(case, settle: bool = False):
     """Returns random tensors by the names under which a library saves them, its network with them, and
     `forward(model, x)`, which returns the outputs by name."""
-    return (of_timm if case[2] == "timm" else of_transformers)(*case[3:5], settle)
+    of = {"timm": of_timm, "meta": of_meta, "transformers": of_transformers}
+    return of[case[2]](*case[3:5], settle)
 
 
 def of_timm(name: str, arguments, settle: bool):
@@ -205,6 +227,30 @@ def tiny_mobilenet_v4(stages, stem_size: int):
     return MobileNetV3(decode_arch_def(words), stem_size=stem_size, **arguments)
 
 
+def of_meta(name: str, arguments, settle: bool):
+    """As `of_timm`, with positions resized as in DINOv2's own code, which is not timm's way."""
+    import torch
+
+    tensors, model, plain = of_timm(name, arguments, settle)
+    tensors["mask_token"] = np.zeros((1, len(tensors["norm.weight"])), "float32")
+    table = torch.from_numpy(tensors["pos_embed"])
+    grid = model.patch_embed.grid_size[0]
+
+    def forward(model, x):
+        new = x.shape[-1] // model.patch_embed.patch_size[0]
+        patches = table[:, 1:].reshape(1, grid, grid, -1).permute(0, 3, 1, 2).to(x.dtype)
+        if new != grid:
+            scale = {"scale_factor": ((new + 0.1) / grid,) * 2, "mode": "bicubic"}
+            patches = torch.nn.functional.interpolate(patches, **scale)
+            assert patches.shape[-1] == new
+        patches = patches.permute(0, 2, 3, 1).flatten(1, 2)
+        model.pos_embed = torch.nn.Parameter(torch.cat([table[:, :1].to(x.dtype), patches], 1))
+        model.patch_embed.grid_size = (new, new)
+        return plain(model, x)
+
+    return tensors, model, forward
+
+
 def of_transformers(kind: str, arguments, settle: bool):
     import tempfile
 
@@ -224,7 +270,14 @@ def of_transformers(kind: str, arguments, settle: bool):
         if kind == "ConvNextV2":
             found = model(x)
             return {"features": found.last_hidden_state.permute(0, 2, 3, 1), "pooled": found.pooler_output}
-        return {"features": model(x, interpolate_pos_encoding=True).last_hidden_state}
+        tower = getattr(model, "vision_model", model)
+        if kind.startswith("Dinov2"):
+            return {"features": tower(x).last_hidden_state}
+        found = tower(x, interpolate_pos_encoding=True)
+        if kind.startswith("CLIP"):  # it normalises the class token only
+            return {"features": tower.post_layernorm(found.last_hidden_state)}
+        pooled = {"pooled": found.pooler_output} if kind.startswith("Siglip") else {}
+        return {"features": found.last_hidden_state} | pooled
 
     return tensors, model, forward
 
@@ -261,7 +314,7 @@ def compare_one(case, folder: Path, side: int) -> None:
         x = random_pictures(PICTURES, side).astype(model.dtype)
         for found in (np.asarray(model(x)), kept[f"{key}/float32"]):
             cells.append(difference(kept[key], found))
-            with_class = found.ndim == 3 and row.arguments.get("prefix_tokens")
+            with_class = found.ndim == 3 and row.family.pooling.startswith("class")
             cells.append(difference(kept[key][:, 0], found[:, 0]) if with_class else "")
         what = "" if key == "features" else f" ({key})"
         what += f" `{json.dumps(case[1])}`" if case[1] else ""

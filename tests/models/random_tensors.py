@@ -19,7 +19,7 @@ def random_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
         values = 1 + 0.2 * noise
     else:
         values = 0.2 * noise
-    return values.astype("float32")
+    return np.asarray(values, "float32")
 
 
 def random_pictures(count: int, side: int) -> np.ndarray:

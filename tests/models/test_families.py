@@ -36,6 +36,9 @@ SIZE = {"width": 12, "depth": 3, "heads": 3, "patch": 8}
 TINY = {
     "vit_tiny": (SIZE | {"drop_path_rate": 0.1}, "stem block_0 block_1 block_2"),
     "deit_tiny_distilled": (SIZE, "stem block_0 block_1 block_2"),
+    "dinov2_small_registers": (SIZE, "stem block_0 block_1 block_2"),
+    "clip_base_16": (SIZE, "stem block_0 block_1 block_2"),
+    "siglip_base": (SIZE, "stem block_0 block_1 block_2"),
     "convnextv2_atto": (
         {"depths": [1, 1, 2, 1], "width": 4, "drop_path_rate": 0.1},
         "stem stage_0_block_0 stage_1_downsample stage_1_block_0 stage_2_downsample stage_2_block_0 "
@@ -222,6 +225,17 @@ def test_mobilenet_v4_of_other_widths_has_the_filters_of_timm():
     for width, expected in ((0.35, [32, 24, 192, 336, 1280]), (0.5, [32, 32, 288, 480, 1280])):
         model = load_backbone(row, None, (32, 32, 3), {"width": width})[0]
         assert [model.get_layer(x).filters for x in names] == expected
+
+
+def test_the_text_tower_of_a_pair_is_reported_and_no_part_of_the_image_tower(tmp_path):
+    pytest.importorskip("safetensors")
+    original = original_of("transformers", "siglip_base")
+    path, row = checkpoint(original, tmp_path / "a.safetensors"), BACKBONES.get("siglip_base")
+    for pooled in (True, False):
+        options = original["options"] | {"attention_pool": pooled}
+        model, report = load_backbone(row, path, (32, 32, 3), options)
+        assert {n.partition(".")[0] for n in report.unused} == {"text_model", "logit_scale", "logit_bias"}
+        assert model.output_shape == ((None, 12) if pooled else (None, 16, 12))
 
 
 def test_a_checkpoint_may_be_npz_and_names_of_its_head_are_reported(tmp_path):

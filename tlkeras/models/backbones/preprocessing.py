@@ -78,7 +78,17 @@ def lite(x):
 @MODES.register("torch")
 def torch(x):
     """Scales pixels to 0..1, and standardises each channel by ImageNet's mean and deviation."""
-    mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    return _standardised(x, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@MODES.register("clip")
+def clip(x):
+    """Scales pixels to 0..1, and standardises each channel by the mean and deviation of CLIP's pictures."""
+    mean, deviation = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+    return _standardised(x, mean, deviation)
+
+
+def _standardised(x, mean, deviation):
     scale = [1 / (255 * d) for d in deviation]
     offset = [-m / d for m, d in zip(mean, deviation, strict=True)]
     return _rescaling(scale, offset)(x)

@@ -177,17 +177,18 @@ def _linear(x, equation: str, shape: tuple, bias_axes: str, name: str, **options
     return layers.EinsumDense(equation, shape, bias_axes=bias_axes, name=name, **options)(x)
 
 
-_HF = r"^(?:\w+\.)?(?:vision_model\.)?encoder\.layers?\.(\d+)\."
+_TOWER = r"^(?:(?!text_model\.)\w+\.)?"  # of a pair of towers, that of the images
+_HF = _TOWER + r"(?:vision_model\.)?encoder\.layers?\.(\d+)\."
 _TIMM = r"^(?:visual\.)?(?:trunk\.)?blocks\.(\d+)\."
 
 # Names of tensors in timm, in Meta's files, and in transformers (ViT, DeiT, DINOv2; CLIP, SigLIP).
 TENSOR_NAMES = (
     (r"^patch_embed\.proj\.", "patches."),
-    (r"^(?:\w+\.)?embeddings\.patch_embeddings\.projection\.", "patches."),
-    (r"^(?:\w+\.)?embeddings\.patch_embedding\.", "patches."),
+    (_TOWER + r"embeddings\.patch_embeddings\.projection\.", "patches."),
+    (_TOWER + r"embeddings\.patch_embedding\.", "patches."),
     (r"^pos_embed$", "timm_positions"),
-    (r"^(?:\w+\.)?embeddings\.position_embeddings$", "positions"),
-    (r"^(?:\w+\.)?embeddings\.position_embedding\.weight$", "positions"),
+    (_TOWER + r"embeddings\.position_embeddings$", "positions"),
+    (_TOWER + r"embeddings\.position_embedding\.weight$", "positions"),
     (r"^(?:(?:\w+\.)?embeddings\.)?(?:cls_token|class_embedding)$", "class_token"),
     (r"^(?:(?:\w+\.)?embeddings\.)?(?:dist_token|distillation_token)$", "distillation_token"),
     (r"^(?:(?:\w+\.)?embeddings\.)?(?:reg_token|register_tokens)$", "registers"),
@@ -222,7 +223,8 @@ def fit_tensors(tensors: Tensors, model: keras.Model) -> None:
     """Changes the tensors of a vision transformer's checkpoint to one weight and one bias for each layer.
 
     The function splits fused projections. It puts patch embedding, positions, class token and registers
-    together in `stem` and resizes the positions to the grid of the model. It projects the query that pools.
+    together in `stem` and resizes the positions to the grid of the model. It projects the query that pools; a
+    model that does not pool has no place for it, and the tensors of the pooling are left out.
 
     Args:
         tensors: Tensors of the checkpoint, which are changed in place.
@@ -235,7 +237,10 @@ def fit_tensors(tensors: Tensors, model: keras.Model) -> None:
         tensors.split(name, [name.replace("qkv", part) for part in ("query", "key", "value")])
     if "patches.weight" in tensors and ("positions" in tensors or "timm_positions" in tensors):
         _fit_stem(tensors, model)
-    if "pool_probe" in tensors:
+    if all(layer.name != "pool_query" for layer in model.layers):
+        for name in [n for n in tensors if n.startswith("pool_")]:
+            tensors.take(name)
+    elif "pool_probe" in tensors:
         _fit_pool(tensors)
 
 
@@ -255,9 +260,11 @@ def _fit_stem(tensors: Tensors, model: keras.Model) -> None:
     of_meta = tensors.take("mask_token") is not None
     in_timm = "timm_positions" in tensors
     table = tensors.take("timm_positions" if in_timm else "positions")
-    # timm always antialiases. DINOv2 (Meta's, and in transformers) does it only if it has registers.
+    # timm always antialiases. DINOv2 (Meta's, and in transformers) does it only if it has registers. Without
+    # registers, Meta's own code adds an offset to the new size.
     antialias = (in_timm and not of_meta) or has_registers
-    table = resized_positions(table.reshape(-1, width), rows, columns, antialias)
+    offset = 0.1 if in_timm and of_meta and not has_registers else 0.0
+    table = resized_positions(table.reshape(-1, width), rows, columns, antialias, offset)
     with_position = len(table) - rows * columns
     prefix[:with_position] += table[:with_position]
     bias = tensors.take("patches.bias", np.zeros(width, "float32"))

@@ -5,7 +5,9 @@ import math
 import numpy as np
 
 
-def resized_positions(table: np.ndarray, rows: int, columns: int, antialias: bool) -> np.ndarray:
+def resized_positions(
+    table: np.ndarray, rows: int, columns: int, antialias: bool, offset: float = 0.0
+) -> np.ndarray:
     """Returns a table of positions for a grid of `rows` x `columns` patches.
 
     Args:
@@ -14,6 +16,8 @@ def resized_positions(table: np.ndarray, rows: int, columns: int, antialias: boo
         rows: Number of patches from top to bottom.
         columns: Number of patches from left to right.
         antialias: Whether a smaller grid averages over more than four neighbours, as in timm.
+        offset: Number that is added to the new number of patches when the scale is computed, .1 in DINOv2's
+            own code. A grid that is not resized stays as it is.
 
     Returns:
         The new table, float32 `(prefix + rows * columns, d)`. The rows of prefix tokens are unchanged.
@@ -25,21 +29,23 @@ def resized_positions(table: np.ndarray, rows: int, columns: int, antialias: boo
     prefix = len(table) - side * side
     if prefix > 2:
         raise ValueError(f"its table of positions does not belong to a square grid: {len(table)} rows")
+    if rows == columns == side:
+        return table.astype("float32")
     grid = table[prefix:].reshape(side, side, -1).astype("float64")
-    along = (_bicubic(side, new, antialias) for new in (rows, columns))
+    along = (_bicubic(side, new, (new + offset) / side, antialias) for new in (rows, columns))
     grid = np.einsum("ri,cj,ijd->rcd", *along, grid, optimize=True)
     return np.concatenate([table[:prefix], grid.reshape(rows * columns, -1)]).astype("float32")
 
 
-def _bicubic(size: int, new: int, antialias: bool) -> np.ndarray:
+def _bicubic(size: int, new: int, scale: float, antialias: bool) -> np.ndarray:
     """Returns the matrix `(new, size)` of bicubic interpolation with half-pixel centres.
 
     The slope of torch's kernel at distance 1 is -0.75 without antialiasing and -0.5 with it.
     """
-    slope, stretch = (-0.5, max(size / new, 1.0)) if antialias else (-0.75, 1.0)
+    slope, stretch = (-0.5, max(1 / scale, 1.0)) if antialias else (-0.75, 1.0)
     weights = np.zeros((new, size))
     for i in range(new):
-        centre = (i + 0.5) * size / new - 0.5
+        centre = (i + 0.5) / scale - 0.5
         first, last = math.floor(centre - 2 * stretch), math.ceil(centre + 2 * stretch)
         for j in range(first, last + 1):
             weight = _cubic(abs(j - centre) / stretch, slope)

@@ -1,0 +1,20 @@
+"""The image tower of CLIP (Radford et al. 2021, "Learning Transferable Visual Models From Natural Language
+Supervision")."""
+
+from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
+from tlkeras.models.backbones.transformer import TENSOR_NAMES, fit_tensors, vision_transformer
+
+# the paper probes the class token before the projection to the space shared with texts
+_FAMILY = Family("clip", min_size=14, pooling="class", tensor_names=TENSOR_NAMES, fit_tensors=fit_tensors)
+
+# name, width, heads, patch, parameters at 224 pixels
+_ROWS = (
+    ("clip_base_16", 768, 12, 16, 85_798_656),
+    ("clip_base_32", 768, 12, 32, 87_455_232),
+)
+
+for _name, _width, _heads, _patch, _parameters in _ROWS:
+    _arguments = {"width": _width, "depth": 12, "heads": _heads, "patch": _patch, "norm_first": True}
+    _arguments |= {"activation": "quick_gelu", "epsilon": 1e-5, "name": _name}
+    _facts = (_name, vision_transformer, _FAMILY, 224, _parameters, "", "stem block_0..11")
+    BACKBONES.add(_name, Backbone(*_facts, arguments=_arguments, licence="MIT"))

@@ -1,0 +1,27 @@
+"""DINOv2 of Oquab et al. 2024, "DINOv2: Learning Robust Visual Features without Supervision".
+
+With registers it is of Darcet et al. 2024, "Vision Transformers Need Registers": four more tokens beside the
+class token, in which the network keeps what belongs to no patch.
+"""
+
+from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
+from tlkeras.models.backbones.transformer import TENSOR_NAMES, fit_tensors, vision_transformer
+
+# the paper's probe reads the class token and the mean of the patches side by side
+_FAMILY = Family(
+    "torch", min_size=14, pooling="class_and_avg", tensor_names=TENSOR_NAMES, fit_tensors=fit_tensors
+)
+
+# name, width, heads, tokens before the patches, parameters at 224 pixels
+_ROWS = (
+    ("dinov2_small", 384, 6, 1, 21_628_032),
+    ("dinov2_base", 768, 12, 1, 85_723_392),
+    ("dinov2_small_registers", 384, 6, 5, 21_629_568),
+    ("dinov2_base_registers", 768, 12, 5, 85_726_464),
+)
+
+for _name, _width, _heads, _prefix, _parameters in _ROWS:
+    _arguments = {"width": _width, "depth": 12, "heads": _heads, "patch": 14, "prefix_tokens": _prefix}
+    _facts = (_name, vision_transformer, _FAMILY, 224, _parameters, "", "stem block_0..11")
+    _more = {"arguments": _arguments | {"layer_scale": True, "name": _name}, "licence": "Apache-2.0"}
+    BACKBONES.add(_name, Backbone(*_facts, **_more))

@@ -1,0 +1,16 @@
+"""The image towers of SigLIP (Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training") and SigLIP 2
+(Tschannen et al. 2025).
+
+Both are the same network; a learned query pools its tokens to one vector.
+"""
+
+from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
+from tlkeras.models.backbones.transformer import TENSOR_NAMES, fit_tensors, vision_transformer
+
+_FAMILY = Family("tf", min_size=14, tensor_names=TENSOR_NAMES, fit_tensors=fit_tensors)
+_ARGUMENTS = {"width": 768, "depth": 12, "heads": 12, "patch": 16, "prefix_tokens": 0}
+_ARGUMENTS |= {"activation": "gelu_tanh", "attention_pool": True}
+
+for _name in ("siglip_base", "siglip2_base"):
+    _facts = (_name, vision_transformer, _FAMILY, 224, 92_292_864, "", "stem block_0..11")
+    BACKBONES.add(_name, Backbone(*_facts, arguments=_ARGUMENTS | {"name": _name}, licence="Apache-2.0"))
