@@ -16,6 +16,7 @@ from tlkeras.config import DataConfig, ExperimentConfig, FrontEndConfig, ModelCo
 from tlkeras.data import Domain, Inspection, check_files, inspect_domain, load_domain
 from tlkeras.data.modalities import MODALITIES
 from tlkeras.data.roles import Role
+from tlkeras.data.sources import SOURCES
 from tlkeras.data.sources.arrays import with_arrays
 from tlkeras.data.tokenizer import tokenizer_in
 from tlkeras.errors import UserError
@@ -257,14 +258,17 @@ def read_domains(
 
 def _with_tokenizer(data: DataConfig, model: ModelConfig) -> DataConfig:
     """Returns the data's config with the tokenizer beside the weights, where texts have no other."""
-    if data.text is None or data.tokenizer is not None:
+    kind = data.source.partition(":")[0]
+    texts = data.text is not None or (kind in SOURCES and SOURCES.get(kind).holds_texts)
+    if not texts or data.tokenizer is not None:
         return data
     weights = None if model.weights is None else Path(model.weights).expanduser()
     place = weights if weights is None or weights.is_dir() else weights.parent
     if place is None or tokenizer_in(place) is None:
         raise UserError(
             "Texts need a tokenizer: set data.tokenizer to a tokenizer.json or vocab.txt, which usually lies "
-            f"beside the weights. Received: data.text={data.text!r}, model.weights={model.weights!r}"
+            f"beside the weights. Received: data.source={data.source}, data.text={data.text!r}, "
+            f"model.weights={model.weights!r}"
         )
     return data.model_copy(update={"tokenizer": str(place)})
 

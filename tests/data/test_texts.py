@@ -11,7 +11,9 @@ import pytest
 
 from tlkeras import load_config, load_run, run_experiment
 from tlkeras.cli.main import main
+from tlkeras.data.domains import load_domain
 from tlkeras.errors import Interrupted, UserError
+from tlkeras.prepare import read_domains
 
 tokenizers = pytest.importorskip("tokenizers")
 
@@ -34,6 +36,8 @@ WORDS = [
 ]
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
 OPTIONS = {"width": 16, "depth": 2, "heads": 2, "hidden": 32, "words": len(VOCABULARY), "positions": 32}
+
+MODEL = {"backbone": "bert_base", "weights": None, "backbone_options": OPTIONS}
 
 
 def made_up(count, seed=0):
@@ -71,8 +75,7 @@ def config(place, cache, *words):
         {"name": "last", "train": "last:1", "epochs": 1, "optimizer": {"learning_rate": 0.005}},
         {"name": "all", "train": "all", "epochs": 3, "optimizer": {"learning_rate": 0.005}},
     ]
-    model = {"backbone": "bert_base", "weights": None, "backbone_options": OPTIONS}
-    return load_config({"name": "texts", "data": {"source": ""}, "model": model, "stages": stages,
+    return load_config({"name": "texts", "data": {"source": ""}, "model": MODEL, "stages": stages,
                         "checkpoint": {"every_steps": 1}}, changes)  # fmt: skip
 
 
@@ -149,6 +152,136 @@ def test_arrays_of_strings_are_texts_where_there_is_a_tokenizer(place, tmp_path)
     changes = ["data.text=none", "stages.1.epochs=1"]
     run = run_experiment(config(place, tmp_path, *changes), tmp_path / "run", data={"all": (texts, kinds)})
     assert run.input_shape == {"ids": (12,), "mask": (12,)} and run.predict(texts[:3]).logits.shape == (3, 2)
+
+
+def rows_of(place, source, *changes):
+    words = [f"data.source={source}", f"data.tokenizer={place}", "data.max_length=8", *changes]
+    return read_domains(
+        load_config({"data": {"source": ""}, "model": MODEL, "stages": [{"name": "all"}]}, words)
+    )["source"]
+
+
+def written_as(kind, folder):
+    """Writes thirty texts in three splits, and returns the data source and what its config needs."""
+    texts, labels = made_up(30)
+    rows = list(zip(texts, labels, ["train"] * 20 + ["val"] * 4 + ["test"] * 6, strict=True))
+    columns = {"words": texts, "label": labels, "split": [split for *_, split in rows]}
+    file = folder / f"rows.{kind}"
+    if kind == "csv":
+        with open(file, "w", newline="") as opened:
+            csv.writer(opened).writerows([tuple(columns), *rows])
+    elif kind == "jsonl":
+        lines = [json.dumps(dict(zip(columns, row, strict=True))) for row in rows]
+        file.write_text("\n\n".join(lines))
+    elif kind == "parquet":
+        pyarrow = pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow.parquet").write_table(pyarrow.table(columns), file)
+    elif kind == "npz":
+        parts = {s: [row[:2] for row in rows if row[2] == s] for s in ("train", "val", "test")}
+        arrays = {
+            f"{n}_{s}": [row[i] for row in part] for s, part in parts.items() for i, n in enumerate("xy")
+        }
+        np.savez(file, **arrays)
+        return f"npz:{file}", []
+    else:
+        for number, (text, label, split) in enumerate(rows):
+            (folder / split / label).mkdir(parents=True, exist_ok=True)
+            (folder / split / label / f"{number:02d}.txt").write_text(f"{text}\n", "utf-8-sig")
+        return f"text_folder:{folder}", []
+    return f"{kind}:{file}", ["data.text=words"]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "npz", "text_folder"])
+def test_every_source_of_texts_gives_the_rows_of_the_csv_file(place, tmp_path, kind):
+    for name in ("csv", kind):
+        (tmp_path / name).mkdir()
+    wanted, found = (
+        rows_of(place, source, *changes)
+        for source, changes in (written_as(name, tmp_path / name) for name in ("csv", kind))
+    )
+    assert found.class_names == wanted.class_names == ("kind", "unkind")
+    for split, rows in wanted.splits.items():
+        pairs = [sorted(zip(r.inputs["ids"].tolist(), r.labels.tolist(), strict=True))
+                 for r in (rows, found.splits[split])]  # fmt: skip
+        assert pairs[0] == pairs[1] and len(pairs[0]) in (20, 4, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "changes", "message"),
+    [
+        ("a.jsonl", '{"words": "good"}\n{"word": "bad"}', ["data.text=words"],
+         "a.jsonl, line 2 needs a column 'words'. Did you mean 'word'?"),
+        ("a.jsonl", '{"words": "good", "label": 1}\n{"words": null, "label": 2}', ["data.text=words"],
+         "a.jsonl, line 2: the words is empty"),
+        ("a.jsonl", '{"words": "good"\n', ["data.text=words"], "a.jsonl, line 1 is not JSON"),
+        ("a.jsonl", '["good"]', ["data.text=words"], "a.jsonl, line 1 must be a JSON object"),
+        ("a.jsonl", "\n", ["data.text=words"], "a.jsonl has no rows"),
+        ("a.parquet", "words", ["data.text=words"], "a.parquet is not a readable Parquet file"),
+        ("a.jsonl", "", ["data.text=words", "data.source=jsonl:nowhere"], "no such JSON lines file"),
+        ("x/a.txt", " ", ["data.source=text_folder:{}"], "a.txt is empty, and a text needs a word"),
+        ("x/a.txt", "\udcff", ["data.source=text_folder:{}"], "a.txt is not UTF-8 text"),
+        ("x/a.csv", "good", ["data.source=text_folder:{}"], "the folder holds no .txt files"),
+        ("a.csv", "words,label\ngood,1\nbad,2", ["data.text=words", "data.max_length=2"],
+         "data.max_length must exceed 2, the number of special tokens"),
+        ("a.csv", "words,label\ngood,1\nbad,2", ['data.text=["words","answer"]'],
+         "needs a column 'answer'"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_files_of_texts_are_one_line(place, tmp_path, name, content, changes, message):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(content.encode("utf-8", "surrogateescape"))
+    kind = name.rpartition(".")[2]
+    with pytest.raises(UserError, match=re.sub(r"([.?()])", r"\\\1", message)) as error:
+        rows_of(place, f"{kind}:{tmp_path / name}", *(change.format(tmp_path) for change in changes))
+    assert "\n" not in str(error.value)
+
+
+def test_two_columns_are_pairs_whose_second_text_has_types(place, tmp_path):
+    first, kinds = made_up(200)
+    second, others = made_up(200, seed=1)
+    same = [("differ", "agree")[a == b] for a, b in zip(kinds, others, strict=True)]
+    rows = list(zip(first, second, same, strict=True))
+    with open(tmp_path / "pairs.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("one", "two", "label"), *rows])
+    words = [f"data.source=csv:{tmp_path}/pairs.csv", 'data.text=["one","two"]', "data.max_length=20"]
+    run = run_experiment(
+        config(place, tmp_path, *words, "stages.1.epochs=1", "data.limit=40"), tmp_path / "run"
+    )
+    assert run.input_shape == {"ids": (20,), "mask": (20,), "types": (20,)}
+    x = run.modality.tokenizer.encode([("good film", "bad")], 20)
+    assert run.modality.texts({"ids": x["ids"], "mask": x["mask"]})[0] == [
+        "[CLS]", "good", "film", "[SEP]", "bad", "[SEP]"]  # fmt: skip
+    assert x["types"][0, :6].tolist() == [0, 0, 0, 0, 1, 1]
+    answers = run.predict(list(zip(first, second, strict=True))[:5]).logits
+    assert np.array_equal(answers, run.predict([f"{a}\t{b}" for a, b, _ in rows[:5]]).logits)
+    inputs = {name: x[name] for name in x.dtype.names}
+    flipped = inputs | {"types": 1 - inputs["types"]}
+    assert not np.allclose(run.model.predict_on_batch(inputs), run.model.predict_on_batch(flipped))
+    with pytest.raises(
+        UserError, match=r"list of pairs of texts \(tuples, or a tab between them\). Received: str"
+    ):
+        run.predict(["good film"])
+    words = [f"data.tokenizer={place}", "data.max_length=20"]
+    arrays = {"all": ([row[:2] for row in rows], same)}
+    loaded = load_domain(config(place, tmp_path, *words).data, seed=0, arrays=arrays)
+    assert loaded.input_shape == run.input_shape
+
+
+def test_pairs_of_strings_need_a_tokenizer(place, tmp_path):
+    with pytest.raises(UserError, match=r"Pairs of texts need data.tokenizer"):
+        run_experiment(
+            config(place, tmp_path, "data.text=none", "data.tokenizer=none"),
+            tmp_path / "run", data={"all": ([("a", "b"), ("c", "d")], [0, 1])},
+        )  # fmt: skip
+
+
+def test_a_run_is_evaluated_with_its_own_tokenizer(finished, place):
+    before, elsewhere = finished.metrics["source"]["test"], place / "elsewhere.txt"
+    (place / "vocab.txt").rename(elsewhere)
+    try:
+        assert load_run(finished.path).evaluate()["source"]["test"]["loss"] == before["loss"]
+    finally:
+        elsewhere.rename(place / "vocab.txt")
 
 
 def test_vocabulary_and_json_are_the_same_tokenizer(finished):

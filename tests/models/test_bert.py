@@ -121,6 +121,25 @@ def test_it_is_the_formulas_of_the_paper_whatever_the_padding(folders, kind):
             assert not vectors[len(text) :].any()
 
 
+@pytest.mark.parametrize("kind", _NAMES)
+def test_pairs_have_the_vectors_of_both_segments(folders, kind):
+    shape = dict.fromkeys(("ids", "mask", "types"), (8,))
+    model, report = load_backbone(BACKBONES.get(f"{kind}_base"), str(folders / kind), shape, OPTIONS)
+    assert not report.unmatched
+    x = padded(TEXTS, 8)
+    first = model.predict(x | {"types": np.zeros_like(x["ids"])}, verbose=0)
+    alone, _ = loaded(folders / kind, f"{kind}_base", 8)
+    np.testing.assert_allclose(first, alone.predict(x, verbose=0), atol=1e-5)
+    second = model.predict(x | {"types": x["mask"]}, verbose=0)
+    arrays = checkpoint(kind)
+    name = f"{kind}.embeddings.token_type_embeddings.weight"
+    if kind == "bert":  # the other kinds have one segment or none
+        arrays[name] = arrays[name][1:]
+    for vectors, text in zip(second, TEXTS, strict=True):
+        wanted = by_formulas(arrays, kind, text, model.get_layer("stem_norm").epsilon)
+        np.testing.assert_allclose(vectors[: len(text)], wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize("pooling", ["avg", "max", "class", "both", "gem", "class_and_avg"])
 def test_a_longer_padding_changes_no_answer(folders, pooling):
     config = model_config(weights=str(folders / "bert"), neck={"pooling": pooling})

@@ -89,7 +89,8 @@ class DataConfig(Config):
         memory_mb: Memory for decoded images in this process, in MiB. Images that do not fit are decoded
             again in each epoch.
         views: Number of fixed augmented views of each training row. None draws a new view in each epoch.
-        text: Column of a CSV file that holds texts, in place of the column `path`.
+        text: Column of a list (CSV, JSON lines, Parquet) that holds texts, in place of the column `path`, or
+            two columns for pairs of texts.
         tokenizer: `tokenizer.json`, `vocab.txt` or a folder with one of them, which makes strings texts. None
             takes the tokenizer beside the weights if `text` is given.
         max_length: Number of tokens of a text, with those that mark its beginning and end. Shorter texts
@@ -121,12 +122,17 @@ class DataConfig(Config):
     max_pixels: PositiveInt = MAX_PIXELS
     memory_mb: Annotated[int, Field(ge=0)] = 2048
     views: PositiveInt | None = None
-    text: str | None = None
+    text: str | tuple[str, str] | None = None
     tokenizer: str | None = None
     max_length: PositiveInt = 128
     seconds: Annotated[float, Field(ge=0.1, le=600)] | None = None
     sample_rate: Annotated[int, Field(ge=1_000, le=400_000)] = 16_000
     pretext: PretextConfig | None = None
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The columns of texts: none, one, or two for pairs."""
+        return (self.text,) if isinstance(self.text, str) else tuple(self.text or ())
 
     def following(self, data: "DataConfig", fields: tuple[str, ...] = READ_ALIKE) -> "DataConfig":
         """Returns this config with fields that have their default values taken from another config.

@@ -69,10 +69,10 @@ def white_of(x: np.ndarray) -> int:
 def as_inputs(
     x: np.ndarray, where: str, white: int | None = None, darkest: float | None = None
 ) -> np.ndarray:
-    """Converts an array to a form that `Rows.inputs` may hold: pixels in 0..255, vectors, or paths.
+    """Converts an array to a form that `Rows.inputs` may hold: pixels in 0..255, vectors, or strings.
 
     Args:
-        x: Array of images, of vectors or of paths.
+        x: Array of images, of vectors, or of paths or texts `(n,)`, or of pairs of texts `(n, 2)`.
         where: Name of the array in messages.
         white: Value of a white pixel: 1, 255 or 65535. None finds it out, which is for training arrays.
         darkest: Largest value of the darkest training image in 0..255, or None if it is not known.
@@ -81,11 +81,14 @@ def as_inputs(
         UserError: The shape, the dtype or the range of the values is not allowed.
     """
     if x.dtype == object or x.dtype.kind in "US":
-        other = [] if x.ndim != 1 else [one for one in x if not isinstance(one, str | os.PathLike)]
-        if x.ndim != 1 or other:
+        fits = x.ndim == 1 or (x.ndim == 2 and x.shape[1] == 2)
+        other = [one for one in x.ravel() if not isinstance(one, str | os.PathLike)] if fits else []
+        if not fits or other:
             received = f"{type(other[0]).__name__} in it" if other else f"dtype={x.dtype}, shape={x.shape}"
-            raise UserError(f"{where}: x must hold numbers or paths. Received: {received}")
-        return np.array([str(path) for path in x], object)
+            raise UserError(
+                f"{where}: x must hold numbers, paths, texts, or pairs of texts. Received: {received}"
+            )
+        return np.array([str(one) for one in x.ravel()], object).reshape(x.shape)
     if x.ndim and not len(x):
         raise UserError(f"{where}: x has no rows. Received: shape {x.shape}")
     if x.ndim not in (2, 3, 4) or 0 in x.shape:

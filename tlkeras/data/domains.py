@@ -125,7 +125,10 @@ def load_domain(
     """
     where = f"data[{name}]" if arrays is not None else config.source
     table = table_of_arrays(arrays, where, config=config) if arrays is not None else read_source(config, seed)
-    table = table if config.tokenizer is None else _as_texts(table, config)
+    if config.tokenizer is not None:
+        table = _as_texts(table, config)
+    elif any(rows.kind == "files" and rows.inputs.ndim > 1 for rows in table.splits.values()):
+        raise UserError(f"Pairs of texts need data.tokenizer. Received: data.tokenizer=none, {where}")
     table = table if config.seconds is None else _as_sounds(table, config)
     splits = {split: rows for split, rows in table.splits.items() if len(rows)}
     check_splits(splits, where)
@@ -163,8 +166,8 @@ def _as_texts(table: Table, config: DataConfig) -> Table:
     for split, rows in table.splits.items():
         if rows.kind != "files":
             raise UserError(
-                f"data.tokenizer needs texts: a CSV file with data.text=COLUMN, or arrays of strings. "
-                f"Received: {rows.kind} in {split} of {config.source}"
+                "data.tokenizer needs texts: a list (csv, jsonl, parquet) with data.text=COLUMN, "
+                f"text_folder:DIR, or arrays of strings. Received: {rows.kind} in {split} of {config.source}"
             )
     tokenizer = Tokenizer.read(config.tokenizer)
     splits = {

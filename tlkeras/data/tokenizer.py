@@ -62,27 +62,39 @@ class Tokenizer:
         """The number of entries of the vocabulary, including added tokens."""
         return self._encoder.get_vocab_size(with_added_tokens=True)
 
-    def encode(self, texts: Iterable[str], length: int) -> np.ndarray:
+    def encode(self, texts: np.ndarray | Iterable[str], length: int) -> np.ndarray:
         """Returns the columns `ids` and `mask` of texts, int32 `(n, length)`.
 
         A longer text is truncated and keeps the special tokens at its start and end. A shorter one is padded
-        with 0.
+        with 0. A pair of texts becomes one sequence, of which the longer text is truncated first. Pairs have
+        the further column `types`, which is 1 for the tokens of the second text.
 
         Args:
-            texts: Texts to convert.
+            texts: Texts `(n,)` or pairs of texts `(n, 2)` to convert.
             length: Number of tokens of each row, special tokens included.
 
         Raises:
-            UserError: A text has no token.
+            UserError: A text has no token, or `length` has no place for one beside the special tokens.
         """
-        texts = [str(text) for text in texts]
+        texts = np.asarray(texts, object)
+        pairs = texts.ndim == 2
+        if length <= (least := self._encoder.num_special_tokens_to_add(pairs)):
+            raise UserError(
+                f"data.max_length must exceed {least}, the number of special tokens. Received: {length}"
+            )
         self._encoder.enable_truncation(length)
-        ids, mask = np.zeros((2, len(texts), length), np.int32)
-        for row, found in enumerate(self._encoder.encode_batch(texts)):
-            if not found.ids or not texts[row].strip():
-                raise UserError(f"A text must not be empty. Received: {texts[row]!r} in row {row}")
-            ids[row, : len(found.ids)], mask[row, : len(found.ids)] = found.ids, 1
-        return columns({"ids": ids, "mask": mask})
+        names = ("ids", "mask", "types") if pairs else ("ids", "mask")
+        found = {name: np.zeros((len(texts), length), np.int32) for name in names}
+        given = [tuple(map(str, pair)) for pair in texts] if pairs else [str(text) for text in texts]
+        for row, tokens in enumerate(self._encoder.encode_batch(given)):
+            empty = [text for text in ([given[row]] if not pairs else given[row]) if not text.strip()]
+            if empty or not tokens.ids:
+                raise UserError(f"A text must not be empty. Received: {given[row]!r} in row {row}")
+            count = len(tokens.ids)
+            found["ids"][row, :count], found["mask"][row, :count] = tokens.ids, 1
+            if pairs:
+                found["types"][row, :count] = tokens.type_ids
+        return columns(found)
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
         """Returns the tokens of ids, as they are written in the vocabulary."""

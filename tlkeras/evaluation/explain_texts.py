@@ -12,8 +12,8 @@ def leave_out(
     Source: Li et al. 2016, "Understanding Neural Networks through Representation Erasure", section 3.
 
     Args:
-        model: Model from `ids` and `mask` to logits.
-        x: Inputs `ids` and `mask`, int32 `(n, length)`.
+        model: Model from `ids` and `mask`, for pairs also `types`, to logits.
+        x: These inputs, int32 `(n, length)`.
         targets: Class numbers `(n,)`, or None for the predicted classes.
         backbone: Name of the backbone, which is not used.
 
@@ -21,8 +21,9 @@ def leave_out(
         Weights, float32 `(n, length)` in 0..1, and the name of the method. A weight is 0 if the logit does
         not fall without the token.
     """
-    ids, mask = np.asarray(x["ids"]), np.asarray(x["mask"])
-    whole = np.asarray(model.predict_on_batch({"ids": ids, "mask": mask}))
+    x = {name: np.asarray(part) for name, part in x.items()}
+    ids, mask = x["ids"], x["mask"]
+    whole = np.asarray(model.predict_on_batch(x))
     if targets is None:
         targets = whole.argmax(axis=-1)
     targets = targets if whole.shape[-1] > 1 else np.zeros(len(ids), int)
@@ -31,8 +32,8 @@ def leave_out(
         places = np.flatnonzero(mask[row])
         without = np.repeat(mask[row : row + 1], len(places), axis=0)
         without[np.arange(len(places)), places] = 0
-        repeated = np.repeat(ids[row : row + 1], len(places), axis=0)
-        logits = np.asarray(model.predict_on_batch({"ids": repeated, "mask": without}))
+        repeated = {name: np.repeat(part[row : row + 1], len(places), axis=0) for name, part in x.items()}
+        logits = np.asarray(model.predict_on_batch(repeated | {"mask": without}))
         loss[row, places] = np.maximum(whole[row, targets[row]] - logits[:, targets[row]], 0)
     # tokens come before padding, so the first weights belong to the tokens that are shown
     return loss / np.maximum(loss.max(axis=1, keepdims=True), 1e-6), "leaving out"

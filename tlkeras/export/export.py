@@ -76,7 +76,7 @@ def _domain(run: SavedRun, data: Mapping[str, tuple] | None) -> Domain:
     """Returns the labelled data of a run. For missing arrays from Python, these are the kept rows."""
     kept = run.path / kept_rows.FILE
     if data is not None or run.config.data.source != arrays.SOURCE.name or not kept.is_file():
-        return read_domains(run.config, data)["source"]
+        return read_domains(run.data_config, data)["source"]
     shape, names, task = run.input_shape, run.class_names, run.manifest["task"]
     config, outputs = run.modality.resolved(run.config.data, shape), 1 if task == "binary" else len(names)
     like = Domain("source", {}, names, task, run.modality, outputs, shape, config)

@@ -85,7 +85,7 @@ def nearest_training_rows(run: SavedRun, features: np.ndarray, count: int) -> li
 
 def _training_features(run: SavedRun) -> tuple[list[str], list[str], np.ndarray]:
     path = run.run_dir.evaluation / "features_train.npz"
-    domain = read_domains(run.config.model_copy(update={"adaptation": None}))["source"]
+    domain = read_domains(run.data_config.model_copy(update={"adaptation": None}))["source"]
     if domain.fingerprint() != run.manifest["data_fingerprint"]["source"]:
         raise UserError(
             "The nearest training images need the data that the run was trained on, but the data of its "

@@ -71,6 +71,12 @@ class SavedRun:
         """The config with all defaults filled in."""
         return load_config(str(self.run_dir.config))
 
+    @property
+    def data_config(self) -> ExperimentConfig:
+        """The config for reading the data again, with the files that the run keeps, e.g. a tokenizer."""
+        data = self.modality.config_of_run(self.config.data, self.path)
+        return self.config.model_copy(update={"data": data})
+
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """The manifest: versions, devices, classes, data fingerprints and more."""
@@ -190,7 +196,7 @@ class SavedRun:
         """
         set_determinism(self.config.runtime)
         overrides = assignments(overrides)
-        config = apply_overrides(self.config, overrides)
+        config = apply_overrides(self.data_config, overrides)
         domains = read_domains(config)
         if domains["source"].class_names != self.class_names:
             raise UserError(

@@ -62,7 +62,7 @@ class Members:
     def __init__(self, runs: Sequence[SavedRun]):
         self.runs = runs
         self.first = runs[0]
-        self.domains: dict[str, Domain] = read_domains(self.first.config)
+        self.domains: dict[str, Domain] = read_domains(self.first.data_config)
         require_same_data(
             self.first.manifest, self.domains, f"A merge reads the data of {self.first.path} again."
         )

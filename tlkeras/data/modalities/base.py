@@ -65,6 +65,10 @@ class Modality:
         """Returns this modality with the `files` that are kept in a run directory."""
         return self
 
+    def config_of_run(self, config: DataConfig, folder: str | os.PathLike) -> DataConfig:
+        """Returns a run's config of data with the `files` in its folder in place of those it was given."""
+        return config
+
     @property
     def files(self) -> Mapping[str, str]:
         """Contents of text files by name. A run keeps them because inputs cannot be read without them."""

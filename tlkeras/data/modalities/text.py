@@ -1,4 +1,4 @@
-"""Texts: token ids and a mask."""
+"""Texts and pairs of texts: token ids, a mask, and for pairs the types of the tokens."""
 
 import os
 from pathlib import Path
@@ -13,6 +13,8 @@ from tlkeras.errors import UserError
 class Text(Modality):
     """Token ids and mask (1 for tokens, 0 for padding), both int32 `(max_length,)`.
 
+    Pairs of texts have `types` besides, int32 `(max_length,)`, which are 1 for tokens of the second text.
+
     Args:
         tokenizer: Tokenizer of the data. Without one, only ids and masks can be inputs.
     """
@@ -20,7 +22,7 @@ class Text(Modality):
     name = "text"
     plural = "texts"
     hub_name = "text"
-    dtypes = {"ids": "int32", "mask": "int32"}
+    dtypes = {"ids": "int32", "mask": "int32", "types": "int32"}
     augmentations = ()
     explanation = "tlkeras.evaluation.explain_texts:leave_out"
 
@@ -34,15 +36,29 @@ class Text(Modality):
         file = Path(folder) / FILE
         return Text(Tokenizer.read(file)) if file.is_file() else self
 
+    def config_of_run(self, config, folder):
+        file = Path(folder) / FILE
+        return config.model_copy(update={"tokenizer": str(file)}) if file.is_file() else config
+
     @property
     def files(self):
         return {} if self.tokenizer is None else {FILE: self.tokenizer.text}
 
     def assumed_shape(self, config, default_size=None):
-        return dict.fromkeys(self.dtypes, (config.max_length,))
+        names = self.dtypes if len(config.text_columns) > 1 else ("ids", "mask")
+        return dict.fromkeys(names, (config.max_length,))
 
     def fits(self, shape):
-        return isinstance(shape, dict) and set(shape) == set(self.dtypes)
+        return isinstance(shape, dict) and {"ids", "mask"} <= set(shape) <= set(self.dtypes)
+
+    def check_kind(self, name, other):
+        if not isinstance(other, Text):
+            super().check_kind(name, other)
+        if other.tokenizer != self.tokenizer:
+            raise UserError(
+                f"All domains need one tokenizer: leave adaptation.{name}.tokenizer out, so that it is that "
+                "of data. Received: another one"
+            )
 
     def check_model(self, model):
         words = [layer.input_dim for layer in model.layers if layer.name == "stem_words"]
@@ -56,19 +72,23 @@ class Text(Modality):
         if isinstance(x, str):
             raise UserError(f"x must be a list of texts, also for a single text. Received: {x[:60]!r}")
         if isinstance(x, list | tuple) or getattr(x, "dtype", np.dtype(float)).kind in "OUS":
-            other = [one for one in x if not isinstance(one, str)]
-            if other or not len(x):
-                received = type(other[0]).__name__ if other else "no text"
-                raise UserError(f"x must be a list of texts. Received: {received}")
+            texts = _pairs(x) if "types" in shape else list(x)
+            other = [
+                one for one in texts if not (_is_pair(one) if "types" in shape else isinstance(one, str))
+            ]
+            if other or not texts:
+                wanted = "pairs of texts (tuples, or a tab between them)" if "types" in shape else "texts"
+                received = f"{type(other[0]).__name__} {other[0]!r}"[:60] if other else "no text"
+                raise UserError(f"x must be a list of {wanted}. Received: {received}")
             if self.tokenizer is None:
                 raise UserError(
                     "The run has no tokenizer: give token ids and a mask instead of texts. Received: texts"
                 )
-            return self.tokenizer.encode(x, shape["ids"][0])
+            return self.tokenizer.encode(texts, shape["ids"][0])
         return super().inputs_like_training(x, form, shape)
 
     def file_batches(self, paths, config, batch_size):
-        """Reads files with one text per line. Empty lines are skipped."""
+        """Reads files with one text per line, or a pair with a tab between. Empty lines are skipped."""
         for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
             try:
                 lines = Path(path).read_text("utf-8").splitlines()
@@ -87,3 +107,12 @@ class Text(Modality):
         if self.tokenizer is None:
             return [[str(number) for number in ids[mask]] for ids, mask in pairs]
         return [self.tokenizer.tokens(ids[mask]) for ids, mask in pairs]
+
+
+def _pairs(rows) -> list:
+    return [tuple(row.split("\t")) if isinstance(row, str) and "\t" in row else row for row in rows]
+
+
+def _is_pair(row) -> bool:
+    sized = isinstance(row, list | tuple | np.ndarray) and len(row) == 2
+    return sized and all(isinstance(text, str) for text in row)

@@ -49,6 +49,7 @@ class Source:
         about: Description in one line for `tlkeras list sources`.
         load: Function `(argument, config, seed) -> Table`. The argument is the text after the colon.
         names_splits: Whether `data.split_names` can choose its splits.
+        holds_texts: Whether its rows are always texts, which need a tokenizer.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Source:
     about: str
     load: Callable[[str, DataConfig, int], Table]
     names_splits: bool = True
+    holds_texts: bool = False
 
 
 SOURCES: Registry[Source] = Registry("source")
@@ -78,9 +80,12 @@ def read_source(config: DataConfig, seed: int) -> Table:
     return source.load(argument, config, seed)
 
 
+_KINDS = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet", ".npz": "npz"}
+
+
 def _kind_of(path: Path) -> str:
     """Returns the name of the data source that fits a path."""
-    return {".csv": "csv", ".npz": "npz"}.get(path.suffix.lower(), "folder")
+    return _KINDS.get(path.suffix.lower(), "folder")
 
 
 def row_ids(count: int, prefix: str = "row") -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Images or sounds in folders named after their classes."""
+"""Images, sounds or texts in folders named after their classes."""
 
 import functools
 import os
@@ -51,6 +51,13 @@ SOUNDS = FileKind(
     READ_SOUNDS,
     lambda head: head[:4] in (b"fLaC", b"OggS") or (head[:4], head[8:12]) == (b"RIFF", b"WAVE"),
 )
+TEXTS = FileKind(
+    ".txt files",
+    (".txt",),
+    (".md", ".pdf", ".doc", ".docx", ".odt", ".rtf", ".html", ".epub"),
+    "texts (.txt)",
+    lambda head: False,
+)
 _NAMED = 5
 _SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
 
@@ -61,13 +68,29 @@ def load(argument: str, config: DataConfig, seed: int) -> Table:
     The files are images, or sounds if `data.seconds` is given. If a folder contains such files and no class
     folders, its rows have no labels. A warning names files in formats that are not read.
     """
+    return table_of_folder(argument, config, IMAGES if config.seconds is None else SOUNDS)
+
+
+def table_of_folder(argument: str, config: DataConfig, kind: FileKind) -> Table:
+    """Returns a table of the files of one kind in a folder, which are in folders named after their classes.
+
+    Args:
+        argument: Path of the folder.
+        config: Config of the domain.
+        kind: Kind of the files.
+
+    Raises:
+        UserError: There is no such folder, it holds no such files, or a split has a class that train lacks.
+    """
     root = Path(argument).expanduser()
     if not argument or not root.is_dir():
         raise UserError(f"data.source: no such folder{_why_not(root)} Received: {str(root)!r}")
-    kind = IMAGES if config.seconds is None else SOUNDS
     table = _table(root, config, kind)
     if not any(map(len, table.splits.values())):
-        hint = " It holds sounds: set data.seconds." if kind is IMAGES and files_below(root, SOUNDS) else ""
+        hint = ""
+        if kind is IMAGES:
+            hint = " It holds sounds: set data.seconds." if files_below(root, SOUNDS) else ""
+            hint = hint or (" It holds texts: text_folder:DIR." if files_below(root, TEXTS) else "")
         raise UserError(
             f"data.source: the folder holds no {kind.plural}.{hint} It needs {kind.plural} in a folder for "
             f"each class: DIR/CLASS/* or DIR/train/CLASS/*. Received: {str(root)!r}"

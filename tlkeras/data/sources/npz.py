@@ -21,8 +21,9 @@ def load(argument: str, config: DataConfig, seed: int) -> Table:
     """Reads `x_train, y_train`, optionally `x_val, y_val` and `x_test, y_test`, or only `x, y`.
 
     `x` holds images `(n, h, w)` or `(n, h, w, c)`, vectors `(n, d)`, or with `data.seconds` sounds
-    `(n, samples)` at `data.sample_rate`. `y` is optional. An optional array `class_names` has the
-    names of the classes. Pickled objects are refused.
+    `(n, samples)` at `data.sample_rate`. Strings are texts `(n,)` or pairs of texts `(n, 2)` if the config
+    has a tokenizer, else paths. `y` is optional. An optional array `class_names` has the names of the
+    classes. Pickled objects are refused.
     """
     file = Path(argument).expanduser()
     if not argument or not file.is_file():
@@ -61,7 +62,7 @@ def table_of_arrays(
 
     Args:
         arrays: Arrays by split: `(x, y)`, `(x, None)` or `x`. `x` holds images `(n, h, w[, c])`, vectors
-            `(n, d)`, or a list of file paths. `y` is `(n,)` or `(n, k)`.
+            `(n, d)`, or a list of file paths or of texts. `y` is `(n,)` or `(n, k)`.
         where: Name of the arrays in messages.
         class_names: Class names in the order of integer labels.
         config: Config of the domain, whose `seconds` makes arrays of numbers sounds; or None.
@@ -82,9 +83,9 @@ def table_of_arrays(
         if labels is not None and labels.shape[:1] != (len(inputs),):
             rows = len(labels) if labels.ndim else labels.item()
             raise UserError(f"{label}: x and y differ in length. Received: {len(inputs)} and {rows}")
-        ids = inputs if inputs.dtype == object else row_ids(len(inputs))
         # Ids must be unique within a domain, because a hash of the id chooses the split.
-        ids = ids if inputs.dtype == object or split == "all" else row_ids(len(inputs), split)
+        names = row_ids(len(inputs)) if split == "all" else row_ids(len(inputs), split)
+        ids = inputs if inputs.dtype == object and inputs.ndim == 1 else names
         splits[split] = Rows(inputs, labels, ids)
     shapes = {split: rows.inputs.shape[1:] for split, rows in splits.items()}
     if len({shape[:2] for shape in shapes.values()}) > 1:
@@ -139,5 +140,5 @@ def _as_array(value: object, name: str, label: str) -> np.ndarray:
 
 
 SOURCE = Source(
-    "npz", "npz:FILE", "arrays x_train, y_train, x_test, ... or x, y: images, vectors or sounds", load
+    "npz", "npz:FILE", "arrays x_train, y_train, x_test, ... or x, y: images, vectors, sounds, texts", load
 )

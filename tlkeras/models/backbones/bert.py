@@ -11,6 +11,8 @@ contain their mask.
 
 from __future__ import annotations
 
+import numpy as np
+
 from tlkeras.lazy import LateModule
 from tlkeras.models.backbones.parts import small_normal
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
@@ -36,7 +38,7 @@ def text_transformer(
     """Returns a post-norm transformer from token ids and mask to one vector per token.
 
     Args:
-        input_shape: Shapes of the two inputs, `{"ids": (length,), "mask": (length,)}`.
+        input_shape: Shapes of the inputs, `{"ids": (length,), "mask": (length,)}`, and `types` for pairs.
         width: Length of a token's vector.
         depth: Number of blocks.
         heads: Number of attention heads, a divisor of `width`.
@@ -48,8 +50,9 @@ def text_transformer(
         name: Name of the model.
 
     Returns:
-        A functional model. Its inputs are `ids` and `mask` (1 for tokens, 0 for padding), both int32. Its
-        outputs have the shape `(batch, length, width)` and are zero for padding.
+        A functional model. Its inputs are `ids`, `mask` (1 for tokens, 0 for padding) and for pairs `types`
+        (1 for tokens of the second text), all int32. Its outputs have the shape `(batch, length, width)` and
+        are zero for padding.
 
     Raises:
         ValueError: The texts are longer than the number of positions, or the width is not a multiple of the
@@ -60,13 +63,17 @@ def text_transformer(
         raise ValueError(f"texts have at most {positions} tokens. Received: data.max_length={length}")
     if width % heads:
         raise ValueError(f"heads must divide the width. Received: width={width}, heads={heads}")
-    inputs = {n: keras.Input(input_shape[n], dtype="int32", name=n) for n in ("ids", "mask")}
+    inputs = {n: keras.Input(input_shape[n], dtype="int32", name=n) for n in input_shape}
     place = ops.cumsum(ops.ones_like(inputs["ids"]), axis=1) - 1
     table = {"embeddings_initializer": small_normal()}
     x = layers.Embedding(words, width, name="stem_words", **table)(inputs["ids"])
     x = layers.Add(name="stem_add")(
         [x, layers.Embedding(positions, width, name="stem_positions", **table)(place)]
     )
+    if "types" in inputs:
+        x = layers.Add(name="stem_add_types")(
+            [x, layers.Embedding(2, width, name="stem_types", **table)(inputs["types"])]
+        )
     x = layers.LayerNormalization(epsilon=epsilon, name="stem_norm")(x)
     x = layers.Multiply(name="stem_mask")([x, ops.expand_dims(ops.cast(inputs["mask"], x.dtype), -1)])
     for i in range(depth):
@@ -115,7 +122,9 @@ _TENSOR_NAMES = (
 def fit_text_tensors(tensors: Tensors, model: keras.Model) -> None:
     """Adds the vector of the first segment to all positions, and removes positions that are never used.
 
-    RoBERTa's first two positions are not those of a token: one is reserved, and one belongs to padding.
+    A model of pairs keeps the vectors of both segments. DistilBERT has none, so they are zero. RoBERTa has a
+    single one, which serves both segments. RoBERTa's first two positions are not those of a token: one is
+    reserved, and one belongs to padding.
 
     Args:
         tensors: Tensors of the checkpoint, which are changed in place.
@@ -126,7 +135,11 @@ def fit_text_tensors(tensors: Tensors, model: keras.Model) -> None:
         return
     unused = len(table) - model.get_layer("stem_positions").input_dim
     table = table[2:] if unused == 2 else table
-    table = table if types is None else table + types[0]
+    types = np.zeros((1, table.shape[1]), table.dtype) if types is None else types
+    if any(layer.name == "stem_types" for layer in model.layers):
+        tensors.put("stem_types.weight", types[[0, -1]], "types.weight")
+    else:
+        table = table + types[0]
     tensors.put("stem_positions.weight", table, "stem_positions.weight")
 
 

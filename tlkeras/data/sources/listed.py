@@ -1,0 +1,140 @@
+"""What lists of rows share, whatever their file format: images or texts with labels, splits and groups."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from tlkeras.config.data import DataConfig
+from tlkeras.data.rows import Rows
+from tlkeras.data.sources.base import Table
+from tlkeras.errors import UserError, nearest
+
+OPTIONAL = ("label", "split", "group")
+FORM = "images or sounds (column path) or texts (data.text) with a column label; optional split and group"
+
+
+def listed(
+    argument: str, config: DataConfig, kind: str, lines_of: Callable[[Path, tuple[str, ...]], Iterable[dict]]
+) -> Table:
+    """Reads a list of rows: a column `path` or columns of texts; optionally `label`, `split` and `group`.
+
+    Paths are relative to the folder of the file. Labels are class names, or `a|b` for several labels
+    (multilabel, regression). A split has no labels if there is no column `label`, or if it is empty in every
+    row of the split.
+
+    Args:
+        argument: Path of the file.
+        config: Config of the domain. `text` names the columns of texts that replace `path`.
+        kind: Name of the file format in messages.
+        lines_of: Function of the file and the needed columns, which returns a dict of stripped strings for
+            each row. Its entry `line` says where the row stands, e.g. `line 7`.
+    """
+    file = Path(argument).expanduser()
+    if not argument or not file.is_file():
+        raise UserError(f"data.source: no such {kind} file. Received: {str(file)!r}")
+    columns = ("path",) if config.text is None else config.text_columns
+    lines = list(lines_of(file, columns))
+    if not lines:
+        raise UserError(f"{file} has no rows. Received: an empty {kind} file")
+    _check_inputs(file, lines, columns)
+    splits: dict[str, list[dict[str, str]]] = {}
+    wanted = {theirs: ours for ours, theirs in config.split_names.items()}
+    for line in lines:
+        name = line.get("split") or "all"
+        splits.setdefault(wanted.get(name, name), []).append(line)
+    if "all" in splits and len(splits) > 1:
+        raise UserError(
+            f"{file}: the column 'split' is filled in some rows only. Received: {len(splits['all'])} empty"
+        )
+    _check_groups(file, splits)
+    if config.task in ("multiclass", "binary"):
+        _check_labels(file, splits)
+    return Table({split: _rows(file, rows, config) for split, rows in splits.items()})
+
+
+def check_columns(file: Path, columns: Iterable[str], header: list[str]) -> None:
+    """Raises `UserError` if a file lacks a column or has one twice.
+
+    Args:
+        file: File, for messages.
+        columns: Columns that are needed.
+        header: Names of the columns that the file has.
+    """
+    for column in columns:
+        if column not in header:
+            hint = nearest(column, header)
+            raise UserError(
+                f"{file} needs a column {column!r}.{hint} Received: columns {', '.join(header) or 'none'}"
+            )
+    if len(set(header)) < len(header):
+        raise UserError(f"{file} has a column twice. Received: columns {', '.join(header)}")
+
+
+def value_as_text(value: object) -> str:
+    """Returns a value of a typed file as a CSV file would hold it: `a|b` for a list, nothing for null."""
+    if isinstance(value, list | tuple):
+        return "|".join(value_as_text(part) for part in value)
+    return "" if value is None else str(value).strip()
+
+
+def shown(values: Iterable[object]) -> str:
+    """Returns the values of a row for a message."""
+    return ",".join("" if value is None else str(value) for value in values)[:80]
+
+
+def _check_inputs(file: Path, lines: list[dict[str, str]], columns: tuple[str, ...]) -> None:
+    for line in lines:
+        for column in columns:
+            if not line[column]:
+                received = shown(value for name, value in line.items() if name != "line")
+                raise UserError(f"{file}, {line['line']}: the {column} is empty. Received: {received}")
+        if "path" in columns and "\0" in line["path"]:
+            raise UserError(
+                f"{file}, {line['line']}: the path holds a zero byte. Received: {shown([line['path']])}"
+            )
+
+
+def _check_labels(file: Path, splits: dict[str, list[dict[str, str]]]) -> None:
+    for lines in splits.values():
+        missing = [line for line in lines if not line.get("label")]
+        if 0 < len(missing) < len(lines):
+            raise UserError(
+                f"{file}, {missing[0]['line']}: the label is empty, in other rows it is not. "
+                f"Received: {len(missing)} rows without a label"
+            )
+
+
+def _check_groups(file: Path, splits: dict[str, list[dict[str, str]]]) -> None:
+    home: dict[str, str] = {}
+    for split, lines in splits.items():
+        for line in lines:
+            group = line.get("group")
+            if group and home.setdefault(group, split) != split:
+                raise UserError(
+                    f"{file}, {line['line']}: a group may not stand in two splits. "
+                    f"Received: group {group!r} in {home[group]} and {split}"
+                )
+
+
+def _rows(file: Path, lines: list[dict[str, str]], config: DataConfig) -> Rows:
+    labels = np.array([line.get("label", "") for line in lines], object)
+    if config.text is not None:
+        ids = np.array([line["line"].replace(" ", ":") for line in lines], object)
+        texts = np.array([[line[column] for column in config.text_columns] for line in lines], object)
+        texts = texts if texts.shape[1] > 1 else texts[:, 0]
+        return Rows(texts, labels if any(labels) else None, ids, _groups(lines))
+    ids = np.array([line["path"] for line in lines], object)
+    return Rows(
+        np.array([str(file.parent / path) for path in ids], object),
+        labels if any(labels) else None,
+        ids,
+        _groups(lines),
+    )
+
+
+def _groups(lines: list[dict[str, str]]) -> np.ndarray | None:
+    if not any(line.get("group") for line in lines):
+        return None
+    # A row without a group is a group of its own.
+    return np.array([line.get("group") or line["line"].replace(" ", ":") for line in lines], object)
