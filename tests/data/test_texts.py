@@ -5,6 +5,8 @@ import json
 import os
 import re
 import signal
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from tlkeras import load_config, load_run, run_experiment
 from tlkeras.cli.main import main
 from tlkeras.data.domains import load_domain
 from tlkeras.errors import Interrupted, UserError
+from tlkeras.export import export_run
 from tlkeras.prepare import read_domains
 
 tokenizers = pytest.importorskip("tokenizers")
@@ -152,6 +155,26 @@ def test_arrays_of_strings_are_texts_where_there_is_a_tokenizer(place, tmp_path)
     changes = ["data.text=none", "stages.1.epochs=1"]
     run = run_experiment(config(place, tmp_path, *changes), tmp_path / "run", data={"all": (texts, kinds)})
     assert run.input_shape == {"ids": (12,), "mask": (12,)} and run.predict(texts[:3]).logits.shape == (3, 2)
+
+
+def test_exports_take_raw_text_through_the_client(finished, place, capsys, monkeypatch):
+    compared = export_run(finished.path, ["saved_model", "litert", "onnx", "keras"], rows=16)
+    assert max(parity.relative for parity in compared.values()) < 1e-4
+    folder = finished.path / "export"
+    described = json.loads((folder / "onnx" / "model.json").read_text())
+    assert described["inputs"][0] == {"name": "ids", "shape": [None, 12], "dtype": "int32"}
+    for name in compared:
+        assert (folder / name / "tokenizer.json").read_text() == finished.modality.tokenizer.text
+    text = "the plot was so dull"
+    expected = finished.class_names[int(finished.predict([text]).predicted[0])]
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(sys, "argv", ["client.py", text])
+    clients = re.findall(r"```python\n(.*?)```", Path("serve.md").read_text(), re.S)
+    assert len(clients) == len(compared)
+    for client in clients:
+        exec(client, {})
+        assert expected in capsys.readouterr().out
 
 
 def rows_of(place, source, *changes):

@@ -17,7 +17,7 @@ from tlkeras.export.formats import FORMATS, Format, load_encoded
 from tlkeras.export.preprocess_file import preprocess_text
 from tlkeras.export.sample import Sample, one_by_one, sample_rows
 from tlkeras.export.served_model import ServedModel, answering_model
-from tlkeras.export.serving_notes import serving_notes
+from tlkeras.export.serving_notes import read_text_file, serving_notes
 from tlkeras.prepare import read_domains
 from tlkeras.run_dir import write_json, write_text
 from tlkeras.runs.saved_run import SavedRun, load_run
@@ -93,6 +93,8 @@ def serve(run: SavedRun, domain: Domain) -> ServedModel:
         input_shape=domain.input_shape,
         spec=domain.modality.pixel_spec(domain.config),
         representative=lambda: one_by_one(train.spread(REPRESENTATIVE_ROWS), domain),
+        dtypes=domain.modality.dtypes,
+        files=domain.modality.files,
         facts={
             "name": run.config.name,
             "backbone": run.config.model.backbone,
@@ -163,6 +165,8 @@ def _describe(folder, name, row, served, sample, compared, compared_odd) -> None
     if compared_odd is not None:
         facts["parity_on_odd_pictures"] = compared_odd.to_dict()
     write_json(folder / "model.json", facts)
+    for file, text in served.files.items():
+        write_text(folder / file, text)
     if served.class_names:
         write_text(folder / "labels.txt", "".join(f"{one_line(str(n))}\n" for n in served.class_names))
 
@@ -173,6 +177,8 @@ def _write_notes(run: SavedRun, served: ServedModel) -> None:
         run.run_dir.write_text(run.run_dir.export / "serve.md", serving_notes(present, served))
         if served.spec is not None:
             run.run_dir.write_text(run.run_dir.export / "preprocess.py", preprocess_text(served.spec))
+        if (text := read_text_file(present[0], served)) is not None:
+            run.run_dir.write_text(run.run_dir.export / "read_text.py", text)
 
 
 def _ready(name: str) -> Format:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,7 +20,7 @@ from tlkeras.export.served_model import ServedModel
 from tlkeras.quiet import stderr_kept_back
 from tlkeras.registry import Registry
 
-Answer = Callable[[np.ndarray], np.ndarray]
+Answer = Callable[[Any], np.ndarray]
 
 _CHECK_BATCH = 32
 
@@ -30,8 +31,8 @@ class Format:
 
     Attributes:
         write: Function of the model and a folder that writes the model there.
-        load: Function of the folder that returns a function from raw inputs `(n, *input_shape)` float32 to
-            answers `(n, k)`. It uses only the written files.
+        load: Function of the folder that returns a function from raw inputs `(n, *input_shape)`, or a dict
+            of them, to answers `(n, k)`. It uses only the written files.
         file: Name of the model file inside the folder. `""` means the folder itself.
         summary: Description in one line.
         tolerance: Largest accepted difference from `predict`, relative to the spread of the answers. None
@@ -55,8 +56,8 @@ def write_saved_model(served: ServedModel, folder: Path) -> None:
     labels = tf.constant(served.class_names) if served.names_one_label else None
     answer = served.function()
 
-    def serve(inputs):
-        answers = dict(answer(inputs))
+    def serve(*inputs):
+        answers = dict(answer(*inputs))
         if labels is not None:
             answers["label"] = tf.gather(labels, tf.argmax(answers[served.output_name], axis=-1))
         return answers
@@ -77,7 +78,13 @@ def write_saved_model(served: ServedModel, folder: Path) -> None:
 def load_saved_model(folder: Path) -> Answer:
     """Runs the signature `serving_default`."""
     serve = _signature(folder, "serving_default")
-    return lambda inputs: _batched(lambda x: _first_float(serve(tf.constant(x))), inputs)
+
+    def answer(x):
+        if isinstance(x, dict):
+            return _first_float(serve(**{name: tf.constant(part) for name, part in x.items()}))
+        return _first_float(serve(tf.constant(x)))
+
+    return lambda inputs: _batched(answer, inputs)
 
 
 def load_encoded(folder: Path) -> Callable[[list[bytes]], np.ndarray]:
@@ -143,7 +150,7 @@ def _representative(served: ServedModel):
 
     def rows():
         for inputs in served.representative():
-            yield [np.asarray(inputs, np.float32)]
+            yield inputs if isinstance(inputs, dict) else [np.asarray(inputs, np.float32)]
 
     return rows
 
@@ -163,14 +170,16 @@ def lite_interpreter(path: Path):
 def load_litert(folder: Path) -> Answer:
     """Runs `model.tflite` with the LiteRT interpreter, one row at a time."""
     interpreter = lite_interpreter(folder / "model.tflite")
-    (source,), (target,) = interpreter.get_input_details(), interpreter.get_output_details()
+    run = interpreter.get_signature_runner()
+    names = list(run.get_input_details())
 
-    def one(row):
-        interpreter.set_tensor(source["index"], row[None])
-        interpreter.invoke()
-        return interpreter.get_tensor(target["index"])[0].copy()
+    def answer(inputs):
+        parts = inputs if isinstance(inputs, dict) else {names[0]: np.asarray(inputs, np.float32)}
+        count = len(next(iter(parts.values())))
+        rows = ({name: part[i : i + 1] for name, part in parts.items()} for i in range(count))
+        return np.concatenate([next(iter(run(**row).values())) for row in rows])
 
-    return lambda inputs: np.stack([one(np.asarray(row, np.float32)) for row in inputs])
+    return answer
 
 
 def write_onnx(served: ServedModel, folder: Path) -> None:
@@ -192,7 +201,9 @@ def load_onnx(folder: Path) -> Answer:
 
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return lambda inputs: _batched(lambda x: session.run(None, {name: x})[0], inputs)
+    return lambda inputs: _batched(
+        lambda x: session.run(None, x if isinstance(x, dict) else {name: x})[0], inputs
+    )
 
 
 def write_keras(served: ServedModel, folder: Path) -> None:
@@ -206,10 +217,15 @@ def load_keras(folder: Path) -> Answer:
     return lambda inputs: _batched(model.predict_on_batch, inputs)
 
 
-def _batched(answer: Answer, inputs: np.ndarray) -> np.ndarray:
-    inputs = np.asarray(inputs, np.float32)
-    parts = range(0, len(inputs), _CHECK_BATCH)
-    return np.concatenate([np.asarray(answer(inputs[i : i + _CHECK_BATCH])) for i in parts])
+def _batched(answer: Answer, inputs: Any) -> np.ndarray:
+    if isinstance(inputs, dict):
+        count = len(next(iter(inputs.values())))
+        take = lambda rows: {name: part[rows] for name, part in inputs.items()}  # noqa: E731
+    else:
+        inputs = np.asarray(inputs, np.float32)
+        count, take = len(inputs), inputs.__getitem__
+    parts = range(0, count, _CHECK_BATCH)
+    return np.concatenate([np.asarray(answer(take(slice(i, i + _CHECK_BATCH)))) for i in parts])
 
 
 @contextlib.contextmanager

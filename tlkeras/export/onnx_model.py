@@ -51,8 +51,8 @@ def _with_constants(served: ServedModel):
         frozen = compat.with_folded_variables(function.get_concrete_function())
 
     @tf.function(input_signature=function.input_signature)
-    def answer(inputs):
-        return {served.output_name: frozen(inputs)[0]}
+    def answer(*inputs):
+        return {served.output_name: frozen(*inputs)[0]}
 
     return answer
 

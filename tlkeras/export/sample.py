@@ -3,11 +3,13 @@
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from tlkeras.data import Domain, evaluation_batches, read_image
+from tlkeras.data.input_shapes import joined
 from tlkeras.data.reading import PixelSpec
 from tlkeras.data.rows import Rows
 from tlkeras.data.scan import contents
@@ -41,7 +43,7 @@ class Sample:
 
     Attributes:
         split: Split of the rows: `val`, else `test`, else `train`.
-        inputs: Raw inputs, float32 `(n, *input_shape)`.
+        inputs: Raw inputs, `(n, *input_shape)`, or a dict of them.
         reference: Predictions for the rows.
         encoded: Rows as encoded pictures. None for vectors and for pixels that are not whole numbers.
         odd: Pictures of kinds that are easy to read wrongly, made from the rows. None for vectors.
@@ -49,7 +51,7 @@ class Sample:
     """
 
     split: str
-    inputs: np.ndarray
+    inputs: Any
     reference: Predictions
     encoded: Pictures | None
     odd: Pictures | None
@@ -58,11 +60,6 @@ class Sample:
 
 def sample_rows(run: SavedRun, domain: Domain, count: int) -> Sample:
     """Returns the rows for the comparison, spread evenly over the validation split."""
-    if isinstance(domain.input_shape, dict):
-        raise UserError(
-            "A model of several inputs cannot be exported yet; best.keras opens with Keras alone. Received: "
-            f"inputs {', '.join(domain.input_shape)}"
-        )
     if domain.input_shape != run.input_shape or (domain.class_names != run.class_names):
         raise UserError(
             f"The data differ from those of the run {run.path}. Received: input shape {domain.input_shape}, "
@@ -70,7 +67,7 @@ def sample_rows(run: SavedRun, domain: Domain, count: int) -> Sample:
         )
     split = next(s for s in ("val", "test", "train") if s in domain.splits)
     rows = domain.splits[split].spread(count)
-    inputs = np.concatenate(list(one_by_one(rows, domain)))
+    inputs = joined(list(one_by_one(rows, domain)))
     half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in run.model.layers)
     encoded = odd = None
     if domain.modality.pixel_spec(domain.config) is not None:
@@ -87,13 +84,13 @@ def sample_rows(run: SavedRun, domain: Domain, count: int) -> Sample:
     )
 
 
-def one_by_one(rows: Rows, domain: Domain) -> Iterator[np.ndarray]:
-    """Yields the raw inputs of rows, float32 `(1, *input_shape)`."""
+def one_by_one(rows: Rows, domain: Domain) -> Iterator[Any]:
+    """Yields the raw inputs of rows, `(1, *input_shape)`, or a dict of them."""
     for x, _, _ in evaluation_batches(rows, domain, batch_size=1):
-        yield x.numpy()
+        yield {name: part.numpy() for name, part in x.items()} if isinstance(x, dict) else x.numpy()
 
 
-def _predictions(run: SavedRun, inputs: np.ndarray, rows: Rows | None) -> Predictions:
+def _predictions(run: SavedRun, inputs: Any, rows: Rows | None) -> Predictions:
     return Predictions.from_logits(
         run.model.predict(inputs, verbose=0),
         task=run.manifest["task"],

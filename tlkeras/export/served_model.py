@@ -1,7 +1,7 @@
 """The model that every format is made from: raw inputs to probabilities in float32, with metadata."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.config.data import Task
+from tlkeras.data.input_shapes import SINGLE, Shape, like, shapes_by_name
 from tlkeras.data.reading import PixelSpec
 from tlkeras.models.cuts.graph import inputs_of
 
@@ -21,25 +22,41 @@ class ServedModel:
         model: Model from raw inputs to answers. See `answering_model`.
         task: Task, such as `multiclass`.
         class_names: Names of the classes in the order of the probabilities. Empty for regression.
-        input_shape: Shape of one input, `(height, width, 3)` or `(d,)`.
-        spec: Size, resizing and cropping of images. None for vectors.
-        representative: Function that yields raw training inputs, float32 `(1, *input_shape)`, from which
-            LiteRT estimates the ranges of all tensors. None if there are none.
+        input_shape: Shape of one input, `(height, width, 3)` or `(d,)`, or a dict of shapes by name.
+        spec: Size, resizing and cropping of images. None for other inputs.
+        representative: Function that yields raw training inputs, `(1, *input_shape)` or a dict of them, from
+            which LiteRT estimates the ranges of all tensors. None if there are none.
         facts: Further facts for `model.json`.
+        dtypes: Dtypes by the name of the input. An input without an entry is float32.
+        files: Text files by name that are written beside each model, because inputs cannot be read without
+            them, such as the tokenizer of texts.
     """
 
     model: keras.Model
     task: Task
     class_names: tuple[str, ...]
-    input_shape: tuple[int, ...]
+    input_shape: Shape
     spec: PixelSpec | None
     representative: Callable[[], Iterator[np.ndarray]] | None
     facts: dict[str, Any]
+    dtypes: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def input_name(self) -> str:
-        """Name of the input tensor in every format."""
+        """Name of the single input tensor in every format. Several inputs have names of their own."""
         return "vectors" if self.spec is None else "images"
+
+    def signature(self, batch_size: int | None = None) -> list[tf.TensorSpec]:
+        """Returns the specifications of the input tensors in the order of `function`."""
+        parts = shapes_by_name(self.input_shape)
+        return [
+            tf.TensorSpec(
+                (batch_size, *shape), self.dtypes.get(name, "float32"),
+                name=self.input_name if name == SINGLE else name,
+            )
+            for name, shape in parts.items()
+        ]  # fmt: skip
 
     @property
     def output_name(self) -> str:
@@ -57,11 +74,12 @@ class ServedModel:
         Args:
             batch_size: Fixed number of rows. None allows any number.
         """
-        spec = tf.TensorSpec((batch_size, *self.input_shape), tf.float32, name=self.input_name)
+        names = list(shapes_by_name(self.input_shape))
 
-        @tf.function(input_signature=[spec])
-        def answer(inputs):
-            return {self.output_name: self.model(inputs, training=False)}
+        @tf.function(input_signature=self.signature(batch_size))
+        def answer(*inputs):
+            x = like(self.input_shape, dict(zip(names, inputs, strict=True)))
+            return {self.output_name: self.model(x, training=False)}
 
         return answer
 
@@ -71,15 +89,23 @@ class ServedModel:
         return {
             "task": self.task,
             "labels": list(self.class_names),
-            "input": {"name": self.input_name, "shape": [None, *self.input_shape], "dtype": "float32"}
-            | ({"range": [0, 255], "channels": "RGB"} if image else {}),
+            **self._described_inputs(),
             "output": {"name": self.output_name, "shape": [None, *self.model.output_shape[1:]]},
             "preprocessing": {
                 "in_the_model": "everything after resizing: it takes pixels in 0..255" if image else "none",
-                "before_the_model": self._resizing() if image else "none",
+                "before_the_model": self._resizing() if image else ", ".join(self.files) or "none",
             },
             **self.facts,
         }
+
+    def _described_inputs(self) -> dict[str, Any]:
+        tensors = [
+            {"name": spec.name, "shape": spec.shape.as_list(), "dtype": spec.dtype.name}
+            for spec in self.signature()
+        ]
+        if isinstance(self.input_shape, dict):
+            return {"inputs": tensors}
+        return {"input": tensors[0] | ({} if self.spec is None else {"range": [0, 255], "channels": "RGB"})}
 
     def _resizing(self) -> dict[str, Any]:
         return {

@@ -1,5 +1,6 @@
 """Writes `serve.md`: how to use the exported models, with a client of ten lines for each format."""
 
+from tlkeras.data.tokenizer import FILE as TOKENIZER
 from tlkeras.export.served_model import ServedModel
 
 _TITLES = {
@@ -40,7 +41,7 @@ import sys
 import tensorflow as tf
 {load_inputs}
 model = tf.saved_model.load("saved_model")
-answers = model.signatures["serving_default"]({input_name}=tf.constant(x))
+answers = model.signatures["serving_default"]({constants})
 print({{name: values.numpy() for name, values in answers.items()}})
 """,
     "litert": """
@@ -48,7 +49,7 @@ import pathlib, sys
 from ai_edge_litert.interpreter import Interpreter  # pip install ai-edge-litert
 {load_inputs}
 model = Interpreter(model_path="{format}/model.tflite")
-answers = model.get_signature_runner()({input_name}=x)["{output_name}"]
+answers = model.get_signature_runner()({arguments})["{output_name}"]
 {show}
 """,
     "onnx": """
@@ -56,7 +57,7 @@ import pathlib, sys
 import onnxruntime
 {load_inputs}
 model = onnxruntime.InferenceSession("onnx/model.onnx")
-answers = model.run(["{output_name}"], {{"{input_name}": x}})[0]
+answers = model.run(["{output_name}"], {feed})[0]
 {show}
 """,
     "keras": """
@@ -69,7 +70,12 @@ answers = model.predict(x, verbose=0)
 """,
 }
 
-_IMAGE = {
+_SINGLE = {
+    "constants": "{input_name}=tf.constant(x)",
+    "arguments": "{input_name}=x",
+    "feed": '{{"{input_name}": x}}',
+}
+_IMAGE = _SINGLE | {
     "load_inputs": """from preprocess import read_picture
 
 x = read_picture(sys.argv[1])[None]""",
@@ -77,7 +83,7 @@ x = read_picture(sys.argv[1])[None]""",
 instances = [{{"b64": image}}]""",
     "signature": "encoded",
 }
-_VECTOR = {
+_VECTOR = _SINGLE | {
     # one line of numbers
     "load_inputs": """import numpy as np
 
@@ -86,6 +92,62 @@ x = np.loadtxt(sys.argv[1], delimiter=",", dtype=np.float32, ndmin=2)[:1]""",
 instances = [[float(word) for word in line.split(",")] for line in lines]""",
     "signature": "serving_default",
 }
+_TEXT = {
+    "load_inputs": """from read_text import read_text
+
+x = read_text(sys.argv[1:])""",
+    "serving_instances": """from read_text import read_text
+
+x = read_text(sys.argv[1:])
+instances = [{{name: part[0].tolist() for name, part in x.items()}}]""",
+    "signature": "serving_default",
+    "constants": "**x",
+    "arguments": "**x",
+    "feed": "x",
+}
+
+_READ_TEXT = '''"""Turns texts into the inputs of the models. It needs NumPy and tokenizers."""
+
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+LENGTH = {length}
+NAMES = {names}
+
+tokenizer = Tokenizer.from_file(str(Path(__file__).parent / "{folder}" / "{file}"))
+tokenizer.no_padding()
+tokenizer.enable_truncation(LENGTH)
+
+
+def read_text(texts):
+    """Returns the inputs of one row, int32 `(1, LENGTH)` by name.
+
+    Args:
+        texts: List with one text, or with the two texts of a pair.
+    """
+    tokens = tokenizer.encode(*texts)
+    rows = {{"ids": tokens.ids, "mask": [1] * len(tokens.ids), "types": tokens.type_ids}}
+    x = {{name: np.zeros((1, LENGTH), np.int32) for name in NAMES}}
+    for name, part in x.items():
+        part[0, : len(tokens.ids)] = rows[name]
+    return x
+'''
+
+
+def read_text_file(folder: str, served: ServedModel) -> str | None:
+    """Returns the content of `read_text.py`, which turns texts into inputs. None for other inputs.
+
+    Args:
+        folder: Name of the export's folder whose tokenizer it reads.
+        served: Exported model.
+    """
+    if TOKENIZER not in served.files:
+        return None
+    names = tuple(served.input_shape)
+    length = served.input_shape[names[0]][0]
+    return _READ_TEXT.format(length=length, names=names, folder=folder, file=TOKENIZER)
 
 
 def serving_notes(formats: list[str], served: ServedModel) -> str:
@@ -107,7 +169,6 @@ def serving_notes(formats: list[str], served: ServedModel) -> str:
 
 
 def _words(name: str, served: ServedModel) -> dict[str, str]:
-    image = served.spec is not None
     words = {
         "format": name,
         "name": served.facts.get("name", "model"),
@@ -121,9 +182,15 @@ def _words(name: str, served: ServedModel) -> dict[str, str]:
         )
     else:
         words["show"] = "print(answers[0])"
-    for key, text in {"show": words["show"], **(_IMAGE if image else _VECTOR)}.items():
+    for key, text in {"show": words["show"], **_kind(served)}.items():
         words[key] = _filled(text, words)
     return words
+
+
+def _kind(served: ServedModel) -> dict[str, str]:
+    if TOKENIZER in served.files:
+        return _TEXT
+    return _VECTOR if served.spec is None else _IMAGE
 
 
 def _filled(template: str, words: dict[str, str]) -> str:
@@ -150,6 +217,15 @@ def _head(served: ServedModel) -> str:
                 "",
                 f"Arrays like those of the training, in 0..{white}, must be multiplied by 255/{white} first.",
             ]
+    elif TOKENIZER in served.files:
+        names = " and ".join(f"`{name}`" for name in served.input_shape)
+        length = served.input_shape["ids"][0]
+        lines += [
+            f"Every format takes {names} as int32 of shape (rows, {length}). `read_text` in `read_text.py`, "
+            f"next to this page, makes them from a text with the `{TOKENIZER}` that lies beside each model, "
+            "as `tlkeras predict` does. It needs the packages tokenizers and NumPy. Copy both files with the "
+            "model. LiteRT takes one row at a time.",
+        ]
     else:
         lines += [f"Every format takes float32 vectors of shape (rows, {served.input_shape[0]})."]
     if served.task == "regression":
