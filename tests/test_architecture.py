@@ -27,7 +27,7 @@ FLOORS = (
     ("models",),
     ("features",),
     ("methods",),
-    ("prepare",),
+    ("prepare", "adaptation"),
     ("evaluation",),
     ("training",),
     ("runs", "plan"),

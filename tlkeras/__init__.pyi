@@ -3,6 +3,10 @@
 from tlkeras.config import ExperimentConfig as ExperimentConfig
 from tlkeras.config import load_config as load_config
 from tlkeras.models import build_model as build_model
+from tlkeras.models.plain_keras import extract_features as extract_features
+from tlkeras.models.plain_keras import find_blocks as find_blocks
+from tlkeras.models.plain_keras import freeze as freeze
+from tlkeras.models.plain_keras import layer_decay as layer_decay
 from tlkeras.runs.saved_run import load_model as load_model
 from tlkeras.runs.saved_run import predict as predict
 from tlkeras.studies.experiment import run_experiment as run_experiment

@@ -255,7 +255,7 @@ class Subclassed(keras.Model):
 @pytest.mark.parametrize(
     "backbone, message",
     [
-        (lambda: Subclassed(), "Subclassed is subclassed"),
+        (lambda: Subclassed(), "of class Subclassed"),
         (lambda: keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]), "takes inputs of shape (4,)"),
         (lambda: "mlp", "backbone takes a functional Keras model"),
     ],

@@ -8,7 +8,8 @@ from tlkeras.errors import UserError
 from tlkeras.lazy import LateModule
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
 
-keras, saved_models = LateModule("keras"), LateModule("tlkeras.models.weights.saved_models")
+keras, graph = LateModule("keras"), LateModule("tlkeras.models.cuts.graph")
+saved_models = LateModule("tlkeras.models.weights.saved_models")
 
 
 def keras_file(input_shape: tuple[int, ...], file: str = "") -> keras.Model:
@@ -54,17 +55,11 @@ def require_graph(model: keras.Model) -> None:
     """
     if not isinstance(model, keras.Model):
         raise UserError(f"backbone takes a functional Keras model. Received: {type(model).__name__}")
-    sequential = isinstance(model, keras.Sequential) and model.built
-    if not sequential and type(model) is not keras.Model and not hasattr(model, "operations"):
+    if not graph.has_graph(model):
         raise UserError(
-            f"A backbone must be a functional Keras model, and {type(model).__name__} is subclassed, so that "
-            "its layers have no graph in which blocks could be found: build it with keras.Input and "
-            f"keras.Model(inputs, outputs). Received: {model.name}"
-        )
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise UserError(
-            "A backbone has one input and one output. "
-            f"Received: {model.name} with {len(model.inputs)} inputs and {len(model.outputs)} outputs"
+            "A backbone is a functional Keras model with one input and one output: build it with keras.Input "
+            "and keras.Model(inputs, outputs). A subclassed model has no graph in which blocks "
+            f"could be found. Received: {model.name} of class {type(model).__name__}"
         )
 
 

@@ -1,0 +1,125 @@
+"""Blocks, freezing, rates per depth and features for a plain `keras.Model` that Keras' own `fit` trains."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from tlkeras.backend.stage_optimizer import stage_optimizer_class
+from tlkeras.errors import UserError, unknown
+from tlkeras.models.backbones.registry import BACKBONES, Family
+from tlkeras.models.cuts import cut_points, freezing
+from tlkeras.models.cuts.graph import inputs_of, leaf_layers, output_of
+
+_BY_WEIGHTS = Family(block_names=())
+
+
+def find_blocks(model: keras.Model, backbone: str | None = None) -> dict[str, tuple[keras.layers.Layer, ...]]:
+    """Returns the blocks of a functional model, from its input to its output, and the layers of each.
+
+    A block ends where the whole graph passes through one tensor, so that a residual unit is one block.
+
+    Args:
+        model: Functional model with one output. Layers after the last block of a backbone, such as a
+            classifier, are blocks too.
+        backbone: Registered name of the backbone, for the names that tlkeras gives to its blocks. None names
+            each block after its first layer with weights.
+
+    Raises:
+        UserError: There is no backbone of this name.
+    """
+    return {block.name: block.layers for block in _blocks(model, backbone)}
+
+
+def freeze(model: keras.Model, train: str, *, bn: str = "frozen", backbone: str | None = None) -> keras.Model:
+    """Makes only a part of a functional model trainable, and returns the model.
+
+    Compile the model afterwards: Keras fixes what is trained when it compiles.
+
+    Args:
+        model: Functional model with one output.
+        train: Trained part: `last:N` blocks, `from:BLOCK`, `all`, or `regex:PATTERN` of layer names. The
+            last block of a whole model is its classifier.
+        bn: BatchNormalization in the trained part: `frozen` (statistics, gamma and beta do not change) or
+            `train`.
+        backbone: See `find_blocks`.
+
+    Raises:
+        UserError: The model has no such block or layer, or too few blocks.
+
+    Example:
+        >>> model = freeze(keras.applications.ResNet50(), "last:3", backbone="resnet50")
+    """
+    if bn not in ("frozen", "train"):
+        raise unknown("value of bn", bn, ("frozen", "train"))
+    opened = freezing.opened_layers(_blocks(model, backbone), train, model.name)
+    kept = {id(leaf) for _, layer in opened for leaf in leaf_layers([layer])}
+    model.trainable = True
+    for layer in leaf_layers([model]):
+        if len(leaf_layers([layer])) > 1:  # a container, which would freeze what is inside
+            continue
+        normalises = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = id(layer) in kept and not (normalises and bn == "frozen")
+    return model
+
+
+def layer_decay(
+    optimizer: keras.optimizers.Optimizer, model: keras.Model, factor: float, *, backbone: str | None = None
+) -> keras.optimizers.Optimizer:
+    """Returns an optimizer with a smaller learning rate for earlier blocks: `factor ** depth` times its rate.
+
+    The last block has depth 0, the one before it depth 1, and so on (Clark et al. 2020, appendix A).
+
+    Args:
+        optimizer: Keras optimizer that has not been used yet.
+        model: Functional model with one output.
+        factor: Factor in (0, 1] between the rates of neighbouring blocks, often .65 to .9.
+        backbone: See `find_blocks`.
+
+    Raises:
+        UserError: The factor lies outside (0, 1].
+    """
+    if not 0 < factor <= 1:
+        raise UserError(f"The factor of layer_decay lies in (0, 1]. Received: {factor}")
+    blocks = _blocks(model, backbone)
+    multipliers = {
+        variable.path: factor**depth
+        for depth, block in enumerate(reversed(blocks))
+        for layer in block.layers
+        for variable in layer.variables
+    }
+    config = optimizer.get_config() | {"multipliers": multipliers}
+    return stage_optimizer_class(type(optimizer)).from_config(config)
+
+
+def extract_features(
+    model: keras.Model, data: Any, *, layer: str | None = None, batch_size: int = 32
+) -> np.ndarray:
+    """Returns what a layer puts out for each row, in inference mode.
+
+    Args:
+        model: Functional model.
+        data: Whatever `keras.Model.predict` takes: arrays, or a finite `tf.data.Dataset`.
+        layer: Name of the layer. None takes the input of the last block, which is what a classifier sees.
+        batch_size: Number of rows per step, for arrays.
+
+    Returns:
+        Features `(n, ...)` in the dtype of the layer.
+
+    Raises:
+        UserError: There is no such layer.
+    """
+    if layer is None:
+        blocks = _blocks(model, None)
+        output = blocks[-2].cut.tensors[0] if len(blocks) > 1 else model.outputs[0]
+    elif layer not in [own.name for own in model.layers]:
+        raise unknown("layer", layer, [own.name for own in model.layers])
+    else:
+        output = output_of(model, layer)
+    features = keras.Model(inputs_of(model), output)
+    return features.predict(data, batch_size=None if hasattr(data, "element_spec") else batch_size, verbose=0)
+
+
+def _blocks(model: keras.Model, backbone: str | None) -> list[cut_points.Block]:
+    family = _BY_WEIGHTS if backbone is None else BACKBONES.get(backbone).family
+    return cut_points.find_blocks(model, family)
