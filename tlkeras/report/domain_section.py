@@ -37,7 +37,7 @@ def domain_section(record: RunRecord, domain: str) -> dict[str, Any]:
     }
     if predictions is not None and predictions.labels is not None and predictions.task != "regression":
         if predictions.task != "multilabel":
-            section["confusion"] = _confusion(predictions)
+            section["confusion"] = _confusion(predictions, f"confusion {domain}")
         section["calibration"] = _calibration(record, domain, predictions)
     return section
 
@@ -66,7 +66,7 @@ def _classes(values: dict[str, Any]) -> dict[str, Any] | None:
     return {"rows": rows, "all": len(per_class), "cut": cut, "with_auc": "auc" in rows[0]}
 
 
-def _confusion(predictions: Predictions) -> dict[str, Any]:
+def _confusion(predictions: Predictions, name: str) -> dict[str, Any]:
     matrix, names = confusion_matrix(predictions), predictions.class_names
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     wrong = matrix.copy()
@@ -85,7 +85,7 @@ def _confusion(predictions: Predictions) -> dict[str, Any]:
     return {
         "names": names,
         "table": table if small else None,
-        "svg": None if small else figures.matrix_figure(shares),
+        "svg": None if small else figures.matrix_figure(shares, name),
         "pairs": pairs,
         "errors": int(wrong.sum()),
     }
@@ -108,7 +108,7 @@ def _calibration(record: RunRecord, domain: str, predictions: Predictions) -> di
         if n
     ]
     return {
-        "svg": figures.reliability_figure(bins),
+        "svg": figures.reliability_figure(bins, f"reliability {domain}"),
         "rows": rows,
         "error": record.metrics[domain][record.shown_split(domain)].get("expected_calibration_error"),
         "mean_confidence": float(confidence.mean()) if len(confidence) else None,

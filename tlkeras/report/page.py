@@ -87,7 +87,7 @@ def _panel(records: dict[str, RunRecord], name: str) -> dict[str, Any]:
     kept = next(iter(records.values())).chosen if len(records) == 1 else None
     svg = figures.curves_figure(
         [(label if label in ("training", "validation") else "", *rest) for label, *rest in lines],
-        boundaries, kept and kept["step"], log=name == "learning_rate",
+        f"curve {name}", boundaries, kept and kept["step"], log=name == "learning_rate",
     )  # fmt: skip
     return {"name": name.replace("_", " "), "svg": svg, "label": _spoken(name, lines), "lines": lines}
 
@@ -197,7 +197,7 @@ def _embeddings(record: RunRecord) -> list[dict[str, Any]]:
         several = len(found["domain_names"]) > 1
         group = found["domain"] if several else found["label"]
         names = found["domain_names"] if several else found["class_names"]
-        svg = figures.scatter_figure(found["coordinates"], group, found["domain"])
+        svg = figures.scatter_figure(found["coordinates"], group, found["domain"], f"embedding {when}")
         legend = [(int(n), names[n]) for n in np.unique(group) if 0 <= n < len(names)]
         panels.append({"when": when, "svg": svg, "legend": legend[:10], "more": max(len(legend) - 10, 0),
                        "rows": len(group), "what": "domain" if several else "class"})  # fmt: skip
