@@ -10,10 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tlkeras import load_config, load_run, run_experiment
 from tlkeras.cli.main import main
+from tlkeras.config import AugmentConfig
 from tlkeras.data.domains import load_domain
+from tlkeras.data.modalities import Text
+from tlkeras.data.tokenizer import Tokenizer
 from tlkeras.errors import Interrupted, UserError
 from tlkeras.export import export_run
 from tlkeras.prepare import read_domains
@@ -177,6 +181,60 @@ def test_exports_take_raw_text_through_the_client(finished, place, capsys, monke
         assert expected in capsys.readouterr().out
 
 
+def changed(place, text, **augment):
+    """Returns the words of a text in forty epochs."""
+    text_kind = Text(Tokenizer.read(place))
+    x = text_kind.tokenizer.encode([text], 16)
+    x = {name: tf.constant(x[name]) for name in x.dtype.names}
+    change = AugmentConfig(**augment)
+
+    def at(epoch):
+        seen = text_kind.augmented(x, change, 3, tf.constant(epoch, tf.int64), tf.constant([5], tf.int64))
+        return tuple(text_kind.texts({name: part.numpy() for name, part in seen.items()})[0])
+
+    found = [at(epoch) for epoch in range(40)]
+    assert found == [at(epoch) for epoch in range(40)] and len(set(found)) > 5
+    assert all(words[0] == "[CLS]" and words[-1] == "[SEP]" and len(words) > 2 for words in found)
+    return [words[1:-1] for words in found]
+
+
+def test_words_are_left_out_and_swapped_at_random_but_never_torn(place, tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join([*VOCABULARY, "##s", "##ish"]))
+    whole = ("the", "film", "##ish", "plot", "##s", "was", "dull")
+    text = "the filmish plots was dull"
+    for words in changed(tmp_path, text, word_deletion=0.4):
+        kept = iter(whole)
+        assert all(word in kept for word in words)  # in their order
+        assert ("film" in words) == ("##ish" in words) and ("plot" in words) == ("##s" in words)
+    swapped = changed(tmp_path, text, word_swap=0.7)
+    assert all(sorted(words) == sorted(whole) for words in swapped)
+    assert all(words[words.index("film") + 1] == "##ish" for words in swapped)
+    assert ("film", "##ish", "the", "plot", "##s", "was", "dull") in swapped
+    lengths = {len(words) for words in changed(tmp_path, text, token_dropout=0.3)}
+    assert lengths > {5, 6} and max(lengths) <= 7
+
+
+@pytest.mark.parametrize(
+    ("where", "augment", "message"),
+    [
+        (
+            "texts",
+            '{"flip":"both"}',
+            "texts cannot have. Allowed: token_dropout and word_deletion and word_swap",
+        ),
+        ("texts", '{"mixup":0.2}', "texts cannot have"),
+        ("images", '{"word_swap":0.2}', "images cannot have. Allowed: flip"),
+    ],
+)
+def test_changes_of_another_kind_of_input_are_refused(place, tmp_path, where, augment, message):
+    if where == "texts":
+        wrong = config(place, tmp_path, f"stages.1.augment={augment}")
+    else:
+        wrong = load_config("synthetic_smoke", [f"stages.0.augment={augment}"])
+    with pytest.raises(UserError, match=message):
+        run_experiment(wrong, tmp_path / "run")
+
+
 def rows_of(place, source, *changes):
     words = [f"data.source={source}", f"data.tokenizer={place}", "data.max_length=8", *changes]
     return read_domains(
@@ -308,8 +366,6 @@ def test_a_run_is_evaluated_with_its_own_tokenizer(finished, place):
 
 
 def test_vocabulary_and_json_are_the_same_tokenizer(finished):
-    from tlkeras.data.tokenizer import Tokenizer
-
     tokenizer = Tokenizer.read(finished.path)
     found = tokenizer.encode(["The FILM, was so good", "plot " * 40], 8)
     assert tokenizer.tokens(found["ids"][0]) == [

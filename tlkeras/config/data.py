@@ -20,8 +20,15 @@ ALIKE_IN_TASKS = ("on_error", "max_pixels")
 Task = Literal["multiclass", "binary", "multilabel", "regression"]
 
 
+# Fields of `AugmentConfig` that change texts.
+WORD_CHANGES = ("token_dropout", "word_deletion", "word_swap")
+
+
 class AugmentConfig(Config):
-    """Random augmentation of training rows. The defaults change nothing. Vectors allow only noise and mixup.
+    """Random augmentation of training rows. The defaults change nothing.
+
+    Images allow all but the changes of words, vectors only noise and mixup, and texts only the changes of
+    words.
 
     Attributes:
         flip: Axis along which an image is mirrored with probability one half.
@@ -34,6 +41,9 @@ class AugmentConfig(Config):
         noise: Standard deviation of Gaussian noise in units of the input, which are 0..255 for images.
         mixup: Alpha of the Beta distribution of mixup (Zhang et al. 2018). 0 means off.
         cutmix: Alpha of the Beta distribution of cutmix (Yun et al. 2019). 0 means off.
+        token_dropout: Probability with which a token of a text is masked, so that no other token sees it.
+        word_deletion: Probability with which a word of a text is left out (Wei and Zou 2019, "EDA").
+        word_swap: Probability with which two neighbouring words of a text are swapped.
     """
 
     flip: Literal["none", "horizontal", "vertical", "both"] = "none"
@@ -46,6 +56,9 @@ class AugmentConfig(Config):
     noise: Annotated[float, Field(ge=0)] = 0.0
     mixup: Annotated[float, Field(ge=0)] = 0.0
     cutmix: Annotated[float, Field(ge=0)] = 0.0
+    token_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    word_deletion: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    word_swap: Fraction = 0.0
 
     @property
     def is_identity(self) -> bool:

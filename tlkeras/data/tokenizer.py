@@ -62,6 +62,26 @@ class Tokenizer:
         """The number of entries of the vocabulary, including added tokens."""
         return self._encoder.get_vocab_size(with_added_tokens=True)
 
+    @cached_property
+    def special(self) -> list[int]:
+        """Ids of the tokens that mark the beginning and the end of a text, padding and the like."""
+        return [i for i, token in self._encoder.get_added_tokens_decoder().items() if token.special]
+
+    @cached_property
+    def continues(self) -> np.ndarray:
+        """Whether a token continues a word, bool `(entries,)`.
+
+        A WordPiece that continues a word is written with `##`. Byte-level BPE and SentencePiece mark the
+        tokens that begin a word.
+        """
+        vocabulary = self._encoder.get_vocab(with_added_tokens=True)
+        found = np.zeros(max(vocabulary.values()) + 1, bool)
+        pieces = any(token.startswith("##") for token in vocabulary)
+        marks = any(token.startswith(("Ġ", "▁")) for token in vocabulary)
+        for token, number in vocabulary.items():
+            found[number] = token.startswith("##") if pieces else marks and token[:1] not in ("Ġ", "▁")
+        return found
+
     def encode(self, texts: np.ndarray | Iterable[str], length: int) -> np.ndarray:
         """Returns the columns `ids` and `mask` of texts, int32 `(n, length)`.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tlkeras.config.data import WORD_CHANGES, AugmentConfig
 from tlkeras.data.modalities.base import Modality
 from tlkeras.data.tokenizer import FILE, Tokenizer
 from tlkeras.errors import UserError
@@ -23,7 +24,9 @@ class Text(Modality):
     plural = "texts"
     hub_name = "text"
     dtypes = {"ids": "int32", "mask": "int32", "types": "int32"}
-    augmentations = ()
+    augmentations = WORD_CHANGES
+    searched = {"words left out": AugmentConfig(word_deletion=0.1)}
+    views_advice = "adaptation.strong_augment.word_deletion, e.g. 0.2"
     explanation = "tlkeras.evaluation.explain_texts:leave_out"
 
     def __init__(self, tokenizer: Tokenizer | None = None):
@@ -50,6 +53,13 @@ class Text(Modality):
 
     def fits(self, shape):
         return isinstance(shape, dict) and {"ids", "mask"} <= set(shape) <= set(self.dtypes)
+
+    def augmented(self, x, augment, seed, epoch, indices):
+        if augment.unmixed.is_identity:
+            return x
+        from tlkeras.data.word_changes import changed_texts
+
+        return changed_texts(x, self.tokenizer, augment, seed, epoch, indices)
 
     def check_kind(self, name, other):
         if not isinstance(other, Text):
