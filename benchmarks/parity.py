@@ -19,6 +19,7 @@ The first environment also makes what the tests hold tiny networks against: `--f
 import argparse
 import inspect
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -66,6 +67,12 @@ CASES = (
     ("clip_base_32", {}, "transformers", "CLIPVision", {}, (224, 288)),
     ("siglip_base", {"activation": "gelu"}, "timm", "vit_base_patch16_siglip_224", {}, (224, 160)),
     ("siglip_base", {}, "transformers", "SiglipVision", {}, (224, 160)),
+    ("swin_tiny", {}, "timm", "swin_tiny_patch4_window7_224", {}, (224, 448)),
+    ("swin_tiny", {"window": 8}, "timm", "swin_tiny_patch4_window7_224", {"other_window": 8}, (256,)),
+    ("swin_tiny", {}, "transformers", "Swin", {}, (224, 448)),
+    ("swin_base", {}, "timm", "swin_base_patch4_window7_224", {}, (224,)),
+    ("swinv2_tiny", {}, "timm", "swinv2_tiny_window8_256", {}, (256, 128)),
+    ("swinv2_tiny", {}, "transformers", "Swinv2", {"image_size": 256, "window_size": 8}, (256, 512)),
 )
 # fmt: on
 PICTURES = 8
@@ -77,6 +84,10 @@ MOBILENET_V4 = (
     "uib5|5/2*3 16, uib-|3*2 16, uib3|-*4 16",
     "uib3|-/2*6 16, uib-|-*4 16",
 )
+
+SWIN = {"width": 12, "depths": [2, 2], "heads": 1, "window": 4}
+SWIN_TIMM = {"embed_dim": 12, "depths": [2, 2], "num_heads": [1, 2], "window_size": 4, "img_size": 32}
+SWIN_HF = {"embed_dim": 12, "depths": [2, 2], "num_heads": [1, 2], "window_size": 4, "image_size": 32}
 
 # the same of tiny networks, for the tests
 _SIZE = {"width": 12, "depth": 2, "heads": 3, "patch": 8}
@@ -107,6 +118,12 @@ TINY = (
     ("siglip_base", _SIZE | {"activation": "gelu"}, "timm", "vit_base_patch16_siglip_224", _OF_TIMM,
      (32, 16)),
     ("siglip_base", _SIZE, "transformers", "Siglip", _PAIR, (32, 48)),
+    ("swin_tiny", SWIN, "timm", "swin_tiny_patch4_window7_224", SWIN_TIMM, (32, 64, 16)),
+    ("swin_tiny", SWIN | {"window": 8}, "timm", "swin_tiny_patch4_window7_224",
+     SWIN_TIMM | {"other_window": 8}, (64,)),
+    ("swin_tiny", SWIN, "transformers", "Swin", SWIN_HF, (32, 64)),
+    ("swinv2_tiny", SWIN, "timm", "swinv2_tiny_window8_256", SWIN_TIMM, (32, 16)),
+    ("swinv2_tiny", SWIN, "transformers", "Swinv2", SWIN_HF, (32, 64)),
 )  # fmt: skip
 
 
@@ -172,13 +189,16 @@ def of_timm(name: str, arguments, settle: bool):
     if name == "mobilenetv4":
         model = tiny_mobilenet_v4(**arguments).eval()
     else:
-        model = timm.create_model(name, num_classes=0, **arguments).eval()
+        native = {k: v for k, v in arguments.items() if k != "other_window"}
+        model = timm.create_model(name, num_classes=0, **native).eval()
     tensors = {k: random_tensor(k, tuple(v.shape)) for k, v in _floats(model.state_dict()).items()}
     model.load_state_dict({k: torch.from_numpy(v) for k, v in tensors.items()}, strict=False)
     if settle:
         tensors |= settled_statistics(model)
 
     def forward(model, x):
+        if name.startswith("swin"):
+            return {"features": resized_swin(model, name, arguments, x).forward_features(x)}
         features = model.forward_features(x)
         if "attn_pool.latent" in tensors:
             return {"features": features, "pooled": model.forward_head(features, pre_logits=True)}
@@ -188,6 +208,20 @@ def of_timm(name: str, arguments, settle: bool):
         return {"features": features}
 
     return tensors, model, forward
+
+
+def resized_swin(model, name: str, arguments, x):
+    """Returns timm's network for the size of `x` with the weights of `model`; windows keep their side."""
+    import timm
+    from timm.models import swin_transformer, swin_transformer_v2
+
+    options = {k: v for k, v in arguments.items() if k != "other_window"} | {"img_size": x.shape[-1]}
+    if "other_window" in arguments:
+        options["window_size"] = arguments["other_window"]
+    other = timm.create_model(name, num_classes=0, **options)
+    family = swin_transformer_v2 if "v2" in name else swin_transformer
+    other.load_state_dict(family.checkpoint_filter_fn(model.float().state_dict(), other), strict=False)
+    return other.to(x.dtype).eval()
 
 
 def settled_statistics(model) -> dict:
@@ -270,6 +304,12 @@ def of_transformers(kind: str, arguments, settle: bool):
         if kind == "ConvNextV2":
             found = model(x)
             return {"features": found.last_hidden_state.permute(0, 2, 3, 1), "pooled": found.pooler_output}
+        if kind.startswith("Swin"):  # a network for this size, with windows of the same side
+            other = make(config.__class__(**{**arguments, "image_size": x.shape[-1]})).eval().to(x.dtype)
+            other.load_state_dict(model.state_dict())
+            found = other(x).last_hidden_state
+            side = math.isqrt(found.shape[1])
+            return {"features": found.unflatten(1, (side, side))}
         tower = getattr(model, "vision_model", model)
         if kind.startswith("Dinov2"):
             return {"features": tower(x).last_hidden_state}

@@ -15,12 +15,12 @@ from tlkeras.models.naming import reproducible
 # test_cut_points.py looks at one of each family, benchmarks/all_backbones.py at all rows.
 MEMBERS = ["efficientnet_lite1", "mobilenet_v3_large", "vgg19", "small_cnn", "dann_digits", "none",
            "convnextv2_atto", "convnextv2_tiny", "mobilenetv4_conv_small",
-           "mobilenetv4_conv_medium", "mobilenetv4_conv_large"]  # fmt: skip
+           "mobilenetv4_conv_medium", "mobilenetv4_conv_large", "swin_tiny", "swinv2_tiny"]  # fmt: skip
 
 
 def build(name, **options):
     row = BACKBONES.get(name)
-    side = max(row.family.min_size, 32)
+    side = row.size if name.startswith("swin") else max(row.family.min_size, 32)
     with reproducible(0, "backbone"):
         return row, construct(row, (side, side, 3), options)
 
@@ -115,6 +115,12 @@ def test_options_reach_the_builder_and_unknown_ones_are_refused():
     ("name", "shape", "message"),
     [
         ("inception_v3", (64, 64, 3), "at least 75 pixels"),
+        (
+            "swin_tiny",
+            (256, 256, 3),
+            r"windows of 7 x 7 places do not fill .* sides of 224 pixels .*\[256, 256",
+        ),
+        ("swinv2_tiny", (256, 200, 3), r"windows of 8 x 8 places do not fill .* sides of 256 pixels"),
         ("mlp", (32, 32, 3), "takes vectors. Received"),
         ("resnet50", (10,), "takes images. Received"),
     ],

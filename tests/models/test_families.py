@@ -31,6 +31,8 @@ from tlkeras.run_dir import RunDir
 from tlkeras.training.trainer import Trainer
 
 SIZE = {"width": 12, "depth": 3, "heads": 3, "patch": 8}
+SWIN = {"width": 12, "depths": [2, 2], "heads": 1, "window": 4}
+SWIN_BLOCKS = "stem stage_0_block_0 stage_0_block_1 stage_1_downsample stage_1_block_0 stage_1_block_1"
 
 # backbone: options that make it tiny, names of its blocks then
 TINY = {
@@ -57,6 +59,14 @@ TINY = {
         },
         "stem stage_0_block_0 stage_1_block_0 stage_2_block_0 stage_2_block_1 stage_3_block_0 "
         "stage_3_block_1 top",
+    ),
+    "swin_tiny": (
+        SWIN | {"drop_path_rate": 0.1},
+        SWIN_BLOCKS,
+    ),
+    "swinv2_tiny": (
+        SWIN,
+        SWIN_BLOCKS,
     ),
 }
 ORIGINALS = json.loads((Path(__file__).parent / "tiny_originals.json").read_text("utf-8"))
@@ -141,7 +151,7 @@ def train(name, folder, cached):
     return before, {x.name: x.get_weights() for x in layers}
 
 
-@pytest.mark.parametrize("name", ["vit_tiny", "convnextv2_atto", "mobilenetv4_conv_small"])
+@pytest.mark.parametrize("name", ["vit_tiny", "convnextv2_atto", "mobilenetv4_conv_small", "swinv2_tiny"])
 def test_a_run_moves_the_last_two_blocks_and_with_cached_features_to_the_same_weights(name, tmp_path):
     before, cached = train(name, tmp_path / "a", True)
     moved = {n for n in cached if any(map(np.any, map(np.subtract, before[n], cached[n])))}

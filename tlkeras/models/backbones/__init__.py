@@ -13,6 +13,7 @@ from tlkeras.models.backbones import (  # the rows register themselves
     mobilenet_v4,
     siglip,
     small_networks,
+    swin,
     table,
     vit,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "mobilenet_v4",
     "siglip",
     "small_networks",
+    "swin",
     "table",
     "vit",
 ]

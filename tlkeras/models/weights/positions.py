@@ -37,6 +37,47 @@ def resized_positions(
     return np.concatenate([table[:prefix], grid.reshape(rows * columns, -1)]).astype("float32")
 
 
+def resized_relative_positions(table: np.ndarray, high: int, wide: int) -> np.ndarray:
+    """Returns a table of relative positions for windows of other sides, as timm makes it.
+
+    The known distances are spread over the new ones in steps that grow like a geometric series, so that those
+    next to a place stay as they are. Between them it interpolates linearly.
+
+    Args:
+        table: float32 `((2 * side - 1) ** 2, heads)`, one row for each distance of two places of a square
+            window.
+        high: Rows of the new windows.
+        wide: Columns of the new windows.
+
+    Returns:
+        float32 `((2 * high - 1) * (2 * wide - 1), heads)`.
+
+    Raises:
+        ValueError: Where the table is that of no square window.
+    """
+    side = math.isqrt(len(table))
+    if side * side != len(table) or not side % 2:
+        raise ValueError(f"its table of relative positions is of no square window: {len(table)} rows")
+    if (2 * high - 1, 2 * wide - 1) == (side, side):
+        return table
+    rows, columns = (_geometric(side, 2 * new - 1) for new in (high, wide))
+    grid = table.reshape(side, side, -1).astype("float64")
+    grid = np.einsum("ri,cj,ijh->rch", rows, columns, grid, optimize=True)
+    return grid.reshape(-1, table.shape[1]).astype("float32")
+
+
+def _geometric(size: int, new: int) -> np.ndarray:
+    """Returns the matrix `(new, size)` of linear interpolation from places in growing steps."""
+    low, high = 1.01, 1.5
+    while high - low > 1e-6:
+        ratio = (low + high) / 2
+        low, high = (low, ratio) if (1 - ratio ** (size // 2)) / (1 - ratio) > new // 2 else (ratio, high)
+    half = np.cumsum(ratio ** np.arange(size // 2))
+    known = np.concatenate([-half[::-1], [0.0], half])
+    wanted = np.arange(new) - new // 2
+    return np.stack([np.interp(wanted, known, column) for column in np.eye(size)], -1)
+
+
 def _bicubic(size: int, new: int, scale: float, antialias: bool) -> np.ndarray:
     """Returns the matrix `(new, size)` of bicubic interpolation with half-pixel centres.
 
