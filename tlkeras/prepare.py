@@ -18,7 +18,7 @@ from tlkeras.data.modalities import MODALITIES
 from tlkeras.data.roles import Role
 from tlkeras.data.sources import SOURCES
 from tlkeras.data.sources.arrays import with_arrays
-from tlkeras.data.tokenizer import tokenizer_in
+from tlkeras.data.tokenizer import Tokenizer, tokenizer_in
 from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES
 from tlkeras.models.weights.files import require_weights
@@ -96,6 +96,8 @@ def _prepared(config: ExperimentConfig, runtime: Runtime, arrays, batch_size: in
     check_data(config, domains)
     source = domains["source"]
     train = source.splits["train"]
+    if note := source.modality.note_on_rows(train, source.config):
+        messages.note(note)
     if config.data.batch_size != "auto":
         batch_size = effective_batch_size(train, config.data.batch_size, runtime.replicas)
     with runtime.scope():
@@ -260,17 +262,31 @@ def _with_tokenizer(data: DataConfig, model: ModelConfig) -> DataConfig:
     """Returns the data's config with the tokenizer beside the weights, where texts have no other."""
     kind = data.source.partition(":")[0]
     texts = data.text is not None or (kind in SOURCES and SOURCES.get(kind).holds_texts)
-    if not texts or data.tokenizer is not None:
+    if not texts and data.tokenizer is None:
         return data
     weights = None if model.weights is None else Path(model.weights).expanduser()
     place = weights if weights is None or weights.is_dir() else weights.parent
-    if place is None or tokenizer_in(place) is None:
+    found = None if place is None else tokenizer_in(place)
+    if data.tokenizer is not None:
+        if found is not None:
+            _check_tokenizer(data.tokenizer, found)
+        return data
+    if found is None:
         raise UserError(
             "Texts need a tokenizer: set data.tokenizer to a tokenizer.json or vocab.txt, which usually lies "
             f"beside the weights. Received: data.source={data.source}, data.text={data.text!r}, "
             f"model.weights={model.weights!r}"
         )
     return data.model_copy(update={"tokenizer": str(place)})
+
+
+def _check_tokenizer(given: str, found: Path) -> None:
+    """Raises `UserError` if a tokenizer is not the one beside the weights, whose ids the weights know."""
+    if difference := Tokenizer.read(given).difference(Tokenizer.read(found)):
+        raise UserError(
+            f"data.tokenizer is that of another model than {found.name} beside the weights: {difference}. "
+            f"Leave it out, or name that file. Received: data.tokenizer={given}"
+        )
 
 
 def _further_domains(config: ExperimentConfig) -> dict[str, DataConfig]:

@@ -214,6 +214,25 @@ def test_words_are_left_out_and_swapped_at_random_but_never_torn(place, tmp_path
     assert lengths > {5, 6} and max(lengths) <= 7
 
 
+def test_inspect_shows_lengths_cut_texts_scripts_and_duplicates(place, tmp_path, capsys):
+    rows = [("a good film", "kind", "train"), ("so bad " * 5, "unkind", "train"), ("фильм", "kind", "train"),
+            ("A good film", "unkind", "test"), ("dull", "unkind", "test")]  # fmt: skip
+    with open(tmp_path / "rows.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("words", "label", "split"), *rows])
+    (tmp_path / "made.py").write_text(
+        "from tlkeras.config import *\n\ndef get_config():\n    return ExperimentConfig(\n"
+        f"        data=DataConfig(source='csv:{tmp_path}/rows.csv', text='words', tokenizer='{place}',\n"
+        "                        max_length=8, val_fraction=0),\n"
+        "        model=ModelConfig(backbone='bert_base', weights=None), stages=[StageConfig(name='all')])\n"
+    )
+    assert main(["inspect", f"--config={tmp_path}/made.py"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "train: tokens min 3, median 5, max 12; cut by data.max_length=8 33.3%; unknown tokens" in said
+    assert "scripts latin 87.2%, cyrillic 12.8%" in said
+    assert "same content in different splits: train line:2, test line:5" in said
+    assert "same content with different labels: line:2 as kind, line:5 as unkind" in said
+
+
 @pytest.mark.parametrize(
     ("where", "augment", "message"),
     [
@@ -411,6 +430,24 @@ def test_empty_texts_and_what_is_no_text_are_refused(finished, place, tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             finished.predict(given)
+
+
+def test_a_tokenizer_that_is_not_the_one_beside_the_weights_is_refused(place, tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join([*VOCABULARY[:-2], "awful", "dull"]))
+    changes = [f"model.weights={tmp_path}", f"data.tokenizer={place}/vocab.txt"]
+    message = r"vocab.txt beside the weights: 'awful' is 19 there and 18 here"
+    with pytest.raises(UserError, match=message):
+        run_experiment(config(place, tmp_path, *changes), tmp_path / "run")
+
+
+def test_a_training_says_how_many_texts_are_cut(place):
+    rows = rows_of(place, f"csv:{place}/reviews.csv", "data.text=review", "data.max_length=6")
+    note = rows.modality.note_on_rows(rows.splits["train"], rows.config)
+    assert re.fullmatch(
+        r"\d\d% of the training texts .* data.max_length=6 tokens and are cut; .* has 9.", note
+    )
+    rows = rows_of(place, f"csv:{place}/reviews.csv", "data.text=review", "data.max_length=12")
+    assert not rows.modality.note_on_rows(rows.splits["train"], rows.config)
 
 
 def test_without_the_package_one_line_says_what_to_install(place, tmp_path, monkeypatch):

@@ -42,16 +42,26 @@ def _print(domain: str, seen) -> None:
     for split, sizes in seen.image_sizes.items():
         shown = ", ".join(f"{name} {height} x {width}" for name, (height, width) in sizes.items())
         messages.result(f"{split}: image sizes (height x width) {shown}")
+    for split, facts in seen.facts.items():
+        messages.result(
+            f"{split}: " + "; ".join(f"{name} {_in_words(value)}" for name, value in facts.items())
+        )
     for split, name, reason in seen.unreadable:
         messages.result(f"unreadable in {split}: {name} ({reason})")
     for group in seen.duplicates:
-        messages.result("same picture in different splits: " + ", ".join(f"{s} {name}" for s, name in group))
+        messages.result("same content in different splits: " + ", ".join(f"{s} {name}" for s, name in group))
     for group in seen.conflicts:
         messages.result(
-            "same picture with different labels: " + ", ".join(f"{name} as {c}" for _, name, c in group)
+            "same content with different labels: " + ", ".join(f"{name} as {c}" for _, name, c in group)
         )
     if not (seen.unreadable or seen.duplicates or seen.conflicts):
-        messages.result("No unreadable images, no duplicates across splits and no contradicting labels.")
+        messages.result("No unreadable rows, no duplicates across splits and no contradicting labels.")
     if seen.problem:
         messages.result(f"Training would refuse this: {seen.problem}")
     messages.result(f"fingerprint {seen.fingerprint}")
+
+
+def _in_words(value) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_in_words(part)}" for name, part in value.items())
+    return f"{value:.1%}" if isinstance(value, float) else str(value)

@@ -149,7 +149,10 @@ def load_domain(
     splits = _divide(splits, table, config, seed, by_hash)
     splits = {split: _limit(rows, split, config, seed, by_hash) for split, rows in splits.items()}
     if table.draw is not None:
-        splits = {s: replace(rows, inputs=table.draw(rows.inputs)) for s, rows in splits.items()}
+        splits = {
+            s: replace(rows, inputs=table.draw(rows.inputs), originals=rows.inputs)
+            for s, rows in splits.items()
+        }
     domain = _domain(name, table.modality, splits, names, config, default_image_size)
     domain = replace(domain, problem=problem, arrays=domain.modality.array_form(splits["train"], table.white))
     # A pretext task drops the labels only after the division into splits. The later task with labels then

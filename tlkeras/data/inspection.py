@@ -3,6 +3,7 @@
 import hashlib
 from collections import defaultdict
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,8 @@ class Inspection:
         class_counts: Number of rows of each class, per split. Empty for regression and without labels.
         image_sizes: Stored sizes of the images per split, `{"min": [h, w], "median": [h, w], "max": [h, w]}`.
             Empty if the inputs are not images.
+        facts: What the modality says of the inputs of each split, such as the numbers of tokens of texts.
+            Floats are shares.
         unreadable: `(split, id, reason)` of every image that cannot be decoded.
         duplicates: Groups of `(split, id)` that have the same content and belong to more than one split.
         conflicts: Groups of `(split, id, class)` with the same content and different labels.
@@ -35,6 +38,7 @@ class Inspection:
     rows: dict[str, int]
     class_counts: dict[str, dict[str, int]]
     image_sizes: dict[str, dict[str, list[int]]]
+    facts: dict[str, dict[str, Any]]
     unreadable: list[tuple[str, str, str]]
     duplicates: list[list[tuple[str, str]]]
     conflicts: list[list[tuple[str, str, str]]]
@@ -65,6 +69,7 @@ def inspect_domain(domain: Domain, *, full: bool = True) -> Inspection:
         rows={split: len(rows) for split, rows in splits.items()},
         class_counts={s: counts for s, rows in splits.items() if (counts := _counts(domain, rows))},
         image_sizes={s: sizes for s, rows in splits.items() if (sizes := _sizes(domain, rows))},
+        facts={s: facts for s, rows in splits.items() if (facts := _facts(domain, rows))},
         unreadable=[(s, str(splits[s].ids[i]), why) for s in splits for i, why in bad[s].items()],
         duplicates=[
             [(split, str(splits[split].ids[i])) for split, i in places]
@@ -93,6 +98,10 @@ def _counts(domain: Domain, rows: Rows) -> dict[str, int]:
     else:
         counts = np.bincount(rows.labels, minlength=len(domain.class_names))
     return {name: int(count) for name, count in zip(domain.class_names, counts, strict=True)}
+
+
+def _facts(domain: Domain, rows: Rows) -> dict[str, Any]:
+    return domain.modality.facts_of_rows(rows, domain.config) if len(rows) else {}
 
 
 def _sizes(domain: Domain, rows: Rows) -> dict[str, list[int]]:

@@ -27,6 +27,8 @@ class Rows:
         ids: Names of the rows, `str` `(n,)`: the path of the file relative to the data source, or `row:17`.
         groups: Names of the groups, `str` `(n,)`, or None. The rows of one group are in the same split.
         scan: Function `(inputs, full=False)` that reads all files once and returns facts about each.
+        originals: What the inputs were made from, object `(n, ...)`, e.g. the texts of token ids. None if the
+            inputs are as the source has them.
     """
 
     inputs: np.ndarray
@@ -34,6 +36,7 @@ class Rows:
     ids: np.ndarray
     groups: np.ndarray | None = None
     scan: Callable[..., list[FileFacts]] = scan
+    originals: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -46,6 +49,7 @@ class Rows:
             labels=None if self.labels is None else self.labels[indices],
             ids=self.ids[indices],
             groups=None if self.groups is None else self.groups[indices],
+            originals=None if self.originals is None else self.originals[indices],
         )
         if "facts" in self.__dict__ and self.facts:
             chosen = np.arange(len(self))[indices]

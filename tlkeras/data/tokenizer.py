@@ -116,6 +116,26 @@ class Tokenizer:
                 found["types"][row, :count] = tokens.type_ids
         return columns(found)
 
+    def lengths(self, texts: np.ndarray) -> np.ndarray:
+        """Returns the numbers of tokens of uncut texts `(n,)` or pairs `(n, 2)`, special tokens included."""
+        self._encoder.no_truncation()
+        given = [tuple(text) if isinstance(text, np.ndarray) else str(text) for text in texts]
+        return np.array([len(found.ids) for found in self._encoder.encode_batch(given)])
+
+    def unknown_share(self, rows: np.ndarray) -> float:
+        """Returns the share of tokens in columns of `encode` for which the vocabulary has no entry."""
+        unknown = getattr(self._encoder.model, "unk_token", None)
+        number = None if unknown is None else self._encoder.token_to_id(unknown)
+        return 0.0 if number is None else float((rows["ids"][rows["mask"] > 0] == number).mean())
+
+    def difference(self, other: "Tokenizer") -> str:
+        """Returns an example of a token whose id is another in the other tokenizer, or an empty string."""
+        ours, theirs = self._encoder.get_vocab(), other._encoder.get_vocab()
+        for token, number in sorted(theirs.items(), key=lambda pair: pair[1]):
+            if ours.get(token) != number:
+                return f"{token!r} is {ours.get(token, 'no token')} there and {number} here"
+        return ""
+
     def tokens(self, ids: Iterable[int]) -> list[str]:
         """Returns the tokens of ids, as they are written in the vocabulary."""
         return [self._encoder.id_to_token(int(number)) or "?" for number in ids]

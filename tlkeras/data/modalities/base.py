@@ -144,6 +144,17 @@ class Modality:
                 f"{shape_in_words(source)}, adaptation.{name} {shape_in_words(shape)}"
             )
 
+    def facts_of_rows(self, rows: Rows, config: DataConfig) -> dict[str, Any]:
+        """Returns what `tlkeras inspect` shows of a split besides counts, by name.
+
+        Numbers are shown as they are, floats as percentages, and dicts as lists of them.
+        """
+        return {}
+
+    def note_on_rows(self, rows: Rows, config: DataConfig) -> str:
+        """Returns what a training should know of its rows in one line, or an empty string."""
+        return ""
+
     def reader(self, rows: Rows, config: DataConfig) -> Callable:
         """Returns a function from row indices, int64 `(b,)`, to inputs `(b, *shape)`, for use in tf.data.
 

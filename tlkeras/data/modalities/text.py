@@ -1,6 +1,9 @@
 """Texts and pairs of texts: token ids, a mask, and for pairs the types of the tokens."""
 
 import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,9 @@ from tlkeras.config.data import WORD_CHANGES, AugmentConfig
 from tlkeras.data.modalities.base import Modality
 from tlkeras.data.tokenizer import FILE, Tokenizer
 from tlkeras.errors import UserError
+
+_NOTED_ROWS = 2000  # of which the share of cut texts is estimated when a training starts
+_NOTED_SHARE = 0.01
 
 
 class Text(Modality):
@@ -70,6 +76,34 @@ class Text(Modality):
                 "of data. Received: another one"
             )
 
+    def facts_of_rows(self, rows, config):
+        if rows.originals is None:
+            return {}
+        lengths = self.tokenizer.lengths(rows.originals)
+        texts = [text for row in np.atleast_2d(rows.originals.T).T for text in row]
+        return {
+            "tokens": {
+                "min": int(lengths.min()),
+                "median": int(np.median(lengths)),
+                "max": int(lengths.max()),
+            },
+            f"cut by data.max_length={config.max_length}": float((lengths > config.max_length).mean()),
+            "unknown tokens": self.tokenizer.unknown_share(rows.inputs),
+            "scripts": scripts(texts),
+        }
+
+    def note_on_rows(self, rows, config):
+        if rows.originals is None:
+            return ""
+        lengths = self.tokenizer.lengths(rows.spread(_NOTED_ROWS).originals)
+        cut = float((lengths > config.max_length).mean())
+        if cut < _NOTED_SHARE:
+            return ""
+        return (
+            f"{cut:.0%} of the training texts have more than data.max_length={config.max_length} tokens "
+            f"and are cut; the longest has {lengths.max()}."
+        )
+
     def check_model(self, model):
         words = [layer.input_dim for layer in model.layers if layer.name == "stem_words"]
         if self.tokenizer is not None and words and self.tokenizer.size > words[0]:
@@ -117,6 +151,15 @@ class Text(Modality):
         if self.tokenizer is None:
             return [[str(number) for number in ids[mask]] for ids, mask in pairs]
         return [self.tokenizer.tokens(ids[mask]) for ids, mask in pairs]
+
+
+def scripts(texts: Iterable[str]) -> dict[str, float]:
+    """Returns the scripts of the letters of texts, such as `latin`, with their shares, the largest first."""
+    letters = Counter(letter for text in texts for letter in text if letter.isalpha())
+    found = Counter()
+    for letter, count in letters.items():
+        found[unicodedata.name(letter, "unnamed").split()[0].partition("-")[0].lower()] += count
+    return {name: count / letters.total() for name, count in found.most_common()}
 
 
 def _pairs(rows) -> list:
