@@ -1,10 +1,11 @@
-"""Accuracy of tlkeras beside a hand-written Keras script: same folder, network, head, optimizer, epochs.
+"""Compares the accuracy of tlkeras with that of a hand-written Keras script on the same folder of pictures.
 
 Command:  python benchmarks/accuracy.py FOLDER     (as benchmarks/fashion_folder.py writes it)
 Time:     about six minutes on two CPU cores.
 
-Prints test accuracy of a frozen MobileNetV2 (ImageNet) with a new linear head, 96 px, Adam at 1e-3, ten
-epochs, for three seeds of each side.
+Both sides use the same network, head, optimizer and number of epochs. The script prints the test accuracy of
+a frozen MobileNetV2 (ImageNet) with a new linear head, at 96 px, with Adam at 1e-3 for ten epochs, for three
+seeds of each side.
 """
 
 import statistics
@@ -21,7 +22,7 @@ SIZE, EPOCHS, SEEDS = 96, 10, (0, 1, 2)
 
 
 def plain(folder: Path, seed: int) -> float:
-    """Trains as Keras' guide to transfer learning does; returns test accuracy."""
+    """Trains as in Keras' guide to transfer learning. Returns the test accuracy."""
     keras.utils.set_random_seed(seed)
 
     def read(split: str, shuffle: bool):
@@ -46,7 +47,7 @@ def plain(folder: Path, seed: int) -> float:
 
 
 def with_tlkeras(folder: Path, seed: int) -> float:
-    """Trains the same stage with tlkeras; returns test accuracy."""
+    """Trains the same stage with tlkeras. Returns the test accuracy."""
     stage = (
         f'[{{"name": "head", "train": "head", "epochs": {EPOCHS}, "optimizer": {{"learning_rate": 1e-3}}}}]'
     )

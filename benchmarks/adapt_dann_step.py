@@ -1,10 +1,11 @@
-"""Times adapt's DANN on the digit network; run by `adaptation.py speed` with another environment's Python.
+"""Measures the time of a step of adapt's DANN on the digit network. `adaptation.py speed` starts it.
 
-adapt (https://adapt-python.github.io/adapt, BSD-2-Clause) wants an environment of its own:
-`python -m venv ENV && ENV/bin/pip install adapt==0.4.5 tensorflow keras`. Nothing of tlkeras is imported.
+The package adapt (https://adapt-python.github.io/adapt, BSD-2-Clause) needs an environment of its own:
+`python -m venv ENV && ENV/bin/pip install adapt==0.4.5 tensorflow keras`. This script does not import
+tlkeras.
 
-Reads a line on stdin, fits, and answers with seconds per step, until stdin ends. The first answer includes
-the building of the model.
+For each line on stdin, the script trains and prints the seconds per step. The first number includes the time
+to build the model.
 """
 
 import json
@@ -25,7 +26,9 @@ BATCH, STEPS, PER_CALL = OPTIONS["batch"], OPTIONS["steps"], OPTIONS["per_call"]
 
 
 def digit_network():
-    """Figure 4a of Ganin et al. (2016), with the domain classifier of 100 units, as adapt wants its parts."""
+    """Returns the network of figure 4a of Ganin et al. (2016), with a domain classifier of 100 units, as the
+    parts that adapt needs.
+    """
     layers = keras.layers
     encoder = keras.Sequential(
         [

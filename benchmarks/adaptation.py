@@ -1,9 +1,11 @@
-"""Every adaptation method beside its source-only twin: `python benchmarks/adaptation.py [SECTION ...]`.
+"""Compares every adaptation method with source-only training: `python benchmarks/adaptation.py [SECTION
+...]`.
 
-Prints one table per section. `moons` and `blobs` are here and take a few minutes each on two cores; whole
-runs on pictures (`emoji`, `mnist_m`, `digits`, `fashion`, `partial`) are in `adaptation_runs.py`, and the
-time of a step (`speed`) in `adaptation_speed.py`. `METHODS=dann,cdan` leaves out the other methods. Each
-section is a function of no arguments that prints its table; add one to SECTIONS for another data set.
+The script prints one table per section. `moons` and `blobs` are in this file and take a few minutes each on
+two cores. Whole runs on pictures (`emoji`, `mnist_m`, `digits`, `fashion`, `partial`) are in
+`adaptation_runs.py`, and the time of a step (`speed`) is in `adaptation_speed.py`. `METHODS=dann,cdan`
+selects methods. Each section is a function without arguments that prints its table. For another data set, add
+a function to SECTIONS.
 """
 
 import statistics
@@ -25,7 +27,7 @@ SEEDS = range(5)
 STEPS, BATCH = 3000, 32
 CONSTANT = StrengthConfig(schedule="constant")
 ADVERSARIAL = {"units": (32, 32)}
-# what differs from the defaults on two input dimensions: weight, strength and settings
+# settings that differ from the defaults on two input dimensions: weight, strength, options
 ROWS: dict[str, tuple[float, StrengthConfig, dict]] = {
     "dann": (1.0, StrengthConfig(schedule="constant", value=6), {"units": (32, 32)}),
     "cdan": (1.0, CONSTANT, ADVERSARIAL),
@@ -38,13 +40,15 @@ ROWS: dict[str, tuple[float, StrengthConfig, dict]] = {
     "afn": (0.05, CONSTANT, {}),
 }
 
-# a shift is found by a line: hidden layers only give the domain classifier corners to be caught in
+# a line separates the shifted domains; hidden layers make the domain classifier too strong
 LINEAR = (1.0, StrengthConfig(schedule="constant", value=6), {"units": ()})
 ON_BLOBS = ROWS | dict.fromkeys(("dann", "cdan", "cdan_e", "pada"), LINEAR)
 
 
 def moons(seed: int):
-    """Ganin et al. (2016), section 5.1.1: centred moons, twice as large, the target turned by 35 degrees."""
+    """Returns the data of Ganin et al. (2016), section 5.1.1: centred moons of twice the size, with the
+    target turned by 35 degrees.
+    """
     from sklearn.datasets import make_moons
 
     source, labels = make_moons(300, noise=0.05, random_state=2 * seed + 1)
@@ -55,9 +59,11 @@ def moons(seed: int):
 
 
 def blobs(seed: int):
-    """Two blobs beside each other; shifted by (1, -1), both lie behind the source's boundary.
+    """Returns two blobs next to each other. Shifted by (1, -1), both are beyond the source's decision
+    boundary.
 
-    x alone parts the source's classes, x + y parts those of both domains.
+    The first coordinate alone separates the classes of the source. The sum of both coordinates separates the
+    classes of both domains.
     """
     rng = np.random.default_rng(seed)
     labels = np.arange(300) % 2
@@ -67,7 +73,7 @@ def blobs(seed: int):
 
 
 def network(seed: int):
-    """15 sigmoid units, as `moons_dann` has them."""
+    """Returns a network of 15 sigmoid units, as in `moons_dann`."""
     config = ModelConfig(
         backbone="mlp",
         weights=None,
@@ -78,7 +84,9 @@ def network(seed: int):
 
 
 def paired(source, labels, target, views: int, seed: int) -> tf.data.Dataset:
-    """Both domains reshuffled at each pass; a second view is the first plus noise."""
+    """Returns batches of both domains, which are shuffled again in each pass. A second view is the first one
+    with noise.
+    """
 
     def stream(arrays, shift):
         rows = tf.data.Dataset.from_tensor_slices(arrays).shuffle(300, seed=seed + shift)
@@ -91,7 +99,7 @@ def paired(source, labels, target, views: int, seed: int) -> tf.data.Dataset:
 
 
 def accuracies(problem: Callable, name: str, seed: int) -> tuple[float, float]:
-    """Returns accuracy on source and target after training with the method called `name`."""
+    """Returns the accuracy on source and target after training with the method called `name`."""
     keras.utils.set_random_seed(seed)
     source, labels, target, target_labels = problem(seed)
     source, target = source.astype("float32"), target.astype("float32")
@@ -102,7 +110,7 @@ def accuracies(problem: Callable, name: str, seed: int) -> tuple[float, float]:
     model.select("all", bn="train")
     adaptation = adaptation_model(model, method, steps=STEPS, weight=weight, strength=strength, seed=seed)
     adaptation.compile(
-        # adversaries circle each other: an average over some hundred steps is what they circle around
+        # adversarial training oscillates, so the weights are averaged over some hundred steps
         optimizer=keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.99),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         steps_per_execution=500,
@@ -114,7 +122,7 @@ def accuracies(problem: Callable, name: str, seed: int) -> tuple[float, float]:
 
 
 def method_table(title: str, problem: Callable) -> None:
-    """Prints the median over seeds of every method, beside source-only training."""
+    """Prints the median over seeds of every method, next to source-only training."""
     print(f"\n| {title}, {len(SEEDS)} seeds | source | target | gain | seeds better | target, all |")
     print("|---|---|---|---|---|---|")
     twins = [accuracies(problem, "none", seed) for seed in SEEDS]

@@ -1,7 +1,7 @@
-"""Whole runs of `run_experiment` on pictures: Twemoji to OpenMoji, MNIST to other digits and to none.
+"""Trains whole runs on pictures: Twemoji to OpenMoji, and MNIST to other digits and to clothes.
 
-`MNIST_NPZ` and `FASHION_NPZ` name .npz files with `x_train, y_train, x_test, y_test`, as
-`keras.datasets` stores them; without the first TFDS is asked for MNIST.
+`MNIST_NPZ` and `FASHION_NPZ` name .npz files with `x_train, y_train, x_test, y_test`, as `keras.datasets`
+stores them. Without the first one, MNIST comes from TFDS.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from tlkeras.run_dir import RunDir
 from tlkeras.training.trainer import Trainer
 
 SEEDS = range(3)
-# on deep features: losses on another scale than cross-entropy want another weight
+# on deep features, losses on another scale than cross-entropy need another weight
 EMOJI_ROWS: dict[str, tuple[float, dict]] = {
     "dann": (0.3, {"units": (256,)}),
     "cdan": (0.3, {"units": (256,)}),
@@ -36,14 +36,16 @@ SHORT = ["stages.0.steps=3000"]
 
 
 def chosen_methods() -> list[str]:
-    """Returns the methods that `METHODS=dann,cdan` names, or all, adamatch (two views) last."""
+    """Returns the methods that `METHODS=dann,cdan` names, or all of them. `adamatch`, which needs two views,
+    is the last.
+    """
     named = os.environ.get("METHODS")
     names = named.split(",") if named else [name for name in METHODS.names() if name != "none"]
     return sorted(names, key=lambda name: name == "adamatch")
 
 
 def emoji() -> None:
-    """Prints every method on Twemoji -> OpenMoji: the frozen backbone, a bottleneck of 256, three seeds."""
+    """Prints the results of every method on Twemoji to OpenMoji, with a frozen backbone and three seeds."""
     print("\n| Twemoji to OpenMoji, 3 seeds | target, mean | gain over the twin, mean | sd | gains |")
     print("|---|---|---|---|---|")
     twins = [trained_on_emoji("none", seed) for seed in SEEDS]
@@ -57,7 +59,7 @@ def emoji() -> None:
 
 
 def trained_on_emoji(method: str, seed: int) -> float:
-    """Returns target test accuracy of `quickstart_dann` with another method."""
+    """Returns the target test accuracy of `quickstart_dann` with another method."""
     weight, options = EMOJI_ROWS.get(method, (0.3, {}))
     config = load_config("quickstart_dann", [f"seed={seed}", "adaptation.twin=false"])
     adaptation = config.adaptation.model_copy(update={"method": method, "weight": weight, "options": options})
@@ -70,7 +72,7 @@ def trained_on_emoji(method: str, seed: int) -> float:
 
 
 def from_mnist(*settings: str) -> tuple[dict, dict, dict]:
-    """Runs `mnist_mnistm_dann` with settings; returns its verdict, its domains and its metrics."""
+    """Runs `mnist_mnistm_dann` with other settings. Returns its verdict, its domains and its metrics."""
     words = list(settings)
     if file := os.environ.get("MNIST_NPZ"):
         words = [f"data.source=npz:{file}", f"adaptation.target.source=mnist_m:npz:{file}", *words]
@@ -85,7 +87,7 @@ def from_mnist(*settings: str) -> tuple[dict, dict, dict]:
 
 
 def mnist_m() -> None:
-    """Prints DANN and its twin on MNIST -> MNIST-M."""
+    """Prints the results of DANN and its twin on MNIST to MNIST-M."""
     print("\n| MNIST to MNIST-M | source only | DANN | gain | verdict |\n|---|---|---|---|---|")
     for seed in SEEDS:
         v = from_mnist(f"seed={seed}")[0]
@@ -93,7 +95,7 @@ def mnist_m() -> None:
 
 
 def digits() -> None:
-    """Prints the verdict on MNIST -> the 8x8 digits of scikit-learn enlarged, 1000 rows without labels."""
+    """Prints the verdict on MNIST to the enlarged 8x8 digits of scikit-learn (1000 rows without labels)."""
     words = ["adaptation.target.source=digits", "adaptation.target.test_fraction=0.42",
              'adaptation.target.limit={"train": 1000}', "adaptation.target.val_fraction=0.02",
              "adaptation.seeds=5"]  # fmt: skip
@@ -101,13 +103,13 @@ def digits() -> None:
 
 
 def fashion() -> None:
-    """Prints the verdict on MNIST -> Fashion-MNIST, which have no class in common: no success."""
+    """Prints the verdict on MNIST to Fashion-MNIST. They share no class, so no success is expected."""
     words = [f"adaptation.target.source=npz:{os.environ['FASHION_NPZ']}"]
     _judged("MNIST to Fashion-MNIST", from_mnist(*SHORT, *words))
 
 
 def partial() -> None:
-    """Prints DANN and PADA on MNIST -> MNIST-M where the target holds digits 0 to 4 only."""
+    """Prints the results of DANN and PADA on MNIST to MNIST-M if the target holds only the digits 0 to 4."""
     with tempfile.TemporaryDirectory() as folder:
         with np.load(os.environ["MNIST_NPZ"]) as mnist:
             kept = {split: mnist[f"y_{split}"] < 5 for split in ("train", "test")}

@@ -1,10 +1,11 @@
-"""One training step of DANN on the digit network beside a source-only step, and beside adapt's DANN.
+"""Compares the time of a step of DANN on the digit network with a source-only step and with adapt's DANN.
 
     ADAPT_PYTHON=ENV/bin/python python benchmarks/adaptation.py speed
 
-`ADAPT_PYTHON` is the Python of an environment with adapt 0.4.5, see `adapt_dann_step.py`; without it the peer
-is left out. The contestants take turns, so that a machine that slows down slows all of them; a ratio is the
-median over the rounds. All of them fit on the same number of rows, sliced from arrays and batched anew.
+`ADAPT_PYTHON` is the Python of an environment with adapt 0.4.5; see `adapt_dann_step.py`. Without it, adapt
+is left out. The sides take turns, so that a machine that becomes slower affects all of them in the same way.
+A ratio is the median over the rounds. All sides train on the same number of rows, which are sliced from
+arrays and batched again.
 """
 
 import json
@@ -27,7 +28,7 @@ BATCH, STEPS, ROUNDS = 32, 100, 9
 
 
 def digit_network():
-    """Figure 4a of Ganin et al. (2016)."""
+    """Returns the network of figure 4a of Ganin et al. (2016)."""
     config = ModelConfig(
         backbone="dann_digits",
         weights=None,
@@ -40,7 +41,7 @@ def digit_network():
 
 
 def contestants(per_call: int) -> dict:
-    """Returns functions that fit `STEPS` steps, by name."""
+    """Returns functions that train for `STEPS` steps, by name."""
     rng = np.random.default_rng(0)
     x = rng.uniform(0, 255, (2, STEPS * BATCH, 28, 28, 3)).astype("float32")
     y = rng.integers(0, 10, STEPS * BATCH).astype("int32")
@@ -57,7 +58,7 @@ def contestants(per_call: int) -> dict:
 
 
 def _batches(arrays) -> tf.data.Dataset:
-    """Rows cut from arrays and batched, as adapt has them; fetched ahead, as tlkeras' own pipelines do."""
+    """Returns batches of rows from arrays, as in adapt. They are prefetched, as in tlkeras' own pipelines."""
     data = tf.data.Dataset.from_tensor_slices(arrays).batch(BATCH, drop_remainder=True)
     return data.prefetch(tf.data.AUTOTUNE)
 
@@ -93,7 +94,7 @@ def _peer(python: str, per_call: int):
 
 
 def speed() -> None:
-    """Prints milliseconds per step, Keras' fit included, with one step per call and with fifty."""
+    """Prints the milliseconds per step, including Keras' `fit`, with one step per call and with fifty."""
     print("\n| steps per call | source only | DANN | adapt | DANN / source only | DANN / adapt |")
     print("|---|---|---|---|---|---|")
     for per_call in (1, 50):

@@ -1,7 +1,8 @@
-"""Do heads trained on features of different extractors say the same? Prints one line of JSON.
+"""Checks whether heads trained on features of different extractors agree. Prints one line of JSON.
 
-Trains the same head on features of each extractor, predicts held-out rows with each, and compares with the
-exact one; and compares the head trained on exact features with one trained without the cache.
+The script trains the same head on the features of each extractor, predicts held-out rows with each head, and
+compares the predictions with those of the exact extractor. It also compares the head that was trained on
+exact features with one that was trained without the cache.
 """
 
 import json
@@ -35,7 +36,7 @@ def main(options: dict) -> None:
 
 
 def train(options: dict, extractor: str) -> dict:
-    """Returns the head's weights, and the predictions of the test split from pixels."""
+    """Returns the weights of the head and the predictions for the test split from pixels."""
     keras.backend.clear_session()
     enabled = extractor != "uncached"
     config = ExperimentConfig(

@@ -1,10 +1,10 @@
-"""Builds every backbone, checks its row, its cut points and that its model saves and loads.
+"""Builds every backbone and checks its row, its cut points, and that its model can be saved and loaded.
 
     python benchmarks/all_backbones.py [--filter='efficientnet*']
 
-Prints a line per backbone: seconds, parameters, blocks, the largest difference of tail(trunk(x)) and of
-the loaded model, relative to the outputs' spread over rows. Ends with 1 where a row is wrong. Weights are
-random. All rows took 17 minutes on two cores that had much else to do.
+The script prints one line per backbone: seconds, parameters, blocks, and the largest difference of
+tail(trunk(x)) and of the loaded model from the whole model, relative to the spread of the outputs over rows.
+It exits with 1 if a row is wrong. Weights are random. All rows took 17 minutes on two busy cores.
 """
 
 import os
@@ -25,7 +25,9 @@ FILTER = flags.DEFINE_string("filter", "*", "Which backbones, as a wildcard.")
 
 
 def settle_statistics(model, x) -> None:
-    """Sets BatchNormalization statistics to those of x: with fresh ones, outputs vanish."""
+    """Sets the statistics of BatchNormalization to those of x. With initial statistics, the outputs would be
+    almost 0.
+    """
     leaves = model.backbone._flatten_layers()
     norms = [layer for layer in leaves if isinstance(layer, keras.layers.BatchNormalization)]
     for layer in norms:
@@ -42,7 +44,7 @@ def difference(a, b) -> float:
 
 
 def check(name: str) -> bool:
-    """Checks one row and prints what was found."""
+    """Checks one row and prints the result."""
     row, start = BACKBONES.get(name), time.perf_counter()
     side = max(row.family.min_size, 32)
     shape = (16,) if row.input == "vector" else (side, side, 3)

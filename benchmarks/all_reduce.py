@@ -1,7 +1,8 @@
-"""What gradients cost on their way: on paper for 1 to 256 replicas, and measured for two processes here.
+"""Shows the cost of sending gradients: an estimate for 1 to 256 replicas, and a measurement with two
+processes.
 
-Command:  python benchmarks/all_reduce.py            (docs/scaling.md quotes it)
-Compare:  the time of a step, which the same tables name.
+Command:  python benchmarks/all_reduce.py            (docs/scaling.md shows the tables)
+Compare:  the time of a step, which is in the same tables.
 """
 
 import json
@@ -25,20 +26,20 @@ MEASURED_BYTES = (8_000, 8_000_000, 100_000_000)
 
 
 def ring_seconds(size: float, replicas: int, link: str) -> float:
-    """Returns the time of a ring all-reduce, of 2 (n - 1) rounds."""
+    """Returns the time of a ring all-reduce, which has 2 (n - 1) rounds."""
     bandwidth, latency = LINKS[link]
     rounds = 2 * (replicas - 1)
     return rounds / replicas * size / bandwidth + rounds * latency
 
 
 def efficiency(stage: str, replicas: int, link: str) -> float:
-    """Returns the share of a step that is not spent waiting for gradients, where nothing overlaps."""
+    """Returns the share of a step that is not spent waiting for gradients, without overlap."""
     parameters, step = STAGES[stage]
     return step / (step + ring_seconds(4 * parameters, replicas, link))
 
 
 def print_tables() -> None:
-    """Prints, for each link, the efficiency of each kind of stage."""
+    """Prints the efficiency of each kind of stage for each link."""
     for link in LINKS:
         print(f"\n{link}\n| stage | " + " | ".join(map(str, REPLICAS)) + " |")
         print("|---" * (len(REPLICAS) + 1) + "|")
@@ -55,7 +56,7 @@ def _all_reduced(x):
 
 
 def measure() -> None:
-    """Measures, as one of two workers, the median of seven all-reduces of each size."""
+    """Measures, as one of two workers, the median time of seven all-reduces of each size."""
     from tlkeras.backend import start
     from tlkeras.config import RuntimeConfig
 

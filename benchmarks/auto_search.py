@@ -1,7 +1,10 @@
-"""What ten minutes of `tlkeras auto` add to the quickstart: `python benchmarks/auto_search.py [--seeds=3]`.
+"""Measures the gain of ten minutes of `tlkeras auto` on the quickstart.
 
-The search's first trial is the quickstart as it is written; the best trial is chosen by validation accuracy.
-Both are compared on the test rows, which had no say. Prints one row per seed, and the mean.
+    python benchmarks/auto_search.py [--seeds=3]
+
+The first trial of the search is the unchanged quickstart. The best trial is selected by validation accuracy.
+Both are compared on the test rows, which are not used for selection. The script prints one row per seed, and
+the mean.
 """
 
 import statistics
@@ -30,7 +33,7 @@ def searched(folder: Path, seed: int) -> tuple[float, dict[str, float], int]:
 
 
 def tested(folder: Path, trial: int) -> float:
-    """Returns a trial's accuracy on the test rows."""
+    """Returns the accuracy of a trial on the test rows."""
     run = RunDir(folder / "trials" / f"{trial:03d}")
     return run.read_json("evaluation/metrics.json")["source"]["test"]["accuracy"]
 

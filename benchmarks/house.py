@@ -1,10 +1,10 @@
-"""Counts what the shape of the package is judged by, of one checkout or of two side by side.
+"""Counts properties of the package's structure, of one checkout or of two next to each other.
 
 Command:  python benchmarks/house.py [--old=DIR] [--new=.] [--where]
-Time:     ten seconds a checkout.
+Time:     ten seconds per checkout.
 
-`--where` lists the places behind each count of the new checkout. Everything is read from the source, except
-the config's fields, which the checkout's own Python is asked for.
+`--where` lists the places behind each count of the new checkout. Everything is read from the source code,
+except for the fields of the config, which the checkout's own Python reports.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 from house_imports import circles, imports_of, modules, resolved
 from measuring import run_in
 
-# Where each thing may stand, as beginnings of paths under tlkeras/.
+# Allowed places of each thing, as beginnings of paths under tlkeras/.
 MODALITY_ROOM = ("data/modalities/",)
 SPEAKING = ("speak.py", "speaking.py", "messages.py")
 COMPAT = ("compat.py", "backend/compat.py")
@@ -54,12 +54,12 @@ def main() -> None:
 
 
 def count(found: int | Places) -> int:
-    """Returns the number that stands in the table."""
+    """Returns the number for the table."""
     return found if isinstance(found, int) else len(found)
 
 
 def house(checkout: Path) -> dict[str, int | Places]:
-    """Returns numbers, or the places that are counted, by what they say."""
+    """Returns the counts, as numbers or lists of places, by their names."""
     package = checkout / "tlkeras"
     files = modules(package)
     texts = {name: path.read_text(encoding="utf-8") for name, path in files.items()}
@@ -101,7 +101,7 @@ def house(checkout: Path) -> dict[str, int | Places]:
 
 
 def places(trees: dict, wanted, outside: tuple[str, ...] = ()) -> Places:
-    """Returns `file:line: code` of the nodes that `wanted` finds, outside of some files."""
+    """Returns `file:line: code` of the nodes that `wanted` selects, except in some files."""
     return [
         f"{at}:{node.lineno}: {ast.unparse(node)[:80]}"
         for at, tree in trees.items()
@@ -112,7 +112,7 @@ def places(trees: dict, wanted, outside: tuple[str, ...] = ()) -> Places:
 
 
 def compares(words: set[str], attribute: str = ""):
-    """Returns whether a node compares with one of these words, or asks a thing of this name."""
+    """Returns whether a node compares with one of these words, or reads an attribute of this name."""
 
     def wanted(node: ast.AST) -> bool:
         match node:
@@ -135,12 +135,12 @@ def compares(words: set[str], attribute: str = ""):
 
 
 def prints(node: ast.AST) -> bool:
-    """Whether a node calls `print`."""
+    """Returns whether a node calls `print`."""
     return isinstance(node, ast.Call) and ast.unparse(node.func) == "print"
 
 
 def speaks(node: ast.AST) -> bool:
-    """Whether a node logs, warns, or writes to standard output or error."""
+    """Returns whether a node logs, warns, or writes to standard output or error."""
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
         return False
     of = ast.unparse(node.func.value)
@@ -148,9 +148,9 @@ def speaks(node: ast.AST) -> bool:
 
 
 def writes_channels(node: ast.AST) -> bool:
-    """Whether a node is the shape of a picture with three channels, such as `(size, size, 3)`.
+    """Returns whether a node is the shape of a picture with three channels, such as `(size, size, 3)`.
 
-    Axes such as `(1, 2, 3)` are none.
+    Axes such as `(1, 2, 3)` do not count.
     """
     if not (isinstance(node, ast.Tuple) and len(node.elts) > 2 and ast.unparse(node.elts[-1]) == "3"):
         return False
@@ -167,10 +167,11 @@ RULES = {
 
 
 def private_touches(trees: dict, known: dict) -> Places:
-    """Returns where private parts of Keras, TensorFlow and others are imported, read or overridden.
+    """Returns the places where private parts of Keras, TensorFlow and others are imported, read or
+    overridden.
 
-    A private attribute is theirs where nothing under tlkeras makes one of that name; a private method that
-    nothing under tlkeras calls is one that they call.
+    A private attribute counts as theirs if no code under tlkeras defines one of that name. A private method
+    counts as theirs if no code under tlkeras calls it.
     """
     made, used = set(), Counter()
     for node in (node for tree in trees.values() for node in ast.walk(tree)):
@@ -207,12 +208,12 @@ def private_touches(trees: dict, known: dict) -> Places:
 
 
 def is_private(name: str) -> bool:
-    """Whether a name begins with one underscore."""
+    """Returns whether a name begins with one underscore."""
     return name.startswith("_") and not name.startswith("__") and name != "_"
 
 
 def public(trees: dict) -> Places:
-    """Returns the functions and classes of modules whose names begin with no underscore."""
+    """Returns the functions and classes of modules whose names do not begin with an underscore."""
     kinds = ast.FunctionDef | ast.ClassDef
     return [
         f"{at}: {node.name}"
@@ -223,7 +224,7 @@ def public(trees: dict) -> Places:
 
 
 def exported(tree: ast.Module) -> Iterator[str]:
-    """Yields what a module's `__all__` names, that of lazy names included."""
+    """Yields the names in the `__all__` of a module, including that of lazy names."""
     for node in tree.body:
         targets = {ast.unparse(t) for t in node.targets} if isinstance(node, ast.Assign) else set()
         if targets & {"__all__", "_HOMES"}:

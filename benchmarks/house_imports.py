@@ -1,4 +1,4 @@
-"""What the files of a package import, and the circles in it."""
+"""Finds the imports of a package's files, and the import circles among them."""
 
 import ast
 from collections.abc import Iterator
@@ -28,22 +28,22 @@ class Import:
 
     @property
     def inner(self) -> bool:
-        """Whether the module lies inside a package of the package."""
+        """Whether the module belongs to the package."""
         return self.module.count(".") > 1
 
     @property
     def top(self) -> str:
-        """The package that is imported from."""
+        """The package from which the name is imported."""
         return self.module.partition(".")[0]
 
 
 def modules(package: Path) -> dict[str, Path]:
-    """Returns the Python files of a package by their paths below it."""
+    """Returns the Python files of a package by their relative paths."""
     return {path.relative_to(package).as_posix(): path for path in sorted(package.rglob("*.py"))}
 
 
 def imports_of(tree: ast.Module) -> Iterator[Import]:
-    """Yields what a file imports, by statements, by placeholders and through packages."""
+    """Yields the imports of a file: by statements, by placeholders and through packages."""
     rooms = {}
     for found in _statements(tree):
         yield found
@@ -72,7 +72,7 @@ def _statements(tree: ast.AST, late: bool = False, typing: bool = False) -> Iter
 
 
 def resolved(found: Import, at: str, trees: dict[str, ast.Module]) -> Iterator[str]:
-    """Yields the files of the package that an import reaches, through lazy names too."""
+    """Yields the files of the package that an import reaches, also through lazy names."""
     parts = found.module.split(".")
     if parts[0] != "tlkeras":
         return
@@ -88,7 +88,7 @@ def resolved(found: Import, at: str, trees: dict[str, ast.Module]) -> Iterator[s
 
 
 def lazy_homes(tree: ast.Module) -> dict[str, str]:
-    """Returns the module of each lazy name of a package, as its `_HOMES` has them."""
+    """Returns the module of each lazy name of a package, from its `_HOMES`."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_HOMES":
             return ast.literal_eval(node.value)

@@ -1,13 +1,14 @@
-"""Is a checkout slower than another? Medians of paired ratios of an epoch, a DANN step and a command's help.
+"""Compares the speed of two checkouts: medians of paired ratios of an epoch, a DANN step and a command's
+help.
 
 Command:  python benchmarks/house_speed.py --old=DIR --new=DIR [--pairs=5] [--case=NAME ...]
 Time:     ten minutes on two CPU cores.
 
-Both sides of a pair run one after the other, in processes of their own, and take turns at being first. Used
-is what is public, with the checkout's own `.venv/bin/python`. An epoch is a whole one, with validation and
-checkpoint, from its begin to the next one's; a step is that share of the batches of an epoch after the
-first; both are medians over a run. Help is the median of nine calls. A ratio above 1 means that the new
-checkout takes longer.
+Both sides of a pair run one after the other in processes of their own, and take turns at being first. The
+script uses only the public interface, with the checkout's own `.venv/bin/python`. An epoch includes
+validation and checkpoint and lasts from its start to the start of the next one. A step is an epoch divided by
+its number of batches. Both are medians over the epochs of a run after the first. The time of the help is the
+median of nine calls. A ratio above 1 means that the new checkout takes longer.
 """
 
 import argparse
@@ -83,7 +84,7 @@ def help_seconds(checkout: Path) -> float:
 def train(config: dict) -> dict[str, float]:
     """Trains here and returns the median seconds of an epoch and of a step, without the first epoch.
 
-    Keras' own list of callbacks is asked for the times, which every training loop of Keras goes through.
+    The times come from Keras' own list of callbacks, which every training loop of Keras calls.
     """
     import keras
 

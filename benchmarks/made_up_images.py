@@ -1,4 +1,4 @@
-"""JPEG files of made-up pictures: enough like photographs to cost what they cost to read and decode."""
+"""Writes JPEG files of made-up pictures, which cost about as much to read and decode as photographs."""
 
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -10,11 +10,11 @@ CLASSES = 10
 
 
 def make_folder(folder: Path, count: int, size: int = 224, seed: int = 0) -> Path:
-    """Writes `folder/train/class_K/*.jpg` and returns `folder`; does nothing where it is there already.
+    """Writes `folder/train/class_K/*.jpg` and returns `folder`. It does nothing if the folder exists.
 
     Args:
         folder: Folder of the images.
-        count: Number of pictures, shared evenly by ten classes.
+        count: Number of pictures, which are divided evenly among ten classes.
         size: Side in pixels.
         seed: Seed of the pictures.
     """

@@ -1,4 +1,4 @@
-"""Processes run in turn, their ratios and their memory."""
+"""Runs processes in turn and measures their ratios and their memory."""
 
 import json
 import os
@@ -13,13 +13,13 @@ HERE = Path(__file__).parent
 
 
 def peak_memory_mb() -> float:
-    """Returns the most memory that this process has had resident, in MiB."""
+    """Returns the peak resident memory of this process in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def run(script: str, options: dict) -> dict:
-    """Runs a script of this folder in a process of its own; returns the JSON of its last line."""
+    """Runs a script of this folder in a process of its own. Returns the JSON of its last line."""
     result = subprocess.run(
         [sys.executable, str(HERE / script), json.dumps(options)], capture_output=True, text=True, cwd=HERE
     )
@@ -40,7 +40,7 @@ def interval(ratios: list[float]) -> tuple[float, float]:
 
 
 def run_in(checkout: Path, *command: str) -> str:
-    """Runs a Python script with the interpreter and the tlkeras of a checkout; returns what it printed."""
+    """Runs a Python script with the interpreter and the tlkeras of a checkout. Returns its output."""
     checkout = Path(checkout).resolve()
     own = checkout / ".venv/bin/python"
     environ = os.environ | {

@@ -1,8 +1,8 @@
-"""What a user would write without tlkeras, after Keras' own guide to transfer learning.
+"""The script that a user would write without tlkeras, after Keras' own guide to transfer learning.
 
-`image_dataset_from_directory` with prefetch (and cache, where asked), a base called with
-`training=False`, `fit`.
-Prints one line of JSON: seconds of `fit`, seconds until its first step, peak memory.
+It uses `image_dataset_from_directory` with prefetch (and with cache if asked), a base that is called with
+`training=False`, and `fit`. It prints one line of JSON: seconds of `fit`, seconds until its first step, peak
+memory.
 """
 
 import json

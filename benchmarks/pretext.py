@@ -1,9 +1,11 @@
-"""Does pretraining without labels help? `python benchmarks/pretext.py [--seeds=3] [--labels=10]`.
+"""Measures whether pretraining without labels helps: `python benchmarks/pretext.py [--seeds=3]
+[--labels=10]`.
 
-scikit-learn's digits with few labels per class: training from scratch, and from a backbone that learned from
-all training pictures without their labels, by rotation and by SimCLR, with the shipped experiments. The same
-network, labelled rows, steps and test rows for all; test rows are in nobody's training. Prints the test
-accuracy of each seed, and the mean difference to scratch with its 95 % interval over seeds (Student's t).
+The data are scikit-learn's digits with few labels per class. Training from scratch is compared with training
+from a backbone that learned from all training pictures without their labels, by rotation and by SimCLR, with
+the shipped experiments. The network, the labelled rows, the steps and the test rows are the same. Test rows
+are never used for training. The script prints the test accuracy of each seed, and the mean difference from
+training from scratch with its 95 % interval over seeds (Student's t).
 """
 
 import contextlib
@@ -23,12 +25,12 @@ EXPERIMENTS = ("rotation_then_few_labels", "simclr_then_few_labels")
 
 
 def option(name: str, default: int) -> int:
-    """Returns the number of a flag."""
+    """Returns the number that a flag gives."""
     return next((int(w.partition("=")[2]) for w in sys.argv if w.startswith(f"--{name}=")), default)
 
 
 def accuracy(name: str, strategy: str | None, seed: int, labels: int) -> float:
-    """Returns the target's test accuracy; without a strategy, of training from scratch."""
+    """Returns the test accuracy of the target. Without a strategy, it is that of training from scratch."""
     config = load_config(name, [f"seed={seed}", f"data.per_class={labels}", f"cache.dir={WORK / 'cache'}"])
     tasks = None if strategy is None else config.tasks.model_copy(update={"strategy": strategy})
     config = config.model_copy(update={"tasks": tasks, "verdict": VerdictConfig()})

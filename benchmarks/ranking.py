@@ -1,8 +1,11 @@
-"""Do the scores of `tlkeras rank` foretell what fine-tuning reaches? `python benchmarks/ranking.py [SECTION]`
+"""Measures whether the scores of `tlkeras rank` predict the accuracy of fine-tuning.
 
-Sections: `rank` (seven candidates on clothes and on emoji) and `rank_alike` (candidates that fine-tuning
-makes nearly alike). Each prints the fine-tuned accuracies over `--seeds=3` and, for each score, the weighted
-Kendall tau of the two orders with its bootstrap interval. Half an hour on two CPU cores.
+    python benchmarks/ranking.py [SECTION]
+
+The sections are `rank` (seven candidates on clothes and on emoji) and `rank_alike` (candidates with similar
+results after fine-tuning). Each section prints the fine-tuned accuracies over `--seeds=3` and, for each
+score, the weighted Kendall tau of the two orders with its bootstrap interval. It takes half an hour on two
+CPU cores.
 """
 
 import contextlib
@@ -21,7 +24,9 @@ from tlkeras.studies.rank import rank as score
 
 
 def rank() -> None:
-    """Seven candidates, of which some know photographs and some nothing, on clothes and on emoji."""
+    """Ranks seven candidates, of which some were trained on photographs and some have random weights, on
+    clothes and on emoji.
+    """
     made = {name: source_config(0, name, size=LARGE) for name in ("source", "shuffled")}
     for name, experiment in made.items():
         trained(f"{name}_large", experiment)
@@ -38,13 +43,17 @@ def rank() -> None:
 
 
 def _from_scratch(base: ExperimentConfig) -> dict:
-    """Returns how a network without weights is trained: all of it from step one, as `scratch`."""
+    """Returns the training of a network without weights: everything trains from the first step, as in
+    `scratch`.
+    """
     model = base.model.model_copy(update={"weights": None, "bn_momentum": 0.9})
     return {"model": model, "stages": (stage(epochs=20),)}
 
 
 def rank_alike() -> None:
-    """Candidates that fine-tuning makes nearly alike: one small network by what it was trained on."""
+    """Ranks candidates with similar results after fine-tuning: one small network that was trained on
+    different data.
+    """
     candidates: list[tuple[str, str | None]] = [("small_cnn", None)]
     for data in ("source", "shuffled", "target"):
         for epochs in (1, 6) if data != "target" else (6,):
@@ -58,7 +67,7 @@ def rank_alike() -> None:
 
 
 def _agreement(title: str, base: ExperimentConfig, candidates: list[tuple[str, str | None]]) -> None:
-    """Prints the candidates' fine-tuned accuracy, and how well each score foretells their order."""
+    """Prints the fine-tuned accuracies of the candidates, and how well each score predicts their order."""
     words = ",".join(f"{name}:{weights or 'none'}" for name, weights in candidates)
     with contextlib.redirect_stdout(io.StringIO()):
         table = score(base, words, WORK / f"ranking_{title}")
@@ -93,7 +102,7 @@ def _with_interval(tau: Callable, scores: np.ndarray, accuracies: np.ndarray, dr
         rows = rng.integers(n, size=n)
         means = np.take_along_axis(accuracies, rng.integers(seeds, size=(n, seeds)), axis=1).mean(axis=1)
         taus.append(tau(scores[rows], means[rows])[0])
-    low, high = np.nanquantile(taus, [0.025, 0.975])  # of one candidate drawn n times there is no order
+    low, high = np.nanquantile(taus, [0.025, 0.975])  # a draw that contains only one candidate has no order
     return f"{tau(scores, accuracies.mean(axis=1))[0]:.2f} ({low:.2f} to {high:.2f}, 95 %)"
 
 

@@ -1,15 +1,16 @@
-"""What one mirrored replica costs, and what several steps per call save, as paired ratios.
+"""Measures the cost of one mirrored replica and the gain of several steps per call, as paired ratios.
 
 Command:  python benchmarks/replicas.py [--rounds=5] [--only=replica|calls]
-Time:     four minutes on two CPU cores. docs/scaling.md quotes it.
-Compare:  the same training by the same commands with `runtime.strategy=none`, or `steps_per_execution=1`.
+Time:     four minutes on two CPU cores. docs/scaling.md shows the results.
+Compare:  the same training with `runtime.strategy=none`, or with `steps_per_execution=1`.
 
-"mirrored, as tlkeras runs it" asks for `strategy=mirrored` with one device, where tlkeras takes
-TensorFlow's default strategy. "MirroredStrategy" puts a real `tf.distribute.MirroredStrategy(["CPU:0"])` in
-its place: that is what the shortcut saves. Each side checks which class it trained under.
+"mirrored, as tlkeras runs it" uses `strategy=mirrored` with one device, where tlkeras takes TensorFlow's
+default strategy. "MirroredStrategy" uses a real `tf.distribute.MirroredStrategy(["CPU:0"])`, whose cost
+tlkeras avoids. Each side checks under which class it trained.
 
-Every side is a process of its own; those of a round run one after the other. Counted is the median epoch
-after the first, in which TensorFlow traces. A ratio above 1 means that the first of the two took longer.
+Every side is a process of its own. The processes of a round run one after the other. The result is the median
+epoch after the first one, in which TensorFlow traces. A ratio above 1 means that the first of the two took
+longer.
 """
 
 import argparse
@@ -38,7 +39,7 @@ SIDES = {
     "one step per call": HEAD | {"steps_per_execution": 1},
     "several steps per call": HEAD | {"steps_per_execution": 50},
 }
-# the sides of a round; each but the last is divided by the last
+# the sides of a round; the time of each is divided by that of the last
 ROUNDS = {
     "replica": ("mirrored, as tlkeras runs it", "MirroredStrategy", "none"),
     "calls": ("one step per call", "several steps per call"),
@@ -46,7 +47,7 @@ ROUNDS = {
 
 
 def main() -> None:
-    """Prints a line per ratio."""
+    """Prints one line per ratio."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=list(ROUNDS))
@@ -66,7 +67,7 @@ def measured_round(sides: tuple[str, ...]) -> dict[str, float]:
 
 
 def say(slow: str, fast: str, found: list[dict[str, float]]) -> None:
-    """Prints how many times as long one side took as the other, and how far the rounds lie apart."""
+    """Prints the ratio of the times of two sides, and its range over the rounds."""
     ratios = [seconds[slow] / seconds[fast] for seconds in found]
     low, high = interval(ratios)
     print(f"{slow} / {fast}: median {statistics.median(ratios):.3f} of {len(ratios)}", end=" ")
@@ -75,9 +76,9 @@ def say(slow: str, fast: str, found: list[dict[str, float]]) -> None:
 
 
 def epoch_seconds(side: str) -> float:
-    """Returns what an epoch of one side takes, in a process of its own."""
+    """Returns the seconds of an epoch of one side, in a process of its own."""
     environ = os.environ | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    # set for all sides alike: tlkeras turns oneDNN off where CPU devices may be divided
+    # the same for all sides, because tlkeras turns oneDNN off if CPU devices may be divided
     environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
     command = [sys.executable, __file__, "--side", json.dumps(SIDES[side])]
     done = subprocess.run(command, capture_output=True, text=True, env=environ)
@@ -116,10 +117,10 @@ def train(side: dict) -> float:
 
 
 def mirror_really() -> None:
-    """Lets tlkeras take a MirroredStrategy over one CPU device where it would take none."""
+    """Makes tlkeras use a MirroredStrategy over one CPU device where it would use no strategy."""
     import tensorflow as tf
 
-    # the package's name for the module is taken by the function in it
+    # in the package, the name of the module refers to the function in it
     start = importlib.import_module("tlkeras.backend.start")
     start.make_mirrored = lambda devices: tf.distribute.MirroredStrategy(["CPU:0"])
 

@@ -1,15 +1,14 @@
-"""How far the weights of two replicas lie from those of one device, for every method and regularizer.
+"""Compares the weights of two replicas with those of one device, for every method and regularizer.
 
 Command:  python benchmarks/replicas_agree.py [--only dann bss ...] [--topologies mirrored workers]
-Time:     three minutes of computing, twenty on two cores that other work kept busy.
-          docs/scaling.md shows the table.
-Compare:  one device, on the same global batches, with the same start weights.
+Time:     three minutes of computing, or twenty on two busy cores. docs/scaling.md shows the table.
+Compare:  one device, on the same global batches, with the same initial weights.
 
-`mirrored` is `MirroredStrategy(["CPU:0", "CPU:1"])` with TensorFlow's default collectives, as several GPUs
-have them; `workers` are two processes of `MultiWorkerMirroredStrategy` on 127.0.0.1; `copied` is what
-`strategy=mirrored` takes on CPUs, which copies to one device. Each is a process of its own (two for
-`workers`), with TF_ENABLE_ONEDNN_OPTS=0.
-The number is the largest difference of any weight or logged loss after ten steps.
+`mirrored` is `MirroredStrategy(["CPU:0", "CPU:1"])` with TensorFlow's default collectives, as with several
+GPUs. `workers` are two processes of `MultiWorkerMirroredStrategy` on 127.0.0.1. `copied` is what
+`strategy=mirrored` uses on CPUs; it copies to one device. Each is a process of its own (two for `workers`),
+with TF_ENABLE_ONEDNN_OPTS=0. The number is the largest difference of any weight or logged loss after ten
+steps.
 """
 
 import argparse
@@ -58,7 +57,9 @@ def main() -> None:
 
 
 def compared(results: dict, name: str, topologies: list[str]) -> dict:
-    """Returns per topology the largest difference from one device, or the error; `moved`: the training's."""
+    """Returns the largest difference from one device for each topology, or the error. `moved` is the change
+    that training made.
+    """
     one = results["one"]
     if error := one.get(f"{name}/error"):
         raise SystemExit(f"{name} fails on one device: {error}")
@@ -73,7 +74,9 @@ def compared(results: dict, name: str, topologies: list[str]) -> dict:
 
 
 def train_everywhere(topologies: list[str], names: list[str], folder: Path) -> dict[str, dict]:
-    """Trains the cases in one process after the other, workers side by side; returns what each wrote."""
+    """Trains the cases in one process after the other, with the workers at the same time. Returns the results
+    of each.
+    """
     processes = {"one": [("one", None)], **{t: [(t, None)] for t in topologies if t != "workers"}}
     if "workers" in topologies:
         addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
@@ -88,7 +91,7 @@ def train_everywhere(topologies: list[str], names: list[str], folder: Path) -> d
 
 
 def run_together(topology: str, started: list, names: list[str], folder: Path) -> None:
-    """Runs the processes of one topology, all of which must end well."""
+    """Runs the processes of one topology, which must all succeed."""
     running = {}
     kept = {k: v for k, v in os.environ.items() if k != "TF_CONFIG"}
     kept |= {"TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -109,7 +112,7 @@ def run_together(topology: str, started: list, names: list[str], folder: Path) -
 
 
 def free_ports(count: int) -> list[int]:
-    """Returns ports on 127.0.0.1 that were free a moment ago."""
+    """Returns ports on 127.0.0.1 that are free at this moment."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:
@@ -118,7 +121,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def start(topology: str):
-    """Returns the runtime of this process; nothing may have set TensorFlow's devices up before."""
+    """Returns the runtime of this process. TensorFlow must not have set up its devices before."""
     from tlkeras import backend
     from tlkeras.config import RuntimeConfig
 
@@ -126,7 +129,7 @@ def start(topology: str):
         topology, ("mirrored", 2)
     )
     started = backend.start(RuntimeConfig(strategy=strategy, devices=devices), 0)
-    if topology == "mirrored":  # collectives of CPUs serve one strategy of a process: its first
+    if topology == "mirrored":  # in a process, collectives on CPUs work only for the first strategy
         import tensorflow as tf
 
         mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
@@ -135,13 +138,13 @@ def start(topology: str):
 
 
 def train_here(topology: str, folder: str, name: str, names: str) -> None:
-    """Trains the cases here and writes start, weights and logs of each, or its error."""
+    """Trains the cases here. Writes the initial weights, the weights and the logs of each, or its error."""
     runtime, results = start(topology), {}
     for case in json.loads(names):
         fitted = adapted if case in METHODS else regularized
         try:
             found = fitted(runtime, case, Path(folder))
-        except Exception as error:  # the table says which fail, and goes on
+        except Exception as error:  # the table shows the failed cases, and the others continue
             lines = str(error).strip().splitlines() or [""]
             found = {"error": np.array(f"{type(error).__name__}: {lines[-1][:200]}")}
         results |= {f"{case}/{key}": value for key, value in found.items()}
@@ -149,7 +152,7 @@ def train_here(topology: str, folder: str, name: str, names: str) -> None:
 
 
 def made_up(inputs: int, shift: float = 0.0):
-    """Returns `(x, labels)` of ten batches: float32 rows that move with the class."""
+    """Returns `(x, labels)` of ten batches: float32 rows that depend on the class."""
     rng = np.random.default_rng(int(10 * shift))
     labels = rng.integers(0, CLASSES, ROWS * STEPS).astype("int32")
     x = rng.normal(shift, size=(len(labels), inputs)) + np.eye(CLASSES, inputs)[labels]
@@ -157,13 +160,13 @@ def made_up(inputs: int, shift: float = 0.0):
 
 
 def flat(variables) -> np.ndarray:
-    """Returns all weights in one vector; states of random generators are no weights."""
+    """Returns all weights in one vector, without the states of random generators."""
     weights = [v.numpy().ravel() for v in variables if "seed_generator" not in v.path]
     return np.concatenate(weights)
 
 
 def adapted(runtime, case: str, folder: Path) -> dict:
-    """Trains a method on a small network of made-up rows."""
+    """Trains a method on a small network with made-up rows."""
     import tensorflow as tf
 
     from tlkeras.config import StrengthConfig
@@ -188,7 +191,9 @@ def adapted(runtime, case: str, folder: Path) -> dict:
 
 
 def regularized(runtime, case: str, folder: Path) -> dict:
-    """Trains a regularizer on a small network of made-up rows or, for its BatchNormalization, pictures."""
+    """Trains a regularizer on a small network with made-up rows, or with pictures if it needs
+    BatchNormalization.
+    """
     import tensorflow as tf
 
     from tlkeras.backend.distributed_fit import synchronize_batch_norm
@@ -222,7 +227,7 @@ def regularized(runtime, case: str, folder: Path) -> dict:
 
 
 def network(shape: tuple, seed: int = 0):
-    """Returns the same small transfer model wherever it is made."""
+    """Returns the same small transfer model in every process."""
     from tlkeras.config import ModelConfig
     from tlkeras.models import build_model
 
@@ -233,7 +238,7 @@ def network(shape: tuple, seed: int = 0):
 
 
 def write_teacher(folder: Path) -> None:
-    """Writes `best.keras`, a teacher on the same rows, and for co_tuning a source on the same features."""
+    """Writes `best.keras`: a teacher on the same rows and, for co_tuning, a source on the same features."""
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, str(Path(sys.argv[1]).parent));"
         "import replicas_agree as here;"

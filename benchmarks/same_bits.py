@@ -1,16 +1,17 @@
-"""Do two checkouts train to the same weights, to the bit? A line per case of `same_bits_cases.py`.
+"""Checks whether two checkouts train to the same weights, to the bit. Prints a line per case of
+`same_bits_cases.py`.
 
 Command:  python benchmarks/same_bits.py --old=DIR --new=DIR [--only=GROUP ...] [--case='dann*' ...]
           [--keep=DIR]
-Time:     about ten minutes a checkout on two CPU cores.
-Exit:     1 where a case differs, or fails in either of them.
+Time:     about ten minutes per checkout on two CPU cores.
+Exit:     1 if a case differs or fails in one of the checkouts.
 
-Each group of cases is one process of the checkout's own `.venv/bin/python`, which uses only what is public:
-`load_config`, `run_experiment`, `load_model`. Compared are all variables of each best.keras that a run has
-left, by name and order. Two further columns say more of the same run: how many arrays of its last
-checkpoints (optimizer and critic among them) have no equal on the other side, whatever they are called
-there, and whether evaluation/metrics.json is the same. With `--keep` the old checkout's runs stay in a
-folder and are not trained again; give each old checkout a folder of its own.
+Each group of cases is one process of the checkout's own `.venv/bin/python`. It uses only public names:
+`load_config`, `run_experiment`, `load_model`. The script compares all variables of each best.keras that a run
+wrote, by name and order. Two more columns show how many arrays of the last checkpoints (including optimizer
+and critic) have no equal on the other side, under any name, and whether evaluation/metrics.json is the same.
+With `--keep`, the runs of the old checkout stay in a folder and are not trained again. Use a separate folder
+for each old checkout.
 """
 
 import argparse
@@ -66,7 +67,7 @@ def main() -> int:
 
 
 def chosen(group: str, wildcards: list[str]) -> list[str]:
-    """Returns the names of the cases asked for, and of those whose runs they start from."""
+    """Returns the names of the selected cases, and of the cases from whose runs they start."""
     cases = GROUPS[group]
     names = [name for name in cases if any(fnmatch(name, wildcard) for wildcard in wildcards)]
     text = json.dumps([cases[name] for name in names])
@@ -74,7 +75,7 @@ def chosen(group: str, wildcards: list[str]) -> list[str]:
 
 
 def trained(checkout: Path, folder: Path, group: str, cases: list[str]) -> Path:
-    """Trains those cases of a group that are not yet in a folder; returns the group's folder in it."""
+    """Trains the cases of a group that are not in a folder yet. Returns the folder of the group in it."""
     place = (folder / slug(group)).resolve()
     missing = [case for case in cases if not (place / slug(case) / "variables.npz").is_file()]
     if missing:
@@ -85,12 +86,12 @@ def trained(checkout: Path, folder: Path, group: str, cases: list[str]) -> Path:
 
 
 def slug(name: str) -> str:
-    """Returns a name as that of a folder."""
+    """Returns a name as the name of a folder."""
     return "".join(letter if letter.isalnum() else "_" for letter in name)
 
 
 def compared(old: Path, new: Path) -> str:
-    """Returns what a line of the table says of a case, given what both sides have left."""
+    """Returns the line of the table for a case from the results of both sides."""
     failed = [f"{place.parents[1].name}: {(place / 'error').read_text()}" for place in (old, new)
               if (place / "error").is_file()]  # fmt: skip
     if failed:
@@ -104,7 +105,9 @@ def compared(old: Path, new: Path) -> str:
 
 
 def different(old: Path, new: Path) -> str:
-    """Returns how the variables of all best.keras differ; nothing where they are equal to the bit."""
+    """Returns the difference between the variables of all best.keras. It is empty if they are equal to the
+    bit.
+    """
     one, other = (dict(np.load(place / "variables.npz")) for place in (old, new))
     if list(one) != list(other):
         missing = [name for name in one if name not in other] + [name for name in other if name not in one]
@@ -137,7 +140,7 @@ def checkpoint_arrays(place: Path) -> Counter:
 
 
 def train(group: str, names: list[str], folder: str) -> None:
-    """Trains cases here; leaves a folder per case with the run and its variables, or the error."""
+    """Trains cases here. Writes a folder per case with the run and its variables, or the error."""
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"  # oneDNN shares its state between logical CPUs
     import keras
 
@@ -149,7 +152,7 @@ def train(group: str, names: list[str], folder: str) -> None:
         keras.utils.clear_session()
         try:
             train_case(GROUPS[group][name], place, runs)
-        except Exception as error:  # the other cases go on
+        except Exception as error:  # the other cases continue
             traceback.print_exc()
             (place / "error").write_text(f"{type(error).__name__}: {str(error).splitlines()[0]}")
 
@@ -173,12 +176,12 @@ def train_case(tree: dict, place: Path, runs: dict[str, Path]) -> None:
 
 
 def field_names(schema: dict) -> set[str]:
-    """Returns the names of all fields that a config may hold."""
+    """Returns the names of all fields that a config can have."""
     return {name for part in (schema, *schema["$defs"].values()) for name in part.get("properties", {})}
 
 
 def renamed(tree, known: set[str], path: str = ""):
-    """Returns a config's tree with the names that fields have in this checkout."""
+    """Returns the tree of a config with the field names of this checkout."""
     if isinstance(tree, list):
         return [renamed(item, known, f"{path}{i}.") for i, item in enumerate(tree)]
     if not isinstance(tree, dict):

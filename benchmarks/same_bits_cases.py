@@ -1,7 +1,8 @@
-"""What `same_bits.py` trains: configs as plain trees, by group; every case some 25 steps on a few small rows.
+"""The cases of `same_bits.py`: configs as plain trees, by group. Each case trains about 25 steps on a few
+small rows.
 
-A tree holds only the fields that its case needs, so that it stays a config when others go. A case may name
-the run of an earlier one of its group as `{run:NAME}`.
+A tree holds only the fields that its case needs, so that it stays valid if other fields are removed. A case
+may refer to the run of an earlier case of its group as `{run:NAME}`.
 """
 
 ROWS = {"n": 208, "batch": 16, "steps": 25}  # 13 batches an epoch, so the second one ends early
@@ -38,7 +39,7 @@ def stage(**more) -> dict:
 
 
 def optimized(**more) -> dict:
-    """Returns such a stage with Adam and what is done to its gradients."""
+    """Returns such a stage with Adam and settings of its gradients."""
     return stage(optimizer={"name": "adam", "learning_rate": 0.01, **more})
 
 
@@ -60,7 +61,7 @@ def mlp(**more) -> dict:
 
 
 def experiment(*stages: dict, data: dict | None = None, **more) -> dict:
-    """Returns the config of a run on pictures; its best model is that of its last step."""
+    """Returns the config of a run on pictures. Its best model is that of its last step."""
     tree = {
         "data": data or images(), "model": cnn(), "stages": list(stages) or [stage()],
         "checkpoint": {"monitor": "last_step"}, "tensorboard": {"images": False},
@@ -74,19 +75,19 @@ def on_vectors(*stages: dict, data: dict | None = None, **more) -> dict:
 
 
 def adapting(method: str, *stages: dict, runtime: dict | None = None, **more) -> dict:
-    """Returns the config of an adaptation to pictures that are nearer to their negatives."""
+    """Returns the config of an adaptation to pictures that are close to the negatives of the source's."""
     adaptation = {"method": method, "target": images(f"{SHAPES}&shift=.6"), "twin": False, **more}
     return experiment(*stages, adaptation=adaptation, runtime=runtime or {})
 
 
 def regularized(name: str, weight: float | None = None, **more) -> dict:
-    """Returns a regularized stage."""
+    """Returns a stage with a regularizer."""
     options = more.pop("options", {})
     return stage(regularizer={"name": name, "weight": weight, "options": options}, **more)
 
 
 def tasks(strategy: str, *stages: dict, runtime: dict | None = None, **more) -> dict:
-    """Returns the config of two tasks of which the source has three classes and a head of two layers."""
+    """Returns the config of two tasks. The source has three classes and a head of two layers."""
     source = {"strategy": strategy, "source": images(FEW_SHAPES), "head": {"name": "mlp", "units": [5]}}
     if strategy != "share_gradients":
         source["stages"] = [stage(name="source")]
@@ -99,7 +100,7 @@ def sharing(*stages: dict, runtime: dict | None = None, **more) -> dict:
 
 
 def pretext(name: str, runtime: dict | None = None, **more) -> dict:
-    """Returns the config of a run whose pictures set their own task."""
+    """Returns the config of a run with a pretext task."""
     rotates = name == "rotation"
     model = cnn() if rotates else cnn(head={"name": "mlp", "units": [10]})
     task = {"name": name} if rotates else {"name": name, "dimensions": 6}
@@ -116,7 +117,7 @@ def probe(name: str, mapping: str | None = None, **options) -> dict:
 
 
 def mapped(mapping: str) -> dict:
-    """Returns the config of a probe on source features that are mapped to where the target's lie."""
+    """Returns the config of a probe on source features that are mapped to those of the target."""
     return adapting("none", probe("logistic_regression", mapping))
 
 

@@ -1,9 +1,10 @@
-"""What takes too long for CI: runs killed by the dozen, many generated mistakes, memory over many epochs.
+"""Runs the tests that take too long for CI: killed runs, generated mistakes, and memory over many epochs.
 
 Command:  scripts/soak.sh [--only=kills|mirrored|words|memory] [--runs=30] [--minutes=20] [--seed=0]
 
-Prints a line per run and a verdict per part; exits 1 where one did not hold. Compared is with the same
-run left alone: weights, optimizer, logs, metrics and predictions, all to the bit.
+The script prints a line per run and a verdict per part, and exits with 1 if a part failed. Killed runs are
+compared with the same run without interruption: weights, optimizer, logs, metrics and predictions must be
+equal to the bit.
 """
 
 import argparse
@@ -27,14 +28,14 @@ from run_outcome import check_books, differences, outcome  # noqa: E402
 
 DANN = [*ADAPTING, *settings("adaptation.method=dann", "adaptation.options={}")]
 TWIN = settings("adaptation.twin=true")
-# what is trained, and the share of the runs that train it
+# experiment, and its share of the runs
 ONE_DEVICE = {"plain": [], "wasserstein": ADAPTING, "dann with its twin": [*DANN, *TWIN]}
 TWO_REPLICAS = {"plain": MIRRORED, "wasserstein": [*ADAPTING, *MIRRORED]}
 MB = 1024
 
 
 def main() -> int:
-    """Runs the parts that were asked for and returns the exit code."""
+    """Runs the selected parts and returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=["kills", "mirrored", "words", "memory"])
     parser.add_argument(
@@ -54,20 +55,20 @@ def main() -> int:
         if asked.only in (None, name):
             with tempfile.TemporaryDirectory(prefix=f"soak_{name}_") as folder:
                 held = part(Path(folder))
-            print(f"{name}: {'held' if held else 'DID NOT HOLD'}\n", flush=True)
+            print(f"{name}: {'held' if held else 'FAILED'}\n", flush=True)
             good &= held
     return 0 if good else 1
 
 
 def kills(folder: Path, trained: dict[str, list[str]], runs: int, seed: int) -> bool:
-    """Kills runs up to four times each, at file events and at moments, and compares their ends."""
+    """Kills runs up to four times each, at file events and at random times, and compares the results."""
     server = CommandServer(folder, {"TF_ENABLE_ONEDNN_OPTS": "0"})
     alone, seconds = {}, {}
     for name, more in trained.items():
         began = time.monotonic()
         ended = server.run(*train(folder / name, *more))
         if ended.code:
-            print(f"{name}, left alone: exit code {ended.code}: {ended.error}")
+            print(f"{name}, without interruption: exit code {ended.code}: {ended.error}")
             return False
         alone[name], seconds[name] = outcome(folder / name / "run"), time.monotonic() - began
     equal = 0
@@ -98,22 +99,22 @@ def kills(folder: Path, trained: dict[str, list[str]], runs: int, seed: int) -> 
         if not different:
             shutil.rmtree(place)
     server.close()
-    print(f"{equal} of {runs} killed runs ended like the one left alone")
+    print(f"{equal} of {runs} killed runs ended like the run without interruption")
     return equal == runs
 
 
 def words() -> bool:
-    """Asks for many more generated mistakes than CI, and for real processes."""
+    """Tries many more generated mistakes than CI, also in separate processes."""
     more = {"TLKERAS_FAULT_EXAMPLES": "2000", "TLKERAS_FAULT_PROCESSES": "40"}
     command = [sys.executable, "-m", "pytest", "-q", str(FAULTS / "test_bad_words.py")]
     return subprocess.run(command, cwd=ROOT, env=os.environ | more, check=False).returncode == 0
 
 
 def memory(folder: Path, minutes: float) -> bool:
-    """Trains short epochs with validation and checkpoints in one process and watches its resident memory.
+    """Trains short epochs with validation and checkpoints in one process and measures its resident memory.
 
-    Each epoch does what an epoch of any length does besides its steps: validate, log, save. The first
-    eighth of the time is warm-up.
+    Each epoch does everything that a long epoch does besides its steps: validation, logs, checkpoints. The
+    first eighth of the time is warm-up.
     """
     server = CommandServer(folder)
     more = settings("stages.1.epochs=1000000", "stages.1.early_stopping=none", "checkpoint.every_steps=3")

@@ -1,16 +1,17 @@
-"""tlkeras against a plain Keras script that does the same work, as ratios of paired runs.
+"""Compares the speed of tlkeras with that of a plain Keras script that does the same work, as ratios of
+paired runs.
 
 Command:  python benchmarks/speed.py [--case=NAME ...] [--pairs=3] [--folder=DIR]
 Cases:    frozen frozen_cached frozen_xnnpack resnet second_head last2 all augment lite_all lite_augment
           growth start agreement
-Time:     all of it about two hours on two CPU cores; `--case=frozen` ten minutes.
+Time:     about two hours for all cases on two CPU cores; `--case=frozen` takes ten minutes.
 
-Both sides read the same made-up JPEG files from disk, in processes of their own, one after the other, so
-that what else the machine does falls on both. Counted is extraction plus training (`fit`, on the plain
-side); importing, building and the files' check are in the columns `start`. A ratio above 1 means that tlkeras
-was faster. The script of `frozen`, `resnet`, `second_head` and `last2` reads its files in every epoch, as
-TensorFlow's tutorial has it; that of the others keeps decoded pictures in memory. ImageNet weights are
-taken with --weights=imagenet (KERAS_HOME), random ones otherwise.
+Both sides read the same made-up JPEG files from disk, in processes of their own, one after the other, so that
+other load on the machine affects both. Extraction and training are counted (`fit` of the plain script).
+Importing, building and the check of the files are in the columns `start`. A ratio above 1 means that tlkeras
+was faster. The script of `frozen`, `resnet`, `second_head` and `last2` reads its files in every epoch, as in
+TensorFlow's tutorial. The script of the other cases keeps decoded pictures in memory. ImageNet weights are
+used with --weights=imagenet (KERAS_HOME), and random weights otherwise.
 """
 
 import argparse
@@ -67,7 +68,7 @@ def compare(name: str, options: dict, folder: Path, pairs: int) -> None:
     options = dict(options, folder=str(make_folder(folder / f"images_{options['rows']}", options["rows"])))
     options |= {"workdir": str(folder / "run"), "cache": {**options["cache"], "dir": str(folder / "cache")}}
     shutil.rmtree(folder / "cache", ignore_errors=True)
-    if "first_head" in options:  # a run with another head has been here before
+    if "first_head" in options:  # a run with another head has filled the cache before
         run("with_tlkeras.py", options | {"head": options["first_head"], "epochs": 1})
     found = []
     for _ in range(pairs):
@@ -111,7 +112,7 @@ def growth(folder: Path, weights) -> None:
 
 
 def start(folder: Path, weights) -> None:
-    """Prints how long `import tlkeras` takes and what stands before the first step of a small run."""
+    """Prints the time of `import tlkeras`, and the time before the first step of a small run."""
     import subprocess
     import sys
     import time

@@ -1,10 +1,11 @@
-"""What to transfer, how, and whether it helped: `python benchmarks/transfer.py [SECTION ...] [--seeds=3]`.
+"""Measures which ways of transfer help: `python benchmarks/transfer.py [SECTION ...] [--seeds=3]`.
 
-Fashion-MNIST, as Keras keeps it, in two halves: classes 0 to 4 are the source (2500 rows), classes 5 to 9
-the target with 10 labels per class and 2500 test rows. Sections: `sharing` (strategies against scratch),
-`regularizers` (against plain fine-tuning), `verdict` (a source of shuffled labels, a helpful one, and twenty
-comparisons of a config with itself). Each prints a table of the mean and the standard deviation over the
-seeds, with tlkeras' verdict on all seeds together where there is something to compare with.
+Fashion-MNIST, as Keras stores it, is divided into two halves. Classes 0 to 4 are the source (2500 rows).
+Classes 5 to 9 are the target, with 10 labels per class and 2500 test rows. The sections are `sharing`
+(strategies compared with training from scratch), `regularizers` (compared with plain fine-tuning) and
+`verdict` (a source with shuffled labels, a helpful source, and twenty comparisons of a config with itself).
+Each section prints a table of the mean and the standard deviation over the seeds, with tlkeras' verdict on
+all seeds together if there is a comparison.
 """
 
 import contextlib
@@ -43,13 +44,13 @@ REGULARIZERS = {
     "mixout": RegularizerConfig(name="mixout", weight=0.5),
     "lora": RegularizerConfig(name="lora", options={"rank": 4}),
     "co_tuning": RegularizerConfig(name="co_tuning", weight=1.0),
-    # the teacher is the seed's plain run: one of the source's would name other classes
+    # the teacher is the plain run of the seed, because a source run has other classes
     "distillation": RegularizerConfig(name="distillation", weight=1.0, options={"teacher": "reg_plain_SEED"}),
 }
 
 
 def write_halves() -> None:
-    """Writes source.npz, shuffled.npz (the source with labels of nothing) and target.npz."""
+    """Writes source.npz, shuffled.npz (the source with shuffled labels) and target.npz."""
     from keras.datasets import fashion_mnist
 
     (x, y), (x_test, y_test) = fashion_mnist.load_data()
@@ -76,7 +77,7 @@ def config(seed: int, *stages: StageConfig, weights: str | None = None, **more) 
 
 
 def source_config(seed: int, data: str = "source", epochs: int = 6, size: int = SIZE) -> ExperimentConfig:
-    """Returns the source's experiment."""
+    """Returns the experiment of the source."""
     return ExperimentConfig(
         seed=seed,
         data=DataConfig(source=f"npz:{WORK / data}.npz", image_size=size, batch_size=50),
@@ -86,10 +87,10 @@ def source_config(seed: int, data: str = "source", epochs: int = 6, size: int = 
 
 
 def stage(name: str = "tune", epochs: int = 40, rate: float = 3e-3, **more) -> StageConfig:
-    """Returns a stage that trains everything, BatchNormalization included.
+    """Returns a stage that trains everything, including BatchNormalization.
 
-    The rate falls to nothing: at a constant one the statistics of so few steps lag behind the weights, and
-    validation moves by tens of points from one epoch to the next.
+    The learning rate falls to zero. At a constant rate, the statistics of so few steps lag behind the
+    weights, and the validation accuracy changes by tens of points from one epoch to the next.
     """
     optimizer = OptimizerConfig(learning_rate=rate, schedule=ScheduleConfig(name="cosine"))
     settings = {"train": "all", "bn": "train", "optimizer": optimizer} | more
@@ -97,7 +98,7 @@ def stage(name: str = "tune", epochs: int = 40, rate: float = 3e-3, **more) -> S
 
 
 def trained(name: str, experiment: ExperimentConfig):
-    """Returns the finished run, trained without a word."""
+    """Returns the finished run, which is trained without output."""
     with contextlib.redirect_stdout(io.StringIO()):
         return run_experiment(experiment, WORK / name)
 
@@ -108,13 +109,13 @@ def accuracy(run, task: str = "source") -> float:
 
 
 def tested(run, task: str = "source") -> Predictions:
-    """Returns a run's predictions of the test rows."""
+    """Returns the predictions of a run for the test rows."""
     folder = run.path / "evaluation" / ("" if task == "source" else task)
     return Predictions.load(folder / "predictions_test.npz")
 
 
 def show_verdicts(predictions: dict[str, list[Predictions]], twin: str) -> None:
-    """Prints the verdict on each row against the twin's, over all seeds."""
+    """Prints the verdict on each row compared with the twin, over all seeds."""
     for name, runs in predictions.items():
         if name != twin:
             verdict = judge(runs, predictions[twin], twin_name=twin)
@@ -123,7 +124,7 @@ def show_verdicts(predictions: dict[str, list[Predictions]], twin: str) -> None:
 
 
 def source_of(seed: int, data: str = "source") -> str:
-    """Returns the directory of a source run, trained when it is first asked for."""
+    """Returns the directory of a source run. The run is trained at the first request."""
     trained(f"{data}_{seed}", source_config(seed, data))
     return str(WORK / f"{data}_{seed}")
 
@@ -137,7 +138,7 @@ def show(title: str, columns: dict[str, list[float]]) -> None:
 
 
 def sharing() -> None:
-    """Strategies of sharing against training from scratch."""
+    """Compares strategies of sharing with training from scratch."""
     table: dict[str, list[float]] = {}
     predictions: dict[str, list[Predictions]] = {}
     source = DataConfig(source=f"npz:{WORK / 'source.npz'}", image_size=SIZE, batch_size=25)
@@ -148,7 +149,7 @@ def sharing() -> None:
         for strategy in ("fix_common", "share_weights", "private_first", "share_gradients"):
             tasks = TasksConfig(strategy=strategy, source=source, stages=(stage("source", epochs=6),))
             joint = strategy == "share_gradients"
-            # with a fresh common part `private_first` would be training from scratch
+            # with a new common part, `private_first` would be training from scratch
             given = source_of(seed) if strategy == "private_first" else None
             tune = stage(epochs=120 if joint else 40)
             run = trained(f"{strategy}_{seed}", config(seed, tune, weights=given, tasks=tasks))
@@ -162,7 +163,7 @@ def sharing() -> None:
 
 
 def regularizers() -> None:
-    """Regularised against plain fine-tuning."""
+    """Compares regularized fine-tuning with plain fine-tuning."""
     table: dict[str, list[float]] = {}
     predictions: dict[str, list[Predictions]] = {}
     for seed in range(SEEDS):
@@ -179,9 +180,9 @@ def regularizers() -> None:
 
 
 def verdict() -> None:
-    """The verdicts in cases of known answer."""
+    """Prints the verdicts in cases whose answer is known."""
     twins = VerdictConfig(twins=("scratch",), seeds=SEEDS)
-    # a frozen source shows what it knows; fine-tuning might make up for it
+    # a frozen source shows what it has learned; fine-tuning could compensate for a bad one
     head = StageConfig(name="head", epochs=60, optimizer=OptimizerConfig(learning_rate=0.01))
     photographs = ModelConfig(backbone="mobilenet_v2", weights="imagenet")
     for name, model, size in (

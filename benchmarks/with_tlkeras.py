@@ -1,4 +1,4 @@
-"""The same work as `plain_keras.py`, by tlkeras. Prints one line of JSON."""
+"""Does the same work as `plain_keras.py` with tlkeras. Prints one line of JSON."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-# Sourced by the scripts beside it: makes or reuses .venv and installs this checkout with the named extras.
+# The other scripts source this file. It creates or reuses .venv and installs this checkout with the named extras.
 # PYTHON names the interpreter to use (3.11 to 3.13).
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || return
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Trains with several worker processes on this machine, to try strategy=multi_worker before a cluster has it.
+# Trains with several worker processes on this machine, to test strategy=multi_worker before you use a cluster.
 #
 #   scripts/launch_multi_worker.sh [--workers=N] [--port=P] [--dry_run] -- FLAGS OF tlkeras train
 #   scripts/launch_multi_worker.sh --workers=2 -- --config=synthetic_smoke --workdir=runs/two
 #
-# Each worker gets TF_CONFIG; only worker 0 writes the workdir, the others' output goes to LOGS/worker_N.log
-# (--logs=DIR). Where one worker ends badly the others notice within 30 s; start the same command again to go on.
+# Each worker gets TF_CONFIG. Only worker 0 writes to the workdir. The output of the others goes to LOGS/worker_N.log
+# (--logs=DIR). If a worker fails, the others stop within 30 s. Start the same command again to continue.
 set -euo pipefail
 
 workers=2 port=22220 logs='' dry_run=false

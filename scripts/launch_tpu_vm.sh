@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Makes a TPU VM with gcloud, installs this checkout there, trains, and copies the run back.
+# Creates a TPU VM with gcloud, installs this checkout there, trains, and copies the run back.
 #
 #   scripts/launch_tpu_vm.sh --name=NAME --zone=ZONE [--type=v3-8] [--project=P] [--version=V] [--spot] [--keep]
 #     [--dry_run] -- --config=EXPERIMENT [flags of tlkeras train]
 #   scripts/launch_tpu_vm.sh --name=cats --zone=us-central1-b --dry_run -- --config=vgg16_cats_vs_dogs
 #
-# Prints each command before it runs; --dry_run only prints. The machine costs money until it is deleted, which
-# the script does at its end, whatever happens, unless --keep is given. One TPU host at a time: types of several
-# hosts are refused. A run with --workdir=gs://... is there already and is not copied back. Nobody has tried this on
-# a TPU yet: docs/clusters_and_colab.md says what is known of each generation.
+# The script prints each command before it runs. --dry_run only prints. The machine costs money until it is
+# deleted. The script deletes it at its end, even after an error, unless --keep is given. TPU types with several
+# hosts are refused. A run with --workdir=gs://... is not copied back. This script has not been tried on
+# a TPU yet. docs/clusters_and_colab.md lists what is known about each generation.
 set -euo pipefail
 
 name='' zone='' kind=v3-8 project='' version='' spot=false keep=false dry_run=false
@@ -95,7 +95,7 @@ archive=$(mktemp -d)/tlkeras.tar.gz
 run git archive --format=tar.gz --output="$archive" HEAD
 run gcloud compute tpus tpu-vm scp "$archive" "$name:tlkeras.tar.gz" "${where[@]}"
 on_host "mkdir -p tlkeras && tar -xzf tlkeras.tar.gz -C tlkeras"
-# the images have Python 3.10, which tlkeras does not run on: uv brings one of its own
+# the images have Python 3.10, which is too old for tlkeras, so uv installs another one
 on_host "curl -LsSf https://astral.sh/uv/install.sh | sh"
 on_host ".local/bin/uv venv --quiet --python=3.12 .venv"
 on_host ".local/bin/uv pip install --quiet --python=.venv/bin/python --find-links=$libtpu -e './tlkeras[tpu]'"
@@ -107,10 +107,10 @@ if $pjrt; then
 fi
 on_host "$variables.venv/bin/tlkeras train --strategy=tpu --workdir=run ${*@Q}" || code=$?
 case $workdir in
-  *://*) echo "What was saved lies in $workdir." ;;
+  *://*) echo "The saved run is in $workdir." ;;
   *)
     run mkdir -p runs
-    # a training that failed early has left nothing to copy: its own exit code counts
+    # a training that failed early has nothing to copy, so its own exit code is returned
     run gcloud compute tpus tpu-vm scp --recurse "$name:$workdir" "runs/$name" "${where[@]}" || code=$((code ? code : 1))
     ;;
 esac

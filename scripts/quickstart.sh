@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a fresh clone to a trained, evaluated model: makes .venv, installs, trains the default experiment.
+# Creates .venv, installs tlkeras, and trains and evaluates the experiment quickstart.
 set -euo pipefail
 source "$(dirname "$0")/_environment.sh"
 install tensorflow,quickstart

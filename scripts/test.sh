@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes or reuses .venv, installs what the tests need, runs them. Arguments go to pytest; --quick takes a minute.
+# Creates or reuses .venv, installs what the tests need, and runs them. Arguments go to pytest. --quick takes 90 s.
 set -euo pipefail
 source "$(dirname "$0")/_environment.sh"
 install tensorflow,quickstart,export,text,sound,test
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
-# a file's tests stay in one process, since they share what they trained;
-# tests/conftest.py says which files begin
+# the tests of a file run in one process, because they share trained models;
+# tests/conftest.py determines which files start first
 exec .venv/bin/python -m pytest -n logical --maxprocesses=4 --dist loadfile --no-loadscope-reorder "$@"

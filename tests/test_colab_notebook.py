@@ -68,7 +68,7 @@ def test_the_training_cell_trained(executed):
 
 def test_it_names_the_device_and_tests_it(executed):
     text = said(executed[0])
-    assert "Found no accelerator" in text
+    assert "No accelerator was found" in text
     assert "20 steps on one batch" in text
     assert "synthetic_smoke on none" in text
 
@@ -151,7 +151,7 @@ def test_a_tpu_runtime_without_tensorflow_is_said(monkeypatch):
     """By `start`, which the notebook calls before it asks for a report of the accelerators."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("TPU_WORKER_ID", "0")
-    with pytest.raises(UserError, match=r"TPU runtimes ship no TensorFlow.*'\.\[tpu\]'.*estart"):
+    with pytest.raises(UserError, match=r"TPU runtimes come without TensorFlow.*'\.\[tpu\]'.*estart"):
         start(RuntimeConfig(strategy="auto"), seed=0)
 
 

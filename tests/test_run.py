@@ -219,7 +219,7 @@ def test_the_audit_names_what_moved():
     model = build_model(vector_config().model, input_shape=(4,), num_outputs=3)
     selection = model.select("last:1")
     audit = FreezeAudit(model, selection, "a stage")
-    with pytest.raises(RunError, match="moved none"):
+    with pytest.raises(RunError, match="changed none"):
         audit.check()
     model.backbone.get_layer("dense_2").bias.assign_add(np.ones(8))
     audit.check()

@@ -79,7 +79,7 @@ def _beside(config: ExperimentConfig, model) -> list[str]:
     private = PrivatePart(model, config.model, config.tasks, shape, outputs, config.seed)
     weights = [v for part in private.parts for v in part.trainable_variables]
     count = sum(v.value.shape.num_elements() for v in weights)
-    return [*notes, f"Trained as well: {count:,} parameters of the source's private part, {outputs} outputs."]
+    return [*notes, f"Also trained: {count:,} parameters of the source's private part, {outputs} outputs."]
 
 
 def _source(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None) -> tuple[tuple, list[str]]:
@@ -91,7 +91,7 @@ def _source(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None)
         sounds = config.data.seconds is not None
         shape = MODALITIES.get("sound").assumed_shape(config.data) if sounds else row.input_shape(config.data)
         outputs = _assumed_outputs(config)
-        note = f"The data is not at hand ({error}) {outputs} outputs are assumed"
+        note = f"The data cannot be read ({error}) {outputs} outputs are assumed"
         note += (
             f", and vectors of {shape[0]} features."
             if not isinstance(shape, dict) and len(shape) == 1 and not sounds

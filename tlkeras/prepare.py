@@ -124,8 +124,8 @@ def _with_rows(model: ModelConfig, rows: int) -> ModelConfig:
 def _found_batch_size(config: ExperimentConfig, runtime: Runtime, model, rows: int) -> int:
     if runtime.workers > 1:
         raise UserError(
-            "Workers that measure for themselves would not agree: give data.batch_size as a number. "
-            "Received: data.batch_size=auto, strategy=multi_worker"
+            "Each worker would measure its own batch size: set data.batch_size to a number. Received: "
+            "data.batch_size=auto, strategy=multi_worker"
         )
     return models.batch_size.find_batch_size(
         model,
@@ -221,7 +221,7 @@ def check_data(config: ExperimentConfig, domains: Mapping[str, Domain]) -> None:
         stopping = stage.early_stopping if stage.kind == "fit" else None
         watched = stopping and stopping.monitor
         if watched and watched.startswith("val_") and watched != "val_selection":
-            messages.warn(f"Stage {stage.name} never stops early: there are no rows for {watched}.")
+            messages.warn(f"Stage {stage.name} never stops early, because there are no rows for {watched}.")
 
 
 def read_domains(
@@ -259,7 +259,9 @@ def read_domains(
 
 
 def _with_tokenizer(data: DataConfig, model: ModelConfig) -> DataConfig:
-    """Returns the data's config with the tokenizer beside the weights, where texts have no other."""
+    """Returns the config of the data with the tokenizer next to the weights, if texts have no other
+    tokenizer.
+    """
     kind = data.source.partition(":")[0]
     texts = data.text is not None or (kind in SOURCES and SOURCES.get(kind).holds_texts)
     if not texts and data.tokenizer is None:
@@ -273,8 +275,8 @@ def _with_tokenizer(data: DataConfig, model: ModelConfig) -> DataConfig:
         return data
     if found is None:
         raise UserError(
-            "Texts need a tokenizer: set data.tokenizer to a tokenizer.json or vocab.txt, which usually lies "
-            f"beside the weights. Received: data.source={data.source}, data.text={data.text!r}, "
+            "Texts need a tokenizer: set data.tokenizer to a tokenizer.json or vocab.txt, which is "
+            f"usually next to the weights. Received: data.source={data.source}, data.text={data.text!r}, "
             f"model.weights={model.weights!r}"
         )
     return data.model_copy(update={"tokenizer": str(place)})
@@ -346,7 +348,7 @@ def _with_fallback(config: ExperimentConfig) -> ExperimentConfig:
     except UserError:
         require_weights(fallback, shape, {})
     messages.note_later(
-        f"The ImageNet weights of {row.name} cannot be had here: {fallback.name} takes its place."
+        f"The ImageNet weights of {row.name} are not available here, so {fallback.name} is used instead."
     )
     update = {"backbone": fallback.name, "backbone_options": {}, "fallback": None}
     return config.model_copy(update={"model": model.model_copy(update=update)})

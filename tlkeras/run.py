@@ -110,7 +110,7 @@ def _describe(parts: Parts, run_dir: RunDir) -> None:
     """Writes the manifest, and the lists of files and weights that the run could not use."""
     skipped = run_dir.evaluation / "skipped.csv"
     if count := write_skipped(parts.domains, skipped):
-        messages.note(f"{count} unreadable files are left out, listed in {skipped}")
+        messages.note(f"{count} unreadable files are left out. They are listed in {skipped}")
     if run_dir.manifest.is_file():
         return
     if parts.config.data.source == OF_ARRAYS.name:

@@ -69,14 +69,14 @@ def test_flags_come_before_slurm(no_flags):
     [
         (WORKERS, 2, {}, r"0\.\.1\. Received: .*worker_index=2"),
         (WORKERS, -1, {}, r"0\.\.1\. Received: .*worker_index=-1"),
-        (WORKERS, None, {}, "go together.*worker_index=None"),
-        ([], 0, {}, "go together.*workers=None, worker_index=0"),
+        (WORKERS, None, {}, "given together.*worker_index=None"),
+        ([], 0, {}, "given together.*workers=None, worker_index=0"),
         (["a:1", "b"], 0, {}, "host:port.*Received: 'b'"),
         (["a:1", "http://b:2"], 0, {}, "Received: 'http://b:2'"),
         (["a:1", "b:70000"], 0, {}, "Received: 'b:70000'"),
         (["a:1", "b:0"], 0, {}, "Received: 'b:0'"),
         (["a:1", "a:1"], 0, {}, "address of its own"),
-        (WORKERS, 0, tf_config({"worker": WORKERS}), "named twice: unset TF_CONFIG"),
+        (WORKERS, 0, tf_config({"worker": WORKERS}), "given twice: unset TF_CONFIG"),
     ],
 )
 def test_workers_that_cannot_be_are_refused(workers, index, environ, says, no_flags):

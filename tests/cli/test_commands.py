@@ -70,7 +70,7 @@ def test_debug_shows_the_traceback(capsys):
 def test_plan_needs_no_data(capsys):
     code, out, err = run(capsys, "plan", "--config=vgg16_cats_vs_dogs", "--set", "data.data_dir=/nowhere")
     assert (code, err) == (0, "")
-    assert "vgg16" in out and "adam" in out and "not at hand" in out
+    assert "vgg16" in out and "adam" in out and "cannot be read" in out
 
 
 def test_plan_of_every_stage(capsys):

@@ -26,9 +26,9 @@ def test_a_dry_run_waits_for_no_other_worker(train, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        ([WORKERS], "go together"),
-        (["--worker_index=1"], "go together"),
-        (["--workers=", "--worker_index=1"], "go together"),
+        ([WORKERS], "given together"),
+        (["--worker_index=1"], "given together"),
+        (["--workers=", "--worker_index=1"], "given together"),
         ([WORKERS, "--worker_index=2"], "0..1"),
         ([WORKERS, "--worker_index=one"], "worker_index"),
         (["--workers=host-a,host-b:1", "--worker_index=0"], "Received: 'host-a'"),

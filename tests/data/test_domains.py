@@ -170,7 +170,7 @@ def test_folder_mistakes(image_folder, tmp_path):
     for source, said in (
         (f"folder:{tmp_path}/nowhere", "no such folder"),
         (f"folder:{root.parent}/{root.name}s", f"Did you mean '{root.name}'"),
-        (f"folder:{tmp_path}/no/where", "/no' is none either"),
+        (f"folder:{tmp_path}/no/where", "/no' does not exist either"),
         (f"folder:{root}/train/cat/000.png", "it is a file"),
         (f"{root}", f"Did you mean 'folder:{root}'"),
         ("folder:", "no such folder"),

@@ -284,7 +284,7 @@ def test_batch_shrinks_to_the_rows(capsys):
     assert "shrinks from 32 to 8" in capsys.readouterr().err
     with pytest.raises(UserError, match="multiple of the number of replicas"):
         effective_batch_size(100, 32, 3)
-    with pytest.raises(UserError, match="a row per replica"):
+    with pytest.raises(UserError, match="one row per replica"):
         effective_batch_size(1, 4, 2)
 
 

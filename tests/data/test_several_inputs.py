@@ -136,7 +136,7 @@ def test_cuts_begin_where_all_inputs_have_come_together():
         (lambda x: x["pixels"], "dict of batches of pixels 8 x 8 x 3, ids 6, mask 6"),
         (lambda x: {"ids": x["ids"]}, "Received: ids"),
         (lambda x: {**x, "ids": x["ids"][:, :3]}, "ids 3"),
-        (lambda x: {**x, "ids": x["ids"][:1]}, "as many rows"),
+        (lambda x: {**x, "ids": x["ids"][:1]}, "same number of rows"),
     ],
 )
 def test_what_is_no_such_dict_is_refused(finished, given, named):
@@ -145,7 +145,7 @@ def test_what_is_no_such_dict_is_refused(finished, given, named):
 
 
 def test_what_takes_a_single_input_is_refused_by_name(tmp_path):
-    with pytest.raises(UserError, match=r"model\.adapter takes a single input.*pixels, ids, mask"):
+    with pytest.raises(UserError, match=r"model\.adapter needs data with a single input.*pixels, ids, mask"):
         words = ['model.adapter={"backbone":"none","units":[4]}']
         build_model(config(tmp_path, *words).model, input_shape=SHAPES, num_outputs=2)
     one_tower = lambda input_shape: keras.Model(*[keras.Input((3,))] * 2)  # noqa: E731

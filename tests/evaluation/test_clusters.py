@@ -26,5 +26,5 @@ def test_noise_scores_about_nothing():
 
 
 def test_more_clusters_than_rows_are_refused():
-    with pytest.raises(UserError, match="at least a row each"):
+    with pytest.raises(UserError, match="at least one row per cluster"):
         cluster(np.zeros((3, 2)), 4)

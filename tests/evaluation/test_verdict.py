@@ -37,7 +37,7 @@ def test_verdicts(run, twin, verdict, seeds):
     assert content["verdict"] == verdict and len(content["interval"]) == 2
     assert "source only" in got.sentence and "\n" not in got.sentence
     assert ("negative transfer" in got.sentence) == (verdict == "hurt")
-    assert ("another seed" in got.sentence) == (seeds == 1 and verdict != "no_difference")
+    assert ("between seeds" in got.sentence) == (seeds == 1 and verdict != "no_difference")
 
 
 def test_small_effects_are_no_difference_however_certain():
@@ -51,7 +51,7 @@ def test_small_effects_are_no_difference_however_certain():
 def test_the_same_answers_are_no_difference():
     got = judge(scored(0.7), scored(0.7))
     assert got.verdict == "no_difference" and got.gain == 0 and got.interval == (0, 0)
-    assert "would say more" not in got.sentence
+    assert "more certain" not in got.sentence
 
 
 def test_a_twin_at_the_majority_class_is_broken_and_no_gain():

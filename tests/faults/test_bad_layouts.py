@@ -33,7 +33,7 @@ CSV_FILES = {
     "some labels": (HEAD + "a.png,x\nb.png,\nc.png,y\n", "line 3: the label is empty"),
     "unknown split": ("path,label,split\na.png,x,trian\nb.png,y,test\n", "Did you mean 'train'"),
     "no train split": ("path,label,split\na.png,x,test\n", "no training rows"),
-    "split in some rows": ("path,label,split\na.png,x,train\nb.png,y,\n", "in some rows only"),
+    "split in some rows": ("path,label,split\na.png,x,train\nb.png,y,\n", "only in some rows"),
     "group in two splits": ("path,label,split,group\na.png,x,train,1\nb.png,y,test,1\n", "two splits"),
     "class in test only": ("path,label,split\na.png,x,train\nb.png,y,train\nc.png,z,test\n", "'z'"),
 }

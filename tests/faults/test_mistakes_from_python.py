@@ -97,7 +97,7 @@ ARRAYS = {
     "no rows": ({"train": (X[:0], Y[:0])}, r"x has no rows. Received: shape \(0, 16, 16, 3\)"),
     "a split of another size": (
         {"train": (X, Y), "test": (X[:, :8], Y)},
-        r"one shape. Received: train \(16, 16, 3\), test \(8, 16, 3\)",
+        r"same shape. Received: train \(16, 16, 3\), test \(8, 16, 3\)",
     ),
     "a split with a typo, in 0..1": ({"trian": (X / 255, Y)}, "'trian'.*Did you mean 'train'"),
     "a split with a typo": ({"trian": (X, Y)}, "'trian'.*Did you mean 'train'"),
@@ -170,8 +170,8 @@ def test_one_path_stands_for_a_list_of_one(run):
         assert list(found.ids) == ["ONE.png"] and found.predicted == run.predict(X[3:4]).predicted
     assert embed_files(run, "ONE.png").names == ["ONE.png"]
     refused(lambda: run.predict_files("TWO.png"), "no such file or folder. Received: TWO.png")
-    refused(lambda: run.predict_files(3), "named by paths.*Received: int 3")
-    refused(lambda: run.predict_files(["ONE.png", None]), "named by paths.*Received: NoneType None")
+    refused(lambda: run.predict_files(3), "given as one path.*Received: int 3")
+    refused(lambda: run.predict_files(["ONE.png", None]), "given as one path.*Received: NoneType None")
     refused(lambda: run.predict_files([]), "no file or folder to read.*Received: no path")
     refused(lambda: run.evaluate(3), "texts.*path=value.*Received: 3")
 

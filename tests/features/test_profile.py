@@ -74,7 +74,7 @@ def test_a_short_stage_and_one_without_a_rate_are_timed_too(config, pictures, tm
 def test_a_stage_without_steps_cannot_be_timed(config, pictures, tmp_path):
     stage = StageConfig(name="fit", probe=ProbeConfig(name="logistic_regression"))
     parts = prepare(config.model_copy(update={"stages": (stage,)}), pictures)
-    with pytest.raises(UserError, match="takes no steps"):
+    with pytest.raises(UserError, match="no training steps"):
         profile_stage(parts, 0, tmp_path)
 
 

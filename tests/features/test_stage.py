@@ -141,7 +141,7 @@ def test_resuming_within_an_epoch_is_bit_identical(config, pictures, tmp_path, m
         ({"train": "last:1", "steps": 9}, [], True, None),
         ({"augment": AugmentConfig(flip="horizontal")}, ["data.views=3"], True, None),
         ({"augment": AugmentConfig(flip="horizontal"), "epochs": 2}, ["data.views=3"], False, "too short"),
-        ({"augment": AugmentConfig(flip="horizontal")}, [], False, "random augmentation"),
+        ({"augment": AugmentConfig(flip="horizontal")}, [], False, "augmented at random"),
         ({"augment": AugmentConfig(mixup=0.2)}, [], False, "mixup"),
         ({"steps": 8}, [], False, "too short"),
         ({"train": "all"}, [], False, None),

@@ -147,7 +147,7 @@ def test_a_dead_discriminator_is_an_error(small_batches):
 def test_a_frozen_model_without_a_layer_before_the_features_is_refused():
     model = sigmoid_network()
     model.encoder.trainable = False
-    with pytest.raises(UserError, match="nothing to move"):
+    with pytest.raises(UserError, match="cannot change the features"):
         adaptation_model(model, "dann", steps=1)
     adaptation_model(model, "none", steps=1)
 

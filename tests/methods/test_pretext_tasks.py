@@ -133,14 +133,14 @@ def test_evaluate_gives_the_numbers_of_the_run_again(tmp_path):
     ("name", "words", "message"),
     [
         ("simclr", ["model.head.name=linear"], "projection of two layers"),
-        ("simclr", ["stages.0.augment={}"], "these would be equal"),
-        ("simclr", ["data.batch_size=auto"], "as a number"),
-        ("simclr", ["stages.0.augment.mixup=0.2"], "without augment.mixup"),
-        ("rotation", ["stages.0.augment.flip=vertical"], "rotation cannot be told"),
-        ("rotation", ["stages.0.augment.rotation=60"], "rotation cannot be told"),
-        ("rotation", ["data.folds=5"], "has no folds"),
-        ("rotation", ['verdict.twins=["scratch"]'], "judge a task with labels"),
-        ("rotation", ["adaptation.target.source=digits"], "has no labels"),
+        ("simclr", ["stages.0.augment={}"], "equal without augmentation"),
+        ("simclr", ["data.batch_size=auto"], "to a number"),
+        ("simclr", ["stages.0.augment.mixup=0.2"], "with augment.mixup"),
+        ("rotation", ["stages.0.augment.flip=vertical"], "cannot be distinguished"),
+        ("rotation", ["stages.0.augment.rotation=60"], "cannot be distinguished"),
+        ("rotation", ["data.folds=5"], "cross-validation needs labels"),
+        ("rotation", ['verdict.twins=["scratch"]'], "need a task with labels"),
+        ("rotation", ["adaptation.target.source=digits"], "a pretext task has none"),
     ],
 )
 def test_what_does_not_suit_the_pretext_task_is_one_line(name, words, message):

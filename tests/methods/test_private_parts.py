@@ -219,7 +219,7 @@ def test_inputs_that_do_not_meet_are_refused(config, tmp_path):
 def test_a_probe_behind_an_adapter_is_refused(config, tmp_path):
     probe = StageConfig(name="probe", probe={"name": "logistic_regression"})
     alone = config.model_copy(update={"tasks": None, "stages": (probe,)})
-    with pytest.raises(UserError, match="the adapter before it would stay random"):
+    with pytest.raises(UserError, match="the adapter would keep its random weights"):
         run_experiment(alone, tmp_path / "run")
-    with pytest.raises(UserError, match="would stay random"):
+    with pytest.raises(UserError, match="would keep its random weights"):
         ExperimentConfig(**config.model_dump() | {"verdict": {"twins": ["frozen_probe"]}})

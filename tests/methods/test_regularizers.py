@@ -303,7 +303,7 @@ def test_a_regularised_stage_goes_on_where_it_was_killed(train, tmp_path, pictur
 
 @pytest.mark.parametrize("stage", [{"train": "head"}])
 def test_nothing_to_hold_back_is_refused(train, stage):
-    with pytest.raises(UserError, match="open blocks"):
+    with pytest.raises(UserError, match="train blocks"):
         train({"name": "l2_sp"}, "refused", **stage)
 
 

@@ -116,7 +116,7 @@ def test_two_terms_that_exclude_each_other_are_refused_by_name(tmp_path):
         stage={"regularizer": {"name": "mixout"}},
         tasks=TasksConfig(strategy="share_gradients", source=DataConfig(source=BLOBS + "1,1", batch_size=16)),
     )
-    with pytest.raises(UserError, match="share_gradients and mixout cannot train in one stage") as error:
+    with pytest.raises(UserError, match="share_gradients and mixout cannot train in the same stage") as error:
         run_experiment(experiment, tmp_path / "run")
     assert "\n" not in str(error.value) and not (tmp_path / "run" / "target" / "config.json").exists()
 

@@ -67,7 +67,10 @@ def test_the_command_ends_with_all_that_needs_no_labels(target, twin, tmp_path, 
     words = ["train", f"--config={tmp_path / 'config.json'}", f"--workdir={tmp_path / 'run'}"]
     assert main(words) == 0
     said = capsys.readouterr().out
-    assert "No labels in target: predicted (evaluation/target/predictions.csv), and nothing measured." in said
+    assert (
+        "no labels in target. The rows are predicted (evaluation/target/predictions.csv), but no metrics"
+        in said
+    )
     assert "source test: accuracy" in said and "target test" not in said
     run = tmp_path / "run"
     metrics = json.loads((run / "evaluation/metrics.json").read_text())
@@ -126,7 +129,7 @@ def test_it_can_be_evaluated_compared_and_reported_again(finished, tmp_path, cap
     run = str(finished.path)
     assert main(["evaluate", run]) == 0
     said = capsys.readouterr().out
-    assert "source" in said and "No labels in target" in said
+    assert "source" in said and "no labels in target" in said
     assert main(["compare", run, f"{run}/twin", f"--output={tmp_path / 'compare.html'}"]) == 0
     assert main(["report", run]) == 0
     x, y = points()

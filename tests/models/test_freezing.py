@@ -118,7 +118,7 @@ def test_a_pattern_opens_only_what_matches(pixels, settle):
         ("last:4", r"small_cnn has 3 blocks.*Received: train='last:4'"),
         ("from:conv3", r"no block 'conv3'. Did you mean 'conv_3'"),
         ("regex:^dense", r"No layer with weights of small_cnn matches"),
-        ("regex:(", r"no regular expression"),
+        ("regex:(", r"not a regular expression"),
         ("tail", r"train must be 'head'"),
     ],
 )

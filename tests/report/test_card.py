@@ -49,7 +49,7 @@ def test_weak_classes_and_few_rows_are_limits(run_copy):
     assert main(["card", str(run_copy)]) == 0
     text = (run_copy / "card/README.md").read_text("utf-8")
     assert "Its recall on source test is below 50 % for: circle (25.0 %)." in text
-    assert "Few rows in source test" in text
+    assert "few rows in source test" in text
 
 
 def test_a_name_cannot_break_the_page():

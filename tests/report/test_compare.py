@@ -80,6 +80,6 @@ def test_the_page_names_what_differs(trained, run_copy, tmp_path, capsys):
 
 
 def test_what_is_no_run_is_refused(tmp_path, trained):
-    with pytest.raises(UserError, match="is no run directory"):
+    with pytest.raises(UserError, match="is not a run directory"):
         compare_runs([trained, tmp_path])
     assert main(["compare"]) == 2

@@ -148,7 +148,7 @@ def test_few_rows_are_spoken_of_and_runs_without_neighbours_are_shown(run_copy):
         del entry["neighbors"]
     (run_copy / "evaluation/gallery/index.json").write_text(json.dumps(index))
     text = write_report(run_copy).read_text()
-    assert "Few rows in source val: one row of source val is 25 points" in text
+    assert "few rows in source val: one row of source val is 25 points" in text
     assert len(Outline(text).images) == 2 * 12 and "Nearest training rows" not in text
 
 
@@ -208,7 +208,7 @@ def test_the_command(run_copy, tmp_path, capsys):
     assert str(tmp_path / "page.html") in capsys.readouterr().out
     assert main(["report"]) == 2
     assert main(["report", str(tmp_path)]) == 2
-    assert "is no run directory" in capsys.readouterr().err
+    assert "is not a run directory" in capsys.readouterr().err
     with pytest.raises(UserError, match="damaged"):
         (run_copy / "evaluation/metrics.json").write_text("{")
         write_report(run_copy)

@@ -233,7 +233,7 @@ def test_folders_that_are_no_run_are_refused(tmp_path):
     assert names(tmp_path) == ["cat.jpg", "photos"]
     with pytest.raises(UserError, match="must be a folder"):
         RunDir(tmp_path / "photos" / "cat.jpg").start(CONFIG)
-    with pytest.raises(UserError, match="no run directory"):
+    with pytest.raises(UserError, match="not a run directory"):
         RunDir(tmp_path / "photos").require_run()
     with pytest.raises(UserError, match="does not exist"):
         RunDir(tmp_path / "nothing").require_run()

@@ -32,7 +32,7 @@ def finished(tmp_path_factory):
 
 def test_a_finished_run_is_not_that_of_other_arrays(finished):
     assert run_experiment(finished.config, finished.path, data(X)).metrics == finished.metrics
-    with pytest.raises(UserError, match=r"data of the source domain are not those.*fresh=True"):
+    with pytest.raises(UserError, match=r"data of the source domain have changed.*fresh=True"):
         run_experiment(finished.config, finished.path, data(-X))
 
 
@@ -42,7 +42,7 @@ def test_an_interrupted_run_does_not_go_on_with_other_arrays(finished, tmp_path)
     lines = ledger.read_text().splitlines(keepends=True)
     ledger.write_text("".join(line for line in lines if '"finished"' not in line))
     before = sorted((file.name, file.stat().st_mtime_ns) for file in path.rglob("*"))
-    with pytest.raises(UserError, match="data of the source domain are not those"):
+    with pytest.raises(UserError, match="data of the source domain have changed"):
         run_experiment(finished.config, path, data(-X))
     assert sorted((file.name, file.stat().st_mtime_ns) for file in path.rglob("*")) == before
     assert run_experiment(finished.config, path, data(X)).metrics == finished.metrics
@@ -60,6 +60,6 @@ def test_pictures_that_changed_are_not_evaluated_under_the_name_of_the_run(tmp_p
     written = (run.path / "evaluation/metrics.json").read_bytes()
     (tmp_path / "pictures/a/0.png").unlink()
     assert main(["evaluate", str(run.path)]) == 2
-    assert "data of the source domain are not those" in capsys.readouterr().err
+    assert "data of the source domain have changed" in capsys.readouterr().err
     assert (run.path / "evaluation/metrics.json").read_bytes() == written
     assert load_run(run.path).evaluate(f"data.source={source}")["source"]

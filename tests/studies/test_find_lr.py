@@ -36,7 +36,7 @@ def test_the_stages_before_are_trained_and_the_curve_is_kept(config, tmp_path, c
 
 
 @pytest.mark.parametrize(
-    ("index", "said"), [(2, "Allowed: 0..1. Received: stage=2"), (0, "A probe is fitted")]
+    ("index", "said"), [(2, "Allowed: 0..1. Received: stage=2"), (0, "A probe has no training steps")]
 )
 def test_a_stage_that_takes_no_steps_is_refused_untouched(config, tmp_path, index, said):
     probe = StageConfig(name="fit", probe=ProbeConfig(name="logistic_regression"))

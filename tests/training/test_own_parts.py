@@ -185,10 +185,10 @@ def test_named_loss_and_metrics_of_a_config(tmp_path, arrays):
     "given, message",
     [
         ({"loss": keras.losses.CategoricalCrossentropy()}, "from_logits=True"),
-        ({"loss": 3}, "loss takes a name"),
-        ({"metrics": [3]}, "metrics take names"),
+        ({"loss": 3}, "loss must be a name"),
+        ({"metrics": [3]}, "metrics must be names"),
         ({"metrics": ["auc", "auc"]}, "different names"),
-        ({"callbacks": [3]}, "callbacks take Keras callbacks"),
+        ({"callbacks": [3]}, "callbacks must be Keras callbacks"),
     ],
 )
 def test_objects_of_another_kind_are_refused(given, message):
@@ -257,7 +257,7 @@ class Subclassed(keras.Model):
     [
         (lambda: Subclassed(), "of class Subclassed"),
         (lambda: keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]), "takes inputs of shape (4,)"),
-        (lambda: "mlp", "backbone takes a functional Keras model"),
+        (lambda: "mlp", "backbone must be a functional Keras model"),
     ],
 )
 def test_a_model_that_cannot_be_a_backbone_is_refused(tmp_path, arrays, backbone, message):

@@ -24,7 +24,7 @@ def accelerator_report(strategy: str, replicas: int, environ: Mapping[str, str] 
     if gpus:
         found = f"Found {gpus} GPU{'s' if gpus > 1 else ''}, {replicas} in use."
     else:
-        found = "Found no accelerator: the CPU is used, and the notebook takes its small experiment."
+        found = "No accelerator was found. The notebook runs its small experiment on the CPU."
     return " ".join([found, *missing(gpus, environ)])
 
 
@@ -36,16 +36,16 @@ def missing(gpus: int, environ: Mapping[str, str] = os.environ) -> list[str]:
     reasons = []
     if has_tpu(environ) and not has_libtpu():
         reasons.append(
-            f"There is a TPU, but this TensorFlow is not the TPU build: {install('tpu')}, then "
-            "restart the session (Runtime > Restart)."
+            f"There is a TPU, but this TensorFlow is not the TPU build. Run {install('tpu')} and restart "
+            "the session (Runtime > Restart)."
         )
     elif has_tpu(environ):
         reasons.append(
-            "There is a TPU and its driver, but it does not answer: another process or notebook holds it; "
-            "end that (Runtime > Manage sessions), then restart the session."
+            "There is a TPU and its driver, but it does not answer, because another process or notebook "
+            "uses it. End that process (Runtime > Manage sessions) and restart the session."
         )
     if has_nvidia_driver() and not gpus:
-        reasons.append(f"There is an NVIDIA driver, but TensorFlow sees no GPU: {install('gpu')}.")
+        reasons.append(f"There is an NVIDIA driver, but TensorFlow sees no GPU. Run {install('gpu')}.")
     return reasons
 
 

@@ -237,8 +237,8 @@ def _count_exactly(epoch_iterator):
     size = epoch_iterator.steps_per_execution
     if size > 1 and epoch_iterator.num_batches is None:
         raise UserError(
-            "Several steps per call need a known number of batches: pass steps_per_epoch (steps for "
-            "evaluate), or use dataset.apply(tf.data.experimental.assert_cardinality(n)). "
+            "With several steps per call, the number of batches must be known: pass steps_per_epoch "
+            "(steps for evaluate), or use dataset.apply(tf.data.experimental.assert_cardinality(n)). "
             f"Received: steps_per_execution={size} and a dataset of unknown length"
         )
     compat.count_exactly(epoch_iterator, _Group)

@@ -56,12 +56,12 @@ def check_tensorflow() -> None:
     if importlib.util.find_spec("tensorflow") is None:
         if has_tpu():
             raise UserError(
-                "Colab's TPU runtimes ship no TensorFlow, and none is installed: "
-                f"{install('tpu')}, then restart the session (Runtime > Restart)."
+                f"Colab's TPU runtimes come without TensorFlow. Run {install('tpu')} and restart the "
+                "session (Runtime > Restart)."
             )
         raise UserError(
-            f"TensorFlow is not installed: {install('tensorflow')} "
-            "(for a CPU; '.[gpu]' for CUDA, '.[tpu]' for a TPU)."
+            f"TensorFlow is not installed. Run {install('tensorflow')} (for a CPU; '.[gpu]' for CUDA, "
+            "'.[tpu]' for a TPU)."
         )
     _check_libtpu()
     backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -80,8 +80,8 @@ def _check_libtpu() -> None:
         return
     if tuple(map(int, re.findall(r"\d+", driver)[:3])) > NEWEST_LIBTPU and _loads_libtpu():
         raise UserError(
-            f"tensorflow-tpu {build} ends the process with this TPU driver: pip install 'libtpu<0.0.25', "
-            f"or set TPU_LOAD_LIBRARY=0 to do without the TPU. Received: libtpu {driver}"
+            f"tensorflow-tpu {build} crashes with this TPU driver. Run pip install 'libtpu<0.0.25', or "
+            f"set TPU_LOAD_LIBRARY=0 to work without the TPU. Received: libtpu {driver}"
         )
 
 
@@ -118,8 +118,8 @@ def check_single_process(what: str) -> None:
     cluster = named_cluster()
     if cluster is not None:
         raise UserError(
-            f"{what} works with a single process only. "
-            f"Received: {cluster.workers} workers, named by {cluster.source}"
+            f"{what} works only in a single process. Received: {cluster.workers} workers, named by "
+            f"{cluster.source}"
         )
 
 
@@ -149,7 +149,10 @@ def name_workers(
         return
     received = f"Received: workers={','.join(workers) or None}, worker_index={worker_index}"
     if not workers or worker_index is None:
-        raise UserError(f"workers and worker_index go together: all addresses, and this one's. {received}")
+        raise UserError(
+            "workers and worker_index must be given together: the addresses of all workers, and the "
+            f"index of this one. {received}"
+        )
     wrong = [address for address in workers if not _is_address(address)]
     if wrong:
         raise UserError(f"A worker's address must be host:port, port in 1..65535. Received: {wrong[0]!r}")
@@ -159,7 +162,7 @@ def name_workers(
         raise UserError(f"worker_index must lie in 0..{len(workers) - 1}. {received}")
     if environ.get("TF_CONFIG"):
         raise UserError(
-            "Workers are named twice: unset TF_CONFIG, or leave workers and worker_index out. "
+            "The workers are given twice: unset TF_CONFIG, or leave out workers and worker_index. "
             f"{received}, TF_CONFIG={environ['TF_CONFIG'][:120]!r}"
         )
     several = len(workers) > 1
@@ -204,7 +207,7 @@ def _from_tf_config(text: str) -> Cluster | None:
     other = sorted(set(sizes) - {"chief", "worker"})
     if other:
         raise UserError(
-            "Keras 3 trains with equal workers only, without parameter servers or evaluators. "
+            "Keras 3 trains only with equal workers. It has no parameter servers and no evaluators. "
             f"Received: TF_CONFIG with {', '.join(other)}. Allowed: chief, worker."
         )
     workers = sum(sizes.values())
@@ -238,8 +241,8 @@ def choose(config: RuntimeConfig, cluster: Cluster | None) -> str:
     chosen = "multi_worker" if cluster is not None else config.strategy
     if config.devices is not None and config.devices > 1 and chosen in ("none", "multi_worker", "tpu"):
         raise UserError(
-            "runtime.devices is for strategy=mirrored (and auto). "
-            f"Received: devices={config.devices}, strategy={chosen}"
+            "runtime.devices can be set only with strategy=mirrored or auto. Received: "
+            f"devices={config.devices}, strategy={chosen}"
         )
     return "local" if chosen == "auto" else chosen
 

@@ -115,7 +115,8 @@ class Mirror:
         scheme = self.remote.partition("://")[0] if "://" in self.remote else ""
         if scheme not in ("", "gs"):
             raise UserError(
-                f"A workdir is a local path, a path on Drive, or gs://. Received: workdir={self.remote!r}"
+                "A workdir must be a local path, a path on Google Drive, or gs://BUCKET/FOLDER. "
+                f"Received: workdir={self.remote!r}"
             )
         if self.remote.startswith(DRIVE) and not os.path.ismount(DRIVE):
             raise UserError(
@@ -133,7 +134,7 @@ class Mirror:
         except Exception as error:  # TensorFlow, Drive and Google's client raise different errors
             raise self._refused(_first_line(error)) from error
         if not whole:
-            raise self._refused("a file that was written there was read back with other content")
+            raise self._refused("a file that was written there had other content when it was read back")
 
     def pull(self) -> None:
         """Makes the local folder equal to the remote folder."""

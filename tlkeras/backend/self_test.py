@@ -69,9 +69,12 @@ def overfit(runtime: Runtime) -> SelfTest:
     difference = float(np.abs(received - expected).max() / expected.std())
     found = SelfTest(first, _mean_loss(received, y), difference, time.monotonic() - began)
     if not found.last_loss < first / 10:
-        raise RunError(f"This device does not learn one batch by heart: do not train on it. {found}")
+        raise RunError(f"This device cannot learn a single batch by heart, so do not train on it. {found}")
     if not difference < _tolerance():
-        raise RunError(f"This device does not compute what the weights say: do not train on it. {found}")
+        raise RunError(
+            "This device computes other outputs than NumPy from the same weights, so do not train on it. "
+            f"{found}"
+        )
     return found
 
 

@@ -180,8 +180,8 @@ def _make_strategy(chosen: str, config: RuntimeConfig, cluster: Cluster | None) 
         return "mirrored" if mirrors else "none", strategy
     if config.devices is not None and config.devices > max(gpu_count(), 1):
         raise UserError(
-            "strategy=auto divides no CPU; strategy=mirrored does. "
-            f"Received: strategy=auto, devices={config.devices}, {gpu_count()} GPUs"
+            "strategy=auto does not divide a CPU into devices; strategy=mirrored does. Received: "
+            f"strategy=auto, devices={config.devices}, {gpu_count()} GPUs"
         )
     return "none", tf.distribute.get_strategy()
 
@@ -201,8 +201,8 @@ def _set_threads(config: RuntimeConfig) -> None:
         tf.config.threading.set_inter_op_parallelism_threads(max(2, config.threads))
     except RuntimeError as error:
         raise UserError(
-            "TensorFlow runs already, with another number of threads; start a new process for it. "
-            f"Received: threads={config.threads}"
+            "TensorFlow has already started with another number of threads. Start a new process to "
+            f"change it. Received: threads={config.threads}"
         ) from error
 
 

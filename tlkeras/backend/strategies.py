@@ -39,8 +39,8 @@ def make_multi_worker(cluster: Cluster) -> Any:
         if "program startup" not in str(error):
             raise
         raise UserError(
-            "Workers must be set up before TensorFlow computes anything: call tlkeras.backend.start (or "
-            f"run_experiment) first of all, in a new process. Received: {error}"
+            "Workers must be set up before TensorFlow computes anything. In a new process, call "
+            f"tlkeras.backend.start (or run_experiment) first. Received: {error}"
         ) from error
 
 
@@ -114,8 +114,8 @@ def _divide_cpu(devices: int) -> None:
         )
     except RuntimeError as error:
         raise UserError(
-            "TensorFlow has set up its devices already, with fewer CPU devices than wanted; start a new "
-            f"process for it. Received: devices={devices}"
+            "TensorFlow has already set up its devices, with fewer CPU devices than needed. Start a new "
+            f"process. Received: devices={devices}"
         ) from error
 
 
@@ -134,6 +134,6 @@ def _tpu_advice(error: Exception) -> str:
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith(beside)]
     first = lines[0].strip() if lines else type(error).__name__
     return (
-        "No TPU answers; on Colab choose Runtime > Change runtime type > TPU, on a TPU VM end other "
-        f"processes that hold it. TensorFlow says: {first[:200]}"
+        "No TPU answers. On Colab, choose Runtime > Change runtime type > TPU. On a TPU VM, end other "
+        f"processes that use it. TensorFlow says: {first[:200]}"
     )

@@ -17,7 +17,7 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
     absl_flags.DEFINE_enum("format", "csv", ["csv", "jsonl"], "Format of the predictions.",
                            flag_values=flags)  # fmt: skip
-    absl_flags.DEFINE_multi_string("text", [], "A text to predict, in place of paths; may be repeated.",
+    absl_flags.DEFINE_multi_string("text", [], "A text to predict instead of paths; repeatable.",
                                    flag_values=flags)  # fmt: skip
     absl_flags.DEFINE_string("output", None, "Output file; default is the terminal.", flag_values=flags)
 
@@ -27,7 +27,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     if len(arguments) != 1 if flags.text else len(arguments) < 2:
         received = " ".join(arguments) or "nothing"
         raise UserError(
-            f"Name a run directory and files or folders, or --text in their place. Received: {received}"
+            f"Name a run directory and files or folders, or use --text instead of files. Received: {received}"
         )
     if flags.output:
         check_writable(Path(flags.output).parent)

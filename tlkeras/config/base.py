@@ -44,7 +44,7 @@ class Config(BaseModel, metaclass=_InOneLine):
         if name not in type(self).model_fields:
             raise unknown(f"field of {type(self).__name__}", name, type(self).model_fields)
         raise UserError(
-            "A config does not change once it is made; apply_overrides returns a changed one, e.g. "
+            "A config cannot be changed. apply_overrides returns a changed copy, e.g. "
             f"apply_overrides(config, 'stages.0.epochs=7'). Received: {name}={value!r}"
         )
 

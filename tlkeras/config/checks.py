@@ -58,8 +58,8 @@ def _check_stages(where: str, stages: Iterable[StageConfig], names: list[str]) -
 def _check(where: str, monitor: str, names: list[str]) -> None:
     if monitor.startswith("oracle"):
         raise ValueError(
-            f"{where}: {monitor} looks at target labels: it is shown, and used for nothing. "
-            f"Allowed: {', '.join(names)}. Received: {where}={monitor}"
+            f"{where}: {monitor} uses target labels, so it can be shown but not be used to select a "
+            f"model. Allowed: {', '.join(names)}. Received: {where}={monitor}"
         )
     if monitor not in names:
         raise ValueError(f"{unknown(f'metric of {where}', monitor, names)} Received: {where}={monitor}")
@@ -79,12 +79,12 @@ def check_pretext(where: str, data: DataConfig, head: HeadConfig, stages: Iterab
     name = data.pretext.name
     if name == "simclr" and (head.name != "mlp" or not head.units):
         raise ValueError(
-            f"{where}.pretext: simclr compares views behind a projection of two layers: set the head to "
-            f"name='mlp', units=[WIDTH]. Received: head={head.name!r}"
+            f"{where}.pretext: simclr needs a projection of two layers: set the head to name='mlp', "
+            f"units=[WIDTH]. Received: head={head.name!r}"
         )
     if name == "simclr" and data.batch_size == "auto":
         raise ValueError(
-            f"{where}.pretext: simclr's task changes with the batch size: give it as a number. "
+            f"{where}.pretext: the task of simclr depends on the batch size: set it to a number. "
             "Received: batch_size=auto"
         )
     for stage in stages:
@@ -92,7 +92,7 @@ def check_pretext(where: str, data: DataConfig, head: HeadConfig, stages: Iterab
             _check_pretext_stage(where, name, stage)
         elif name == "simclr":
             raise ValueError(
-                f"{where}.pretext: simclr goes without probe. Received: stages.{stage.name}.probe"
+                f"{where}.pretext: simclr cannot be used with a probe. Received: stages.{stage.name}.probe"
             )
 
 
@@ -100,20 +100,20 @@ def _check_pretext_stage(where: str, name: str, stage: FitStageConfig) -> None:
     augment, of = stage.augment, f"Received: stages.{stage.name}"
     if name == "rotation" and (augment.flip in ("vertical", "both") or augment.rotation >= 45):
         raise ValueError(
-            f"{where}.pretext: rotation cannot be told from augment.flip={augment.flip!r}, "
-            f"augment.rotation={augment.rotation:g}. Allowed: flip 'none' or 'horizontal', rotation below "
-            f"45. {of}"
+            f"{where}.pretext: turned pictures cannot be distinguished from "
+            f"augment.flip={augment.flip!r}, augment.rotation={augment.rotation:g}. Allowed: flip 'none' "
+            f"or 'horizontal', rotation below 45. {of}"
         )
     if name != "simclr":
         return
     if augment.unmixed.is_identity:
         raise ValueError(
-            f"{where}.pretext: simclr compares two augmented views of a picture, and these would be equal: "
-            f"set augment, e.g. crop=0.3 and color=0.4. {of}.augment without changes"
+            f"{where}.pretext: simclr compares two augmented views of a picture, which are equal without "
+            f"augmentation: set augment, e.g. crop=0.3 and color=0.4. {of}.augment without changes"
         )
     for wrong, given in (
         ("augment.mixup", augment.mixup), ("augment.cutmix", augment.cutmix),
         ("regularizer", stage.regularizer),
     ):  # fmt: skip
         if given:
-            raise ValueError(f"{where}.pretext: simclr goes without {wrong}. {of}.{wrong}")
+            raise ValueError(f"{where}.pretext: simclr cannot be used with {wrong}. {of}.{wrong}")

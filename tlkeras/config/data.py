@@ -159,7 +159,8 @@ class DataConfig(Config):
     def _pretext_has_no_folds(self):
         if self.pretext is not None and self.folds is not None:
             raise ValueError(
-                f"pretext: a source without labels of its own has no folds. Received: folds={self.folds}"
+                "pretext: cross-validation needs labels of the data, and a pretext task does not use "
+                f"them. Received: folds={self.folds}"
             )
         return self
 
@@ -168,7 +169,7 @@ class DataConfig(Config):
         if self.fold is None:
             return self
         if self.folds is None:
-            raise ValueError(f"fold needs folds, their number. Received: fold={self.fold}")
+            raise ValueError(f"fold needs folds, which is the number of folds. Received: fold={self.fold}")
         if self.fold >= self.folds:
             raise ValueError(f"fold must lie in 0..{self.folds - 1}. Received: fold={self.fold}")
         return self

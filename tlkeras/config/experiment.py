@@ -120,8 +120,8 @@ class ExperimentConfig(Config):
         probed = [name for name in self.verdict.twins if name in ("random_features", "frozen_probe")]
         if probed and self.model.adapter is not None:
             raise ValueError(
-                "verdict.twins: a probe fits the head alone, the adapter before it would stay random. "
-                f"Allowed with model.adapter: scratch, source_only. Received: {probed}"
+                "verdict.twins: a probe fits only the head, so the adapter would keep its random "
+                f"weights. Allowed with model.adapter: scratch, source_only. Received: {probed}"
             )
         return self
 
@@ -140,8 +140,8 @@ class ExperimentConfig(Config):
             fitted = stage.probe.name if stage.kind == "probe" else None
             if fitted != "knn":
                 raise ValueError(
-                    "The head 'neighbors' holds training rows and learns nothing else: each stage must have "
-                    f"probe.name='knn'. Received: stages.{stage.name}.probe={fitted}"
+                    "The head 'neighbors' stores training rows and has no trainable weights: each stage "
+                    f"must have probe.name='knn'. Received: stages.{stage.name}.probe={fitted}"
                 )
         return self
 
@@ -154,7 +154,7 @@ class ExperimentConfig(Config):
             check_pretext("tasks.source", self.tasks.source, self.tasks.head, stages)
         if self.data.pretext is not None and self.verdict.twins:
             raise ValueError(
-                "verdict.twins judge a task with labels: ask for them where the target trains. "
+                "verdict.twins need a task with labels: set them in the run that trains on the target. "
                 f"Received: data.pretext={self.data.pretext.name}, {list(self.verdict.twins)}"
             )
         adaptation = self.adaptation
@@ -162,8 +162,8 @@ class ExperimentConfig(Config):
             domains = (adaptation.target, *adaptation.more_targets, *adaptation.more_sources)
             if any(data.pretext for data in (self.data, *domains, adaptation.target_labelled) if data):
                 raise ValueError(
-                    "adaptation draws labelled and unlabelled domains together, and a pretext task has no "
-                    "labels. Pretrain with tasks.source.pretext, or adapt from the run of data.pretext by "
-                    "model.weights. Received: pretext and adaptation"
+                    "adaptation needs labels of the source, and a pretext task has none. Pretrain with "
+                    "tasks.source.pretext, or adapt from the run of data.pretext by model.weights. "
+                    "Received: pretext and adaptation"
                 )
         return self

@@ -243,7 +243,7 @@ class ModelConfig(Config):
     def _alone_is_without_a_backbone(self):
         if self.nested is not None and self.nested.join == "alone" and self.backbone != "none":
             raise ValueError(
-                "nested.join='alone' is without a backbone: set backbone='none' and weights=none. "
-                f"Received: backbone={self.backbone!r}"
+                "nested.join='alone' uses no backbone: set backbone='none' and weights=none. Received: "
+                f"backbone={self.backbone!r}"
             )
         return self

@@ -1,4 +1,4 @@
-"""Config of what a stage minimises and of what is measured in addition."""
+"""Config of the loss of a stage and of the metrics in addition to the usual ones."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ class LossConfig(Config):
 class MetricConfig(Config):
     """A metric that is computed in addition to the usual ones. `tlkeras list metrics` prints all.
 
-    A text stands for a metric without options.
+    A text is a metric without options.
 
     Attributes:
         name: Registered name: `auc`, `balanced_accuracy`, `cohen_kappa`, ... or the name of a Keras metric

@@ -1,4 +1,6 @@
-"""Objects that a caller passes from Python where a config has only names: backbone, loss, metrics, ..."""
+"""Objects that a caller passes from Python instead of names in a config: backbone, loss, metrics and
+callbacks.
+"""
 
 import os
 from collections.abc import Sequence
@@ -39,20 +41,20 @@ def with_own_parts(
     metrics: Sequence[Any] = (),
     callbacks: Sequence[Any] = (),
 ) -> tuple[ExperimentConfig, OwnParts]:
-    """Returns the config with the names of what was passed, and the objects themselves.
+    """Returns the config with the names of the passed objects, and the objects themselves.
 
     Args:
         config: Config of the experiment.
         workdir: Run directory, which keeps the backbone in a file.
         backbone: Functional Keras model. Its weights are used unless `config.model.weights` is None.
         loss: Registered name, or a Keras loss that takes logits.
-        metrics: Registered names and Keras metrics. A metric that the config names already replaces the
-            registered one of that name.
+        metrics: Registered names and Keras metrics. A metric whose name is in the config replaces the
+            registered metric of that name.
         callbacks: Keras callbacks.
 
     Raises:
-        UserError: The loss takes probabilities, two metrics have one name, the config names a loss from
-            Python that was not passed, or an object is of another kind.
+        UserError: The loss takes probabilities, two metrics have the same name, the config names a loss from
+            Python that was not passed, or an object has another type.
     """
     if backbone is not None:
         config = _with_backbone(config, backbone, backbone_file(workdir))
@@ -63,8 +65,8 @@ def with_own_parts(
     for metric in objects:
         if not hasattr(metric, "update_state"):
             raise UserError(
-                "metrics take names of `tlkeras list metrics` and Keras metrics. "
-                f"Received: {type(metric).__name__}"
+                "metrics must be names of `tlkeras list metrics` or Keras metrics. Received: "
+                f"{type(metric).__name__}"
             )
     known = {metric.name for metric in config.metrics}
     added = [metric if isinstance(metric, str) else metric.name for metric in metrics]
@@ -75,7 +77,7 @@ def with_own_parts(
     own = OwnParts(backbone, None if isinstance(loss, str) else loss, objects, tuple(callbacks))
     for callback in callbacks:
         if not hasattr(callback, "on_epoch_end"):
-            raise UserError(f"callbacks take Keras callbacks. Received: {type(callback).__name__}")
+            raise UserError(f"callbacks must be Keras callbacks. Received: {type(callback).__name__}")
     _require_passed(config, own)
     return config.model_copy(update={"metrics": config.metrics + further}), own
 
@@ -99,13 +101,13 @@ def _with_backbone(config: ExperimentConfig, backbone: Any, file: str) -> Experi
 def _recorded(loss: Any) -> str:
     if not callable(loss):
         raise UserError(
-            "loss takes a name of `tlkeras list losses` or a Keras loss on logits. "
-            f"Received: {type(loss).__name__}"
+            "loss must be a name of `tlkeras list losses` or a Keras loss on logits. Received: "
+            f"{type(loss).__name__}"
         )
     name = getattr(loss, "__name__", type(loss).__name__)
     if getattr(loss, "from_logits", True) is False:
         raise UserError(
-            f"Models of tlkeras return logits: make the loss with from_logits=True. Received: {name}"
+            f"Models of tlkeras return logits: create the loss with from_logits=True. Received: {name}"
         )
     return FROM_PYTHON + name
 

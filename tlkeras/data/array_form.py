@@ -191,7 +191,7 @@ def _batch(x: Any, shapes: list[tuple[int, ...]]) -> np.ndarray:
     vectors = len(shapes[0]) == 1
     fits = x.ndim == 2 if vectors else x.ndim == 3 or (x.ndim == 4 and x.shape[3] in (1, 3, 4))
     if not fits or not len(x) or x.shape[1:3] not in {shape[:2] for shape in shapes}:
-        hint = " For a single one take x[0:1] in place of x[0]." if x.shape in shapes else ""
+        hint = " For a single row use x[0:1] instead of x[0]." if x.shape in shapes else ""
         raise UserError(f"x must be a batch {wanted}.{hint} Received: {x.shape}")
     check_numbers(x, "predict")
     return x
@@ -203,7 +203,7 @@ def _check_scale(x: np.ndarray, form: ArrayForm | None) -> None:
     size, (low, high) = float(np.median(_root_mean_squares(x))), form.sizes
     if not low / _OTHER_SCALE <= size <= high * _OTHER_SCALE:
         raise UserError(
-            "predict: x lies on another scale than the training vectors, the root mean square of which is "
+            "predict: x is on another scale than the training vectors, whose root mean square is "
             f"{low:.3g}..{high:.3g}. Received: {size:.3g}"
         )
 

@@ -38,8 +38,8 @@ def check_files(domain: Domain, *, full: bool = False) -> tuple[Domain, list[tup
         named = "; ".join(f"{name} {reason}" for name, reason in skipped[:_NAMED])
         more = f"; and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
         raise UserError(
-            f"Unreadable {domain.modality.plural} in {domain.config.source}: {named}{more}. Mend or remove "
-            f"them, or set data.on_error=skip. Received: {len(skipped)} unreadable"
+            f"Unreadable {domain.modality.plural} in {domain.config.source}: {named}{more}. Repair or "
+            f"remove them, or set data.on_error=skip. Received: {len(skipped)} unreadable"
         )
     if skipped:
         _check_what_is_left(domain, splits)

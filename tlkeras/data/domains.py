@@ -220,15 +220,15 @@ def _class_problem(rows: Rows, names, task, where, *, complete) -> str:
         return ""
     if len(names) < 2 and task != "multilabel":
         only = f"{len(rows)} rows, all of class {names[0]!r}" if names else "none"
-        return f"{where} has fewer than 2 classes, and there is nothing to tell apart. Received: {only}"
+        return f"{where} has fewer than 2 classes, so there is nothing to classify. Received: {only}"
     if task == "binary" and len(names) > 2:
         return f"task='binary' needs 2 classes. Received: {len(names)} in {where} ({', '.join(names[:8])})"
     counts = labels.sum(axis=0) if task == "multilabel" else np.bincount(labels, minlength=len(names))
     empty = [name for name, count in zip(names, counts, strict=True) if count == 0]
     if empty and complete:
         return (
-            f"{where}: a class has no rows in train. Give it some, or take it out (an empty class folder: "
-            f"remove it). Received: class {empty[0]!r} with 0 rows"
+            f"{where}: a class has no rows in train. Add rows, or remove the class (for example an empty "
+            f"class folder). Received: class {empty[0]!r} with 0 rows"
         )
     return ""
 

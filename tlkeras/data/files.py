@@ -40,7 +40,7 @@ def _as_paths(paths: object) -> list[Path]:
     for path in named:
         if not isinstance(path, str | os.PathLike):
             raise UserError(
-                f"Files and folders are named by paths, one or several. Received: {type(path).__name__} "
+                f"Files and folders must be given as one path or several. Received: {type(path).__name__} "
                 f"{path!r}"
             )
     if not named:

@@ -72,7 +72,7 @@ def columns(inputs: Mapping[str, Any]) -> np.ndarray:
     parts = {name: np.asarray(part) for name, part in inputs.items()}
     lengths = {name: len(part) for name, part in parts.items()}
     if len(set(lengths.values())) != 1:
-        raise ValueError(f"Columns must have as many rows as each other. Received: {lengths}")
+        raise ValueError(f"All columns must have the same number of rows. Received: {lengths}")
     rows = np.empty(
         lengths.popitem()[1], [(name, part.dtype, part.shape[1:]) for name, part in parts.items()]
     )

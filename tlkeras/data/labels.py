@@ -149,7 +149,7 @@ def _floats(labels):
 def _same_width(given, where):
     widths = sorted({y.shape[1] for y in given.values()})
     if len(widths) > 1:
-        raise UserError(f"Labels must have one width in all splits. Received: {widths} in {where}")
+        raise UserError(f"Labels must have the same width in all splits. Received: {widths} in {where}")
 
 
 def sorted_names(names: set[str]) -> list[str]:

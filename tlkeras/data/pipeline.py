@@ -43,7 +43,9 @@ def effective_batch_size(rows: Rows | int, batch_size: int, replicas: int = 1) -
         return batch_size
     fitting = count // replicas * replicas
     if not fitting:
-        raise UserError(f"Training needs a row per replica. Received: {count} rows, {replicas} replicas")
+        raise UserError(
+            f"Training needs at least one row per replica. Received: {count} rows, {replicas} replicas"
+        )
     messages.warn(f"batch_size shrinks from {batch_size} to {fitting}: train has {count} rows.")
     return fitting
 
@@ -263,14 +265,18 @@ def _label_reader(rows: Rows, domain: Domain):
 
 def _check_augment(augment: AugmentConfig, domain: Domain, with_labels: bool) -> None:
     if domain.config.pretext is not None and not with_labels:
-        raise UserError(f"A pretext task makes labels. Received: {domain.config.pretext.name}, without them")
+        raise UserError(
+            f"A pretext task must produce labels. Received: {domain.config.pretext.name}, without them"
+        )
     domain.modality.check_augment(augment, "augment")
     if (augment.mixup or augment.cutmix) and isinstance(domain.input_shape, dict):
-        raise UserError(f"mixup and cutmix mix a single input. Received: {', '.join(domain.input_shape)}")
+        raise UserError(
+            f"mixup and cutmix need data with a single input. Received: {', '.join(domain.input_shape)}"
+        )
     if (augment.mixup or augment.cutmix) and not with_labels:
         raise UserError(
-            "mixup and cutmix mix labels and cannot serve rows without. "
-            f"Received: mixup={augment.mixup}, cutmix={augment.cutmix}"
+            "mixup and cutmix mix labels, so they cannot be used for rows without labels. Received: "
+            f"mixup={augment.mixup}, cutmix={augment.cutmix}"
         )
 
 

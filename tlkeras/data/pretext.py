@@ -35,7 +35,7 @@ def with_pretext(domain):
     height, width = domain.image_size
     if height != width:
         raise UserError(
-            f"Pictures that are turned must be square: set image_size to one side. Received: {height}x{width}"
+            f"Turned pictures must be square: set image_size to a single number. Received: {height}x{width}"
         )
     splits = {split: replace(rows, labels=_fixed_turns(rows.ids)) for split, rows in domain.splits.items()}
     return replace(domain, splits=splits, class_names=TURNS, task="multiclass", num_outputs=len(TURNS))

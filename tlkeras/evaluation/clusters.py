@@ -53,8 +53,8 @@ def cluster(
         raise unknown("kind of clusters", kind, KINDS)
     if features.ndim != 2 or not 2 <= count <= len(features):
         raise UserError(
-            "Clusters need features (n, d) and at least a row each. "
-            f"Received: features of shape {features.shape}, count={count}"
+            "Clusters need features (n, d) with at least one row per cluster. Received: features of "
+            f"shape {features.shape}, count={count}"
         )
     x = sklearn.preprocessing.StandardScaler().fit_transform(features)
     if components is not None and components < min(x.shape):

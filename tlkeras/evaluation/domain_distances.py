@@ -22,8 +22,8 @@ def _two_domains(source, target) -> tuple[np.ndarray, np.ndarray]:
     source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
     if source.ndim != 2 or source.shape[1:] != target.shape[1:] or min(len(source), len(target)) < 2:
         raise UserError(
-            "Distances compare (n, d) with (m, d), two rows or more each. "
-            f"Received: {source.shape} and {target.shape}"
+            "Distances need features (n, d) and (m, d), each with at least two rows. Received: "
+            f"{source.shape} and {target.shape}"
         )
     return source, target
 

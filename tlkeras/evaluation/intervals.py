@@ -50,9 +50,9 @@ def few_rows_note(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str
         return ""
     smallest = min(few, key=few.get)
     note = (
-        f"Few rows in {', '.join(few)}: one row of {smallest} is {100 / few[smallest]:.0f} points, so these "
-        "numbers say little."
+        f"There are few rows in {', '.join(few)}: one row of {smallest} is {100 / few[smallest]:.0f} "
+        "points, so these numbers are uncertain."
     )
     if any(name.endswith(" val") for name in few):
         note += " The best epoch was chosen by val."
-    return f"{note} data.folds=5 tests every row once; more pictures say more."
+    return f"{note} data.folds=5 tests every row once. More rows make the numbers more certain."

@@ -1,6 +1,6 @@
-"""Metrics by name, which are computed in addition to the usual ones while training and in the evaluation.
+"""Metrics by name, which are computed in addition to the usual ones during training and in the evaluation.
 
-All of them are Keras metrics of labels and probabilities, so that a run, its log and its evaluation use one
+All of them are Keras metrics of labels and probabilities, so training, logs and evaluation use the same
 definition.
 """
 
@@ -27,11 +27,11 @@ class NamedMetric:
 
     Attributes:
         summary: Its description in one line.
-        tasks: Tasks that have it.
-        build: Function of the task, the number of outputs and keyword options that returns a Keras metric.
-            For multiclass the metric takes one-hot labels and probabilities `(batch, classes)`, unless the
-            name of its class begins with `Sparse`; for binary and multilabel labels and probabilities
-            `(batch, outputs)`; for regression true and predicted values `(batch, outputs)`.
+        tasks: Tasks that have this metric.
+        build: Function of the task, the number of outputs and keyword options that returns a Keras metric. A
+            multiclass metric takes one-hot labels and probabilities `(batch, classes)`, unless the name of
+            its class begins with `Sparse`. A binary or multilabel metric takes labels and probabilities
+            `(batch, outputs)`. A regression metric takes true and predicted values `(batch, outputs)`.
     """
 
     summary: str
@@ -154,7 +154,12 @@ def named_values(
 ) -> dict[str, float]:
     """Returns the values of the metrics of a config on labelled predictions, by name.
 
-    A metric that was passed from Python and is no longer at hand is left out.
+    A metric that was passed from Python in an earlier call and not in this one is left out.
+
+    Args:
+        predictions: Labelled predictions.
+        wanted: Metrics of the config.
+        own: Metrics that were passed from Python.
     """
     names = {metric.name for metric in own}
     known = [config for config in wanted if config.name in names or config.name in METRICS]

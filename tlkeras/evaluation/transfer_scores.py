@@ -20,7 +20,7 @@ def _features_and_labels(features, labels) -> tuple[np.ndarray, np.ndarray]:
     labels = np.unique(np.asarray(labels), return_inverse=True)[1].reshape(-1)
     if features.ndim != 2 or len(features) != len(labels) or labels.max(initial=0) < 1:
         raise UserError(
-            "A transferability score needs a row of numbers per label, and at least two classes. "
+            "A transferability score needs one row of features per label, and at least two classes. "
             f"Received: features of shape {features.shape}, {len(labels)} labels of "
             f"{labels.max(initial=-1) + 1} classes."
         )

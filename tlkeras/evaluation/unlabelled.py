@@ -31,8 +31,9 @@ def unlabelled_verdict(
             f"({twin_name}), {counted(len(runs), 'seed')}."
         )
     sentence = (
-        f"Not judged: none of {counted(rows, 'row')} to test on has a label, so that nobody can say whether "
-        f"the transfer helped over {twin_name}.{measured} Labels for a few hundred rows would tell."
+        f"Not judged: the {counted(rows, 'test row')} have no labels, so it is not known whether the "
+        f"transfer helped compared with {twin_name}.{measured} Labels for a few hundred rows would show "
+        "it."
     )
     return Verdict(
         verdict="not_judged", gain=None, interval=None, sentence=sentence,
@@ -52,4 +53,7 @@ def unlabelled_note(metrics: Mapping[str, Mapping[str, Any]]) -> str:
     if not bare:
         return ""
     files = ", ".join(f"evaluation/{domain}/predictions.csv" for domain in bare)
-    return f"No labels in {', '.join(bare)}: predicted ({files}), and nothing measured."
+    return (
+        f"There are no labels in {', '.join(bare)}. The rows are predicted ({files}), but no metrics are "
+        "computed."
+    )

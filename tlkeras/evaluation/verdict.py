@@ -253,24 +253,24 @@ def _sentence(facts: dict[str, Any]) -> str:
     )
     if facts["verdict"] == "hurt":
         advice = (
-            "This is negative transfer: leave it out, make it weaker, or choose a source nearer to "
-            "the target."
+            "This is negative transfer: leave the transfer out, make it weaker, or choose a source "
+            "closer to the target."
         )
         start = "The transfer hurt"
     elif facts["broken_twin"]:
         start = "Broken twin, so nothing can be said"
         advice = (
-            f"The twin is no better than always giving one answer ({facts['majority']:.3f}): "
-            "mend it before you believe any gain."
+            f"The twin is no better than always giving one answer ({facts['majority']:.3f}): repair it "
+            "before you trust any gain."
         )
     elif facts["verdict"] == "helped":
         start, advice = "The transfer helped", ""
     else:
         start = "No difference"
         close = abs(low) < MIN_EFFECT and abs(high) < MIN_EFFECT
-        advice = "" if close else "More seeds or more test rows would say more."
+        advice = "" if close else "More seeds or more test rows would make the result more certain."
     if facts["seeds"] == 1 and facts["verdict"] != "no_difference":
-        advice += " What another seed would give is assumed here, not measured: ask for three or five."
+        advice += " The variation between seeds is assumed here and not measured: use three or five seeds."
     return " ".join(part for part in (f"{start}: {measured}", advice.strip()) if part)
 
 

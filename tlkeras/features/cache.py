@@ -181,8 +181,8 @@ class _Work:
     def _refuse_what_does_not_pay(self) -> None:
         if self._row_bytes / DISK_BYTES_PER_SECOND > expected_seconds_per_row(self.trunk):
             raise NotWorthwhile(
-                f"a row of features takes {self._row_bytes / 2**20:.2g} MiB, which is read no faster than "
-                "computed"
+                f"one row of features takes {self._row_bytes / 2**20:.2g} MiB, which is read no faster "
+                "than computed"
             )
 
     def _refuse_without_room(self, missing: list[Request]) -> None:
@@ -190,7 +190,7 @@ class _Work:
         needed = self._row_bytes * sum(len(r.rows) for r in missing)
         if needed > 0.9 * free:
             raise NotWorthwhile(
-                f"features take {needed / 2**30:.2g} GiB, {free / 2**30:.2g} GiB are free in "
+                f"features take {needed / 2**30:.2g} GiB, but only {free / 2**30:.2g} GiB are free in "
                 f"{self.store.directory}"
             )
 
@@ -212,7 +212,7 @@ class _Work:
                     if self._write(key, request, array) and (found := self._opened(key, array)):
                         self.computed += rows
                         return found
-                reason = "somebody removes what is written there"
+                reason = "files that are written there are removed by others"
             except RunError as error:  # the disk is full
                 reason = str(error)
         return self._in_memory_only(request, array, reason)

@@ -49,7 +49,7 @@ def _take(path: Path, wait: bool) -> int | None:
             if not wait:
                 raise
             if not told:
-                messages.note("Another process computes the same features: waiting for it.")
+                messages.note("Another process computes the same features. This one waits for it.")
             told = True
             time.sleep(0.2)
             continue

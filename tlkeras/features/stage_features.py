@@ -13,7 +13,7 @@ from tlkeras.features.cache import FeatureCache, NotWorthwhile
 from tlkeras.features.identity import Request
 
 IN_EVERY_STEP = "the frozen trunk is computed in every step"
-TOO_SHORT = "the stage is too short to repay keeping its features"
+TOO_SHORT = "the stage is too short for stored features to save time"
 
 
 class StageFeatures:
@@ -96,7 +96,7 @@ def reason_against(stage: StageConfig, data: DataConfig) -> str | None:
     if stage.augment.mixup or stage.augment.cutmix:
         return "mixup and cutmix mix pixels anew in every epoch"
     if not stage.augment.is_identity and data.views is None:
-        return "random augmentation stands before it (data.views=K keeps K fixed views)"
+        return "its inputs are augmented at random (data.views=K uses K fixed views)"
     return None
 
 

@@ -222,14 +222,14 @@ def check_terms(terms: tuple[Term, ...]) -> None:
     or the rows of another task.
     """
     for does, kind in (
-        (lambda term: term.passes_rows, "computes the network in its own way"),
-        (lambda term: term.takes_second_batch or term.target_views > 0, "brings rows of its own"),
+        (lambda term: term.passes_rows, "computes the forward pass in its own way"),
+        (lambda term: term.takes_second_batch or term.target_views > 0, "needs its own rows"),
     ):
         found = [term.name for term in terms if does(term)]
         if len(found) > 1:
             raise UserError(
-                f"{' and '.join(found)} cannot train in one stage, as each {kind}: take one of them. "
-                f"Received: {', '.join(term.name for term in terms)}"
+                f"{' and '.join(found)} cannot train in the same stage, because each {kind}: choose one "
+                f"of them. Received: {', '.join(term.name for term in terms)}"
             )
 
 

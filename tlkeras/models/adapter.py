@@ -73,8 +73,8 @@ def behind_adapter(
     """
     if tuple(adapter.output_shape) != tuple(common.input_shape):
         raise UserError(
-            f"An adapter puts out vectors, and {common.name} takes {common.input_shape[1:]}. "
-            f"Received: adapter.units ending in {adapter.output_shape[-1]}"
+            f"An adapter returns vectors, but {common.name} takes {common.input_shape[1:]}. Received: "
+            f"adapter.units ending in {adapter.output_shape[-1]}"
         )
     x = inputs = keras.Input(adapter.input_shape[1:], dtype="float32", name="backbone_inputs")
     x = replay(adapter, x)

@@ -72,8 +72,8 @@ def _check_parts(config: ModelConfig, input_shape: Shape) -> None:
     for part in ("adapter", "nested"):
         if isinstance(input_shape, dict) and getattr(config, part) is not None:
             raise UserError(
-                f"model.{part} takes a single input: leave it out. "
-                f"Received: model.{part}, and data with the inputs {', '.join(input_shape)}"
+                f"model.{part} needs data with a single input: leave it out. Received: model.{part}, and "
+                f"data with the inputs {', '.join(input_shape)}"
             )
 
 

@@ -11,7 +11,7 @@ from tlkeras.models.heads import BN_MOMENTUM, known_activation
 def build_neck(config: NeckConfig, backbone_output, prefix: int = 0, padded: bool = False) -> keras.Model:
     """Returns pooling, private branches, the optional bottleneck and dropout as a functional model.
 
-    The name of its last layer is `features`, by which a saved model gives its feature vectors.
+    The name of its last layer is `features`. A saved model finds its feature vectors by this name.
 
     Args:
         config: Config with pooling, branches, bottleneck and dropout.
@@ -67,29 +67,32 @@ def dense_layers(config: BranchConfig, x, name: str):
 
 
 def prefix_tokens(backbone: keras.Model) -> int:
-    """Returns how many tokens (class token, registers) stand before those of the patches; 0 of a map."""
+    """Returns the number of tokens (class token, registers) before those of the patches. It is 0 for feature
+    maps.
+    """
     prefix = next((layer for layer in backbone.layers if layer.name.endswith("stem_prefix")), None)
     return 0 if prefix is None else prefix.padding[0]
 
 
 def is_padded(backbone: keras.Model) -> bool:
-    """Whether a backbone puts out tokens, of which those of padding are zero."""
+    """Whether a backbone returns tokens in which padding is zero."""
     return any(layer.name.endswith("stem_mask") for layer in backbone.layers)
 
 
 def pool(x, pooling: str | None, name: str = "neck", prefix: int = 0, padded: bool = False):
-    """Returns one vector `(b, d)` per example of maps `(b, h, w, c)` or tokens `(b, t, c)`; vectors stay.
+    """Returns one vector `(b, d)` per example from maps `(b, h, w, c)` or tokens `(b, t, c)`. Vectors are
+    returned unchanged.
 
     Args:
         x: Symbolic maps, tokens or vectors.
         pooling: Pooling of `NeckConfig`. None means `avg`.
-        name: Stands before the names of the layers.
-        prefix: Tokens before those of the patches, the first of them the class token.
-        padded: Whether `x` are tokens of texts. Those that are zero are padding and count for nothing, and
-            the first is the class token.
+        name: Prefix of the names of the layers.
+        prefix: Number of tokens before those of the patches. The first of them is the class token.
+        padded: Whether `x` are tokens of texts. Tokens that are zero are padding and are ignored, and the
+            first token is the class token.
 
     Raises:
-        UserError: Where a class token is asked for, and there is none.
+        UserError: The pooling needs a class token, and there is none.
     """
     if len(x.shape) <= 2:
         return x
@@ -106,12 +109,14 @@ def pool(x, pooling: str | None, name: str = "neck", prefix: int = 0, padded: bo
         return layers.Flatten(name=f"{name}_class")(x)
     if prefix:
         x = layers.Cropping1D((prefix, 0), name=f"{name}_{pooling or 'avg'}_patches")(x)
-    # other operations than the backbone's: their names must differ in the whole model
+    # separate operations, because names must be unique in the whole model
     mask = {"mask": ops.logical_not(ops.all(ops.equal(x, 0), axis=-1))} if padded else {}
     if pooling == "gem":
         return _generalised_mean(x, name, mask)
     if padded and pooling == "max":
-        x = ops.where(mask.pop("mask")[..., None], x, -6e4)  # below all, and in float16's range
+        x = ops.where(
+            mask.pop("mask")[..., None], x, -6e4
+        )  # below all values, and within the range of float16
     return _POOLINGS[pooling or "avg", len(x.shape)](name=f"{name}_{pooling or 'avg'}_pool")(x, **mask)
 
 
@@ -124,7 +129,7 @@ _POOLINGS = {
 
 
 def _generalised_mean(x, name: str, mask: dict):
-    """Returns the cube root of the mean of cubes of what is positive, in float32."""
+    """Returns the cube root of the mean of the cubes of positive values, in float32."""
     x = layers.ReLU(dtype="float32", name=f"{name}_gem_positive")(x)
     x = layers.Multiply(dtype="float32", name=f"{name}_gem_cube")([x, x, x])
     x = _POOLINGS["avg", len(x.shape)](dtype="float32", name=f"{name}_gem_pool")(x, **mask)

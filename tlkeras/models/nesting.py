@@ -51,7 +51,7 @@ def nest(
         block = Block(NESTED, copies.layers, CutPoint(NESTED, (outputs,)), opens)
         return keras.Model(inputs, outputs, name=NESTED), [block]
     first = Block(NESTED, copies.layers, CutPoint(NESTED, (inputs, outputs)), opens)
-    # under another name, for what stands before the backbone is called so too
+    # under another name, because the layers before the backbone have the same name
     prepared = replay(preprocess, inputs, RenamedCopies("backbone_"))
     known = replayed_tensors(backbone, prepared)
     features = pool(known[id(backbone.outputs[0])], neck.pooling, prefix=prefix_tokens(backbone))
@@ -74,12 +74,12 @@ def _check(source: keras.Model, input_shape: tuple, config: NestedConfig) -> Non
     if not fits:
         hint = f": set data.image_size={list(expected[:2])}" if len(expected) == len(input_shape) == 3 else ""
         raise UserError(
-            f"The nested model takes inputs of {expected}, and the data have {tuple(input_shape)}{hint}. "
+            f"The nested model takes inputs of {expected}, but the data have {tuple(input_shape)}{hint}. "
             f"Received: {_FIELD}={config.source!r}"
         )
     outputs = functional(source).outputs[0].shape[1:]
     if len(outputs) != 1:
         raise UserError(
-            "A nested model must put out one vector per example, logits or probabilities. "
-            f"Received: {_FIELD}={config.source!r}, outputs of {tuple(outputs)}"
+            "A nested model must return one vector per example, logits or probabilities. Received: "
+            f"{_FIELD}={config.source!r}, outputs of {tuple(outputs)}"
         )

@@ -108,7 +108,9 @@ class RunDir:
         """Returns itself. Raises `UserError` if the path is not a run directory."""
         if self.is_run:
             return self
-        what = "does not exist" if not self.path.exists() else "is no run directory (no config.json)"
+        what = (
+            "does not exist" if not self.path.exists() else "is not a run directory (it has no config.json)"
+        )
         raise UserError(
             f"{self.path} {what}: expected a folder that `tlkeras train --workdir=...` wrote. "
             f"Received: run={str(self.path)!r}"
@@ -246,8 +248,8 @@ class RunDir:
         )
         if others:
             raise UserError(
-                f"The workdir {self.path} is no run directory and is not empty (it holds {others[0]!r}): "
-                f"choose another --workdir. Received: workdir={str(self.path)!r}"
+                f"The workdir {self.path} is not a run directory and is not empty (it holds "
+                f"{others[0]!r}): choose another --workdir. Received: workdir={str(self.path)!r}"
             )
 
     def _set_aside(self) -> None:

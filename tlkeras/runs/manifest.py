@@ -84,9 +84,9 @@ def require_same_data(manifest: Mapping[str, Any], domains: Mapping[str, Domain]
     if changed := changed_domains(manifest, domains):
         now = {name: domain.fingerprint()[:12] for name, domain in domains.items()}
         raise UserError(
-            f"The data of the {' and the '.join(changed)} domain are not those that the run was started "
-            f"with. {advice} Received: fingerprint {now.get(changed[0], 'none')}. "
-            f"Expected: {manifest['data_fingerprint'][changed[0]][:12]}"
+            f"The data of the {' and the '.join(changed)} domain have changed since the run was started. "
+            f"{advice} Received: fingerprint {now.get(changed[0], 'none')}. Expected: "
+            f"{manifest['data_fingerprint'][changed[0]][:12]}"
         )
 
 

@@ -204,7 +204,9 @@ class SavedRun:
                 f"Received: {', '.join(domains['source'].class_names)}"
             )
         if not overrides:
-            advice = "Name other data with --set data.source=..., which leaves the run's evaluation as it is."
+            advice = (
+                "Name other data with --set data.source=... This does not change the evaluation of the run."
+            )
             require_same_data(self.manifest, domains, advice)
         evaluated = predict_domains(self.model, domains, self.manifest["batch_size"])
         measured = pair_metrics(self.model, domains, config, self.manifest["batch_size"])

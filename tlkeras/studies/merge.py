@@ -142,7 +142,7 @@ def merge_runs(
         raise unknown("way to merge", how, WAYS)
     if len(runs) < 2 or (how == "line" and len(runs) != 2):
         raise UserError(
-            f"{how} takes {'two' if how == 'line' else 'at least two'} runs. Received: {len(runs)}"
+            f"{how} needs {'two' if how == 'line' else 'at least two'} runs. Received: {len(runs)}"
         )
     members = Members([load_run(path) for path in runs])
     run_dir = RunDir(workdir)

@@ -29,10 +29,9 @@ def check_domain_statistics(parts: Parts, stage: FitStageConfig) -> None:
     ]
     if not moving:
         raise UserError(
-            "adaptation.batch_norm='domain_specific' needs statistics that move: "
-            f"stages.{stage.name}.bn=train, or a bottleneck (model.neck.bottleneck=256). "
-            "For a frozen network there is adabn. "
-            f"Received: stages.{stage.name}.bn={stage.bn}"
+            "adaptation.batch_norm='domain_specific' needs BatchNormalization whose statistics are "
+            f"updated: stages.{stage.name}.bn=train, or a bottleneck (model.neck.bottleneck=256). For a "
+            f"frozen network use adabn. Received: stages.{stage.name}.bn={stage.bn}"
         )
 
 

@@ -62,14 +62,15 @@ class FreezeAudit:
         ]
         if moved:
             raise RunError(
-                f"Stage {self.stage_name!r} moved {len(moved)} frozen variables, the first is {moved[0]}. "
-                "Its result is not what the config says; this is an error of the model's code."
+                f"Stage {self.stage_name!r} changed {len(moved)} frozen variables. The first is "
+                f"{moved[0]}. The result does not follow the config, because the code of the model has an "
+                "error."
             )
         still = all(
             digest(v) == before for v, before in zip(self.trainable, self._trainable_before, strict=True)
         )
         if self.trainable and still:
-            raise RunError(f"Stage {self.stage_name!r} moved none of its {len(self.trainable)} variables.")
+            raise RunError(f"Stage {self.stage_name!r} changed none of its {len(self.trainable)} variables.")
 
 
 def digest(variable) -> bytes:

@@ -85,8 +85,8 @@ class RunStates:
         found = store.load()
         if found is None:
             raise RunError(
-                f"A state of stage {self.stage_names[index]!r} is gone or broken in {store.directory}. "
-                "Start over with --fresh."
+                f"A state of stage {self.stage_names[index]!r} is missing or damaged in "
+                f"{store.directory}. Start over with --fresh."
             )
         return found
 

@@ -1,4 +1,4 @@
-"""Losses by name: what a stage minimises in place of the usual loss of its task."""
+"""Losses by name, which replace the usual loss of a task."""
 
 import inspect
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ class NamedLoss:
 
     Attributes:
         summary: Its description in one line.
-        classes: Keras loss class for each task that has it. Losses of classes take logits. A multiclass
-            loss takes one-hot labels `(batch, classes)`, unless its name begins with `Sparse`.
+        classes: Keras loss class for each task that has this loss. Classification losses take logits. A
+            multiclass loss takes one-hot labels `(batch, classes)`, unless its name begins with `Sparse`.
     """
 
     summary: str
@@ -37,7 +37,7 @@ def make_loss(name: str, task: Task, options: Mapping[str, Any], label_smoothing
         name: Registered name.
         task: Task of the data.
         options: Keyword arguments of the loss class, e.g. `{"gamma": 2.0}`.
-        label_smoothing: Label smoothing of the stage. The loss class must have it unless it is 0.
+        label_smoothing: Label smoothing of the stage. If it is not 0, the loss class must support it.
 
     Raises:
         UserError: The task has no loss of this name, or the class has no such option.
@@ -69,15 +69,16 @@ def make_loss(name: str, task: Task, options: Mapping[str, Any], label_smoothing
 
 
 def takes_class_numbers(loss: keras.losses.Loss | keras.metrics.Metric) -> bool:
-    """Whether a multiclass loss or metric takes class numbers: in Keras its name begins with `Sparse`."""
+    """Whether a multiclass loss or metric takes class numbers. Its Keras name then begins with `Sparse`."""
     return type(loss).__name__.startswith("Sparse")
 
 
 class GeneralizedCrossEntropy(keras.losses.Loss):
-    """`(1 - p ** q) / q` of the probability p of the true class (Zhang and Sabuncu 2018, equation 6).
+    """The loss `(1 - p ** q) / q` of the probability p of the true class (Zhang and Sabuncu 2018, equation
+    6).
 
-    It lies between the cross-entropy (q near 0) and the mean absolute error (q = 1), and suffers less from
-    wrong labels than the cross-entropy.
+    It is between the cross-entropy (q near 0) and the mean absolute error (q = 1). Wrong labels affect it
+    less than they affect the cross-entropy.
 
     Args:
         q: Exponent in (0, 1].
@@ -86,7 +87,7 @@ class GeneralizedCrossEntropy(keras.losses.Loss):
     def __init__(self, q: float = 0.7, name: str = "generalized_cross_entropy"):
         super().__init__(name=name)
         if not 0 < q <= 1:
-            raise ValueError(f"q must lie in (0, 1], and is {q}.")
+            raise ValueError(f"q must be in (0, 1], but is {q}.")
         self.q = q
 
     def call(self, y_true, y_pred):
@@ -99,12 +100,12 @@ class GeneralizedCrossEntropy(keras.losses.Loss):
 class AsymmetricLoss(keras.losses.Loss):
     """The asymmetric loss for several labels per row (Ridnik et al. 2021, equations 5 to 7).
 
-    Easy negatives, of which most rows have many, are down-weighted more than positives.
+    Most rows have many easy negatives. This loss gives them less weight than positives.
 
     Args:
         gamma_negative: Focusing exponent of the negatives, at least 0.
         gamma_positive: Focusing exponent of the positives, at least 0.
-        margin: Probability below which a negative no longer counts, in 0..1.
+        margin: Probability below which a negative is ignored, in 0..1.
     """
 
     def __init__(
@@ -116,7 +117,9 @@ class AsymmetricLoss(keras.losses.Loss):
     ):
         super().__init__(name=name)
         if min(gamma_negative, gamma_positive) < 0 or not 0 <= margin < 1:
-            raise ValueError("gamma_negative and gamma_positive are at least 0, and margin is in [0, 1).")
+            raise ValueError(
+                "gamma_negative and gamma_positive must be at least 0, and margin must be in [0, 1)."
+            )
         self.gamma_negative, self.gamma_positive, self.margin = gamma_negative, gamma_positive, margin
 
     def call(self, y_true, y_pred):
@@ -139,7 +142,7 @@ class QuantileLoss(keras.losses.Loss):
     def __init__(self, quantile: float = 0.5, name: str = "quantile"):
         super().__init__(name=name)
         if not 0 < quantile < 1:
-            raise ValueError(f"quantile must lie in (0, 1), and is {quantile}.")
+            raise ValueError(f"quantile must be in (0, 1), but is {quantile}.")
         self.quantile = quantile
 
     def call(self, y_true, y_pred):

@@ -1,4 +1,4 @@
-"""The callbacks that a caller passes, as one callback of a stage that can resume."""
+"""Wraps the callbacks that a caller passes into one callback of a stage that can resume."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ _OF_KERAS = {"params", "_model", "validation_data", "_supports_tf_logs"}
 
 
 class OwnCallbacks(keras.callbacks.Callback):
-    """Calls the callbacks of a caller, without the batches that an earlier process has done.
+    """Calls the callbacks of a caller, except for batches that an earlier process has already trained.
 
-    A callback that has `get_state()`, which returns JSON values, and `set_state(state)` resumes with its
-    state. In the middle of an epoch the state replaces the call of `on_epoch_begin`.
+    If a callback has `get_state()`, which returns JSON values, and `set_state(state)`, it resumes with its
+    state. In the middle of an epoch, the state replaces the call of `on_epoch_begin`.
 
     Args:
         callbacks: Keras callbacks, in the order of their calls.
@@ -93,7 +93,7 @@ class OwnCallbacks(keras.callbacks.Callback):
 
 
 def watch_batches(callbacks: tuple[Any, ...]) -> bool:
-    """Whether a callback does something before or after batches, so that each must be a call."""
+    """Whether a callback has a method for single batches, so that each step must be a separate call."""
     hooks = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
     plain = keras.callbacks.Callback
     return any(
@@ -104,7 +104,7 @@ def watch_batches(callbacks: tuple[Any, ...]) -> bool:
 
 
 def warn_of_lost_state(callbacks: tuple[Any, ...]) -> None:
-    """Warns of callbacks that seem to keep a state which a resumed run would not have."""
+    """Warns about callbacks that seem to have a state that a resumed run would lose."""
     lost = [
         type(callback).__name__
         for callback in callbacks
@@ -115,5 +115,5 @@ def warn_of_lost_state(callbacks: tuple[Any, ...]) -> None:
     if lost:
         messages.warn(
             f"A resumed run does not restore the attributes of {', '.join(lost)}: give the callback "
-            "get_state() and set_state(state) if what it does depends on earlier epochs."
+            "get_state() and set_state(state) if it depends on earlier epochs."
         )

@@ -86,19 +86,19 @@ def check_probe(parts: Parts, stage: ProbeStageConfig) -> None:
     head = f"head={parts.config.model.head.name!r}"
     if probe.linear and not plain:
         raise UserError(
-            f"A {stage.probe.name} probe is put into a linear head: set model.head.name=linear. "
+            f"A {stage.probe.name} probe needs a linear head for its result: set model.head.name=linear. "
             f"{of}.probe={stage.probe.name}, {head}"
         )
     if not probe.linear and (not isinstance(layer, NearestNeighbors) or stage.probe.options):
         raise UserError(
-            f"A {stage.probe.name} probe is kept as the rows it was fitted on: set "
-            "model.head.name=neighbors, and model.head.neighbors and model.head.vote in place of options. "
-            f"{of}.probe={stage.probe.name}, options={stage.probe.options}, {head}"
+            f"A {stage.probe.name} probe stores its training rows in the head: set "
+            "model.head.name=neighbors, and set model.head.neighbors and model.head.vote instead of "
+            f"options. {of}.probe={stage.probe.name}, options={stage.probe.options}, {head}"
         )
     if parts.config.model.adapter is not None:
         raise UserError(
-            "A probe fits the head alone, and the adapter before it would stay random: train the stage. "
-            f"{of}.probe and model.adapter"
+            "A probe fits only the head, so the adapter would keep its random weights: use a stage that "
+            f"trains. {of}.probe and model.adapter"
         )
     if parts.source.task not in ("multiclass", "binary"):
         raise UserError(f"A probe needs one class per row. Received: data.task={parts.source.task}")
@@ -155,8 +155,8 @@ def check_mapping(parts: Parts, config: MappingConfig, *, linear: bool) -> None:
     mapping = make_mapping(config)
     if not linear and not mapping.same_space:
         raise UserError(
-            "A knn probe compares features as they are, and this mapping moves those of the target too. "
-            f"Allowed: coral, linear_map. Received: probe.mapping.name={config.name}"
+            "A knn probe needs unchanged target features, but this mapping changes them. Allowed: coral, "
+            f"linear_map. Received: probe.mapping.name={config.name}"
         )
     if mapping.pairs:
         _paired(parts)
@@ -199,7 +199,7 @@ def probe_features(
     try:
         opened = cache.open(trunk, requests, extractor=extractor, title="probe", facts=facts)
     except NotWorthwhile as reason:
-        raise UserError(f"A probe needs all features at once: {reason}.") from reason
+        raise UserError(f"A probe needs the features of all rows at the same time: {reason}.") from reason
     vectors = [np.asarray(found.take(np.arange(len(found))), np.float64) for found in opened.features]
     return vectors, opened.extractor
 

@@ -34,8 +34,8 @@ class StageBatches:
         self.targets = [filling_a_batch(domain, self.batch_size) for domain in parts.targets]
         if self.source.draws_pairs and self.batch_size < 2 * self.runtime.replicas:
             raise UserError(
-                "simclr compares a picture with others of its replica: two pictures per replica at least. "
-                f"Received: batches of {self.batch_size}, {self.runtime.replicas} replicas"
+                "simclr compares pictures of the same replica, so it needs at least two pictures per "
+                f"replica. Received: batches of {self.batch_size}, {self.runtime.replicas} replicas"
             )
         self.features: StageFeatures | None = None  # set if the current stage trains on features
 

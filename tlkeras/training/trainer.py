@@ -60,8 +60,8 @@ class Trainer:
         stage = self.stages[index]
         if not isinstance(stage, FitStage):
             raise UserError(
-                "A probe is fitted at once and takes no steps to time or to find a learning rate for. "
-                f"Received: stage={index} ({stage.config.name})"
+                "A probe has no training steps, so there is nothing to profile and no learning rate to "
+                f"find. Received: stage={index} ({stage.config.name})"
             )
         return stage
 

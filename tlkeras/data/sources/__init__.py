@@ -1,4 +1,4 @@
-"""Where rows come from: one module per kind of source, one registry of them all."""
+"""Data sources: one module for each kind of source, and one registry of all of them."""
 
 from tlkeras.data.sources import (
     arrays,

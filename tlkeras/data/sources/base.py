@@ -68,8 +68,8 @@ def read_source(config: DataConfig, seed: int) -> Table:
     kind, colon, argument = config.source.partition(":")
     if not colon and kind not in SOURCES and Path(kind).expanduser().exists():
         raise UserError(
-            f"data.source says first of what kind it is: folder:DIR, csv:FILE, npz:FILE. "
-            f"Did you mean '{_kind_of(Path(kind).expanduser())}:{kind}'? Received: {kind!r}"
+            "data.source must begin with its kind: folder:DIR, csv:FILE, npz:FILE. Did you mean "
+            f"'{_kind_of(Path(kind).expanduser())}:{kind}'? Received: {kind!r}"
         )
     source = SOURCES.get(kind)
     if config.split_names and not source.names_splits:

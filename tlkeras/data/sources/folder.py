@@ -107,7 +107,8 @@ def _table(root: Path, config: DataConfig, kind: FileKind) -> Table:
     for split, folder in folders.items():
         if strange := sorted(set(class_names(folder)) - set(names)):
             raise UserError(
-                f"{folder} has a class that {folders['train']} has not. Received: {strange[0]!r} in {split}"
+                f"{folder} has a class that is missing in {folders['train']}. "
+                f"Received: {strange[0]!r} in {split}"
             )
     return Table({s: _rows(root, folder, names, kind) for s, folder in folders.items()}, names or None)
 
@@ -117,9 +118,9 @@ def _why_not(root: Path) -> str:
     if root.is_file():
         return ": it is a file."
     if not root.parent.is_dir():
-        return f": {str(root.parent)!r} is none either, seen from {str(Path.cwd())!r}."
+        return f": {str(root.parent)!r} does not exist either. The current folder is {str(Path.cwd())!r}."
     beside = [entry.name for entry in root.parent.iterdir() if entry.is_dir()]
-    where = "" if root.is_absolute() else f", seen from {str(Path.cwd())!r}"
+    where = "" if root.is_absolute() else f" in {str(Path.cwd())!r}"
     return f"{where}.{nearest(root.name, beside)}"
 
 

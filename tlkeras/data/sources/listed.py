@@ -45,7 +45,7 @@ def listed(
         splits.setdefault(wanted.get(name, name), []).append(line)
     if "all" in splits and len(splits) > 1:
         raise UserError(
-            f"{file}: the column 'split' is filled in some rows only. Received: {len(splits['all'])} empty"
+            f"{file}: the column 'split' is filled only in some rows. Received: {len(splits['all'])} empty"
         )
     _check_groups(file, splits)
     if config.task in ("multiclass", "binary"):
@@ -112,8 +112,8 @@ def _check_groups(file: Path, splits: dict[str, list[dict[str, str]]]) -> None:
             group = line.get("group")
             if group and home.setdefault(group, split) != split:
                 raise UserError(
-                    f"{file}, {line['line']}: a group may not stand in two splits. "
-                    f"Received: group {group!r} in {home[group]} and {split}"
+                    f"{file}, {line['line']}: a group must not be in two splits. Received: group "
+                    f"{group!r} in {home[group]} and {split}"
                 )
 
 

@@ -62,7 +62,7 @@ def photographs(folder: str = "") -> list[np.ndarray]:
     if folder:
         files = files_below(Path(folder).expanduser(), IMAGES)
         if not files:
-            raise UserError(f"mnist_m: no photographs there. Received: photos={folder}")
+            raise UserError(f"mnist_m: the folder holds no photographs. Received: photos={folder}")
     else:
         files = [str(file) for file in _shipped_photographs()]
     return [decode(Path(file).read_bytes()) for file in files]

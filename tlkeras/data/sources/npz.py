@@ -90,7 +90,7 @@ def table_of_arrays(
     shapes = {split: rows.inputs.shape[1:] for split, rows in splits.items()}
     if len({shape[:2] for shape in shapes.values()}) > 1:
         received = ", ".join(f"{split} {shape}" for split, shape in shapes.items())
-        raise UserError(f"{where}: the rows of all splits must have one shape. Received: {received}")
+        raise UserError(f"{where}: the rows of all splits must have the same shape. Received: {received}")
     return Table(splits, class_names, white=white)
 
 
@@ -107,7 +107,7 @@ def require_splits(arrays: object) -> None:
     """Raises `UserError` if arrays are not a dict of splits."""
     if not isinstance(arrays, Mapping):
         raise UserError(
-            'Arrays come as a dict of splits: data={"train": (x, y), "test": (x, y)}. '
+            'Arrays must be given as a dict of splits: data={"train": (x, y), "test": (x, y)}. '
             f"Received: {type(arrays).__name__}"
         )
 

@@ -102,8 +102,8 @@ class Method(Term):
             raise UserError(f"Features must be (n, d). Received: shape {shape}")
         if not moves and not self.is_none:
             raise UserError(
-                "Adaptation has nothing to move: the backbone is frozen and no trainable layer stands "
-                "before the features. Open blocks (stages.N.train='last:1') or set "
+                "Adaptation cannot change the features: the backbone is frozen, and there is no "
+                "trainable layer before the features. Train blocks (stages.N.train='last:1') or set "
                 "model.neck.bottleneck=256. Received: 0 trainable variables before the features"
             )
         if outputs < self.min_classes:

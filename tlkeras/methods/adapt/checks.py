@@ -100,9 +100,9 @@ def _check_source_model(adaptation: AdaptationConfig, stages: Sequence[StageConf
     never_pulls = adaptation.weight == 0 or strength.value == 0
     if method.needs_source_model and pulls(adaptation, stages[0]) and not (source_first or never_pulls):
         raise UserError(
-            f"adaptation.method={adaptation.method} adapts a trained source model, and its class loss ends "
-            "as the strength rises: set adaptation.strength.schedule=warm_start with strength.start above 0 "
-            "(e.g. 0.3), or put a stage with adapt=false before. Received: "
+            f"adaptation.method={adaptation.method} adapts a trained source model, and its class loss "
+            "ends as the strength rises: set adaptation.strength.schedule=warm_start with strength.start "
+            "above 0 (e.g. 0.3), or add an earlier stage with adapt=false. Received: "
             f"strength.schedule={schedule}, strength.start={strength.start:g}"
         )
 
@@ -113,8 +113,8 @@ def _check_views(adaptation: AdaptationConfig, stage: StageConfig, modality: Mod
     if weak != strong:
         return
     raise UserError(
-        f"adaptation.method={adaptation.method} compares two views of each target row, and these would be "
-        f"equal: set {modality.views_advice}. Received: {modality.plural} with "
+        f"adaptation.method={adaptation.method} compares two views of each target row, which would be "
+        f"equal here: set {modality.views_advice}. Received: {modality.plural} with "
         f"adaptation.strong_augment and stages.{stage.name}.augment of the same effect"
     )
 

@@ -165,8 +165,8 @@ def _pair(source, target) -> tuple[np.ndarray, np.ndarray]:
     source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
     if source.ndim != 2 or source.shape[1:] != target.shape[1:] or min(len(source), len(target)) < 2:
         raise UserError(
-            "A mapping needs features (n, d) and (m, d), two rows or more each. "
-            f"Received: {source.shape} and {target.shape}"
+            "A mapping needs features (n, d) and (m, d), each with at least two rows. Received: "
+            f"{source.shape} and {target.shape}"
         )
     return source, target
 

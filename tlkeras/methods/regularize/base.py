@@ -38,9 +38,9 @@ class Regularizer(Term):
         """
         if self.needs_backbone and not setting.backbone_variables:
             raise UserError(
-                "This regularizer acts on the backbone, of which this stage trains nothing: open blocks "
-                f"(train='last:1') or drop it. Received: train={setting.stage.train!r}, "
-                f"regularizer={self.name!r}"
+                "This regularizer acts on the backbone, but this stage trains no part of it: train "
+                "blocks (train='last:1') or remove the regularizer. Received: "
+                f"train={setting.stage.train!r}, regularizer={self.name!r}"
             )
         self.act_on(setting)
 

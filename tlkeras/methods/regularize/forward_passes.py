@@ -101,8 +101,8 @@ class LoRA(Regularizer):
         self._kernels = [v for v in opened if id(v) in kernels]
         if not self._kernels:
             raise UserError(
-                "lora finds no kernel of a Dense or Conv layer in the opened blocks. "
-                f"Received: stages.{setting.stage.name}.train={setting.stage.train!r}"
+                "lora finds no kernel of a Dense or Conv layer in the trained blocks. Received: "
+                f"stages.{setting.stage.name}.train={setting.stage.train!r}"
             )
         self._start = [keras.Variable(k, trainable=False, name="start") for k in self._kernels]
         self._pairs = []
@@ -172,8 +172,8 @@ class StochasticNorm(Regularizer):
         ]
         if setting.stage.bn != "train" or not trains:
             raise UserError(
-                "stochastic_norm needs BatchNormalization that trains. Allowed: bn='train' with blocks that "
-                f"have it. Received: bn={setting.stage.bn!r}, {len(trains)} such layers"
+                "stochastic_norm needs trainable BatchNormalization. Allowed: bn='train' with blocks "
+                f"that have it. Received: bn={setting.stage.bn!r}, {len(trains)} such layers"
             )
 
         def instead(operation):

@@ -34,7 +34,7 @@ class BSS(Regularizer):
         super().__init__(weight)
         self.k = int(k)
         if self.k < 1:
-            raise UserError(f"bss takes one singular value or more. Received: options.k={k}")
+            raise UserError(f"bss needs at least one singular value. Received: options.k={k}")
 
     def loss(self, features):
         """Returns the squares of the smallest singular values."""
@@ -69,8 +69,8 @@ class CoTuning(Regularizer):
         if head is None or head[0].shape[0] != width or setting.domain.task != "multiclass":
             found = "no source head" if head is None else f"a source head on {head[0].shape[0]} features"
             raise UserError(
-                "co_tuning needs classes, and the last Dense layer of the source on the same features. "
-                f"Received: {found}, {width} features, task={setting.domain.task}"
+                "co_tuning needs a task with classes, and a source whose last Dense layer takes the same "
+                f"features. Received: {found}, {width} features, task={setting.domain.task}"
             )
         self._setting, self._width = setting, head[0].shape[1]
         make = self.own.add_weight

@@ -57,7 +57,7 @@ class Delta(Regularizer):
         super().__init__(weight)
         self.blocks = int(blocks)
         if self.blocks < 1:
-            raise UserError(f"delta compares one block or more. Received: options.blocks={blocks}")
+            raise UserError(f"delta needs at least one block. Received: options.blocks={blocks}")
 
     def act_on(self, setting: Setting) -> None:
         """Selects the feature maps and copies the start weights."""

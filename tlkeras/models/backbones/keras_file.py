@@ -1,4 +1,4 @@
-"""A functional Keras model of the user's own as a backbone: one in a file, or one passed from Python."""
+"""Functional Keras models of the user as backbones: models from a file, and models passed from Python."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ saved_models = LateModule("tlkeras.models.weights.saved_models")
 def keras_file(input_shape: tuple[int, ...], file: str = "") -> keras.Model:
     """Returns the model of a `.keras` file with new random weights.
 
-    Set `model.weights` to the same file for the weights in it. The model takes raw inputs (pixels in 0..255)
-    and returns features: a map `(height, width, channels)`, or a vector.
+    To use the weights of the file, set `model.weights` to the same file. The model takes raw inputs (pixels
+    in 0..255) and returns features: a map `(height, width, channels)`, or a vector.
 
     Args:
         input_shape: Shape of one input.
@@ -39,7 +39,11 @@ def keras_file(input_shape: tuple[int, ...], file: str = "") -> keras.Model:
 
 
 def use_passed(model: keras.Model, file: str) -> None:
-    """Makes a model that was passed from Python stand for the file in which its run will keep it.
+    """Registers a model that was passed from Python as the content of the file in which its run will keep it.
+
+    Args:
+        model: Functional Keras model.
+        file: Path of the file.
 
     Raises:
         UserError: See `require_graph`.
@@ -54,10 +58,10 @@ def require_graph(model: keras.Model) -> None:
     A subclassed model runs any Python code, so its blocks cannot be found, frozen or saved without that code.
     """
     if not isinstance(model, keras.Model):
-        raise UserError(f"backbone takes a functional Keras model. Received: {type(model).__name__}")
+        raise UserError(f"backbone must be a functional Keras model. Received: {type(model).__name__}")
     if not graph.has_graph(model):
         raise UserError(
-            "A backbone is a functional Keras model with one input and one output: build it with keras.Input "
+            "A backbone must be a functional Keras model with one input and one output: build it with keras.Input "
             "and keras.Model(inputs, outputs). A subclassed model has no graph in which blocks "
             f"could be found. Received: {model.name} of class {type(model).__name__}"
         )

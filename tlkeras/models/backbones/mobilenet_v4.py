@@ -1,5 +1,7 @@
-"""MobileNetV4's convolutional networks (Qin et al. 2024, "MobileNetV4: Universal Models for the Mobile
-Ecosystem", tables 11 to 13)."""
+"""The convolutional networks of MobileNetV4.
+
+Source: Qin et al. 2024, "MobileNetV4: Universal Models for the Mobile Ecosystem", tables 11 to 13.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,9 @@ from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
 keras, layers = LateModule("keras"), LateModule("keras.layers")
 
 # Blocks of the stages, each `KIND FILTERS`: `conv3/2 32` is a convolution of 3 x 3 places with stride 2, and
-# `fused3/2*4` one to 4 times the channels, then one to the filters. `uib5|5/2*3` is a universal inverted
-# bottleneck: a depthwise convolution before the expansion (to 3 times the channels), and one behind it, with
-# the stride; `-` stands for none.
+# `fused3/2*4` is one to 4 times the channels, then one to the filters. `uib5|5/2*3` is a universal inverted
+# bottleneck: a depthwise convolution before the expansion (to 3 times the channels), and one after it, with
+# the stride. `-` means that there is no such convolution.
 _SMALL = (
     "conv3/2 32, conv1 32",
     "conv3/2 96, conv1 64",
@@ -60,20 +62,20 @@ def mobilenet_v4(
     """Returns the network from normalised images to features.
 
     Args:
-        input_shape: `(height, width, 3)`.
-        stages: The blocks of each stage, such as `"fused3/2*4 48"`.
-        stem: Filters of the first convolution.
-        width: Factor of all filters but those of the head; below 1 the stem keeps its filters, too. Products
-            are rounded to multiples of 8, as those of timm.
-        pooled: Whether the mean over all places follows, and then a layer of 1280 units, as where the network
-            was trained.
-        drop_path_rate: Stochastic depth of the last block (Huang et al. 2016); earlier blocks have
+        input_shape: Shape of an image, `(height, width, 3)`.
+        stages: Blocks of each stage, such as `"fused3/2*4 48"`.
+        stem: Number of filters of the first convolution.
+        width: Factor of the numbers of filters, except for the head. Below 1, the stem also keeps its number.
+            Products are rounded to multiples of 8, as in timm.
+        pooled: Whether the network ends in the mean over all positions and a layer of 1280 units, as in the
+            original.
+        drop_path_rate: Stochastic depth of the last block (Huang et al. 2016). Earlier blocks have
             proportionally less.
         name: Name of the model.
 
     Returns:
-        A functional model with outputs `(batch, 1280)`, or `(batch, height / 32, width / 32, 960)` without
-        `pooled`.
+        A functional model. Its outputs have the shape `(batch, 1280)`, or `(batch, height / 32, width / 32,
+        960)` without `pooled`.
     """
     inputs = keras.Input(input_shape, name="backbone_inputs")
     x = _conv(inputs, _scaled(stem, max(width, 1.0)), 3, 2, "stem")
@@ -97,7 +99,7 @@ def mobilenet_v4(
 
 
 def _bottleneck(x, name: str, kernels: tuple[str, str], stride: int, hidden: int, filters: int, drop):
-    """Returns the maps behind a universal inverted bottleneck (section 4 of the paper)."""
+    """Returns the feature maps after a universal inverted bottleneck (section 4 of the paper)."""
     shortcut, (first, second) = x, kernels
     if first != "-":
         early = stride if second == "-" else 1
@@ -134,7 +136,10 @@ def _depthwise(x, kernel: int, stride: int, name: str, activation: str | None = 
 
 
 def _padded(x, kernel: int, stride: int, name: str):
-    """Pads for a stride as torch does, by the same on all sides; Keras' `same` depends on the size."""
+    """Pads before a strided convolution by the same number of pixels on all sides, as torch does.
+
+    Keras' `same` depends on the size of the input.
+    """
     if stride == 1:
         return x, "same"
     return layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x), "valid"
@@ -148,7 +153,7 @@ def _normalised(x, name: str, activation: str | None):
 _STAGE = r"^blocks\.(\d+)\.(\d+)\."
 _HERE = r"stage_\1_block_\2_"
 
-# What a tensor is called in timm. The networks of transformers are timm's, in its `TimmWrapperModel`.
+# Names of tensors in timm. transformers uses the networks of timm, in its `TimmWrapperModel`.
 _TENSOR_NAMES = (
     (r"^conv_stem\.", "stem_conv."),
     (r"^bn1\.", "stem_bn."),
@@ -169,8 +174,10 @@ _TENSOR_NAMES = (
 
 
 def _fit_tensors(tensors, model: keras.Model) -> None:
-    """Names the first norm of a block after the convolution before it, and leaves a head out that the model
-    does not have."""
+    """Renames the first normalisation of a block after the convolution before it.
+
+    Tensors of a head are removed if the model has no head.
+    """
     names = {layer.name for layer in model.layers}
     for name in [n for n in tensors if "_bn1." in n]:
         block, role = name.split("_bn1.")

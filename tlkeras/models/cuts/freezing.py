@@ -100,7 +100,7 @@ def _matching_layers(blocks, pattern: str, train: str, backbone: str):
         search = re.compile(pattern).search
     except re.error as error:
         raise UserError(
-            f"The pattern is no regular expression: {error}. Received: train={train!r}"
+            f"The pattern is not a regular expression: {error}. Received: train={train!r}"
         ) from error
     layers = [(i, leaf) for i, block in enumerate(blocks) for leaf in leaf_layers(block.layers)]
     with_weights = [(i, layer) for i, layer in layers if layer.variables]

@@ -55,7 +55,7 @@ def output_of(model: keras.Model, layer_name: str):
     for node in nodes_in_order(model):
         if node.operation.name == layer_name:
             return node.output_tensors[0]
-    raise ValueError(f"No such layer in the model. Received: layer_name={layer_name!r}")
+    raise ValueError(f"The model has no such layer. Received: layer_name={layer_name!r}")
 
 
 def replay(model: keras.Model, x, instead=lambda operation: operation):

