@@ -61,8 +61,8 @@ def require_graph(model: keras.Model) -> None:
         raise UserError(f"backbone must be a functional Keras model. Received: {type(model).__name__}")
     if not graph.has_graph(model):
         raise UserError(
-            "A backbone must be a functional Keras model with one input and one output: build it with keras.Input "
-            "and keras.Model(inputs, outputs). A subclassed model has no graph in which blocks "
+            "A backbone must be a functional Keras model with one input and one output: build it with "
+            "keras.Input and keras.Model(inputs, outputs). A subclassed model has no graph in which blocks "
             f"could be found. Received: {model.name} of class {type(model).__name__}"
         )
 
