@@ -206,6 +206,12 @@ def check_data(config: ExperimentConfig, domains: Mapping[str, Domain]) -> None:
             f"{row.name} takes {taken}, and the data are {modality.plural}. Received: "
             f"data.source={config.data.source}, model.backbone={config.model.backbone}"
         )
+    rate = BACKBONES.get(config.model.backbone).family.sample_rate
+    if rate and rate != config.data.sample_rate:
+        raise UserError(
+            f"{config.model.backbone} takes {rate} samples per second: leave data.sample_rate out or set it "
+            f"to {rate}; files are resampled. Received: data.sample_rate={config.data.sample_rate}"
+        )
     for stage in config.stages:
         if stage.kind == "fit":
             domains["source"].modality.check_augment(stage.augment, f"stages.{stage.name}.augment")

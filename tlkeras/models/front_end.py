@@ -7,6 +7,7 @@ import numpy as np
 
 from tlkeras.config import FrontEndConfig
 from tlkeras.errors import UserError
+from tlkeras.models.speech_frames import BANDS, HIGH, HOP, LENGTH, LOW, RATE, WINDOW
 
 _QUIETEST = -100.0  # decibels, which are black in the picture
 _CHANNELS = 3
@@ -28,23 +29,16 @@ def log_mel_picture(x, config: FrontEndConfig):
         float32 `(b, height, width, 3)` in 0..255: time from left to right, low bands at the bottom, and
         three equal channels.
     """
-    window, kernels, mel = _tables(config)
-    _check_length(x.shape[1], len(window), config)
-    layers, same = keras.layers, {"dtype": "float32", "trainable": False}
-    x = layers.Reshape((x.shape[1], 1), dtype="float32", name="front_end_samples")(x)
-    parts = []
-    for name, kernel in zip(("cos", "sin"), kernels, strict=True):
-        stft = layers.Conv1D(
-            kernel.shape[-1], len(window), round(config.hop * config.sample_rate),
-            use_bias=False, name=f"front_end_{name}", **same,
-        )  # fmt: skip
-        part = stft(x)
-        stft.set_weights([kernel[:, None]])
-        parts.append(layers.Multiply(dtype="float32", name=f"front_end_{name}_power")([part, part]))
-    x = layers.Add(dtype="float32", name="front_end_power")(parts)
-    bands = layers.Dense(config.bands, use_bias=False, name="front_end_mel", **same)
-    x = bands(x)
-    bands.set_weights([mel])
+    rate, length = config.sample_rate, _fourier_length(config)
+    _check_length(x.shape[1], length, config)
+    layers, window = keras.layers, _hann(round(config.window * rate), length)
+    bands = _bands(config.low, _high(config), config.bands, length, rate)
+    if not bands.any(axis=0).all():
+        raise UserError(
+            "model.front_end has more bands than its window can tell apart: take fewer bands or a longer "
+            f"window. Received: bands={config.bands}, window={config.window:g}"
+        )
+    x = _power(x, window / window.sum(), round(config.hop * rate), bands[:, ::-1])
     x = keras.ops.log(keras.ops.maximum(x, 10 ** (_QUIETEST / 10)))
     to_255 = 255 / -_QUIETEST
     x = layers.Rescaling(to_255 * 10 / math.log(10), 255.0, dtype="float32", name="front_end_decibels")(x)
@@ -54,6 +48,26 @@ def log_mel_picture(x, config: FrontEndConfig):
     if config.size is not None:
         x = layers.Resizing(*config.size, dtype="float32", name="front_end_resize")(x)
     return layers.Concatenate(dtype="float32", name="front_end")([x] * _CHANNELS)
+
+
+def speech_log_mel(x):
+    """Returns the frames that Google's speech embedding takes, as openWakeWord computes them.
+
+    The bands have unit area (Slaney), and a clip's decibels are at most 80 below its loudest.
+
+    Args:
+        x: Symbolic samples float32 `(b, n)` at 16 kHz, where 1 is full scale.
+
+    Returns:
+        float32 `(b, frames, 32, 1)`.
+    """
+    bands = _bands(LOW, HIGH, BANDS, LENGTH, RATE)
+    corners = _hertz(np.linspace(_mel(LOW), _mel(HIGH), BANDS + 2))
+    x = _power(x, 32768 * _hann(WINDOW, LENGTH), HOP, bands * 2 / (corners[2:] - corners[:-2]))
+    x = keras.ops.log(keras.ops.maximum(x, 1e-10)) * (10 / math.log(10))
+    x = keras.ops.maximum(x, keras.ops.max(x, axis=(1, 2), keepdims=True) - 80.0)
+    x = keras.layers.Rescaling(0.1, 2.0, dtype="float32", name="front_end_scale")(x)
+    return keras.layers.Reshape((*x.shape[1:], 1), dtype="float32", name="front_end")(x)
 
 
 def picture_shape(samples: int, config: FrontEndConfig) -> tuple[int, int, int]:
@@ -76,36 +90,56 @@ def _fourier_length(config: FrontEndConfig) -> int:
     return 2 ** math.ceil(math.log2(config.window * config.sample_rate))
 
 
-def _tables(config: FrontEndConfig) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """Returns the window `(n,)`, the kernels of cosine and sine `(n, bins)` and the bands `(bins, bands)`."""
-    length, width = _fourier_length(config), round(config.window * config.sample_rate)
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(width) / width)
-    before = (length - width) // 2
-    window = np.pad(hann / hann.sum(), (before, length - width - before))
-    turns = 2 * np.pi * np.outer(np.arange(length), np.arange(length // 2 + 1)) / length
-    kernels = tuple((window[:, None] * wave(turns)).astype("float32") for wave in (np.cos, np.sin))
-    return window, kernels, _bands(config, length).astype("float32")
-
-
-def _bands(config: FrontEndConfig, length: int) -> np.ndarray:
-    """Returns triangles on Slaney's mel scale, which is linear below 1,000 Hz, the highest band first."""
+def _high(config: FrontEndConfig) -> float:
     high = config.high or config.sample_rate / 2
     if not config.low < high <= config.sample_rate / 2:
         raise UserError(
             "model.front_end.low and high must lie in order below half of data.sample_rate. "
             f"Received: low={config.low:g}, high={high:g}, sample_rate={config.sample_rate}"
         )
-    corners = _hertz(np.linspace(_mel(config.low), _mel(high), config.bands + 2))
-    bins = np.arange(length // 2 + 1) * config.sample_rate / length
-    rising = (bins[:, None] - corners[:-2]) / np.diff(corners)[:-1]
-    falling = (corners[2:] - bins[:, None]) / np.diff(corners)[1:]
-    triangles = np.maximum(0, np.minimum(rising, falling))
-    if not triangles.any(axis=0).all():
-        raise UserError(
-            "model.front_end has more bands than its window can tell apart: take fewer bands or a longer "
-            f"window. Received: bands={config.bands}, window={config.window:g}"
+    return high
+
+
+def _power(x, window: np.ndarray, hop: int, bands: np.ndarray):
+    """Returns the power of samples `(b, n)` in bands, float32 `(b, frames, bands)`, by fixed layers."""
+    layers, length = keras.layers, len(window)
+    x = layers.Reshape((x.shape[1], 1), dtype="float32", name="front_end_samples")(x)
+    turns = 2 * np.pi * np.outer(np.arange(length), np.arange(length // 2 + 1)) / length
+    parts = []
+    for name, wave in (("cos", np.cos), ("sin", np.sin)):
+        kernel = window[:, None, None] * wave(turns)[:, None]
+        layer = layers.Conv1D(
+            kernel.shape[-1], length, hop, use_bias=False, dtype="float32", name=f"front_end_{name}"
         )
-    return triangles[:, ::-1]
+        part = _fixed(layer, kernel, x)
+        parts.append(layers.Multiply(dtype="float32", name=f"front_end_{name}_power")([part, part]))
+    x = layers.Add(dtype="float32", name="front_end_power")(parts)
+    layer = layers.Dense(bands.shape[1], use_bias=False, dtype="float32", name="front_end_mel")
+    return _fixed(layer, bands, x)
+
+
+def _fixed(layer, weights: np.ndarray, x):
+    """Returns the outputs of a layer that keeps these weights."""
+    y = layer(x)
+    layer.set_weights([weights.astype("float32")])
+    layer.trainable = False
+    return y
+
+
+def _hann(width: int, length: int) -> np.ndarray:
+    """Returns a periodic Hann window `(width,)` in the middle of `(length,)`."""
+    before = (length - width) // 2
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(width) / width)
+    return np.pad(hann, (before, length - width - before))
+
+
+def _bands(low: float, high: float, count: int, length: int, rate: int) -> np.ndarray:
+    """Returns triangles on Slaney's mel scale, which is linear below 1,000 Hz, `(length / 2 + 1, count)`."""
+    corners = _hertz(np.linspace(_mel(low), _mel(high), count + 2))
+    bins = np.arange(length // 2 + 1)[:, None] * rate / length
+    rising = (bins - corners[:-2]) / np.diff(corners)[:-1]
+    falling = (corners[2:] - bins) / np.diff(corners)[1:]
+    return np.maximum(0, np.minimum(rising, falling))
 
 
 _LINEAR, _STEP = 1000.0, math.log(6.4) / 27  # Hz up to which the scale is linear, and its step above

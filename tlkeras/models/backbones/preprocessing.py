@@ -6,7 +6,7 @@ import keras
 
 from tlkeras.config import FrontEndConfig
 from tlkeras.data.input_shapes import Shape, like, shapes_by_name
-from tlkeras.models.front_end import log_mel_picture
+from tlkeras.models.front_end import log_mel_picture, speech_log_mel
 from tlkeras.registry import Registry
 
 MODES: Registry = Registry("preprocessing mode")
@@ -67,6 +67,12 @@ def unit(x):
 def tf(x):
     """Scales pixels to -1..1."""
     return _rescaling(1 / 127.5, -1.0)(x)
+
+
+@MODES.register("speech_log_mel")
+def speech_log_mel_frames(x):
+    """Computes the frames of Google's speech embedding from samples at 16 kHz."""
+    return speech_log_mel(x)
 
 
 @MODES.register("lite")

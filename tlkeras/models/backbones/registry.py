@@ -39,6 +39,7 @@ class Family:
         tensor_names: Names of its weights in other libraries: (pattern, template) for `re.sub`, to the name
             of a layer here followed by `.weight`, `.bias`, `.running_mean` or `.running_var`.
         fit_tensors: Called with the `Tensors` of a checkpoint and the model, where renaming is not enough.
+        sample_rate: Samples per second of the sounds that it takes; 0 for any rate and for other inputs.
         stated_epsilon: Pattern of the names of those layer norms whose epsilon the `layer_norm_eps` of
             transformers is; all by default.
     """
@@ -52,6 +53,7 @@ class Family:
     pooling: str = "avg"
     tensor_names: tuple[tuple[str, str], ...] = ()
     fit_tensors: Callable | None = None
+    sample_rate: int = 0
     stated_epsilon: str = ".*"
 
 

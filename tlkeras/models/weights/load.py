@@ -16,7 +16,7 @@ from tlkeras.models.backbones.construct import construct
 from tlkeras.models.backbones.registry import Backbone
 from tlkeras.models.cuts.graph import leaf_layers, set_weights
 from tlkeras.models.weights.checkpoints import SUFFIXES, checkpoint_in, load_checkpoint
-from tlkeras.models.weights.files import missing_weights, require_weights, wheel_file
+from tlkeras.models.weights.files import missing_weights, packaged_file, require_weights, wheel_file
 from tlkeras.models.weights.saved_models import PASSED, best_model, read_model
 from tlkeras.models.weights.torch_files import read_tensors
 
@@ -46,7 +46,8 @@ def load_backbone(
     Args:
         row: Row of the backbone.
         weights: Origin of the weights: `imagenet`, a `.weights.h5` or `.keras` file, the directory of an
-            earlier run, a checkpoint of timm or transformers (a file or folder), or None.
+            earlier run, a checkpoint of timm or transformers (a file or folder), a package in `PACKAGES`, or
+            None.
         input_shape: Shape of one input.
         options: Extra keyword arguments of the builder.
 
@@ -62,7 +63,7 @@ def load_backbone(
         model = _imagenet(row, input_shape, options)
         return model, WeightReport(weights, tuple(_layers_with_weights(model)))
     model = construct(row, input_shape, options)
-    path = Path(weights).expanduser()
+    path = packaged_file(weights) or Path(weights).expanduser()
     if (checkpoint := checkpoint_in(path)) is not None and checkpoint.is_file():
         unused = load_checkpoint(model, row, checkpoint)
         return model, WeightReport(weights, tuple(_layers_with_weights(model)), unused=tuple(unused))
