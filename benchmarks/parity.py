@@ -143,6 +143,8 @@ def write_originals(root: Path, only: str) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             tensors, model, forward = original(case, settle=True)
             save_file(tensors, folder / "model.safetensors")
+            if case[2] == "transformers":  # states the epsilon of the norms
+                (folder / "config.json").write_text(model.config.to_json_string(), "utf-8")
             with torch.no_grad():
                 for side in case[5]:
                     x = torch.from_numpy(random_pictures(PICTURES, side)).permute(0, 3, 1, 2)

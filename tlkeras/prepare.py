@@ -22,6 +22,7 @@ from tlkeras.data.tokenizer import Tokenizer, tokenizer_in
 from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES
 from tlkeras.models.weights.files import require_weights
+from tlkeras.models.weights.hub import local_path
 from tlkeras.run_dir import RunDir
 
 
@@ -272,7 +273,7 @@ def _with_tokenizer(data: DataConfig, model: ModelConfig) -> DataConfig:
     texts = data.text is not None or (kind in SOURCES and SOURCES.get(kind).holds_texts)
     if not texts and data.tokenizer is None:
         return data
-    weights = None if model.weights is None else Path(model.weights).expanduser()
+    weights = None if model.weights is None else local_path(model.weights)
     place = weights if weights is None or weights.is_dir() else weights.parent
     found = None if place is None else tokenizer_in(place)
     if data.tokenizer is not None:

@@ -1,5 +1,6 @@
 """The manifest of a run: all that it depends on besides its config (versions, devices, code, data)."""
 
+import hashlib
 import platform
 import subprocess
 import sys
@@ -24,7 +25,7 @@ def manifest(parts) -> dict[str, Any]:
         parts: `Parts` of the run.
     """
     config, model, domains = parts.config, parts.model, parts.domains
-    source = domains["source"]
+    source, weights = domains["source"], model.weights_report
     return {
         "name": config.name,
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -39,6 +40,8 @@ def manifest(parts) -> dict[str, Any]:
         "blocks": [block.name for block in model.blocks],
         "parameters": model.count_params(),
         "weights": str(config.model.weights),
+        "weights_files": {file.name: file_digest(file) for file in (weights.files if weights else ())},
+        "weights_licence": weights.licence if weights else "",
         "rows": {name: {split: len(rows) for split, rows in d.splits.items()} for name, d in domains.items()},
         "data_fingerprint": {name: domain.fingerprint() for name, domain in domains.items()},
         "runtime": parts.runtime.describe(),
@@ -46,6 +49,12 @@ def manifest(parts) -> dict[str, Any]:
         "machine": {"platform": platform.platform(), "python": platform.python_version()},
         "git": git_state(Path(tlkeras.__file__).parent),
     }
+
+
+def file_digest(file: Path) -> str:
+    """Returns the SHA-256 of a file in hexadecimal digits."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -1,17 +1,21 @@
 """Loads checkpoints of other libraries into a backbone. The family of the backbone has a table of names."""
 
+from __future__ import annotations
+
 import json
 import re
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from tlkeras.errors import UserError
+from tlkeras.lazy import LateModule
 from tlkeras.models.backbones.registry import Backbone
 from tlkeras.models.weights.tensors import Tensors
 from tlkeras.models.weights.tflite_files import read_convolutions
 from tlkeras.models.weights.torch_files import read_tensors
+
+keras = LateModule("keras")
 
 SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".tflite")
 _IN_FOLDERS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
@@ -27,6 +31,14 @@ def checkpoint_in(path: Path) -> Path | None:
     return path if path.name.endswith((*SUFFIXES, ".safetensors.index.json")) else None
 
 
+def files_of(checkpoint: Path) -> list[Path]:
+    """Returns the files that hold the arrays of a checkpoint: those that an index lists, else the file."""
+    if not checkpoint.name.endswith(".index.json"):
+        return [checkpoint]
+    listed = json.loads(checkpoint.read_text("utf-8"))["weight_map"].values()
+    return [checkpoint.parent / Path(name).name for name in sorted(set(listed))]
+
+
 def read_checkpoint(file: Path) -> dict[str, np.ndarray]:
     """Returns the arrays of a checkpoint by name. Floating-point numbers are converted to float32.
 
@@ -38,11 +50,8 @@ def read_checkpoint(file: Path) -> dict[str, np.ndarray]:
         UserError: The file is damaged, or it holds objects that are not arrays.
     """
     try:
-        if file.name.endswith(".index.json"):
-            parts = sorted(set(json.loads(file.read_text("utf-8"))["weight_map"].values()))
-            arrays = {k: v for part in parts for k, v in _safetensors(file.parent / Path(part).name).items()}
-        elif file.suffix == ".safetensors":
-            arrays = _safetensors(file)
+        if file.name.endswith((".safetensors", ".index.json")):
+            arrays = {k: v for part in files_of(file) for k, v in _safetensors(part).items()}
         elif file.suffix == ".npz":
             with np.load(file, allow_pickle=False) as opened:
                 arrays = dict(opened)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,14 @@ from tlkeras.errors import UserError
 from tlkeras.models.backbones.construct import construct
 from tlkeras.models.backbones.registry import Backbone
 from tlkeras.models.cuts.graph import leaf_layers, set_weights
-from tlkeras.models.weights.checkpoints import SUFFIXES, checkpoint_in, load_checkpoint
+from tlkeras.models.weights.checkpoints import SUFFIXES, checkpoint_in, files_of, load_checkpoint
 from tlkeras.models.weights.files import missing_weights, packaged_file, require_weights, wheel_file
+from tlkeras.models.weights.hub import local_path, stated_licence
 from tlkeras.models.weights.saved_models import PASSED, best_model, read_model
 from tlkeras.models.weights.torch_files import read_tensors
+
+# licences that allow any use, as the hub spells them
+_FREE = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "isc", "unlicense")
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,17 @@ class WeightReport:
         matched: Names of the layers that got weights.
         unmatched: Names of the layers that keep their initial weights.
         unused: Names of the layers in the file or run whose weights were not used.
+        files: Paths of the files with the weights. Empty for `imagenet` and run directories.
+        licence: Licence of the weights, as their model card states it, else that of the usual weights of
+            this backbone. Empty if it is not known.
     """
 
     source: str | None
     matched: tuple[str, ...] = ()
     unmatched: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+    licence: str = ""
 
 
 def load_backbone(
@@ -46,8 +55,8 @@ def load_backbone(
     Args:
         row: Row of the backbone.
         weights: Origin of the weights: `imagenet`, a `.weights.h5` or `.keras` file, the directory of an
-            earlier run, a checkpoint of timm or transformers (a file or folder), a package in `PACKAGES`, or
-            None.
+            earlier run, a checkpoint of timm or transformers (a file, a folder, or `hf://ORG/NAME`), a
+            package in `PACKAGES`, or None.
         input_shape: Shape of one input.
         options: Extra keyword arguments of the builder.
 
@@ -62,11 +71,10 @@ def load_backbone(
     if weights == "imagenet":
         model = _imagenet(row, input_shape, options)
         return model, WeightReport(weights, tuple(_layers_with_weights(model)))
+    path = packaged_file(weights) or local_path(weights)
     model = construct(row, input_shape, options)
-    path = packaged_file(weights) or Path(weights).expanduser()
     if (checkpoint := checkpoint_in(path)) is not None and checkpoint.is_file():
-        unused = load_checkpoint(model, row, checkpoint)
-        return model, WeightReport(weights, tuple(_layers_with_weights(model)), unused=tuple(unused))
+        return model, _load_checkpoint(model, row, weights, checkpoint)
     if path.is_dir():
         return model, transfer_parameters(model, best_model(path, "model.weights"), weights)
     if not path.is_file() and str(path) not in PASSED:
@@ -78,11 +86,23 @@ def load_backbone(
     if path.name.endswith(".weights.h5"):
         return model, _load_weights_file(model, path)
     if path.suffix == ".keras":
-        return model, transfer_parameters(model, read_model(path), weights)
+        files = (path,) if path.is_file() else ()
+        return model, replace(transfer_parameters(model, read_model(path), weights), files=files)
     raise UserError(
         f"A file of weights must end in .weights.h5, .keras or {', '.join(SUFFIXES)}. "
         f"Received: model.weights={weights!r}"
     )
+
+
+def _load_checkpoint(model: keras.Model, row: Backbone, weights: str, file: Path) -> WeightReport:
+    unused = load_checkpoint(model, row, file)
+    stated = stated_licence(file.parent)
+    licence = stated or row.licence
+    if licence and licence.lower() not in _FREE:
+        whose = weights if stated else f"the usual weights of {row.name}"
+        messages.note(f"The licence of {whose} is {licence}, which is not a free one: read it before use.")
+    matched, files = tuple(_layers_with_weights(model)), tuple(files_of(file))
+    return WeightReport(weights, matched, unused=tuple(unused), files=files, licence=licence)
 
 
 def transfer_parameters(model: keras.Model, source: keras.Model, name: str) -> WeightReport:
@@ -175,7 +195,7 @@ def _load_weights_file(model: keras.Model, path: Path) -> WeightReport:
     except (ValueError, KeyError, OSError) as error:
         raise UserError(f"{path} does not fit {model.name}: {str(error).splitlines()[0]}") from error
     _fold_efficientnet_scale(model)
-    return WeightReport(str(path), tuple(layers))
+    return WeightReport(str(path), tuple(layers), files=(path,))
 
 
 def _array_shapes(path: Path) -> list[tuple]:
