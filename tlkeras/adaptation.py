@@ -1,6 +1,6 @@
-"""The parts of domain adaptation, for a plain `keras.Model` and a training loop of one's own.
+"""The building blocks of domain adaptation, for a plain `keras.Model` and your own training loop.
 
-They are made of `keras.ops`, so that they also run on other backends of Keras.
+They use only `keras.ops`, so they also run on the other backends of Keras.
 """
 
 from tlkeras.methods.adapt.alignment import (

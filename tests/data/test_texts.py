@@ -318,11 +318,11 @@ def test_every_source_of_texts_gives_the_rows_of_the_csv_file(place, tmp_path, k
         ("a.jsonl", "\n", ["data.text=words"], "a.jsonl has no rows"),
         ("a.parquet", "words", ["data.text=words"], "a.parquet is not a readable Parquet file"),
         ("a.jsonl", "", ["data.text=words", "data.source=jsonl:nowhere"], "no such JSON lines file"),
-        ("x/a.txt", " ", ["data.source=text_folder:{}"], "a.txt is empty, and a text needs a word"),
+        ("x/a.txt", " ", ["data.source=text_folder:{}"], "a.txt is empty, but a text needs at least one"),
         ("x/a.txt", "\udcff", ["data.source=text_folder:{}"], "a.txt is not UTF-8 text"),
         ("x/a.csv", "good", ["data.source=text_folder:{}"], "the folder holds no .txt files"),
         ("a.csv", "words,label\ngood,1\nbad,2", ["data.text=words", "data.max_length=2"],
-         "data.max_length must exceed 2, the number of special tokens"),
+         "data.max_length must be larger than 2, the number of special tokens"),
         ("a.csv", "words,label\ngood,1\nbad,2", ['data.text=["words","answer"]'],
          "needs a column 'answer'"),
     ],
@@ -444,7 +444,7 @@ def test_a_training_says_how_many_texts_are_cut(place):
     rows = rows_of(place, f"csv:{place}/reviews.csv", "data.text=review", "data.max_length=6")
     note = rows.modality.note_on_rows(rows.splits["train"], rows.config)
     assert re.fullmatch(
-        r"\d\d% of the training texts .* data.max_length=6 tokens and are cut; .* has 9.", note
+        r"\d\d% of the training texts .* data.max_length=6 tokens and are truncated.* has 9 tokens", note
     )
     rows = rows_of(place, f"csv:{place}/reviews.csv", "data.text=review", "data.max_length=12")
     assert not rows.modality.note_on_rows(rows.splits["train"], rows.config)

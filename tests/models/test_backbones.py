@@ -118,9 +118,9 @@ def test_options_reach_the_builder_and_unknown_ones_are_refused():
         (
             "swin_tiny",
             (256, 256, 3),
-            r"windows of 7 x 7 places do not fill .* sides of 224 pixels .*\[256, 256",
+            r"windows of 7 x 7 positions do not fill .* multiples of 224 pixels.*\[256, 256",
         ),
-        ("swinv2_tiny", (256, 200, 3), r"windows of 8 x 8 places do not fill .* sides of 256 pixels"),
+        ("swinv2_tiny", (256, 200, 3), r"windows of 8 x 8 positions do not fill .* multiples of 256 pixels"),
         ("mlp", (32, 32, 3), "takes vectors. Received"),
         ("resnet50", (10,), "takes images. Received"),
     ],

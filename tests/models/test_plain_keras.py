@@ -102,7 +102,7 @@ def test_blocks_of_a_known_backbone_have_its_names():
         (lambda model: freeze(model, "last:9"), "must lie in 1..4"),
         (lambda model: freeze(model, "first:2"), "train must be"),
         (lambda model: freeze(model, "all", bn="off"), "Unknown value of bn"),
-        (lambda model: layer_decay(keras.optimizers.SGD(), model, 1.5), "lies in (0, 1]"),
+        (lambda model: layer_decay(keras.optimizers.SGD(), model, 1.5), "must be in (0, 1]"),
     ],
 )
 def test_mistakes_are_one_line(model, call, message):

@@ -103,8 +103,8 @@ def test_a_frame_of_paths_trains(pictures, tmp_path):
         (3, "Received: int"),
         ("no_such_folder", "There is no such file or folder"),
         (pandas.DataFrame({"a": [1]}), "needs one column of paths or texts"),
-        (lambda: tf.data.Dataset.from_tensor_slices(np.zeros((3, 2))), "yields pairs (x, y)"),
-        (lambda: tf.data.Dataset.from_tensor_slices((np.zeros((3, 2)), [0, 1, 0])).repeat(), "must end"),
+        (lambda: tf.data.Dataset.from_tensor_slices(np.zeros((3, 2))), "must yield pairs (x, y)"),
+        (lambda: tf.data.Dataset.from_tensor_slices((np.zeros((3, 2)), [0, 1, 0])).repeat(), "be finite"),
     ],
 )
 def test_data_of_another_kind_are_refused(data, message):
@@ -116,6 +116,6 @@ def test_data_of_another_kind_are_refused(data, message):
 def test_a_typo_in_a_setting_is_refused(pictures, tmp_path):
     with pytest.raises(UserError, match="Did you mean 'val_fraction'"):
         tlkeras.fine_tune(pictures, workdir=tmp_path / "run", data__valfraction=0.2)
-    with pytest.raises(UserError, match="target takes a folder"):
+    with pytest.raises(UserError, match="target must be a folder"):
         tlkeras.fine_tune(pictures, workdir=tmp_path / "run", target=(np.zeros((3, 2)), None))
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""Data as people have them in Python, in the form that a run takes: a source, or arrays by split."""
+"""Converts the usual kinds of data in Python to the form that a run takes: a source, or arrays by split."""
 
 import os
 from collections.abc import Mapping
@@ -18,17 +18,17 @@ _OF_FILES = {".csv": "csv", ".npz": "npz"}
 
 
 def source_or_arrays(data: Any) -> Given:
-    """Returns `(data.source, arrays)` for data of any of these kinds. One of the two is None.
+    """Returns `(data.source, arrays)` for data of one of these kinds. One of the two is None.
 
     Args:
-        data: One of these: a folder with one sub-folder per class; a `.csv` or `.npz` file; a value of
-            `data.source`; a tuple `(x, y)`; a dict of splits `{"train": (x, y), ...}`; a pandas DataFrame
-            with a column of paths or texts (`path`, `file`, `filename`, `image`, `text`), a column of labels
-            (`label`, `class`, `target`, `y`) and optionally `split`; a finite `tf.data.Dataset` of `(x, y)`,
-            with or without batches. Values of a dict of splits may also be data sets.
+        data: Data of one of these kinds: a folder with one sub-folder per class; a `.csv` or `.npz` file; a
+            value of `data.source`; a tuple `(x, y)`; a dict of splits `{"train": (x, y), ...}`; a pandas
+            DataFrame with a column of paths or texts (`path`, `file`, `filename`, `image`, `text`), a column
+            of labels (`label`, `class`, `target`, `y`) and optionally `split`; a finite `tf.data.Dataset` of
+            `(x, y)`, batched or not. The values of a dict of splits can also be data sets.
 
     Raises:
-        UserError: The data are of another kind, or a path does not exist.
+        UserError: The data have another type, or a path does not exist.
     """
     if isinstance(data, str | os.PathLike):
         return _source(os.fspath(data)), None
@@ -41,8 +41,8 @@ def source_or_arrays(data: Any) -> Given:
     if hasattr(data, "element_spec"):
         return None, {"all": _arrays_of(data)}
     raise UserError(
-        "data takes a folder, a .csv or .npz file, a data source, (x, y), a dict of splits, a DataFrame or a "
-        f"tf.data.Dataset. Received: {type(data).__name__}"
+        "data must be a folder, a .csv or .npz file, a data source, (x, y), a dict of splits, a "
+        f"DataFrame or a tf.data.Dataset. Received: {type(data).__name__}"
     )
 
 
@@ -56,8 +56,8 @@ def _source(text: str) -> str:
         return text
     here = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     raise UserError(
-        "data names a folder, a .csv or .npz file, or a source of `tlkeras list sources`."
-        f"{nearest(path.name, here)} There is no such file or folder. Received: {text!r}"
+        "data must name a folder, a .csv or .npz file, or a source of `tlkeras list "
+        f"sources`.{nearest(path.name, here)} There is no such file or folder. Received: {text!r}"
     )
 
 
@@ -83,14 +83,14 @@ def _column(columns: list[str], known: tuple[str, ...], what: str) -> str:
 
 
 def _arrays_of(rows: Any) -> Any:
-    """Returns the arrays of a finite data set. Rows of another kind are returned unchanged."""
+    """Returns the arrays of a finite data set. Other values are returned unchanged."""
     if not hasattr(rows, "element_spec"):
         return rows
     spec = rows.element_spec
     if not isinstance(spec, tuple) or len(spec) != 2:
-        raise UserError(f"A tf.data.Dataset yields pairs (x, y). Received: elements of {spec}")
+        raise UserError(f"A tf.data.Dataset must yield pairs (x, y). Received: elements of {spec}")
     if int(rows.cardinality()) == -1:  # tf.data.INFINITE_CARDINALITY
-        raise UserError("A tf.data.Dataset of a run must end. Received: an infinite one; use take(n)")
+        raise UserError("A tf.data.Dataset must be finite: use take(n). Received: an infinite one")
     x, y = zip(*rows.as_numpy_iterator(), strict=True)
     # pictures have three axes and vectors one, so that an even number of axes says that there are batches
     batched = spec[0].shape.rank in (2, 4)

@@ -1,4 +1,4 @@
-"""Sounds as arrays: the values that are allowed."""
+"""Checks sounds in arrays."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ def sounds_in_array(x: object, where: str, samples: int) -> np.ndarray:
     """Returns sounds as an array `(n, samples)`, int16 or float32. Shorter sounds are padded with silence.
 
     Args:
-        x: Sounds `(n, m)` of at most `samples` samples: int16, or floats of which 1 is full scale.
+        x: Sounds `(n, m)` of at most `samples` samples, int16 or floats with full scale 1.
         where: Name of the array in messages.
         samples: Number of samples of one input.
 
@@ -22,22 +22,26 @@ def sounds_in_array(x: object, where: str, samples: int) -> np.ndarray:
     try:
         x = np.asarray(x)
     except ValueError:
-        raise UserError(f"{where}: sounds need one length. Received: rows of different lengths") from None
+        raise UserError(
+            f"{where}: sounds must have the same length. Received: rows of different lengths"
+        ) from None
     if x.ndim == 3 and x.shape[-1] in (1, 2):
-        raise UserError(f"{where}: sounds have one channel: take x.mean(axis=-1). Received: shape {x.shape}")
+        raise UserError(
+            f"{where}: sounds must have one channel: use x.mean(axis=-1). Received: shape {x.shape}"
+        )
     if x.ndim != 2 or 0 in x.shape:
-        hint = " For a single sound take x[None]." if x.ndim == 1 and x.dtype.kind in "fiu" else ""
-        raise UserError(f"{where}: sounds are an array (n, samples).{hint} Received: shape {x.shape}")
+        hint = " For a single sound use x[None]." if x.ndim == 1 and x.dtype.kind in "fiu" else ""
+        raise UserError(f"{where}: sounds must be an array (n, samples).{hint} Received: shape {x.shape}")
     if x.dtype != np.int16 and x.dtype.kind != "f":
-        raise UserError(f"{where}: samples are int16, or floats in -1..1. Received: dtype={x.dtype}")
+        raise UserError(f"{where}: samples must be int16, or floats in -1..1. Received: dtype={x.dtype}")
     if x.dtype.kind == "f":
         if not np.isfinite(x).all():
             raise UserError(
-                f"{where}: x holds a sample that is no finite number. Received: {x[~np.isfinite(x)][0]}"
+                f"{where}: x holds a sample that is not a finite number. Received: {x[~np.isfinite(x)][0]}"
             )
         if (peak := float(np.abs(x).max())) > _LARGEST:
             raise UserError(
-                f"{where}: samples are int16, or floats in -1..1. Received: floats up to {peak:g}"
+                f"{where}: samples must be int16, or floats in -1..1. Received: floats up to {peak:g}"
             )
         x = x.astype(np.float32)
     if x.shape[1] > samples:

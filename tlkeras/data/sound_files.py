@@ -1,4 +1,4 @@
-"""Decoding of sound files: what can be read, and samples at one rate."""
+"""Decodes sound files to samples with the same rate."""
 
 import functools
 import hashlib
@@ -19,7 +19,7 @@ from tlkeras.lazy import LateModule
 scipy = LateModule("scipy")
 
 READ_SOUNDS = "WAV, FLAC, OGG, MP3 and AIFF"
-NO_SOUND = f"is no sound that can be read ({READ_SOUNDS})"
+NO_SOUND = f"is not a sound of a readable format ({READ_SOUNDS})"
 LONGEST_SECONDS = 3600  # a small file can hold days of silence
 _RATES = (1_000, 400_000)
 _FULL_SCALE = 32768  # of 16-bit samples
@@ -34,7 +34,7 @@ class UnreadableSound(Exception):
 
 @dataclass(frozen=True)
 class SoundSpec:
-    """The form of the samples that a model takes. Equal specs give equal samples everywhere.
+    """The form of the samples that a model takes. Equal specs give equal samples.
 
     Attributes:
         rate: Samples per second.
@@ -46,19 +46,21 @@ class SoundSpec:
 
     @classmethod
     def of(cls, config: DataConfig) -> "SoundSpec":
-        """Returns the spec of a domain's config, whose `seconds` is given."""
+        """Returns the spec for the config of a domain in which `seconds` is set."""
         return cls(config.sample_rate, round(config.seconds * config.sample_rate))
 
     def fitted(self, samples: np.ndarray) -> np.ndarray:
-        """Returns samples `(..., n)` cut at the end, or padded with silence, to `(..., self.samples)`."""
+        """Returns samples `(..., n)` truncated at the end, or padded with silence, to `(...,
+        self.samples)`.
+        """
         cut = samples[..., : self.samples]
         missing = self.samples - cut.shape[-1]
         return np.pad(cut, [(0, 0)] * (cut.ndim - 1) + [(0, missing)]) if missing else cut
 
     def windows(self, samples: np.ndarray) -> np.ndarray:
-        """Returns samples `(n,)` as windows that follow each other, `(k, self.samples)`.
+        """Returns samples `(n,)` as consecutive windows, `(k, self.samples)`.
 
-        A rest that is shorter than half a window is left out, any other rest is padded with silence.
+        A rest that is shorter than half a window is left out. Any other rest is padded with silence.
         """
         count = max(1, math.floor(len(samples) / self.samples + 0.5))
         parts = [samples[k * self.samples : (k + 1) * self.samples] for k in range(count)]
@@ -67,16 +69,16 @@ class SoundSpec:
 
 @dataclass(frozen=True, slots=True)
 class SoundFacts:
-    """Facts about one sound. `reason` says why it cannot be read, or is empty if it can.
+    """Facts about one sound. `reason` explains why it cannot be read, or is empty if it can.
 
     Attributes:
-        size: Bytes of the file.
+        size: Size of the file in bytes.
         digest: sha256 digest of the content.
-        reason: Reason why it cannot be read, or an empty string.
-        seconds: Duration.
+        reason: Reason why the sound cannot be read, or an empty string.
+        seconds: Duration in seconds.
         rate: Samples per second in the file.
         channels: Number of channels in the file.
-        peak: Largest magnitude of a sample, where 1 is full scale.
+        peak: Largest magnitude of a sample. Full scale is 1.
         clipped: Number of samples at full scale.
     """
 
@@ -91,7 +93,7 @@ class SoundFacts:
 
 
 def read_sound(item, spec: SoundSpec) -> np.ndarray:
-    """Returns the beginning of a sound as a model takes it, float32 `(spec.samples,)`.
+    """Returns the beginning of a sound in the form that a model takes, float32 `(spec.samples,)`.
 
     Args:
         item: Path of a file, or the content of a file as bytes.
@@ -107,6 +109,10 @@ def read_sound(item, spec: SoundSpec) -> np.ndarray:
 def read_windows(item, spec: SoundSpec) -> np.ndarray:
     """Returns a whole sound in windows, float32 `(k, spec.samples)`; see `SoundSpec.windows`.
 
+    Args:
+        item: Path of a file, or the content of a file as bytes.
+        spec: Form of the samples.
+
     Raises:
         UnreadableSound: The sound cannot be read.
         OSError: The file cannot be opened.
@@ -115,11 +121,11 @@ def read_windows(item, spec: SoundSpec) -> np.ndarray:
 
 
 def scan_sounds(inputs: Sequence, *, full: bool = False) -> list[SoundFacts]:
-    """Decodes every sound once, in parallel, and returns its facts, in order.
+    """Decodes every sound once, in parallel, and returns the facts about the sounds, in their order.
 
     Args:
         inputs: Paths (`str`), or contents (`bytes`).
-        full: No influence, because every sound is decoded in any case.
+        full: Not used, because every sound is always decoded.
     """
     soundfile()  # so that a missing package is one error, not one per file
     blocks = (inputs[begin : begin + _BLOCK] for begin in range(0, len(inputs), _BLOCK))
@@ -128,12 +134,12 @@ def scan_sounds(inputs: Sequence, *, full: bool = False) -> list[SoundFacts]:
 
 
 def facts_of_samples(samples: np.ndarray, rate: int) -> list[SoundFacts]:
-    """Returns the facts of sounds in an array, `(n, samples)`, int16 or floats of which 1 is full scale."""
+    """Returns the facts about sounds in an array `(n, samples)`, int16 or floats with full scale 1."""
     return [_facts(row[:, None], rate, row.nbytes, b"") for row in map(as_floats, samples)]
 
 
 def as_floats(samples: np.ndarray) -> np.ndarray:
-    """Returns samples as float32, of which 1 is full scale; int16 are divided by 32,768."""
+    """Returns samples as float32 with full scale 1. int16 values are divided by 32,768."""
     return samples.astype(np.float32) / np.float32(_FULL_SCALE if samples.dtype == np.int16 else 1)
 
 
@@ -171,7 +177,9 @@ def _facts(samples, rate, size, digest) -> SoundFacts:
 
 
 def _decoded(content: bytes, spec: SoundSpec | None = None) -> tuple[np.ndarray, int]:
-    """Returns samples float32 `(n, channels)` and their rate. With a spec, only what it needs is decoded."""
+    """Returns samples, float32 `(n, channels)`, and their rate. With a spec, only the needed part is
+    decoded.
+    """
     if not content:
         raise UnreadableSound("is empty (0 bytes)")
     module = soundfile()
@@ -192,19 +200,21 @@ def _decoded(content: bytes, spec: SoundSpec | None = None) -> tuple[np.ndarray,
     if spec is None and len(samples) < length:
         raise UnreadableSound(f"is truncated ({len(samples)} of {length} samples)")
     if not np.isfinite(samples).all():
-        raise UnreadableSound("holds a sample that is no finite number")
+        raise UnreadableSound("holds a sample that is not a finite number")
     return samples, rate
 
 
 def _check_header(rate: int, length: int) -> None:
     if not _RATES[0] <= rate <= _RATES[1]:
-        raise UnreadableSound(f"has {rate} samples per second, and {_RATES[0]} to {_RATES[1]} are read")
+        raise UnreadableSound(
+            f"has {rate} samples per second, but only {_RATES[0]} to {_RATES[1]} can be read"
+        )
     if length > LONGEST_SECONDS * rate:
-        raise UnreadableSound(f"lasts {length / rate:.0f} seconds, and at most {LONGEST_SECONDS} are read")
+        raise UnreadableSound(f"lasts {length / rate:.0f} seconds, but at most {LONGEST_SECONDS} can be read")
 
 
 def _needed(spec: SoundSpec | None, rate: int) -> int:
-    """Returns how many samples at `rate` decide the samples of a spec. -1 means all."""
+    """Returns the number of samples at `rate` that determine the samples of a spec. -1 means all."""
     if spec is None:
         return -1
     return math.ceil(spec.samples * rate / spec.rate) + math.ceil((_TAPS + 2) * max(1, rate / spec.rate)) + 2

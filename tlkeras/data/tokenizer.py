@@ -100,7 +100,8 @@ class Tokenizer:
         pairs = texts.ndim == 2
         if length <= (least := self._encoder.num_special_tokens_to_add(pairs)):
             raise UserError(
-                f"data.max_length must exceed {least}, the number of special tokens. Received: {length}"
+                f"data.max_length must be larger than {least}, the number of special tokens. Received: "
+                f"{length}"
             )
         self._encoder.enable_truncation(length)
         names = ("ids", "mask", "types") if pairs else ("ids", "mask")

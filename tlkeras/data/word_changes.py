@@ -1,6 +1,6 @@
-"""Random changes of texts: tokens and words left out, and words swapped.
+"""Random changes of texts: tokens and words are removed, and words are swapped.
 
-A change is a pure function of the seed, the epoch and the row, as it is for images.
+As for images, a change is a pure function of the seed, the epoch and the row.
 """
 
 from collections.abc import Mapping
@@ -24,14 +24,14 @@ def changed_texts(
 
     Args:
         x: Columns `ids` and `mask`, for pairs also `types`, int32 `(b, length)`.
-        tokenizer: Tokenizer that says which tokens begin a word. Without one, each token is a word.
+        tokenizer: Tokenizer that knows which tokens begin a word. Without one, each token is a word.
         augment: Settings of the changes.
         seed: Seed of the stage.
         epoch: Number of the epoch, or of a fixed view, int64 scalar.
         indices: Indices of the rows, int64 `(b,)`.
 
     Returns:
-        Columns like those of `x`. The special tokens of a text remain, and at least one word of it.
+        Columns like those of `x`. The special tokens and at least one word of each text remain.
     """
     names = list(x)
 
@@ -86,7 +86,7 @@ def _words(ids: np.ndarray, special: np.ndarray, tokenizer: Tokenizer | None) ->
 
 
 def _swapped(movable: np.ndarray, probability: float, rng: np.random.Generator) -> np.ndarray:
-    """Returns the new place of each word. Words are in pairs of neighbours, which are drawn at random."""
+    """Returns the new place of each word. Random pairs of neighbouring words are swapped."""
     place = np.arange(len(movable))
     first = np.arange(rng.integers(2), len(movable) - 1, 2)
     chosen = first[(rng.random(len(first)) < probability) & movable[first] & movable[first + 1]]

@@ -1,4 +1,4 @@
-"""Front ends: the layers of a saved model that turn samples of sound into spectrograms."""
+"""Front ends: layers of a saved model that convert samples of sound to spectrograms."""
 
 import math
 
@@ -14,20 +14,21 @@ _CHANNELS = 3
 
 
 def log_mel_picture(x, config: FrontEndConfig):
-    """Returns spectrograms of sounds as pictures for a backbone of images.
+    """Returns spectrograms of sounds as pictures for an image backbone.
 
-    The layers are Keras' own, fixed, and compute in float32. Frames begin every `hop` seconds from the first
-    sample, without padding; Keras' `MelSpectrogram` pads and gives other frames. The power is that of a Hann
-    window, relative to a constant at full scale, in decibels with a floor of -100. With a Fourier transform
-    of 512 samples, the bands are those of `librosa.feature.melspectrogram(center=False, norm=None)`.
+    The layers are Keras' own, have fixed weights, and compute in float32. Frames begin every `hop` seconds
+    from the first sample, without padding. (Keras' `MelSpectrogram` pads and gives other frames.) The power
+    is that of a Hann window, relative to a constant at full scale, in decibels with a minimum of -100. With a
+    Fourier transform of 512 samples, the bands are those of `librosa.feature.melspectrogram(center=False,
+    norm=None)`.
 
     Args:
-        x: Symbolic samples float32 `(b, n)`, where 1 is full scale.
+        x: Symbolic samples, float32 `(b, n)`, with full scale 1.
         config: Config of the front end, with its `sample_rate`.
 
     Returns:
-        float32 `(b, height, width, 3)` in 0..255: time from left to right, low bands at the bottom, and
-        three equal channels.
+        Pictures, float32 `(b, height, width, 3)` in 0..255. Time goes from left to right, low bands are at
+        the bottom, and the three channels are equal.
     """
     rate, length = config.sample_rate, _fourier_length(config)
     _check_length(x.shape[1], length, config)
@@ -35,7 +36,7 @@ def log_mel_picture(x, config: FrontEndConfig):
     bands = _bands(config.low, _high(config), config.bands, length, rate)
     if not bands.any(axis=0).all():
         raise UserError(
-            "model.front_end has more bands than its window can tell apart: take fewer bands or a longer "
+            "model.front_end has more bands than its window can resolve: use fewer bands or a longer "
             f"window. Received: bands={config.bands}, window={config.window:g}"
         )
     x = _power(x, window / window.sum(), round(config.hop * rate), bands[:, ::-1])
@@ -94,8 +95,9 @@ def _high(config: FrontEndConfig) -> float:
     high = config.high or config.sample_rate / 2
     if not config.low < high <= config.sample_rate / 2:
         raise UserError(
-            "model.front_end.low and high must lie in order below half of data.sample_rate. "
-            f"Received: low={config.low:g}, high={high:g}, sample_rate={config.sample_rate}"
+            "model.front_end.low must be below model.front_end.high, and both must be below half of "
+            f"data.sample_rate. Received: low={config.low:g}, high={high:g}, "
+            f"sample_rate={config.sample_rate}"
         )
     return high
 

@@ -1,4 +1,6 @@
-"""Blocks, freezing, rates per depth and features for a plain `keras.Model` that Keras' own `fit` trains."""
+"""Blocks, freezing, learning rates by depth, and features for a plain `keras.Model` that Keras' `fit`
+trains.
+"""
 
 from typing import Any
 
@@ -15,15 +17,15 @@ _BY_WEIGHTS = Family(block_names=())
 
 
 def find_blocks(model: keras.Model, backbone: str | None = None) -> dict[str, tuple[keras.layers.Layer, ...]]:
-    """Returns the blocks of a functional model, from its input to its output, and the layers of each.
+    """Returns the blocks of a functional model from its input to its output, with the layers of each block.
 
-    A block ends where the whole graph passes through one tensor, so that a residual unit is one block.
+    A block ends where the whole graph passes through one tensor. Therefore a residual unit is one block.
 
     Args:
         model: Functional model with one output. Layers after the last block of a backbone, such as a
-            classifier, are blocks too.
-        backbone: Registered name of the backbone, for the names that tlkeras gives to its blocks. None names
-            each block after its first layer with weights.
+            classifier, are also blocks.
+        backbone: Registered name of the backbone, if its blocks should have the names that tlkeras uses. None
+            names each block after its first layer with weights.
 
     Raises:
         UserError: There is no backbone of this name.
@@ -34,12 +36,12 @@ def find_blocks(model: keras.Model, backbone: str | None = None) -> dict[str, tu
 def freeze(model: keras.Model, train: str, *, bn: str = "frozen", backbone: str | None = None) -> keras.Model:
     """Makes only a part of a functional model trainable, and returns the model.
 
-    Compile the model afterwards: Keras fixes what is trained when it compiles.
+    Compile the model afterwards, because Keras decides in `compile` which variables are trained.
 
     Args:
         model: Functional model with one output.
-        train: Trained part: `last:N` blocks, `from:BLOCK`, `all`, or `regex:PATTERN` of layer names. The
-            last block of a whole model is its classifier.
+        train: Trained part: `last:N` blocks, `from:BLOCK`, `all`, or `regex:PATTERN` of layer names. The last
+            block of a whole model is its classifier.
         bn: BatchNormalization in the trained part: `frozen` (statistics, gamma and beta do not change) or
             `train`.
         backbone: See `find_blocks`.
@@ -80,7 +82,7 @@ def layer_decay(
         UserError: The factor lies outside (0, 1].
     """
     if not 0 < factor <= 1:
-        raise UserError(f"The factor of layer_decay lies in (0, 1]. Received: {factor}")
+        raise UserError(f"The factor of layer_decay must be in (0, 1]. Received: {factor}")
     blocks = _blocks(model, backbone)
     multipliers = {
         variable.path: factor**depth
@@ -95,12 +97,12 @@ def layer_decay(
 def extract_features(
     model: keras.Model, data: Any, *, layer: str | None = None, batch_size: int = 32
 ) -> np.ndarray:
-    """Returns what a layer puts out for each row, in inference mode.
+    """Returns the outputs of a layer for each row, in inference mode.
 
     Args:
         model: Functional model.
-        data: Whatever `keras.Model.predict` takes: arrays, or a finite `tf.data.Dataset`.
-        layer: Name of the layer. None takes the input of the last block, which is what a classifier sees.
+        data: Data that `keras.Model.predict` takes: arrays, or a finite `tf.data.Dataset`.
+        layer: Name of the layer. None uses the input of the last block, which is the input of a classifier.
         batch_size: Number of rows per step, for arrays.
 
     Returns:

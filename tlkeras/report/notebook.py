@@ -1,4 +1,4 @@
-"""What a notebook shows of a finished run: numbers, verdict, curves and the worst mistakes."""
+"""The view of a finished run in a notebook: numbers, verdict, curves and the worst mistakes."""
 
 import os
 

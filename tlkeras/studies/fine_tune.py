@@ -35,28 +35,29 @@ def fine_tune(
     fresh: bool = False,
     **settings: Any,
 ) -> "FinishedRun":
-    """Trains a head on a pretrained backbone, fine-tunes its last blocks, and evaluates the result.
+    """Trains a head on a pretrained backbone, fine-tunes the last blocks of the backbone, and evaluates the
+    result.
 
-    It is `run_experiment` with the recipe of the shipped experiment `image_folder`. For vectors it trains
-    dense layers from random weights. An interrupted call continues when it is made again.
+    The function calls `run_experiment` with the recipe of the shipped experiment `image_folder`. For vectors,
+    it trains dense layers from random weights. An interrupted call continues if it is repeated.
 
     Args:
-        data: A folder with one sub-folder per class, a file, a data source, arrays, a DataFrame or a
-            `tf.data.Dataset`; see `source_or_arrays`. What has no test rows or validation rows is divided.
-        backbone: Registered name, or a functional `keras.Model` from raw inputs to features. None uses that
-            of the recipe.
-        epochs: Number of epochs of each stage, or None for those of the recipe.
+        data: Folder with one sub-folder per class, file, data source, arrays, DataFrame or `tf.data.Dataset`;
+            see `source_or_arrays`. If there are no test rows or validation rows, they are split off.
+        backbone: Registered name, or a functional `keras.Model` from raw inputs to features. None uses the
+            backbone of the recipe.
+        epochs: Number of epochs of each stage, or None for the numbers of the recipe.
         target: Folder, file or source of an unlabelled target domain. The run then adapts to it by gradient
-            reversal (DANN), and a second run without the target shows whether that helped.
+            reversal (DANN), and a second run without the target shows whether this helped.
         workdir: Run directory. None uses `runs/NAME` with the name of the data.
         verdict: Whether runs without the transfer (from random weights, and a probe on the frozen backbone)
-            are trained too, so that the result says whether the transfer helped.
+            are also trained, so that the result says whether the transfer helped.
         loss: See `run_experiment`.
         metrics: See `run_experiment`.
         callbacks: See `run_experiment`.
         fresh: Whether to start over. An old run is kept under another name.
-        **settings: Any further setting by its path in the config, with two underscores between its parts:
-            `data__image_size=160`, `stages__1__train="last:2"`, `seed=3`.
+        **settings: Further settings by their paths in the config, with two underscores between the parts of a
+            path: `data__image_size=160`, `stages__1__train="last:2"`, `seed=3`.
 
     Returns:
         The finished run.
@@ -117,7 +118,9 @@ def _recipe(arrays: Mapping[str, tuple] | None) -> str | dict | ExperimentConfig
 def _target(target: Any) -> str:
     source, _ = source_or_arrays(target)
     if source is None:
-        raise UserError(f"target takes a folder, a file or a data source. Received: {type(target).__name__}")
+        raise UserError(
+            f"target must be a folder, a file or a data source. Received: {type(target).__name__}"
+        )
     return source
 
 

@@ -1,4 +1,4 @@
-"""A finished run with all that people do next: predict, look, explain, report, export."""
+"""A finished run with the usual next steps: predict, inspect, explain, report, export."""
 
 import os
 from pathlib import Path
@@ -37,7 +37,8 @@ class FinishedRun(saved_run.SavedRun):
 
     @property
     def history(self) -> "pandas.DataFrame":
-        """The metrics of each epoch, a row per epoch with the column `stage`. It needs pandas.
+        """The metrics of each epoch as a DataFrame, with one row per epoch and the column `stage`. It needs
+        pandas.
 
         Raises:
             UserError: pandas is not installed.
@@ -45,7 +46,9 @@ class FinishedRun(saved_run.SavedRun):
         try:
             import pandas
         except ImportError:
-            raise UserError("history is a DataFrame: pip install pandas. Received: no pandas") from None
+            raise UserError(
+                "history needs the package pandas: pip install pandas. Received: it is not installed"
+            ) from None
         stages = report.read_run(self.path).stages
         return pandas.DataFrame([{"stage": stage.name} | row for stage in stages for row in stage.epochs])
 
@@ -67,12 +70,13 @@ class FinishedRun(saved_run.SavedRun):
     def explain(
         self, images: np.ndarray, method: str = "grad_cam", targets: np.ndarray | None = None
     ) -> np.ndarray:
-        """Returns maps of what a prediction rests on, float32 `(n, height, width)`.
+        """Returns maps of the pixels that matter for a prediction, float32 `(n, height, width)`.
 
         Args:
-            images: Images `(n, height, width, 3)` in 0..255, of the model's size.
-            method: `grad_cam`, `integrated_gradients` or `occlusion`; see `tlkeras.evaluation.explain`.
-            targets: Class numbers `(n,)` that are explained, or None for the predicted classes.
+            images: Images `(n, height, width, 3)` in 0..255, in the size of the model.
+            method: Method: `grad_cam`, `integrated_gradients` or `occlusion`; see
+                `tlkeras.evaluation.explain`.
+            targets: Class numbers `(n,)` to explain, or None for the predicted classes.
 
         Raises:
             UserError: The method is unknown, or the model does not take images.
@@ -84,7 +88,9 @@ class FinishedRun(saved_run.SavedRun):
     def __repr__(self) -> str:
         splits = [(d, *item) for d, measured in self.metrics.items() for item in measured.items()]
         scores = [score_line(*split) for split in splits]
-        found = (self.verdict or {}).get("sentence", "no verdict: no run without the transfer was trained")
+        found = (self.verdict or {}).get(
+            "sentence", "there is no verdict, because no run without the transfer was trained"
+        )
         return f"run in {self.path}\n{'; '.join(scores)}\n{found}"
 
     def _repr_html_(self) -> str:

@@ -1,4 +1,4 @@
-"""Sounds: samples at one rate, of one length."""
+"""Sounds: samples with the same rate and the same length."""
 
 import os
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from tlkeras.data.sound_files import SoundSpec, UnreadableSound, read_windows
 
 
 class Sound(Modality):
-    """Samples of one channel, float32 `(seconds * sample_rate,)`, where 1 is full scale."""
+    """Samples of one channel, float32 `(seconds * sample_rate,)`. Full scale is 1."""
 
     name = "sound"
     plural = "sounds"
@@ -44,7 +44,7 @@ class Sound(Modality):
         return sounds_in_array(x, "predict", shape[0])
 
     def file_batches(self, paths, config, batch_size):
-        """Reads each file in windows that follow each other; `combined` makes one answer of them."""
+        """Reads each file as consecutive windows. `combined` merges their answers."""
         spec = SoundSpec.of(config)
         for path in dict.fromkeys(_sounds_in(paths)):
             try:

@@ -18,9 +18,9 @@ _NOTED_SHARE = 0.01
 
 
 class Text(Modality):
-    """Token ids and mask (1 for tokens, 0 for padding), both int32 `(max_length,)`.
+    """Token ids and a mask (1 for tokens, 0 for padding), both int32 `(max_length,)`.
 
-    Pairs of texts have `types` besides, int32 `(max_length,)`, which are 1 for tokens of the second text.
+    Pairs of texts also have `types`, int32 `(max_length,)`, which is 1 for the tokens of the second text.
 
     Args:
         tokenizer: Tokenizer of the data. Without one, only ids and masks can be inputs.
@@ -72,8 +72,8 @@ class Text(Modality):
             super().check_kind(name, other)
         if other.tokenizer != self.tokenizer:
             raise UserError(
-                f"All domains need one tokenizer: leave adaptation.{name}.tokenizer out, so that it is that "
-                "of data. Received: another one"
+                f"All domains must use the same tokenizer: leave adaptation.{name}.tokenizer out to use "
+                "data.tokenizer. Received: another tokenizer"
             )
 
     def facts_of_rows(self, rows, config):
@@ -101,7 +101,7 @@ class Text(Modality):
             return ""
         return (
             f"{cut:.0%} of the training texts have more than data.max_length={config.max_length} tokens "
-            f"and are cut; the longest has {lengths.max()}."
+            f"and are truncated. The longest text has {lengths.max()} tokens."
         )
 
     def check_model(self, model):
@@ -132,7 +132,9 @@ class Text(Modality):
         return super().inputs_like_training(x, form, shape)
 
     def file_batches(self, paths, config, batch_size):
-        """Reads files with one text per line, or a pair with a tab between. Empty lines are skipped."""
+        """Reads files with one text per line, or with two texts of a pair separated by a tab. Empty lines are
+        skipped.
+        """
         for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
             try:
                 lines = Path(path).read_text("utf-8").splitlines()
@@ -154,7 +156,9 @@ class Text(Modality):
 
 
 def scripts(texts: Iterable[str]) -> dict[str, float]:
-    """Returns the scripts of the letters of texts, such as `latin`, with their shares, the largest first."""
+    """Returns the scripts of the letters of texts, such as `latin`, with their shares, in descending
+    order.
+    """
     letters = Counter(letter for text in texts for letter in text if letter.isalpha())
     found = Counter()
     for letter, count in letters.items():

@@ -1,4 +1,4 @@
-"""Images or texts with labels, one JSON object a line."""
+"""Images or texts with labels, one JSON object per line."""
 
 import json
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ from tlkeras.errors import UserError
 
 
 def load(argument: str, config: DataConfig, seed: int) -> Table:
-    """Reads a file of JSON objects, one a line, whose keys are the columns that `listed` describes.
+    """Reads a file with one JSON object per line. The keys are the columns that `listed` describes.
 
-    A label may be a list for several labels. Empty lines are left out.
+    The value of a label can be a list for several labels. Empty lines are skipped.
     """
     return listed(argument, config, "JSON lines", _lines)
 
@@ -43,4 +43,4 @@ def _line(file: Path, place: str, text: str, columns: tuple[str, ...]) -> dict[s
         raise UserError(str(error).replace(str(file), f"{file}, {place}", 1)) from None
 
 
-SOURCE = Source("jsonl", "jsonl:FILE", f"one JSON object a line: {FORM}", load)
+SOURCE = Source("jsonl", "jsonl:FILE", f"one JSON object per line: {FORM}", load)

@@ -1,4 +1,4 @@
-"""What lists of rows share, whatever their file format: images or texts with labels, splits and groups."""
+"""Reads lists of images or texts with labels, splits and groups, in any file format."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -28,7 +28,7 @@ def listed(
         config: Config of the domain. `text` names the columns of texts that replace `path`.
         kind: Name of the file format in messages.
         lines_of: Function of the file and the needed columns, which returns a dict of stripped strings for
-            each row. Its entry `line` says where the row stands, e.g. `line 7`.
+            each row. Its entry `line` is the place of the row, e.g. `line 7`.
     """
     file = Path(argument).expanduser()
     if not argument or not file.is_file():
@@ -72,7 +72,7 @@ def check_columns(file: Path, columns: Iterable[str], header: list[str]) -> None
 
 
 def value_as_text(value: object) -> str:
-    """Returns a value of a typed file as a CSV file would hold it: `a|b` for a list, nothing for null."""
+    """Returns a value of a typed file as text in a CSV file: `a|b` for a list, an empty text for null."""
     if isinstance(value, list | tuple):
         return "|".join(value_as_text(part) for part in value)
     return "" if value is None else str(value).strip()
@@ -100,7 +100,7 @@ def _check_labels(file: Path, splits: dict[str, list[dict[str, str]]]) -> None:
         missing = [line for line in lines if not line.get("label")]
         if 0 < len(missing) < len(lines):
             raise UserError(
-                f"{file}, {missing[0]['line']}: the label is empty, in other rows it is not. "
+                f"{file}, {missing[0]['line']}: the label is empty, but in other rows it is not. "
                 f"Received: {len(missing)} rows without a label"
             )
 

@@ -1,4 +1,4 @@
-"""Images or texts with labels, listed in a Parquet file (the package pyarrow)."""
+"""Images or texts with labels from a Parquet file (the package pyarrow)."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from tlkeras.errors import UserError
 
 
 def load(argument: str, config: DataConfig, seed: int) -> Table:
-    """Reads a Parquet file with the columns that `listed` describes. A label may be a list."""
+    """Reads a Parquet file with the columns that `listed` describes. The value of a label can be a list."""
     return listed(argument, config, "Parquet", _lines)
 
 

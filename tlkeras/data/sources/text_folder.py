@@ -1,4 +1,4 @@
-"""Texts in files, in folders named after their classes."""
+"""Texts from files, in one folder per class."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ def _text(path: str) -> str:
     except OSError as error:
         raise UserError(f"{path} cannot be read. Received: {error.strerror}") from None
     if not text:
-        raise UserError(f"{path} is empty, and a text needs a word. Received: 0 characters")
+        raise UserError(f"{path} is empty, but a text needs at least one word. Received: 0 characters")
     return text
 
 

@@ -1,5 +1,7 @@
-"""The image tower of CLIP (Radford et al. 2021, "Learning Transferable Visual Models From Natural Language
-Supervision")."""
+"""The image tower of CLIP.
+
+Source: Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision".
+"""
 
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
 from tlkeras.models.backbones.transformer import TENSOR_NAMES, fit_tensors, vision_transformer

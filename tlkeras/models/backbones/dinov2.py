@@ -1,7 +1,8 @@
-"""DINOv2 of Oquab et al. 2024, "DINOv2: Learning Robust Visual Features without Supervision".
+"""DINOv2, with and without registers.
 
-With registers it is of Darcet et al. 2024, "Vision Transformers Need Registers": four more tokens beside the
-class token, in which the network keeps what belongs to no patch.
+Sources: Oquab et al. 2024, "DINOv2: Learning Robust Visual Features without Supervision"; Darcet et al. 2024,
+"Vision Transformers Need Registers". Registers are four more tokens next to the class token. The network uses
+them for information that belongs to no patch.
 """
 
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family

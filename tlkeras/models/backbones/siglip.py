@@ -1,7 +1,6 @@
-"""The image towers of SigLIP (Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training") and SigLIP 2
-(Tschannen et al. 2025).
+"""The image towers of SigLIP and SigLIP 2. Both have the same architecture: a learned query pools the tokens.
 
-Both are the same network; a learned query pools its tokens to one vector.
+Sources: Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training"; Tschannen et al. 2025 (SigLIP 2).
 """
 
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family

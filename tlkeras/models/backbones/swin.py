@@ -1,5 +1,8 @@
-"""Swin of Liu et al. 2021, "Hierarchical Vision Transformer using Shifted Windows", and Swin V2 of Liu et al.
-2022, "Scaling Up Capacity and Resolution"."""
+"""Swin and Swin V2.
+
+Sources: Liu et al. 2021, "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows"; Liu et
+al. 2022, "Swin Transformer V2: Scaling Up Capacity and Resolution".
+"""
 
 from __future__ import annotations
 
@@ -41,28 +44,30 @@ def swin(
     drop_path_rate: float = 0.0,
     name: str = "swin",
 ) -> keras.Model:
-    """Returns the network from normalised images to maps.
+    """Returns the network from normalised images to feature maps.
 
     Args:
-        input_shape: `(height, width, 3)`. The windows must fill the maps of each stage; a map that is smaller
-            than a window is one window.
+        input_shape: Shape of an image, `(height, width, 3)`. The windows must fill the feature maps of each
+            stage. A map that is smaller than a window is one window.
         depths: Number of blocks of each stage.
-        width: Channels of the first stage; each further stage has twice as many.
-        heads: Attention heads of the first stage; each further stage has twice as many.
-        window: Side of a window, in places of the map.
-        version: 1, or 2: norms behind attention and MLP instead of before them, attention by cosines, and
-            relative positions from a small network of log-spaced distances (Swin V2, section 3).
-        trained_windows: Side of the windows that the weights of each stage were first trained with, where
-            they were fine-tuned with others (version 2 only). By default they are those of the network.
-        drop_path_rate: Stochastic depth of the last block (Huang et al. 2016); earlier blocks have
+        width: Number of channels of the first stage. Each further stage has twice as many as the one before.
+        heads: Number of attention heads of the first stage. Each further stage has twice as many.
+        window: Side of a window, in positions of the feature map.
+        version: Version of the architecture, 1 or 2. Version 2 normalises after attention and MLP instead of
+            before them, uses cosine attention, and computes relative positions with a small network from
+            log-spaced distances (Swin V2, section 3).
+        trained_windows: Side of the windows in each stage with which the weights were pretrained, if they
+            were fine-tuned with other windows (only version 2). By default, it is the side in this network.
+        drop_path_rate: Stochastic depth of the last block (Huang et al. 2016). Earlier blocks have
             proportionally less.
         name: Name of the model.
 
     Returns:
-        A functional model with outputs `(batch, height / 32, width / 32, channels)` for four stages.
+        A functional model. Its outputs have the shape `(batch, height / 32, width / 32, channels)` for four
+        stages.
 
     Raises:
-        ValueError: Where the windows do not fill the maps.
+        ValueError: The windows do not fill the feature maps.
     """
     _check_sides(input_shape[:2], len(depths), window)
     inputs = keras.Input(input_shape, name="backbone_inputs")
@@ -88,14 +93,16 @@ def _check_sides(sides: Sequence[int], stages: int, window: int) -> None:
         grids = [side // _PATCH // 2**stage for stage in range(stages)]
         if side % step or any(grid > window and grid % window for grid in grids):
             raise ValueError(
-                f"windows of {window} x {window} places do not fill the maps of this image; sides of "
-                f"{step * window} pixels and multiples of it fit, and the option `window` takes others. "
+                f"windows of {window} x {window} positions do not fill the feature maps of this image. "
+                f"Choose sides that are multiples of {step * window} pixels, or another option `window`. "
                 f"Received: image_size={list(sides)}"
             )
 
 
 def _block(x, attention: _Attention, version: int, drop, name: str):
-    """Returns the maps behind one block: attention within windows, then an MLP, each added to its input."""
+    """Returns the feature maps after one block: attention within windows, then an MLP, each added to its
+    input.
+    """
     hidden, width = 4 * x.shape[-1], x.shape[-1]
     branches = (
         lambda y: attention(y, f"{name}_attention"),
@@ -110,7 +117,9 @@ def _block(x, attention: _Attention, version: int, drop, name: str):
 
 
 def _merge(x, version: int, name: str):
-    """Returns maps of half the side and twice the channels: squares of 2 x 2 places become one."""
+    """Returns feature maps of half the side with twice the channels: squares of 2 x 2 positions become
+    one.
+    """
     height, long, channels = x.shape[1:]
     x = layers.Reshape((height // 2, 2, long // 2, 2, channels), name=f"{name}_squares")(x)
     x = layers.Permute((1, 3, 4, 2, 5), name=f"{name}_order")(x)
@@ -121,15 +130,16 @@ def _merge(x, version: int, name: str):
 
 
 class _Attention:
-    """Attention of the places of a window to each other (section 3.2), on maps `(b, height, width, c)`.
+    """Attention between the positions of a window (section 3.2), for feature maps `(b, height, width, c)`.
 
     Args:
-        grid: Height and width of the maps.
+        grid: Height and width of the feature maps.
         heads: Number of heads.
         window: Side of the windows.
-        shift: Places by which the maps are rolled before they are cut. It is 0 along a side with one window.
-        version: 1, or 2 for cosines and positions from a network.
-        trained: Side of the windows that the weights were first trained with; 0 is that of these windows.
+        shift: Number of positions by which the maps are rolled before they are cut. It is 0 along a side with
+            one window.
+        version: Version of the architecture, 1 or 2.
+        trained: Side of the windows with which the weights were pretrained. 0 means that of these windows.
     """
 
     def __init__(self, grid, heads: int, window: int, shift: int, version: int, trained: int):
@@ -178,7 +188,9 @@ class _Attention:
         return self.grid[0] // self.window[0], self.grid[1] // self.window[1]
 
     def _similarity(self, x, query, key, name: str):
-        """Returns scores of at least float32, `(b, windows, heads, places, places)`."""
+        """Returns attention scores in float32 or a more precise dtype, `(b, windows, heads, places,
+        places)`.
+        """
         if self.version == 1:
             return _in_float32(ops.einsum("bgnth,bgnsh->bgnts", query * query.shape[-1] ** -0.5, key))
         query, key = (ops.normalize(_in_float32(part), axis=-1) for part in (query, key))
@@ -188,7 +200,9 @@ class _Attention:
         return cosines * ops.reshape(scale, (1, 1, self.heads, 1, 1))
 
     def _positions(self, x, name: str):
-        """Returns what a distance of two places adds to their score, `(1, 1, heads, places, places)`."""
+        """Returns the contribution of the relative position of two places to their score, `(1, 1, heads,
+        places, places)`.
+        """
         (high, wide), places = self.window, math.prod(self.window)
         distances = (2 * high - 1) * (2 * wide - 1)
         if self.version == 1:
@@ -203,7 +217,9 @@ class _Attention:
         return table if self.version == 1 else 16 * ops.sigmoid(table)
 
     def _mask(self, x):
-        """Returns -100 where two places of a window lie on opposite sides of the map, `(1, w, 1, t, t)`."""
+        """Returns -100 for two places of a window that are on opposite sides of the map, `(1, w, 1, t, t)`,
+        else 0.
+        """
         rows, columns = (
             (np.arange(side) >= side - window).astype(int) + (np.arange(side) >= side - shift) * bool(shift)
             for side, window, shift in zip(self.grid, self.window, self.shift, strict=True)
@@ -216,7 +232,7 @@ class _Attention:
 
 
 def _indices(window: tuple[int, int]) -> np.ndarray:
-    """Returns the number of the distance of two places, `(places, places)`."""
+    """Returns the index of the relative position of two places, `(places, places)`."""
     high, wide = window
     places = np.stack(np.divmod(np.arange(high * wide), wide), -1)
     distance = places[:, None] - places[None] + (high - 1, wide - 1)
@@ -231,7 +247,9 @@ def _log_distances(window: tuple[int, int], trained: int) -> np.ndarray:
 
 
 def _constant(x, values: np.ndarray):
-    """Returns values as a tensor in the graph of `x`, `(b, windows, places, c)`: layers take no others."""
+    """Returns values as a tensor in the graph of `x`, `(b, windows, places, c)`, because layers take only
+    such tensors.
+    """
     dtype = "int32" if values.dtype.kind == "i" else _float(x)
     return ops.sum(ops.zeros_like(x[:1, 0, 0, 0], dtype=dtype)) + values.astype(dtype)
 
@@ -248,7 +266,7 @@ def _in_float32(x):
 
 
 def _float(x) -> str:
-    """Returns the dtype of `x`, and float32 for half precision."""
+    """Returns the dtype of `x`, or float32 for half precision."""
     return keras.backend.result_type(x.dtype, "float32")
 
 
@@ -283,7 +301,9 @@ _TENSOR_NAMES = (
 
 
 def _fit_tensors(tensors, model: keras.Model) -> None:
-    """Splits fused projections, resizes tables of positions, and counts a merging to the stage behind it."""
+    """Splits fused projections, resizes tables of positions, and assigns a merging layer to the stage after
+    it.
+    """
     for name in [n for n in tensors if "_attention_qkv." in n]:
         tensors.split(name, [name.replace("qkv", part) for part in ("query", "key", "value")])
     if "stage_0_downsample_reduction.weight" in tensors:  # not so in timm
