@@ -30,7 +30,7 @@ class ExperimentConfig(Config):
         cache: Feature cache.
         runtime: Devices, precision and determinism.
         checkpoint: Checkpoints and the choice of the best model.
-        tensorboard: What TensorBoard shows.
+        tensorboard: Data that is written for TensorBoard in addition to scalars.
         verdict: Runs without the transfer with which the run is compared.
         tasks: Source task that is trained before or beside the task of `data`, or None.
 

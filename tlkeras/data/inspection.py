@@ -24,7 +24,7 @@ class Inspection:
         class_counts: Number of rows of each class, per split. Empty for regression and without labels.
         image_sizes: Stored sizes of the images per split, `{"min": [h, w], "median": [h, w], "max": [h, w]}`.
             Empty if the inputs are not images.
-        facts: What the modality says of the inputs of each split, such as the numbers of tokens of texts.
+        facts: Facts of the modality about the inputs of each split, such as the numbers of tokens of texts.
             Floats are shares.
         unreadable: `(split, id, reason)` of every image that cannot be decoded.
         duplicates: Groups of `(split, id)` that have the same content and belong to more than one split.

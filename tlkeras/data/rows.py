@@ -27,8 +27,8 @@ class Rows:
         ids: Names of the rows, `str` `(n,)`: the path of the file relative to the data source, or `row:17`.
         groups: Names of the groups, `str` `(n,)`, or None. The rows of one group are in the same split.
         scan: Function `(inputs, full=False)` that reads all files once and returns facts about each.
-        originals: What the inputs were made from, object `(n, ...)`, e.g. the texts of token ids. None if the
-            inputs are as the source has them.
+        originals: Data from which the inputs were made, object `(n, ...)`, e.g. the texts of token ids. None
+            if the inputs are those of the source.
     """
 
     inputs: np.ndarray
