@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tlkeras.errors import UserError
 from tlkeras.methods.regularize import REGULARIZERS, make_regularizer
 from tlkeras.methods.regularize.forward_passes import StochasticNormalization
 from tlkeras.methods.regularize.starting_point import evenly_taken
-from tlkeras.methods.term import Pair
+from tlkeras.methods.term import Pair, Setting
 
 SHAPES = [(4, 3), (6, 11), (32, 10), (256, 65)]
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -170,6 +171,42 @@ def test_lora(shape):  # Hu et al. 2022, section 4.1
     exact = slope.astype(float)
     value = float((exact * (kernel + 0.5 * a.astype(float) @ b)).sum())
     compare(loss, [a, b], value, [0.5 * exact @ b.T, 0.5 * a.T @ exact])
+
+
+# equation of a layer, shapes of its inputs, its kernel and its outputs, and inputs + outputs of the matrix
+ATTENTION = {
+    "query": ("btd,dnh->btnh", (5, 6), (6, 3, 4), (5, 3, 4), 6 + 12),
+    "output": ("btnh,nhd->btd", (5, 3, 4), (3, 4, 6), (5, 6), 12 + 6),
+    "patches": ("btp,pd->btd", (5, 9), (9, 6), (5, 6), 9 + 6),
+    "scale": ("btd,d->btd", (5, 6), (6,), (5, 6), None),
+    "table": ("bo,ots->bts", (1,), (1, 5, 5), (5, 5), None),
+}
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_lora_of_an_attention_is_a_matrix_of_all_heads(name):
+    equation, inputs, shape, outputs, both = ATTENTION[name]
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, *inputs)).astype("float32")
+    layer = keras.layers.EinsumDense(equation, outputs, name=name)
+    model = keras.Sequential([keras.Input(inputs), layer])
+    model.backbone = model
+    setting = Setting(model, stage=SimpleNamespace(name="a", train="all"))
+    term = make_regularizer("lora", None, {"rank": 2, "alpha": 6})
+    if both is None:
+        with pytest.raises(UserError, match="lora finds no kernel"):
+            term.act_on(setting)
+        return
+    term.act_on(setting)
+    ((a, b),) = term._pairs
+    assert term.weight == 3 and a.shape[-1] == b.shape[0] == 2
+    assert sum(np.prod(v.shape) for v in term.own.trainable_variables) == 2 * both
+    b.assign(rng.normal(size=b.shape))
+    before = layer(x)
+    layer.kernel.assign(term._sums()[0])
+    update = 3 * (a.numpy().astype(float) @ b.numpy()).reshape(shape)
+    unmerged = before + np.einsum(equation, x.astype(float), update)
+    np.testing.assert_allclose(layer(x), unmerged, rtol=0, atol=1e-6 * np.abs(unmerged).max())
 
 
 @shapes

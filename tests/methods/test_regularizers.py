@@ -9,7 +9,8 @@ from tlkeras import run_experiment
 from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig, StageConfig
 from tlkeras.errors import UserError
 from tlkeras.methods.regularize import make_regularizer
-from tlkeras.methods.term import Pair
+from tlkeras.methods.term import Pair, Setting
+from tlkeras.models import build_model
 from tlkeras.prepare import prepare
 from tlkeras.run_dir import RunDir
 from tlkeras.training.checkpoints import Checkpoint
@@ -160,6 +161,37 @@ def test_lora_changes_kernels_by_a_matrix_of_its_rank(train):
     for path in others:
         np.testing.assert_array_equal(start[path], end[path])
     assert not any("lora" in v.path for v in trainer.model.to_functional().variables)
+
+
+def test_lora_updates_the_layers_that_which_names():
+    options = {"width": 12, "depth": 2, "heads": 3, "patch": 8}
+    config = ModelConfig(backbone="vit_tiny", weights=None, backbone_options=options)
+    model = build_model(config, input_shape=(16, 16, 3), num_outputs=3)
+    model.select("last:1")
+    setting = Setting(model, stage=StageConfig(name="a", train="last:1"))
+    matrices = {"query": 24, "key": 24, "value": 24, "output": 24, "mlp_1": 60, "mlp_2": 60}
+    for which in (["query", "value"], ["attention"], ["mlp"], ["mlp_2"], None):
+        term = make_regularizer("lora", options={"rank": 2, "which": which})
+        term.act_on(setting)
+        part = {"attention": ["query", "key", "value", "output"], "mlp": ["mlp_1", "mlp_2"]}
+        names = list(matrices) if which is None else [n for word in which for n in part.get(word, [word])]
+        trained = sum(np.prod(v.shape) for v in term.own.trainable_variables)
+        assert trained == 2 * sum(matrices[name] for name in names)
+    with pytest.raises(UserError, match="whose name has one of the words quary in the opened blocks"):
+        make_regularizer("lora", options={"which": ["quary"]}).act_on(setting)
+
+
+@pytest.mark.parametrize(
+    ("weight", "options", "message"),
+    [
+        (1.0, {"alpha": 8}, r"a weight or alpha.* Received: weight=1.0, options.alpha=8"),
+        (None, {"which": "query"}, r"list of words.* Received: options.which='query'"),
+        (None, {"which": []}, r"list of words.* Received: options.which=\[\]"),
+    ],
+)
+def test_contradicting_options_of_lora_are_refused(weight, options, message):
+    with pytest.raises(UserError, match=message):
+        make_regularizer("lora", weight, options)
 
 
 def test_lora_moves_as_keras_does(train):

@@ -1,5 +1,9 @@
 """Regularizers that change the forward pass in training: mixout, LoRA, stochastic normalisation."""
 
+import math
+import re
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
@@ -73,50 +77,80 @@ class LoRA(Regularizer):
     """Low-rank updates of the opened kernels (Hu et al. 2022, section 4.1); neck and head train in full.
 
     A kernel is `w0 + weight * A B`. A `(..., rank)` is initialised with he_uniform and B `(rank, out)` with
-    zero, as in Keras' `enable_lora`. Only A and B are trained, and biases and normalisation layers stay
-    frozen. Keras stores A and B in the layer, so that later stages and the saved model depend on them. Here
-    the kernels always contain the sum, and the saved model is the plain network.
+    zero, as in Keras' `enable_lora`. A kernel of `m` input and `n` output values has `rank (m + n)` trained
+    parameters; those of the query, key and value of an attention have all heads as outputs, and that behind
+    the heads has them as inputs. Only A and B are trained, and biases and normalisation layers stay frozen.
+    Keras stores A and B in the layer, so that later stages and the saved model depend on them. Here the
+    kernels always contain the sum, and the saved model is the plain network.
 
     Args:
         weight: Factor alpha / rank of the paper. With 0 the backbone does not change.
         rank: Rank of the update, at least 1.
+        alpha: Alpha of the paper, which may be given instead of `weight`.
+        which: Words in the names of the layers with an update, e.g. `["query", "value"]` (the paper's own
+            choice), `["attention"]`, `["mlp"]`. None means all layers that can have one.
     """
 
     default_weight = 1.0
     passes_rows = True
 
-    def __init__(self, weight: float | None = None, rank: int = 8):
-        super().__init__(weight)
-        self.rank = int(rank)
+    def __init__(
+        self,
+        weight: float | None = None,
+        rank: int = 8,
+        alpha: float | None = None,
+        which: Sequence[str] | None = None,
+    ):
+        self.rank, self.which = int(rank), which
         if self.rank < 1:
             raise UserError(f"lora needs a rank of 1 or more. Received: options.rank={rank}")
+        if alpha is not None and weight is not None:
+            raise UserError(
+                "lora takes a weight or alpha, which is the weight times the rank. "
+                f"Received: weight={weight}, options.alpha={alpha}"
+            )
+        if isinstance(which, str) or (which is not None and not which):
+            raise UserError(
+                "lora's option which is a list of words in layer names, e.g. ['query', 'value']. "
+                f"Received: options.which={which!r}"
+            )
+        super().__init__(weight if alpha is None else alpha / self.rank)
 
     def act_on(self, setting: Setting) -> None:
         """Creates A and B for each opened kernel of a dense layer or an ordinary convolution."""
         opened = setting.backbone_variables
         self._frozen = {id(v) for v in opened}
-        kinds = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.EinsumDense)
-        layers = [x for x in compat.flat_layers(setting.model.backbone) if type(x) in kinds]
-        kernels = {id(compat.kernel_of(x)) for x in layers}
-        self._kernels = [v for v in opened if id(v) in kernels]
+        shapes = {
+            id(compat.kernel_of(layer)): shape
+            for layer in compat.flat_layers(setting.model.backbone)
+            if self._is_wanted(layer.name) and (shape := matrix_of(layer)) is not None
+        }
+        self._kernels = [v for v in opened if id(v) in shapes]
         if not self._kernels:
+            named = "" if self.which is None else f" whose name has one of the words {', '.join(self.which)}"
             raise UserError(
-                "lora finds no kernel of a Dense or Conv layer in the trained blocks. Received: "
-                f"stages.{setting.stage.name}.train={setting.stage.train!r}"
+                f"lora finds no kernel of a Dense or Conv layer{named} in the opened blocks. "
+                f"Received: stages.{setting.stage.name}.train={setting.stage.train!r}"
             )
         self._start = [keras.Variable(k, trainable=False, name="start") for k in self._kernels]
         self._pairs = []
         for index, kernel in enumerate(self._kernels):
             seed = setting.seed * 10_007 + index
+            inputs, outputs = shapes[id(kernel)]
             a = self.own.add_weight(
-                name=f"lora_a_{index}", shape=(*kernel.shape[:-1], self.rank), dtype="float32",
+                name=f"lora_a_{index}", shape=(*inputs, self.rank), dtype="float32",
                 initializer=keras.initializers.HeUniform(seed=seed),
             )  # fmt: skip
             b = self.own.add_weight(
-                name=f"lora_b_{index}", shape=(self.rank, kernel.shape[-1]), dtype="float32",
+                name=f"lora_b_{index}", shape=(self.rank, outputs), dtype="float32",
                 initializer="zeros",
             )  # fmt: skip
             self._pairs.append((a, b))
+
+    def _is_wanted(self, name: str) -> bool:
+        if self.which is None:
+            return True
+        return any(re.search(rf"(?:^|_){re.escape(word)}(?:_|$)", name) for word in self.which)
 
     def forward(self, model, x, step):
         """Returns features and logits with gradients for A and B."""
@@ -137,9 +171,29 @@ class LoRA(Regularizer):
 
     def _sums(self) -> list:
         return [
-            ops.cast(start + self.weight * ops.matmul(a, b), start.dtype)
+            ops.cast(start + self.weight * ops.reshape(ops.matmul(a, b), start.shape), start.dtype)
             for start, (a, b) in zip(self._start, self._pairs, strict=True)
         ]
+
+
+def matrix_of(layer) -> tuple[tuple[int, ...], int] | None:
+    """Returns the shape of a kernel as a matrix: its inputs (the axes of A before the rank) and its outputs.
+
+    None means that the layer has no kernel or that it is no matrix: a factor per channel, for example.
+    """
+    if type(layer) in (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D):
+        *inputs, outputs = compat.kernel_of(layer).shape
+        return tuple(inputs), outputs
+    if type(layer) is not keras.layers.EinsumDense:
+        return None
+    operands, _, result = layer.equation.partition("->")
+    x, _, axes = operands.partition(",")
+    sizes = dict(zip(axes, compat.kernel_of(layer).shape, strict=True))
+    if any(axis in x and axis in result for axis in axes):
+        return None
+    inputs = math.prod(size for axis, size in sizes.items() if axis in x)
+    outputs = math.prod(size for axis, size in sizes.items() if axis in result)
+    return ((inputs,), outputs) if min(inputs, outputs) > 1 else None
 
 
 @REGULARIZERS.register("stochastic_norm")
