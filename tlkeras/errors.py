@@ -23,7 +23,13 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> UserError:
-    """Returns the error for a `name` that is not among the `allowed` names of this `kind`."""
+    """Returns the error for an unknown name.
+
+    Args:
+        kind: Kind of the named thing, for the message.
+        name: Given name.
+        allowed: Allowed names.
+    """
     allowed = list(allowed)
     shown = ", ".join(allowed) if len(allowed) <= 24 else ", ".join(allowed[:24]) + ", ..."
     return UserError(f"Unknown {kind} {name!r}.{nearest(name, allowed)} Allowed: {shown}.")

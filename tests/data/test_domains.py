@@ -174,7 +174,7 @@ def test_folder_mistakes(image_folder, tmp_path):
         (f"folder:{root}/train/cat/000.png", "it is a file"),
         (f"{root}", f"Did you mean 'folder:{root}'"),
         ("folder:", "no such folder"),
-        (f"folder:{root}", "class that .* has not.*bird"),
+        (f"folder:{root}", "class that is missing in .*bird"),
         ("fodler:x", "Did you mean 'folder'"),
         (f"folder:{root}/train/cat", "no labels"),
     ):

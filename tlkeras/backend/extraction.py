@@ -57,7 +57,13 @@ def by_tflite(graph, threads: int) -> Extract:
 
 
 def by_replicas(function: Callable, strategy: tf.distribute.Strategy, batch_size: int) -> Extract:
-    """Returns an extractor that divides each batch among the replicas of this process without remainder."""
+    """Returns an extractor that divides each batch evenly among the replicas of this process.
+
+    Args:
+        function: Function from a batch of inputs to features.
+        strategy: Strategy of the run.
+        batch_size: Number of rows per batch, a multiple of the number of replicas.
+    """
     replicas = local_replicas(strategy)
     share = batch_size // replicas
 

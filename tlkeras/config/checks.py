@@ -22,12 +22,18 @@ def check_monitors(
     tasks: TasksConfig | None,
     further: Sequence[str] = (),
 ) -> None:
-    """Refuses a monitor that does not exist or that uses target labels. The arguments are parts of a config.
+    """Refuses a monitor that does not exist or that uses target labels.
 
-    `further` holds the names of the metrics of the experiment in addition to those of the task.
+    Args:
+        data: Config of the data.
+        checkpoint: Config of the checkpoints.
+        stages: Configs of the stages.
+        adaptation: Config of the adaptation, or None.
+        tasks: Config of a source task, or None.
+        further: Names of the metrics of the experiment in addition to those of the task.
 
     Raises:
-        ValueError: One line with the allowed names.
+        ValueError: The monitor is not allowed. The message is one line with the allowed names.
     """
     of_data = _metrics(data.task, further)
     names = of_data

@@ -116,7 +116,16 @@ def _move(images, config, u):
 
 
 def project(images: tf.Tensor, transforms: tf.Tensor, fill_mode: str = "REFLECT") -> tf.Tensor:
-    """Resamples a batch bilinearly by projective transforms `(b, 8)` from output to input pixels."""
+    """Resamples a batch of images bilinearly.
+
+    Args:
+        images: Images `(b, height, width, channels)`.
+        transforms: Projective transforms `(b, 8)` from output pixels to input pixels.
+        fill_mode: Treatment of pixels outside of the image, as in TensorFlow's `ImageProjectiveTransformV3`.
+
+    Returns:
+        Images of the same shape, float32.
+    """
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(images, tf.float32),
         transforms=transforms,

@@ -81,7 +81,15 @@ def training_batches(
 
 
 def evaluation_batches(features: Features, rows: Rows, domain: Domain, *, batch_size: int) -> tf.data.Dataset:
-    """Returns batches `(x, y, weight)` of features, as `tlkeras.data.evaluation_batches(pad=True)` does."""
+    """Returns batches `(x, y, weight)` of features, in the same form as
+    `tlkeras.data.evaluation_batches(pad=True)`.
+
+    Args:
+        features: Features of the rows.
+        rows: Rows with their labels.
+        domain: Domain of the rows.
+        batch_size: Number of rows per batch. The last batch is padded, and padding has the weight 0.
+    """
     labels, count = label_column(rows, domain), len(features)
     steps = -(-count // batch_size)
     row_bytes = int(np.prod(features.shape[1:])) * features.dtype.itemsize

@@ -49,7 +49,13 @@ def image_format(head: bytes) -> str:
 
 
 def too_large(width: int, height: int, max_pixels: int) -> str:
-    """Returns the reason why an image of this size is refused, or an empty string if it is not."""
+    """Returns the reason why an image of this size is refused, or an empty string if it is not.
+
+    Args:
+        width: Width in pixels.
+        height: Height in pixels.
+        max_pixels: Largest allowed number of pixels.
+    """
     if width * height <= max_pixels:
         return ""
     return (
@@ -128,7 +134,13 @@ def _exif_orientation(tiff: bytes) -> int:
 
 
 def defect(content: bytes, header: Header, max_pixels: int = MAX_PIXELS) -> str:
-    """Checks the structure of a plain image. Returns why it cannot be decoded, or an empty string."""
+    """Checks the structure of a plain image. Returns the reason why it cannot be decoded, or an empty string.
+
+    Args:
+        content: Content of the file.
+        header: Header of the image.
+        max_pixels: Largest allowed number of pixels.
+    """
     if header.width == 0 or header.height == 0:
         return "has no pixels"
     if reason := too_large(header.width, header.height, max_pixels):

@@ -46,7 +46,14 @@ def pixel_store(
 ) -> PixelStore | None:
     """Returns the store of these rows for one way of reading, or None if it does not fit into memory.
 
-    All stores of the process share the budget of `memory_mb` MiB. A store lives as long as its rows.
+    All stores of the process share the budget of `memory_mb`. A store lives as long as its rows.
+
+    Args:
+        rows: Rows to store.
+        shape: Shape of one decoded row.
+        spec: Settings of the reading, which identify the store.
+        dtype: Dtype of the stored values.
+        memory_mb: Budget in MiB.
     """
     with _lock:
         own = _stores.setdefault(rows, {})

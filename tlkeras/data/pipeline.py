@@ -69,14 +69,27 @@ def filling_a_batch(domain: Domain, batch_size: int) -> Domain:
 
 @functools.lru_cache(maxsize=8)
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
-    """Returns the order of `count` rows in an epoch, `int64` `(count,)`. It depends on the arguments only."""
+    """Returns the order of the rows in an epoch, `int64` `(count,)`. It depends only on the arguments.
+
+    Args:
+        count: Number of rows.
+        seed: Seed of the stage.
+        epoch: Number of the epoch, from 0.
+    """
     order = np.random.default_rng([seed, epoch]).permutation(count)
     order.setflags(write=False)
     return order
 
 
 def rows_of_step(count: int, seed: int, step: int, batch_size: int) -> tuple[int, np.ndarray]:
-    """Returns the epoch of a step and the indices of its rows. An incomplete last batch is dropped."""
+    """Returns the epoch of a step and the indices of its rows. An incomplete last batch is dropped.
+
+    Args:
+        count: Number of rows.
+        seed: Seed of the stage.
+        step: Number of the step, from 0.
+        batch_size: Number of rows per step.
+    """
     epoch, batch = divmod(int(step), count // batch_size)
     order = epoch_order(count, seed, epoch)
     return epoch, order[batch * batch_size : (batch + 1) * batch_size]
@@ -174,7 +187,17 @@ def view_batches(
     view: int,
     pad: bool = False,
 ) -> tf.data.Dataset:
-    """Returns the batches of `evaluation_batches`, augmented as in view (or epoch) `view` of a training."""
+    """Returns the batches of `evaluation_batches`, augmented as in one view (or epoch) of a training.
+
+    Args:
+        rows: Rows in their order.
+        domain: Domain of the rows.
+        batch_size: Number of rows per batch.
+        seed: Seed of the augmentation.
+        augment: Settings of the augmentation.
+        view: Number of the view or epoch.
+        pad: Whether the last batch is padded to the full size.
+    """
 
     def change(x, indices):
         return domain.modality.augmented(x, augment, seed, tf.constant(view, tf.int64), indices)

@@ -68,6 +68,14 @@ def jpeg_ratio(height, width, *, size, mode, interpolation, crop_fraction):
     """Returns the largest of `JPEG_RATIOS` at which a decoded JPEG is not smaller than the wanted size.
 
     The decoder then skips high frequencies that resizing would remove anyway, which halves the time.
+
+    Args:
+        height: Height of the stored picture in pixels.
+        width: Width of the stored picture in pixels.
+        size: Wanted height and width.
+        mode: Way of resizing: `stretch`, `crop` or `pad`.
+        interpolation: Interpolation of the resizing.
+        crop_fraction: Fraction of the short side that `crop` keeps.
     """
     if interpolation not in ("bilinear", "area"):
         return 1

@@ -48,7 +48,13 @@ def split_rows(
 
 
 def split_by_hash(ids: np.ndarray, fractions: dict[str, float], salt: str) -> dict[str, np.ndarray]:
-    """Divides rows as `split_rows` does, but by a hash of their ids. Classes and seed have no influence."""
+    """Divides rows like `split_rows`, but by a hash of their ids. Classes and seed are not used.
+
+    Args:
+        ids: Names of the rows, `(n,)`.
+        fractions: Fraction of each further split by its name.
+        salt: Text that changes the hashes.
+    """
     place = hash_fractions(ids, salt)
     splits, low = {}, 0.0
     for name, fraction in fractions.items():
@@ -60,7 +66,15 @@ def split_by_hash(ids: np.ndarray, fractions: dict[str, float], salt: str) -> di
 def fold_of_rows(
     classes: np.ndarray | None, groups: np.ndarray | None, count: int, folds: int, seed: int
 ) -> np.ndarray:
-    """Returns the fold of each row, stratified by class, or with whole groups."""
+    """Returns the fold of each row, int64 `(count,)`, stratified by class, or with whole groups.
+
+    Args:
+        classes: Class numbers `(count,)`, or None.
+        groups: Names of the groups `(count,)`, or None.
+        count: Number of rows.
+        folds: Number of folds.
+        seed: Seed of the experiment.
+    """
     rng = np.random.default_rng([seed, _FOLD])
     order = rng.permutation(count)
     if groups is not None:
@@ -75,18 +89,37 @@ def fold_of_rows(
 
 
 def limited(classes: np.ndarray | None, count: int, limit: int, seed: int) -> np.ndarray:
-    """Returns sorted indices of `limit` of `count` rows with the same class proportions."""
+    """Returns sorted indices of `limit` of `count` rows with the same class proportions.
+
+    Args:
+        classes: Class numbers `(count,)`, or None.
+        count: Number of rows.
+        limit: Number of rows to keep.
+        seed: Seed of the experiment.
+    """
     rng = np.random.default_rng([seed, _LIMIT])
     return stratified(classes, np.arange(count), min(limit, count), rng, spare_last=False)
 
 
 def limited_by_hash(ids: np.ndarray, limit: int, salt: str) -> np.ndarray:
-    """Returns sorted indices of the `limit` rows with the smallest hashes of their ids."""
+    """Returns sorted indices of the `limit` rows with the smallest hashes of their ids.
+
+    Args:
+        ids: Names of the rows, `(n,)`.
+        limit: Number of rows to keep.
+        salt: Text that changes the hashes.
+    """
     return np.sort(np.argsort(hash_fractions(ids, salt), kind="stable")[:limit])
 
 
 def few_shots(classes: np.ndarray, per_class: int, seed: int) -> np.ndarray:
-    """Returns sorted indices of at most `per_class` random rows of each class."""
+    """Returns sorted indices of at most `per_class` random rows of each class.
+
+    Args:
+        classes: Class numbers `(n,)`.
+        per_class: Largest number of rows of each class.
+        seed: Seed of the experiment.
+    """
     rng = np.random.default_rng([seed, _SHOTS])
     order = rng.permutation(len(classes))
     chosen = [order[classes[order] == c][:per_class] for c in np.unique(classes)]
@@ -101,9 +134,14 @@ def stratified(
     *,
     spare_last: bool,
 ) -> np.ndarray:
-    """Draws `wanted` of the `candidates`, each class in proportion to its size (largest remainder).
+    """Draws some of the candidates, with each class in proportion to its size (largest remainder).
 
-    With `spare_last`, no class loses its last row, even if fewer rows than wanted can be drawn.
+    Args:
+        classes: Class numbers of all rows, or None.
+        candidates: Indices of the rows to draw from.
+        wanted: Number of rows to draw.
+        rng: Random generator.
+        spare_last: Whether no class may lose its last row, even if fewer rows than wanted can be drawn then.
     """
     order = rng.permutation(candidates)
     if classes is None:

@@ -16,7 +16,13 @@ _SECOND_VIEW = 982_451_653
 
 
 def drawn_turns(seed: int, epoch: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
-    """Returns the quarter turns of rows in an epoch of training, `int32` `(b,)` in 0..3."""
+    """Returns the quarter turns of rows in an epoch of training, `int32` `(b,)` in 0..3.
+
+    Args:
+        seed: Seed of the stage.
+        epoch: Number of the epoch, int64 scalar.
+        indices: Indices of the rows, int64 `(b,)`.
+    """
     u = uniform(seed, epoch, indices, 1, stream=_TURN_STREAM)[:, 0]
     return tf.cast(u * len(TURNS), tf.int32)
 

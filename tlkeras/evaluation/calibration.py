@@ -49,6 +49,11 @@ def expected_calibration_error(confidence: np.ndarray, hits: np.ndarray, bins: i
     """Returns the mean gap between confidence and accuracy over equally wide bins, in 0..1.
 
     See Guo et al. 2017, equation 3. The result is NaN if a confidence is NaN.
+
+    Args:
+        confidence: Probabilities of the predicted classes, `(n,)` in 0..1.
+        hits: Whether each prediction is correct, `(n,)`.
+        bins: Number of bins.
     """
     if not len(confidence) or not np.all(np.isfinite(confidence)):
         return float("nan")

@@ -75,7 +75,15 @@ def _with_features(model: keras.Model) -> keras.Model:
 
 
 def predict_split(model, domain: Domain, split: str, batch_size: int, runtime=None) -> Predictions:
-    """Returns the predictions of a model for one split, in the order of its rows."""
+    """Returns the predictions of a model for one split, in the order of its rows.
+
+    Args:
+        model: Model from inputs to logits.
+        domain: Domain with the split.
+        split: Name of the split.
+        batch_size: Number of rows per step.
+        runtime: Runtime whose replicas share each batch, or None for one device.
+    """
     rows = domain.splits[split]
     batches = evaluation_batches(rows, domain, batch_size=batch_size, pad=True)
     return predict_rows(

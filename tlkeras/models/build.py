@@ -78,7 +78,13 @@ def _check_parts(config: ModelConfig, input_shape: Shape) -> None:
 
 
 def neck_for(neck: NeckConfig, head: HeadConfig, family: Family) -> NeckConfig:
-    """Returns the neck with the pooling that the head needs, else its own, else that of the family."""
+    """Returns the neck with the pooling that the head needs, else its own, else that of the family.
+
+    Args:
+        neck: Config of the neck.
+        head: Config of the head.
+        family: Family of the backbone.
+    """
     pooling = HEADS.get(head.name).pooling or neck.pooling or family.pooling
     return neck.model_copy(update={"pooling": pooling})
 

@@ -196,6 +196,14 @@ def score_interval(
 
     The score is that of the verdict. Accuracy has the interval of Wilson (1927). Scores of regression and
     multilabel rows have a bootstrap interval (Efron 1979).
+
+    Args:
+        predictions: Predictions of labelled rows.
+        confidence: Confidence level in 0..1.
+        draws: Number of bootstrap draws.
+
+    Raises:
+        UserError: There are no labelled rows.
     """
     if predictions.labels is None or not len(predictions):
         raise UserError("An interval needs labelled rows. Received: none")

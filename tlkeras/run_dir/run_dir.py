@@ -82,7 +82,13 @@ class RunDir:
         return self.stage(index, name) / "metrics.csv"
 
     def checkpoints(self, index: int, name: str, keep: int = 2) -> CheckpointStore:
-        """Returns the checkpoints of a stage."""
+        """Returns the checkpoints of a stage.
+
+        Args:
+            index: Index of the stage.
+            name: Name of the stage.
+            keep: Number of newest checkpoints that stay on disk.
+        """
         return CheckpointStore(self.stage(index, name) / "checkpoint", keep)
 
     def mark_stage_done(self, index: int, name: str) -> None:

@@ -43,7 +43,13 @@ ADVICE = {
 
 
 def judge_transfer(config: ExperimentConfig, run_dir: RunDir, train: Train) -> None:
-    """Trains the twins that a run asks for, if any, and writes and prints the verdict."""
+    """Trains the twins of a run if the config names any, and writes and prints the verdict.
+
+    Args:
+        config: Config of the run.
+        run_dir: Directory of the finished run.
+        train: Function that trains a config in a directory.
+    """
     if twins_of(config):
         train_twins(config, run_dir, train)
         messages.note(write_verdict(config, run_dir))
@@ -57,10 +63,15 @@ def twins_of(config: ExperimentConfig) -> tuple[str, ...]:
 
 
 def train_twins(config: ExperimentConfig, run_dir: RunDir, train: Train) -> None:
-    """Trains the run's twins, and the run and its twins with further seeds.
+    """Trains the twins of a run, and the run and its twins with further seeds.
 
-    `source_only` is in `RUN/twin`, and any other twin in `RUN/twins/NAME`. The run with the i-th
-    further seed is in `RUN/seeds/i`, with its twins inside.
+    `source_only` is in `RUN/twin`, and any other twin in `RUN/twins/NAME`. The run with the i-th further seed
+    is in `RUN/seeds/i`, with its twins inside.
+
+    Args:
+        config: Config of the run.
+        run_dir: Directory of the finished run.
+        train: Function that trains a config in a directory.
     """
     for name in twins_of(config):
         train(twin_config(config, name, _steps_taken(run_dir)), run_dir.twin(name).path)

@@ -103,7 +103,14 @@ class FitStage(Stage):
         return trainee
 
     def training_data(self, config: FitStageConfig, steps: Steps, first_step: int, trainee):
-        """Returns the batches from `first_step` on, in the form that `trainee` takes."""
+        """Returns the training batches in the form that `trainee` takes.
+
+        Args:
+            config: Config of the stage.
+            steps: Length of the stage.
+            first_step: Number of the first step, from 0.
+            trainee: Model that is trained.
+        """
         if trains_jointly(self.parts.config):
             return joint_batches(self.parts, self.batches, config, steps, first_step)
         return self.batches.training(config, steps, first_step, trainee.target_views)

@@ -15,7 +15,13 @@ from tlkeras.training.losses import make_loss, takes_class_numbers
 
 
 def wants_one_hot(stage: FitStageConfig, task: Task, own: keras.losses.Loss | None = None) -> bool:
-    """Whether the loss of the stage takes one-hot (soft) labels instead of class numbers."""
+    """Whether the loss of the stage takes one-hot (soft) labels instead of class numbers.
+
+    Args:
+        stage: Config of the stage.
+        task: Task of the data.
+        own: Loss that was passed from Python, or None.
+    """
     return task == "multiclass" and not takes_class_numbers(_row_loss(stage, task, own))
 
 
@@ -93,7 +99,14 @@ def _usual_metric(task: Task, one_hot: bool) -> keras.metrics.Metric:
 
 
 def with_label_form(dataset, stage: FitStageConfig, domain: Domain, own: keras.losses.Loss | None = None):
-    """Returns a dataset of `(x, y, ...)` in which labels are one-hot if the stage needs that."""
+    """Returns a dataset of `(x, y, ...)` in which labels are one-hot if the loss needs that.
+
+    Args:
+        dataset: Batches `(x, y, ...)` with class numbers.
+        stage: Config of the stage.
+        domain: Domain of the rows.
+        own: Loss that was passed from Python, or None.
+    """
     if domain.draws_pairs or not wants_one_hot(stage, domain.task, own):
         return dataset
     classes = domain.num_outputs

@@ -56,7 +56,15 @@ def private_part(parts: Parts, domain: Domain) -> PrivatePart:
 
 
 def joint_batches(parts: Parts, batches: StageBatches, stage: FitStageConfig, steps: Steps, first_step: int):
-    """Returns batches of both tasks from `first_step` on. The shorter data set is repeated."""
+    """Returns batches of both tasks. The shorter data set is repeated.
+
+    Args:
+        parts: Parts of the run.
+        batches: Batches of the target task.
+        stage: Config of the stage.
+        steps: Length of the stage.
+        first_step: Number of the first step, from 0.
+    """
     domain = filling_a_batch(source_task(parts.config), parts.batch_size)
     source = training_batches(
         domain.splits["train"], domain, batch_size=parts.batch_size, seed=parts.config.seed + SOURCE_SEED,

@@ -48,7 +48,13 @@ def capture(
 
 
 def capture_list(variables: Iterable, prefix: str, *, replicas: bool = False) -> dict[str, np.ndarray]:
-    """Returns the values of variables without a stable name, by their position."""
+    """Returns the values of variables without a stable name, by their position.
+
+    Args:
+        variables: Variables in a fixed order.
+        prefix: Start of the names of the values.
+        replicas: Whether the values of all replicas are returned.
+    """
     return capture({f"{i:05d}": variable for i, variable in enumerate(variables)}, prefix, replicas=replicas)
 
 
@@ -81,7 +87,13 @@ def restore(
 
 
 def restore_list(variables: Iterable, arrays: Mapping[str, np.ndarray], prefix: str) -> None:
-    """Restores the values that `capture_list` returned."""
+    """Restores the values that `capture_list` returned.
+
+    Args:
+        variables: Variables in the same order.
+        arrays: Values by name.
+        prefix: Start of the names of the values.
+    """
     restore({f"{i:05d}": variable for i, variable in enumerate(variables)}, arrays, prefix)
 
 

@@ -25,11 +25,16 @@ class Steps:
 
 
 def count_steps(stage: StageConfig, rows: int, batch_size: int) -> Steps:
-    """Returns the length of a stage over `rows` training rows.
+    """Returns the length of a stage.
 
     If `stage.steps` is given, it is the exact number of steps. They are divided into epochs of similar
     length, none longer than a pass over the data. Otherwise the length is `stage.epochs` passes, each without
     an incomplete last batch.
+
+    Args:
+        stage: Config of the stage.
+        rows: Number of training rows.
+        batch_size: Number of rows per step.
     """
     per_pass = max(rows // batch_size, 1)
     if stage.steps is None:
@@ -69,6 +74,11 @@ def learning_rate_multipliers(stage: StageConfig, model, selection) -> dict[str,
 
     The factor is `layer_decay ** depth`, times the factors in `stage.learning_rate_multipliers` for its part
     (`backbone`, `neck`, `head`) and its block. Neck and head have depth 0, and the last block has depth 1.
+
+    Args:
+        stage: Config of the stage.
+        model: Transfer model.
+        selection: Selection of the trained part.
 
     Raises:
         UserError: There is a multiplier for a part or block that the model does not have.

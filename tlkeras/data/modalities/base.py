@@ -109,7 +109,13 @@ class Modality:
         return config
 
     def check_split(self, split: str, rows: Rows, train: Rows) -> None:
-        """Raises `UserError` if the rows of a split do not have the form of the training rows."""
+        """Raises `UserError` if the rows of a split do not have the form of the training rows.
+
+        Args:
+            split: Name of the split.
+            rows: Rows of the split.
+            train: Training rows.
+        """
         found, wanted = (shape_of(by_column(part.inputs)) for part in (rows, train))
         if found != wanted:
             raise UserError(
@@ -241,7 +247,12 @@ class Modality:
     def file_batches(
         self, paths: Iterable, config: DataConfig, batch_size: int
     ) -> Iterator[tuple[np.ndarray, list[str], list[tuple[str, str]]]]:
-        """Yields `(inputs, names, [(name, reason), ...])` of files; the last lists unreadable files.
+        """Yields `(inputs, names, [(name, reason), ...])` of files. The last item lists unreadable files.
+
+        Args:
+            paths: Paths of files and folders.
+            config: Config of the domain.
+            batch_size: Largest number of rows per batch.
 
         Raises:
             UserError: This modality is not read from files, a path does not exist, or there are no files.
@@ -277,7 +288,14 @@ class Modality:
         return None
 
     def explain(self, model, x: Any, targets: np.ndarray | None, backbone: str):
-        """Returns `(maps, method)`. The maps are float `(n, h, w)` or `(n, tokens)` in 0..1, or None."""
+        """Returns `(maps, method)`. The maps are float `(n, h, w)` or `(n, tokens)` in 0..1, or None.
+
+        Args:
+            model: Model from inputs to logits.
+            x: NumPy inputs of the model, `(n, *shape)`, or a dict of them.
+            targets: Class numbers `(n,)`, or None for the predicted classes.
+            backbone: Registered name of the backbone.
+        """
         if self.explanation is None:
             return None, ""
         return function_at(self.explanation)(model, x, targets, backbone)

@@ -45,7 +45,13 @@ def _digits(rows: Rows) -> np.ndarray:
 
 
 def blend(digits: np.ndarray, photos: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """Blends digits `(n, h, w)` into random patches. Returns `uint8` `(n, h, w, 3)`."""
+    """Blends digits into random patches of photographs. Returns `uint8` `(n, h, w, 3)`.
+
+    Args:
+        digits: Grey digits `(n, h, w)`.
+        photos: Photographs `(height, width, 3)`, uint8.
+        rng: Random generator.
+    """
     count, height, width = digits.shape
     blended = np.empty((count, height, width, 3), np.uint8)
     for i in range(count):

@@ -59,7 +59,17 @@ def read_columns(builder, split: str, columns: dict) -> tuple[np.ndarray, dict[s
 
 
 def record_images(builder, split: str, key: str, source: str) -> np.ndarray:
-    """Returns the places of a split's images in its files, in their order. It reads only record headers."""
+    """Returns the places of the images of a split in its files, in their order. Only record headers are read.
+
+    Args:
+        builder: Builder of the TFDS data set.
+        split: Name of the split.
+        key: Name of the feature that holds the image.
+        source: `data.source`, for messages.
+
+    Raises:
+        UserError: The data set is not stored as tfrecord files.
+    """
     if builder.info.file_format.value != "tfrecord":
         raise UserError(
             f"{source} is larger than data.memory_mb and not stored as tfrecord files. "

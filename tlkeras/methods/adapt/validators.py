@@ -152,9 +152,17 @@ def deep_embedded_risk(weights, errors) -> float:
 
 
 def density_ratio(source_features, target_features, at) -> np.ndarray:
-    """Estimates p_target / p_source at the rows of `at` by a logistic regression between the domains.
+    """Estimates p_target / p_source by a logistic regression between the domains.
 
     Its probabilities are clipped to 1e-6..1 - 1e-6, so that a single row cannot dominate.
+
+    Args:
+        source_features: Features of source rows, `(n, d)`.
+        target_features: Features of target rows, `(m, d)`.
+        at: Features `(k, d)` at which the ratio is estimated.
+
+    Returns:
+        Ratios `(k,)`.
     """
     features = np.concatenate([source_features, target_features])
     domain = np.r_[np.zeros(len(source_features)), np.ones(len(target_features))]

@@ -117,7 +117,12 @@ def make_probe(name: str, seed: int = 0, options: dict | None = None):
 
 
 def fit_probe(probe, features: np.ndarray, labels: np.ndarray):
-    """Fits a probe on features `(n, d)` and class numbers `(n,)`, and returns it.
+    """Fits a probe and returns it.
+
+    Args:
+        probe: Learner of scikit-learn.
+        features: Features `(n, d)`.
+        labels: Class numbers `(n,)`.
 
     Raises:
         UserError: scikit-learn refuses the value of an option.

@@ -54,6 +54,11 @@ REGULARIZERS: Registry[type[Regularizer]] = Registry("regularizer")
 def make_regularizer(name: str, weight: float | None = None, options: Mapping | None = None) -> Regularizer:
     """Returns the regularizer with a registered name.
 
+    Args:
+        name: Registered name.
+        weight: Factor of its loss, at least 0, or None for the default of the regularizer.
+        options: Further settings, or None.
+
     Raises:
         UserError: The name or an option is unknown.
     """

@@ -165,10 +165,15 @@ class Distillation(Regularizer):
 
 
 def softened_divergence(teacher, student, temperature: float):
-    """Returns `temperature^2 * KL(teacher || student)` of logits `(n, classes)`, the mean over rows.
+    """Returns `temperature^2 * KL(teacher || student)`, the mean over rows, as a scalar.
 
     It is computed from log-softmaxes. A KL divergence of probabilities must clip them and would then have no
     gradient for a student that is confidently wrong.
+
+    Args:
+        teacher: Logits of the teacher, `(n, classes)`.
+        student: Logits of the student, `(n, classes)`.
+        temperature: Divisor of the logits, above 0.
     """
     teacher, student = (ops.log_softmax(ops.cast(x, "float32") / temperature) for x in (teacher, student))
     return temperature**2 * ops.mean(ops.sum(ops.exp(teacher) * (teacher - student), axis=-1))

@@ -103,7 +103,18 @@ def _embed(x, patch: int, width: int, prefix_tokens: int):
 
 
 def block(x, name: str, heads, hidden, activation, layer_scale, epsilon, drop):
-    """Returns the tokens after one pre-norm block: attention, then an MLP, each added to its input."""
+    """Returns the tokens after one pre-norm block: attention, then an MLP, each added to its input.
+
+    Args:
+        x: Tokens, `(b, t, width)`.
+        name: Start of the names of the layers.
+        heads: Number of attention heads.
+        hidden: Width of the hidden layer of the MLP.
+        activation: Activation of the MLP.
+        layer_scale: Whether each branch ends in a learned factor per channel.
+        epsilon: Epsilon of both LayerNormalizations.
+        drop: Stochastic depth as arguments of `drop_path`: last rate, index and count.
+    """
     width = x.shape[-1]
 
     def added(x, branch, part):
@@ -138,7 +149,15 @@ def self_attention(x, heads: int, name: str, mask=None):
 
 
 def mlp(x, hidden: int, width: int, activation: str, name: str):
-    """Returns the output of two dense layers with an activation between them."""
+    """Returns the output of two dense layers with an activation between them.
+
+    Args:
+        x: Tokens, `(b, t, d)`.
+        hidden: Width of the first layer.
+        width: Width of the second layer.
+        activation: Activation: `gelu`, `gelu_tanh`, `quick_gelu`, or a name of Keras.
+        name: Start of the names of the layers.
+    """
     x = layers.Dense(hidden, kernel_initializer=small_normal(), name=f"{name}_1")(x)
     if activation == "quick_gelu":  # x * sigmoid(1.702 x), CLIP's approximation
         gate = layers.Rescaling(1.702, name=f"{name}_gate_scale")(x)

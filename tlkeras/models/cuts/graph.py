@@ -76,7 +76,13 @@ def replay(model: keras.Model, x, instead=lambda operation: operation):
 
 
 def replayed_tensors(model: keras.Model, x, instead=lambda operation: operation) -> dict:
-    """Replays a model as `replay` does. Returns the new tensors by the ids of the tensors of `model`."""
+    """Replays a model like `replay`. Returns the new tensors by the ids of the tensors of `model`.
+
+    Args:
+        model: Functional model.
+        x: Symbolic inputs of the new graph.
+        instead: Function that returns the operation to use in place of an operation of the model.
+    """
     known = known_inputs(model, x)
     for node in nodes_in_order(model):
         if node.is_input:

@@ -133,7 +133,13 @@ def backbones_with_weights() -> list[str]:
 
 
 def require_weights(row: Backbone, input_shape: tuple[int, ...], options: Mapping[str, Any]) -> None:
-    """Raises `UserError` if ImageNet weights are not available and cannot be downloaded."""
+    """Raises `UserError` if ImageNet weights are not available and cannot be downloaded.
+
+    Args:
+        row: Row of the backbone.
+        input_shape: Shape of one input.
+        options: Options of the backbone.
+    """
     if weights_at_hand(row, input_shape, options):
         return
     if row.is_application and _network():
@@ -142,7 +148,13 @@ def require_weights(row: Backbone, input_shape: tuple[int, ...], options: Mappin
 
 
 def missing_weights(row: Backbone, input_shape: tuple[int, ...], options: Mapping[str, Any]) -> UserError:
-    """Returns the error with the missing file and what the user can do."""
+    """Returns the error that names the missing file and the solutions.
+
+    Args:
+        row: Row of the backbone.
+        input_shape: Shape of one input.
+        options: Options of the backbone.
+    """
     others = ", ".join(backbones_with_weights()) or "none"
     rest = f"Backbones with local weights: {others}. Received: weights='imagenet'"
     if row.weights_package:
