@@ -36,7 +36,7 @@ class Setting:
         steps: Number of training steps of the stage.
         input_shape: Shape of one input row, or a dict of shapes.
         stage: Config of the stage, or None outside of a run.
-        source: Model config with the name of the backbone and the origin of its weights, or None outside of
+        model_config: Config with the name of the backbone and the origin of its weights, or None outside of
             a run.
         domain: Labelled training data, or None outside of a run.
         start: Values of the model's variables before the first stage of the run, by variable path.
@@ -47,7 +47,7 @@ class Setting:
     steps: int = 1
     input_shape: Shape = ()
     stage: StageConfig | None = None
-    source: ModelConfig | None = None
+    model_config: ModelConfig | None = None
     domain: Domain | None = None
     start: Mapping[str, np.ndarray] = field(default_factory=dict)
 

@@ -80,7 +80,9 @@ def behind_adapter(
     x = replay(adapter, x)
     known = replayed_tensors(common, x)
     backbone = keras.Model(inputs, known[id(common.outputs[0])], name=common.name)
-    first = Block(ADAPTER, tuple(adapter.layers[1:]), CutPoint(adapter.layers[-1].name, (x,)), opens="always")
+    first = Block(
+        ADAPTER, tuple(adapter.layers[1:]), CutPoint(adapter.layers[-1].name, (x,)), trains="always"
+    )
     return backbone, [first, *moved(blocks, known)]
 
 

@@ -46,11 +46,11 @@ def nest(
         copies.take_weights()
     if config.activation != "linear":
         outputs = layers.Activation(config.activation, dtype="float32", name="nested_probabilities")(outputs)
-    opens = "never" if config.frozen else "by_stage"
+    trains = "never" if config.frozen else "by_stage"
     if config.join == "alone":
-        block = Block(NESTED, copies.layers, CutPoint(NESTED, (outputs,)), opens)
+        block = Block(NESTED, copies.layers, CutPoint(NESTED, (outputs,)), trains)
         return keras.Model(inputs, outputs, name=NESTED), [block]
-    first = Block(NESTED, copies.layers, CutPoint(NESTED, (inputs, outputs)), opens)
+    first = Block(NESTED, copies.layers, CutPoint(NESTED, (inputs, outputs)), trains)
     # under another name, because the layers before the backbone have the same name
     prepared = replay(preprocess, inputs, RenamedCopies("backbone_"))
     known = replayed_tensors(backbone, prepared)

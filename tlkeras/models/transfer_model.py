@@ -91,7 +91,7 @@ class TransferModel(DistributedFit):
     @property
     def blocks(self) -> tuple[Block, ...]:
         """Blocks of the backbone that stages can open, from input to output."""
-        return tuple(block for block in self._blocks if block.opens == "by_stage")
+        return tuple(block for block in self._blocks if block.trains == "by_stage")
 
     @property
     def input_shape(self) -> tuple | dict:
@@ -246,7 +246,7 @@ class TransferModel(DistributedFit):
         depths = {v.path: 0 for part in (self.neck, self.head) for v in part.variables}
         for i, block in enumerate(self._blocks):
             for layer in block.layers:
-                depth = 0 if block.opens == "always" else len(self._blocks) - i
+                depth = 0 if block.trains == "always" else len(self._blocks) - i
                 depths.update((v.path, depth) for v in layer.variables)
         return depths
 

@@ -1,4 +1,4 @@
-"""Searches for a good config within a given time: ranks sources, then tries settings on the best ones."""
+"""Searches for a good config within a given time: ranks starting points, then tries settings on the best."""
 
 import contextlib
 import os
@@ -33,7 +33,7 @@ from tlkeras.studies.search_space import (
 )
 
 RANKING_SHARE = 0.25  # share of the budget
-SOURCES = 3  # number of best sources in the search
+STARTS = 3  # number of best starting points in the search
 FAILURES = 10  # number of failed trials in a row that ends the search
 _STATE, _BEST, _PAGE, _TABLE = "auto.json", "best.json", "auto.md", "trials.csv"
 
@@ -52,8 +52,8 @@ def auto(
     """Searches for the config with the best validation accuracy until the budget is spent.
 
     The first trial is the unchanged config, so the result is never worse than it by validation. The next
-    trials are two recipes on each of the two best sources. All trials but the first train a third of their
-    epochs first, and are stopped if the result is below the median of the others (Optuna's sampler and
+    trials are two recipes on each of the two best starting points. All trials but the first train a third of
+    their epochs first, and are stopped if the result is below the median of the others (Optuna's sampler and
     pruner; Akiba et al. 2019). The budget counts the time of all processes: a stopped search continues with
     the unfinished trial. A failed trial is recorded as failed.
 
@@ -76,7 +76,7 @@ def auto(
         search.open()
         if search.left() > 0:
             with contextlib.suppress(TimeUp), alarm(search.left()):
-                search.sources = search.ranked_starting_points()
+                search.starts = search.ranked_starting_points()
                 search.run()
         return search.finish()
     finally:
@@ -98,7 +98,7 @@ class _Search:
         self.config = config.model_copy(update={"verdict": VerdictConfig()})
         self.folder, self.budget, self.candidates, self.optuna = folder, budget, candidates, optuna
         self.lock = RunLock(folder / ".lock")
-        self.sources: list[StartingPoint] = []
+        self.starts: list[StartingPoint] = []
         self.began = time.monotonic()
         self.spent = 0.0
 
@@ -145,7 +145,7 @@ class _Search:
         return self.budget - self.spent - (time.monotonic() - self.began)
 
     def ranked_starting_points(self) -> list[StartingPoint]:
-        """Returns the best sources by `tlkeras rank`, including the config's own."""
+        """Returns the best starting points by `tlkeras rank`, including the config's own."""
         model = checked(self.config).model
         own = StartingPoint(model.backbone, model.weights, model.backbone_options)
         words = self.candidates or "*:imagenet"
@@ -159,14 +159,14 @@ class _Search:
                 raise
             return [own]  # no weights are available, or no backbone takes these inputs
         rows = [r for r in RunDir(self.folder / "ranking").read_rows("ranking.csv") if not r["error"]]
-        rows = [row for row in rows if title(row) in found][:SOURCES]
+        rows = [row for row in rows if title(row) in found][:STARTS]
         best = [starting_point(found[title(row)], self.config) for row in rows]
-        return list({source.title: source for source in [*best, own]}.values())
+        return list({start.title: start for start in [*best, own]}.values())
 
     def run(self) -> None:
         """Runs one trial after another, beginning with trials that an earlier process had started."""
         if not self.study.get_trials(deepcopy=False):
-            for settings in ({}, *first_trials(self.sources)):  # the unchanged config comes first
+            for settings in ({}, *first_trials(self.starts)):  # the unchanged config comes first
                 self.study.enqueue_trial(settings)
         running = self.study.get_trials(states=[self.optuna.trial.TrialState.RUNNING])
         begun = [self.optuna.trial.Trial(self.study, compat.optuna_trial_number(trial)) for trial in running]
@@ -202,7 +202,7 @@ class _Search:
         if trial.number == 0:
             config = self.config
         else:
-            config = suggest(trial, self.config, self.sources)
+            config = suggest(trial, self.config, self.starts)
             first = self._score(shortened(config), folder.with_name(f"{folder.name}_short"))
             with warnings.catch_warnings():  # a resumed trial has reported this value before
                 warnings.simplefilter("ignore")
@@ -248,7 +248,7 @@ def _row(trial) -> dict[str, Any]:
     seconds = trial.duration.total_seconds() if trial.duration else ""
     state = trial.state.name.lower().replace("running", "out of time")
     row = {"trial": trial.number, "state": state, "val_accuracy": value}
-    settings = trial.params or ({"source": "the unchanged config"} if trial.number == 0 else {})
+    settings = trial.params or ({"start": "the unchanged config"} if trial.number == 0 else {})
     return row | {"seconds": seconds} | dict(settings)
 
 

@@ -16,7 +16,7 @@ _WILDCARDS = set("*?[")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A possible source for transfer.
+    """A possible starting point for transfer.
 
     Attributes:
         name: Name of a backbone, or directory of a run.

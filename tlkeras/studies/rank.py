@@ -1,4 +1,4 @@
-"""Ranks sources for transfer: scores of many candidates on cached features, without fine-tuning."""
+"""Ranks starting points for transfer: scores of many candidates on cached features, without fine-tuning."""
 
 import os
 import time
@@ -121,20 +121,20 @@ class _Scorer:
         """Returns a candidate's table row, and whether its probe was correct on each data row."""
         keras.backend.clear_session()
         domains = self.read(candidate)
-        source = candidate_network(candidate, self.config, domains["source"].input_shape)
-        outputs = {name: self._outputs(source, domain, candidate) for name, domain in domains.items()}
-        features, labels = outputs["source"][:, : source.features], _labels(domains["source"])
+        network = candidate_network(candidate, self.config, domains["source"].input_shape)
+        outputs = {name: self._outputs(network, domain, candidate) for name, domain in domains.items()}
+        features, labels = outputs["source"][:, : network.features], _labels(domains["source"])
         accuracy, right = cross_validated("logistic_regression", features, labels, self.config.seed)
         scores = {name: SCORES.get(name)(features, labels) for name in FEATURE_SCORES}
-        probabilities = self._probabilities(candidate, source, outputs["source"])
+        probabilities = self._probabilities(candidate, network, outputs["source"])
         if probabilities is not None:
             scores |= {name: SCORES.get(name)(probabilities, labels) for name in HEAD_SCORES}
         facts = {
             "candidate": candidate.name, "weights": candidate.weights or "none",
-            "probe_accuracy": accuracy, "features": source.features, "parameters": source.parameters,
+            "probe_accuracy": accuracy, "features": network.features, "parameters": network.parameters,
         }  # fmt: skip
         for other in outputs.keys() - {"source"}:
-            scores |= _distances(features, outputs[other][:, : source.features])
+            scores |= _distances(features, outputs[other][:, : network.features])
         found = facts | scores
         return {name: found.get(name, "") for name in (*COLUMNS, *found)}, right
 
@@ -172,30 +172,30 @@ class _Scorer:
         self._domains[size] = found
         return found
 
-    def _outputs(self, source, domain, candidate: Candidate) -> np.ndarray:
+    def _outputs(self, network, domain, candidate: Candidate) -> np.ndarray:
         rows = domain.splits["train"]
         facts = {"backbone": candidate.title, "train": "rank"}
-        opened = self.cache.open(source.trunk, [Request(rows, domain, "train")], title="  ", facts=facts)
+        opened = self.cache.open(network.trunk, [Request(rows, domain, "train")], title="  ", facts=facts)
         return np.asarray(opened.features[0].take(np.arange(len(rows))), np.float64)
 
-    def _probabilities(self, candidate: Candidate, source, outputs: np.ndarray) -> np.ndarray | None:
+    def _probabilities(self, candidate: Candidate, network, outputs: np.ndarray) -> np.ndarray | None:
         """Returns the probabilities `(n, classes)` of the source model's head on the target task's rows."""
-        if source.head is not None:
-            outputs = source.head.predict(outputs.astype(np.float32), verbose=0).astype(np.float64)
-            source = replace(source, features=0)
-        elif not source.classes:
+        if network.head is not None:
+            outputs = network.head.predict(outputs.astype(np.float32), verbose=0).astype(np.float64)
+            network = replace(network, features=0)
+        elif not network.classes:
             run = head_of_weights(candidate)
-            source = top_model(candidate)
+            network = top_model(candidate)
             if run is not None:
                 domain = self._at(image_size(run, self.config))["source"]
-                source = candidate_network(run, self.config, domain.input_shape)
-            elif source is not None:
-                domain = self._at(source.trunk.input_shape[1:3])["source"]
+                network = candidate_network(run, self.config, domain.input_shape)
+            elif network is not None:
+                domain = self._at(network.trunk.input_shape[1:3])["source"]
             else:
                 return None
-            outputs = self._outputs(source, domain, run or candidate)
-        logits = outputs[:, source.features :]
-        if source.binary:
+            outputs = self._outputs(network, domain, run or candidate)
+        logits = outputs[:, network.features :]
+        if network.binary:
             logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return powers / powers.sum(axis=1, keepdims=True)

@@ -64,9 +64,9 @@ def recommend(table: list[dict[str, Any]], right: dict[str, np.ndarray]) -> str:
 def _nothing_known(scored: list[dict[str, Any]], failed: list[str]) -> str:
     """Returns the text for a table in which only random weights have scores."""
     return (
-        f"No source to recommend: only random weights {'could be scored' if failed else 'were offered'} "
+        f"No candidate to recommend: only random weights {'could be scored' if failed else 'were offered'} "
         f"({', '.join(map(title, scored))}), which contain no knowledge. The best is correct on "
-        f"{scored[0]['probe_accuracy']:.1%} of held-out training rows. A trained source must beat that."
+        f"{scored[0]['probe_accuracy']:.1%} of held-out training rows. A trained candidate must beat that."
     )
 
 
@@ -80,7 +80,7 @@ def _warnings(scored: list[dict[str, Any]], best: dict[str, Any]) -> list[str]:
         trained = [title(row) for row in scored if row["weights"] != "none"]
         lines.append(
             f"Random weights are best: {', '.join(trained)} {'has' if len(trained) == 1 else 'have'} nothing "
-            "that helps this task. Expect no gain from transfer, or name better sources."
+            "that helps this task. Expect no gain from transfer, or name better candidates."
         )
     elif random:
         gain = best["probe_accuracy"] - random[0]["probe_accuracy"]

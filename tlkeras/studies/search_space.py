@@ -46,12 +46,12 @@ class StartingPoint:
 
     @property
     def title(self) -> str:
-        """The source as a user would write it, e.g. `resnet50:imagenet`."""
+        """The starting point as a user would write it, e.g. `resnet50:imagenet`."""
         return f"{self.backbone}:{self.weights or 'none'}"
 
 
 def starting_point(candidate: Candidate, config: ExperimentConfig) -> StartingPoint:
-    """Returns the source of a candidate of `tlkeras rank`. For a run it is the run's backbone and weights.
+    """Returns the starting point that a candidate of `tlkeras rank` is. A run has its backbone and weights.
 
     Raises:
         UserError: The candidate is a run with more networks than a backbone.
@@ -87,33 +87,33 @@ def check_searchable(config: ExperimentConfig) -> None:
             raise UserError(f"auto cannot search over this config: {reason}. Received: {name}")
 
 
-def first_trials(sources: list[StartingPoint]) -> Iterator[dict[str, Any]]:
-    """Yields the settings of the first trials: each recipe on the two best sources.
+def first_trials(starts: list[StartingPoint]) -> Iterator[dict[str, Any]]:
+    """Yields the settings of the first trials: each recipe on the two best starting points.
 
     Args:
-        sources: Sources from which a trial may start, best first.
+        starts: Starting points of trials, best first.
     """
     for recipe in RECIPES:
-        for source in sources[:2]:
-            yield {"source": source.title, **recipe}
+        for start in starts[:2]:
+            yield {"start": start.title, **recipe}
 
 
-def suggest(trial, config: ExperimentConfig, sources: list[StartingPoint]) -> ExperimentConfig:
-    """Returns the config of a trial: source, depth of fine-tuning, learning rates, regularizer, augmentation.
+def suggest(trial, config: ExperimentConfig, starts: list[StartingPoint]) -> ExperimentConfig:
+    """Returns the config of a trial: start, depth of fine-tuning, learning rates, regularizer, augmentation.
 
     Args:
         trial: Optuna trial.
         config: Config of the user. Its data, head, runtime and cache are not changed.
-        sources: Sources from which the trial may start, best first.
+        starts: Starting points of trials, best first.
     """
-    by_title = {source.title: source for source in sources}
-    source = by_title[trial.suggest_categorical("source", list(by_title))]
+    by_title = {start.title: start for start in starts}
+    start = by_title[trial.suggest_categorical("start", list(by_title))]
     stages = [_head(trial)]
     depth = trial.suggest_categorical("depth", ["none", "third", "half", "all"])
     if depth != "none":
-        stages.append(_finetune(trial, config, source.backbone, depth))
-    update: dict[str, Any] = {"backbone": source.backbone, "weights": source.weights}
-    update["backbone_options"] = dict(source.options)
+        stages.append(_finetune(trial, config, start.backbone, depth))
+    update: dict[str, Any] = {"backbone": start.backbone, "weights": start.weights}
+    update["backbone_options"] = dict(start.options)
     model = config.model.model_copy(update=update | {"fallback": None})
     return config.model_copy(update={"model": model, "stages": tuple(stages)})
 

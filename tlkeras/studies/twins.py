@@ -36,8 +36,8 @@ NAMES = {
 }
 ADVICE = {
     "source_only": "Remove or weaken the adaptation, or check that the domains have the same classes.",
-    "scratch": "Train from scratch, or search for a closer source with 'tlkeras rank'.",
-    "random_features": "The source has learned nothing for this task: check it, or rank other sources.",
+    "scratch": "Train from scratch, or search for weights of a closer task with 'tlkeras rank'.",
+    "random_features": "The pretrained weights do not help here: check them, or rank other candidates.",
     "frozen_probe": "Fine-tuning damages the features: train fewer blocks, at a lower rate, or regularise.",
 }
 

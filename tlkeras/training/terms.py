@@ -31,7 +31,7 @@ def training_model(parts: Parts, stage: FitStageConfig, steps: Steps, states: Ru
         steps=steps.total,
         seed=parts.config.seed,
         stage=stage,
-        source=parts.config.model,
+        model_config=parts.config.model,
         domain=parts.source,
         start=_start_values(parts.model, states) if stage.regularizer is not None else {},
     )

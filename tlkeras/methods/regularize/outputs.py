@@ -64,7 +64,7 @@ class CoTuning(Regularizer):
 
     def act_on(self, setting: Setting) -> None:
         """Creates the head of the source, and the variable for the relationship of the classes."""
-        head = source_classifier(setting.source)
+        head = source_classifier(setting.model_config)
         width = setting.model.neck.output_shape[-1]
         if head is None or head[0].shape[0] != width or setting.domain.task != "multiclass":
             found = "no source head" if head is None else f"a source head on {head[0].shape[0]} features"

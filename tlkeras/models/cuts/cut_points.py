@@ -32,14 +32,14 @@ class Block:
         name: Name for `train="from:NAME"`.
         layers: Layers of the block in topological order.
         cut: Cut point after the block.
-        opens: Stages in which it trains: those that open it, all stages (a private adapter), or none (a
+        trains: Stages in which it trains: those that open it, all stages (a private adapter), or none (a
             frozen nested model).
     """
 
     name: str
     layers: tuple[keras.layers.Layer, ...]
     cut: CutPoint
-    opens: Literal["by_stage", "always", "never"] = "by_stage"
+    trains: Literal["by_stage", "always", "never"] = "by_stage"
 
 
 def find_cut_points(model: keras.Model, live_tensors: int = 1) -> list[tuple[CutPoint, tuple]]:

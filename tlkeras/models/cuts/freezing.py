@@ -46,8 +46,8 @@ def opened_layers(blocks: Sequence[Block], train: str, backbone: str) -> list[tu
     Raises:
         UserError: `train` does not name a block or layer of this backbone, or it names too many blocks.
     """
-    always = [(i, x) for i, block in enumerate(blocks) if block.opens == "always" for x in block.layers]
-    by_stage = [i for i, block in enumerate(blocks) if block.opens == "by_stage"]
+    always = [(i, x) for i, block in enumerate(blocks) if block.trains == "always" for x in block.layers]
+    by_stage = [i for i, block in enumerate(blocks) if block.trains == "by_stage"]
     opened = _opened_by_stage([blocks[i] for i in by_stage], train, backbone)
     return always + [(by_stage[i], layer) for i, layer in opened]
 
