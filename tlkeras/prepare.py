@@ -140,12 +140,12 @@ def _found_batch_size(config: ExperimentConfig, runtime: Runtime, model, rows: i
 
 def _rows_passed(config: ExperimentConfig) -> int:
     """Returns how many rows a step passes through the network for each row of its batch, at most."""
-    adaptation = config.adaptation
     if config.tasks is not None and config.tasks.joint_run:
         return 2  # those of the other task
-    if not any(methods.adapt.checks.pulls(adaptation, stage) for stage in config.stages):
+    if not any(map(config.adapts_in, config.stages)):
         return 1
-    return 1 + methods.adapt.make_method(adaptation.method, adaptation.options).target_views
+    method = methods.adapt.make_method(config.adaptation.method, config.adaptation.options)
+    return 1 + method.target_views
 
 
 def checked(config: ExperimentConfig) -> ExperimentConfig:

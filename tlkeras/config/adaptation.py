@@ -71,3 +71,8 @@ class AdaptationConfig(Config):
         flip="horizontal", randaugment=2, randaugment_magnitude=8.0, cutout=0.4
     )
     options: dict[str, Any] = {}
+
+    @property
+    def trains_on_target(self) -> bool:
+        """Whether training steps use target rows. AdaBN alone uses the target only after the training."""
+        return self.method != "none" or self.batch_norm == "domain_specific"

@@ -84,9 +84,13 @@ class ExperimentConfig(Config):
 
     @property
     def adapts(self) -> bool:
-        """Whether the target is used in training. A source-only twin has a target but does not use it."""
+        """Whether the run uses its target. A source-only twin has a target but does not use it."""
         adaptation = self.adaptation
-        return adaptation is not None and (adaptation.method != "none" or adaptation.batch_norm != "shared")
+        return adaptation is not None and (adaptation.trains_on_target or adaptation.batch_norm == "adabn")
+
+    def adapts_in(self, stage: StageConfig) -> bool:
+        """Whether a stage trains on rows of the source and of the target."""
+        return self.adaptation is not None and stage.adapt and self.adaptation.trains_on_target
 
     @model_validator(mode="after")
     def _stage_names_differ(self):

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from tlkeras.evaluation.predictions import Predictions, log_softmax
+from tlkeras.evaluation.predictions import Predictions
 from tlkeras.lazy import LateModule
+from tlkeras.models.probabilities import log_softmax
 
 scipy = LateModule("scipy")
 

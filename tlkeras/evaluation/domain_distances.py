@@ -8,37 +8,27 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tlkeras.errors import UserError
 from tlkeras.lazy import LateModule
+from tlkeras.methods.probe.feature_mapping import of_two_domains
+from tlkeras.methods.probe.probes import make_probe
 from tlkeras.registry import Registry
 
-sklearn = LateModule("sklearn")
 threadpoolctl = LateModule("threadpoolctl")
 
 DISTANCES: Registry[Callable[..., float]] = Registry("distance")
 
 
-def _two_domains(source, target) -> tuple[np.ndarray, np.ndarray]:
-    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
-    if source.ndim != 2 or source.shape[1:] != target.shape[1:] or min(len(source), len(target)) < 2:
-        raise UserError(
-            "Distances need features (n, d) and (m, d), each with at least two rows. Received: "
-            f"{source.shape} and {target.shape}"
-        )
-    return source, target
-
-
 @DISTANCES.register("mean")
 def mean_distance(source_features, target_features) -> float:
     """Returns the Euclidean distance of the means, `sqrt(sum (m_s - m_t)^2)`."""
-    source, target = _two_domains(source_features, target_features)
+    source, target = of_two_domains(source_features, target_features)
     return float(np.linalg.norm(source.mean(axis=0) - target.mean(axis=0)))
 
 
 @DISTANCES.register("coral")
 def coral_distance(source_features, target_features) -> float:
     """Returns the squared Frobenius distance of the covariances over `4 d^2` (Sun & Saenko 2016)."""
-    source, target = _two_domains(source_features, target_features)
+    source, target = of_two_domains(source_features, target_features)
     gap = np.cov(source, rowvar=False) - np.cov(target, rowvar=False)
     return float(np.sum(gap**2) / (4 * source.shape[1] ** 2))
 
@@ -55,7 +45,7 @@ def mmd_distance(source_features, target_features, rows: int = 1000) -> float:
         rows: Largest number of rows of each domain that are compared. They are evenly spaced.
     """
     source, target = (
-        x[:: max(1, -(-len(x) // rows))] for x in _two_domains(source_features, target_features)
+        x[:: max(1, -(-len(x) // rows))] for x in of_two_domains(source_features, target_features)
     )
     within_source, within_target = _squared(source, source), _squared(target, target)
     ordered = np.sort(within_source, axis=None)
@@ -73,7 +63,7 @@ def _squared(left, right) -> np.ndarray:
 @DISTANCES.register("frechet")
 def frechet_distance(source_features, target_features) -> float:
     """Returns the squared Frechet distance of Gaussians fitted to both domains (Dowson & Landau 1982)."""
-    source, target = _two_domains(source_features, target_features)
+    source, target = of_two_domains(source_features, target_features)
     first, second = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (source, target))
     values, vectors = np.linalg.eigh(first)
     root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
@@ -98,7 +88,7 @@ def a_distance(source_features, target_features, seeds: Sequence[int] = (0, 1, 2
     Returns:
         A number from 0 (the probe cannot distinguish the domains) to 2.
     """
-    source, target = _two_domains(source_features, target_features)
+    source, target = of_two_domains(source_features, target_features)
     count = min(len(source), len(target))
     errors = []
     for seed in seeds:
@@ -106,9 +96,7 @@ def a_distance(source_features, target_features, seeds: Sequence[int] = (0, 1, 2
         halves = [np.array_split(x[rng.permutation(len(x))[:count]], 2) for x in (source, target)]
         fit, held_out = (np.concatenate([halves[0][i], halves[1][i]]) for i in (0, 1))
         domains = [np.repeat([0, 1], [len(halves[0][i]), len(halves[1][i])]) for i in (0, 1)]
-        probe = sklearn.pipeline.make_pipeline(
-            sklearn.preprocessing.StandardScaler(), sklearn.linear_model.LogisticRegression(max_iter=1000)
-        )
+        probe = make_probe("logistic_regression", options={"max_iter": 1000})
         # Threads that wait for each other take a minute on a busy machine.
         with threadpoolctl.threadpool_limits(1):
             errors.append(1 - probe.fit(fit, domains[0]).score(held_out, domains[1]))

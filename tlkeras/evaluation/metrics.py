@@ -11,8 +11,9 @@ from tlkeras.evaluation.calibration import (
     two_sided,
 )
 from tlkeras.evaluation.prediction_files import csv_text
-from tlkeras.evaluation.predictions import Predictions, log_softmax
+from tlkeras.evaluation.predictions import Predictions
 from tlkeras.lazy import LateModule
+from tlkeras.models.probabilities import log_softmax
 from tlkeras.run_dir import write_text
 from tlkeras.run_dir.atomic import plain
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras.config.data import Task
+from tlkeras.models.probabilities import sigmoid, softmax
 from tlkeras.run_dir import replacing
 
 
@@ -227,17 +228,4 @@ def _probabilities(logits: np.ndarray, task: Task) -> np.ndarray | None:
     if task == "binary" and logits.shape[1] == 1:
         # Both sides are computed separately, because 1 - p would round small probabilities to 0.
         return np.concatenate([sigmoid(-logits), sigmoid(logits)], axis=1)
-    return np.exp(log_softmax(logits))
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """Returns 1 / (1 + exp(-x)) without overflow."""
-    return np.exp(-np.logaddexp(0.0, -x))
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Returns the logarithm of the softmax over the last axis without overflow."""
-    if not logits.size:
-        return logits
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return softmax(logits)

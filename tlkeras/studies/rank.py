@@ -21,6 +21,7 @@ from tlkeras.evaluation.domain_distances import DISTANCES
 from tlkeras.evaluation.transfer_scores import SCORES
 from tlkeras.features.cache import FeatureCache, Request
 from tlkeras.methods.probe.probes import cross_validated
+from tlkeras.models.probabilities import softmax
 from tlkeras.run_dir import RunDir, check_place
 from tlkeras.studies.candidate_networks import candidate_network, head_of_weights, image_size, top_model
 from tlkeras.studies.candidates import Candidate, parse_candidates
@@ -197,8 +198,7 @@ class _Scorer:
         logits = outputs[:, network.features :]
         if network.binary:
             logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return powers / powers.sum(axis=1, keepdims=True)
+        return softmax(logits)
 
 
 def _labels(domain) -> np.ndarray:

@@ -8,7 +8,6 @@ from tlkeras.backend.averaging import averaged_weights
 from tlkeras.config import FitStageConfig
 from tlkeras.data import Domain, Rows, evaluation_batches
 from tlkeras.errors import UserError
-from tlkeras.methods.adapt.checks import pulls
 from tlkeras.methods.adapt.domain_statistics import adapt_batch_norm, batch_norm_layers
 from tlkeras.methods.adapt.validators import needs, validate
 from tlkeras.models.cuts.graph import inputs_of, output_of
@@ -19,7 +18,8 @@ WATCHED_ROWS = 2000  # rows of each domain; a score on more rows takes longer an
 
 def check_domain_statistics(parts: Parts, stage: FitStageConfig) -> None:
     """Raises `UserError` if `batch_norm='domain_specific'` is set and no statistics would change."""
-    if not adapts(parts, stage) or parts.config.adaptation.batch_norm != "domain_specific":
+    config = parts.config
+    if not config.adapts_in(stage) or config.adaptation.batch_norm != "domain_specific":
         return
     inside = {id(layer) for layer in batch_norm_layers(parts.model.backbone)}
     moving = [
@@ -33,11 +33,6 @@ def check_domain_statistics(parts: Parts, stage: FitStageConfig) -> None:
             f"updated: stages.{stage.name}.bn=train, or a bottleneck (model.neck.bottleneck=256). For a "
             f"frozen network use adabn. Received: stages.{stage.name}.bn={stage.bn}"
         )
-
-
-def adapts(parts: Parts, stage: FitStageConfig) -> bool:
-    """Whether a stage trains on both domains. AdaBN alone uses the target only after the training."""
-    return pulls(parts.config.adaptation, stage)
 
 
 def put_in_target_statistics(parts: Parts) -> None:

@@ -10,7 +10,7 @@ from tlkeras.errors import UserError
 from tlkeras.features.stage_features import StageFeatures
 from tlkeras.prepare import Parts
 from tlkeras.training import objectives
-from tlkeras.training.adaptation_watch import adapts, held_out
+from tlkeras.training.adaptation_watch import held_out
 from tlkeras.training.stages import Steps
 
 # This is added to the seed of the run, so that the target has another order than the source.
@@ -45,7 +45,7 @@ class StageBatches:
         for domain in self.sources:
             wanted += [(domain, split, seed) for split in ("train", "val") if split in domain.splits]
         for domain in self.targets:
-            train = ["train"] if adapts(self.parts, stage) else []
+            train = ["train"] if self.config.adapts_in(stage) else []
             watched = [held_out(domain)] if domain is self.targets[0] else []
             wanted += [(domain, split, seed + TARGET_SEED) for split in dict.fromkeys(train + watched)]
         return wanted

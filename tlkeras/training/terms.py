@@ -7,7 +7,6 @@ from tlkeras.methods.term import Term
 from tlkeras.methods.training_model import TrainingModel
 from tlkeras.prepare import Parts
 from tlkeras.training import snapshots
-from tlkeras.training.adaptation_watch import adapts
 from tlkeras.training.checkpoints import RunStates
 from tlkeras.training.second_task import second_task, trains_jointly
 from tlkeras.training.stages import Steps
@@ -42,7 +41,7 @@ def stage_terms(parts: Parts, stage: FitStageConfig) -> list[Term]:
     terms: list[Term] = []
     if trains_jointly(parts.config):
         terms.append(second_task(parts, stage))
-    if adapts(parts, stage):
+    if parts.config.adapts_in(stage):
         terms.append(configured_term(parts.config.adaptation))
     if stage.regularizer is not None:
         wanted = stage.regularizer

@@ -16,10 +16,8 @@ from tlkeras.features.stage_features import (
     too_short,
 )
 from tlkeras.methods.adapt import make_method
-from tlkeras.methods.adapt.checks import pulls
 from tlkeras.prepare import Parts
 from tlkeras.run_dir import RunDir
-from tlkeras.training.adaptation_watch import adapts
 from tlkeras.training.stage_batches import StageBatches
 from tlkeras.training.stages import Steps
 from tlkeras.training.terms import looks_at_inputs
@@ -119,7 +117,7 @@ def recorded(parts: Parts, run_dir: RunDir, folder: Path) -> dict:
 
 def reason_against_features(config: ExperimentConfig, stage: FitStageConfig) -> str | None:
     """Returns why a stage with a frozen trunk must train on its inputs, or None if it need not."""
-    adaptation = config.adaptation if pulls(config.adaptation, stage) else None
+    adaptation = config.adaptation if config.adapts_in(stage) else None
     reason = reason_against(stage, config.data)
     if reason is None and looks_at_inputs(stage):
         reason = f"the regularizer {stage.regularizer.name} looks at the pixels"
@@ -129,7 +127,8 @@ def reason_against_features(config: ExperimentConfig, stage: FitStageConfig) -> 
 
 
 def _too_short(parts: Parts, batches: StageBatches, stage: FitStageConfig, steps: Steps) -> bool:
-    domains = [*batches.sources, *(batches.targets if adapts(parts, stage) else ())]
+    adapts = parts.config.adapts_in(stage)
+    domains = [*batches.sources, *(batches.targets if adapts else ())]
     rows = [len(domain.splits["train"]) for domain in domains]
-    read = steps.total * (2 if adapts(parts, stage) else 1)
+    read = steps.total * (2 if adapts else 1)
     return too_short(stage, parts.config.data, read, rows, parts.batch_size)

@@ -1,6 +1,6 @@
 """The checks of an adaptation before the training: names, options, stages, sizes, views."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from tlkeras.config import AdaptationConfig, AugmentConfig, ExperimentConfig, StageConfig
 from tlkeras.data import Domain
@@ -8,15 +8,6 @@ from tlkeras.data.modalities import Image, Modality
 from tlkeras.errors import UserError
 from tlkeras.methods.adapt import make_method
 from tlkeras.methods.adapt.validators import VALIDATORS
-
-
-def pulls(adaptation: AdaptationConfig | None, stage: StageConfig) -> bool:
-    """Whether a stage trains on both domains. AdaBN alone uses the target only after the training."""
-    return (
-        adaptation is not None
-        and stage.adapt
-        and (adaptation.method != "none" or adaptation.batch_norm == "domain_specific")
-    )
 
 
 def check_adaptation(config: ExperimentConfig) -> None:
@@ -71,15 +62,14 @@ def check_domains(config: ExperimentConfig, domains: Mapping[str, Domain]) -> No
     if adaptation is None or adaptation.method == "none":
         return
     if make_method(adaptation.method, adaptation.options).target_views > 1:
-        for stage in (s for s in config.stages if pulls(adaptation, s)):
+        for stage in filter(config.adapts_in, config.stages):
             _check_views(adaptation, stage, source.modality)
 
 
 def _check_stages(config: ExperimentConfig) -> None:
     """Raises `UserError` if no stage would use the method."""
     adaptation = config.adaptation
-    asked = pulls(adaptation, StageConfig(name="any"))
-    if asked and not any(pulls(adaptation, stage) for stage in config.stages):
+    if adaptation.trains_on_target and not any(map(config.adapts_in, config.stages)):
         received = ", ".join(
             f"stages.{stage.name}.adapt={str(stage.adapt).lower()}{' (a probe)' * (stage.kind == 'probe')}"
             for stage in config.stages
@@ -88,17 +78,19 @@ def _check_stages(config: ExperimentConfig) -> None:
             f"adaptation.method={adaptation.method} works in no stage: set adapt=true in one that trains by "
             f"steps, or adaptation.method=none. Received: {received}"
         )
-    if asked and adaptation.method != "none":
-        _check_source_model(adaptation, config.stages)
+    if adaptation.method != "none":
+        _check_source_model(config)
 
 
-def _check_source_model(adaptation: AdaptationConfig, stages: Sequence[StageConfig]) -> None:
+def _check_source_model(config: ExperimentConfig) -> None:
     """Raises `UserError` if the class loss would end before a classifier is trained."""
+    adaptation = config.adaptation
     method, strength = make_method(adaptation.method, adaptation.options), adaptation.strength
     schedule = strength.schedule or method.schedule
     source_first = schedule == "warm_start" and strength.start > 0
-    never_pulls = adaptation.weight == 0 or strength.value == 0
-    if method.needs_source_model and pulls(adaptation, stages[0]) and not (source_first or never_pulls):
+    without_effect = adaptation.weight == 0 or strength.value == 0
+    at_once = config.adapts_in(config.stages[0])
+    if method.needs_source_model and at_once and not (source_first or without_effect):
         raise UserError(
             f"adaptation.method={adaptation.method} adapts a trained source model, and its class loss "
             "ends as the strength rises: set adaptation.strength.schedule=warm_start with strength.start "

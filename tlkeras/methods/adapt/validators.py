@@ -11,10 +11,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tlkeras.errors import UserError
-from tlkeras.lazy import LateModule
+from tlkeras.methods.probe.probes import make_probe
+from tlkeras.models.probabilities import entropy, softmax
 from tlkeras.registry import Registry
-
-sklearn = LateModule("sklearn")
 
 VALIDATORS: Registry[Callable[..., float]] = Registry("validator")
 SND_TEMPERATURE = 0.05
@@ -77,16 +76,16 @@ def source_validation(source_val_logits, source_val_labels) -> float:
 
 
 @VALIDATORS.register("entropy")
-def entropy(target_logits) -> float:
+def negative_entropy(target_logits) -> float:
     """Minus the mean entropy of target predictions. It rewards collapse and should not be used alone."""
-    return -float(np.mean(_entropy(softmax(target_logits))))
+    return -float(np.mean(entropy(softmax(target_logits))))
 
 
 @VALIDATORS.register("information_maximization")
 def information_maximization(target_logits) -> float:
     """Entropy of the mean target prediction minus the mean entropy (Shi & Sha 2012)."""
     probabilities = softmax(target_logits)
-    return float(_entropy(probabilities.mean(axis=0)) - np.mean(_entropy(probabilities)))
+    return float(entropy(probabilities.mean(axis=0)) - np.mean(entropy(probabilities)))
 
 
 @VALIDATORS.register("bnm")
@@ -166,22 +165,9 @@ def density_ratio(source_features, target_features, at) -> np.ndarray:
     """
     features = np.concatenate([source_features, target_features])
     domain = np.r_[np.zeros(len(source_features)), np.ones(len(target_features))]
-    probe = sklearn.pipeline.make_pipeline(
-        sklearn.preprocessing.StandardScaler(), sklearn.linear_model.LogisticRegression(max_iter=1000)
-    ).fit(features, domain)
+    probe = make_probe("logistic_regression", options={"max_iter": 1000}).fit(features, domain)
     probability = np.clip(probe.predict_proba(at)[:, 1], 1e-6, 1 - 1e-6)
     return probability / (1 - probability) * len(source_features) / len(target_features)
-
-
-def softmax(logits) -> np.ndarray:
-    """Returns the probabilities `(n, classes)` in float64."""
-    logits = np.asarray(logits, np.float64)
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
-
-
-def _entropy(probabilities) -> np.ndarray:
-    return -(probabilities * np.log(np.maximum(probabilities, 1e-300))).sum(axis=-1)
 
 
 def _classes(labels) -> np.ndarray:

@@ -75,7 +75,7 @@ class Coral(FeatureMapping):
 
     def fit(self, source: np.ndarray, target: np.ndarray) -> "Coral":
         """Finds the map."""
-        source, target = _pair(source, target)
+        source, target = of_two_domains(source, target)
         eye = self.regularization * np.eye(source.shape[1])
         whiten = _power(np.cov(source, rowvar=False) + eye, -0.5)
         self.matrix = whiten @ _power(np.cov(target, rowvar=False) + eye, 0.5)
@@ -102,7 +102,7 @@ class SubspaceAlignment(FeatureMapping):
 
     def fit(self, source: np.ndarray, target: np.ndarray) -> "SubspaceAlignment":
         """Fits both bases and the alignment."""
-        source, target = _pair(source, target)
+        source, target = of_two_domains(source, target)
         self.means = source.mean(axis=0), target.mean(axis=0)
         most = min(self.dimensions, source.shape[1], len(source) - 1, len(target) - 1)
         axes = [
@@ -161,11 +161,16 @@ class LinearMap(FeatureMapping):
         return (np.asarray(features, np.float64) - self.means[0]) @ self.matrix + self.means[1]
 
 
-def _pair(source, target) -> tuple[np.ndarray, np.ndarray]:
+def of_two_domains(source, target) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the features of two domains in float64, after a check of their shapes.
+
+    Raises:
+        UserError: They are not `(n, d)` and `(m, d)`, or a domain has fewer than two rows.
+    """
     source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
     if source.ndim != 2 or source.shape[1:] != target.shape[1:] or min(len(source), len(target)) < 2:
         raise UserError(
-            "A mapping needs features (n, d) and (m, d), each with at least two rows. Received: "
+            "Two domains need features (n, d) and (m, d), each with at least two rows. Received: "
             f"{source.shape} and {target.shape}"
         )
     return source, target

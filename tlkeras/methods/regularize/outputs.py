@@ -11,6 +11,7 @@ from tlkeras.errors import UserError
 from tlkeras.methods.regularize.base import REGULARIZERS, Regularizer
 from tlkeras.methods.term import Setting
 from tlkeras.models.cuts.graph import inputs_of, output_of
+from tlkeras.models.probabilities import softmax
 from tlkeras.models.source_head import source_classifier
 
 
@@ -104,10 +105,10 @@ class CoTuning(Regularizer):
         for x, _, _ in evaluation_batches(rows, domain, batch_size=64, pad=True):
             # predict would return one result per replica in the scope of a strategy
             found = np.asarray(features(x, training=False), np.float64) @ kernel + bias
-            powers = np.exp(found - found.max(axis=1, keepdims=True))[: len(rows) - seen]
-            labels = np.eye(domain.num_outputs)[rows.labels[seen : seen + len(powers)]]
-            sums = sums + labels.T @ (powers / powers.sum(axis=1, keepdims=True))
-            seen += len(powers)
+            answers = softmax(found[: len(rows) - seen])
+            labels = np.eye(domain.num_outputs)[rows.labels[seen : seen + len(answers)]]
+            sums = sums + labels.T @ answers
+            seen += len(answers)
         return (sums / np.maximum(sums.sum(axis=1, keepdims=True), 1e-12)).astype(np.float32)
 
 
