@@ -74,15 +74,22 @@ def check_tensorflow() -> None:
 
 def _check_libtpu() -> None:
     """Raises `UserError` if TensorFlow's TPU build would silently end the process with this driver."""
-    try:
-        build, driver = metadata.version("tensorflow-tpu"), metadata.version("libtpu")
-    except metadata.PackageNotFoundError:
+    build, driver = installed_version("tensorflow-tpu"), installed_version("libtpu")
+    if build is None or driver is None:
         return
     if tuple(map(int, re.findall(r"\d+", driver)[:3])) > NEWEST_LIBTPU and _loads_libtpu():
         raise UserError(
             f"tensorflow-tpu {build} crashes with this TPU driver. Run pip install 'libtpu<0.0.25', or "
             f"set TPU_LOAD_LIBRARY=0 to work without the TPU. Received: libtpu {driver}"
         )
+
+
+def installed_version(package: str) -> str | None:
+    """Returns the version of an installed package, or None if it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _loads_libtpu() -> bool:

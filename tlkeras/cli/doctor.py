@@ -47,14 +47,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> int:
 
 def _versions() -> dict[str, str]:
     found = {"tlkeras": __version__, "python": platform.python_version()}
-    return found | {name: _version(name) or "not installed" for name in _SHOWN}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+    return found | {name: environment.installed_version(name) or "not installed" for name in _SHOWN}
 
 
 def _machine(problems: list[str]) -> dict[str, str]:
@@ -102,7 +95,7 @@ def _free(folder: Path) -> str:
 
 def _extras(problems: list[str]) -> list[dict[str, str]]:
     """Returns a row for each extra with its missing packages. Adds missing requirements to `problems`."""
-    if _version("tlkeras") is None:
+    if environment.installed_version("tlkeras") is None:
         problems.append("tlkeras runs from a folder that is not installed. Run pip install -e FOLDER.")
         return []
     problems += [f"tlkeras requires {name}." for name in _lacking("tlkeras", "")]
@@ -131,7 +124,7 @@ def _lacking(package: str, extra: str) -> list[str]:
             continue
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
             continue
-        version = _version(requirement.name)
+        version = environment.installed_version(requirement.name)
         if version is None:
             found.append(requirement.name)
         elif not requirement.specifier.contains(version, prereleases=True):

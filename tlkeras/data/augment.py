@@ -5,10 +5,12 @@ random numbers of a row depend only on the seed, the epoch and the index of the 
 """
 
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
 from tlkeras.config.data import AugmentConfig
+from tlkeras.data import random_streams
 from tlkeras.data.randaugment import randaugment
 
 # The columns of a row's random numbers, in 0..1.
@@ -16,7 +18,6 @@ _FLIP_H, _FLIP_V, _AREA, _ASPECT, _TOP, _LEFT, _ANGLE = range(7)
 _BRIGHTNESS, _CONTRAST, _SATURATION, _HOLE_Y, _HOLE_X = range(7, 12)
 _COLUMNS = 12
 _ASPECTS = (3 / 4, 4 / 3)
-_NOISE_STREAM = 6  # streams 0 to 4 are used below, stream 5 is used for the quarter turns of pictures
 
 
 def uniform(seed: int, epoch: tf.Tensor, indices: tf.Tensor, columns: int, stream: int) -> tf.Tensor:
@@ -27,15 +28,21 @@ def uniform(seed: int, epoch: tf.Tensor, indices: tf.Tensor, columns: int, strea
         epoch: Number of the epoch, `int64` scalar.
         indices: Indices of the rows, `int64` `(b,)`.
         columns: Count of numbers per row.
-        stream: Number of the purpose, which makes the numbers of two purposes independent.
+        stream: Stream of the purpose; see `random_streams`.
 
     Returns:
         `float32` `(b, columns)`.
     """
-    high = tf.constant(seed * 2**32, tf.int64) + epoch * 8 + stream
-    draw = lambda index: tf.random.stateless_uniform([columns], tf.stack([high, index]))  # noqa: E731
+    of_row = _seeds_of_rows(seed, epoch, stream)
+    draw = lambda index: tf.random.stateless_uniform([columns], of_row(index))  # noqa: E731
     signature = tf.TensorSpec((columns,), tf.float32)
     return tf.map_fn(draw, indices, fn_output_signature=signature)
+
+
+def _seeds_of_rows(seed: int, epoch: tf.Tensor, stream: int) -> Callable:
+    """Returns a function from the index of a row to the seed `(2,)` of its draws."""
+    high = tf.constant(seed * 2**32, tf.int64) + epoch * 8 + stream
+    return lambda index: tf.stack([high, index])
 
 
 def augment_batch(
@@ -59,12 +66,12 @@ def augment_batch(
         return _add_noise(tf.cast(quiet, tf.float32), config.noise, seed, epoch, indices)
     if config.unmixed.is_identity:
         return images
-    u = uniform(seed, epoch, indices, _COLUMNS, stream=0)
+    u = uniform(seed, epoch, indices, _COLUMNS, random_streams.AUGMENT)
     if config.flip != "none" or config.crop < 1 or config.rotation:
         images = _move(images, config, u)
     images = tf.cast(images, tf.float32)
     if config.randaugment:
-        draws = uniform(seed, epoch, indices, 3 * config.randaugment, stream=1)
+        draws = uniform(seed, epoch, indices, 3 * config.randaugment, random_streams.RANDAUGMENT)
         images = randaugment(images, draws, config.randaugment, config.randaugment_magnitude)
     if config.color:
         images = _recolor(images, config.color, u)
@@ -75,9 +82,8 @@ def augment_batch(
 
 def _add_noise(rows, deviation, seed, epoch, indices):
     """Adds Gaussian noise to `float32` rows; images stay in 0..255."""
-    high = tf.constant(seed * 2**32, tf.int64) + epoch * 8 + _NOISE_STREAM
-    shape = rows.shape[1:]
-    draw = lambda index: tf.random.stateless_normal(shape, tf.stack([high, index]))  # noqa: E731
+    of_row, shape = _seeds_of_rows(seed, epoch, random_streams.NOISE), rows.shape[1:]
+    draw = lambda index: tf.random.stateless_normal(shape, of_row(index))  # noqa: E731
     noise = tf.map_fn(draw, indices, fn_output_signature=tf.TensorSpec(shape, tf.float32))
     noisy = rows + deviation * noise
     return tf.clip_by_value(noisy, 0.0, 255.0) if len(shape) == 3 else noisy
@@ -195,20 +201,20 @@ def mix_batch(
         `(x, y)`, in which row `i` is mixed with row `i - 1`.
     """
     partner_x, partner_y = tf.roll(x, 1, axis=0), tf.roll(y, 1, axis=0)
-    u = uniform(seed, epoch, indices, 3, stream=2)
+    u = uniform(seed, epoch, indices, 3, random_streams.MIX)
     by_cutmix = (
         u[:, 0] < 0.5 if config.mixup and config.cutmix else tf.fill(tf.shape(u[:, 0]), bool(config.cutmix))
     )
     share = tf.ones_like(u[:, 0])
     mixed = x
     if config.mixup:
-        keep = _beta(config.mixup, seed, epoch, indices, stream=3)
+        keep = _beta(config.mixup, seed, epoch, indices, random_streams.MIXUP)
         wide = tf.reshape(keep, (-1,) + (1,) * (len(x.shape) - 1))
         blended = wide * x + (1 - wide) * partner_x
         mixed = tf.where(tf.reshape(by_cutmix, tf.shape(wide)), mixed, blended)
         share = tf.where(by_cutmix, share, keep)
     if config.cutmix:
-        hole = tf.sqrt(1 - _beta(config.cutmix, seed, epoch, indices, stream=4))
+        hole = tf.sqrt(1 - _beta(config.cutmix, seed, epoch, indices, random_streams.CUTMIX))
         inside = _window(x.shape[1:3], u[:, 1], u[:, 2], hole / 2, hole / 2)
         inside &= by_cutmix[:, None, None, None]
         mixed = tf.where(inside, partner_x, mixed)
@@ -220,10 +226,10 @@ def mix_batch(
 
 def _beta(alpha, seed, epoch, indices, stream):
     """Draws from Beta(alpha, alpha) per row, `float32` `(b,)`."""
-    high = tf.constant(seed * 2**32, tf.int64) + epoch * 8 + stream
+    of_row = _seeds_of_rows(seed, epoch, stream)
 
     def draw(index):
-        pair = tf.random.stateless_gamma([2], tf.stack([high, index]), alpha, dtype=tf.float64)
+        pair = tf.random.stateless_gamma([2], of_row(index), alpha, dtype=tf.float64)
         # With a small alpha both gammas can be 0; the quotient then counts as 0.
         return tf.cast(tf.math.divide_no_nan(pair[0], tf.reduce_sum(pair)), tf.float32)
 

@@ -18,7 +18,6 @@ from tlkeras.data.rows import Rows
 from tlkeras.data.sources import Table, read_source
 from tlkeras.data.sources.base import SPLITS, check_splits, row_ids
 from tlkeras.data.sources.npz import table_of_arrays
-from tlkeras.data.tokenizer import Tokenizer
 from tlkeras.errors import UserError
 
 
@@ -172,14 +171,14 @@ def _as_texts(table: Table, config: DataConfig) -> Table:
                 "data.tokenizer needs texts: a list (csv, jsonl, parquet) with data.text=COLUMN, "
                 f"text_folder:DIR, or arrays of strings. Received: {rows.kind} in {split} of {config.source}"
             )
-    tokenizer = Tokenizer.read(config.tokenizer)
+    modality = MODALITIES.get("text").with_config(config)
     splits = {
         # an array of strings has its strings as ids
         split: replace(rows, ids=row_ids(len(rows), split)) if rows.ids is rows.inputs else rows
         for split, rows in table.splits.items()
     }
-    draw = lambda texts: tokenizer.encode(texts, config.max_length)  # noqa: E731
-    return replace(table, splits=splits, modality="text", draw=draw)
+    draw = lambda texts: modality.tokenizer.encode(texts, config.max_length)  # noqa: E731
+    return replace(table, splits=splits, modality=modality, draw=draw)
 
 
 def _as_sounds(table: Table, config: DataConfig) -> Table:
@@ -195,9 +194,9 @@ def _as_sounds(table: Table, config: DataConfig) -> Table:
 
 def _domain(name, modality, splits, names, config, default_image_size):
     rows = splits["train"]
-    modality = MODALITIES.get(modality or ("vector" if rows.kind == "vectors" else "image")).with_config(
-        config
-    )
+    if not isinstance(modality, Modality):
+        kind = modality or ("vector" if rows.kind == "vectors" else "image")
+        modality = MODALITIES.get(kind).with_config(config)
     splits = {split: replace(part, scan=modality.scan(config)) for split, part in splits.items()}
     rows = splits["train"]
     for split, other in splits.items():

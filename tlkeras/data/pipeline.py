@@ -11,15 +11,13 @@ import tensorflow as tf
 
 from tlkeras import messages
 from tlkeras.config.data import AugmentConfig
+from tlkeras.data import random_streams
 from tlkeras.data.augment import mix_batch
 from tlkeras.data.domains import Domain
 from tlkeras.data.input_shapes import SINGLE
 from tlkeras.data.rows import Rows
 from tlkeras.data.turns_and_views import PADDING, drawn_turns, turned, two_views
 from tlkeras.errors import UserError
-
-# This is added to the seed of the views in an evaluation, so that they differ from those in training.
-_EVALUATION_SEED = 32_452_843
 
 
 def effective_batch_size(rows: Rows | int, batch_size: int, replicas: int = 1) -> int:
@@ -224,7 +222,7 @@ def view_pair_batches(
     view = tf.constant(0, tf.int64)
 
     def change(x, indices):
-        return two_views(x, augment, (seed + _EVALUATION_SEED) % 2**31, view, indices)
+        return two_views(x, augment, (seed + random_streams.EVALUATION_VIEWS) % 2**31, view, indices)
 
     def in_pairs(x, y, weight):
         pictures = tf.where(weight > 0, tf.range(batch_size), PADDING)

@@ -1,5 +1,6 @@
 """The roles that a domain can have in a run."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -43,3 +44,8 @@ class Role(StrEnum):
     def must_have_labels(self) -> bool:
         """Whether the rows of the domain must have labels."""
         return self in (Role.SOURCE, Role.FURTHER_SOURCE)
+
+
+def judged_first(domains: Iterable[str]) -> list[str]:
+    """Returns the names of domains. The target is first, because a run that adapts is judged by it."""
+    return sorted(domains, key=lambda name: Role.of(name) is not Role.TARGET)

@@ -4,8 +4,7 @@ import hashlib
 
 import numpy as np
 
-# Each purpose has its own random stream, so that a limit does not change the rows of the test split.
-_SPLIT, _LIMIT, _FOLD, _SHOTS = range(4)
+from tlkeras.data import random_streams
 
 
 def hash_fractions(ids: np.ndarray, salt: str = "") -> np.ndarray:
@@ -33,7 +32,7 @@ def split_rows(
     Returns:
         Sorted indices of each split, including `train`.
     """
-    rng = np.random.default_rng([seed, _SPLIT])
+    rng = np.random.default_rng([seed, random_streams.SPLIT])
     free = np.ones(count, bool)
     splits = {}
     for name, fraction in fractions.items():
@@ -75,7 +74,7 @@ def fold_of_rows(
         folds: Number of folds.
         seed: Seed of the experiment.
     """
-    rng = np.random.default_rng([seed, _FOLD])
+    rng = np.random.default_rng([seed, random_streams.FOLD])
     order = rng.permutation(count)
     if groups is not None:
         names = np.unique(groups)
@@ -97,7 +96,7 @@ def limited(classes: np.ndarray | None, count: int, limit: int, seed: int) -> np
         limit: Number of rows to keep.
         seed: Seed of the experiment.
     """
-    rng = np.random.default_rng([seed, _LIMIT])
+    rng = np.random.default_rng([seed, random_streams.LIMIT])
     return stratified(classes, np.arange(count), min(limit, count), rng, spare_last=False)
 
 
@@ -120,7 +119,7 @@ def few_shots(classes: np.ndarray, per_class: int, seed: int) -> np.ndarray:
         per_class: Largest number of rows of each class.
         seed: Seed of the experiment.
     """
-    rng = np.random.default_rng([seed, _SHOTS])
+    rng = np.random.default_rng([seed, random_streams.SHOTS])
     order = rng.permutation(len(classes))
     chosen = [order[classes[order] == c][:per_class] for c in np.unique(classes)]
     return np.sort(np.concatenate(chosen))

@@ -6,13 +6,11 @@ Like all augmentation, turns and views are a pure function of (seed, epoch, row)
 import tensorflow as tf
 
 from tlkeras.config.data import AugmentConfig
+from tlkeras.data import random_streams
 from tlkeras.data.augment import augment_batch, uniform
 from tlkeras.data.pretext import TURNS
 
 PADDING = -1  # the label of a view that only fills the last batch of an evaluation
-_TURN_STREAM = 5
-# This is added to the seed for the second view of a row, modulo the number of seeds.
-_SECOND_VIEW = 982_451_653
 
 
 def drawn_turns(seed: int, epoch: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
@@ -23,7 +21,7 @@ def drawn_turns(seed: int, epoch: tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
         epoch: Number of the epoch, int64 scalar.
         indices: Indices of the rows, int64 `(b,)`.
     """
-    u = uniform(seed, epoch, indices, 1, stream=_TURN_STREAM)[:, 0]
+    u = uniform(seed, epoch, indices, 1, random_streams.TURNS)[:, 0]
     return tf.cast(u * len(TURNS), tf.int32)
 
 
@@ -49,6 +47,6 @@ def two_views(
         epoch: Number of the epoch, `int64` scalar.
         indices: Indices of the rows, `int64` `(b,)`.
     """
-    seeds = (seed, (seed + _SECOND_VIEW) % 2**31)
+    seeds = (seed, (seed + random_streams.SECOND_VIEW) % 2**31)
     views = [tf.cast(augment_batch(images, augment, s, epoch, indices), tf.float32) for s in seeds]
     return tf.reshape(tf.stack(views, axis=1), (2 * images.shape[0], *images.shape[1:]))

@@ -9,7 +9,7 @@ from tlkeras.errors import UserError
 from tlkeras.models.backbones.registry import BACKBONES
 from tlkeras.models.cuts.cut_points import Block, CutPoint
 from tlkeras.models.cuts.graph import RenamedCopies, output_of, replay, replayed_tensors
-from tlkeras.models.neck import dense_layers, pool, prefix_tokens
+from tlkeras.models.neck import dense_layers, pool
 from tlkeras.models.weights.load import load_backbone
 
 ADAPTER = "adapter"
@@ -28,12 +28,12 @@ def build_adapter(config: AdapterConfig, input_shape: tuple[int, ...]) -> keras.
     Returns:
         A model with outputs of shape `(b, config.units[-1])`.
     """
-    network, _ = load_backbone(
-        BACKBONES.get(config.backbone), config.weights, input_shape, config.backbone_options
-    )
+    row = BACKBONES.get(config.backbone)
+    network, _ = load_backbone(row, config.weights, input_shape, config.backbone_options)
     inputs = keras.Input(input_shape, dtype="float32", name="adapter_inputs")
     copies = RenamedCopies(f"{ADAPTER}_")
-    x = pool(replay(network, inputs, copies), config.pooling, ADAPTER, prefix_tokens(network))
+    prefix = row.prefix_tokens(config.backbone_options)
+    x = pool(replay(network, inputs, copies), config.pooling, ADAPTER, prefix)
     copies.take_weights()
     return keras.Model(inputs, dense_layers(config, x, ADAPTER), name=ADAPTER)
 

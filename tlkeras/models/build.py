@@ -14,7 +14,7 @@ from tlkeras.models.cuts.graph import leaf_layers
 from tlkeras.models.front_end import picture_shape
 from tlkeras.models.heads import HEADS, build_head
 from tlkeras.models.naming import reproducible
-from tlkeras.models.neck import build_neck, is_padded, prefix_tokens
+from tlkeras.models.neck import build_neck
 from tlkeras.models.nesting import nest
 from tlkeras.models.transfer_model import TransferModel
 from tlkeras.models.weights.load import load_backbone
@@ -49,10 +49,10 @@ def build_model(config: ModelConfig, *, input_shape: Shape, num_outputs: int, se
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = config.bn_momentum
     neck_config = neck_for(config.neck, config.head, row.family)
-    prefix, padded = prefix_tokens(backbone), is_padded(backbone)
+    prefix = row.prefix_tokens(config.backbone_options)
     preprocess, backbone, blocks = _body(config, neck_config, input_shape, backbone, seed)
     with reproducible(seed, "neck"):
-        neck = build_neck(neck_config, backbone.outputs[0], prefix, padded)
+        neck = build_neck(neck_config, backbone.outputs[0], prefix, row.family.pads)
     with reproducible(seed, "head"):
         head = build_head(config.head, num_outputs, neck.outputs[0])
     with reproducible(seed, "model"):
@@ -103,6 +103,7 @@ def _body(config: ModelConfig, neck: NeckConfig, input_shape: Shape, backbone: k
         preprocess = build_preprocessing(mode, input_shape, dtypes, config.front_end)
     if config.nested is not None:
         with reproducible(seed, "nested"):
-            backbone, blocks = nest(config.nested, neck, preprocess, backbone, blocks)
+            prefix = row.prefix_tokens(config.backbone_options)
+            backbone, blocks = nest(config.nested, neck, preprocess, backbone, blocks, prefix)
             preprocess = build_preprocessing("identity", input_shape)
     return preprocess, backbone, blocks

@@ -66,19 +66,6 @@ def dense_layers(config: BranchConfig, x, name: str):
     return x
 
 
-def prefix_tokens(backbone: keras.Model) -> int:
-    """Returns the number of tokens (class token, registers) before those of the patches. It is 0 for feature
-    maps.
-    """
-    prefix = next((layer for layer in backbone.layers if layer.name.endswith("stem_prefix")), None)
-    return 0 if prefix is None else prefix.padding[0]
-
-
-def is_padded(backbone: keras.Model) -> bool:
-    """Whether a backbone returns tokens in which padding is zero."""
-    return any(layer.name.endswith("stem_mask") for layer in backbone.layers)
-
-
 def pool(x, pooling: str | None, name: str = "neck", prefix: int = 0, padded: bool = False):
     """Returns one vector `(b, d)` per example from maps `(b, h, w, c)` or tokens `(b, t, c)`. Vectors are
     returned unchanged.

@@ -8,7 +8,7 @@ from tlkeras.errors import UserError
 from tlkeras.models.adapter import moved
 from tlkeras.models.cuts.cut_points import Block, CutPoint
 from tlkeras.models.cuts.graph import RenamedCopies, functional, has_graph, replay, replayed_tensors
-from tlkeras.models.neck import pool, prefix_tokens
+from tlkeras.models.neck import pool
 from tlkeras.models.weights.saved_models import open_source
 
 NESTED = "nested"
@@ -21,6 +21,7 @@ def nest(
     preprocess: keras.Model,
     backbone: keras.Model,
     blocks: list[Block],
+    prefix: int = 0,
 ) -> tuple[keras.Model, list[Block]]:
     """Returns a backbone that contains the nested model, and its blocks, of which the first is `nested`.
 
@@ -33,6 +34,7 @@ def nest(
         preprocess: Model from raw inputs to the inputs of the backbone.
         backbone: Backbone, which is left out with `join="alone"`.
         blocks: Blocks of the backbone.
+        prefix: Number of tokens of the backbone before those of the patches.
 
     Raises:
         UserError: The nested model cannot be opened, or does not take these inputs.
@@ -54,7 +56,7 @@ def nest(
     # under another name, because the layers before the backbone have the same name
     prepared = replay(preprocess, inputs, RenamedCopies("backbone_"))
     known = replayed_tensors(backbone, prepared)
-    features = pool(known[id(backbone.outputs[0])], neck.pooling, prefix=prefix_tokens(backbone))
+    features = pool(known[id(backbone.outputs[0])], neck.pooling, prefix=prefix)
     joined = layers.Concatenate(name="beside_nested")([features, outputs])
     own = moved(blocks, known, beside=(outputs,))
     return keras.Model(inputs, joined, name=backbone.name), [first, *own]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras.data.input_shapes import shape_from_json, shape_in_words
-from tlkeras.data.roles import Role
+from tlkeras.data.roles import judged_first
 from tlkeras.evaluation.intervals import few_rows_note
 from tlkeras.report import figures
 from tlkeras.report.domain_section import domain_section
@@ -135,8 +135,7 @@ def _source(record: RunRecord) -> str | None:
 def headline_scores(record: RunRecord) -> list[dict[str, Any]]:
     """Returns `data`, `domain`, `metric`, `value`, `rows` and `interval` (or None) of each domain."""
     found = []
-    # a run that adapts is judged by its target
-    for domain in sorted(record.metrics, key=lambda name: Role.of(name) is not Role.TARGET):
+    for domain in judged_first(record.metrics):
         split = record.shown_split(domain)
         if split is None:
             continue

@@ -6,11 +6,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import tlkeras
+from tlkeras.backend import environment
 from tlkeras.data import Domain
 from tlkeras.data.input_shapes import shape_as_json
 from tlkeras.errors import UserError
@@ -59,13 +59,8 @@ def file_digest(file: Path) -> str:
 
 def versions() -> dict[str, str]:
     """Returns the installed versions of the packages that affect results."""
-    found = {"tlkeras": tlkeras.__version__}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    found = {package: environment.installed_version(package) for package in PACKAGES}
+    return {"tlkeras": tlkeras.__version__} | {name: v for name, v in found.items() if v is not None}
 
 
 def changed_domains(manifest: Mapping[str, Any], domains: Mapping[str, Domain]) -> list[str]:

@@ -17,7 +17,7 @@ from keras import ops
 
 from tlkeras import messages
 from tlkeras.data import Domain
-from tlkeras.data.roles import Role
+from tlkeras.data.roles import judged_first
 from tlkeras.data.rows import Rows
 from tlkeras.errors import UserError, unknown
 from tlkeras.evaluation import judge
@@ -180,7 +180,7 @@ def _write(run_dir: RunDir, members: Members, merged: Merged, how: str) -> None:
 def _verdict(members: Members, merged: Merged) -> dict[str, Any]:
     """Returns the verdict on the target if its rows have labels, else on the source."""
     ours, theirs = merged.evaluated, members.evaluated[members.best]
-    for domain in sorted(ours, key=lambda name: Role.of(name) is not Role.TARGET):
+    for domain in judged_first(ours):
         split = shown_split(ours[domain])
         if split is not None and ours[domain][split].labels is not None:
             found = judge(ours[domain][split], theirs[domain][split], twin_name="best single run")

@@ -2,7 +2,7 @@
 
 from tlkeras.config import ExperimentConfig, FitStageConfig
 from tlkeras.config.data import ALIKE_IN_TASKS
-from tlkeras.data import Domain, check_files, load_domain, training_batches
+from tlkeras.data import Domain, check_files, load_domain, random_streams, training_batches
 from tlkeras.data.combined_batches import side_by_side
 from tlkeras.data.pipeline import filling_a_batch
 from tlkeras.methods.share.sharing import PrivatePart, SecondTask
@@ -11,9 +11,6 @@ from tlkeras.prepare import Parts
 from tlkeras.training import objectives
 from tlkeras.training.stage_batches import StageBatches
 from tlkeras.training.stages import Steps
-
-# This is added to the seed of the run, so that the source has another order than the target.
-SOURCE_SEED = 15_485_863
 
 
 def trains_jointly(config: ExperimentConfig) -> bool:
@@ -67,8 +64,9 @@ def joint_batches(parts: Parts, batches: StageBatches, stage: FitStageConfig, st
     """
     domain = filling_a_batch(source_task(parts.config), parts.batch_size)
     source = training_batches(
-        domain.splits["train"], domain, batch_size=parts.batch_size, seed=parts.config.seed + SOURCE_SEED,
-        augment=stage.augment.unmixed, start_step=first_step, steps=steps.total,
+        domain.splits["train"], domain, batch_size=parts.batch_size,
+        seed=parts.config.seed + random_streams.SECOND_TASK, augment=stage.augment.unmixed,
+        start_step=first_step, steps=steps.total,
     )  # fmt: skip
     source = objectives.with_label_form(source, stage, domain)
     return parts.runtime.distribute(side_by_side(batches.training(stage, steps, first_step), source))

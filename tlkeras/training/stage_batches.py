@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from tlkeras.config import AugmentConfig, FitStageConfig
-from tlkeras.data import Domain, evaluation_batches, training_batches, view_pair_batches
+from tlkeras.data import Domain, evaluation_batches, random_streams, training_batches, view_pair_batches
 from tlkeras.data.combined_batches import in_turn, pair_batches
 from tlkeras.data.pipeline import filling_a_batch, rows_of_step
 from tlkeras.errors import UserError
@@ -12,9 +12,6 @@ from tlkeras.prepare import Parts
 from tlkeras.training import objectives
 from tlkeras.training.adaptation_watch import held_out
 from tlkeras.training.stages import Steps
-
-# This is added to the seed of the run, so that the target has another order than the source.
-TARGET_SEED = 7919
 
 
 class StageBatches:
@@ -47,7 +44,9 @@ class StageBatches:
         for domain in self.targets:
             train = ["train"] if self.config.adapts_in(stage) else []
             watched = [held_out(domain)] if domain is self.targets[0] else []
-            wanted += [(domain, split, seed + TARGET_SEED) for split in dict.fromkeys(train + watched)]
+            wanted += [
+                (domain, split, seed + random_streams.TARGET) for split in dict.fromkeys(train + watched)
+            ]
         return wanted
 
     def training(self, stage: FitStageConfig, steps: Steps, first_step: int, target_views: int = 0):
@@ -67,7 +66,9 @@ class StageBatches:
         # both views have the same seed, so that they show the same rows
         views = [stage.augment.unmixed, self.config.adaptation.strong_augment][:target_views]
         batches = [
-            self._in_turn(self.targets, view, seed + TARGET_SEED, first_step, steps.total, labels=False)
+            self._in_turn(
+                self.targets, view, seed + random_streams.TARGET, first_step, steps.total, labels=False
+            )
             for view in views
         ]
         return self.runtime.distribute(pair_batches(source, *batches))

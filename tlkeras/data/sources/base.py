@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from tlkeras.config.data import DataConfig
+from tlkeras.data.modalities.base import Modality
 from tlkeras.data.rows import Rows
 from tlkeras.errors import UserError, unknown
 from tlkeras.registry import Registry
@@ -25,8 +26,8 @@ class Table:
         class_names: Class names in the order of integer labels, or None if the data source has none.
         final: Whether the splits are complete, so that no further split is taken out of train.
         white: Value of a white pixel in arrays before they were converted to 0..255: 1, 255 or 65535.
-        modality: Modality of the rows. None means image for files, encoded images and arrays of pixels, and
-            vector for arrays `(n, d)`.
+        modality: Modality of the rows, or its name. None means image for files, encoded images and arrays of
+            pixels, and vector for arrays `(n, d)`.
         draw: Function that makes the inputs of chosen rows if `Rows.inputs` holds only keys. It is called
             after limits and splits are applied.
     """
@@ -35,7 +36,7 @@ class Table:
     class_names: tuple[str, ...] | None = None
     final: bool = False
     white: int = 255
-    modality: str | None = None
+    modality: str | Modality | None = None
     draw: Callable[[np.ndarray], np.ndarray] | None = None
 
 

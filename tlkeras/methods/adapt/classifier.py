@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from tlkeras.data import random_streams
 from tlkeras.methods.adapt import alignment
 from tlkeras.methods.adapt.base import METHODS, Method, split_rows
 from tlkeras.methods.adapt.class_histogram import one_hot_labels
@@ -57,7 +58,8 @@ class MCD(Method):
         self.classes = classes
         self.reverse()
         self.first = self.head(features, self.units, classes, "first_classifier")
-        self.seed += 100  # the two classifiers must have different initial weights
+        # the two classifiers must have different initial weights
+        self.seed += random_streams.SECOND_CLASSIFIER
         self.second = self.head(features, self.units, classes, "second_classifier")
 
     def loss(self, features, labels):

@@ -9,6 +9,7 @@ from keras import ops
 
 from tlkeras.backend import compat
 from tlkeras.backend.replica_randomness import uniform_of_step
+from tlkeras.data.random_streams import seed_of_part
 from tlkeras.errors import UserError
 from tlkeras.methods.regularize.base import REGULARIZERS, Regularizer
 from tlkeras.methods.term import Setting
@@ -66,7 +67,7 @@ class Mixout(Regularizer):
         return forward_with(model, x, [(v, self._mixed(i, v, s, step)) for i, (v, s) in enumerate(pairs)])
 
     def _mixed(self, index: int, variable, start, step):
-        draw = uniform_of_step(variable.shape, self._seed * 10_007 + index, step)
+        draw = uniform_of_step(variable.shape, seed_of_part(self._seed, index), step)
         now, before = ops.convert_to_tensor(variable), ops.convert_to_tensor(start)
         chosen = ops.where(draw < self.weight, before, now)
         return (chosen - self.weight * before) / (1 - self.weight)
@@ -135,7 +136,7 @@ class LoRA(Regularizer):
         self._start = [keras.Variable(k, trainable=False, name="start") for k in self._kernels]
         self._pairs = []
         for index, kernel in enumerate(self._kernels):
-            seed = setting.seed * 10_007 + index
+            seed = seed_of_part(setting.seed, index)
             inputs, outputs = shapes[id(kernel)]
             a = self.own.add_weight(
                 name=f"lora_a_{index}", shape=(*inputs, self.rank), dtype="float32",
@@ -233,7 +234,7 @@ class StochasticNorm(Regularizer):
         def instead(operation):
             if not any(operation is layer for layer in trains):
                 return operation
-            seed = setting.seed * 10_007 + len(self._layers)
+            seed = seed_of_part(setting.seed, len(self._layers))
             self._layers.append(StochasticNormalization(operation, self.weight, seed))
             return self._layers[-1]
 

@@ -13,7 +13,7 @@ from tlkeras.models.build import neck_for
 from tlkeras.models.cuts.graph import RenamedCopies, replay
 from tlkeras.models.heads import build_head
 from tlkeras.models.naming import reproducible
-from tlkeras.models.neck import build_neck, is_padded, prefix_tokens
+from tlkeras.models.neck import build_neck
 
 
 class PrivatePart:
@@ -46,10 +46,10 @@ class PrivatePart:
             if tasks.adapter is not None:
                 self.preprocess = build_preprocessing(preprocessing_of(tasks.adapter), input_shape)
                 self.adapter = build_adapter(tasks.adapter, input_shape)
-            family = BACKBONES.get(model_config.backbone).family
-            neck = neck_for(tasks.neck or model_config.neck, tasks.head, family)
-            tokens = prefix_tokens(model.backbone), is_padded(model.backbone)
-            self.neck = build_neck(neck, model.backbone.outputs[0], *tokens)
+            row = BACKBONES.get(model_config.backbone)
+            neck = neck_for(tasks.neck or model_config.neck, tasks.head, row.family)
+            prefix = row.prefix_tokens(model_config.backbone_options)
+            self.neck = build_neck(neck, model.backbone.outputs[0], prefix, row.family.pads)
             self.head = build_head(tasks.head, num_outputs, self.neck.outputs[0])
         self.target_adapter, self.common = adapter_and_common(model.backbone)
         self.input_shape = tuple(input_shape)

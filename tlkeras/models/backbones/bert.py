@@ -143,7 +143,7 @@ def fit_text_tensors(tensors: Tensors, model: keras.Model) -> None:
     tensors.put("stem_positions.weight", table, "stem_positions.weight")
 
 
-_FAMILY = Family("identity", tensor_names=_TENSOR_NAMES, fit_tensors=fit_text_tensors)
+_FAMILY = Family("identity", pads=True, tensor_names=_TENSOR_NAMES, fit_tensors=fit_text_tensors)
 
 # name, width, depth, heads, hidden, further arguments, parameters, licence of the weights
 _ROWS = (

@@ -36,6 +36,7 @@ class Family:
             outputs of the two cells before them.
         pooling: Pooling of the neck if a config has none, which is the one that the family's paper probes
             with.
+        pads: Whether the backbone returns tokens, of which those of padding are zero.
         tensor_names: Names of its weights in other libraries: (pattern, template) for `re.sub`, to the name
             of a layer here followed by `.weight`, `.bias`, `.running_mean` or `.running_var`.
         fit_tensors: Called with the `Tensors` of a checkpoint and the model, where renaming is not enough.
@@ -51,6 +52,7 @@ class Family:
     min_size: int = 32
     live_tensors: int = 1
     pooling: str = "avg"
+    pads: bool = False
     tensor_names: tuple[tuple[str, str], ...] = ()
     fit_tensors: Callable | None = None
     sample_rate: int = 0
@@ -106,6 +108,16 @@ class Backbone:
     def depth(self) -> int:
         """Number of blocks."""
         return len(self.block_names)
+
+    def prefix_tokens(self, options: Mapping[str, Any]) -> int:
+        """Returns the number of tokens (class token, registers) before those of the patches.
+
+        It is the builder's argument of this name, and 0 for a builder without it.
+
+        Args:
+            options: `backbone_options` of a config.
+        """
+        return {**self.arguments, **options}.get("prefix_tokens", 0)
 
     @property
     def is_application(self) -> bool:
