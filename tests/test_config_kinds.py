@@ -10,14 +10,18 @@ from keras import layers
 from tlkeras.config import (
     CosineHeadConfig,
     ExperimentConfig,
+    FallingScheduleConfig,
     FitStageConfig,
     HeadConfig,
     LinearHeadConfig,
     MlpHeadConfig,
     OtherHeadConfig,
+    PlainScheduleConfig,
     ProbeConfig,
     ProbeStageConfig,
+    ScheduleConfig,
     StageConfig,
+    StepScheduleConfig,
     VerdictConfig,
     apply_overrides,
     dump_config,
@@ -44,6 +48,9 @@ def config() -> ExperimentConfig:
         (lambda: StageConfig(name="a", kind="probe", probe={}), ProbeStageConfig),
         (lambda: StageConfig(name="a", probe=None, epochs=3), FitStageConfig),
         (lambda: StageConfig.model_validate({"name": "a", "probe": {}, "train": "head"}), ProbeStageConfig),
+        (lambda: ScheduleConfig(warmup_steps=2), PlainScheduleConfig),
+        (lambda: ScheduleConfig(name="linear", final=0.1, boundaries=(0.5, 0.75)), FallingScheduleConfig),
+        (lambda: ScheduleConfig(name="step", boundaries=(0.2,)), StepScheduleConfig),
         (lambda: HeadConfig(), LinearHeadConfig),
         (lambda: HeadConfig(name="flatten_dense", units=(3,)), MlpHeadConfig),
         (lambda: HeadConfig(name="cosine", units=(256,)), CosineHeadConfig),  # the default says nothing
@@ -74,6 +81,11 @@ def test_what_means_nothing_is_no_field():
         (lambda: HeadConfig(name="mpl", units=(3,)), ("'units'", "name=mpl", "Did you mean 'mlp'")),
         (lambda: HeadConfig(name="mlp", unit=(3,)), ("'unit'", "Did you mean 'units'")),
         (lambda: HeadConfig(name="mlp", options={}, scale=2.0), ("'scale'", "name=cosine")),
+        (lambda: ScheduleConfig(final=0.1), ("'final'", "name=cosine and name=linear", "name=constant")),
+        (
+            lambda: ScheduleConfig(name="cosin"),
+            ("constant, ganin, cosine", "Did you mean 'cosine'", "'cosin'"),
+        ),
     ],
 )
 def test_a_field_of_another_kind_is_refused_by_name(made, words):
@@ -93,6 +105,9 @@ def test_overrides_make_another_kind_and_leave_the_old_fields_behind(config):
         assert apply_overrides(probed, override).stages[0] == FitStageConfig(name="head")
     kept = apply_overrides(config, "model.head.name=flatten_dense").model.head
     assert (kept.units, kept.dropout) == (config.model.head.units, config.model.head.dropout)
+    fell = apply_overrides(config, 'stages.1.optimizer.schedule={"name": "linear", "final": 0.1}')
+    stepped = apply_overrides(fell, "stages.1.optimizer.schedule.name=step").stages[1].optimizer.schedule
+    assert stepped == StepScheduleConfig()
 
 
 @pytest.mark.parametrize(
@@ -102,6 +117,10 @@ def test_overrides_make_another_kind_and_leave_the_old_fields_behind(config):
         (["stages.0.epochs=9", "stages.0.probe.name=knn"], ("'stages.0.epochs'", "kind=fit", "'9'")),
         (["model.head.name=cosine", "model.head.units=[3]"], ("'model.head.units'", "name=mlp")),
         (["model.head.options.width=3"], ("'model.head.options'", "name=mlp")),
+        (
+            ["stages.1.optimizer.schedule.name=step", "stages.1.optimizer.schedule.final=0.1"],
+            ("'stages.1.optimizer.schedule.final'", "name=cosine", "name=step"),
+        ),
     ],
 )
 def test_an_override_of_another_kind_is_refused_by_name(config, overrides, words):

@@ -30,11 +30,14 @@ from tlkeras.config.pretext import PretextConfig
 from tlkeras.config.runtime import CacheConfig, CheckpointConfig, RuntimeConfig, TensorBoardConfig
 from tlkeras.config.stage import (
     EarlyStoppingConfig,
+    FallingScheduleConfig,
     FitStageConfig,
     OptimizerConfig,
+    PlainScheduleConfig,
     ProbeStageConfig,
     ScheduleConfig,
     StageConfig,
+    StepScheduleConfig,
 )
 from tlkeras.config.tasks import TasksConfig
 from tlkeras.config.transfer import MappingConfig, ProbeConfig, RegularizerConfig, VerdictConfig
@@ -50,6 +53,7 @@ __all__ = [
     "DataConfig",
     "EarlyStoppingConfig",
     "ExperimentConfig",
+    "FallingScheduleConfig",
     "FitStageConfig",
     "FrontEndConfig",
     "HeadConfig",
@@ -65,6 +69,7 @@ __all__ = [
     "OptimizerConfig",
     "OtherHeadConfig",
     "OwnParts",
+    "PlainScheduleConfig",
     "PretextConfig",
     "ProbeConfig",
     "ProbeStageConfig",
@@ -72,6 +77,7 @@ __all__ = [
     "RuntimeConfig",
     "ScheduleConfig",
     "StageConfig",
+    "StepScheduleConfig",
     "StrengthConfig",
     "TasksConfig",
     "TensorBoardConfig",

@@ -15,21 +15,48 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 
 
-class ScheduleConfig(Config):
+class ScheduleConfig(Kinds):
     """The schedule of the learning rate over a stage. `p` goes from 0 to 1 over its steps.
 
+    `ScheduleConfig(name=...)` makes the config of that schedule, which has only the fields that it uses.
+
     Attributes:
-        name: Name of the schedule: `constant`; `cosine` (Loshchilov and Hutter 2017); `linear` to `final`;
-            `exponential` to `final`; `step` (times 0.1 at each of `boundaries`); `ganin`,
-            `learning_rate / (1 + 10 p) ** 0.75` (Ganin et al. 2016, section 5.2.2).
+        name: Name of the schedule: `constant`; `ganin`, `learning_rate / (1 + 10 p) ** 0.75` (Ganin et al.
+            2016, section 5.2.2); `cosine` (Loshchilov and Hutter 2017), `linear` or `exponential`, which fall
+            to `final`; `step`, which is times 0.1 at each of `boundaries`.
         warmup_steps: Number of steps of a linear warm-up from 0 to the learning rate.
-        final: Last learning rate as a fraction of the first, for cosine, linear and exponential.
-        boundaries: Fractions of the stage at which `step` divides the learning rate by ten.
     """
 
-    name: Literal["constant", "cosine", "linear", "exponential", "step", "ganin"] = "constant"
+    told_by, default = "name", "constant"
+
     warmup_steps: Annotated[int, Field(ge=0)] = 0
+
+
+class PlainScheduleConfig(ScheduleConfig):
+    """A schedule without settings: `constant` or `ganin`."""
+
+    name: Literal["constant", "ganin"] = "constant"
+
+
+class FallingScheduleConfig(ScheduleConfig):
+    """A schedule that falls to a final learning rate: `cosine`, `linear` or `exponential`.
+
+    Attributes:
+        final: Last learning rate as a fraction of the first.
+    """
+
+    name: Literal["cosine", "linear", "exponential"] = "cosine"
     final: Fraction = 0.0
+
+
+class StepScheduleConfig(ScheduleConfig):
+    """A schedule that divides the learning rate by ten, once at each boundary.
+
+    Attributes:
+        boundaries: Fractions of the stage at which this happens.
+    """
+
+    name: Literal["step"] = "step"
     boundaries: tuple[Fraction, ...] = (0.5, 0.75)
 
 

@@ -16,6 +16,7 @@ from tlkeras.config import (
     NeckConfig,
     ProbeConfig,
     ProbeStageConfig,
+    ScheduleConfig,
     StageConfig,
     VerdictConfig,
 )
@@ -142,7 +143,9 @@ def _scratch(config: ExperimentConfig, steps: int) -> dict[str, Any]:
     fastest = next((s for s in trained if s.optimizer.learning_rate == "auto"), None)
     if fastest is None:
         fastest = max(trained or [last], key=lambda s: s.optimizer.learning_rate)
-    schedule = fastest.optimizer.schedule.model_copy(update={"name": "cosine"})
+    before = fastest.optimizer.schedule
+    final = getattr(before, "final", 0.0)
+    schedule = ScheduleConfig(name="cosine", warmup_steps=before.warmup_steps, final=final)
     optimizer = fastest.optimizer.model_copy(update={"schedule": schedule})
     stage = last.model_copy(
         update={

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from tlkeras.config import ScheduleConfig
 from tlkeras.training import snapshots
 from tlkeras.training.stages import Steps
 
@@ -67,8 +68,7 @@ def smooth(losses: list[float], momentum: float = 1 - 1 / SMOOTHED_STEPS) -> np.
 
 
 def _range_test(stage) -> tuple[list[float], list[float]]:
-    constant = stage.config.optimizer.schedule.model_copy(update={"name": "constant", "warmup_steps": 0})
-    changed = {"learning_rate": FIRST_RATE, "schedule": constant}
+    changed = {"learning_rate": FIRST_RATE, "schedule": ScheduleConfig()}
     optimizer = stage.config.optimizer.model_copy(update=changed)
     config = stage.config.model_copy(update={"optimizer": optimizer, "steps_per_execution": 1})
     steps = Steps(total=TEST_STEPS, per_epoch=TEST_STEPS, epochs=1)
