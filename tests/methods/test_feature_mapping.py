@@ -26,8 +26,11 @@ def test_coral_gives_the_source_the_mean_and_covariance_of_the_target(domains):
 def test_subspaces_of_one_domain_are_aligned_already(domains):
     source = domains[0]
     mapping = SubspaceAlignment(3).fit(source, source)
-    np.testing.assert_allclose(mapping.map_source(source), mapping.map_target(source), atol=1e-9)
     assert mapping.map_source(source).shape == (100, 3)
+    kernel, bias = np.random.default_rng(1).normal(size=(3, 2)), np.array([0.5, -1.0])
+    own_kernel, own_bias = mapping.before_mapping(kernel, bias)
+    mapped = mapping.map_source(source) @ kernel + bias
+    np.testing.assert_allclose(source @ own_kernel + own_bias, mapped, atol=1e-9)
 
 
 def test_linear_map_finds_the_turn_between_paired_samples(domains):

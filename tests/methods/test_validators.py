@@ -1,18 +1,20 @@
 """Validators: goldens, what they need, and the floor on source validation."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from tlkeras.errors import UserError
 from tlkeras.methods.adapt.validators import (
     VALIDATORS,
-    best_epoch,
     deep_embedded_risk,
     density_ratio,
     importance_weighted_risk,
     needs,
     validate,
 )
+from tlkeras.training.checkpoints import BestModel
 
 K = np.arange(20)
 WEIGHTS, ERRORS = 1 + 0.5 * np.sin(K), 0.5 + 0.4 * np.cos(0.7 * K)
@@ -55,10 +57,19 @@ def test_information_maximization_falls_on_collapse_and_entropy_does_not():
 
 
 def test_the_floor_rules_out_an_epoch_that_forgot_the_source():
-    assert best_epoch([0.1, 0.5, 0.9], [0.95, 0.94, 0.4], floor=0.9) == 1
-    assert best_epoch([0.1, 0.5, 0.9], [0.95, 0.94, 0.4], floor=0.0) == 2
-    assert best_epoch([0.1, float("nan"), 0.2], [0.9, 0.9, 0.9]) == 2
-    assert best_epoch([float("nan")] * 2, [0.5, 0.9]) == 1
+    def chosen(scores, source, floor):
+        best = BestModel(
+            SimpleNamespace(save_arrays=lambda *_, **__: None), "val_selection", {}, 0, None, floor
+        )
+        for epoch, logs in enumerate(zip(scores, source, strict=True)):
+            best.on_epoch_end(epoch, dict(zip(("val_selection", "val_accuracy"), logs, strict=True)))
+        return best.state and best.state["epoch"]
+
+    assert chosen([0.1, 0.5, 0.9], [0.95, 0.94, 0.4], 0.9) == 2
+    assert chosen([0.1, 0.5, 0.9], [0.95, 0.94, 0.4], 0.0) == 3
+    assert chosen([0.9, 0.1, 0.2], [0.4, 0.95, 0.94], 0.9) == 3  # the first epoch fell below the floor later
+    assert chosen([0.1, float("nan"), 0.2], [0.9, 0.9, 0.9], 0.9) == 3
+    assert chosen([float("nan")] * 2, [0.5, 0.9], 0.9) is None
 
 
 def test_density_ratio_is_that_of_two_gaussians():

@@ -6,7 +6,7 @@ A higher score is better. The possible names are `source_train_features`, `sourc
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -52,21 +52,6 @@ def validate(name: str, **quantities) -> float:
             f"Received: {', '.join(sorted(quantities))}"
         )
     return float(VALIDATORS.get(name)(**{q: np.asarray(quantities[q]) for q in wanted}))
-
-
-def best_epoch(scores: Sequence[float], source: Sequence[float], floor: float = 0.9) -> int:
-    """Returns the index of the best score among epochs with a sufficient source accuracy.
-
-    Args:
-        scores: Score of a validator for each epoch. NaN is never the best.
-        source: Source validation accuracy of each epoch.
-        floor: Share of the best source accuracy that an epoch must reach.
-    """
-    scores, source = np.asarray(scores, np.float64), np.asarray(source, np.float64)
-    allowed = (source >= floor * np.nanmax(source)) & np.isfinite(scores)
-    if not allowed.any():
-        return int(np.nanargmax(source))
-    return int(np.argmax(np.where(allowed, scores, -np.inf)))
 
 
 @VALIDATORS.register("source")

@@ -30,10 +30,6 @@ class FeatureMapping:
         """Returns source features `(k, d)` in the target's place."""
         raise NotImplementedError
 
-    def map_target(self, features: np.ndarray) -> np.ndarray:
-        """Returns target features for a classifier of mapped source features, by default unchanged."""
-        return np.asarray(features, np.float64)
-
     def before_mapping(self, kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Converts a linear classifier of mapped features to a classifier of unmapped target features.
 
@@ -115,10 +111,6 @@ class SubspaceAlignment(FeatureMapping):
     def map_source(self, features: np.ndarray) -> np.ndarray:
         """Returns source features `(k, d)` in the axes of the target, `(k, dimensions)`."""
         return (np.asarray(features, np.float64) - self.means[0]) @ self.source_map
-
-    def map_target(self, features: np.ndarray) -> np.ndarray:
-        """Returns target features in their own axes, `(k, dimensions)`."""
-        return (np.asarray(features, np.float64) - self.means[1]) @ self.target_map
 
     def before_mapping(self, kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Converts a classifier of mapped features to one of target features."""
