@@ -9,6 +9,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 logger = logging.getLogger("tlkeras")
 
@@ -119,3 +120,26 @@ def warn(text: str) -> None:
 def error(text: str) -> None:
     """Prints as one line on standard error why a command has failed."""
     print(f"tlkeras: {' '.join(text.split())}", file=sys.stderr)
+
+
+def as_text(value: Any, missing: str = "-") -> str:
+    """Returns a value as text: grouped thousands, four significant digits, yes or no.
+
+    Args:
+        value: Value, or a list or dict of values.
+        missing: Text for None and for an empty list or dict.
+    """
+    if value is None:
+        return missing
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        # 1,024 would look like two entries
+        return ", ".join(str(i) if type(i) is int else as_text(i, missing) for i in value) or missing
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {as_text(item, missing)}" for key, item in value.items()) or missing
+    return str(value)

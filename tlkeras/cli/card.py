@@ -4,7 +4,7 @@ from absl import flags as absl_flags
 
 from tlkeras import export, messages, report
 from tlkeras.backend import import_tensorflow
-from tlkeras.errors import UserError
+from tlkeras.cli.common import one_run
 
 USAGE = "tlkeras card RUN [--output=DIR] [--license=NAME]"
 
@@ -20,9 +20,8 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
-    if len(arguments) != 1:
-        raise UserError(f"Name one run directory. Received: {' '.join(arguments) or 'nothing'}")
-    record = report.card.finished_run(arguments[0])
+    run_dir = one_run(arguments)
+    record = report.card.finished_run(run_dir)
     if not (record.run_dir.export / "keras").is_dir():
         import_tensorflow()
         export.export_run(record.path, ["keras"])

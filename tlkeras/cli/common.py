@@ -38,3 +38,10 @@ def no_arguments(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     if arguments:
         hint = word_hint(arguments[0], flags)
         raise UserError(f"This command takes flags only.{hint} Received: {' '.join(arguments)}")
+
+
+def one_run(arguments: list[str]) -> str:
+    """Returns the only argument, which is a run directory. Raises `UserError` if there is not exactly one."""
+    if len(arguments) != 1:
+        raise UserError(f"Name one run directory. Received: {' '.join(arguments) or 'nothing'}")
+    return arguments[0]

@@ -4,8 +4,8 @@ from absl import flags as absl_flags
 
 from tlkeras import evaluation, messages, runs
 from tlkeras.backend import import_tensorflow
+from tlkeras.cli.common import one_run
 from tlkeras.cli.tables import print_table
-from tlkeras.errors import UserError
 from tlkeras.run_dir import RunDir
 
 USAGE = "tlkeras evaluate RUN [--set data.source=...]"
@@ -21,12 +21,11 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
-    if len(arguments) != 1:
-        raise UserError(f"Name one run directory. Received: {' '.join(arguments) or 'nothing'}")
-    manifest = RunDir(arguments[0]).require_run().manifest
-    described = RunDir(arguments[0]).read_json(manifest)["runtime"] if manifest.is_file() else {}
+    run_dir = one_run(arguments)
+    manifest = RunDir(run_dir).require_run().manifest
+    described = RunDir(run_dir).read_json(manifest)["runtime"] if manifest.is_file() else {}
     import_tensorflow(described.get("onednn"))
-    metrics = runs.saved_run.load_run(arguments[0]).evaluate(overrides=flags.set)
+    metrics = runs.saved_run.load_run(run_dir).evaluate(overrides=flags.set)
     print_table(metric_rows(metrics))
     if note := evaluation.unlabelled.unlabelled_note(metrics):
         messages.result(note)

@@ -4,8 +4,8 @@ from absl import flags as absl_flags
 
 from tlkeras import export, messages
 from tlkeras.backend import import_tensorflow
+from tlkeras.cli.common import one_run
 from tlkeras.cli.tables import print_table
-from tlkeras.errors import UserError
 from tlkeras.run_dir import RunDir
 
 USAGE = "tlkeras export RUN [--format=saved_model|litert|litert_float16|litert_int8|onnx|keras,...]"
@@ -24,12 +24,11 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
-    if len(arguments) != 1:
-        raise UserError(f"Name one run directory. Received: {' '.join(arguments) or 'nothing'}")
+    run_dir = one_run(arguments)
     words = [word.strip() for value in flags.format for word in value.split(",")]
     formats = [word for word in words if word] or ["saved_model"]
     import_tensorflow()
-    compared = export.export_run(arguments[0], formats, rows=flags.rows, accuracy_drop=flags.accuracy_drop)
+    compared = export.export_run(run_dir, formats, rows=flags.rows, accuracy_drop=flags.accuracy_drop)
     print_table(
         [
             {
@@ -43,4 +42,4 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
             for name, parity in compared.items()
         ]
     )
-    messages.result(f"Written to {RunDir(arguments[0]).export}/. Its serve.md explains how to use it.")
+    messages.result(f"Written to {RunDir(run_dir).export}/. Its serve.md explains how to use it.")

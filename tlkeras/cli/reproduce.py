@@ -3,7 +3,7 @@
 from absl import flags as absl_flags
 
 from tlkeras import messages, studies
-from tlkeras.errors import UserError
+from tlkeras.cli.common import one_run
 
 USAGE = "tlkeras reproduce RUN [--workdir=DIR]"
 
@@ -16,8 +16,7 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> int:
     """Runs the command. Returns exit code 1 if the results differ."""
-    if len(arguments) != 1:
-        raise UserError(f"Name one run directory. Received: {' '.join(arguments) or 'nothing'}")
-    result = studies.reproduce.reproduce(arguments[0], flags.workdir)
+    run_dir = one_run(arguments)
+    result = studies.reproduce.reproduce(run_dir, flags.workdir)
     messages.result("\n".join(["", *result.lines()]))
     return 0 if result.equal else 1

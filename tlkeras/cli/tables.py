@@ -34,7 +34,7 @@ def table_text(rows: Sequence[dict], width: int, title: str = "", styled: bool =
     """
     if not rows:
         return "Nothing to list."
-    cells = [[cell(value) for value in row.values()] for row in rows]
+    cells = [[messages.as_text(value) for value in row.values()] for row in rows]
     columns = list(zip(*([*rows[0]], *cells), strict=True))
     widths = _widths(columns, width)
     if widths is None:
@@ -94,18 +94,3 @@ def _turned(columns: Sequence[Sequence[str]], width: int, title: str) -> str:
             padded = [text + " " * (_longest(c) - _long(text)) for text, c in zip(texts, shown, strict=True)]
             lines.append((" " * _GAP).join(padded).rstrip())
     return "\n".join(lines)
-
-
-def cell(value) -> str:
-    """Returns a value as text: grouped thousands, three significant digits, yes or no."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return str(value)

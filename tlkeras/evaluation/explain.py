@@ -15,7 +15,7 @@ from tlkeras.backend.gradients import recording
 from tlkeras.backend.tracing import traced
 from tlkeras.errors import UserError
 from tlkeras.models.backbones.registry import BACKBONES
-from tlkeras.models.cuts.graph import nodes_in_order
+from tlkeras.models.cuts.graph import nodes_in_order, replay
 
 _BATCH = 16
 
@@ -180,21 +180,12 @@ def flattened(model: keras.Model) -> keras.Model:
     if not any(_is_nested(layer) for layer in model.layers):
         return model
     (source,) = model.inputs
-    return keras.Model(source, _replayed(model, source))
+    return keras.Model(source, replay(model, source, _inlined))
 
 
-def _replayed(model, x):
-    (source,), (target,) = model.inputs, model.outputs
-    known = {id(source): x}
-    for node in nodes_in_order(model):
-        if node.is_input:
-            continue
-        args, kwargs = node.arguments.fill_in(known)
-        nested = _is_nested(node.operation)
-        outputs = _replayed(node.operation, *args) if nested else node.operation(*args, **kwargs)
-        pairs = zip(node.output_tensors, keras.tree.flatten(outputs), strict=True)
-        known.update((id(old), new) for old, new in pairs)
-    return known[id(target)]
+def _inlined(operation):
+    """Returns an operation, or for a nested model a function that calls its layers one by one."""
+    return (lambda x, **_: replay(operation, x, _inlined)) if _is_nested(operation) else operation
 
 
 def _is_nested(layer) -> bool:

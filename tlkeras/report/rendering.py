@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tlkeras import messages
 from tlkeras.run_dir.atomic import write_bytes
 
 
@@ -57,20 +58,8 @@ def script_hash(script: str) -> str:
 
 
 def number(value: Any) -> str:
-    """Returns a value as text: grouped thousands, four significant digits, or a dash for no value."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "–" if value is None else str(value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(number, value)) or "–"
-    if isinstance(value, dict):
-        return ", ".join(f"{key}: {number(item)}" for key, item in value.items()) or "–"
-    return str(value)
+    """Returns a value as text; see `as_text`. No value is a dash."""
+    return messages.as_text(value, missing="–")
 
 
 def percent(value: float | None, digits: int = 1) -> str:

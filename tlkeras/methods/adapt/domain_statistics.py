@@ -10,7 +10,7 @@ from keras import ops
 from tlkeras.backend import compat
 from tlkeras.backend.tracing import traced
 from tlkeras.errors import UserError
-from tlkeras.models.cuts.graph import known_inputs, nodes_in_order
+from tlkeras.models.cuts.graph import replay
 
 
 def batch_norm_layers(model) -> list[keras.layers.BatchNormalization]:
@@ -100,21 +100,15 @@ def adapt_batch_norm(model: keras.Model, batches: Iterable) -> None:
 
 def _with_batch_statistics(model: keras.Model, x):
     """Runs a functional model with only its BatchNormalization layers in training mode."""
-    known = known_inputs(model, x)
-    for node in nodes_in_order(model):
-        if node.is_input:
-            continue
-        layer = node.operation
-        args, kwargs = node.arguments.fill_in(known)
-        if isinstance(layer, keras.layers.BatchNormalization):
-            outputs = layer(*args, **{**kwargs, "training": True})
-        elif isinstance(layer, keras.Model):
-            outputs = _with_batch_statistics(layer, args[0])
-        else:
-            outputs = layer(*args, **kwargs)
-        flat = keras.tree.flatten(outputs)
-        known.update((id(old), new) for old, new in zip(node.output_tensors, flat, strict=True))
-    return known[id(model.outputs[0])]
+
+    def instead(operation):
+        if isinstance(operation, keras.layers.BatchNormalization):
+            return lambda *args, **kwargs: operation(*args, **(kwargs | {"training": True}))
+        if isinstance(operation, keras.Model):
+            return lambda x, **_: replay(operation, x, instead)
+        return operation
+
+    return replay(model, x, instead)
 
 
 @contextmanager
