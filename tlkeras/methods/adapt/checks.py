@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from tlkeras.config import AdaptationConfig, AugmentConfig, ExperimentConfig, StageConfig
 from tlkeras.data import Domain
-from tlkeras.data.modalities import Modality
+from tlkeras.data.modalities import MODALITIES, Modality
 from tlkeras.errors import UserError
 from tlkeras.methods.adapt import make_method
 from tlkeras.methods.adapt.validators import VALIDATORS
@@ -30,6 +30,11 @@ def check_adaptation(config: ExperimentConfig) -> None:
                 f"adaptation.{name}.per_class needs labels, and a target has none to train with: use limit. "
                 f"Received: adaptation.{name}.per_class={data.per_class}"
             )
+    named |= {f"more_sources.{i}": data for i, data in enumerate(adaptation.more_sources)}
+    image = MODALITIES.get("image")
+    for name, data in (named | {"target_labelled": adaptation.target_labelled}).items():
+        if data is not None and None not in (data.image_size, config.data.image_size):
+            image.check_domain(name, image.assumed_shape(data), image.assumed_shape(config.data))
     for name in ("mixup", "cutmix"):
         if getattr(adaptation.strong_augment, name):
             raise UserError(
