@@ -112,14 +112,21 @@ def test_the_report_shows_picture_and_words(finished):
 
 
 def test_both_domains_of_an_adaptation_stand_in_one_batch():
-    model = build_model(load_config(CONFIG).model, input_shape=SHAPES, num_outputs=2)
-    model.select("all")
-    adapting = adaptation_model(model, "deep_coral", steps=2)
-    adapting.compile(optimizer="sgd", loss=keras.losses.SparseCategoricalCrossentropy(True))
-    parts = [tf.data.Dataset.from_tensors(captioned_modality.made_up(8, seed)).repeat(2) for seed in (1, 2)]
-    before = model.get_weights()
-    adapting.fit(pair_batches(*parts), steps_per_epoch=2, shuffle=False, verbose=0)
-    assert not any(np.array_equal(*pair) for pair in zip(before, model.get_weights(), strict=True))
+    def trained(target):
+        model = build_model(load_config(CONFIG).model, input_shape=SHAPES, num_outputs=2)
+        model.select("all")
+        adapting = adaptation_model(model, "deep_coral", steps=2)
+        adapting.compile(optimizer="sgd", loss=keras.losses.SparseCategoricalCrossentropy(True))
+        parts = [tf.data.Dataset.from_tensors(part).repeat(2) for part in (source, target)]
+        adapting.fit(pair_batches(*parts), steps_per_epoch=2, shuffle=False, verbose=0)
+        return model.get_weights()
+
+    source, (inputs, labels), (others, _) = (captioned_modality.made_up(8, seed) for seed in (1, 2, 3))
+    weights = trained((inputs, labels))
+    assert all(np.isfinite(array).all() for array in weights)
+    for name in SHAPES:  # every input of the target takes part
+        changed = trained(({**inputs, name: others[name]}, labels))
+        assert not all(np.array_equal(*pair) for pair in zip(weights, changed, strict=True)), name
 
 
 def test_cuts_begin_where_all_inputs_have_come_together():
