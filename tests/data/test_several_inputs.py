@@ -17,6 +17,7 @@ from tlkeras.data.input_shapes import columns
 from tlkeras.errors import Interrupted, UserError
 from tlkeras.methods.adapt.configured import adaptation_model
 from tlkeras.models import BACKBONES, Backbone, build_model
+from tlkeras.models.cuts.cut_points import find_cut_points
 
 CONFIG = {
     "name": "captions",
@@ -131,6 +132,7 @@ def test_both_domains_of_an_adaptation_stand_in_one_batch():
 
 def test_cuts_begin_where_all_inputs_have_come_together():
     model = build_model(load_config(CONFIG).model, input_shape=SHAPES, num_outputs=2)
+    assert find_cut_points(model.backbone)[0][0].name == "join_1"
     names = [block.name for block in model.blocks]
     assert names[-2:] == ["dense_2", "dense_3"]
     model.select("last:2")
