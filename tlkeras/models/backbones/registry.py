@@ -1,6 +1,7 @@
 """The registry of backbones, with facts that are known without building them. It does not import Keras."""
 
 import functools
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -117,7 +118,8 @@ class Backbone:
         Args:
             options: `backbone_options` of a config.
         """
-        return {**self.arguments, **options}.get("prefix_tokens", 0)
+        parameter = inspect.signature(self.function).parameters.get("prefix_tokens")
+        return options.get("prefix_tokens", 0 if parameter is None else parameter.default)
 
     @property
     def is_application(self) -> bool:
