@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras.config.data import Task
-from tlkeras.models.probabilities import sigmoid, softmax
+from tlkeras.models.probabilities import log_softmax, sigmoid
 from tlkeras.run_dir import replacing
 
 
@@ -228,4 +228,4 @@ def _probabilities(logits: np.ndarray, task: Task) -> np.ndarray | None:
     if task == "binary" and logits.shape[1] == 1:
         # Both sides are computed separately, because 1 - p would round small probabilities to 0.
         return np.concatenate([sigmoid(-logits), sigmoid(logits)], axis=1)
-    return softmax(logits)
+    return np.exp(log_softmax(logits))
