@@ -18,6 +18,8 @@ def test_help_exits_zero_and_names_its_flags(capsys, command):
     code, out, err = run(capsys, command, "--help")
     assert (code, err) == (0, "")
     assert out.startswith(f"usage: tlkeras {command}")
+    flags = out[out.index("\n  --") :].strip().splitlines()
+    assert all(line.lstrip().startswith("--") for line in flags)  # each flag is one line
 
 
 def test_no_command_shows_all(capsys):

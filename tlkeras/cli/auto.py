@@ -14,11 +14,11 @@ USAGE = "tlkeras auto --config=FILE|NAME --budget=20m [--candidates=NAME[:WEIGHT
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
     define_config_flags(flags)
-    absl_flags.DEFINE_string("budget", "20m", "Total time, e.g. 90s, 20m, 1.5h.", flag_values=flags)
+    absl_flags.DEFINE_string("budget", "20m", "Total time, e.g. 90s, 20m or 1.5h.", flag_values=flags)
     absl_flags.DEFINE_string(
         "candidates", None, "Backbones or runs to choose from, as for rank.", flag_values=flags
     )
-    absl_flags.DEFINE_string("workdir", None, "Output folder; default runs/NAME.auto.",
+    absl_flags.DEFINE_string("workdir", None, "Output folder. The default is runs/NAME.auto.",
                              flag_values=flags)  # fmt: skip
 
 

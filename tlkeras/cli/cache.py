@@ -20,7 +20,7 @@ KEPT = "is being computed by a run, and is kept"
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
     absl_flags.DEFINE_string(
-        "dir", None, "Cache directory (cache.dir); default ~/.cache/tlkeras.", flag_values=flags
+        "dir", None, "Cache directory (cache.dir). The default is ~/.cache/tlkeras.", flag_values=flags
     )
     absl_flags.DEFINE_boolean("yes", False, "Remove everything without asking.", flag_values=flags)
 

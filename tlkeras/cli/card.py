@@ -11,7 +11,7 @@ USAGE = "tlkeras card RUN [--output=DIR] [--license=NAME]"
 
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
-    absl_flags.DEFINE_string("output", None, "Folder to write; default RUN/card.", flag_values=flags)
+    absl_flags.DEFINE_string("output", None, "Folder to write. The default is RUN/card.", flag_values=flags)
     absl_flags.DEFINE_string(
         "license", "unknown", "Licence of the model, as the Hugging Face Hub names it, e.g. apache-2.0.",
         flag_values=flags,

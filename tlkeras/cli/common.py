@@ -10,13 +10,16 @@ from tlkeras.errors import UserError
 def define_config_flags(flags: absl_flags.FlagValues) -> None:
     """Defines `--config`, `--set` and `--strategy`."""
     absl_flags.DEFINE_string(
-        "config", None, "Path of a .py or .json file, or name of a shipped experiment.", flag_values=flags
+        "config", None, "Path of a .py or .json file, or the name of a shipped experiment.", flag_values=flags
     )
     absl_flags.DEFINE_multi_string(
-        "set", [], "Config change as path=value, e.g. stages.1.epochs=7; repeatable.", flag_values=flags
+        "set",
+        [],
+        "Change of the config as path=value, e.g. stages.1.epochs=7. May be repeated.",
+        flag_values=flags,
     )
     absl_flags.DEFINE_string(
-        "strategy", None, "auto, none, mirrored, multi_worker or tpu; sets runtime.strategy.",
+        "strategy", None, "Strategy: auto, none, mirrored, multi_worker or tpu. Sets runtime.strategy.",
         flag_values=flags,
     )  # fmt: skip
 

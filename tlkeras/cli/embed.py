@@ -19,17 +19,25 @@ USAGE = "tlkeras embed RUN PATH... [--output=FILE.npz|FILE.csv] [--neighbors=K |
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
     absl_flags.DEFINE_string(
-        "output", None, "A .npz or .csv file. Default: features.csv in a terminal, else CSV on stdout.",
+        "output",
+        None,
+        "Output file, .npz or .csv. The default is features.csv in a terminal, else CSV on stdout.",
         flag_values=flags,
-    )  # fmt: skip
+    )
     absl_flags.DEFINE_integer(
-        "neighbors", 0, "Write the K nearest training images instead of features.", lower_bound=0,
+        "neighbors",
+        0,
+        "Write the K nearest training images instead of features.",
+        lower_bound=0,
         flag_values=flags,
-    )  # fmt: skip
+    )
     absl_flags.DEFINE_integer(
-        "clusters", 0, "Group the files into K clusters by k-means instead; default output clusters.csv.",
-        lower_bound=0, flag_values=flags,
-    )  # fmt: skip
+        "clusters",
+        0,
+        "Group the files into K clusters by k-means instead. The default output is clusters.csv.",
+        lower_bound=0,
+        flag_values=flags,
+    )
     absl_flags.DEFINE_boolean(
         "mixture", False, "Find the clusters with a Gaussian mixture.", flag_values=flags
     )

@@ -14,7 +14,7 @@ USAGE = "tlkeras evaluate RUN [--set data.source=...]"
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
     absl_flags.DEFINE_multi_string(
-        "set", [], "Evaluate on other data, e.g. data.source=folder:DIR; the result is only printed.",
+        "set", [], "Evaluate on other data, e.g. data.source=folder:DIR. The result is only printed.",
         flag_values=flags,
     )  # fmt: skip
 

@@ -14,7 +14,10 @@ USAGE = "tlkeras export RUN [--format=saved_model|litert|litert_float16|litert_i
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
     absl_flags.DEFINE_multi_string(
-        "format", [], "Formats, separated by commas; repeatable; default saved_model.", flag_values=flags
+        "format",
+        [],
+        "Formats, separated by commas. May be repeated. The default is saved_model.",
+        flag_values=flags,
     )
     absl_flags.DEFINE_integer("rows", 128, "Number of validation rows on which the export is checked.",
                               lower_bound=1, flag_values=flags)  # fmt: skip

@@ -13,8 +13,9 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
     define_config_flags(flags)
     absl_flags.DEFINE_integer("stage", 0, "Index of the stage.", lower_bound=0, flag_values=flags)
-    absl_flags.DEFINE_string("workdir", None, "Output folder for the curve; default runs/NAME.find_lr.",
-                             flag_values=flags)  # fmt: skip
+    absl_flags.DEFINE_string(
+        "workdir", None, "Output folder for the curve. The default is runs/NAME.find_lr.", flag_values=flags
+    )
 
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:

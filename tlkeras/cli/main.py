@@ -74,7 +74,10 @@ def _run_command(name: str, words: list[str]) -> int:
     command.define_flags(flags)
     absl_flags.DEFINE_boolean("debug", False, "Print the traceback of an error.", flag_values=flags)
     absl_flags.DEFINE_integer(
-        "verbosity", 0, "-1 prints warnings only, 0 also notes and progress, 1 everything.", flag_values=flags
+        "verbosity",
+        0,
+        "Level of output: -1 prints only warnings, 0 also notes and progress, 1 everything.",
+        flag_values=flags,
     )
     if any(word in ("--help", "-h", "--helpfull", "-help", "--helpshort") for word in words):
         messages.result(_help(name, command, flags))
@@ -168,10 +171,12 @@ def _overview() -> str:
 
 def _help(name: str, command, flags: absl_flags.FlagValues) -> str:
     lines = [f"usage: {command.USAGE}", "", command.__doc__.strip(), ""]
+    width = max(map(len, flags))
     for flag_name in flags:
         flag = flags[flag_name]
         default = "" if flag.default in (None, False, []) else f" (default: {flag.default})"
-        lines.append(f"  --{flag_name:<10} {flag.help}{default}")
+        text = flag.help.partition(";\n")[0]  # absl adds a line to flags that may be repeated
+        lines.append(f"  --{flag_name:<{width}} {text}{default}")
     return "\n".join(lines)
 
 

@@ -17,9 +17,9 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
     absl_flags.DEFINE_enum("format", "csv", ["csv", "jsonl"], "Format of the predictions.",
                            flag_values=flags)  # fmt: skip
-    absl_flags.DEFINE_multi_string("text", [], "A text to predict instead of paths; repeatable.",
+    absl_flags.DEFINE_multi_string("text", [], "Text to predict instead of files. May be repeated.",
                                    flag_values=flags)  # fmt: skip
-    absl_flags.DEFINE_string("output", None, "Output file; default is the terminal.", flag_values=flags)
+    absl_flags.DEFINE_string("output", None, "Output file. The default is the terminal.", flag_values=flags)
 
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:

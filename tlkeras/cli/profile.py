@@ -20,7 +20,7 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
     define_config_flags(flags)
     absl_flags.DEFINE_integer("stage", 0, "Index of the stage.", lower_bound=0, flag_values=flags)
     absl_flags.DEFINE_string(
-        "workdir", None, "Output folder for the profile; default runs/NAME.profile.", flag_values=flags
+        "workdir", None, "Output folder for the profile. The default is runs/NAME.profile.", flag_values=flags
     )
 
 

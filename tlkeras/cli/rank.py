@@ -20,10 +20,10 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
     define_config_flags(flags)
     absl_flags.DEFINE_string(
         "candidates", None,
-        "NAME[:WEIGHTS],...: backbones, run directories or wildcards; WEIGHTS is imagenet, none, a file or "
-        "a run.", flag_values=flags,
+        "Candidates NAME[:WEIGHTS],...: backbones, run directories or wildcards. WEIGHTS is imagenet, "
+        "none, a file or a run.", flag_values=flags,
     )  # fmt: skip
-    absl_flags.DEFINE_string("workdir", None, "Output folder; default runs/NAME.rank.",
+    absl_flags.DEFINE_string("workdir", None, "Output folder. The default is runs/NAME.rank.",
                              flag_values=flags)  # fmt: skip
     absl_flags.DEFINE_integer("rows", 2000, "Largest number of training rows to use.", lower_bound=20,
                               flag_values=flags)  # fmt: skip

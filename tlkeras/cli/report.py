@@ -10,8 +10,12 @@ USAGE = "tlkeras report RUN... [--output=FILE]"
 
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
-    absl_flags.DEFINE_string("output", None, "Path of the page (for one run only); default RUN/report.html.",
-                             flag_values=flags)  # fmt: skip
+    absl_flags.DEFINE_string(
+        "output",
+        None,
+        "Path of the page (for one run only). The default is RUN/report.html.",
+        flag_values=flags,
+    )
 
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:

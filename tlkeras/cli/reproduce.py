@@ -10,7 +10,7 @@ USAGE = "tlkeras reproduce RUN [--workdir=DIR]"
 
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
-    absl_flags.DEFINE_string("workdir", None, "Directory of the new run; default RUN/reproduction.",
+    absl_flags.DEFINE_string("workdir", None, "Directory of the new run. The default is RUN/reproduction.",
                              flag_values=flags)  # fmt: skip
 
 

@@ -13,15 +13,22 @@ USAGE = "tlkeras train --config=FILE|NAME [--set path=value ...] [--workdir=DIR]
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
     define_config_flags(flags)
-    absl_flags.DEFINE_string("workdir", None, "Run directory; default runs/NAME.", flag_values=flags)
-    absl_flags.DEFINE_list("workers", None, "host:port of every worker, the chief first; same on all.",
-                           flag_values=flags)  # fmt: skip
-    absl_flags.DEFINE_integer("worker_index", None, "Index of this process in --workers, from 0.",
-                              flag_values=flags)  # fmt: skip
-    absl_flags.DEFINE_boolean("dry_run", False, "Check everything and print the plan, without training.",
-                              flag_values=flags)  # fmt: skip
-    absl_flags.DEFINE_boolean("fresh", False, "Start over. The old run is kept under another name.",
-                              flag_values=flags)  # fmt: skip
+    absl_flags.DEFINE_string("workdir", None, "Run directory. The default is runs/NAME.", flag_values=flags)
+    absl_flags.DEFINE_list(
+        "workers",
+        None,
+        "Addresses host:port of all workers, the chief first. The same list on all machines.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_integer(
+        "worker_index", None, "Index of this process in --workers, from 0.", flag_values=flags
+    )
+    absl_flags.DEFINE_boolean(
+        "dry_run", False, "Check everything and print the plan, without training.", flag_values=flags
+    )
+    absl_flags.DEFINE_boolean(
+        "fresh", False, "Start over. The old run is kept under another name.", flag_values=flags
+    )
 
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
