@@ -7,7 +7,7 @@ Time:     not measured.
 Expect:   not measured.
 """
 
-from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig, NeckConfig, OptimizerConfig, StageConfig
+from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig, OptimizerConfig, StageConfig
 
 
 def get_config() -> ExperimentConfig:
@@ -15,9 +15,7 @@ def get_config() -> ExperimentConfig:
     return ExperimentConfig(
         name="spoken_digits",
         data=DataConfig(source="csv:spoken_digits/list.csv", seconds=1.0, batch_size=32),
-        model=ModelConfig(
-            backbone="speech_embedding", weights="pyopen-wakeword", neck=NeckConfig(pooling="flatten")
-        ),
+        model=ModelConfig(backbone="speech_embedding", weights="pyopen-wakeword"),
         stages=[
             StageConfig(
                 name="head",

@@ -28,7 +28,7 @@ def get_config() -> ExperimentConfig:
         model=ModelConfig(
             backbone="speech_embedding",
             weights="pyopen-wakeword",
-            neck=NeckConfig(pooling="flatten", bottleneck=128),
+            neck=NeckConfig(bottleneck=128),
         ),
         stages=[
             StageConfig(

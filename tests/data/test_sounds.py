@@ -74,10 +74,12 @@ def test_it_learns_from_files_and_answers_for_arrays_and_files(finished, folder,
 
 def test_a_long_file_gets_the_mean_of_the_answers_for_its_windows(finished, tmp_path):
     sounds, _ = tones(5, seed=6)
-    soundfile.write(tmp_path / "long.wav", np.concatenate([*sounds, sounds[0][:100]]), RATE, subtype="FLOAT")
+    whole = np.concatenate([*sounds[:4], sounds[4][:2500]])
+    soundfile.write(tmp_path / "long.wav", whole, RATE, subtype="FLOAT")
     soundfile.write(tmp_path / "short.wav", sounds[0][:1000], RATE, subtype="FLOAT")
     predictions, _ = finished.predict_files([tmp_path / "long.wav", tmp_path / "short.wav"])
-    expected = finished.predict(sounds).logits.mean(axis=0), finished.predict(sounds[:1, :1000]).logits[0]
+    windows = np.stack([*sounds[:4], np.concatenate([sounds[3][-1500:], sounds[4][:2500]])])
+    expected = finished.predict(windows).logits.mean(axis=0), finished.predict(sounds[:1, :1000]).logits[0]
     assert np.allclose(predictions.logits, expected, atol=1e-5) and len(predictions.ids) == 2
 
 
@@ -113,6 +115,25 @@ def test_the_front_end_is_saved_fixed_and_gives_the_bands_of_a_fourier_transform
     assert not model.get_layer("front_end_cos").trainable
 
 
+def test_the_report_shows_spectrograms_with_maps_and_plays_the_sounds(finished):
+    from PIL import Image
+
+    gallery = finished.path / "evaluation" / "gallery"
+    index = json.loads((gallery / "index.json").read_text())
+    assert {entry["method"] for entry in index} == {"Grad-CAM"}
+    for entry in index:
+        for kind in ("picture", "heat"):
+            with Image.open(gallery / entry[kind]) as image:
+                assert image.size == (256, 96)
+        samples, rate = soundfile.read(gallery / entry["sound"])
+        assert rate == RATE and len(samples) == 4000
+    page = (finished.path / "report.html").read_text()
+    assert page.count("<audio controls") == len(index) and "media-src data:" in page
+    tone = np.sin(2 * np.pi * 1000 * np.arange(4000) / RATE).astype(np.float32)[None]  # a quarter of 4 kHz
+    light = finished.modality.pictures(tone)[0].sum(axis=-1)
+    assert set(light.argmax(axis=0)) <= {47, 48}  # the height is the root of the frequency
+
+
 def test_files_at_another_rate_are_resampled_and_the_beginning_is_as_in_the_whole_file(tmp_path):
     from tlkeras.data.sound_files import SoundSpec, read_sound, read_windows
 
@@ -143,7 +164,8 @@ def test_lists_and_arrays_are_sounds_too(folder, tmp_path):
     from tlkeras.data import evaluation_batches
 
     x = next(iter(evaluation_batches(held.splits["train"], held, batch_size=4)))[0].numpy()
-    assert x.dtype == np.float32 and np.abs(x).max() < 1 and not x[:, 3000:].any() and x[:, :3000].any()
+    assert x.dtype == np.float32 and np.abs(x).max() < 1 and x[:, 500:3500].any()
+    assert not x[:, :500].any() and not x[:, 3500:].any()  # silence around it
 
 
 HEADER = b"RIFF\x24\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00"

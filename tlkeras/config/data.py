@@ -108,8 +108,8 @@ class DataConfig(Config):
             takes the tokenizer beside the weights if `text` is given.
         max_length: Number of tokens of a text, with those that mark its beginning and end. Shorter texts
             are padded, and longer texts are cut.
-        seconds: Duration of a sound as the model takes it; longer sounds are cut, and shorter ones are padded
-            with silence. If it is given, files and arrays `(n, samples)` are sounds.
+        seconds: Duration of a sound as the model takes it; longer sounds are cut at the end, and shorter ones
+            get silence before and after them. If it is given, files and arrays `(n, samples)` are sounds.
         sample_rate: Samples per second of the sounds that the model takes. Files are resampled to it, and
             arrays must have it.
         pretext: Pretext task that replaces the labels. Pictures then need no labels; one flat folder is

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tlkeras.data.sound_files import fitted
 from tlkeras.errors import UserError
 
 # Floats may exceed full scale, but not as far as whole numbers do.
@@ -9,7 +10,7 @@ _LARGEST = 8.0
 
 
 def sounds_in_array(x: object, where: str, samples: int) -> np.ndarray:
-    """Returns sounds as an array `(n, samples)`, int16 or float32. Shorter sounds are padded with silence.
+    """Returns sounds as an array `(n, samples)`, int16 or float32. Shorter ones get silence around them.
 
     Args:
         x: Sounds `(n, m)` of at most `samples` samples, int16 or floats with full scale 1.
@@ -49,4 +50,4 @@ def sounds_in_array(x: object, where: str, samples: int) -> np.ndarray:
             f"{where}: sounds are longer than data.seconds, {samples} samples: cut them, or raise "
             f"data.seconds. Received: {x.shape[1]} samples"
         )
-    return np.pad(x, ((0, 0), (0, samples - x.shape[1])))
+    return fitted(x, samples)

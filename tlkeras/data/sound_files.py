@@ -50,21 +50,27 @@ class SoundSpec:
         return cls(config.sample_rate, round(config.seconds * config.sample_rate))
 
     def fitted(self, samples: np.ndarray) -> np.ndarray:
-        """Returns samples `(..., n)` truncated at the end, or padded with silence, to `(...,
-        self.samples)`.
-        """
-        cut = samples[..., : self.samples]
-        missing = self.samples - cut.shape[-1]
-        return np.pad(cut, [(0, 0)] * (cut.ndim - 1) + [(0, missing)]) if missing else cut
+        """Returns samples `(..., n)` as `(..., self.samples)`; see the function `fitted`."""
+        return fitted(samples, self.samples)
 
     def windows(self, samples: np.ndarray) -> np.ndarray:
         """Returns samples `(n,)` as consecutive windows, `(k, self.samples)`.
 
-        A rest that is shorter than half a window is left out. Any other rest is padded with silence.
+        The last window ends with the sound. A rest that is shorter than half a window is left out.
         """
-        count = max(1, math.floor(len(samples) / self.samples + 0.5))
-        parts = [samples[k * self.samples : (k + 1) * self.samples] for k in range(count)]
-        return np.stack([self.fitted(part) for part in parts])
+        count = math.floor(len(samples) / self.samples + 0.5)
+        if count < 2:
+            return self.fitted(samples)[None]
+        begins = [min(k * self.samples, len(samples) - self.samples) for k in range(count)]
+        return np.stack([samples[begin : begin + self.samples] for begin in begins])
+
+
+def fitted(samples: np.ndarray, length: int) -> np.ndarray:
+    """Returns samples `(..., n)` cut at the end, or with as much silence before as after them."""
+    cut = samples[..., :length]
+    missing = length - cut.shape[-1]
+    around = (missing // 2, missing - missing // 2)
+    return np.pad(cut, [(0, 0)] * (cut.ndim - 1) + [around]) if missing else cut
 
 
 @dataclass(frozen=True, slots=True)

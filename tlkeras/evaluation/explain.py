@@ -25,6 +25,7 @@ def grad_cam(
     images: np.ndarray,
     targets: np.ndarray | None = None,
     layer: str | None = None,
+    size: tuple[int, int] | None = None,
 ) -> np.ndarray:
     """Returns Grad-CAM maps (Selvaraju et al. 2017, section 3).
 
@@ -37,6 +38,7 @@ def grad_cam(
         images: Images `(n, height, width, 3)` in 0..255.
         targets: Class numbers `(n,)`, or None for the predicted classes.
         layer: Name of the layer whose outputs are weighted, or None for the last layer with spatial outputs.
+        size: Height and width of the maps, or None for those of the images.
 
     Returns:
         Maps float32 `(n, height, width)` in 0..1. A map is zero if no region supports the target.
@@ -54,7 +56,7 @@ def grad_cam(
         gradients = ops.cast(tape.gradient(score, maps), "float32")
         weights = ops.mean(gradients, axis=(1, 2), keepdims=True)
         heat = ops.relu(ops.sum(weights * ops.cast(maps, "float32"), axis=-1, keepdims=True))
-        return ops.image.resize(heat, batch.shape[1:3])[..., 0]
+        return ops.image.resize(heat, size or batch.shape[1:3])[..., 0]
 
     return _normalised(_in_batches(explain, model, images, targets))
 

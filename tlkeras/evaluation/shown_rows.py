@@ -48,9 +48,10 @@ def keep_rows(
     Returns:
         One dict per row. For pictures it has `picture`, the name of a PNG file, and with maps `heat`, the
         name of a grey PNG file. For texts it has `words`, a list, and with maps `weights`, a number in 0..1
-        for each word.
+        for each word. For sounds it also has `sound`, the name of a WAV file.
     """
     pictures, texts = domain.modality.pictures(inputs), domain.modality.texts(inputs)
+    recordings = domain.modality.recordings(inputs)
     kept: list[dict[str, Any]] = [{} for _ in stems]
     for i, (stem, facts) in enumerate(zip(stems, kept, strict=True)):
         if pictures is not None:
@@ -59,6 +60,10 @@ def keep_rows(
             if maps is not None:
                 facts["heat"] = f"{stem}_heat.png"
                 save_png(folder / facts["heat"], 255 * maps[i], largest_side)
+        if recordings is not None:
+            facts["sound"] = f"{stem}.wav"
+            with replacing(folder / facts["sound"]) as temporary:
+                Path(temporary).write_bytes(recordings[i])
         if texts is not None:
             facts["words"] = texts[i]
             if maps is not None and pictures is None:

@@ -128,7 +128,7 @@ def _temperature(validation: Predictions | None) -> float | None:
     return temperature if 0.06 < temperature < 19 else None
 
 
-_NOT_SHOWN = {"image": None, "overlay": None, "words": None, "weights": None}
+_NOT_SHOWN = {"image": None, "overlay": None, "words": None, "weights": None, "audio": None}
 
 
 def _gallery(record: RunRecord, domain: str) -> dict[str, Any]:
@@ -147,7 +147,8 @@ def _picture(entry: dict[str, Any]) -> dict[str, Any]:
     # small pictures are enlarged without smoothing
     shown = {"image": figures.picture(entry["picture"]), "size": size, "is_small": max(size) < 100}
     overlay = figures.overlay(entry["picture"], entry["heat"]) if "heat" in entry else None
-    return shown | {"overlay": overlay}
+    heard = {"audio": figures.recording(entry["sound"])} if "sound" in entry else {}
+    return shown | {"overlay": overlay} | heard
 
 
 def _neighbors(entry: dict[str, Any]) -> list[dict[str, Any]]:

@@ -114,6 +114,11 @@ def picture(path: Path) -> str:
     return _address(path.read_bytes())
 
 
+def recording(path: Path) -> str:
+    """Returns a WAV file as a `data:` URL."""
+    return f"data:audio/wav;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
 def overlay(picture_path: Path, heat_path: Path) -> str:
     """Returns the picture with its heat map laid over it, as a `data:` URL."""
     with PIL.Image.open(picture_path) as image, PIL.Image.open(heat_path) as grey:

@@ -166,7 +166,7 @@ class RunRecord:
         folder = self.folder(domain) / "gallery"
         found = []
         for entry in self._json(folder / "index.json") or []:
-            files = {name: folder / entry[name] for name in ("picture", "heat") if name in entry}
+            files = {name: folder / entry[name] for name in ("picture", "heat", "sound") if name in entry}
             if all(path.is_file() for path in files.values()):
                 found.append(entry | {"folder": folder} | files)
         return found

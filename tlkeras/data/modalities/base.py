@@ -287,6 +287,14 @@ class Modality:
         """
         return None
 
+    def recordings(self, x: Any) -> list[bytes] | None:
+        """Returns each input as the content of a short WAV file. None if the inputs cannot be heard.
+
+        Args:
+            x: NumPy inputs of the model, `(n, *shape)`, or a dict of them.
+        """
+        return None
+
     def explain(self, model, x: Any, targets: np.ndarray | None, backbone: str):
         """Returns `(maps, method)`. The maps are float `(n, h, w)` or `(n, tokens)` in 0..1, or None.
 

@@ -1,22 +1,35 @@
 """Sounds: samples with the same rate and the same length."""
 
+import functools
 import os
 from collections.abc import Iterable
 
 import numpy as np
 
 from tlkeras.data.modalities.base import Modality
+from tlkeras.data.shown_sounds import spectrograms, wav
 from tlkeras.data.sound_arrays import sounds_in_array
 from tlkeras.data.sound_files import SoundSpec, UnreadableSound, read_windows
 
 
 class Sound(Modality):
-    """Samples of one channel, float32 `(seconds * sample_rate,)`. Full scale is 1."""
+    """Samples of one channel, float32 `(seconds * sample_rate,)`. Full scale is 1.
+
+    Args:
+        rate: Samples per second.
+    """
 
     name = "sound"
     plural = "sounds"
     hub_name = "audio"
     values = "float32 samples of one channel, where 1 is full scale"
+    explanation = "tlkeras.evaluation.explain_sounds:times_and_frequencies"
+
+    def __init__(self, rate: int = 16_000):
+        self.rate = rate
+
+    def with_config(self, config):
+        return _at_rate(config.sample_rate)
 
     def assumed_shape(self, config, default_size=None):
         return (SoundSpec.of(config).samples,) if config.seconds else (16_000,)
@@ -59,12 +72,23 @@ class Sound(Modality):
                 part = windows[begin : begin + batch_size]
                 yield part, [path] * len(part), []
 
+    def pictures(self, x):
+        return spectrograms(np.asarray(x))
+
+    def recordings(self, x):
+        return [wav(samples, self.rate) for samples in np.asarray(x)]
+
     def combined(self, outputs, names):
         files = list(dict.fromkeys(names))
         places = {name: [] for name in files}
         for place, name in enumerate(names):
             places[name].append(place)
         return np.stack([outputs[places[name]].mean(axis=0) for name in files]), files
+
+
+@functools.cache
+def _at_rate(rate: int) -> Sound:
+    return Sound(rate)  # one object, so that two domains of one rate are of the same kind
 
 
 def _sounds_in(paths: str | os.PathLike | Iterable) -> list[str]:
