@@ -444,7 +444,7 @@ def test_a_training_says_how_many_texts_are_cut(place):
     rows = rows_of(place, f"csv:{place}/reviews.csv", "data.text=review", "data.max_length=6")
     note = rows.modality.note_on_rows(rows.splits["train"], rows.config)
     assert re.fullmatch(
-        r"\d\d% of the training texts .* data.max_length=6 tokens and are truncated.* has 9 tokens", note
+        r"\d\d% of the training texts .* data.max_length=6 tokens and are truncated.* has 9 tokens\.", note
     )
     rows = rows_of(place, f"csv:{place}/reviews.csv", "data.text=review", "data.max_length=12")
     assert not rows.modality.note_on_rows(rows.splits["train"], rows.config)
