@@ -184,7 +184,7 @@ def test_an_error_in_the_data_is_the_only_line(capsys, tmp_path, monkeypatch):
     said = capsys.readouterr()
     assert said.out == "" and said.err.count("\n") == 1
     assert main(["plan", *words, "data.source=synthetic:shapes"]) == 0
-    assert "takes its place" in capsys.readouterr().out.splitlines()[0]
+    assert "is used instead" in capsys.readouterr().out.splitlines()[0]
 
 
 def test_there_are_enough_layouts():

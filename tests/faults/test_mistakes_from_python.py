@@ -91,9 +91,9 @@ ARRAYS = {
     "labels of several lengths": ({"train": (X[:2], [[0], [1, 2]])}, "y is not one array"),
     "one label": ({"train": (X, 1)}, "differ in length. Received: 24 and 1"),
     "a dict of labels": ({"train": (X, {"a": 1})}, "differ in length"),
-    "nothing": ({"train": (None, Y)}, "must hold numbers or paths"),
+    "nothing": ({"train": (None, Y)}, "must hold numbers, paths, texts"),
     "no split": ({}, "no training rows"),
-    "nothing in a list": ({"train": ([None, None], Y[:2])}, "numbers or paths. Received: NoneType in it"),
+    "nothing in a list": ({"train": ([None, None], Y[:2])}, "texts. Received: NoneType in it"),
     "no rows": ({"train": (X[:0], Y[:0])}, r"x has no rows. Received: shape \(0, 16, 16, 3\)"),
     "a split of another size": (
         {"train": (X, Y), "test": (X[:, :8], Y)},

@@ -184,7 +184,7 @@ def _as_texts(table: Table, config: DataConfig) -> Table:
 def _as_sounds(table: Table, config: DataConfig) -> Table:
     """Returns a table whose inputs are sounds. Raises `UserError` where they are something else."""
     for split, rows in table.splits.items():
-        if rows.kind not in ("files", "bytes", "vectors") or table.modality is not None:
+        if rows.kind not in ("files", "bytes", "vectors") or table.modality:
             raise UserError(
                 "data.seconds needs sounds: a folder, a CSV file with a column path, or arrays (n, samples). "
                 f"Received: {rows.kind} in {split} of {config.source}"
