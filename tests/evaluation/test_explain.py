@@ -6,8 +6,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from tlkeras.config import ModelConfig
+from tlkeras.config import ModelConfig, NeckConfig
 from tlkeras.errors import UserError
 from tlkeras.evaluation.explain import (
     cam_layer,
@@ -63,6 +64,40 @@ def test_grad_cam_is_class_activation_mapping_for_a_linear_head(backbone, size, 
 
 def names(model):
     return [layer.name for layer in model.layers]
+
+
+@pytest.mark.parametrize("pooling", ["class", "avg"])
+def test_grad_cam_of_a_vision_transformer_weights_the_patches_of_its_last_block(pooling):
+    options = {"width": 12, "depth": 2, "heads": 3, "patch": 8}
+    neck = NeckConfig(pooling=pooling)
+    config = ModelConfig(backbone="deit_tiny_distilled", weights=None, backbone_options=options, neck=neck)
+    model = build_model(config, input_shape=(32, 48, 3), num_outputs=3, seed=1).to_functional()
+    for weight in model.trainable_variables:  # fresh ones are so small that all tokens are alike
+        weight.assign(weight + keras.random.normal(weight.shape, stddev=0.3, seed=len(weight.path)))
+    x = np.random.default_rng(2).uniform(0, 255, (3, 32, 48, 3)).astype("float32")
+    assert cam_layer(model, "deit_tiny_distilled") == "block_1_norm_1"
+    both = keras.Model(model.inputs[0], [output_of(model, "block_1_norm_1"), model.outputs[0]])
+    with tf.GradientTape() as tape:
+        tokens, logits = both(x)
+        score = tf.reduce_sum(logits[:, 1])
+    patches = tokens[:, 2:]  # behind class and distillation token
+    gradients = tape.gradient(score, tokens)[:, 2:]
+    heat = tf.nn.relu(tf.reduce_sum(tf.reduce_mean(gradients, 1, keepdims=True) * patches, -1))
+    heat = tf.image.resize(tf.reshape(heat, (3, 4, 6, 1)), (32, 48))[..., 0].numpy()
+    assert heat.std() > 0
+    heat /= heat.max(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(grad_cam(model, x, np.array([1, 1, 1])), heat, atol=1e-5)
+
+
+def test_grad_cam_of_swin_is_class_activation_mapping():
+    model, x = network("swin_tiny", 32, width=12, depths=[2, 2], heads=1, window=4), images()
+    assert cam_layer(model, "swin_tiny") == cam_layer(model) == "norm"
+    maps = keras.Model(model.inputs, output_of(model, "norm")).predict(x, verbose=0)
+    kernel = next(part for part in reversed(model.layers) if hasattr(part, "kernel")).kernel.numpy()
+    heat = np.maximum(np.einsum("bhwc,c->bhw", maps, kernel[:, 1]), 0)
+    heat = keras.ops.image.resize(heat[..., None], (32, 32))[..., 0].numpy()
+    found = grad_cam(model, x, np.array([1, 1, 1]))
+    np.testing.assert_allclose(found, heat / heat.max(axis=(1, 2), keepdims=True), atol=1e-4)
 
 
 def test_a_nested_backbone_gives_the_map_of_the_flat_model():

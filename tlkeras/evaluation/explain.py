@@ -5,6 +5,7 @@ The target is the class whose logit is explained. By default it is the predicted
 """
 
 import itertools
+import re
 
 import keras
 import numpy as np
@@ -18,6 +19,7 @@ from tlkeras.models.backbones.registry import BACKBONES
 from tlkeras.models.cuts.graph import nodes_in_order, replay
 
 _BATCH = 16
+_TOKENS = re.compile(r"block_\d+_norm_1")  # what a block of a vision transformer attends to
 
 
 def grad_cam(
@@ -31,13 +33,14 @@ def grad_cam(
 
     The feature maps of a layer are weighted by the mean of their gradients and summed. Negative values are
     set to zero, and the map is resized to the image and divided by its maximum. The layer may belong to a
-    backbone that is nested as one layer of `model`.
+    backbone that is nested as one layer of `model`. The maps of a vision transformer are the tokens of its
+    patches that the last block attends to.
 
     Args:
         model: Functional model from raw images to logits.
         images: Images `(n, height, width, 3)` in 0..255.
         targets: Class numbers `(n,)`, or None for the predicted classes.
-        layer: Name of the layer whose outputs are weighted, or None for the last layer with spatial outputs.
+        layer: Name of the layer whose outputs are weighted, or None for the one that `cam_layer` returns.
         size: Height and width of the maps, or None for those of the images.
 
     Returns:
@@ -46,7 +49,7 @@ def grad_cam(
     Raises:
         UserError: The model has no such layer, or none with spatial outputs.
     """
-    both = _with_maps(model, layer)
+    both, grid = _with_maps(model, layer)
 
     @_compiled_for(model)
     def explain(batch, chosen):
@@ -54,6 +57,7 @@ def grad_cam(
             maps, logits = both(batch, training=False)
             score = ops.sum(_scores(logits, chosen))
         gradients = ops.cast(tape.gradient(score, maps), "float32")
+        maps, gradients = _on_grid(maps, grid), _on_grid(gradients, grid)
         weights = ops.mean(gradients, axis=(1, 2), keepdims=True)
         heat = ops.relu(ops.sum(weights * ops.cast(maps, "float32"), axis=-1, keepdims=True))
         return ops.image.resize(heat, size or batch.shape[1:3])[..., 0]
@@ -167,8 +171,13 @@ def explain_images(
 
 
 def cam_layer(model: keras.Model, backbone: str | None = None) -> str | None:
-    """Returns the layer that Grad-CAM uses: the one in the row of the backbone, else the last spatial one."""
-    spatial = [node.operation.name for node in nodes_in_order(flattened(model)) if _is_spatial(node)]
+    """Returns the layer that Grad-CAM uses, or None if there is none.
+
+    It is the one in the row of the backbone, or else the last layer with spatial outputs. In a vision
+    transformer it is the first norm of the last block: behind that block, a classifier that reads the class
+    token depends on no patch.
+    """
+    spatial = list(_spatial_tensors(flattened(model)))
     named = BACKBONES.get(backbone).grad_cam if backbone in BACKBONES else ""
     return named if named in spatial else (spatial[-1] if spatial else None)
 
@@ -199,16 +208,40 @@ def _is_spatial(node) -> bool:
     return not node.is_input and len(tensors) == 1 and len(tensors[0].shape) == 4
 
 
+def _spatial_tensors(model) -> dict:
+    """Returns the outputs that Grad-CAM can use, by the name of their layer, from input to output."""
+    tokens = _patch_grid(model) is not None
+    return {
+        node.operation.name: node.output_tensors[0]
+        for node in nodes_in_order(model)
+        if (_TOKENS.fullmatch(node.operation.name) if tokens else _is_spatial(node))
+    }
+
+
+def _patch_grid(model) -> tuple[int, int] | None:
+    """Returns the rows and columns of patches of a vision transformer; None for other networks."""
+    rows = next((layer for layer in model.layers if layer.name == "stem_rows"), None)
+    return None if rows is None else (rows.target_shape[0], rows.target_shape[2])
+
+
+def _on_grid(tokens, grid: tuple[int, int] | None):
+    """Returns the tokens of the patches, without those before them, as maps `(b, rows, columns, c)`."""
+    if grid is None:
+        return tokens
+    return ops.reshape(tokens[:, -grid[0] * grid[1] :], (-1, *grid, tokens.shape[-1]))
+
+
 def _with_maps(model, layer):
+    """Returns the model from images to a layer's outputs and logits, and the grid of patches or None."""
     flat = flattened(model)
     layer = layer or cam_layer(flat)
-    tensors = {n.operation.name: n.output_tensors[0] for n in nodes_in_order(flat) if _is_spatial(n)}
+    tensors = _spatial_tensors(flat)
     if layer not in tensors:
         raise UserError(
             "Grad-CAM needs a layer with outputs (height, width, channels). "
             f"Received: layer={layer!r}, spatial layers: {', '.join(list(tensors)[-5:]) or 'none'}"
         )
-    return keras.Model(flat.inputs, [tensors[layer], flat.outputs[0]])
+    return keras.Model(flat.inputs, [tensors[layer], flat.outputs[0]]), _patch_grid(flat)
 
 
 def _compiled_for(model):
