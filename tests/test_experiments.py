@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import json
 import re
 from pathlib import Path
 
@@ -114,6 +115,30 @@ def test_folder_experiments_run_end_to_end(name, tmp_path, folder):
     if name == "medical_folder":
         assert {"auc", "sensitivity_at_specificity"} <= run.metrics["source"]["test"].keys()
         assert (run.path / "evaluation" / "verdict.json").is_file()
+
+
+TINY_VIT = {"width": 12, "depth": 2, "heads": 3, "patch": 8}
+
+
+@pytest.mark.parametrize("name", ["linear_probe", "vit_finetune"])
+def test_experiments_of_vision_transformers_run_end_to_end(name, tmp_path, folder):
+    options = json.dumps(TINY_VIT | {"drop_path_rate": 0.1})
+    words = [
+        f"data.source={folder('here', 0)}",
+        "model.backbone=vit_tiny",
+        f"model.backbone_options={options}",
+    ]
+    if name == "vit_finetune":
+        words.append("stages.1.optimizer.schedule.warmup_steps=1")
+    run = run_experiment(small(name, tmp_path, *words), tmp_path / "run")
+    assert set(run.metrics["source"]) == {"train", "val", "test"}
+
+
+def test_fine_tuning_of_a_vision_transformer_leaves_the_patch_embedding_frozen():
+    config = load_config("vit_finetune", ["model.weights=none", "data.image_size=28"])
+    finetune = planned_rows(config)[1]
+    embedding = 384 * (14 * 14 * 3 + 1 + 2 * 2)  # kernel, and a row of the table for each token
+    assert finetune["frozen"] == embedding
 
 
 ADAPTING = ["resnet50_gap_dann", "hospital_to_hospital", "sim_to_real", "office31_resnet50_dann"]

@@ -248,6 +248,19 @@ def test_the_text_tower_of_a_pair_is_reported_and_no_part_of_the_image_tower(tmp
         assert model.output_shape == ((None, 12) if pooled else (None, 16, 12))
 
 
+def test_an_image_tower_may_be_saved_without_its_pair(tmp_path):
+    pytest.importorskip("safetensors")
+    original, row = original_of("transformers", "siglip_base"), BACKBONES.get("siglip_base")
+    image = {k: v for k, v in original["shapes"].items() if k.startswith("vision_model.")}
+    alone = {"shapes": {k.removeprefix("vision_model."): v for k, v in image.items()}}
+    path = checkpoint(alone, tmp_path / "a.safetensors")
+    model, report = load_backbone(row, path, (32, 32, 3), original["options"])
+    assert not report.unmatched and not report.unused
+    for layer, name in (("norm", "post_layernorm"), ("pool_norm", "head.layernorm")):
+        gamma = random_tensor(f"{name}.weight", (12,))
+        np.testing.assert_array_equal(model.get_layer(layer).gamma, gamma)
+
+
 def test_a_checkpoint_may_be_npz_and_names_of_its_head_are_reported(tmp_path):
     arrays = {k: random_tensor(k, tuple(v)) for k, v in original_of("timm")["shapes"].items()}
     np.savez(tmp_path / "a.npz", **arrays, **{"head.weight": np.zeros((5, 12), "float32")})

@@ -228,7 +228,7 @@ TENSOR_NAMES = (
     (_HF + r"layer_scale([12])\.lambda1$", r"block_\1_scale_\2.weight"),
     (_HF + r"(?:intermediate\.dense|mlp\.fc1)\.", r"block_\1_mlp_1."),
     (_HF + r"(?:output\.dense|mlp\.fc2)\.", r"block_\1_mlp_2."),
-    (r"^norm\.|^(?:\w+\.)?layernorm\.|^(?:\w+\.)?post_layernorm\.", "norm."),
+    (r"^norm\.|^(?:(?!head\.)\w+\.)?layernorm\.|^(?:\w+\.)?post_layernorm\.", "norm."),
     (r"^attn_pool\.latent$|^(?:\w+\.)?head\.probe$", "pool_probe"),
     (r"^attn_pool\.(q|kv)\.", r"pool_\1."),
     (r"^(?:\w+\.)?head\.attention\.in_proj_", "pool_qkv."),
