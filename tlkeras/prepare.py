@@ -14,7 +14,7 @@ from tlkeras import messages, methods, models
 from tlkeras.backend import Runtime, start, watch_workers
 from tlkeras.config import DataConfig, ExperimentConfig, FrontEndConfig, ModelConfig, OwnParts
 from tlkeras.data import Domain, Inspection, check_files, inspect_domain, load_domain
-from tlkeras.data.modalities import MODALITIES
+from tlkeras.data.modalities import MODALITIES, ImageText
 from tlkeras.data.roles import Role
 from tlkeras.data.sources import SOURCES
 from tlkeras.data.sources.arrays import with_arrays
@@ -200,11 +200,12 @@ def check_data(config: ExperimentConfig, domains: Mapping[str, Domain]) -> None:
     """
     methods.adapt.checks.check_domains(config, domains)
     row, modality = BACKBONES.get(config.model.first_network), domains["source"].modality
-    kinds = row.modalities if config.model.front_end is None else ("sound",)
-    if config.model.adapter is None and modality.name not in kinds:
-        taken = " or ".join(MODALITIES.get(name).plural for name in kinds)
+    taken = _modalities_of(config.model)
+    if config.model.adapter is None and modality.name not in taken:
+        words = " or ".join(MODALITIES.get(name).plural for name in taken)
+        beside = ": set model.beside.text.backbone" if modality.name == ImageText.name else ""
         raise UserError(
-            f"{row.name} takes {taken}, and the data are {modality.plural}. Received: "
+            f"{row.name} takes {words}, and the data are {modality.plural}{beside}. Received: "
             f"data.source={config.data.source}, model.backbone={config.model.backbone}"
         )
     rate = BACKBONES.get(config.model.backbone).family.sample_rate
@@ -229,6 +230,13 @@ def check_data(config: ExperimentConfig, domains: Mapping[str, Domain]) -> None:
         watched = stopping and stopping.monitor
         if watched and watched.startswith("val_") and watched != "val_selection":
             messages.warn(f"Stage {stage.name} never stops early, because there are no rows for {watched}.")
+
+
+def _modalities_of(model: ModelConfig) -> tuple[str, ...]:
+    """Returns the names of the modalities that the networks of a model take."""
+    if model.beside:
+        return (ImageText.name,)
+    return BACKBONES.get(model.first_network).modalities if model.front_end is None else ("sound",)
 
 
 def read_domains(
@@ -273,7 +281,9 @@ def _with_tokenizer(data: DataConfig, model: ModelConfig) -> DataConfig:
     texts = data.text is not None or (kind in SOURCES and SOURCES.get(kind).holds_texts)
     if not texts and data.tokenizer is None:
         return data
-    weights = None if model.weights is None else local_path(model.weights)
+    beside = "text" in model.beside
+    given = model.beside["text"].weights if beside else model.weights
+    weights = None if given is None else local_path(given)
     place = weights if weights is None or weights.is_dir() else weights.parent
     found = None if place is None else tokenizer_in(place)
     if data.tokenizer is not None:
@@ -284,7 +294,7 @@ def _with_tokenizer(data: DataConfig, model: ModelConfig) -> DataConfig:
         raise UserError(
             "Texts need a tokenizer: set data.tokenizer to a tokenizer.json or vocab.txt, which is "
             f"usually next to the weights. Received: data.source={data.source}, data.text={data.text!r}, "
-            f"model.weights={model.weights!r}"
+            f"model.{'beside.text.' * beside}weights={given!r}"
         )
     return data.model_copy(update={"tokenizer": str(place)})
 

@@ -14,7 +14,7 @@ ImageSize = PositiveInt | tuple[PositiveInt, PositiveInt]
 MAX_PIXELS = 200_000_000
 # Fields that a further domain of the run takes over from `data`, and those that another task takes over.
 READ_ALIKE = ("image_size", "resize", "interpolation", "crop_fraction", "batch_size", "task", "on_error",
-              "max_pixels", "text", "tokenizer", "max_length",
+              "max_pixels", "picture", "text", "leave_out", "tokenizer", "max_length",
               "seconds", "sample_rate")  # fmt: skip
 ALIKE_IN_TASKS = ("on_error", "max_pixels")
 Task = Literal["multiclass", "binary", "multilabel", "regression"]
@@ -102,8 +102,12 @@ class DataConfig(Config):
         memory_mb: Memory for decoded images in this process, in MiB. Images that do not fit are decoded
             again in each epoch.
         views: Number of fixed augmented views of each training row. None draws a new view in each epoch.
-        text: Column of a list (CSV, JSON lines, Parquet) that holds texts, in place of the column `path`, or
-            two columns for pairs of texts.
+        picture: Column that holds pictures (the paths of their files). With `text`, a row has a picture and a
+            text. None means the column `path`, or no pictures if `text` is given.
+        text: Column of a list (CSV, JSON lines, Parquet) or of the emoji that holds texts, or two columns for
+            pairs of texts.
+        leave_out: Part of each row that is left out as if it were missing. The twins `image_alone` and
+            `text_alone` do so.
         tokenizer: `tokenizer.json`, `vocab.txt` or a folder with one of them, which makes strings texts. None
             takes the tokenizer beside the weights if `text` is given.
         max_length: Number of tokens of a text, with those that mark its beginning and end. Shorter texts
@@ -135,7 +139,9 @@ class DataConfig(Config):
     max_pixels: PositiveInt = MAX_PIXELS
     memory_mb: Annotated[int, Field(ge=0)] = 2048
     views: PositiveInt | None = None
+    picture: str | None = None
     text: str | tuple[str, str] | None = None
+    leave_out: Literal["image", "text"] | None = None
     tokenizer: str | None = None
     max_length: PositiveInt = 128
     seconds: Annotated[float, Field(ge=0.1, le=600)] | None = None
@@ -161,6 +167,15 @@ class DataConfig(Config):
             raise ValueError(
                 "pretext: cross-validation needs labels of the data, and a pretext task does not use "
                 f"them. Received: folds={self.folds}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_picture_has_one_text(self):
+        if self.picture is not None and len(self.text_columns) > 1:
+            raise ValueError(
+                f"text must be one column beside a picture. Received: picture={self.picture!r}, "
+                f"text={list(self.text_columns)}"
             )
         return self
 

@@ -130,6 +130,21 @@ class ExperimentConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _parts_exist(self):
+        alone = [name for name in self.verdict.twins if name in ("image_alone", "text_alone")]
+        if alone and not self.model.beside:
+            raise ValueError(
+                f"verdict.twins: {alone[0]} is the twin of a model with several backbones (model.beside). "
+                f"Received: {list(self.verdict.twins)}"
+            )
+        if self.model.beside and self.data.text and not self.data.picture:
+            raise ValueError(
+                "model.beside reads texts beside pictures: give data.picture, the column of their paths. "
+                f"Received: data.picture=None, data.text={self.data.text!r}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _mapping_has_a_target(self):
         if self.maps_features and self.adaptation is None:
             raise ValueError(

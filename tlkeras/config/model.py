@@ -204,6 +204,68 @@ class FrontEndConfig(Config):
     sample_rate: PositiveInt | None = None
 
 
+class BesideConfig(Config):
+    """A further backbone, for a further part of each row.
+
+    Attributes:
+        backbone: Registered name of the network.
+        weights: Weights of this network; see `ModelConfig`.
+        backbone_options: Extra keyword arguments of its builder.
+        pooling: Pooling of its outputs; see `NeckConfig`.
+    """
+
+    backbone: str
+    weights: str | None = None
+    backbone_options: dict[str, Any] = {}
+    pooling: Pooling | None = None
+
+
+class JoinConfig(Kinds):
+    """The way in which the features of several backbones become one vector.
+
+    `JoinConfig(name=...)` makes the config of that join.
+
+    Attributes:
+        name: Name of the join: `concat`, `gated` or `low_rank`.
+        dropout: Rate at which training drops the whole features of one part of a row (modality dropout,
+            Neverova et al. 2016). It prepares the head for rows in which a part is missing.
+    """
+
+    told_by, default = "name", "concat"
+
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class ConcatJoinConfig(JoinConfig):
+    """A join that concatenates the features."""
+
+    name: Literal["concat"] = "concat"
+
+
+class GatedJoinConfig(JoinConfig):
+    """A join by gates, which weigh the parts for each row (Arevalo et al. 2017, section 3.1).
+
+    Attributes:
+        units: Width of the joined vector.
+    """
+
+    name: Literal["gated"] = "gated"
+    units: PositiveInt = 256
+
+
+class LowRankJoinConfig(JoinConfig):
+    """A bilinear join of low rank (Kim et al. 2017, "Hadamard Product for Low-rank Bilinear Pooling").
+
+    Attributes:
+        units: Width of the joined vector.
+        rank: Rank of the bilinear form, which is the width of the product.
+    """
+
+    name: Literal["low_rank"] = "low_rank"
+    units: PositiveInt = 256
+    rank: PositiveInt = 256
+
+
 class ModelConfig(Config):
     """A backbone with its initial weights, a neck and a head.
 
@@ -220,6 +282,9 @@ class ModelConfig(Config):
             `FrontEndConfig` if the data are sounds.
         adapter: Private input branch, whose vectors are the inputs of the backbone, or None.
         nested: Complete earlier model as a part of this model, or None.
+        beside: Backbones of further parts of a row, by the name of the part. Pictures with texts take
+            `backbone` for the picture and `beside.text` for the text.
+        join: Way in which the features of several backbones become one vector.
         neck: Pooling, private branches and bottleneck.
         head: New head.
     """
@@ -232,6 +297,8 @@ class ModelConfig(Config):
     front_end: FrontEndConfig | None = None
     adapter: AdapterConfig | None = None
     nested: NestedConfig | None = None
+    beside: dict[Literal["text"], BesideConfig] = {}
+    join: JoinConfig = ConcatJoinConfig()
     neck: NeckConfig = NeckConfig()
     head: HeadConfig = LinearHeadConfig()
 
@@ -239,6 +306,13 @@ class ModelConfig(Config):
     def first_network(self) -> str:
         """Name of the first network that gets the inputs, which is that of the adapter if there is one."""
         return self.backbone if self.adapter is None else self.adapter.backbone
+
+    @model_validator(mode="after")
+    def _several_backbones_stand_alone(self):
+        for field in ("adapter", "nested", "bn_momentum"):
+            if self.beside and getattr(self, field) is not None:
+                raise ValueError(f"beside cannot be combined with {field}. Received: beside and {field}")
+        return self
 
     @model_validator(mode="after")
     def _alone_is_without_a_backbone(self):

@@ -1,9 +1,10 @@
 """Config of a stage: what trains, for how long, and how."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tlkeras.config.base import Config
 from tlkeras.config.data import AugmentConfig, Fraction, PositiveInt
@@ -130,7 +131,9 @@ class FitStageConfig(StageConfig):
 
     Attributes:
         train: Trained part: `head`; `last:N` (the last N blocks and the head); `from:NAME` (that block and
-            all after it); `all`; `regex:PATTERN` (layers whose name matches, and the head).
+            all after it); `all`; `regex:PATTERN` (layers whose name matches, and the head). For several
+            backbones it may be a mapping such as `{"image": "last:2", "text": "head"}`, or
+            `image=last:2,text=head` in short. A part that is not named stays frozen.
         epochs: Number of passes over the training rows.
         steps: Number of optimizer steps. If it is given, it replaces `epochs`.
         bn: BatchNormalization in the backbone: `frozen` (statistics, gamma and beta do not change),
@@ -172,17 +175,35 @@ class FitStageConfig(StageConfig):
     adapt: bool = True
     regularizer: RegularizerConfig | None = None
 
+    @field_validator("train", mode="before")
+    @classmethod
+    def _parts_in_one_text(cls, train: Any) -> Any:
+        if not isinstance(train, Mapping):
+            return train
+        return ",".join(f"{part}={value}" for part, value in train.items())
+
     @model_validator(mode="after")
     def _train_is_well_formed(self):
-        kind, _, argument = self.train.partition(":")
-        wants_argument = kind in ("last", "from", "regex")
-        fits = kind in ("head", "all", "last", "from", "regex") and bool(argument) == wants_argument
-        if not fits or (kind == "last" and not (argument.isdigit() and int(argument) > 0)):
-            raise ValueError(
-                "train must be 'head', 'last:N' with N >= 1, 'from:BLOCK', 'all' or 'regex:PATTERN'. "
-                f"Received: train={self.train!r}"
-            )
+        by_part = train_by_part(self.train)
+        if by_part and self.gradual:
+            raise ValueError(f"gradual opens one backbone. Received: train={self.train!r}")
+        for train in by_part.values() if by_part else (self.train,):
+            kind, _, argument = train.partition(":")
+            wants_argument = kind in ("last", "from", "regex")
+            fits = kind in ("head", "all", "last", "from", "regex") and bool(argument) == wants_argument
+            if not fits or (kind == "last" and not (argument.isdigit() and int(argument) > 0)):
+                raise ValueError(
+                    "train must be 'head', 'last:N' with N >= 1, 'from:BLOCK', 'all' or 'regex:PATTERN'. "
+                    f"Received: train={self.train!r}"
+                )
         return self
+
+
+def train_by_part(train: str) -> dict[str, str]:
+    """Returns `train` by the part of the rows: `image=last:2,text=head`. Empty if it names no part."""
+    if not re.match(r"\w+=", train):
+        return {}
+    return dict(item.partition("=")[::2] for item in re.split(r",\s*(?=\w+=)", train))
 
 
 class ProbeStageConfig(StageConfig):

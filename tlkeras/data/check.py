@@ -48,9 +48,9 @@ def check_files(domain: Domain, *, full: bool = False) -> tuple[Domain, list[tup
 
 def unreadable(rows: Rows, *, full: bool = False) -> dict[int, str]:
     """Returns the reason of each unreadable row, by its index."""
-    if rows.kind not in ("files", "bytes"):
+    if rows.encoded is None:
         return {}
-    facts = rows.scan(rows.inputs, full=True) if full else rows.facts
+    facts = rows.scan(rows.encoded, full=True) if full else rows.facts
     return {i: fact.reason for i, fact in enumerate(facts) if fact.reason}
 
 

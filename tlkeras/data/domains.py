@@ -1,5 +1,6 @@
 """A domain: the examples of one data source, with their splits, limits and labels."""
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,9 +10,10 @@ import numpy as np
 from tlkeras.config.data import DataConfig
 from tlkeras.data import splits as choose
 from tlkeras.data.array_form import ArrayForm
-from tlkeras.data.input_shapes import Shape
+from tlkeras.data.input_shapes import Shape, columns
 from tlkeras.data.labels import encode
-from tlkeras.data.modalities import MODALITIES, Modality
+from tlkeras.data.modalities import MODALITIES, ImageText, Modality
+from tlkeras.data.modalities.image_text import without
 from tlkeras.data.pretext import with_pretext
 from tlkeras.data.roles import Role
 from tlkeras.data.rows import Rows
@@ -152,6 +154,8 @@ def load_domain(
             s: replace(rows, inputs=table.draw(rows.inputs), originals=rows.inputs)
             for s, rows in splits.items()
         }
+    if config.leave_out is not None:
+        splits = {s: _without_part(rows, table.modality, config.leave_out) for s, rows in splits.items()}
     domain = _domain(name, table.modality, splits, names, config, default_image_size)
     domain = replace(domain, problem=problem, arrays=domain.modality.array_form(splits["train"], table.white))
     # A pretext task drops the labels only after the division into splits. The later task with labels then
@@ -165,6 +169,10 @@ def _as_texts(table: Table, config: DataConfig) -> Table:
     Raises:
         UserError: The inputs are no texts, or there is no tokenizer.
     """
+    if table.modality == ImageText.name:
+        modality = MODALITIES.get(ImageText.name).with_config(config)
+        tokens = functools.partial(modality.text.tokenizer.encode, length=config.max_length, missing=True)
+        return replace(table, modality=modality, draw=lambda rows: _with_tokens(rows, tokens, table.draw))
     for split, rows in table.splits.items():
         if rows.kind != "files":
             raise UserError(
@@ -190,6 +198,22 @@ def _as_sounds(table: Table, config: DataConfig) -> Table:
                 f"Received: {rows.kind} in {split} of {config.source}"
             )
     return replace(table, modality="sound")
+
+
+def _with_tokens(rows: np.ndarray, tokens_of, draw) -> np.ndarray:
+    """Returns the columns `image`, `ids` and `mask` of rows with the columns `image` and `text`."""
+    tokens = tokens_of(rows["text"])
+    image = rows["image"] if draw is None else draw(rows["image"])
+    return columns({"image": image, "ids": tokens["ids"], "mask": tokens["mask"]})
+
+
+def _without_part(rows: Rows, modality: Modality | str | None, part: str) -> Rows:
+    if not isinstance(modality, ImageText):
+        raise UserError(
+            "data.leave_out is for rows of several parts: pictures with texts. "
+            f"Received: data.leave_out={part!r}, rows of {rows.kind}"
+        )
+    return replace(rows, inputs=without(rows.inputs, part))
 
 
 def _domain(name, modality, splits, names, config, default_image_size):

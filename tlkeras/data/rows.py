@@ -21,7 +21,8 @@ class Rows:
             (`bytes`), or of objects whose `read()` returns an encoded image; a `uint8` or `float32` array of
             images `(n, h, w)` or `(n, h, w, c)` with values in 0..255; a `float32` array of vectors
             `(n, d)`; a structured array `(n,)` of several named columns
-            (`tlkeras.data.input_shapes.columns`); any other form that the domain's modality reads.
+            (`tlkeras.data.input_shapes.columns`), of which one may hold paths or encoded images; any other
+            form that the domain's modality reads.
         labels: Class indices `int32` `(n,)` (multiclass, binary); zeros and ones `float32` `(n, k)`
             (multilabel); values `float32` `(n, k)` (regression); None without labels.
         ids: Names of the rows, `str` `(n,)`: the path of the file relative to the data source, or `row:17`.
@@ -69,19 +70,39 @@ class Rows:
             return "bytes" if len(self.inputs) and isinstance(self.inputs[0], bytes) else "files"
         return "vectors" if self.inputs.ndim == 2 else "images"
 
+    @property
+    def encoded(self) -> np.ndarray | None:
+        """Paths or contents of the images `(n,)`, which may be a column of several. None for arrays."""
+        if self.kind in ("files", "bytes"):
+            return self.inputs
+        objects = [name for name in self.inputs.dtype.names or () if self.inputs.dtype[name].hasobject]
+        return self.inputs[objects[0]] if objects else None
+
+    def part(self, *names: str) -> "Rows":
+        """Returns the rows with one of their columns as an array, or with several columns."""
+        parts = self.__dict__.setdefault("parts", {})  # kept, because readers hold weak references
+        if names not in parts:
+            inputs = self.inputs[names[0]] if len(names) == 1 else self.inputs[list(names)]
+            parts[names] = replace(self, inputs=inputs)
+        return parts[names]
+
     @cached_property
     def facts(self) -> list[FileFacts]:
         """Facts about every file: its size and digest, why it cannot be read, and those of its kind.
 
         They are computed at the first use, by one pass over all files. The list is empty for arrays.
         """
-        return self.scan(self.inputs) if self.kind in ("files", "bytes") else []
+        return [] if self.encoded is None else self.scan(self.encoded)
 
     @cached_property
     def digests(self) -> list[bytes]:
         """The sha256 digests of the contents of the rows."""
         if self.kind in ("files", "bytes"):
             return [fact.digest for fact in self.facts]
+        if self.encoded is not None:
+            rest = [name for name in self.inputs.dtype.names if not self.inputs.dtype[name].hasobject]
+            pairs = zip(self.facts, self.part(*rest).digests, strict=True)
+            return [hashlib.sha256(fact.digest + digest).digest() for fact, digest in pairs]
         inputs = np.ascontiguousarray(self.inputs)
         return [hashlib.sha256(row.tobytes()).digest() for row in inputs]
 

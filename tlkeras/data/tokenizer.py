@@ -82,7 +82,7 @@ class Tokenizer:
             found[number] = token.startswith("##") if pieces else marks and token[:1] not in ("Ġ", "▁")
         return found
 
-    def encode(self, texts: np.ndarray | Iterable[str], length: int) -> np.ndarray:
+    def encode(self, texts: np.ndarray | Iterable[str], length: int, missing: bool = False) -> np.ndarray:
         """Returns the columns `ids` and `mask` of texts, int32 `(n, length)`.
 
         A longer text is truncated and keeps the special tokens at its start and end. A shorter one is padded
@@ -92,6 +92,7 @@ class Tokenizer:
         Args:
             texts: Texts `(n,)` or pairs of texts `(n, 2)` to convert.
             length: Number of tokens of each row, special tokens included.
+            missing: Whether a text may be missing. The mask of an empty text is then zero everywhere.
 
         Raises:
             UserError: A text has no token, or `length` has no place for one beside the special tokens.
@@ -109,6 +110,8 @@ class Tokenizer:
         given = [tuple(map(str, pair)) for pair in texts] if pairs else [str(text) for text in texts]
         for row, tokens in enumerate(self._encoder.encode_batch(given)):
             empty = [text for text in ([given[row]] if not pairs else given[row]) if not text.strip()]
+            if empty and missing:
+                continue
             if empty or not tokens.ids:
                 raise UserError(f"A text must not be empty. Received: {given[row]!r} in row {row}")
             count = len(tokens.ids)

@@ -52,6 +52,8 @@ def changed_texts(
 
 def _changed(row: dict[str, np.ndarray], tokenizer, augment: AugmentConfig, seed: list[int]) -> dict:
     rng, length = np.random.default_rng(seed), int(row["mask"].sum())
+    if not length:  # a text that is missing beside a picture
+        return row
     ids = row["ids"][:length]
     special = _special(ids, tokenizer)
     word = _words(ids, special, tokenizer)

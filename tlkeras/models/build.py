@@ -4,7 +4,7 @@ import keras
 
 from tlkeras.config import HeadConfig, ModelConfig, NeckConfig
 from tlkeras.data.input_shapes import Shape, shape_from_json
-from tlkeras.data.modalities import MODALITIES
+from tlkeras.data.modalities import MODALITIES, ImageText
 from tlkeras.errors import UserError
 from tlkeras.models.adapter import behind_adapter, build_adapter, preprocessing_of
 from tlkeras.models.backbones.preprocessing import build_preprocessing
@@ -13,6 +13,7 @@ from tlkeras.models.cuts.cut_points import find_blocks
 from tlkeras.models.cuts.graph import leaf_layers
 from tlkeras.models.front_end import picture_shape
 from tlkeras.models.heads import HEADS, build_head
+from tlkeras.models.joined import behind_join, build_join, build_joined
 from tlkeras.models.naming import reproducible
 from tlkeras.models.neck import build_neck
 from tlkeras.models.nesting import nest
@@ -41,6 +42,8 @@ def build_model(config: ModelConfig, *, input_shape: Shape, num_outputs: int, se
     HEADS.get(config.head.name)
     input_shape = shape_from_json(input_shape)
     _check_parts(config, input_shape)
+    if config.beside:
+        return _with_towers(config, input_shape, num_outputs, seed)
     taken = _taken(config, input_shape)
     with reproducible(seed, "backbone"):
         backbone, report = load_backbone(row, config.weights, taken, config.backbone_options)
@@ -66,6 +69,24 @@ def _taken(config: ModelConfig, input_shape: Shape) -> Shape:
     if config.adapter is not None:
         return config.adapter.units[-1:]
     return input_shape if config.front_end is None else picture_shape(input_shape[0], config.front_end)
+
+
+def _with_towers(config: ModelConfig, input_shape: Shape, num_outputs: int, seed: int) -> TransferModel:
+    """Builds a model with a backbone for each part of a row; see `tlkeras.models.joined`."""
+    dtypes = ImageText.dtypes
+    backbone, towers, report = build_joined(config, input_shape, dtypes, seed)
+    with reproducible(seed, "preprocess"):
+        preprocess = build_preprocessing("identity", input_shape, dtypes)
+    widths = tuple(tower.blocks[-1].cut.tensors[0].shape[-1] for tower in towers)
+    with reproducible(seed, "neck"):
+        neck = behind_join(build_join(config.join, widths), config.neck)
+    with reproducible(seed, "head"):
+        head = build_head(config.head, num_outputs, neck.outputs[0])
+    blocks = [block for tower in towers for block in tower.blocks]
+    with reproducible(seed, "model"):
+        model = TransferModel(preprocess, backbone, blocks, neck, head, report, towers, name="model")
+        model.build()
+    return model
 
 
 def _check_parts(config: ModelConfig, input_shape: Shape) -> None:

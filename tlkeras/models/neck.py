@@ -97,7 +97,7 @@ def pool(x, pooling: str | None, name: str = "neck", prefix: int = 0, padded: bo
     if prefix:
         x = layers.Cropping1D((prefix, 0), name=f"{name}_{pooling or 'avg'}_patches")(x)
     # separate operations, because names must be unique in the whole model
-    mask = {"mask": ops.logical_not(ops.all(ops.equal(x, 0), axis=-1))} if padded else {}
+    mask = {"mask": _tokens_of(x)} if padded else {}
     if pooling == "gem":
         return _generalised_mean(x, name, mask)
     if padded and pooling == "max":
@@ -105,6 +105,12 @@ def pool(x, pooling: str | None, name: str = "neck", prefix: int = 0, padded: bo
             mask.pop("mask")[..., None], x, -6e4
         )  # below all values, and within the range of float16
     return _POOLINGS[pooling or "avg", len(x.shape)](name=f"{name}_{pooling or 'avg'}_pool")(x, **mask)
+
+
+def _tokens_of(x):
+    """Returns which tokens count, bool `(b, t)`: those that are not zero, or all where a text is missing."""
+    zero = ops.all(ops.equal(x, 0), axis=-1)
+    return ops.logical_or(ops.logical_not(zero), ops.all(zero, axis=-1, keepdims=True))
 
 
 _POOLINGS = {

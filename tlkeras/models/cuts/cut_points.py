@@ -167,7 +167,9 @@ def _pack(tensors: tuple):
         return tensors[0]
     # pixels and features in half precision are joined in float32, which pixels need
     dtype = "float32" if any(t.dtype == "float32" for t in tensors) else None
-    flat = [keras.layers.Flatten(dtype=dtype, name=f"cut_flatten_{i}")(t) for i, t in enumerate(tensors)]
+    # numbers of tokens are exact in float32
+    floats = [_as(t, "float32", f"cut_float_{i}") if "int" in t.dtype else t for i, t in enumerate(tensors)]
+    flat = [keras.layers.Flatten(dtype=dtype, name=f"cut_flatten_{i}")(t) for i, t in enumerate(floats)]
     return keras.layers.Concatenate(dtype=dtype, name="cut_join")(flat)
 
 
@@ -176,7 +178,14 @@ def _unpack(x, tensors: tuple) -> list:
     for i, tensor in enumerate(tensors):
         size = int(keras.ops.prod(tensor.shape[1:]))
         part = x[:, start : start + size]
-        reshape = keras.layers.Reshape(tensor.shape[1:], dtype=tensor.dtype, name=f"cut_reshape_{i}")
-        parts.append(reshape(part))
+        dtype = None if "int" in tensor.dtype else tensor.dtype
+        reshape = keras.layers.Reshape(tensor.shape[1:], dtype=dtype, name=f"cut_reshape_{i}")
+        part = reshape(part)
+        parts.append(part if dtype else _as(part, tensor.dtype, f"cut_int_{i}"))
         start += size
     return parts
+
+
+def _as(x, dtype: str, name: str):
+    """Returns a symbolic tensor in another dtype, by a layer, whose name is its own."""
+    return keras.layers.Rescaling(1.0, dtype=dtype, name=name)(x)
