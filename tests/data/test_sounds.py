@@ -134,6 +134,39 @@ def test_the_report_shows_spectrograms_with_maps_and_plays_the_sounds(finished):
     assert set(light.argmax(axis=0)) <= {47, 48}  # the height is the root of the frequency
 
 
+def test_changes_are_those_that_are_named_and_depend_on_seed_epoch_and_row_only():
+    import tensorflow as tf
+
+    from tlkeras.config import AugmentConfig
+    from tlkeras.data.modalities import Sound
+
+    def changed(x, rows, epoch=0, **how):
+        given = tf.constant(epoch, tf.int64), tf.constant(rows, tf.int64)
+        return Sound().augmented(tf.constant(x), AugmentConfig(**how), 3, *given).numpy()
+
+    x = tones(4)[0]
+    both = {"shift": 0.3, "gain": 6.0, "time_mask": 0.3, "band_mask": 0.3, "snr": 10.0, "noise": 0.01}
+    whole = changed(x, range(4), **both)
+    assert np.array_equal(changed(x[2:3], [2], **both)[0], whole[2])  # not of the batch
+    assert not np.array_equal(changed(x, range(4), 1, **both), whole)
+    assert np.array_equal(changed(x, range(4), mixup=0.3), x)  # the pipeline mixes
+    ratio = changed(x, range(4), gain=6.0) / x
+    assert np.allclose(ratio, ratio[:, :1], rtol=1e-4) and (np.abs(20 * np.log10(ratio)) < 6.001).all()
+    noise = changed(x, range(4), snr=10.0) - x
+    snr = 10 * np.log10((x**2).mean(axis=1) / (noise**2).mean(axis=1))
+    assert ((snr > 9) & (snr < 31)).all() and np.ptp(snr) > 1
+    masked = changed(x, range(4), time_mask=0.5)
+    assert (((masked == x) | (masked == 0)).all(axis=1)).all() and (masked == 0).any()
+    silenced = np.abs(np.fft.rfft(changed(x, range(4), band_mask=0.5))) < 1e-3 * np.abs(np.fft.rfft(x))
+    assert 0 < silenced.mean() < 0.5 and (np.diff(silenced.astype(int), axis=1) != 0).sum() <= 8
+    moved = changed(x, range(4), shift=0.5)
+    lag = [np.correlate(m, row, "full").argmax() - 3999 for m, row in zip(moved, x, strict=True)]
+    assert len(set(lag)) == 4 and max(map(abs, lag)) <= 2000
+    for row, m, by in zip(x, moved, lag, strict=True):
+        kept = m[by:] if by >= 0 else m[:by]
+        assert np.array_equal(kept, row[: 4000 - by] if by >= 0 else row[-by:])
+
+
 def test_files_at_another_rate_are_resampled_and_the_beginning_is_as_in_the_whole_file(tmp_path):
     from tlkeras.data.sound_files import SoundSpec, read_sound, read_windows
 
@@ -223,6 +256,8 @@ SOUNDS, CLASSES = tones(24)
         (SOUNDS, ["model.front_end.high=9000"], "below half of data.sample_rate. Received: low=60, .*9000"),
         (SOUNDS, ["model.front_end.window=0.9"], "a frame of 8192 samples.*Received: 4000"),
         (SOUNDS, ["stages.0.augment.crop=0.5"], "augmentations that sounds cannot have.*Received: .*crop"),
+        (SOUNDS, ["stages.0.augment.word_swap=0.5"], "that sounds cannot have.*Received: .*word_swap"),
+        (SOUNDS, ["stages.0.augment.time_mask=2"], "time_mask.*less than or equal to 1"),
         (SOUNDS, ["data.seconds=0"], "seconds.*greater than or equal to 0.1"),
         (np.zeros((24, 8, 8, 3), np.uint8), [], "sounds must be an array"),
     ],

@@ -22,13 +22,15 @@ Task = Literal["multiclass", "binary", "multilabel", "regression"]
 
 # Fields of `AugmentConfig` that change texts.
 WORD_CHANGES = ("token_dropout", "word_deletion", "word_swap")
+# Fields of `AugmentConfig` that change only sounds.
+SOUND_CHANGES = ("shift", "gain", "time_mask", "band_mask", "snr")
 
 
 class AugmentConfig(Config):
     """Random augmentation of training rows. The defaults change nothing.
 
-    Images allow all but the changes of words, vectors only noise and mixup, and texts only the changes of
-    words.
+    Vectors allow only noise and mixup, and texts only the changes of words. Sounds allow noise, mixup and the
+    changes from `shift` on, which images do not allow.
 
     Attributes:
         flip: Axis along which an image is mirrored with probability one half.
@@ -44,6 +46,12 @@ class AugmentConfig(Config):
         token_dropout: Probability with which a token of a text is masked, so that no other token sees it.
         word_deletion: Probability with which a word of a text is left out (Wei and Zou 2019, "EDA").
         word_swap: Probability with which two neighbouring words of a text are swapped.
+        shift: Largest shift of a sound in time, in both directions, as a fraction of its duration.
+        gain: Largest change of the loudness of a sound in decibels, in both directions.
+        time_mask: Largest fraction of a sound's duration that is silenced (SpecAugment, Park et al. 2019).
+        band_mask: Largest fraction of a sound's frequencies that is silenced (SpecAugment).
+        snr: Smallest signal-to-noise ratio, in decibels, of white noise that is added to a sound. The ratio
+            is drawn from the 20 decibels above it. None adds no such noise.
     """
 
     flip: Literal["none", "horizontal", "vertical", "both"] = "none"
@@ -59,6 +67,11 @@ class AugmentConfig(Config):
     token_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     word_deletion: Annotated[float, Field(ge=0, lt=1)] = 0.0
     word_swap: Fraction = 0.0
+    shift: Fraction = 0.0
+    gain: Annotated[float, Field(ge=0, le=60)] = 0.0
+    time_mask: Fraction = 0.0
+    band_mask: Fraction = 0.0
+    snr: Annotated[float, Field(ge=-20, le=100)] | None = None
 
     @property
     def is_identity(self) -> bool:

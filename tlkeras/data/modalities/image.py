@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tlkeras.config.data import WORD_CHANGES, AugmentConfig
+from tlkeras.config.data import SOUND_CHANGES, WORD_CHANGES, AugmentConfig
 from tlkeras.data.array_form import ArrayForm, images_like_training
 from tlkeras.data.modalities.base import Modality
 from tlkeras.data.rows import Rows
@@ -19,7 +19,9 @@ class Image(Modality):
     plural = "images"
     hub_name = "image"
     values = "float32 RGB pixels in 0..255"
-    augmentations = tuple(name for name in AugmentConfig.model_fields if name not in WORD_CHANGES)
+    augmentations = tuple(
+        name for name in AugmentConfig.model_fields if name not in (*WORD_CHANGES, *SOUND_CHANGES)
+    )
     searched = {"crop": AugmentConfig(crop=0.7), "crop and colour": AugmentConfig(crop=0.6, color=0.3)}
     views_advice = "adaptation.strong_augment, e.g. randaugment=2 and cutout=0.4"
     pretexts = ("rotation", "simclr")

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from tlkeras.config.data import SOUND_CHANGES
 from tlkeras.data.modalities.base import Modality
 from tlkeras.data.shown_sounds import spectrograms, wav
 from tlkeras.data.sound_arrays import sounds_in_array
@@ -23,6 +24,8 @@ class Sound(Modality):
     plural = "sounds"
     hub_name = "audio"
     values = "float32 samples of one channel, where 1 is full scale"
+    augmentations = ("noise", "mixup", *SOUND_CHANGES)
+    views_advice = "adaptation.strong_augment, e.g. time_mask=0.2, band_mask=0.2 and snr=10"
     explanation = "tlkeras.evaluation.explain_sounds:times_and_frequencies"
 
     def __init__(self, rate: int = 16_000):
@@ -47,6 +50,13 @@ class Sound(Modality):
         from tlkeras.data.reading import sound_reader
 
         return sound_reader(rows, config)
+
+    def augmented(self, x, augment, seed, epoch, indices):
+        from tlkeras.data.sound_changes import changed_sounds
+
+        if augment.unmixed.is_identity:
+            return x
+        return changed_sounds(x, augment, seed, epoch, indices)
 
     def scan(self, config):
         from tlkeras.data.sound_files import scan_sounds
