@@ -303,8 +303,8 @@ def _check_tokenizer(given: str, found: Path) -> None:
     """Raises `UserError` if a tokenizer is not the one beside the weights, whose ids the weights know."""
     if difference := Tokenizer.read(given).difference(Tokenizer.read(found)):
         raise UserError(
-            f"data.tokenizer is that of another model than {found.name} beside the weights: {difference}. "
-            f"Leave it out, or name that file. Received: data.tokenizer={given}"
+            f"data.tokenizer differs from {found.name} next to the weights: {difference}. Leave it out, "
+            f"or name that file. Received: data.tokenizer={given}"
         )
 
 

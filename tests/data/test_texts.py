@@ -435,7 +435,7 @@ def test_empty_texts_and_what_is_no_text_are_refused(finished, place, tmp_path):
 def test_a_tokenizer_that_is_not_the_one_beside_the_weights_is_refused(place, tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join([*VOCABULARY[:-2], "awful", "dull"]))
     changes = [f"model.weights={tmp_path}", f"data.tokenizer={place}/vocab.txt"]
-    message = r"vocab.txt beside the weights: 'awful' is 19 there and 18 here"
+    message = r"vocab.txt next to the weights: 'awful' is 19 there and 18 here"
     with pytest.raises(UserError, match=message):
         run_experiment(config(place, tmp_path, *changes), tmp_path / "run")
 

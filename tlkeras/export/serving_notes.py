@@ -221,10 +221,10 @@ def _head(served: ServedModel) -> str:
         names = " and ".join(f"`{name}`" for name in served.input_shape)
         length = served.input_shape["ids"][0]
         lines += [
-            f"Every format takes {names} as int32 of shape (rows, {length}). `read_text` in `read_text.py`, "
-            f"next to this page, makes them from a text with the `{TOKENIZER}` that lies beside each model, "
-            "as `tlkeras predict` does. It needs the packages tokenizers and NumPy. Copy both files with the "
-            "model. LiteRT takes one row at a time.",
+            f"Every format takes {names} as int32 of shape (rows, {length}). `read_text` in "
+            f"`read_text.py`, next to this page, makes them from a text with the `{TOKENIZER}` that is "
+            "next to each model, as `tlkeras predict` does. It needs the packages tokenizers and NumPy. "
+            "Copy both files with the model. LiteRT takes one row at a time.",
         ]
     else:
         lines += [f"Every format takes float32 vectors of shape (rows, {served.input_shape[0]})."]

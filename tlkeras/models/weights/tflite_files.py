@@ -22,7 +22,7 @@ def read_convolutions(file: Path) -> dict[str, np.ndarray]:
     """
     content = file.read_bytes()
     if content[4:8] != b"TFL3":
-        raise ValueError("it is no TFLite file")
+        raise ValueError("it is not a TFLite file")
     try:
         return _convolutions(_Table(content, struct.unpack_from("<I", content, 0)[0]))
     except (struct.error, IndexError) as error:
