@@ -5,6 +5,7 @@ import sys
 
 import keras
 import pytest
+from multiply_adds import multiply_adds
 
 from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES, Family, summary_rows
@@ -94,6 +95,42 @@ def test_listing_needs_neither_keras_nor_tensorflow():
     assert imported == []
     assert [row["name"] for row in rows][:2] == ["mobilenet", "mobilenet_v2"]
     assert rows[1]["size"] == 224 and rows[1]["depth"] == 19 and rows[1]["parameters"] == 2_257_984
+
+
+@pytest.mark.parametrize(
+    ("name", "gigas"),
+    [
+        ("resnet50", 3.8),  # of the papers and timm's tables, which also count a classifier
+        ("efficientnet_b0", 0.39),
+        ("xception", 8.4),
+        ("mobilenetv4_conv_medium", 1.09),
+        ("convnextv2_tiny", 4.47),
+        ("vit_tiny", 1.26),
+        ("swin_tiny", 4.5),
+        ("swinv2_tiny", 5.95),
+    ],
+)
+def test_multiply_adds_of_a_row_are_those_of_its_layers(name, gigas):
+    row = BACKBONES.get(name)
+    with keras.StatelessScope():  # no weights are made
+        model = construct(row, (row.size, row.size, 3), {})
+    assert row.million_macs == round(multiply_adds(model) / 1e6)
+    assert abs(row.million_macs / 1e3 / gigas - 1) < 0.03
+
+
+def test_the_list_names_size_cost_accuracy_licence_and_place_of_weights(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    rows = {row["name"]: row for row in summary_rows()}
+    assert rows["swin_tiny"] == {
+        "name": "swin_tiny", "size": 224, "parameters": 27_519_354, "million MACs": 4_490, "top-1": 81.4,
+        "licence": "MIT", "weights": "path needed", "depth": 16,
+        "blocks": "stem stage_0_block_0..1 stage_1_downsample stage_1_block_0..1 stage_2_downsample "
+                  "stage_2_block_0..5 stage_3_downsample stage_3_block_0..1",
+    }  # fmt: skip
+    assert rows["resnet50"]["weights"] == "Keras downloads" and rows["resnet50"]["top-1"] == 74.9
+    assert rows["small_cnn"]["weights"] is None and rows["clip_base_16"]["top-1"] is None
+    pictures = [row for _, row in BACKBONES.items() if row.input == "image" and row.size]
+    assert [row.name for row in pictures if row.million_macs is None] == []
 
 
 def test_summary_rows_shorten_runs_of_blocks():

@@ -47,7 +47,8 @@ def table_text(rows: Sequence[dict], width: int, title: str = "", styled: bool =
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
-    for (name, value), wide in zip(rows[0].items(), widths, strict=True):
+    for name, wide in zip(rows[0], widths, strict=True):
+        value = next((row[name] for row in rows if row[name] is not None), None)
         right = isinstance(value, int | float) and not isinstance(value, bool)
         table.add_column(name, justify="right" if right else "left", width=wide)
     for row in cells:

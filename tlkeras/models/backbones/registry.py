@@ -86,6 +86,10 @@ class Backbone:
             config override them.
         licence: Licence of the weights that are usually meant by this name; empty where Keras or a package
             brings them.
+        million_macs: Millions of multiply-adds (MACs) for one image of the default size, or None if there is
+            no such image. Norms, activations and biases do not count.
+        top1: Accuracy on ImageNet in percent of the weights that are usually meant by this name, as Keras,
+            timm or their authors published it. None if they have no classifier.
     """
 
     name: str
@@ -99,6 +103,8 @@ class Backbone:
     input: str = "image"
     arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
     licence: str = ""
+    million_macs: int | None = None
+    top1: float | None = None
 
     @property
     def block_names(self) -> tuple[str, ...]:

