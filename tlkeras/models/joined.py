@@ -15,7 +15,7 @@ from tlkeras.models.cuts.cut_points import Block, CutPoint, find_blocks
 from tlkeras.models.cuts.graph import RenamedCopies, replay, replayed_tensors
 from tlkeras.models.cuts.towers import Tower
 from tlkeras.models.naming import reproducible
-from tlkeras.models.neck import build_neck, is_padded, pool, prefix_tokens
+from tlkeras.models.neck import build_neck, pool
 from tlkeras.models.weights.load import WeightReport, load_backbone
 
 NAME = "image_text"
@@ -82,7 +82,8 @@ def _tower(part: str, network: _Network, inputs: dict) -> tuple[Tower, WeightRep
     blocks = [_renamed(block, part, copies) for block in blocks]
     x = known[id(backbone.outputs[0])]
     copies.take_weights()
-    x = pool(x, network.pooling, f"{part}_neck", prefix_tokens(backbone), is_padded(backbone))
+    prefix = network.row.prefix_tokens(network.options)
+    x = pool(x, network.pooling, f"{part}_neck", prefix, network.row.family.pads)
     x = layers.LayerNormalization(center=False, scale=False, epsilon=_EPSILON, name=f"{part}_features")(x)
     for there in beside:
         x = layers.Multiply(name=f"{part}_or_missing")([x, ops.cast(there, x.dtype)])
