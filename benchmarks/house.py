@@ -208,8 +208,8 @@ def private_touches(trees: dict, known: dict) -> Places:
 
 
 def is_private(name: str) -> bool:
-    """Returns whether a name begins with one underscore."""
-    return name.startswith("_") and not name.startswith("__") and name != "_"
+    """Returns whether a name begins with one underscore. `_repr_html_` is a public protocol of IPython."""
+    return name.startswith("_") and not name.startswith("__") and not name.endswith("_")
 
 
 def public(trees: dict) -> Places:

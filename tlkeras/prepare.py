@@ -169,7 +169,7 @@ def _with_front_end(config: ExperimentConfig) -> ExperimentConfig:
         )
     if data.seconds is None:
         return config
-    if "image" not in BACKBONES.get(model.backbone).modalities:
+    if FrontEndConfig.makes not in BACKBONES.get(model.backbone).modalities:
         if model.front_end is None:
             return config
         raise UserError(

@@ -1,6 +1,6 @@
 """Config of the network: a backbone with its weights, a neck and a head."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -194,6 +194,8 @@ class FrontEndConfig(Config):
         size: Height and width to which the picture is resized. None keeps bands and frames.
         sample_rate: Samples per second. A run sets it to `data.sample_rate`.
     """
+
+    makes: ClassVar[str] = "image"  # modality of the inputs of the backbone behind it
 
     bands: Annotated[int, Field(ge=8, le=512)] = 64
     window: Annotated[float, Field(gt=0, le=1)] = 0.025

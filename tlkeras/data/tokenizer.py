@@ -161,9 +161,7 @@ def _library():
 
 
 def _word_piece(file: Path):
-    from tokenizers import Tokenizer as Encoder
-    from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
-
+    library = _library()
     words = file.read_text("utf-8").splitlines()
     vocabulary = {word: number for number, word in enumerate(words)}
     missing = [word for word in ("[UNK]", "[CLS]", "[SEP]") if word not in vocabulary]
@@ -171,13 +169,13 @@ def _word_piece(file: Path):
         raise ValueError(f"the line {missing[0]} is missing")
     beside = file.with_name("tokenizer_config.json")
     lower = json.loads(beside.read_text("utf-8")).get("do_lower_case", True) if beside.is_file() else True
-    encoder = Encoder(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    encoder.normalizer = normalizers.BertNormalizer(lowercase=lower)
-    encoder.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    encoder.post_processor = processors.BertProcessing(
+    encoder = library.Tokenizer(library.models.WordPiece(vocabulary, unk_token="[UNK]"))
+    encoder.normalizer = library.normalizers.BertNormalizer(lowercase=lower)
+    encoder.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
+    encoder.post_processor = library.processors.BertProcessing(
         ("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"])
     )
-    encoder.decoder = decoders.WordPiece()
+    encoder.decoder = library.decoders.WordPiece()
     special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
     encoder.add_special_tokens([word for word in special if word in vocabulary])
     return encoder

@@ -103,13 +103,11 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
         table: Rows of `ranking.csv`.
         path: Path of a `.png` file.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     scored = [row for row in table if not row["error"]][::-1]
     panels = [name for name in _PANELS if any(row[name] != "" for row in scored)]
     figure = Figure(figsize=(2.2 + 2.1 * len(panels), 1.0 + 0.34 * len(scored)), layout="constrained")
-    FigureCanvasAgg(figure)
     places = np.arange(len(scored))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axis, name in zip(axes, panels, strict=True):

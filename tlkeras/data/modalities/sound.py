@@ -10,7 +10,7 @@ from tlkeras.config.data import SOUND_CHANGES
 from tlkeras.data.modalities.base import Modality
 from tlkeras.data.shown_sounds import spectrograms, wav
 from tlkeras.data.sound_arrays import sounds_in_array
-from tlkeras.data.sound_files import SoundSpec, UnreadableSound, read_windows
+from tlkeras.data.sound_files import SoundSpec, UnreadableSound, read_windows, scan_sounds
 
 
 class Sound(Modality):
@@ -59,8 +59,6 @@ class Sound(Modality):
         return changed_sounds(x, augment, seed, epoch, indices)
 
     def scan(self, config):
-        from tlkeras.data.sound_files import scan_sounds
-
         return scan_sounds
 
     def inputs_like_training(self, x, form, shape) -> np.ndarray:

@@ -13,13 +13,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tlkeras.lazy import LateModule
-from tlkeras.models.backbones.parts import small_normal
+from tlkeras.models.backbones.parts import keras, layers, ops, small_normal
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
 from tlkeras.models.backbones.transformer import mlp, self_attention
 from tlkeras.models.weights.tensors import Tensors
-
-keras, layers, ops = LateModule("keras"), LateModule("keras.layers"), LateModule("keras.ops")
 
 
 def text_transformer(

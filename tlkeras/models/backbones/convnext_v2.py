@@ -7,11 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tlkeras.lazy import LateModule
-from tlkeras.models.backbones.parts import drop_path, small_normal
+from tlkeras.models.backbones.parts import drop_path, keras, layers, ops, small_normal
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
-
-keras, layers, ops = LateModule("keras"), LateModule("keras.layers"), LateModule("keras.ops")
 
 # name, number of blocks in each of the four stages, channels of the first stage, parameters,
 # millions of multiply-adds, top-1 (timm's table, at 288 pixels; from nano on pretrained on ImageNet-22k)

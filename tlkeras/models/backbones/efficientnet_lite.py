@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import math
 
-from tlkeras.lazy import LateModule
+from tlkeras.models.backbones.parts import keras, layers
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
-
-keras, layers = LateModule("keras"), LateModule("keras.layers")
 
 # name, package with the weights, width, depth, default size, parameters without top, millions of
 # multiply-adds, top-1 (the authors), blocks

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import re
 
-from tlkeras.lazy import LateModule
-from tlkeras.models.backbones.parts import drop_path
+from tlkeras.models.backbones.parts import drop_path, keras, layers
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
-
-keras, layers = LateModule("keras"), LateModule("keras.layers")
 
 # Blocks of the stages, each `KIND FILTERS`: `conv3/2 32` is a convolution of 3 x 3 places with stride 2, and
 # `fused3/2*4` is one to 4 times the channels, then one to the filters. `uib5|5/2*3` is a universal inverted

@@ -1,8 +1,8 @@
-"""Parts that several families of backbones share."""
+"""What the built families share: Keras, which is imported when a backbone is built, and parts of networks."""
 
 from tlkeras.lazy import LateModule
 
-keras, layers = LateModule("keras"), LateModule("keras.layers")
+keras, layers, ops = LateModule("keras"), LateModule("keras.layers"), LateModule("keras.ops")
 
 
 def small_normal():

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from tlkeras.lazy import LateModule
+from tlkeras.models.backbones.parts import keras, layers
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
-
-keras, layers = LateModule("keras"), LateModule("keras.layers")
 
 
 def mlp(

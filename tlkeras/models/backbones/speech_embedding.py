@@ -3,11 +3,9 @@ data"), as openWakeWord ships it, of Keras' own layers."""
 
 from __future__ import annotations
 
-from tlkeras.lazy import LateModule
+from tlkeras.models.backbones.parts import keras, layers
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
 from tlkeras.models.speech_frames import BANDS, SHORTEST, frames_of
-
-keras, layers = LateModule("keras"), LateModule("keras.layers")
 
 # filters of the blocks, each of four convolutions and a pooling over (time, bands)
 _BLOCKS = ((48, (1, 2)), (72, (2, 2)), (96, (1, 2)), (96, (2, 2)))

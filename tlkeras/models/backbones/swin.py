@@ -11,13 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tlkeras.lazy import LateModule
-from tlkeras.models.backbones.parts import drop_path, small_normal
+from tlkeras.models.backbones.parts import drop_path, keras, layers, ops, small_normal
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
 from tlkeras.models.backbones.transformer import mlp
 from tlkeras.models.weights.positions import resized_relative_positions
-
-keras, layers, ops = LateModule("keras"), LateModule("keras.layers"), LateModule("keras.ops")
 
 _PATCH = 4
 

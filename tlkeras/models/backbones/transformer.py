@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tlkeras.lazy import LateModule
-from tlkeras.models.backbones.parts import drop_path, small_normal
+from tlkeras.models.backbones.parts import drop_path, keras, layers, ops, small_normal
 from tlkeras.models.weights.positions import resized_positions
 from tlkeras.models.weights.tensors import Tensors
-
-keras, layers, ops = LateModule("keras"), LateModule("keras.layers"), LateModule("keras.ops")
 
 
 def vision_transformer(

@@ -65,11 +65,10 @@ def read_checkpoint(file: Path) -> dict[str, np.ndarray]:
 
 
 def _safetensors(file: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors import SafetensorError, numpy
 
     try:
-        return load_file(file)
+        return numpy.load_file(file)
     except SafetensorError as error:
         raise ValueError(error) from error
 
