@@ -154,6 +154,29 @@ def test_leaving_out_finds_the_word_that_decides(finished):
     assert finished.modality.texts({n: x[n] for n in ("ids", "mask")})[0][maps[0].argmax()] == "dull"
 
 
+def test_the_experiment_across_domains_adapts_texts(place, tmp_path):
+    with open(tmp_path / "others.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("review", "label"), *zip(*made_up(60, seed=3), strict=True)])
+    words = [f"data.source=csv:{place}/reviews.csv", f"data.tokenizer={place}", "data.text=review",
+             f"adaptation.target.source=csv:{tmp_path}/others.csv", "data.max_length=12", "data.batch_size=8",
+             "data.limit=24", "adaptation.target.limit=24", "adaptation.seeds=1", "stages.0.epochs=1",
+             "model.backbone=bert_base", "model.weights=none", f"cache.dir={tmp_path}",
+             f"model.backbone_options={json.dumps(OPTIONS)}"]  # fmt: skip
+    run = run_experiment(load_config("sentiment_across_domains", words), tmp_path / "run")
+    assert (run.path / "evaluation" / "verdict.json").is_file() and {"source", "target"} <= run.metrics.keys()
+
+
+def test_a_target_with_another_tokenizer_is_refused(place, tmp_path):
+    (tmp_path / "vocab.txt").write_text("\n".join(reversed(VOCABULARY)))
+    target = {"source": f"csv:{place}/reviews.csv", "tokenizer": f"{tmp_path}/vocab.txt"}
+    adaptation = json.dumps({"method": "dann", "target": target})
+    wrong = config(place, tmp_path, f"adaptation={adaptation}")
+    with pytest.raises(
+        UserError, match=r"All domains .* one tokenizer|leave adaptation.target.tokenizer out"
+    ):
+        run_experiment(wrong, tmp_path / "run")
+
+
 def test_arrays_of_strings_are_texts_where_there_is_a_tokenizer(place, tmp_path):
     texts, kinds = made_up(80)
     changes = ["data.text=none", "stages.1.epochs=1"]
