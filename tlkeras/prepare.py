@@ -281,8 +281,8 @@ def _with_tokenizer(data: DataConfig, model: ModelConfig) -> DataConfig:
     texts = data.text is not None or (kind in SOURCES and SOURCES.get(kind).holds_texts)
     if not texts and data.tokenizer is None:
         return data
-    beside = "text" in model.beside
-    given = model.beside["text"].weights if beside else model.weights
+    tower = model.beside.get("text")
+    given = (tower or model).weights
     weights = None if given is None else local_path(given)
     place = weights if weights is None or weights.is_dir() else weights.parent
     found = None if place is None else tokenizer_in(place)
@@ -294,7 +294,7 @@ def _with_tokenizer(data: DataConfig, model: ModelConfig) -> DataConfig:
         raise UserError(
             "Texts need a tokenizer: set data.tokenizer to a tokenizer.json or vocab.txt, which is "
             f"usually next to the weights. Received: data.source={data.source}, data.text={data.text!r}, "
-            f"model.{'beside.text.' * beside}weights={given!r}"
+            f"model.{'beside.text.' if tower else ''}weights={given!r}"
         )
     return data.model_copy(update={"tokenizer": str(place)})
 

@@ -9,8 +9,13 @@ import numpy as np
 
 from tlkeras.config.data import DataConfig
 from tlkeras.data.reading import read_image
-from tlkeras.data.sources.folder import IMAGES, FileKind, files_below
+from tlkeras.data.sources.folder import IMAGES, SOUNDS, FileKind, files_below
 from tlkeras.errors import UserError
+
+
+def sound_files_in(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> list[str]:
+    """Returns the files in `paths` and the sounds below the folders in it; see `files_in`."""
+    return files_in(paths, SOUNDS)
 
 
 def files_in(paths: str | os.PathLike | Iterable[str | os.PathLike], kind: FileKind = IMAGES) -> list[str]:

@@ -1,8 +1,6 @@
 """Sounds: samples with the same rate and the same length."""
 
 import functools
-import os
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -66,8 +64,10 @@ class Sound(Modality):
 
     def file_batches(self, paths, config, batch_size):
         """Reads each file as consecutive windows. `combined` merges their answers."""
+        from tlkeras.data.files import sound_files_in
+
         spec = SoundSpec.of(config)
-        for path in dict.fromkeys(_sounds_in(paths)):
+        for path in dict.fromkeys(sound_files_in(paths)):
             try:
                 windows = read_windows(path, spec)
             except UnreadableSound as error:
@@ -97,10 +97,3 @@ class Sound(Modality):
 @functools.cache
 def _at_rate(rate: int) -> Sound:
     return Sound(rate)  # one object, so that two domains of one rate are of the same kind
-
-
-def _sounds_in(paths: str | os.PathLike | Iterable) -> list[str]:
-    from tlkeras.data.files import files_in
-    from tlkeras.data.sources.folder import SOUNDS
-
-    return files_in(paths, SOUNDS)
