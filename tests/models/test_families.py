@@ -129,15 +129,16 @@ def test_the_last_two_blocks_train_and_frozen_features_serve_them(name, relative
 def train(name, folder, cached):
     """Returns the backbone's weights by name before and after a stage that trains two blocks."""
     rng = np.random.default_rng(0)
-    y = np.arange(36) % 3
-    x = (rng.integers(0, 120, (36, 32, 32, 3)) + 60 * y[:, None, None, None]).astype(np.uint8)
-    splits = {"train": (x[:24], y[:24]), "val": (x[24:30], y[24:30]), "test": (x[30:], y[30:])}
+    y = np.arange(76) % 3
+    x = (rng.integers(0, 120, (76, 32, 32, 3)) + 60 * y[:, None, None, None]).astype(np.uint8)
+    splits = {"train": (x[:64], y[:64]), "val": (x[64:70], y[64:70]), "test": (x[70:], y[70:])}
     keras.backend.clear_session()
-    optimizer = OptimizerConfig(learning_rate=1e-2)
+    # 32 rows are a batch of features, too; steps in a loop round in other places than a single one
+    fit = {"optimizer": OptimizerConfig(learning_rate=1e-2), "steps_per_execution": 1}
     config = ExperimentConfig(
-        data=DataConfig(source="npz:memory", image_size=32, batch_size=8),
+        data=DataConfig(source="npz:memory", image_size=32, batch_size=32),
         model=ModelConfig(backbone=name, weights=None, backbone_options=TINY[name][0]),
-        stages=[StageConfig(name="a", train="last:2", bn="train", epochs=1, optimizer=optimizer)],
+        stages=[StageConfig(name="a", train="last:2", bn="train", epochs=1, **fit)],
         cache=CacheConfig(enabled=cached, dir=str(folder / "cache"), extractor="exact"),
     )
     parts, run_dir = prepare(config, splits), RunDir(folder)
@@ -158,9 +159,10 @@ def test_a_run_moves_the_last_two_blocks_and_with_cached_features_to_the_same_we
     opened = tuple(f"{block}_" for block in TINY[name][1].split()[-2:])
     assert moved == {n for n in cached if n.startswith((*opened, "head_")) or n == "norm"}
     _, uncached = train(name, tmp_path / "b", False)
+    atol = 1e-5 if name == "swinv2_tiny" else 0  # docs/backbones.md
     for name, values in cached.items():
         for a, b in zip(values, uncached[name], strict=True):
-            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+            np.testing.assert_allclose(a, b, rtol=0, atol=atol)
 
 
 def test_best_keras_opens_in_a_process_without_tlkeras_and_safetensors(tmp_path):
