@@ -1,23 +1,23 @@
 """Compares the weights of two replicas with those of one device, for every method and regularizer.
 
 Command:  python benchmarks/replicas_agree.py [--only dann bss ...] [--topologies mirrored workers]
-Time:     three minutes of computing, or twenty on two busy cores. docs/scaling.md shows the table.
+          [--some dann ...] (of the cases, those that `copied` and `workers` train)
+Time:     two minutes of computing, or more on busy cores. docs/scaling.md shows the table.
 Compare:  one device, on the same global batches, with the same initial weights.
 
 `mirrored` is `MirroredStrategy(["CPU:0", "CPU:1"])` with TensorFlow's default collectives, as with several
 GPUs. `workers` are two processes of `MultiWorkerMirroredStrategy` on 127.0.0.1. `copied` is what
 `strategy=mirrored` uses on CPUs; it copies to one device. Each is a process of its own (two for `workers`),
-with TF_ENABLE_ONEDNN_OPTS=0. The number is the largest difference of any weight or logged loss after ten
-steps.
+with TF_ENABLE_ONEDNN_OPTS=0, and is forked from one process that has imported TensorFlow. The number is the
+largest difference of any weight or logged loss after ten steps.
 """
 
 import argparse
 import dataclasses
 import json
+import multiprocessing
 import os
 import socket
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -38,6 +38,7 @@ REGULARIZERS = {
     "stochastic_norm": 0.5, "stochastic_norm, statistics of each replica": 0.5,
 }  # fmt: skip
 CASES = (*METHODS, *REGULARIZERS)
+PROCESSES = multiprocessing.get_context("forkserver")
 
 
 def main() -> None:
@@ -45,13 +46,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", default=list(CASES), choices=CASES, metavar="CASE")
     parser.add_argument("--topologies", nargs="+", default=["mirrored", "workers"], choices=TOPOLOGIES)
+    parser.add_argument("--some", nargs="+", choices=CASES, metavar="CASE")
     flags = parser.parse_args()
+    some = flags.some or flags.only
+    cases = {topology: flags.only if topology == "mirrored" else some for topology in flags.topologies}
+    os.environ |= {"TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    PROCESSES.set_forkserver_preload(["tlkeras.run", "tlkeras.methods.adapt.configured"])
     with tempfile.TemporaryDirectory() as folder:
-        results = train_everywhere(flags.topologies, flags.only, Path(folder))
-    found = {name: compared(results, name, flags.topologies) for name in flags.only}
+        results = train_everywhere({"one": list(dict.fromkeys(flags.only + some)), **cases}, Path(folder))
+    found = {
+        name: compared(results, name, [topology for topology in cases if name in cases[topology]])
+        for name in dict.fromkeys(flags.only + some)
+    }
     print("| | " + " | ".join(flags.topologies) + " |\n|---" + "|---" * len(flags.topologies) + "|")
     for name, apart in found.items():
-        cells = [f"{v:.1e}" if isinstance(v, float) else v for v in (apart[t] for t in flags.topologies)]
+        cells = [f"{v:.1e}" if isinstance(v, float) else v for v in (apart.get(t, "") for t in cases)]
         print(f"| {name} | " + " | ".join(cells) + " |")
     print(json.dumps(found))
 
@@ -65,7 +74,7 @@ def compared(results: dict, name: str, topologies: list[str]) -> dict:
         raise SystemExit(f"{name} fails on one device: {error}")
     apart = {"moved": float(np.abs(one[f"{name}/weights"] - one[f"{name}/start"]).max())}
     for topology in topologies:
-        there = [v for k, v in results.items() if k.startswith(topology)]
+        there = [r for k, r in results.items() if k.startswith(topology)]
         errors = [str(r[f"{name}/error"]) for r in there if f"{name}/error" in r]
         far = (np.abs(r[f"{name}/{k}"] - one[f"{name}/{k}"]).max() for r in there for k in ("weights", "logs")
                if not errors)  # fmt: skip
@@ -73,42 +82,50 @@ def compared(results: dict, name: str, topologies: list[str]) -> dict:
     return apart
 
 
-def train_everywhere(topologies: list[str], names: list[str], folder: Path) -> dict[str, dict]:
-    """Trains the cases in one process after the other, with the workers at the same time. Returns the results
-    of each.
+def train_everywhere(cases: dict[str, list[str]], folder: Path) -> dict[str, dict]:
+    """Trains the cases of each topology, one topology after the other, with the workers at the same time.
+
+    Returns:
+        What each process wrote, by its name.
     """
-    processes = {"one": [("one", None)], **{t: [(t, None)] for t in topologies if t != "workers"}}
-    if "workers" in topologies:
+    processes = {t: [(t, None)] for t in cases if t != "workers"}
+    if "workers" in cases:
         addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
         cluster = [{"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}} for i in (0, 1)]
         processes["workers"] = [(f"workers_{i}", json.dumps(named)) for i, named in enumerate(cluster)]
-    write_teacher(folder)
+    run_together([(write_teacher, (folder,), folder / "teacher.log")])
     for topology, started in processes.items():
-        run_together(topology, started, names, folder)
+        run_together(
+            [
+                (train_here, (topology, folder, name, cases[topology], cluster), folder / f"{name}.log")
+                for name, cluster in started
+            ]
+        )
     return {
         name: dict(np.load(folder / f"{name}.npz")) for started in processes.values() for name, _ in started
     }
 
 
-def run_together(topology: str, started: list, names: list[str], folder: Path) -> None:
-    """Runs the processes of one topology, which must all succeed."""
-    running = {}
-    kept = {k: v for k, v in os.environ.items() if k != "TF_CONFIG"}
-    kept |= {"TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    for name, cluster in started:
-        environ = kept | ({"TF_CONFIG": cluster} if cluster else {})
-        words = [sys.executable, __file__, "--train", topology, str(folder), name, json.dumps(names)]
-        with open(folder / f"{name}.log", "w") as log:
-            running[name] = subprocess.Popen(words, env=environ, stdout=log, stderr=log)
-    try:
-        codes = {name: process.wait(timeout=900) for name, process in running.items()}
-    finally:
-        for process in running.values():
-            process.kill()
-            process.wait()
-    for name, code in codes.items():
-        if code:
-            raise SystemExit(f"{name} failed:\n{(folder / f'{name}.log').read_text()[-4000:]}")
+def run_together(tasks: list[tuple]) -> None:
+    """Runs each `(function, arguments, log)` in a process. All run at the same time and must succeed."""
+    running = {log: PROCESSES.Process(target=logged, args=(log, f, *words)) for f, words, log in tasks}
+    for process in running.values():
+        process.start()
+    for process in running.values():
+        process.join(900)
+    for log, process in running.items():
+        code = process.exitcode
+        process.kill()
+        if code != 0:
+            raise SystemExit(f"{log.stem} failed:\n{log.read_text()[-4000:]}")
+
+
+def logged(log: Path, function, *arguments) -> None:
+    """Calls a function whose output goes to a file."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT, 0o644)
+    for descriptor in (1, 2):
+        os.dup2(file, descriptor)
+    function(*arguments)
 
 
 def free_ports(count: int) -> list[int]:
@@ -137,18 +154,21 @@ def start(topology: str):
     return started
 
 
-def train_here(topology: str, folder: str, name: str, names: str) -> None:
+def train_here(topology: str, folder: Path, name: str, cases: list[str], cluster: str | None) -> None:
     """Trains the cases here. Writes the initial weights, the weights and the logs of each, or its error."""
+    os.environ.pop("TF_CONFIG", None)
+    if cluster:
+        os.environ["TF_CONFIG"] = cluster
     runtime, results = start(topology), {}
-    for case in json.loads(names):
+    for case in cases:
         fitted = adapted if case in METHODS else regularized
         try:
-            found = fitted(runtime, case, Path(folder))
+            found = fitted(runtime, case, folder)
         except Exception as error:  # the table shows the failed cases, and the others continue
             lines = str(error).strip().splitlines() or [""]
             found = {"error": np.array(f"{type(error).__name__}: {lines[-1][:200]}")}
         results |= {f"{case}/{key}": value for key, value in found.items()}
-    np.savez(Path(folder) / f"{name}.npz", **results)
+    np.savez(folder / f"{name}.npz", **results)
 
 
 def made_up(inputs: int, shift: float = 0.0):
@@ -239,12 +259,7 @@ def network(shape: tuple, seed: int = 0):
 
 def write_teacher(folder: Path) -> None:
     """Writes `best.keras`: a teacher on the same rows and, for co_tuning, a source on the same features."""
-    code = (
-        "import sys; from pathlib import Path; sys.path.insert(0, str(Path(sys.argv[1]).parent));"
-        "import replicas_agree as here;"
-        "here.network((6,), seed=1).to_functional().save(Path(sys.argv[2]) / 'best.keras')"
-    )
-    subprocess.run([sys.executable, "-c", code, __file__, str(folder)], check=True, capture_output=True)
+    network((6,), seed=1).to_functional().save(folder / "best.keras")
 
 
 def fit(trainee, data) -> dict:
@@ -257,7 +272,4 @@ def fit(trainee, data) -> dict:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--train"]:
-        train_here(*sys.argv[2:])
-    else:
-        main()
+    main()

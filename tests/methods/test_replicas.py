@@ -1,6 +1,5 @@
 """One device, two mirrored CPUs and two workers end at the same weights and logs."""
 
-import functools
 import runpy
 from pathlib import Path
 
@@ -20,15 +19,11 @@ ALL = [case for case in runpy.run_path(str(AGREEMENT))["CASES"] if case not in D
 SOME = ("dann", "cdan_e", "mcc", "deep_coral", "bss", "co_tuning", "delta", "mixout", "lora")
 
 
-# a process for each third, so that each is done within its time limit on a busy machine as well
-THIRDS = [tuple(ALL[start::3]) for start in range(3)]
-
-
 @pytest.fixture(scope="module")
 def apart(last_json):
-    """Returns `apart(topologies, cases)`: the largest difference of weights and logs from one device."""
-    return functools.cache(
-        lambda topologies, cases: last_json(AGREEMENT, "--topologies", *topologies, "--only", *cases)
+    """The largest difference of weights and logs from one device, by case and topology."""
+    return last_json(
+        AGREEMENT, "--topologies", "mirrored", "copied", "workers", "--only", *ALL, "--some", *SOME
     )
 
 
@@ -38,16 +33,15 @@ def require_equal(found, topology):
     assert found[topology] < 1e-5
 
 
-@pytest.mark.parametrize("case", [case for third in THIRDS for case in third])
+@pytest.mark.parametrize("case", ALL)
 def test_two_mirrored_cpus_equal_one_device(apart, case):
-    third = next(third for third in THIRDS if case in third)
-    require_equal(apart(("mirrored",), third)[case], "mirrored")
+    require_equal(apart[case], "mirrored")
 
 
 @pytest.mark.parametrize("topology", ["copied", "workers"])
 @pytest.mark.parametrize("case", SOME)
 def test_two_workers_and_a_copying_strategy_equal_one_device(apart, case, topology):
-    require_equal(apart(("copied", "workers"), SOME)[case], topology)
+    require_equal(apart[case], topology)
 
 
 def test_every_method_and_regularizer_is_compared():
