@@ -1,5 +1,6 @@
-"""Runs that several tests look at, each trained once per session; which files come first, and `--quick`."""
+"""Runs that several tests look at, each trained once; which files come first, and `--quick`."""
 
+import fcntl
 import gc
 import json
 import os
@@ -69,7 +70,7 @@ def last_json():
         done = subprocess.run(
             [sys.executable, script, *words],
             env={**os.environ, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""},
-            capture_output=True, text=True, timeout=600,
+            capture_output=True, text=True, timeout=1500,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-4000:]
         return json.loads(done.stdout.strip().splitlines()[-1])
@@ -80,10 +81,17 @@ def last_json():
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory) -> Path:
     """A finished run of `synthetic_smoke`; not to be changed, see `run_copy`."""
-    workdir = tmp_path_factory.mktemp("trained") / "smoke"
-    words = ["--set", "tensorboard.histograms=true", "--set", "stages.1.augment.flip=horizontal"]
-    done = run_command("train", "--config=synthetic_smoke", f"--workdir={workdir}", *words)
-    assert done.returncode == 0, done.stderr
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # all processes of pytest share the run
+        folder = folder.parent
+    workdir, finished = folder / "trained" / "smoke", folder / "trained.finished"
+    with open(folder / "trained.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not finished.exists():
+            words = ["--set", "tensorboard.histograms=true", "--set", "stages.1.augment.flip=horizontal"]
+            done = run_command("train", "--config=synthetic_smoke", f"--workdir={workdir}", *words)
+            assert done.returncode == 0, done.stderr
+            finished.touch()
     return workdir
 
 

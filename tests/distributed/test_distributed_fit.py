@@ -1,14 +1,11 @@
 """One device, two mirrored CPUs and two workers end at the same numbers."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from worker_processes import free_ports
+from worker_processes import finish, free_ports, start_script
 
 SCRIPT = Path(__file__).parent / "topology_cases.py"
 TOPOLOGIES = ("mirrored", "worker_0", "worker_1")
@@ -26,47 +23,29 @@ EQUAL_CASES = (
 )
 
 
-def environment(worker=None, ports=()):
-    environ = {k: v for k, v in os.environ.items() if k not in ("TF_CONFIG", "TF_ENABLE_ONEDNN_OPTS")}
-    environ["PYTHONPATH"] = str(SCRIPT.parents[2])
-    environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
-    if worker is not None:
-        cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
-        environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": worker}})
-    return environ
-
-
-def run_together(runs, folder):
-    """Runs one process per topology side by side; all must end well."""
-    processes = {}
-    for name, (strategy, environ) in runs.items():
-        command = [sys.executable, str(SCRIPT), strategy, str(folder / f"{name}.npz")]
-        with open(folder / f"{name}.log", "w") as log:
-            processes[name] = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
-    try:
-        codes = {name: process.wait(timeout=300) for name, process in processes.items()}
-    finally:
-        for process in processes.values():
-            process.kill()
-            process.wait()
-    for name, code in codes.items():
-        assert code == 0, f"{name}:\n{(folder / f'{name}.log').read_text()[-4000:]}"
-
-
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """What each topology's process wrote: `{topology: {"case/key": array}}`."""
     folder = tmp_path_factory.mktemp("topologies")
-    ports = free_ports(2)
-    runs = {
-        "one": ("none", environment()),
-        "mirrored": ("mirrored", environment()),
-        "worker_0": ("multi_worker", environment(0, ports)),
-        "worker_1": ("multi_worker", environment(1, ports)),
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    strategies = {
+        "one": "none",
+        "mirrored": "mirrored",
+        "worker_0": "multi_worker",
+        "worker_1": "multi_worker",
     }
+
+    def started(name):
+        cluster = None
+        if name.startswith("worker"):
+            task = {"type": "worker", "index": int(name[-1])}
+            cluster = json.dumps({"cluster": {"worker": addresses}, "task": task})
+        words = (strategies[name], str(folder / f"{name}.npz"))
+        return start_script(SCRIPT, *words, cluster=cluster, log=folder / f"{name}.log")
+
     for group in (("one", "mirrored"), ("worker_0", "worker_1")):  # two at a time: two cores will do
-        run_together({name: runs[name] for name in group}, folder)
-    return {name: dict(np.load(folder / f"{name}.npz")) for name in runs}
+        finish([started(name) for name in group])
+    return {name: dict(np.load(folder / f"{name}.npz")) for name in strategies}
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)

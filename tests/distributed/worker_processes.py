@@ -1,4 +1,4 @@
-"""`tlkeras train` as processes: on one device, on two mirrored CPUs, as two workers on 127.0.0.1.
+"""Processes on one device, on two mirrored CPUs and as two workers on 127.0.0.1: `tlkeras train`, or scripts.
 
 `workers` are named by TF_CONFIG, `workers_by_flags` by --workers and --worker_index. TensorFlow is imported
 once, by a server that forks a process for each command before anything of TensorFlow has started. One
@@ -8,6 +8,7 @@ topology needs another environment at the import: it is a process of scripts/tra
 import json
 import multiprocessing
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -98,12 +99,20 @@ def start(topology: str, config: Path, workdir: Path, folder: Path, *more: str) 
         log = folder / f"{topology}_{index}.log"
         log.touch()
         flags = [f"--config={config}", f"--workdir={workdir}", *FLAGS[topology], *named, *more]
-        started = _by_script if topology == "one_with_onednn" else _forked
-        trainings.append(Training(started(flags, cluster, log), log))
+        if topology == "one_with_onednn":
+            process = _by_script(flags, log)
+        else:
+            process = _forked(_train, flags, cluster, log)
+        trainings.append(Training(process, log))
     return trainings
 
 
-def _by_script(flags: list[str], cluster: str | None, log: Path) -> subprocess.Popen:
+def start_script(script: Path, *words: str, cluster: str | None, log: Path) -> Training:
+    """Starts a script in a process that has imported TensorFlow already."""
+    return Training(_forked(_run_script, [str(script), *words], cluster, log), log)
+
+
+def _by_script(flags: list[str], log: Path) -> subprocess.Popen:
     """Starts scripts/train.py, with oneDNN."""
     environ = {k: v for k, v in os.environ.items() if k != "TF_CONFIG"} | ENVIRONMENT
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), *flags]
@@ -113,12 +122,13 @@ def _by_script(flags: list[str], cluster: str | None, log: Path) -> subprocess.P
         )
 
 
-def _forked(flags: list[str], cluster: str | None, log: Path) -> multiprocessing.process.BaseProcess:
-    """Starts `tlkeras train` in a process that has imported TensorFlow already."""
+def _forked(target, words: list[str], cluster: str | None, log: Path) -> multiprocessing.process.BaseProcess:
+    """Starts `target(words)` in a process that has imported TensorFlow already; output goes to the log."""
+    log.touch()
     before = dict(os.environ)
     os.environ.update(ENVIRONMENT)  # the server takes it over when its first process starts
     try:
-        process = SERVER.Process(target=_train, args=(flags, cluster, str(log)))
+        process = SERVER.Process(target=_become, args=(target, words, cluster, str(log)))
         process.start()
     finally:
         os.environ.clear()
@@ -126,8 +136,7 @@ def _forked(flags: list[str], cluster: str | None, log: Path) -> multiprocessing
     return process
 
 
-def _train(flags: list[str], cluster: str | None, log: str) -> None:
-    """Becomes `tlkeras train FLAGS`: output goes to the log, the exit code is the command's."""
+def _become(target, words: list[str], cluster: str | None, log: str) -> None:
     out = os.open(log, os.O_WRONLY | os.O_APPEND)
     for descriptor in (1, 2):
         os.dup2(out, descriptor)
@@ -136,6 +145,16 @@ def _train(flags: list[str], cluster: str | None, log: str) -> None:
     os.environ.pop("TF_CONFIG", None)
     if cluster is not None:
         os.environ["TF_CONFIG"] = cluster
+    target(words)
+
+
+def _run_script(words: list[str]) -> None:
+    sys.argv = words
+    runpy.run_path(words[0], run_name="__main__")
+
+
+def _train(flags: list[str]) -> None:
+    """Becomes `tlkeras train FLAGS`, with the exit code of the command."""
     sys.argv = ["tlkeras", "train", *flags]
     from tlkeras.cli.main import main
 
