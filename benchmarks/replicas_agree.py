@@ -113,9 +113,10 @@ def run_together(tasks: list[tuple]) -> None:
         process.start()
     for process in running.values():
         process.join(900)
-    for log, process in running.items():
-        code = process.exitcode
+    codes = {log: process.exitcode for log, process in running.items()}
+    for process in running.values():
         process.kill()
+    for log, code in codes.items():
         if code != 0:
             raise SystemExit(f"{log.stem} failed:\n{log.read_text()[-4000:]}")
 
@@ -231,14 +232,14 @@ def regularized(runtime, case: str, folder: Path) -> dict:
     config = DataConfig(source="npz:memory", image_size=8)
     domain = load_domain(config, seed=0, arrays=dict.fromkeys(("train", "val", "test"), (x, labels)))
     stage = StageConfig(name="tune", train="all", regularizer={"name": name}, bn="train")
-    source = ModelConfig(backbone="mlp", weights=str(folder))
+    origin = ModelConfig(backbone="mlp", weights=str(folder))
     with runtime.scope():
         model = network(shape)
         model.select("all", "train")
         if "each replica" not in case:
             synchronize_batch_norm(model)
         regularizer = make_regularizer(name, REGULARIZERS[case], options)
-        trainee = TrainingModel(model, (regularizer,), stage=stage, source=source, domain=domain)
+        trainee = TrainingModel(model, (regularizer,), stage=stage, model_config=origin, domain=domain)
         data = tf.data.Dataset.from_tensor_slices((x, labels)).batch(ROWS, True).repeat()
         learned = trainee.variables
         start = flat(learned)
