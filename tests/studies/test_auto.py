@@ -239,6 +239,22 @@ def test_runs_among_the_candidates_are_searched_over(config, tmp_path, training,
     assert taken and all(model.backbone_options == {"filters": [2, 3]} for model in taken)
 
 
+def test_blocks_of_a_transformer_are_searched_over(config, tmp_path, training, monkeypatch):
+    ranked = [{"candidate": "swinv2_tiny", "weights": "none", "error": ""}]
+    write = lambda config, words, folder, **more: RunDir(folder).write_rows("ranking.csv", ranked)  # noqa: E731
+    monkeypatch.setattr(tlkeras.studies.auto, "rank", write)
+    seen = set()
+
+    def answer(config, folder):
+        if config.model.backbone == "swinv2_tiny":
+            seen.update(stage.train for stage in config.stages)
+        return 0.5
+
+    training(answer, trials=20)
+    auto(config, tmp_path / "auto", budget=900, candidates="swinv2_tiny")
+    assert seen >= {"head", "last:5"} and seen <= {"head", "all", "last:5", "last:8"}  # of 16 blocks
+
+
 def test_run_of_more_than_a_backbone_is_refused(config, tmp_path):
     model = ModelConfig(backbone="none", weights=None, nested=NestedConfig(source="x", join="alone"))
     (tmp_path / "config.json").write_text(config.model_copy(update={"model": model}).model_dump_json())

@@ -1,8 +1,11 @@
 import csv
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 import tlkeras.studies.auto
 from tlkeras import run_experiment
@@ -157,6 +160,23 @@ def test_tasks_of_other_width_have_no_distance(config, tmp_path):
     }
     (row,) = rank(config.model_copy(update=update), "mlp", tmp_path / "ranking")
     assert "distance_mean" not in row and row["probe_accuracy"] >= 0
+
+
+def test_a_checkpoint_of_another_library_is_a_candidate(config, tmp_path):
+    originals = json.loads((Path(__file__).parents[1] / "models" / "tiny_originals.json").read_text("utf-8"))
+    original = next(x for x in originals if (x["backbone"], x["library"]) == ("swin_tiny", "timm"))
+    rng = np.random.default_rng(0)
+    tensors = {k: rng.normal(0, 0.3, v).astype("float32") for k, v in original["shapes"].items()}
+    file = tmp_path / "swin.safetensors"
+    save_file(tensors, file)
+    data = config.data.model_copy(update={"image_size": 32})
+    model = ModelConfig(backbone="swin_tiny", weights=None, backbone_options=original["options"])
+    config = config.model_copy(update={"data": data, "model": model})
+    rank(config, f"swin_tiny:{file},swin_tiny:none", tmp_path / "ranking")
+    with open(tmp_path / "ranking" / "ranking.csv") as lines:
+        rows = {row["weights"]: row for row in csv.DictReader(lines)}
+    assert [row["error"] for row in rows.values()] == ["", ""]
+    assert rows[str(file)]["probe_accuracy"] != rows["none"]["probe_accuracy"]
 
 
 def test_candidates_are_named_once(config):

@@ -7,6 +7,7 @@ from pathlib import Path
 from tlkeras.config import ExperimentConfig
 from tlkeras.errors import UserError, nearest
 from tlkeras.models import BACKBONES
+from tlkeras.models.weights.checkpoints import checkpoint_in
 from tlkeras.models.weights.files import require_weights, weights_at_hand
 from tlkeras.run_dir import RunDir
 
@@ -110,10 +111,13 @@ def _check_weights(weights: str, word: str) -> None:
         return
     if path.is_file() and path.name.endswith((".weights.h5", ".keras")):
         return
+    if weights.startswith("hf://") or ((file := checkpoint_in(path)) is not None and file.is_file()):
+        return
     what = "hold no weights" if path.exists() else "do not exist"
     raise UserError(
         f"The weights {weights!r} {what}.{nearest(weights.lower(), ('imagenet', 'none'))} Allowed: imagenet, "
-        f"none, a .weights.h5 or .keras file, the directory of a finished run. Received: --candidates={word}"
+        "none, a .weights.h5 or .keras file, a checkpoint of timm or transformers, hf://ORG/NAME, the "
+        f"directory of a finished run. Received: --candidates={word}"
     )
 
 
