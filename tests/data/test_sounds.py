@@ -234,6 +234,29 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(folder, tmp_path, c
     assert not (tmp_path / "run").exists()
 
 
+def test_inspect_names_silent_and_clipped_sounds_and_shows_rates(tmp_path, capsys):
+    sounds, classes = tones(12)
+    sounds[3] = 0
+    sounds[5] = np.sign(sounds[5])
+    sounds[7] = sounds[8]
+    for number, (sound, name) in enumerate(zip(sounds, classes, strict=True)):
+        place = tmp_path / ("train" if number < 8 else "test") / name
+        place.mkdir(parents=True, exist_ok=True)
+        sound = np.stack([sound, sound], axis=1) if number == 1 else sound
+        rate = RATE * 2 if number == 2 else RATE
+        soundfile.write(place / f"{number}.wav", sound[: 4000 - 100 * number], rate)
+    words = [f"data.source=folder:{tmp_path}", "data.sample_rate=8000", "data.seconds=0.45"]
+    words += ["model.weights=none", "data.val_fraction=0"]
+    assert main(["inspect", "--config=sound_folder", "--json", *(f"--set={word}" for word in words)]) == 0
+    facts = json.loads(capsys.readouterr().out)["source"]["facts"]["train"]
+    assert facts["seconds"] == {"min": "0.24", "median": "0.44", "max": "0.50"}
+    assert facts["cut by data.seconds=0.45"] == 3 / 8  # the first, the second and the fourth
+    assert facts["samples per second"] == {"8000": 7, "16000": 1}
+    assert facts["channels"] == {"1": 7, "2": 1}
+    assert re.fullmatch(r"1 \(train/(low|high)/3.wav\)", facts["silent"])
+    assert re.fullmatch(r"1 \(train/(low|high)/5.wav\)", facts["clipped"])
+
+
 SOUNDS, CLASSES = tones(24)
 
 

@@ -1,6 +1,7 @@
 """Sounds: samples with the same rate and the same length."""
 
 import functools
+from collections import Counter
 
 import numpy as np
 
@@ -8,7 +9,13 @@ from tlkeras.config.data import SOUND_CHANGES
 from tlkeras.data.modalities.base import Modality
 from tlkeras.data.shown_sounds import spectrograms, wav
 from tlkeras.data.sound_arrays import sounds_in_array
-from tlkeras.data.sound_files import SoundSpec, UnreadableSound, read_windows, scan_sounds
+from tlkeras.data.sound_files import (
+    SoundSpec,
+    UnreadableSound,
+    facts_of_samples,
+    read_windows,
+    scan_sounds,
+)
 
 
 class Sound(Modality):
@@ -48,6 +55,25 @@ class Sound(Modality):
         from tlkeras.data.reading import sound_reader
 
         return sound_reader(rows, config)
+
+    def facts_of_rows(self, rows, config):
+        found = rows.facts or facts_of_samples(rows.inputs, config.sample_rate)
+        readable = [place for place, fact in enumerate(found) if not fact.reason]
+        if not readable:
+            return {}
+        facts, ids = [found[place] for place in readable], rows.ids[readable]
+        seconds = np.array([fact.seconds for fact in facts])
+        named = {
+            "silent": [i for fact, i in zip(facts, ids, strict=True) if fact.peak < _SILENT],
+            "clipped": [i for fact, i in zip(facts, ids, strict=True) if fact.clipped >= _CLIPPED],
+        }
+        return {
+            "seconds": {name: f"{f(seconds):.2f}" for name, f in _SUMMARY.items()},
+            f"cut by data.seconds={config.seconds:g}": float((seconds > config.seconds).mean()),
+            "samples per second": {str(k): n for k, n in Counter(fact.rate for fact in facts).items()},
+            "channels": {str(k): n for k, n in Counter(fact.channels for fact in facts).items()},
+            **{name: _few(found) for name, found in named.items() if found},
+        }
 
     def augmented(self, x, augment, seed, epoch, indices):
         from tlkeras.data.sound_changes import changed_sounds
@@ -92,6 +118,15 @@ class Sound(Modality):
         for place, name in enumerate(names):
             places[name].append(place)
         return np.stack([outputs[places[name]].mean(axis=0) for name in files]), files
+
+
+_SILENT = 1e-3  # the largest magnitude of a silent sound, 60 decibels below full scale
+_CLIPPED = 10  # samples at full scale from which on a sound counts as clipped
+_SUMMARY = {"min": np.min, "median": np.median, "max": np.max}
+
+
+def _few(ids: list[str]) -> str:
+    return f"{len(ids)} ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})"
 
 
 @functools.cache
