@@ -167,6 +167,7 @@ def test_the_frozen_text_is_computed_once_and_gives_the_same_bits(finished, plac
         ("stages.0.train=imgae=last:1", "part in train.*imgae"),
         ("stages.0.train=image=last:9", "The backbone of image has 2 blocks"),
         ("stages.0.train=from:conv_2", "image=from:conv_2"),
+        ("stages.1.gradual=true", "gradual opens the blocks of one backbone"),
         ("model.join.name=sum", "concat, gated, low_rank"),
         ("model.beside={}", "set model.beside.text.backbone"),
         ("data.picture=none", "give data.picture"),

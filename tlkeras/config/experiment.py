@@ -137,6 +137,12 @@ class ExperimentConfig(Config):
                 f"verdict.twins: {alone[0]} is the twin of a model with several backbones (model.beside). "
                 f"Received: {list(self.verdict.twins)}"
             )
+        gradual = [stage.name for stage in self.stages if stage.gradual]
+        if self.model.beside and gradual:
+            raise ValueError(
+                "gradual opens the blocks of one backbone: list the stages for model.beside. "
+                f"Received: stages.{gradual[0]}.gradual=True"
+            )
         if self.model.beside and self.data.text and not self.data.picture:
             raise ValueError(
                 "model.beside reads texts beside pictures: give data.picture, the column of their paths. "
