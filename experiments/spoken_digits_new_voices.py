@@ -4,8 +4,9 @@ Command:  python benchmarks/spoken_digits.py --folder=spoken_digits   (needs esp
           python benchmarks/spoken_digits.py --folder=recordings --recordings=FILE.npz
           pip install --no-deps pyopen-wakeword==1.1.0
           tlkeras train --config=spoken_digits_new_voices --workdir=runs/voices
-Time:     not measured.
-Expect:   not measured.
+Time:     about four minutes on two busy CPU cores, including the twin.
+Expect:   a target accuracy of .74 (.730, .729, .775 for seeds 0 to 2); .70 for the twin (.722, .679, .712).
+          The verdict of each seed is that there is no difference.
 """
 
 from tlkeras.config import (
