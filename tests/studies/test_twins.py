@@ -42,6 +42,16 @@ def test_scratch_takes_as_many_steps_with_batch_statistics_of_short_memory(confi
     assert scratch.model.weights is None and scratch.data == config.data and scratch.seed == config.seed
 
 
+@pytest.mark.parametrize(
+    ("twin", "text_weights"), [("scratch", None), ("random_features", None), ("frozen_probe", "FOLDER")]
+)
+def test_twins_of_several_backbones_know_what_the_run_knows_in_none_of_them(twin, text_weights):
+    config = load_config("emoji_by_picture_and_name", ["model.beside.text.weights=FOLDER"])
+    changed = twin_config(config, twin, steps=10)
+    assert changed.model.beside["text"].weights == text_weights
+    load_config(changed.model_dump(mode="json"))  # a config that a run can write and read again
+
+
 def test_momentum_reaches_every_batch_norm():
     import keras
 

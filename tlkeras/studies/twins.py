@@ -165,7 +165,9 @@ def _scratch(config: ExperimentConfig, steps: int) -> dict[str, Any]:
             "learning_rate_multipliers": {}, "regularizer": None, "early_stopping": None,
         }
     )  # fmt: skip
-    update = {"weights": None, "fallback": None, "bn_momentum": 0.9}
+    update = {"weights": None, "fallback": None}
+    if not config.model.beside:  # bn_momentum is for a single backbone
+        update["bn_momentum"] = 0.9
     if config.model.head.name == "neighbors":  # this head cannot be trained
         update["head"] = LinearHeadConfig()
     return {
@@ -175,12 +177,12 @@ def _scratch(config: ExperimentConfig, steps: int) -> dict[str, Any]:
 
 
 def _without_knowledge(model: ModelConfig, *, frozen: bool) -> ModelConfig:
-    """Returns a model config whose nested model, if there is one, starts with random weights."""
-    if model.nested is None:
-        return model
-    return model.model_copy(
-        update={"nested": model.nested.model_copy(update={"pretrained": False, "frozen": frozen})}
-    )
+    """Returns a model config whose nested model and further backbones start with random weights."""
+    beside = {name: part.model_copy(update={"weights": None}) for name, part in model.beside.items()}
+    nested = model.nested
+    if nested is not None:
+        nested = nested.model_copy(update={"pretrained": False, "frozen": frozen})
+    return model.model_copy(update={"nested": nested, "beside": beside})
 
 
 def _random_features(config: ExperimentConfig, steps: int) -> dict[str, Any]:

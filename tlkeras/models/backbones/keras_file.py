@@ -10,7 +10,8 @@ from tlkeras.models.backbones.parts import keras
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
 
 graph, saved_models = (
-    LateModule(f"tlkeras.models.{name}") for name in ("cuts.graph", "weights.saved_models")
+    LateModule("tlkeras.models.cuts.graph"),
+    LateModule("tlkeras.models.weights.saved_models"),
 )
 
 
