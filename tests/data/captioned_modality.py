@@ -10,8 +10,8 @@ from keras import layers, ops
 
 from tlkeras.data.input_shapes import columns
 from tlkeras.data.modalities import MODALITIES, Modality
-from tlkeras.data.rows import Rows
-from tlkeras.data.sources.base import SOURCES, Source, Table, row_ids
+from tlkeras.data.rows import Rows, row_ids
+from tlkeras.data.sources.base import SOURCES, Source, Table
 from tlkeras.models import BACKBONES, Backbone
 
 SIDE, LENGTH, WORDS = 8, 6, 8

@@ -52,7 +52,7 @@ def test_it_trains_and_predicts(finished):
     table = token_modality.texts("5", None, 0).splits["all"]
     answers = finished.predict(table.inputs)
     assert (answers.predicted == table.labels).mean() > 0.9
-    with pytest.raises(UserError, match=r"batch \(n, 8\)\. Received: \(3, 5\)"):
+    with pytest.raises(UserError, match=r"batch of shape \(n, 8\)\. Received: \(3, 5\)"):
         finished.predict(np.ones((3, 5)))
     with pytest.raises(UserError, match="takes texts, not files"):
         finished.predict_files("somewhere")

@@ -9,8 +9,8 @@ import numpy as np
 from keras import layers, ops
 
 from tlkeras.data.modalities import MODALITIES, Modality
-from tlkeras.data.rows import Rows
-from tlkeras.data.sources.base import SOURCES, Source, Table, row_ids
+from tlkeras.data.rows import Rows, row_ids
+from tlkeras.data.sources.base import SOURCES, Source, Table
 from tlkeras.models import BACKBONES, Backbone
 
 WORDS = 20

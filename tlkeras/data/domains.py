@@ -1,6 +1,5 @@
 """A domain: the examples of one data source, with their splits, limits and labels."""
 
-import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,15 +9,14 @@ import numpy as np
 from tlkeras.config.data import DataConfig
 from tlkeras.data import splits as choose
 from tlkeras.data.array_form import ArrayForm
-from tlkeras.data.input_shapes import Shape, columns
+from tlkeras.data.input_shapes import Shape
 from tlkeras.data.labels import encode
-from tlkeras.data.modalities import MODALITIES, ImageText, Modality
-from tlkeras.data.modalities.image_text import without
+from tlkeras.data.modalities import MODALITIES, NAMED_BY, Modality
 from tlkeras.data.pretext import with_pretext
 from tlkeras.data.roles import Role
 from tlkeras.data.rows import Rows
 from tlkeras.data.sources import Table, read_source
-from tlkeras.data.sources.base import SPLITS, check_splits, row_ids
+from tlkeras.data.sources.base import SPLITS, check_splits
 from tlkeras.data.sources.npz import table_of_arrays
 from tlkeras.errors import UserError
 
@@ -126,11 +124,7 @@ def load_domain(
     """
     where = f"data[{name}]" if arrays is not None else config.source
     table = table_of_arrays(arrays, where, config=config) if arrays is not None else read_source(config, seed)
-    if config.tokenizer is not None:
-        table = _as_texts(table, config)
-    elif any(rows.kind == "files" and rows.inputs.ndim > 1 for rows in table.splits.values()):
-        raise UserError(f"Pairs of texts need data.tokenizer. Received: data.tokenizer=none, {where}")
-    table = table if config.seconds is None else _as_sounds(table, config)
+    table = _in_its_modality(table, config)
     splits = {split: rows for split, rows in table.splits.items() if len(rows)}
     check_splits(splits, where)
     labels, names = encode(
@@ -155,7 +149,7 @@ def load_domain(
             for s, rows in splits.items()
         }
     if config.leave_out is not None:
-        splits = {s: _without_part(rows, table.modality, config.leave_out) for s, rows in splits.items()}
+        splits = {s: table.modality.without(rows, config.leave_out) for s, rows in splits.items()}
     domain = _domain(name, table.modality, splits, names, config, default_image_size)
     domain = replace(domain, problem=problem, arrays=domain.modality.array_form(splits["train"], table.white))
     # A pretext task drops the labels only after the division into splits. The later task with labels then
@@ -163,64 +157,28 @@ def load_domain(
     return domain if config.pretext is None else with_pretext(domain)
 
 
-def _as_texts(table: Table, config: DataConfig) -> Table:
-    """Returns a table whose inputs are texts, as one whose inputs are tokens once its rows are chosen.
+def _in_its_modality(table: Table, config: DataConfig) -> Table:
+    """Returns a table in the form of the modality that the source or the config names, or that its rows have.
 
     Raises:
-        UserError: The inputs are no texts, or there is no tokenizer.
+        UserError: The config names a modality that the rows do not have.
     """
-    if table.modality == ImageText.name:
-        modality = MODALITIES.get(ImageText.name).with_config(config)
-        tokens = functools.partial(modality.text.tokenizer.encode, length=config.max_length, missing=True)
-        return replace(table, modality=modality, draw=lambda rows: _with_tokens(rows, tokens, table.draw))
-    for split, rows in table.splits.items():
-        if rows.kind != "files":
-            raise UserError(
-                "data.tokenizer needs texts: a list (csv, jsonl, parquet) with data.text=COLUMN, "
-                f"text_folder:DIR, or arrays of strings. Received: {rows.kind} in {split} of {config.source}"
-            )
-    modality = MODALITIES.get("text").with_config(config)
-    splits = {
-        # an array of strings has its strings as ids
-        split: replace(rows, ids=row_ids(len(rows), split)) if rows.ids is rows.inputs else rows
-        for split, rows in table.splits.items()
-    }
-    draw = lambda texts: modality.tokenizer.encode(texts, config.max_length)  # noqa: E731
-    return replace(table, splits=splits, modality=modality, draw=draw)
+    named = [MODALITIES.get(kind) for field, kind in NAMED_BY.items() if getattr(config, field) is not None]
+    modality = table.modality or next(iter(named), None) or _kind_of_rows(table)
+    modality = modality if isinstance(modality, Modality) else MODALITIES.get(modality)
+    found = modality.with_config(config).of_table(table, config)
+    for other in named:
+        if other.name not in (modality.name, *modality.made_of):
+            other.of_table(found, config)  # says which rows it needs
+    return found
 
 
-def _as_sounds(table: Table, config: DataConfig) -> Table:
-    """Returns a table whose inputs are sounds. Raises `UserError` where they are something else."""
-    for split, rows in table.splits.items():
-        if rows.kind not in ("files", "bytes", "vectors") or table.modality:
-            raise UserError(
-                "data.seconds needs sounds: a folder, a CSV file with a column path, or arrays (n, samples). "
-                f"Received: {rows.kind} in {split} of {config.source}"
-            )
-    return replace(table, modality="sound")
-
-
-def _with_tokens(rows: np.ndarray, tokens_of, draw) -> np.ndarray:
-    """Returns the columns `image`, `ids` and `mask` of rows with the columns `image` and `text`."""
-    tokens = tokens_of(rows["text"])
-    image = rows["image"] if draw is None else draw(rows["image"])
-    return columns({"image": image, "ids": tokens["ids"], "mask": tokens["mask"]})
-
-
-def _without_part(rows: Rows, modality: Modality | str | None, part: str) -> Rows:
-    if not isinstance(modality, ImageText):
-        raise UserError(
-            "data.leave_out is for rows of several parts: pictures with texts. "
-            f"Received: data.leave_out={part!r}, rows of {rows.kind}"
-        )
-    return replace(rows, inputs=without(rows.inputs, part))
+def _kind_of_rows(table: Table) -> str:
+    rows = table.splits["train"] if "train" in table.splits else next(iter(table.splits.values()))
+    return "vector" if rows.kind == "vectors" else "image"
 
 
 def _domain(name, modality, splits, names, config, default_image_size):
-    rows = splits["train"]
-    if not isinstance(modality, Modality):
-        kind = modality or ("vector" if rows.kind == "vectors" else "image")
-        modality = MODALITIES.get(kind).with_config(config)
     splits = {split: replace(part, scan=modality.scan(config)) for split, part in splits.items()}
     rows = splits["train"]
     for split, other in splits.items():

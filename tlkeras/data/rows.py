@@ -121,3 +121,8 @@ class Rows:
         digest.update(f"{self.inputs.dtype}{self.inputs.shape[1:]}".encode())
         digest.update(b"".join(self.digests))
         return digest.hexdigest()
+
+
+def row_ids(count: int, prefix: str = "row") -> np.ndarray:
+    """Returns ids for rows without names: `row:0`, `row:1`, ..."""
+    return np.array([f"{prefix}:{i}" for i in range(count)], object)

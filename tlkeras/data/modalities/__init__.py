@@ -7,7 +7,10 @@ from tlkeras.data.modalities.sound import Sound
 from tlkeras.data.modalities.text import Text
 from tlkeras.data.modalities.vector import Vector
 
-__all__ = ["MODALITIES", "Image", "ImageText", "Modality", "Sound", "Text", "Vector"]
+__all__ = ["MODALITIES", "NAMED_BY", "Image", "ImageText", "Modality", "Sound", "Text", "Vector"]
 
 for _modality in (Image(), Sound(), Text(), Vector(), ImageText()):
     MODALITIES.add(_modality.name, _modality)
+
+# Fields of `DataConfig` that name the modality of rows which could also have another one.
+NAMED_BY = {"tokenizer": "text", "seconds": "sound"}

@@ -3,6 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ class Modality:
         explanation: Function that explains predictions, or its place as `module:function`. It gets a model,
             inputs, class numbers `(n,)` or None, and the name of the backbone. It returns maps in 0..1 that
             fit the pictures or texts of the inputs, and the name of the method. None explains nothing.
+        made_of: Names of the modalities that the parts of a row have, if it has several.
     """
 
     name = ""
@@ -53,6 +55,7 @@ class Modality:
     views_advice = "adaptation.strong_augment.noise, the deviation of noise in units of the input, e.g. 0.1"
     pretexts: tuple[str, ...] = ()
     explanation: str | Callable | None = None
+    made_of: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<modality {self.name}>"
@@ -60,6 +63,25 @@ class Modality:
     def with_config(self, config: DataConfig) -> "Modality":
         """Returns this modality with the files that a domain's config names, for example a tokenizer."""
         return self
+
+    def of_table(self, table: Any, config: DataConfig) -> Any:
+        """Returns the table of a data source in the form in which rows of this modality are divided and read.
+
+        Args:
+            table: `Table` of the data source.
+            config: Config of the domain.
+
+        Raises:
+            UserError: The rows are of another kind.
+        """
+        return replace(table, modality=self)
+
+    def without(self, rows: Rows, part: str) -> Rows:
+        """Returns rows in which a part is missing everywhere, for rows of several parts."""
+        raise UserError(
+            "data.leave_out is for rows of several parts: pictures with texts. "
+            f"Received: data.leave_out={part!r}, {self.plural}"
+        )
 
     def of_run(self, folder: str | os.PathLike) -> "Modality":
         """Returns this modality with the `files` that are kept in a run directory."""

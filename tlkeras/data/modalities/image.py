@@ -27,6 +27,13 @@ class Image(Modality):
     pretexts = ("rotation", "simclr")
     explanation = "tlkeras.evaluation.explain:explain_images"
 
+    def of_table(self, table, config):
+        if any(rows.kind == "files" and rows.inputs.ndim > 1 for rows in table.splits.values()):
+            raise UserError(
+                f"Pairs of texts need data.tokenizer. Received: data.tokenizer=none, {config.source}"
+            )
+        return super().of_table(table, config)
+
     def shape_of_rows(self, rows, config, default_size=None):
         return image_shape(config.image_size or default_size or _own_size(rows))
 

@@ -29,14 +29,6 @@ def missing_picture() -> bytes:
     return file.getvalue()
 
 
-def without(rows: np.ndarray, part: str) -> np.ndarray:
-    """Returns rows of the columns `image`, `ids` and `mask` in which a part is missing everywhere."""
-    rows = rows.copy()
-    for name in PARTS[part]:
-        rows[name] = missing_picture() if rows.dtype[name].hasobject else 0
-    return rows
-
-
 class ImageText(Modality):
     """A picture, `image` float32 `(height, width, 3)`, with a text, `ids` and `mask` int32 `(max_length,)`.
 
@@ -55,6 +47,7 @@ class ImageText(Modality):
         *(name for name in Image.augmentations if name not in ("mixup", "cutmix")),
         *Text.augmentations,
     )
+    made_of = tuple(PARTS)
     searched = Image.searched
     views_advice = Image.views_advice
 
@@ -63,6 +56,24 @@ class ImageText(Modality):
 
     def with_config(self, config):
         return ImageText(self.text.with_config(config))
+
+    def of_table(self, table, config):
+        if config.tokenizer is None:
+            return super().of_table(table, config)
+
+        def draw(rows):
+            """Returns the columns `image`, `ids` and `mask` of rows with the columns `image` and `text`."""
+            image = rows["image"] if table.draw is None else table.draw(rows["image"])
+            tokens = self.text.tokenizer.encode(rows["text"], length=config.max_length, missing=True)
+            return columns({"image": image, **{name: tokens[name] for name in PARTS["text"]}})
+
+        return replace(table, modality=self, draw=draw)
+
+    def without(self, rows, part):
+        inputs = rows.inputs.copy()
+        for name in PARTS[part]:
+            inputs[name] = missing_picture() if inputs.dtype[name].hasobject else 0
+        return replace(rows, inputs=inputs)
 
     def of_run(self, folder):
         return ImageText(self.text.of_run(folder))

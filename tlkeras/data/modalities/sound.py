@@ -2,6 +2,7 @@
 
 import functools
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from tlkeras.data.sound_files import (
     read_windows,
     scan_sounds,
 )
+from tlkeras.errors import UserError
 
 
 class Sound(Modality):
@@ -38,6 +40,15 @@ class Sound(Modality):
 
     def with_config(self, config):
         return _at_rate(config.sample_rate)
+
+    def of_table(self, table, config):
+        for split, rows in table.splits.items():
+            if rows.kind not in ("files", "bytes", "vectors") or table.modality:
+                raise UserError(
+                    "data.seconds needs sounds: a folder, a CSV file with a column path, or arrays "
+                    f"(n, samples). Received: {rows.kind} in {split} of {config.source}"
+                )
+        return replace(table, modality=self)
 
     def assumed_shape(self, config, default_size=None):
         return (SoundSpec.of(config).samples,) if config.seconds else (16_000,)

@@ -1,15 +1,18 @@
 """Texts and pairs of texts: token ids, a mask, and for pairs the types of the tokens."""
 
+import functools
 import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from tlkeras.config.data import WORD_CHANGES, AugmentConfig
 from tlkeras.data.modalities.base import Modality
+from tlkeras.data.rows import row_ids
 from tlkeras.data.tokenizer import FILE, Tokenizer
 from tlkeras.errors import UserError
 
@@ -40,6 +43,24 @@ class Text(Modality):
 
     def with_config(self, config):
         return self if config.tokenizer is None else Text(Tokenizer.read(config.tokenizer))
+
+    def of_table(self, table, config):
+        for split, rows in table.splits.items():
+            if rows.kind != "files":
+                raise UserError(
+                    "data.tokenizer needs texts: a list (csv, jsonl, parquet) with data.text=COLUMN, "
+                    "text_folder:DIR, or arrays of strings. "
+                    f"Received: {rows.kind} in {split} of {config.source}"
+                )
+        # an array of strings has its strings as ids
+        splits = {
+            split: replace(rows, ids=row_ids(len(rows), split)) if rows.ids is rows.inputs else rows
+            for split, rows in table.splits.items()
+        }
+        return replace(
+            table, splits=splits, modality=self,
+            draw=functools.partial(self.tokenizer.encode, length=config.max_length),
+        )  # fmt: skip
 
     def of_run(self, folder):
         file = Path(folder) / FILE

@@ -89,11 +89,6 @@ def _kind_of(path: Path) -> str:
     return _KINDS.get(path.suffix.lower(), "folder")
 
 
-def row_ids(count: int, prefix: str = "row") -> np.ndarray:
-    """Returns ids for rows without names: `row:0`, `row:1`, ..."""
-    return np.array([f"{prefix}:{i}" for i in range(count)], object)
-
-
 def options(source: str, argument: str, defaults: dict[str, float | int | tuple]) -> tuple[str, dict]:
     """Splits `name?key=value&key=value` into the name and typed values.
 

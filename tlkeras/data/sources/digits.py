@@ -3,8 +3,8 @@
 import numpy as np
 
 from tlkeras.config.data import DataConfig
-from tlkeras.data.rows import Rows
-from tlkeras.data.sources.base import Source, Table, row_ids
+from tlkeras.data.rows import Rows, row_ids
+from tlkeras.data.sources.base import Source, Table
 from tlkeras.errors import unknown
 
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from tlkeras.config.data import DataConfig
 from tlkeras.data.array_form import as_inputs, white_of
-from tlkeras.data.rows import Rows
+from tlkeras.data.rows import Rows, row_ids
 from tlkeras.data.sound_arrays import sounds_in_array
 from tlkeras.data.sound_files import SoundSpec
-from tlkeras.data.sources.base import Source, Table, check_splits, row_ids
+from tlkeras.data.sources.base import Source, Table, check_splits
 from tlkeras.errors import UserError
 
 _TRAINING = ("train", "all")

@@ -3,8 +3,8 @@
 import numpy as np
 
 from tlkeras.config.data import DataConfig
-from tlkeras.data.rows import Rows
-from tlkeras.data.sources.base import Source, Table, options, row_ids
+from tlkeras.data.rows import Rows, row_ids
+from tlkeras.data.sources.base import Source, Table, options
 from tlkeras.errors import UserError, unknown
 
 SHAPES = ("circle", "square", "triangle", "cross", "ring", "diamond", "bars", "frame")
