@@ -171,7 +171,7 @@ def test_the_warning_needs_no_labels(run, warns):
     assert ("negative transfer" in (content["warning"] or "")) == warns
     assert content["information_maximization"] == {"run": run, "twin": 0.5}
     assert f"{run:.3f} against 0.500 (source only)" in content["sentence"] and "\n" not in content["sentence"]
-    assert "none of 1 row to test" in content["sentence"] and content["gains"] == []
+    assert "no labels for 1 test row," in content["sentence"] and content["gains"] == []
 
 
 def test_a_labelled_split_says_most():

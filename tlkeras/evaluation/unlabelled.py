@@ -31,7 +31,7 @@ def unlabelled_verdict(
             f"({twin_name}), {counted(len(runs), 'seed')}."
         )
     sentence = (
-        f"Not judged: the {counted(rows, 'test row')} have no labels, so it is not known whether the "
+        f"Not judged: there are no labels for {counted(rows, 'test row')}, so it is not known whether the "
         f"transfer helped compared with {twin_name}.{measured} Labels for a few hundred rows would show "
         "it."
     )
