@@ -125,7 +125,7 @@ def test_the_second_of_two_waits_for_the_first(entries, capsys):
         order.append("first")
     thread.join(5)
     assert order == ["first", "second"]
-    assert "waiting" in capsys.readouterr().out
+    assert "waits for it" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("answer", "left"), [(None, 1), ("", 1), ("no", 1), ("y", 0)])

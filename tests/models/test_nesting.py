@@ -140,7 +140,7 @@ def test_mistakes_are_one_line(source, tmp_path):
         assert "\n" not in str(error.value)
     with pytest.raises(UserError, match=r"have \(12, 12, 3\): set data.image_size=\[8, 8\]"):
         built((12, 12, 3), nested={"source": str(source)})
-    with pytest.raises(UserError, match=r"inputs of \(8, 8, 3\), and the data have \(7,\)\. Received"):
+    with pytest.raises(UserError, match=r"inputs of \(8, 8, 3\), but the data have \(7,\)\. Received"):
         built((7,), backbone="mlp", backbone_options={}, nested={"source": str(source)})
     spatial = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)])
     spatial.save(tmp_path / "maps.keras")
