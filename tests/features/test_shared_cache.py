@@ -151,7 +151,7 @@ def test_two_processes_make_one_entry_once(tmp_path):
     assert [process.returncode for process in processes] == [0, 0], said
     computed = sorted(out.splitlines()[-1] for out, _ in said)
     assert computed == ["computed 0", "computed 36"]
-    assert sum("waiting for it" in out for out, _ in said) == 1
+    assert sum("waits for it" in out for out, _ in said) == 1
     first, second = (np.load(tmp_path / f"{name}.npy") for name in names)
     np.testing.assert_array_equal(first, second)
     store = FeatureStore(tmp_path / "cache")

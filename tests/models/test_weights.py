@@ -52,7 +52,7 @@ def test_the_file_that_is_missing_is_named(name, side, file, offline, monkeypatc
         build("imagenet", name, side)
     assert file in str(error.value)
     assert str(offline / "models") in str(error.value)
-    assert "at hand: efficientnet_lite0" in str(error.value)
+    assert "local weights: efficientnet_lite0" in str(error.value)
 
 
 @pytest.mark.parametrize(

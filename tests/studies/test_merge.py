@@ -83,8 +83,8 @@ def test_what_cannot_be_merged_is_refused_and_nothing_is_written(runs, tmp_path,
     for paths, how, message in (
         ([runs["fast"], tmp_path / "narrow"], "greedy", r"same architecture.*\(3, 3, 3, 4\)"),
         ([runs["fast"], tmp_path / "other_rows"], "greedy", "same data and splits can be merged"),
-        ([runs["fast"]], "greedy", "takes at least two runs. Received: 1"),
-        ([*runs.values()], "line", "line takes two runs. Received: 3"),
+        ([runs["fast"]], "greedy", "needs at least two runs. Received: 1"),
+        ([*runs.values()], "line", "line needs two runs. Received: 3"),
         ([*runs.values()], "greedi", "Did you mean 'greedy'"),
     ):
         with pytest.raises(UserError, match=message):
