@@ -14,6 +14,7 @@ from tlkeras.backend.environment import (
     choose,
     cpu_count,
     has_nvidia_driver,
+    installed_version,
     named_cluster,
 )
 from tlkeras.backend.importing import import_tensorflow
@@ -23,7 +24,6 @@ from tlkeras.errors import UserError
 from tlkeras.lazy import LateModule
 
 keras = LateModule("keras")
-numpy = LateModule("numpy")
 tf = LateModule("tensorflow")
 compat = LateModule("tlkeras.backend.compat")
 
@@ -107,7 +107,7 @@ class Runtime:
             "tlkeras": __version__,
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
-            "numpy": numpy.__version__,
+            "numpy": installed_version("numpy"),
         }
 
 

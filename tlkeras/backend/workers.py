@@ -1,14 +1,14 @@
 """Communication between the workers of a run. All workers must call these functions in the same order."""
 
+from __future__ import annotations
+
 import json
 import time
 from typing import Any
 
-import numpy as np
-
 from tlkeras.lazy import LateModule
 
-tf = LateModule("tensorflow")
+np, tf = LateModule("numpy"), LateModule("tensorflow")
 
 # All workers notice a signal to one of them after about this time. A check costs one small all-reduce.
 ASK_EVERY_SECONDS = 0.5
