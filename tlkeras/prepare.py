@@ -203,10 +203,9 @@ def check_data(config: ExperimentConfig, domains: Mapping[str, Domain]) -> None:
     taken = _modalities_of(config.model)
     if config.model.adapter is None and modality.name not in taken:
         words = " or ".join(MODALITIES.get(name).plural for name in taken)
-        beside = ": set model.beside.text.backbone" if modality.name == ImageText.name else ""
         raise UserError(
-            f"{row.name} takes {words}, and the data are {modality.plural}{beside}. Received: "
-            f"data.source={config.data.source}, model.backbone={config.model.backbone}"
+            f"{row.name} takes {words}, and the data are {modality.plural}{modality.backbones_advice}. "
+            f"Received: data.source={config.data.source}, model.backbone={config.model.backbone}"
         )
     rate = BACKBONES.get(config.model.backbone).family.sample_rate
     if rate and rate != config.data.sample_rate:
@@ -236,7 +235,9 @@ def _modalities_of(model: ModelConfig) -> tuple[str, ...]:
     """Returns the names of the modalities that the networks of a model take."""
     if model.beside:
         return (ImageText.name,)
-    return BACKBONES.get(model.first_network).modalities if model.front_end is None else ("sound",)
+    return (
+        BACKBONES.get(model.first_network).modalities if model.front_end is None else (FrontEndConfig.takes,)
+    )
 
 
 def read_domains(

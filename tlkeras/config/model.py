@@ -195,6 +195,7 @@ class FrontEndConfig(Config):
         sample_rate: Samples per second. A run sets it to `data.sample_rate`.
     """
 
+    takes: ClassVar[str] = "sound"  # modality of its inputs
     makes: ClassVar[str] = "image"  # modality of the inputs of the backbone behind it
 
     bands: Annotated[int, Field(ge=8, le=512)] = 64

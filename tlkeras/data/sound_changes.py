@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.config.data import AugmentConfig
+from tlkeras.data.row_changes import changed_rows
 
 _SNR_RANGE = 20.0  # decibels above the smallest signal-to-noise ratio
 
@@ -26,18 +27,12 @@ def changed_sounds(
     Returns:
         Samples float32 `(b, n)`.
     """
-
-    def change(rows, epoch, indices):
-        seeds = [[seed, int(epoch), int(index)] for index in indices]
-        return np.stack([_changed(row, augment, own) for row, own in zip(rows, seeds, strict=True)])
-
-    changed = tf.numpy_function(change, [x, epoch, indices], tf.float32, stateful=False)
-    changed.set_shape(x.shape)
-    return changed
+    change = lambda row, rng: {"samples": _changed(row["samples"], augment, rng)}  # noqa: E731
+    return changed_rows({"samples": x}, change, seed, epoch, indices)["samples"]
 
 
-def _changed(samples: np.ndarray, augment: AugmentConfig, seed: list[int]) -> np.ndarray:
-    rng, count = np.random.default_rng(seed), len(samples)
+def _changed(samples: np.ndarray, augment: AugmentConfig, rng: np.random.Generator) -> np.ndarray:
+    count = len(samples)
     shift, gain, time_width, time_at, band_width, band_at, ratio = rng.random(7)
     samples = _shifted(samples.astype(np.float64), round((2 * shift - 1) * augment.shift * count))
     samples *= 10 ** ((2 * gain - 1) * augment.gain / 20)

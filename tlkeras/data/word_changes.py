@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.config.data import AugmentConfig
+from tlkeras.data.row_changes import changed_rows
 from tlkeras.data.tokenizer import Tokenizer
 
 
@@ -33,25 +34,11 @@ def changed_texts(
     Returns:
         Columns like those of `x`. The special tokens and at least one word of each text remain.
     """
-    names = list(x)
-
-    def change(epoch, indices, *parts):
-        rows = zip(indices, zip(*parts, strict=True), strict=True)
-        changed = [
-            _changed(dict(zip(names, row, strict=True)), tokenizer, augment, [seed, int(epoch), int(index)])
-            for index, row in rows
-        ]
-        return [np.stack([row[name] for row in changed]) for name in names]
-
-    given = [epoch, indices, *x.values()]
-    parts = tf.numpy_function(change, given, [part.dtype for part in x.values()], stateful=False)
-    for part, before in zip(parts, x.values(), strict=True):
-        part.set_shape(before.shape)
-    return dict(zip(names, parts, strict=True))
+    return changed_rows(x, lambda row, rng: _changed(row, tokenizer, augment, rng), seed, epoch, indices)
 
 
-def _changed(row: dict[str, np.ndarray], tokenizer, augment: AugmentConfig, seed: list[int]) -> dict:
-    rng, length = np.random.default_rng(seed), int(row["mask"].sum())
+def _changed(row: dict[str, np.ndarray], tokenizer, augment: AugmentConfig, rng: np.random.Generator) -> dict:
+    length = int(row["mask"].sum())
     if not length:  # a text that is missing beside a picture
         return row
     ids = row["ids"][:length]

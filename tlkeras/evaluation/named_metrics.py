@@ -42,6 +42,17 @@ class NamedMetric:
 METRICS: Registry[NamedMetric] = Registry("metric")
 
 
+def takes_class_numbers(part: keras.losses.Loss | keras.metrics.Metric) -> bool:
+    """Whether a multiclass loss or metric takes class numbers. Its Keras name then begins with `Sparse`."""
+    return type(part).__name__.startswith("Sparse")
+
+
+def pinball(y_true, y_pred, quantile: float):
+    """Returns the mean pinball loss over the outputs of each row, `(batch,)` (Koenker and Bassett 1978)."""
+    error = ops.cast(y_true, y_pred.dtype) - y_pred
+    return ops.mean(ops.maximum(quantile * error, (quantile - 1.0) * error), axis=-1)
+
+
 class OfLogits(keras.metrics.Metric):
     """Passes labels and logits to a metric in the form that it takes.
 
@@ -55,7 +66,7 @@ class OfLogits(keras.metrics.Metric):
     def __init__(self, metric: keras.metrics.Metric, task: Task, outputs: int, name: str):
         super().__init__(name=name, dtype="float32")
         self.metric, self.task, self.outputs = metric, task, outputs
-        self._takes_numbers = type(metric).__name__.startswith("Sparse")
+        self._takes_numbers = takes_class_numbers(metric)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds a batch of labels and logits `(batch, outputs)`."""
@@ -216,11 +227,7 @@ def matthews_correlation(matrix):
 
 
 def _quantile(task: Task, outputs: int, quantile: float = 0.5) -> keras.metrics.Metric:
-    def pinball(y_true, y_pred):
-        error = y_true - y_pred
-        return ops.mean(ops.maximum(quantile * error, (quantile - 1.0) * error), axis=-1)
-
-    return keras.metrics.MeanMetricWrapper(pinball, name="quantile_loss")
+    return keras.metrics.MeanMetricWrapper(pinball, name="quantile_loss", quantile=quantile)
 
 
 _WITH_CLASSES: tuple[Task, ...] = (*_CLASSES, "multilabel")

@@ -10,6 +10,7 @@ from keras import ops
 
 from tlkeras.config.data import Task
 from tlkeras.errors import UserError, unknown
+from tlkeras.evaluation.named_metrics import pinball
 from tlkeras.registry import Registry
 
 
@@ -66,11 +67,6 @@ def make_loss(name: str, task: Task, options: Mapping[str, Any], label_smoothing
         raise UserError(
             f"loss.options of {name}: {str(error).splitlines()[0]} Received: {dict(options)}"
         ) from error
-
-
-def takes_class_numbers(loss: keras.losses.Loss | keras.metrics.Metric) -> bool:
-    """Whether a multiclass loss or metric takes class numbers. Its Keras name then begins with `Sparse`."""
-    return type(loss).__name__.startswith("Sparse")
 
 
 class GeneralizedCrossEntropy(keras.losses.Loss):
@@ -147,8 +143,7 @@ class QuantileLoss(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         """Returns the mean loss over the outputs of each row, `(batch,)`."""
-        error = ops.cast(y_true, y_pred.dtype) - y_pred
-        return ops.mean(ops.maximum(self.quantile * error, (self.quantile - 1.0) * error), axis=-1)
+        return pinball(y_true, y_pred, self.quantile)
 
 
 _losses = keras.losses

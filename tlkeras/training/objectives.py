@@ -10,8 +10,9 @@ from tlkeras.config import FitStageConfig
 from tlkeras.config.data import Task
 from tlkeras.data import Domain
 from tlkeras.errors import UserError
+from tlkeras.evaluation.named_metrics import takes_class_numbers
 from tlkeras.methods.pretext.contrastive import NTXent, pair_found
-from tlkeras.training.losses import make_loss, takes_class_numbers
+from tlkeras.training.losses import make_loss
 
 
 def wants_one_hot(stage: FitStageConfig, task: Task, own: keras.losses.Loss | None = None) -> bool:

@@ -38,6 +38,7 @@ class Modality:
         augmentations: Fields of `AugmentConfig` that apply to rows of this modality.
         searched: Augmentations that `tlkeras auto` tries, by a name. If empty, it tries none.
         views_advice: Advice on how to make two views of a row differ, for methods that compare two views.
+        backbones_advice: End of the message that a backbone does not take rows of this modality.
         pretexts: Tasks of `data.pretext` that are possible with rows of this modality.
         explanation: Function that explains predictions, or its place as `module:function`. It gets a model,
             inputs, class numbers `(n,)` or None, and the name of the backbone. It returns maps in 0..1 that
@@ -53,6 +54,7 @@ class Modality:
     augmentations: tuple[str, ...] = ("noise", "mixup")
     searched: Mapping[str, AugmentConfig] = {}
     views_advice = "adaptation.strong_augment.noise, the deviation of noise in units of the input, e.g. 0.1"
+    backbones_advice = ""
     pretexts: tuple[str, ...] = ()
     explanation: str | Callable | None = None
     made_of: tuple[str, ...] = ()

@@ -50,6 +50,7 @@ class ImageText(Modality):
     made_of = tuple(PARTS)
     searched = Image.searched
     views_advice = Image.views_advice
+    backbones_advice = ": set model.beside.text.backbone"
 
     def __init__(self, text: Text | None = None):
         self.image, self.text = Image(), text or Text()

@@ -1,0 +1,41 @@
+"""Random changes by NumPy, row by row, in tf.data: pure functions of the seed, the epoch and the row."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+
+def changed_rows(
+    x: Mapping[str, tf.Tensor],
+    change: Callable[[dict[str, np.ndarray], np.random.Generator], Mapping[str, np.ndarray]],
+    seed: int,
+    epoch: tf.Tensor,
+    indices: tf.Tensor,
+) -> dict[str, tf.Tensor]:
+    """Changes each row of a batch.
+
+    Args:
+        x: Columns of the batch, `(b, ...)`.
+        change: Function of the columns of one row and a random generator. It returns columns of the same
+            names, shapes and dtypes.
+        seed: Seed of the stage.
+        epoch: Number of the epoch, or of a fixed view, int64 scalar.
+        indices: Indices of the rows, int64 `(b,)`.
+    """
+    names = list(x)
+
+    def change_all(epoch, indices, *parts):
+        rows = (dict(zip(names, row, strict=True)) for row in zip(*parts, strict=True))
+        changed = [
+            change(row, np.random.default_rng([seed, int(epoch), int(index)]))
+            for index, row in zip(indices, rows, strict=True)
+        ]
+        return [np.stack([row[name] for row in changed]) for name in names]
+
+    dtypes = [part.dtype for part in x.values()]
+    changed = tf.numpy_function(change_all, [epoch, indices, *x.values()], dtypes, stateful=False)
+    parts = tf.nest.flatten(changed)  # a single column comes back without a list
+    for part, before in zip(parts, x.values(), strict=True):
+        part.set_shape(before.shape)
+    return dict(zip(names, parts, strict=True))
