@@ -39,6 +39,9 @@ class Registry(Generic[Entry]):
             replace: Whether to replace an existing entry of that name. This is needed in a config file that
                 is read twice or in a notebook cell.
 
+        Returns:
+            The entry.
+
         Raises:
             ValueError: The name is taken and `replace` is False.
         """
@@ -48,11 +51,19 @@ class Registry(Generic[Entry]):
         return entry
 
     def register(self, name: str, *, replace: bool = False) -> Callable[[Entry], Entry]:
-        """Returns a decorator that registers the decorated object under `name`. See `add`."""
+        """Returns a decorator that registers the decorated object under `name`. See `add`.
+
+        Args:
+            name: Name in configs.
+            replace: See `add`.
+        """
         return lambda entry: self.add(name, entry, replace=replace)
 
     def get(self, name: str) -> Entry:
         """Returns the entry called `name`, from tlkeras itself or from a package that extends it.
+
+        Args:
+            name: Name in configs.
 
         Raises:
             UserError: There is no such entry. The message gives the nearest name.
@@ -64,12 +75,20 @@ class Registry(Generic[Entry]):
         return self._entries[name]
 
     def names(self, pattern: str = "*") -> list[str]:
-        """Returns the sorted names that match a shell-style wildcard `pattern`."""
+        """Returns the sorted names that match a shell-style wildcard `pattern`.
+
+        Args:
+            pattern: Pattern in which `*` stands for any text and `?` for one character.
+        """
         load_extensions()
         return sorted(fnmatch.filter(self._entries, pattern))
 
     def items(self, pattern: str = "*") -> Iterator[tuple[str, Entry]]:
-        """Yields `(name, entry)` for the names that match `pattern`, sorted by name."""
+        """Yields `(name, entry)` for the names that match `pattern`, sorted by name.
+
+        Args:
+            pattern: See `names`.
+        """
         for name in self.names(pattern):
             yield name, self._entries[name]
 

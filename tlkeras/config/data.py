@@ -170,6 +170,10 @@ class DataConfig(Config):
         """Returns this config with fields that have their default values taken from another config.
 
         The value decides and not whether the field was given, because a saved config contains every field.
+
+        Args:
+            data: Config from which values are taken.
+            fields: Names of the fields that may be taken.
         """
         left = [name for name in fields if getattr(self, name) == DataConfig.model_fields[name].default]
         return self.model_copy(update={name: getattr(data, name) for name in left})

@@ -73,7 +73,11 @@ class ExperimentConfig(Config):
         return self.is_folded or self.is_two_runs
 
     def one_fold(self, fold: int) -> "ExperimentConfig":
-        """Returns the experiment of a single fold."""
+        """Returns the experiment of a single fold.
+
+        Args:
+            fold: Number of the fold, from 0.
+        """
         data = self.data.model_copy(update={"fold": fold})
         return self.model_copy(update={"data": data, "name": f"{self.name[:56]}.fold_{fold}"})
 
@@ -89,7 +93,14 @@ class ExperimentConfig(Config):
         return adaptation is not None and (adaptation.trains_on_target or adaptation.batch_norm == "adabn")
 
     def adapts_in(self, stage: StageConfig) -> bool:
-        """Whether a stage trains on rows of the source and of the target."""
+        """Whether a stage trains on rows of the source and of the target.
+
+        Args:
+            stage: Stage of this experiment.
+
+        Returns:
+            True or False.
+        """
         return self.adaptation is not None and stage.adapt and self.adaptation.trains_on_target
 
     @model_validator(mode="after")

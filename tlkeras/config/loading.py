@@ -50,7 +50,15 @@ def load_config(
 
 
 def apply_overrides(config: ExperimentConfig, overrides: str | Iterable[str]) -> ExperimentConfig:
-    """Returns `config` with assignments `path=value` applied in order, typed by the schema."""
+    """Returns `config` with assignments `path=value` applied in order, typed by the schema.
+
+    Args:
+        config: Config to change.
+        overrides: Assignments `path=value`: one text, or several.
+
+    Raises:
+        UserError: A path does not exist, or a value does not fit its field.
+    """
     before, tree = config.model_dump(mode="json"), config.model_dump(mode="json")
     for assignment in assignments(overrides):
         path, _, text = assignment.partition("=")
@@ -61,6 +69,9 @@ def apply_overrides(config: ExperimentConfig, overrides: str | Iterable[str]) ->
 
 def assignments(overrides: str | Iterable[str] | None) -> list[str]:
     """Returns overrides as a list of texts `path=value`.
+
+    Args:
+        overrides: Assignments `path=value`: one text, or several. None means that there are none.
 
     Raises:
         UserError: An override does not have this form.
@@ -102,7 +113,11 @@ def as_of_today(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def dump_config(config: ExperimentConfig) -> str:
-    """Returns the config as JSON text. `load_config` converts it back to an equal config."""
+    """Returns the config as JSON text. `load_config` converts it back to an equal config.
+
+    Args:
+        config: Config to write.
+    """
     return json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
 
 

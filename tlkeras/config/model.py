@@ -195,8 +195,10 @@ class FrontEndConfig(Config):
         sample_rate: Samples per second. A run sets it to `data.sample_rate`.
     """
 
-    takes: ClassVar[str] = "sound"  # modality of its inputs
-    makes: ClassVar[str] = "image"  # modality of the inputs of the backbone behind it
+    takes: ClassVar[str] = "sound"
+    """Modality of the inputs."""
+    makes: ClassVar[str] = "image"
+    """Modality of the inputs of the backbone behind it."""
 
     bands: Annotated[int, Field(ge=8, le=512)] = 64
     window: Annotated[float, Field(gt=0, le=1)] = 0.025

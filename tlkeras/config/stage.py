@@ -120,7 +120,11 @@ class StageConfig(Kinds):
 
     @classmethod
     def asked_for(cls, fields: Mapping[str, Any]) -> Any:
-        """Returns the given kind, or `probe` if there is a field `probe`."""
+        """Returns the given kind, or `probe` if there is a field `probe`.
+
+        Args:
+            fields: Given fields of a stage by name.
+        """
         probe = fields.get("probe")
         probed = probe is not None and str(probe).lower() != "none"
         return fields.get("kind", "probe" if probed else cls.default)
@@ -213,11 +217,14 @@ class ProbeStageConfig(StageConfig):
         probe: Config of the learner.
     """
 
-    # attributes that every stage has: a probe trains only the head and does not use the target
     train: ClassVar[str] = "head"
+    """A probe always trains only the head."""
     bn: ClassVar[str] = "frozen"
+    """BatchNormalization never changes."""
     gradual: ClassVar[bool] = False
+    """A probe has no epochs in which blocks could be opened."""
     adapt: ClassVar[bool] = False
+    """A probe does not use the target. Its `mapping` does."""
 
     kind: Literal["probe"] = "probe"
     probe: ProbeConfig

@@ -43,7 +43,11 @@ class Rows:
         return len(self.ids)
 
     def take(self, indices: np.ndarray) -> "Rows":
-        """Returns the rows at `indices` (integers or a boolean mask), in that order."""
+        """Returns the rows at `indices` (integers or a boolean mask), in that order.
+
+        Args:
+            indices: Indices, integers `(m,)`, or a mask, bool `(n,)`.
+        """
         taken = replace(
             self,
             inputs=self.inputs[indices],
@@ -58,7 +62,11 @@ class Rows:
         return taken
 
     def spread(self, count: int) -> "Rows":
-        """Returns at most `count` evenly spaced rows, so that a sorted table keeps all classes."""
+        """Returns at most `count` evenly spaced rows, so that a sorted table keeps all classes.
+
+        Args:
+            count: Largest number of rows, at least 1.
+        """
         return self.take(np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int)))
 
     @property
@@ -79,7 +87,11 @@ class Rows:
         return self.inputs[objects[0]] if objects else None
 
     def part(self, *names: str) -> "Rows":
-        """Returns the rows with one of their columns as an array, or with several columns."""
+        """Returns the rows with one of their columns as an array, or with several columns.
+
+        Args:
+            *names: Names of columns.
+        """
         parts = self.__dict__.setdefault("parts", {})  # kept, because readers hold weak references
         if names not in parts:
             inputs = self.inputs[names[0]] if len(names) == 1 else self.inputs[list(names)]
@@ -124,5 +136,10 @@ class Rows:
 
 
 def row_ids(count: int, prefix: str = "row") -> np.ndarray:
-    """Returns ids for rows without names: `row:0`, `row:1`, ..."""
+    """Returns ids for rows without names: `row:0`, `row:1`, ...
+
+    Args:
+        count: Number of rows.
+        prefix: Text before the colon.
+    """
     return np.array([f"{prefix}:{i}" for i in range(count)], object)

@@ -45,6 +45,9 @@ def cluster(
         labels: Classes `(n,)`, which are used only for the scores.
         seed: Seed of the initial clusters.
 
+    Returns:
+        Number of the cluster of each row, and the scores if there are labels.
+
     Raises:
         UserError: Fewer rows than clusters, or an unknown kind.
     """

@@ -146,7 +146,11 @@ def occlusion(
 
 
 def heat_of(attributions: np.ndarray) -> np.ndarray:
-    """Returns one map in 0..1 per image, float32 `(n, h, w)`, from attributions `(n, h, w, c)`."""
+    """Returns one map in 0..1 per image, float32 `(n, h, w)`, from attributions `(n, h, w, c)`.
+
+    Args:
+        attributions: Signed attributions of each pixel and channel, float `(n, h, w, c)`.
+    """
     return _normalised(np.abs(attributions).sum(axis=-1))
 
 

@@ -40,6 +40,7 @@ class NamedMetric:
 
 
 METRICS: Registry[NamedMetric] = Registry("metric")
+"""Metrics that `metrics` of a config can name."""
 
 
 def takes_class_numbers(part: keras.losses.Loss | keras.metrics.Metric) -> bool:

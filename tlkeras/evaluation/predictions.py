@@ -59,6 +59,9 @@ class Predictions:
             class_names: Names of the classes, by default `0`, `1`, ...
             features: Features of the rows, float (n, d), or None.
 
+        Returns:
+            Predictions with ids and probabilities filled in.
+
         Raises:
             ValueError: The shapes do not fit each other.
         """
@@ -100,7 +103,11 @@ class Predictions:
         return self.probabilities.argmax(axis=1)
 
     def take(self, rows: np.ndarray) -> "Predictions":
-        """Returns the predictions of the rows with these indices (or this mask), in this order."""
+        """Returns the predictions of the rows with these indices (or this mask), in this order.
+
+        Args:
+            rows: Indices, integers `(m,)`, or a mask, bool `(n,)`.
+        """
         return dataclasses.replace(
             self,
             ids=self.ids[rows],
@@ -111,7 +118,11 @@ class Predictions:
         )
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes all attributes but the features to an `.npz` without pickled objects, atomically."""
+        """Writes all attributes but the features to an `.npz` without pickled objects, atomically.
+
+        Args:
+            path: File to write, with the ending `.npz`.
+        """
         arrays: dict[str, Any] = {"logits": self.logits.astype(np.float32)}
         if self.labels is not None:
             arrays["labels"] = self.labels
@@ -125,7 +136,14 @@ class Predictions:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Predictions":
-        """Reads predictions that `save` wrote."""
+        """Reads predictions that `save` wrote.
+
+        Args:
+            path: File that `save` wrote.
+
+        Returns:
+            The predictions, without features.
+        """
         with np.load(path, allow_pickle=False) as arrays:
             texts = {
                 key: arrays[key].tobytes().decode("utf-8", "surrogateescape")

@@ -13,6 +13,7 @@ from tlkeras.registry import Registry
 sklearn = LateModule("sklearn")
 
 SCORES: Registry = Registry("transferability score")
+"""Scores of a backbone on features by which `tlkeras rank` sorts."""
 
 
 def _features_and_labels(features, labels) -> tuple[np.ndarray, np.ndarray]:

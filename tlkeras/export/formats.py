@@ -49,6 +49,7 @@ class Format:
 
 
 FORMATS: Registry[Format] = Registry("export format")
+"""Formats that `tlkeras export --format` can name."""
 
 
 def write_saved_model(served: ServedModel, folder: Path) -> None:

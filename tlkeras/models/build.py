@@ -35,6 +35,9 @@ def build_model(config: ModelConfig, *, input_shape: Shape, num_outputs: int, se
         num_outputs: Number of logits.
         seed: Seed of the initial weights and of dropout.
 
+    Returns:
+        Model from raw inputs `(b, *input_shape)` to float32 logits `(b, num_outputs)`.
+
     Raises:
         UserError: The config contains an unknown name, or weights are not available.
     """

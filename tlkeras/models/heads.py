@@ -42,6 +42,7 @@ class Head:
 
 
 HEADS: Registry[Head] = Registry("head")
+"""Heads that `model.head.name` can name."""
 
 
 # With Keras' momentum of 0.99 the statistics lag hundreds of steps behind a backbone that is fine-tuned. The

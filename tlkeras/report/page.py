@@ -27,6 +27,9 @@ def write_report(run: str | os.PathLike, output: str | os.PathLike | None = None
         run: Run directory.
         output: Path of the page. None uses `RUN/report.html`.
 
+    Returns:
+        Path of the written page.
+
     Raises:
         UserError: The path is not a run directory, or a file in it is damaged.
     """

@@ -27,6 +27,12 @@ from tlkeras.runs.manifest import require_same_data
 def load_run(path: str | os.PathLike) -> "SavedRun":
     """Opens the run in a directory that `tlkeras train` wrote.
 
+    Args:
+        path: Run directory.
+
+    Returns:
+        The run.
+
     Raises:
         UserError: The path is not a run directory, or the run has no model yet.
     """
@@ -40,6 +46,12 @@ def load_run(path: str | os.PathLike) -> "SavedRun":
 
 def load_model(path: str | os.PathLike) -> keras.Model:
     """Opens a saved model, which may contain layers of tlkeras. Code in the file is never executed.
+
+    Args:
+        path: `.keras` file, for example `best.keras` of a run.
+
+    Returns:
+        Model, not compiled.
 
     Raises:
         UserError: The file is missing or damaged, or it contains code.
@@ -100,6 +112,9 @@ class SavedRun:
     def file_batches(self, paths: str | os.PathLike | Iterable[str | os.PathLike]) -> Iterator[tuple]:
         """Yields `(inputs, names, [(name, reason) of an unreadable file, ...])` for files and folders.
 
+        Args:
+            paths: Files and folders. Folders are searched for files of the kind that the model reads.
+
         Raises:
             UserError: A path does not exist or holds no readable file, or the model takes no files.
         """
@@ -153,6 +168,9 @@ class SavedRun:
     ) -> tuple[Predictions, list[tuple[str, str]]]:
         """Returns predictions for image files and all images in folders, and the files that cannot be read.
 
+        Args:
+            paths: Files and folders. Folders are searched for files of the kind that the model reads.
+
         Raises:
             UserError: A path does not exist, no file can be read, or the model takes vectors.
         """
@@ -189,6 +207,9 @@ class SavedRun:
 
         Without overrides, `evaluation/` is replaced. With the versions and devices of the run, the metrics
         are the same as before. Splits without labels have no metrics.
+
+        Args:
+            overrides: Changes of the config, each `path=value`, e.g. `data.source=folder:OTHER`.
 
         Raises:
             UserError: The classes of the data are not those of the run, or without overrides, the data have

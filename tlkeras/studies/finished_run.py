@@ -100,6 +100,12 @@ class FinishedRun(saved_run.SavedRun):
 def load_run(path: str | os.PathLike) -> FinishedRun:
     """Opens the run in a directory that `tlkeras train` wrote.
 
+    Args:
+        path: Run directory.
+
+    Returns:
+        The finished run.
+
     Raises:
         UserError: The path is not a run directory, or the run has no model yet.
     """

@@ -29,6 +29,7 @@ class NamedLoss:
 
 
 LOSSES: Registry[NamedLoss] = Registry("loss")
+"""Losses that `stages.N.loss.name` can name."""
 
 
 def make_loss(name: str, task: Task, options: Mapping[str, Any], label_smoothing: float) -> keras.losses.Loss:

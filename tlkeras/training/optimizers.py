@@ -11,6 +11,7 @@ from tlkeras.registry import Registry
 from tlkeras.training.schedules import build_schedule
 
 OPTIMIZERS: Registry[type] = Registry("optimizer")
+"""Optimizer classes that `stages.N.optimizer.name` can name."""
 for _class in (
     keras.optimizers.Adadelta,
     keras.optimizers.Adafactor,

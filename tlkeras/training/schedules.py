@@ -8,6 +8,7 @@ from tlkeras.errors import UserError
 from tlkeras.registry import Registry
 
 SCHEDULES: Registry = Registry("schedule")
+"""Schedules that `stages.N.optimizer.schedule.name` can name."""
 LearningRateSchedule = keras.optimizers.schedules.LearningRateSchedule
 
 

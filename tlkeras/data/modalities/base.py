@@ -28,6 +28,9 @@ class Modality:
     (`tlkeras.data.input_shapes.columns`) become a dict of tensors, one for each column. Shapes are then dicts
     too, and the backbone is a model with a dict of inputs whose names are those of the columns.
 
+    In all methods, `rows` are the rows of one split, `config` is the config of the domain's data, `shape` is
+    the shape of one input without the batch axis, and `folder` is a run directory.
+
     Attributes:
         name: Registered name, which is also written to the manifest of a run.
         plural: Word for rows of this modality in messages.
@@ -79,7 +82,14 @@ class Modality:
         return replace(table, modality=self)
 
     def without(self, rows: Rows, part: str) -> Rows:
-        """Returns rows in which a part is missing everywhere, for rows of several parts."""
+        """Returns rows in which a part is missing everywhere, for rows of several parts.
+
+        Args:
+            part: Name of the part, such as `text`.
+
+        Raises:
+            UserError: The rows have only one part.
+        """
         raise UserError(
             "data.leave_out is for rows of several parts: pictures with texts. "
             f"Received: data.leave_out={part!r}, {self.plural}"
@@ -117,11 +127,18 @@ class Modality:
         return shape_of(by_column(rows.inputs))
 
     def assumed_shape(self, config: DataConfig, default_size: Any = None) -> Shape:
-        """Returns the shape that a plan assumes if the data cannot be read."""
+        """Returns the shape that a plan assumes if the data cannot be read.
+
+        Args:
+            default_size: Size that the backbone prefers, or None.
+
+        Raises:
+            UserError: The modality has no such shape.
+        """
         raise UserError(f"The shape of {self.plural} is not known without the data.")
 
     def fits(self, shape: Shape) -> bool:
-        """Whether inputs of this modality can have this shape."""
+        """Returns whether inputs of this modality can have this shape."""
         return isinstance(shape, dict) or len(shape) == 1
 
     def image_size(self, shape: Shape) -> tuple[int, int] | None:
@@ -139,6 +156,9 @@ class Modality:
             split: Name of the split.
             rows: Rows of the split.
             train: Training rows.
+
+        Raises:
+            UserError: The rows have another form.
         """
         found, wanted = (shape_of(by_column(part.inputs)) for part in (rows, train))
         if found != wanted:
@@ -153,6 +173,9 @@ class Modality:
         Args:
             name: Name of the domain in `adaptation`.
             other: Modality of the domain's rows.
+
+        Raises:
+            UserError: The modalities differ.
         """
         if other is not self:
             raise UserError(
@@ -167,6 +190,9 @@ class Modality:
             name: Name of the domain in `adaptation`.
             shape: Shape of its inputs.
             source: Shape of the source domain's inputs.
+
+        Raises:
+            UserError: The shapes differ.
         """
         if shape != source:
             raise UserError(
@@ -199,7 +225,11 @@ class Modality:
         return functools.partial(scan, max_pixels=config.max_pixels)
 
     def drawable(self, augment: AugmentConfig) -> AugmentConfig:
-        """Returns the part of the settings that applies to rows of this modality."""
+        """Returns the part of the settings that applies to rows of this modality.
+
+        Args:
+            augment: Settings of the augmentation.
+        """
         return AugmentConfig(**{name: getattr(augment, name) for name in self.augmentations})
 
     def augmented(self, x: Any, augment: AugmentConfig, seed: int, epoch: Any, indices: Any) -> Any:
@@ -222,6 +252,9 @@ class Modality:
         Args:
             augment: Settings of the augmentation.
             where: Path of the settings in the config.
+
+        Raises:
+            UserError: There is such a setting.
         """
         if augment != self.drawable(augment):
             allowed = " and ".join(self.augmentations) or "none"
@@ -231,7 +264,11 @@ class Modality:
             )
 
     def array_form(self, rows: Rows, white: int) -> ArrayForm | None:
-        """Returns the form of training arrays. None if rows are not arrays, or if every array is allowed."""
+        """Returns the form of training arrays. None if rows are not arrays, or if every array is allowed.
+
+        Args:
+            white: Value of a white pixel: 1, 255 or 65535.
+        """
         return None
 
     def inputs_like_training(self, x: Any, form: ArrayForm | None, shape: Shape) -> np.ndarray:
@@ -241,6 +278,9 @@ class Modality:
             x: Inputs `(n, *shape)`, or a dict of inputs.
             form: Form that `array_form` returned in training.
             shape: Shape of one input of the model.
+
+        Returns:
+            Array `(n, *shape)`, or a structured array of several inputs.
 
         Raises:
             UserError: The array has another shape, or its values are not finite numbers.
@@ -284,7 +324,12 @@ class Modality:
         raise UserError(f"The model takes {self.plural}, not files.")
 
     def combined(self, outputs: np.ndarray, names: list[str]) -> tuple[np.ndarray, list[str]]:
-        """Returns outputs `(n, ...)` by file, and the files, of which each may have given several inputs."""
+        """Returns outputs `(n, ...)` by file, and the files, of which each may have given several inputs.
+
+        Args:
+            outputs: Outputs of the model by input, float `(n, ...)`.
+            names: File of each input.
+        """
         return outputs, names
 
     def pixel_spec(self, config: DataConfig):
@@ -334,3 +379,4 @@ class Modality:
 
 
 MODALITIES: Registry[Modality] = Registry("modality")
+"""Kinds of input: images, texts, sounds, vectors, and pictures with texts."""

@@ -62,6 +62,7 @@ class Source:
 
 
 SOURCES: Registry[Source] = Registry("source")
+"""Kinds of data that `data.source` can name before its colon."""
 
 
 def read_source(config: DataConfig, seed: int) -> Table:

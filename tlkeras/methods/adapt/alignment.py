@@ -18,7 +18,15 @@ def _rows(x):
 
 
 def coral(source, target):
-    """Squared Frobenius distance of the covariances over `4 d^2` (Sun & Saenko 2016, eq. 1)."""
+    """Squared Frobenius distance of the covariances over `4 d^2` (Sun & Saenko 2016, eq. 1).
+
+    Args:
+        source: Features of the source rows, float `(n, d)`.
+        target: Features of the target rows, float `(m, d)`.
+
+    Returns:
+        Loss, a scalar of at least 0.
+    """
     size = source.shape[-1]
     return ops.sum(ops.square(_covariance(source) - _covariance(target))) / (4 * size * size)
 
@@ -29,7 +37,15 @@ def _covariance(features):
 
 
 def mean_distance(source, target):
-    """Euclidean distance between the means of the two domains, `sqrt(sum (m_s - m_t)^2)`."""
+    """Euclidean distance between the means of the two domains, `sqrt(sum (m_s - m_t)^2)`.
+
+    Args:
+        source: Features of the source rows, float `(n, d)`.
+        target: Features of the target rows, float `(m, d)`.
+
+    Returns:
+        Distance, a scalar of at least 0.
+    """
     gap = ops.mean(source, axis=0) - ops.mean(target, axis=0)
     # the constant avoids the infinite gradient of the square root at 0
     return ops.sqrt(ops.sum(ops.square(gap)) + 1e-12)
@@ -118,7 +134,14 @@ def entropy_per_row(logits):
 
 
 def entropy(logits):
-    """Returns the mean entropy of the predictions (Grandvalet & Bengio 2004)."""
+    """Returns the mean entropy of the predictions (Grandvalet & Bengio 2004).
+
+    Args:
+        logits: Logits of target rows, float `(n, k)`.
+
+    Returns:
+        Mean entropy in nats, a scalar in 0..log(k).
+    """
     return ops.mean(entropy_per_row(logits))
 
 
@@ -142,7 +165,14 @@ def mcc(logits, temperature: float = 2.5):
 
 
 def bnm(logits):
-    """Batch nuclear-norm maximisation, `-||softmax||_* / n` (Cui et al. 2020, eq. 11)."""
+    """Batch nuclear-norm maximisation, `-||softmax||_* / n` (Cui et al. 2020, eq. 11).
+
+    Args:
+        logits: Logits of target rows, float `(n, k)`.
+
+    Returns:
+        Loss, a scalar in -1..0.
+    """
     # the gradient of the nuclear norm ||P||_* is U V^T, which is computed as a constant
     probabilities = ops.softmax(logits)
     left, _, right = ops.svd(ops.stop_gradient(probabilities), full_matrices=False)
@@ -150,7 +180,15 @@ def bnm(logits):
 
 
 def mcd(logits, other_logits):
-    """Mean absolute difference of two classifiers' probabilities (Saito et al. 2018, eq. 2)."""
+    """Mean absolute difference of two classifiers' probabilities (Saito et al. 2018, eq. 2).
+
+    Args:
+        logits: Logits of the first classifier, float `(n, k)`.
+        other_logits: Logits of the second classifier for the same rows, float `(n, k)`.
+
+    Returns:
+        Discrepancy, a scalar in 0..1.
+    """
     return ops.mean(ops.abs(ops.softmax(logits) - ops.softmax(other_logits)))
 
 
@@ -175,13 +213,29 @@ def mdd(source_logits, source_classes, target_logits, target_classes, margin: fl
 
 
 def afn(features, step: float = 1.0):
-    """Stepwise adaptive feature norm: the norm of each row should grow by `step` (Xu et al. 2019, eq. 5)."""
+    """Stepwise adaptive feature norm: the norm of each row should grow by `step` (Xu et al. 2019, eq. 5).
+
+    Args:
+        features: Features of the rows of either domain, float `(n, d)`.
+        step: Growth of the norm per training step, above 0.
+
+    Returns:
+        Loss, a scalar.
+    """
     norms = ops.sqrt(ops.sum(ops.square(features), axis=1) + 1e-12)
     return ops.mean(ops.square(norms - (ops.stop_gradient(norms) + step)))
 
 
 def wasserstein(source_values, target_values):
-    """Difference of a critic's means, which estimates the Wasserstein-1 distance (Shen et al. 2018)."""
+    """Difference of a critic's means, which estimates the Wasserstein-1 distance (Shen et al. 2018).
+
+    Args:
+        source_values: Outputs of the critic for source rows, float `(n, 1)`.
+        target_values: Outputs of the critic for target rows, float `(m, 1)`.
+
+    Returns:
+        Difference of the means, a scalar.
+    """
     return ops.mean(source_values) - ops.mean(target_values)
 
 

@@ -20,6 +20,7 @@ from tlkeras.models.tap import probe_features
 from tlkeras.registry import Registry
 
 METHODS: Registry[type["Method"]] = Registry("adaptation method")
+"""Methods that `adaptation.method` can name."""
 
 
 class Method(Term):
@@ -66,6 +67,9 @@ class Method(Term):
     def prepare(self, setting: Setting) -> None:
         """Builds heads, state and metrics.
 
+        Args:
+            setting: Model, stage and data with which the method trains.
+
         Raises:
             UserError: There is no trainable variable before the features, so that D has no effect, or the
                 model has too few outputs.
@@ -88,12 +92,23 @@ class Method(Term):
         own.histogram = ClassHistogram(classes) if classes > 1 else None
 
     def build_heads(self, features: int, classes: int, seed: int) -> None:
-        """Builds the heads for inputs `(n, features)` and `(n, classes)`, initialised with `seed`."""
+        """Builds the heads for inputs `(n, features)` and `(n, classes)`, initialised with `seed`.
+
+        Args:
+            features: Number of features of a row.
+            classes: Number of logits of a row.
+            seed: Seed of the initial weights.
+        """
         self.seed = seed
         self.make_heads(features, classes)
 
     def make_heads(self, features: int, classes: int) -> None:
-        """Creates extra heads and state on `own`. Most methods have none."""
+        """Creates extra heads and state on `own`. Most methods have none.
+
+        Args:
+            features: Number of features of a row.
+            classes: Number of logits of a row.
+        """
 
     def _probed(self, setting: Setting) -> tuple[int, int]:
         """Returns the widths of features and logits, after a check that D can have an effect."""
@@ -121,7 +136,13 @@ class Method(Term):
         step.assign_add(1)
 
     def pass_domains(self, run, x, views):
-        """Returns the outputs for all rows. With domain-specific statistics, each domain has its own pass."""
+        """Returns the outputs for all rows. With domain-specific statistics, each domain has its own pass.
+
+        Args:
+            run: Function from inputs to the outputs of the network.
+            x: Inputs of all rows: source, target, further views of the target.
+            views: Number of views of a target row.
+        """
         if self.statistics is None:
             return super().pass_domains(run, x, views)
         with self.statistics.source():
@@ -130,33 +151,69 @@ class Method(Term):
         return tuple(ops.concatenate(pair) for pair in pairs)
 
     def row_weights(self, labels):
-        """Returns `source_weights` at the strength of this step."""
+        """Returns `source_weights` at the strength of this step.
+
+        Args:
+            labels: Labels of the source rows.
+        """
         return self.source_weights(labels, self.strength) if self.weight > 0 else None
 
     def source_weights(self, labels, strength):
-        """Returns factors `(n,)` of the class loss for the source rows, or None for 1."""
+        """Returns factors `(n,)` of the class loss for the source rows, or None for 1.
+
+        Args:
+            labels: Labels of the source rows.
+            strength: Strength of the method at this step, a scalar.
+        """
         return
 
     def loss(self, **supplied):
-        """Returns D, a float32 scalar. Subclasses name the quantities that they need as parameters."""
+        """Returns D, a float32 scalar. Subclasses name the quantities that they need as parameters.
+
+        Args:
+            **supplied: Quantities of the step by name; see the class.
+
+        Raises:
+            NotImplementedError: A subclass does not define it.
+        """
         raise NotImplementedError
 
     def value(self, supplied):
-        """Returns D for the quantities of a step."""
+        """Returns D for the quantities of a step.
+
+        Args:
+            supplied: Quantities of the step by name, with those that `loss` asks for.
+        """
         return super().value({**supplied, "strength": self.strength})
 
     def add_to(self, loss, value):
-        """Returns the loss of the step so far plus `weight * D`, times the strength without a reversal."""
+        """Returns the loss of the step so far plus `weight * D`, times the strength without a reversal.
+
+        Args:
+            loss: Loss of the step so far, a scalar.
+            value: Value of D, a scalar.
+        """
         pull = self.weight * (1.0 if self.reversal is not None else self.strength)
         return loss + scale_for_replicas(pull * value)
 
     def compiled(self, model) -> None:
-        """Lets the reversal layer divide its measured gradient by the loss scale."""
+        """Lets the reversal layer divide its measured gradient by the loss scale.
+
+        Args:
+            model: Model that has just been compiled.
+        """
         if self.reversal is not None:
             self.reversal.loss_scale = lambda: model.optimizer.scale_loss(1.0)
 
     def measure(self, value, class_loss, labels, logits) -> None:
-        """Updates the metrics of adaptation."""
+        """Updates the metrics of adaptation.
+
+        Args:
+            value: Value of D, a scalar.
+            class_loss: Class loss of the step, a scalar.
+            labels: Labels of the source rows.
+            logits: Logits of the rows by domain.
+        """
         self.own.class_loss.update_state(class_loss)
         self.own.distance.update_state(value)
         self.own.applied_strength.update_state(self.strength)
@@ -188,7 +245,15 @@ class Method(Term):
         return 2 if "strong_logits" in self.needs else 1
 
     def head(self, inputs: int, units, outputs: int, name: str, activation="relu"):
-        """Returns a built multi-layer perceptron `inputs -> units -> outputs` without softmax, on `own`."""
+        """Returns a built multi-layer perceptron `inputs -> units -> outputs` without softmax, on `own`.
+
+        Args:
+            inputs: Number of inputs.
+            units: Widths of the hidden layers.
+            outputs: Number of outputs.
+            name: Name of the head and prefix of its layers.
+            activation: Activation of the hidden layers.
+        """
         layers = [keras.Input((inputs,))]
         for index, size in enumerate((*units, outputs)):
             last = index == len(units)

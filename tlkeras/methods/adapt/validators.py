@@ -16,6 +16,7 @@ from tlkeras.models.probabilities import entropy, softmax
 from tlkeras.registry import Registry
 
 VALIDATORS: Registry[Callable[..., float]] = Registry("validator")
+"""Scores without target labels that `adaptation.selection` can name."""
 SND_TEMPERATURE = 0.05
 _SND_BLOCK = 1024
 QUANTITIES = (

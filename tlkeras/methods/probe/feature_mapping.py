@@ -41,6 +41,7 @@ class FeatureMapping:
 
 
 MAPPINGS: Registry[type[FeatureMapping]] = Registry("feature mapping")
+"""Mappings that `stages.N.probe.mapping.name` can name."""
 
 
 def make_mapping(config: MappingConfig) -> FeatureMapping:

@@ -31,6 +31,7 @@ class Probe:
 
 
 PROBES: Registry[Probe] = Registry("probe")
+"""Learners that `stages.N.probe.name` can name."""
 
 
 def _probe(name: str, linear: bool):

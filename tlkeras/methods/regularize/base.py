@@ -33,6 +33,9 @@ class Regularizer(Term):
     def prepare(self, setting: Setting) -> None:
         """Checks that the stage trains what the regularizer needs, and calls `act_on`.
 
+        Args:
+            setting: Model, stage and data with which the regularizer trains.
+
         Raises:
             UserError: The regularizer needs the backbone, and the stage trains no part of it.
         """
@@ -45,10 +48,15 @@ class Regularizer(Term):
         self.act_on(setting)
 
     def act_on(self, setting: Setting) -> None:
-        """Prepares the regularizer for the model at the beginning of the stage."""
+        """Prepares the regularizer for the model at the beginning of the stage.
+
+        Args:
+            setting: See `prepare`.
+        """
 
 
 REGULARIZERS: Registry[type[Regularizer]] = Registry("regularizer")
+"""Regularizers that `stages.N.regularizer.name` can name."""
 
 
 def make_regularizer(name: str, weight: float | None = None, options: Mapping | None = None) -> Regularizer:

@@ -151,7 +151,11 @@ class Backbone:
         return ("image", "vector") if self.input == "any" else (self.input,)
 
     def input_shape(self, config: DataConfig) -> Shape:
-        """Returns the shape of one input from the config alone, if the data cannot be read."""
+        """Returns the shape of one input from the config alone, if the data cannot be read.
+
+        Args:
+            config: Config of the data.
+        """
         return MODALITIES.get(self.modalities[0]).assumed_shape(config, self.size or None)
 
 
@@ -166,3 +170,4 @@ def _expand(word: str) -> list[str]:
 
 
 BACKBONES: Registry[Backbone] = Registry("backbone")
+"""Backbones that `model.backbone` can name."""

@@ -1,0 +1,175 @@
+"""The documentation site: it builds without a warning, and its reference describes every public name."""
+
+import ast
+import functools
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+griffe = pytest.importorskip("griffe")
+pytest.importorskip("mkdocs")
+
+ROOT = Path(__file__).parents[1]
+# what Keras calls of a layer or model; Keras documents it
+OF_KERAS = {"build", "call", "compute_output_shape", "get_config", "from_config"}
+
+
+def _script():
+    spec = importlib.util.spec_from_file_location("docs_site", ROOT / "scripts/docs_site.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+SITE = _script()
+NAMES = {
+    name: home
+    for _, _, entries in SITE.REFERENCE.values()
+    for name, home in SITE.public_names(entries).items()
+}
+
+
+@functools.cache
+def _package():
+    return griffe.load("tlkeras", search_paths=[ROOT], docstring_parser="google", allow_inspection=False)
+
+
+def described(home: str):
+    """Returns what griffe read from the source of an object."""
+    found = _package()[home.removeprefix("tlkeras.")]
+    return found.final_target if found.is_alias else found
+
+
+def sections(thing) -> dict[str, list[str]]:
+    """Returns the sections of a docstring with the names that each lists."""
+    found = {}
+    for section in thing.docstring.parse("google", warn_missing_types=False) if thing.docstring else ():
+        entries = section.value if isinstance(section.value, list) else []
+        found[section.kind.value] = [getattr(entry, "name", "").lstrip("*") for entry in entries]
+    return found
+
+
+def _raises(function) -> bool:
+    """Returns whether the function itself raises, and does not only reraise."""
+    tree = ast.parse(textwrap.dedent(function.source))
+    return any(isinstance(node, ast.Raise) and node.exc is not None for node in ast.walk(tree))
+
+
+def missing_in_function(function) -> list[str]:
+    """Returns what the docstring of a function lacks. A class may explain a parameter of all its methods."""
+    said, text = sections(function), function.docstring.value if function.docstring else ""
+    of_class = (
+        function.parent.docstring.value if function.parent.is_class and function.parent.docstring else ""
+    )
+    names = [p.name for p in function.parameters if p.name not in ("self", "cls")]
+    lacks = [
+        f"Args: {name}"
+        for name in names
+        if name not in said.get("parameters", ()) and f"`{name}`" not in of_class
+    ]
+    returns = str(function.returns or "None") != "None"
+    if (
+        returns
+        and not {"returns", "yields"} & said.keys()
+        and not re.search(r"\b(Returns|returns|Yields) ", text)
+    ):
+        lacks.append("Returns")
+    if _raises(function) and "raises" not in said:
+        lacks.append("Raises")
+    return [f"{function.path} {lack}" for lack in lacks]
+
+
+def missing(thing) -> list[str]:
+    """Returns what the docstrings of a public object and of its public members do not say."""
+    if thing.docstring is None:
+        return [f"{thing.path} docstring"]
+    if thing.is_function:
+        return missing_in_function(thing)
+    if not thing.is_class:
+        return []
+    found, explained = [], set()
+    for one in (thing, *thing.mro()):
+        said = sections(one)
+        explained |= {*said.get("parameters", ()), *said.get("attributes", ())}
+    start = thing.members.get("__init__")
+    if start is not None:
+        names = [p.name for p in start.parameters if p.name not in ("self", "kwargs")]
+        found += [f"{thing.path} Args: {name}" for name in names if name not in explained]
+    for name, member in thing.members.items():
+        if (
+            name.startswith("_")
+            or name in OF_KERAS
+            or member.is_alias
+            or "instance-attribute" in member.labels - {"class-attribute"}
+        ):
+            continue
+        if member.is_function:
+            found += missing_in_function(member)
+        elif member.docstring is None and name not in explained:
+            found.append(f"{member.path} docstring")
+    return found
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """The built site. Warnings of MkDocs are errors."""
+    folder = tmp_path_factory.mktemp("site")
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    environ = os.environ | {"NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_the_site_has_every_page_and_every_public_name(site):
+    for page in (ROOT / "docs").rglob("*.md"):
+        name = "index" if page.name == "README.md" else page.stem
+        assert (site / page.relative_to(ROOT / "docs")).with_name(f"{name}.html").is_file(), page
+    text = "".join(page.read_text("utf-8") for page in (site / "reference").glob("*.html"))
+    missing = [name for name, home in NAMES.items() if f'id="{home}"' not in text]
+    assert not missing
+
+
+def test_the_site_asks_no_other_host(site):
+    """Fonts, scripts and pictures come with it, also for the search."""
+    for page in site.rglob("*.html"):
+        for address in re.findall(r'(?:src|<link[^>]*href)="([^"]*)"', page.read_text("utf-8")):
+            assert not re.match(r"(https?:)?//", address), (page, address)
+    assert (site / "search/search_index.json").stat().st_size > 100_000
+
+
+def test_what_the_pages_import_is_in_the_reference():
+    known = {*NAMES, *NAMES.values()}
+    for page in (ROOT / "docs").glob("*.md"):
+        for code in re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE):
+            for node in ast.walk(ast.parse(code)):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tlkeras"):
+                    names = {f"{node.module}.{alias.name}" for alias in node.names}
+                    assert names <= known, (page.name, names - known)
+
+
+def test_a_poor_docstring_is_found():
+    code = '''
+def change(rate: float) -> float:
+    """Changes a rate."""
+    if rate < 0:
+        raise ValueError("below 0")
+    return rate
+'''
+    with griffe.temporary_visited_module(code) as module:
+        assert [lack.partition(" ")[2] for lack in missing(module["change"])] == [
+            "Args: rate",
+            "Returns",
+            "Raises",
+        ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_public_name_is_fully_described(name):
+    assert not missing(described(NAMES[name]))
