@@ -32,6 +32,7 @@ FLOORS = (
     ("training",),
     ("runs", "plan"),
     ("export", "report"),
+    ("publish",),
     ("run",),
     ("studies",),
     ("cli",),

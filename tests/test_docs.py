@@ -39,6 +39,7 @@ EXECUTED = {  # as it stands
     "tlkeras embed runs/mine PICTURES --clusters=3 --mixture --output=mixture.csv",
     "tlkeras report runs/quickstart",
     "tlkeras card runs/mine --license=apache-2.0",
+    "tlkeras push runs/mine --to=published",
     "tlkeras export runs/quickstart --format=saved_model",
     "tlkeras export runs/quickstart --format=onnx,litert_float16",
     "tlkeras plan --config=quickstart --set stages.1.train=all --set stages.1.optimizer.learning_rate=1e-4",
@@ -84,6 +85,7 @@ ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a networ
     "tlkeras auto --config=image_folder --set data.source=folder:PICTURES --budget=20m":
         "tests/studies/test_auto.py",
     "tlkeras reproduce runs/mine": "tests/studies/test_reproduce.py",
+    "tlkeras push runs/mine --to=hf://me/mine --create=private": "tests/publish/test_push.py",
     "tlkeras merge runs/heads/* --workdir=runs/soup": "tests/studies/test_merge.py",
 }  # fmt: skip
 ELSEWHERE_PAGES = {"docs/reports.md": "tests/report/test_reports_page.py"}
@@ -130,8 +132,8 @@ def folder(tmp_path, trained, monkeypatch) -> Path:
     (tmp_path / "heads.py").write_text(blocks(PAGES["docs/many_runs.md"], "python")[0])
     shutil.copytree(tmp_path / "PICTURES/leaves", tmp_path / "A_FOLDER")
     picture(tmp_path / "ONE.jpg", 99, 2)
-    for name in ("smoke", "mine", "quickstart"):
-        shutil.copytree(trained, tmp_path / "runs" / name)
+    for name in ("runs/smoke", "runs/mine", "runs/quickstart", "published"):
+        shutil.copytree(trained, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

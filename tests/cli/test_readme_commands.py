@@ -28,6 +28,7 @@ RUN_AS = {
     "tlkeras embed RUN PATH...": ["embed RUN PICTURES --output=embedding.csv"],
     "tlkeras export RUN --format=...": ["export RUN --format=keras,saved_model,litert,onnx"],
     "tlkeras card RUN": ["card RUN"],
+    "tlkeras push RUN --to=hf://USER/NAME": ["push RUN --to=published"],
     "tlkeras sweep --config=X": [f"sweep {TINY} --seeds=2 --workdir=sweep"],
     "tlkeras merge RUN RUN --workdir=DIR": ["merge RUN RUN --workdir=merged"],
     "tlkeras rank --config=X --candidates=...": [

@@ -99,7 +99,7 @@ def test_the_licence_is_that_of_the_model_card(tmp_path):
             "org/other is neither in the cache of the hub's client nor can it be downloaded: ",
         ),
         ("hf://org/small@v2", "org/small is neither in the cache"),
-        ("hf://org/empty", "org/empty has neither model.safetensors nor pytorch_model.bin"),
+        ("hf://org/empty", "org/empty has neither best.keras"),
     ],
 )
 def test_names_of_the_hub_that_lead_nowhere_are_refused(cache, name, message):

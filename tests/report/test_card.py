@@ -5,7 +5,9 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import yaml
+from PIL import Image
 
 from tlkeras import load_run
 from tlkeras.cli.main import main
@@ -14,9 +16,8 @@ from tlkeras.report.rendering import cell
 WITHOUT_TLKERAS = """
 import sys
 sys.modules["tlkeras"] = None
-import keras, numpy as np
-model = keras.models.load_model("model.keras", compile=False)
-np.save("answers.npy", model.predict(np.load("x.npy"), verbose=0))
+{code}
+np.save("probabilities.npy", probabilities)
 """
 
 
@@ -32,12 +33,27 @@ def test_a_card_has_the_numbers_and_a_model_that_keras_opens(run_copy, tmp_path,
     assert fields["license"] == "mit" and fields["pipeline_tag"] == "image-classification"
     assert f"| source test accuracy | {measured['accuracy']:.4g} |" in text
     assert str(run_copy) not in text and "gain from the transfer is not known" in text
-    x = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
-    np.save(folder / "x.npy", x.astype(np.float32))
-    subprocess.run([sys.executable, "-c", WITHOUT_TLKERAS], cwd=folder, check=True, capture_output=True)
-    expected = load_run(run_copy).predict(x).probabilities
-    np.testing.assert_allclose(np.load(folder / "answers.npy"), expected, atol=1e-5)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)).save(
+        folder / "PICTURE.png"
+    )
+    code = text.partition("```python\n")[2].partition("```")[0].replace("PICTURE.jpg", "PICTURE.png")
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TLKERAS.format(code=f"import numpy as np\n{code}")],
+        cwd=folder, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    expected, _ = load_run(run_copy).predict_files(folder / "PICTURE.png")
+    np.testing.assert_allclose(np.load(folder / "probabilities.npy"), expected.probabilities, atol=1e-5)
+    assert done.stdout.split()[-2] == expected.class_names[expected.predicted[0]]
     assert (folder / "labels.txt").read_text().split() == ["circle", "square", "triangle", "cross"]
+
+
+def test_the_card_passes_the_checks_of_the_hubs_client(run_copy):
+    hub = pytest.importorskip("huggingface_hub")
+    assert main(["card", str(run_copy), "--license=mit"]) == 0
+    card = hub.ModelCard.load(run_copy / "card/README.md")
+    (result,) = card.data.eval_results  # is None where the client could not read the results
+    assert (result.metric_type, result.dataset_name) == ("accuracy", "source test")
+    assert card.data.license == "mit" and card.data.library_name == "keras"
 
 
 def test_weak_classes_and_few_rows_are_limits(run_copy):

@@ -2,8 +2,7 @@
 
 from absl import flags as absl_flags
 
-from tlkeras import export, messages, report
-from tlkeras.backend import import_tensorflow
+from tlkeras import messages, publish
 from tlkeras.cli.common import one_run
 
 USAGE = "tlkeras card RUN [--output=DIR] [--license=NAME]"
@@ -20,9 +19,4 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
-    run_dir = one_run(arguments)
-    record = report.card.finished_run(run_dir)
-    if not (record.run_dir.export / "keras").is_dir():
-        import_tensorflow()
-        export.export_run(record.path, ["keras"])
-    messages.result(report.card.write_card(record.path, flags.output, flags.license))
+    messages.result(publish.folder.write_folder(one_run(arguments), flags.output, flags.license))

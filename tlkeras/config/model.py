@@ -278,7 +278,8 @@ class ModelConfig(Config):
         backbone: Registered name in snake case. `tlkeras list backbones` prints all.
         weights: `imagenet`, a path to `.weights.h5` or `.keras`, the directory of an earlier run
             (parameter transfer by layer name and shape), a checkpoint of timm or transformers (a file, a
-            folder, or `hf://ORG/NAME` on the Hugging Face Hub), or None for random weights.
+            folder, or `hf://ORG/NAME` on the Hugging Face Hub), a run that `tlkeras push` published there, or
+            None for random weights.
         fallback: Backbone that is used, with a notice, if the ImageNet weights of `backbone` are not
             available and cannot be downloaded.
         backbone_options: Extra keyword arguments of the backbone's builder, e.g. `{"alpha": 0.5}`.

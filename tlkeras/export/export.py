@@ -15,9 +15,10 @@ from tlkeras.evaluation.prediction_files import one_line
 from tlkeras.export import parity
 from tlkeras.export.formats import FORMATS, Format, load_encoded
 from tlkeras.export.preprocess_file import preprocess_text
+from tlkeras.export.read_text_file import read_text_file
 from tlkeras.export.sample import Sample, one_by_one, sample_rows
 from tlkeras.export.served_model import ServedModel, answering_model
-from tlkeras.export.serving_notes import read_text_file, serving_notes
+from tlkeras.export.serving_notes import serving_notes
 from tlkeras.prepare import read_domains
 from tlkeras.run_dir import write_json, write_text
 from tlkeras.runs.saved_run import SavedRun, load_run
@@ -177,7 +178,7 @@ def _write_notes(run: SavedRun, served: ServedModel) -> None:
         run.run_dir.write_text(run.run_dir.export / "serve.md", serving_notes(present, served))
         if served.spec is not None:
             run.run_dir.write_text(run.run_dir.export / "preprocess.py", preprocess_text(served.spec))
-        if (text := read_text_file(present[0], served)) is not None:
+        if (text := read_text_file(present[0], served.input_shape, served.files)) is not None:
             run.run_dir.write_text(run.run_dir.export / "read_text.py", text)
 
 

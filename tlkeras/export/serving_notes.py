@@ -106,49 +106,6 @@ instances = [{{name: part[0].tolist() for name, part in x.items()}}]""",
     "feed": "x",
 }
 
-_READ_TEXT = '''"""Turns texts into the inputs of the models. It needs NumPy and tokenizers."""
-
-from pathlib import Path
-
-import numpy as np
-from tokenizers import Tokenizer
-
-LENGTH = {length}
-NAMES = {names}
-
-tokenizer = Tokenizer.from_file(str(Path(__file__).parent / "{folder}" / "{file}"))
-tokenizer.no_padding()
-tokenizer.enable_truncation(LENGTH)
-
-
-def read_text(texts):
-    """Returns the inputs of one row, int32 `(1, LENGTH)` by name.
-
-    Args:
-        texts: List with one text, or with the two texts of a pair.
-    """
-    tokens = tokenizer.encode(*texts)
-    rows = {{"ids": tokens.ids, "mask": [1] * len(tokens.ids), "types": tokens.type_ids}}
-    x = {{name: np.zeros((1, LENGTH), np.int32) for name in NAMES}}
-    for name, part in x.items():
-        part[0, : len(tokens.ids)] = rows[name]
-    return x
-'''
-
-
-def read_text_file(folder: str, served: ServedModel) -> str | None:
-    """Returns the content of `read_text.py`, which turns texts into inputs. None for other inputs.
-
-    Args:
-        folder: Name of the export's folder whose tokenizer it reads.
-        served: Exported model.
-    """
-    if TOKENIZER not in served.files:
-        return None
-    names = tuple(served.input_shape)
-    length = served.input_shape[names[0]][0]
-    return _READ_TEXT.format(length=length, names=names, folder=folder, file=TOKENIZER)
-
 
 def serving_notes(formats: list[str], served: ServedModel) -> str:
     """Returns the text of `serve.md`. Its paths are relative to its own folder.

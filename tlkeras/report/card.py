@@ -4,11 +4,11 @@ Sources: Mitchell et al. 2019, "Model Cards for Model Reporting"; the Hub's meta
 """
 
 import os
-import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from tlkeras.data.input_shapes import shape_from_json, shape_in_words
+from tlkeras.data.input_shapes import SINGLE, Shape, shape_from_json, shape_in_words, shapes_by_name
 from tlkeras.data.modalities import MODALITIES, Modality
 from tlkeras.data.roles import Role
 from tlkeras.errors import UserError
@@ -19,40 +19,34 @@ from tlkeras.report.rendering import number, percent, render
 
 _WEAK_RECALL = 0.5  # a class with a lower recall is named among the limits
 _NAMED = 5
-_FILES = ("model.keras", "labels.txt")  # of the exported Keras model
+# the activation that turns logits into probabilities, and what to print
+_ANSWERS = {
+    "multiclass": ("softmax", "print(labels[probabilities[0].argmax()], probabilities[0].max())"),
+    "binary": ("sigmoid", 'print(f"probability of {labels[1]}:", probabilities[0, 0])'),
+    "multilabel": ("sigmoid", "print(dict(zip(labels, probabilities[0].tolist())))"),
+}
+# how a file beside the model makes inputs: the import, and the line that reads an input
+_READERS = {
+    "preprocess.py": ("from preprocess import read_picture", 'x = read_picture("PICTURE.jpg")[None]'),
+    "read_text.py": ("from read_text import read_text", 'x = read_text(["A text."])'),
+}
 
 
 def write_card(
-    run: str | os.PathLike, folder: str | os.PathLike | None = None, license: str = "unknown"
+    record: RunRecord, path: str | os.PathLike, license: str = "unknown", files: Collection[str] = ()
 ) -> Path:
-    """Writes a folder that can be published: the model, its card, its labels, and code that reads pictures.
+    """Writes the model card of a finished run.
 
     Args:
-        run: Directory of a finished run whose model was exported as `keras`.
-        folder: Folder to write. None uses `RUN/card`.
+        record: Record that `finished_run` returned.
+        path: Path of the card, usually `README.md`.
         license: Licence of the model, as an identifier of the Hub, e.g. `"apache-2.0"`.
-
-    Returns:
-        Path of the card, `README.md`.
-
-    Raises:
-        UserError: The path is not a finished run, or its Keras export is missing.
+        files: Names of the files beside the card and `best.keras`. The card shows how to read inputs by
+            `preprocess.py` or `read_text.py` if they are among them.
     """
-    record = finished_run(run)
-    exported = record.run_dir.export / "keras"
-    if not (exported / _FILES[0]).is_file():
-        raise UserError(
-            f"A model card needs the Keras export. Write it with: tlkeras export {record.path} --format=keras"
-        )
-    folder = Path(folder or record.path / "card")
-    folder.mkdir(parents=True, exist_ok=True)
-    # config.json is not copied, because it names paths of this machine
-    for path in (*(exported / name for name in _FILES), exported.parent / "preprocess.py"):
-        if path.is_file():
-            shutil.copy(path, folder)
     return render(
         "card.md",
-        folder / "README.md",
+        path,
         head=_head(record, license),
         name=record.name,
         summary=_summary(record),
@@ -64,8 +58,8 @@ def write_card(
         seed=record.manifest.get("seed"),
         versions=_versions(record),
         takes=_takes(record),
-        returns=_returns(record),
-        notes=_notes(record, folder),
+        usage=_usage(record, files),
+        reader=next((name for name in _READERS if name in files), None),
     )
 
 
@@ -97,10 +91,13 @@ def _head(record: RunRecord, license: str) -> dict[str, Any]:
         }
         for row in _scores(record)
     ]
+    weights = str(record.config.get("model", {}).get("weights"))
+    base = weights.removeprefix("hf://").partition("@")[0] if weights.startswith("hf://") else None
     tags = ["tlkeras", "transfer-learning"] + ["domain-adaptation"] * (Role.TARGET in record.metrics)
     return {
         "license": license,
         "library_name": "keras",
+        **({"base_model": base} if base else {}),
         "pipeline_tag": task,
         "tags": tags,
         "model-index": [{"name": record.name, "results": results}],
@@ -180,13 +177,29 @@ def _modality(record: RunRecord) -> Modality:
     return MODALITIES.get(name) if name in MODALITIES else Modality()
 
 
-def _returns(record: RunRecord) -> str:
-    if record.task == "regression":
-        return "the predicted values"
-    return "probabilities in the order of `labels.txt`"
+def _usage(record: RunRecord, files: Collection[str]) -> list[str]:
+    """Returns the lines of Python that load the model with Keras alone and ask it."""
+    shape = shape_from_json(record.manifest["input_shape"])
+    imported, read = next((_READERS[name] for name in _READERS if name in files), ("", _zeros(record, shape)))
+    activation, shown = _ANSWERS.get(record.task, ("", "print(model.predict(x))"))
+    lines = ["from pathlib import Path", ""] * bool(activation) + ["import keras"]
+    lines += ["import numpy as np"] * (not imported) + [imported] * bool(imported)
+    lines += ["", 'model = keras.models.load_model("best.keras", compile=False)', read]
+    if activation:
+        lines += [
+            'labels = Path("labels.txt").read_text("utf-8").splitlines()',
+            f"probabilities = keras.ops.convert_to_numpy(keras.ops.{activation}(model.predict(x)))",
+        ]
+    return [*lines, shown]
 
 
-def _notes(record: RunRecord, folder: Path) -> list[str]:
-    if not (folder / "preprocess.py").is_file():
-        return []
-    return ["`read_picture(PATH)` in `preprocess.py` reads a picture as in training (Pillow and NumPy only)."]
+def _zeros(record: RunRecord, shape: Shape) -> str:
+    """Returns a line with an input of zeros, in whose place a user puts real rows."""
+    dtypes = _modality(record).dtypes
+    parts = {
+        name: f'np.zeros({(1, *part)}, "{dtypes.get(name, "float32")}")'
+        for name, part in shapes_by_name(shape).items()
+    }
+    if isinstance(shape, dict):
+        return "x = {" + ", ".join(f'"{name}": {part}' for name, part in parts.items()) + "}  # your rows"
+    return f"x = {parts[SINGLE]}  # your rows"

@@ -19,6 +19,7 @@ from tlkeras.errors import UserError
 from tlkeras.evaluation import Predictions
 from tlkeras.evaluation.evaluate import measure, predict_domains, write_evaluation
 from tlkeras.evaluation.view_pairs import pair_metrics
+from tlkeras.models.weights.hub import run_on_hub
 from tlkeras.prepare import read_domains
 from tlkeras.run_dir import RunDir
 from tlkeras.runs.manifest import require_same_data
@@ -28,14 +29,16 @@ def load_run(path: str | os.PathLike) -> "SavedRun":
     """Opens the run in a directory that `tlkeras train` wrote.
 
     Args:
-        path: Run directory.
+        path: Path of the directory, or `hf://USER/NAME` for a run that `tlkeras push` published.
 
     Returns:
         The run.
 
     Raises:
-        UserError: The path is not a run directory, or the run has no model yet.
+        UserError: The path is not a run directory, the run has no model yet, or there is no such run on the
+            Hub.
     """
+    path = run_on_hub(path) if isinstance(path, str) and path.startswith("hf://") else path
     run_dir = RunDir(path).require_run().require_one_run()
     if not run_dir.best_model.is_file():
         raise UserError(

@@ -101,12 +101,13 @@ def load_run(path: str | os.PathLike) -> FinishedRun:
     """Opens the run in a directory that `tlkeras train` wrote.
 
     Args:
-        path: Run directory.
+        path: Path of the directory, or `hf://USER/NAME` for a run that `tlkeras push` published.
 
     Returns:
         The finished run.
 
     Raises:
-        UserError: The path is not a run directory, or the run has no model yet.
+        UserError: The path is not a run directory, the run has no model yet, or there is no such run on the
+            Hub.
     """
     return FinishedRun(saved_run.load_run(path).run_dir)

@@ -40,7 +40,7 @@ class ImageText(Modality):
 
     name = "image_text"
     plural = "pictures with texts"
-    hub_name = "image-text"
+    hub_name = "image"  # the Hub has no task of classifying pictures with texts
     values = "float32 RGB pixels in 0..255, with token ids and their mask"
     dtypes = {name: Text.dtypes[name] for name in PARTS["text"]}
     augmentations = (

@@ -76,7 +76,8 @@ def load_backbone(
     if (checkpoint := checkpoint_in(path)) is not None and checkpoint.is_file():
         return model, _load_checkpoint(model, row, weights, checkpoint)
     if path.is_dir():
-        return model, transfer_parameters(model, best_model(path, "model.weights"), weights)
+        report = transfer_parameters(model, best_model(path, "model.weights"), weights)
+        return model, replace(report, licence=_noted_licence(stated_licence(path), weights))
     if not path.is_file() and str(path) not in PASSED:
         raise UserError(
             "model.weights must be 'imagenet', a .weights.h5 or .keras file, a run directory, a checkpoint "
@@ -97,12 +98,16 @@ def load_backbone(
 def _load_checkpoint(model: keras.Model, row: Backbone, weights: str, file: Path) -> WeightReport:
     unused = load_checkpoint(model, row, file)
     stated = stated_licence(file.parent)
-    licence = stated or row.licence
-    if licence and licence.lower() not in _FREE:
-        whose = weights if stated else f"the usual weights of {row.name}"
-        messages.note(f"The licence of {whose} is {licence}, which is not a free one: read it before use.")
+    licence = _noted_licence(stated or row.licence, weights if stated else f"the usual weights of {row.name}")
     matched, files = tuple(_layers_with_weights(model)), tuple(files_of(file))
     return WeightReport(weights, matched, unused=tuple(unused), files=files, licence=licence)
+
+
+def _noted_licence(licence: str, whose: str) -> str:
+    """Returns a licence, after a note if it is not a free one."""
+    if licence and licence.lower() not in _FREE:
+        messages.note(f"The licence of {whose} is {licence}, which is not a free one: read it before use.")
+    return licence
 
 
 def transfer_parameters(model: keras.Model, source: keras.Model, name: str) -> WeightReport:

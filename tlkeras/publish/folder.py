@@ -1,0 +1,116 @@
+"""Writes the folder of a run that can be published: its card, its model, and all that its inputs need.
+
+The folder is a run directory too, so `load_run`, `predict` and `model.weights` take it.
+"""
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tlkeras.errors import UserError
+from tlkeras.evaluation.prediction_files import one_line
+from tlkeras.export.preprocess_file import preprocess_text
+from tlkeras.export.read_text_file import read_text_file
+from tlkeras.models.weights.hub import CARD, stated_licence
+from tlkeras.report.card import finished_run, write_card
+from tlkeras.run_dir import make_folder, write_json, write_text
+from tlkeras.runs.saved_run import SavedRun, load_run
+
+_COPIED = ("best.keras", "evaluation/metrics.json")
+# fields of the manifest that describe the machine and not the model
+_PRIVATE = ("command", "machine", "runtime", "git")
+_PATH = re.compile(r"(?!hf://)((?:[\w+.-]+:)?)(?:~|/|[A-Za-z]:\\).*?([^/\\]+)[/\\]?")
+
+
+def write_folder(
+    run: str | os.PathLike,
+    folder: str | os.PathLike | None = None,
+    license: str | None = None,
+    *,
+    keep_card: bool = False,
+) -> Path:
+    """Writes the published form of a finished run.
+
+    It consists of the model card `README.md`, `best.keras`, `labels.txt`, `config.json`, `manifest.json`, the
+    metrics, `preprocess.py` for pictures, and for texts the tokenizer and `read_text.py`. Paths of this
+    machine are shortened to their last part.
+
+    Args:
+        run: Directory of a finished run.
+        folder: Folder to write. None uses `RUN/card`.
+        license: Licence of the model, as an identifier of the Hub, e.g. `"apache-2.0"`. None means
+            `"unknown"` for a new card.
+        keep_card: Whether a card that is there already stays as it is, because a person may have edited it.
+
+    Returns:
+        Path of the card.
+
+    Raises:
+        UserError: The path is not a finished run, the folder holds something else, or the card that stays
+            states another licence.
+    """
+    record, saved = finished_run(run), load_run(run)
+    folder = Path(folder or record.path / "card").expanduser()
+    refuse_other_content(folder)
+    card = folder / CARD
+    keep_card = keep_card and card.is_file()
+    if keep_card and license not in (None, stated := stated_licence(folder)):
+        raise UserError(
+            f"{card} states the licence {stated!r}: change it there, or write the card again with: tlkeras "
+            f"card {record.path} --license={license}. Received: --license={license}"
+        )
+    make_folder(folder / "evaluation")
+    for name in _COPIED:
+        shutil.copy(record.path / name, folder / name)
+    texts = _texts(saved)
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    write_json(folder / "config.json", portable(saved.run_dir.read_json("config.json")))
+    kept = {name: value for name, value in saved.manifest.items() if name not in _PRIVATE}
+    write_json(folder / "manifest.json", portable(kept))
+    return card if keep_card else write_card(record, card, license or "unknown", tuple(texts))
+
+
+def refuse_other_content(folder: str | os.PathLike) -> None:
+    """Raises `UserError` if a folder holds files that are not those of a published run."""
+    folder = Path(folder).expanduser()
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"A model is published as a folder. Received: {folder}, which is a file")
+    others = sorted(path.name for path in folder.glob("[!.]*"))
+    if others and not (folder / "best.keras").is_file():
+        raise UserError(
+            f"{folder} is not empty and holds no published model (it holds {others[0]!r}): choose another "
+            f"folder. Received: {folder}"
+        )
+
+
+def _texts(run: SavedRun) -> dict[str, str]:
+    """Returns the text files by name that a user of the model needs: labels, tokenizer and readers."""
+    modality, shape = run.modality, run.input_shape
+    spec = modality.pixel_spec(modality.resolved(run.config.data, shape))
+    texts = dict(modality.files)
+    if run.class_names:
+        texts["labels.txt"] = "".join(f"{one_line(str(name))}\n" for name in run.class_names)
+    if spec is not None:
+        texts["preprocess.py"] = preprocess_text(spec)
+    if (reader := read_text_file(".", shape, modality.files)) is not None:
+        texts["read_text.py"] = reader
+    return texts
+
+
+def portable(value: Any) -> Any:
+    """Returns JSON values in which absolute paths are shortened to their last part.
+
+    Example:
+        >>> portable({"source": "folder:/home/me/pictures", "weights": "~/runs/mine"})
+        {'source': 'folder:pictures', 'weights': 'mine'}
+    """
+    if isinstance(value, dict):
+        return {key: portable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [portable(item) for item in value]
+    if isinstance(value, str) and (match := _PATH.fullmatch(value)):
+        return match[1] + match[2]
+    return value
