@@ -32,7 +32,7 @@ FLOORS = (
     ("training",),
     ("runs", "plan"),
     ("export", "report"),
-    ("publish",),
+    ("publish", "demo"),
     ("run",),
     ("studies",),
     ("cli",),

@@ -85,6 +85,7 @@ ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a networ
     "tlkeras auto --config=image_folder --set data.source=folder:PICTURES --budget=20m":
         "tests/studies/test_auto.py",
     "tlkeras reproduce runs/mine": "tests/studies/test_reproduce.py",
+    "tlkeras demo runs/mine": "tests/demo/test_demo_page.py",
     "tlkeras push runs/mine --to=hf://me/mine --create=private": "tests/publish/test_push.py",
     "tlkeras merge runs/heads/* --workdir=runs/soup": "tests/studies/test_merge.py",
 }  # fmt: skip

@@ -27,6 +27,7 @@ RUN_AS = {
     "tlkeras compare RUN...": ["compare RUN sweep/* --output=compare.html"],
     "tlkeras embed RUN PATH...": ["embed RUN PICTURES --output=embedding.csv"],
     "tlkeras export RUN --format=...": ["export RUN --format=keras,saved_model,litert,onnx"],
+    "tlkeras demo RUN": ["demo RUN --nobrowser"],
     "tlkeras card RUN": ["card RUN"],
     "tlkeras push RUN --to=hf://USER/NAME": ["push RUN --to=published"],
     "tlkeras sweep --config=X": [f"sweep {TINY} --seeds=2 --workdir=sweep"],
@@ -94,6 +95,8 @@ def test_a_command_of_the_table_ends_with_zero(folder, capsys, monkeypatch, word
     if words[0] == "auto":
         pytest.importorskip("optuna")
         end_after_one_trial(monkeypatch)
+    if words[0] == "demo":
+        monkeypatch.setattr(pytest.importorskip("uvicorn").Server, "run", lambda self, sockets: None)
     assert main(words) == 0, capsys.readouterr().err
 
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "inspect": "inspect the data of a config before training on it",
     "export": "export the model of a finished run for serving, phones and other frameworks",
     "card": "write a model card and a folder that can be published",
+    "demo": "open a local web page to try a finished run",
     "push": "publish a finished run on the Hugging Face Hub or in a folder",
     "merge": "average the weights or answers of finished runs",
     "sweep": "run a config many times with different settings or seeds",

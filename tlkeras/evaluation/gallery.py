@@ -59,7 +59,7 @@ def write_gallery(
     stems += [f"best_{number:02d}" for number in range(len(indices) - len(worst))]
     index = []
     for row, loss, stem, kept in zip(
-        facts, losses, stems, keep_rows(folder, stems, inputs, domain, maps), strict=True
+        facts, losses, stems, keep_rows(folder, stems, inputs, domain.modality, maps), strict=True
     ):
         entry = {"kind": stem.split("_")[0], "split": split}
         entry |= {"id": row.pop("file", None) or row.pop("id", ""), **row, "loss": float(loss)}

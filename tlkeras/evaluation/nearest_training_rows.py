@@ -25,22 +25,24 @@ class TrainingRows:
     Args:
         model: Model from raw inputs to logits with a layer `features`.
         domain: Labelled domain on which the model was trained.
-        seed: Seed of the choice of rows if there are more than `SEARCHED`.
+        seed: Seed of the choice of rows if there are more than `most`.
         known: Features of all training rows, float `(n, d)`, if they are computed already, or None.
+        most: Largest number of rows that are searched.
     """
 
     model: keras.Model
     domain: Domain
     seed: int = 0
     known: np.ndarray | None = None
+    most: int = SEARCHED
 
     @cached_property
     def rows(self) -> Rows:
         """Rows that are searched."""
         rows = self.domain.splits["train"]
-        if len(rows) <= SEARCHED:
+        if len(rows) <= self.most:
             return rows
-        return rows.take(np.sort(np.random.default_rng(self.seed).permutation(len(rows))[:SEARCHED]))
+        return rows.take(np.sort(np.random.default_rng(self.seed).permutation(len(rows))[: self.most]))
 
     @cached_property
     def features(self) -> np.ndarray:
@@ -51,7 +53,7 @@ class TrainingRows:
 
 
 def write_neighbors(
-    folder: Path, stems: list[str], features: np.ndarray, training: TrainingRows
+    folder: Path, stems: list[str], features: np.ndarray, training: TrainingRows, count: int = COUNT
 ) -> list[list[dict[str, Any]]]:
     """Writes the nearest training rows of each row. Pictures become small files `STEM_near_0.png` and so on.
 
@@ -60,16 +62,17 @@ def write_neighbors(
         stems: Beginning of the file names of each row.
         features: Features of the rows, float `(n, d)`.
         training: Training rows that are searched.
+        count: Number of neighbours of each row.
 
     Returns:
         For each row a list of neighbours, the most similar first. Each has `id`, `label`, `similarity`
         (cosine, -1..1) and the entries of `keep_rows`.
     """
-    indices, similarity = nearest(features, training.features, COUNT)
+    indices, similarity = nearest(features, training.features, count)
     labels = label_texts(training.rows, training.domain)
     inputs = inputs_of(training.rows.take(indices.ravel()), training.domain)
     names = [f"{stem}_near_{k}" for stem in stems for k in range(indices.shape[1])]
-    kept = iter(keep_rows(folder, names, inputs, training.domain, largest_side=_SIDE))
+    kept = iter(keep_rows(folder, names, inputs, training.domain.modality, largest_side=_SIDE))
     return [
         [
             {"id": str(training.rows.ids[i]), "label": labels[i], "similarity": round(float(value), 4)}

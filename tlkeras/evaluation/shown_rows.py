@@ -8,6 +8,7 @@ from PIL import Image
 
 from tlkeras.data import Domain, evaluation_batches
 from tlkeras.data.input_shapes import joined, zeros
+from tlkeras.data.modalities import Modality
 from tlkeras.data.rows import Rows
 from tlkeras.run_dir import replacing
 
@@ -30,7 +31,7 @@ def keep_rows(
     folder: Path,
     stems: list[str],
     inputs: Any,
-    domain: Domain,
+    modality: Modality,
     maps: np.ndarray | None = None,
     *,
     largest_side: int = LARGEST_SIDE,
@@ -41,7 +42,7 @@ def keep_rows(
         folder: Folder of the files.
         stems: Beginning of the file names of each row.
         inputs: Inputs of the rows that `inputs_of` returned.
-        domain: Domain of the rows.
+        modality: Modality of the rows.
         maps: Explanations in 0..1, `(n, h, w)` for pictures, `(n, tokens)` for texts; or None.
         largest_side: Height and width in pixels above which pictures are made smaller.
 
@@ -50,8 +51,9 @@ def keep_rows(
         name of a grey PNG file. For texts it has `words`, a list, and with maps `weights`, a number in 0..1
         for each word. For sounds it also has `sound`, the name of a WAV file.
     """
-    pictures, texts = domain.modality.pictures(inputs), domain.modality.texts(inputs)
-    recordings = domain.modality.recordings(inputs)
+    pictures, texts, recordings = (
+        part(inputs) for part in (modality.pictures, modality.texts, modality.recordings)
+    )
     kept: list[dict[str, Any]] = [{} for _ in stems]
     for i, (stem, facts) in enumerate(zip(stems, kept, strict=True)):
         if pictures is not None:

@@ -132,11 +132,22 @@ _NOT_SHOWN = {"image": None, "overlay": None, "words": None, "weights": None, "a
 
 
 def _gallery(record: RunRecord, domain: str) -> dict[str, Any]:
-    entries = [
-        _NOT_SHOWN | entry | _picture(entry) | {"wrong": _is_wrong(entry), "near": _neighbors(entry)}
-        for entry in record.gallery(domain)
-    ]
+    entries = [shown_row(entry) | {"wrong": _is_wrong(entry)} for entry in record.gallery(domain)]
     return {kind: [entry for entry in entries if entry["kind"] == kind] for kind in ("worst", "best")}
+
+
+def shown_row(entry: dict[str, Any]) -> dict[str, Any]:
+    """Returns an entry of a gallery with all that a page shows of it.
+
+    Args:
+        entry: Entry of `keep_rows` with whole paths. It may have `neighbors` of `write_neighbors`, whose
+            files lie in `folder`.
+
+    Returns:
+        The entry with `image`, `overlay` and `audio` as `data:` URLs or None, `words` and `weights` or None,
+        and `near`, a list of such entries.
+    """
+    return _NOT_SHOWN | entry | _picture(entry) | {"near": _neighbors(entry)}
 
 
 def _picture(entry: dict[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tlkeras.data import Domain
 from tlkeras.errors import UserError
 from tlkeras.evaluation.embedding import feature_model, features_of, nearest
-from tlkeras.evaluation.nearest_training_rows import label_texts
+from tlkeras.evaluation.nearest_training_rows import TrainingRows, label_texts
 from tlkeras.prepare import read_domains
 from tlkeras.run_dir import replacing
 from tlkeras.runs.saved_run import SavedRun
@@ -62,8 +63,6 @@ def folder_labels(names: Iterable[str], paths: Iterable[str | os.PathLike]) -> l
 def nearest_training_rows(run: SavedRun, features: np.ndarray, count: int) -> list[list[dict]]:
     """Returns the most similar training rows of each feature vector: `id`, `label` and `similarity`.
 
-    The features of the training rows are computed once and stored in the folder `evaluation/` of the run.
-
     Args:
         run: Finished run whose data still exist.
         features: Feature vectors, float `(n, d)`.
@@ -72,19 +71,26 @@ def nearest_training_rows(run: SavedRun, features: np.ndarray, count: int) -> li
     Raises:
         UserError: The data of the run are missing, or differ from those it was trained on.
     """
-    ids, labels, known = _training_features(run)
-    indices, similarity = nearest(features, known, count)
+    training = training_rows(run)
+    labels = label_texts(training.rows, training.domain)
+    indices, similarity = nearest(features, training.features, count)
     return [
         [
-            {"id": ids[i], "label": labels[i], "similarity": round(float(value), 6)}
+            {"id": str(training.rows.ids[i]), "label": labels[i], "similarity": round(float(value), 6)}
             for i, value in zip(row, values, strict=True)
         ]
         for row, values in zip(indices, similarity, strict=True)
     ]
 
 
-def _training_features(run: SavedRun) -> tuple[list[str], list[str], np.ndarray]:
-    path = run.run_dir.evaluation / "features_train.npz"
+def training_rows(run: SavedRun) -> TrainingRows:
+    """Returns all training rows of a run with their features.
+
+    The features are computed once and stored in the folder `evaluation/` of the run.
+
+    Raises:
+        UserError: The data of the run are missing, or differ from those it was trained on.
+    """
     domain = read_domains(run.data_config.model_copy(update={"adaptation": None}))["source"]
     if domain.fingerprint() != run.manifest["data_fingerprint"]["source"]:
         raise UserError(
@@ -92,15 +98,19 @@ def _training_features(run: SavedRun) -> tuple[list[str], list[str], np.ndarray]
             f"config have changed. Received: data.source={run.config.data.source!r}"
         )
     rows = domain.splits["train"]
-    stamp = _stamp(run)
+    return TrainingRows(run.model, domain, run.config.seed, _kept_features(run, domain), most=len(rows))
+
+
+def _kept_features(run: SavedRun, domain: Domain) -> np.ndarray:
+    path, rows, stamp = run.run_dir.evaluation / "features_train.npz", domain.splits["train"], _stamp(run)
     if path.is_file():
         with np.load(path, allow_pickle=False) as kept:
             if str(kept["model"]) == stamp and len(kept["features"]) == len(rows):
-                return [str(i) for i in rows.ids], label_texts(rows, domain), kept["features"]
+                return kept["features"]
     features = features_of(run.model, rows, domain)
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, features=features, model=np.array(stamp))
-    return [str(i) for i in rows.ids], label_texts(rows, domain), features
+    return features
 
 
 def _stamp(run: SavedRun) -> str:
