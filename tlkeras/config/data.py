@@ -110,6 +110,9 @@ class DataConfig(Config):
         task: Task of the model.
         on_error: Treatment of unreadable examples. `fail` names them before training starts; `skip` lists
             them and leaves them out.
+        exclude: CSV file of rows that are left out. Its column `id` or `file` names the rows as files of
+            predictions do. If it has a column `leave_out`, only the rows with `yes` are left out. All other
+            rows stay in their splits.
         max_pixels: Largest number of pixels (height times width) of a readable picture. The limit protects
             against small files that decode to huge pictures.
         memory_mb: Memory for decoded images in this process, in MiB. Images that do not fit are decoded
@@ -149,6 +152,7 @@ class DataConfig(Config):
     fold: Annotated[int, Field(ge=0)] | None = None
     task: Task = "multiclass"
     on_error: Literal["fail", "skip"] = "fail"
+    exclude: str | None = None
     max_pixels: PositiveInt = MAX_PIXELS
     memory_mb: Annotated[int, Field(ge=0)] = 2048
     views: PositiveInt | None = None

@@ -9,6 +9,7 @@ import numpy as np
 from tlkeras.config.data import DataConfig
 from tlkeras.data import splits as choose
 from tlkeras.data.array_form import ArrayForm
+from tlkeras.data.exclusion import NOTHING, Exclusion, read_exclusion
 from tlkeras.data.input_shapes import Shape
 from tlkeras.data.labels import encode
 from tlkeras.data.modalities import MODALITIES, NAMED_BY, Modality
@@ -37,6 +38,7 @@ class Domain:
         config: Config of the domain. For images its `image_size` is resolved to `(height, width)`.
         arrays: Form of the training arrays. None if the rows are files.
         skipped: `(id, reason)` of the unreadable rows that were left out.
+        excluded: Rows that the user left out with `data.exclude`.
         problem: Reason why no classifier can be trained on the domain, if it was read with `lenient`; else
             an empty string.
     """
@@ -51,6 +53,7 @@ class Domain:
     config: DataConfig
     arrays: ArrayForm | None = None
     skipped: tuple[tuple[str, str], ...] = ()
+    excluded: Exclusion = NOTHING
     problem: str = ""
 
     @property
@@ -100,7 +103,8 @@ def load_domain(
     """Reads a data source and divides it into splits.
 
     If the data have no `val` or `test`, a fraction of `train` is taken for it. This fraction is stratified
-    by class and drawn with `seed` (for the emoji, with a hash of the code point).
+    by class and drawn with `seed` (for the emoji, with a hash of the code point). The rows of
+    `config.exclude` are left out after that.
 
     Args:
         config: Config of the domain.
@@ -141,8 +145,11 @@ def load_domain(
         problem = _class_problem(first, names, config.task, where, complete=class_names is None)
     if problem and not lenient:
         raise UserError(problem)
+    excluded = read_exclusion(config.exclude, splits, where)
     splits = _divide(splits, table, config, seed, by_hash)
     splits = {split: _limit(rows, split, config, seed, by_hash) for split, rows in splits.items()}
+    # after the division and the limit, so that every other row stays where it was
+    splits = {split: excluded.without(rows, split) for split, rows in splits.items()}
     if table.draw is not None:
         splits = {
             s: replace(rows, inputs=table.draw(rows.inputs), originals=rows.inputs)
@@ -151,7 +158,8 @@ def load_domain(
     if config.leave_out is not None:
         splits = {s: table.modality.without(rows, config.leave_out) for s, rows in splits.items()}
     domain = _domain(name, table.modality, splits, names, config, default_image_size)
-    domain = replace(domain, problem=problem, arrays=domain.modality.array_form(splits["train"], table.white))
+    arrays_of_train = domain.modality.array_form(splits["train"], table.white)
+    domain = replace(domain, problem=problem, arrays=arrays_of_train, excluded=excluded)
     # A pretext task drops the labels only after the division into splits. The later task with labels then
     # has the same splits, and none of its test pictures is used here for training.
     return domain if config.pretext is None else with_pretext(domain)

@@ -43,6 +43,11 @@ def manifest(parts) -> dict[str, Any]:
         "weights_files": {file.name: file_digest(file) for file in (weights.files if weights else ())},
         "weights_licence": weights.licence if weights else "",
         "rows": {name: {split: len(rows) for split, rows in d.splits.items()} for name, d in domains.items()},
+        "excluded": {
+            name: {"file": d.excluded.file, "sha256": d.excluded.digest, "rows": len(d.excluded.ids)}
+            for name, d in domains.items()
+            if d.excluded.file
+        },
         "data_fingerprint": {name: domain.fingerprint() for name, domain in domains.items()},
         "runtime": parts.runtime.describe(),
         "versions": versions(),
