@@ -21,6 +21,7 @@ from adaptation_speed import speed
 from tlkeras.config import HeadConfig, ModelConfig, StrengthConfig
 from tlkeras.methods.adapt import make_method
 from tlkeras.methods.adapt.configured import adaptation_model
+from tlkeras.methods.adapt.reweighting import Reweighting
 from tlkeras.models.build import build_model
 
 SEEDS = range(5)
@@ -83,16 +84,19 @@ def network(seed: int):
     return build_model(config, input_shape=(2,), num_outputs=2, seed=seed)
 
 
-def paired(source, labels, target, views: int, seed: int) -> tf.data.Dataset:
+def paired(source, labels, target, views: int, seed: int, weights=None) -> tf.data.Dataset:
     """Returns batches of both domains, which are shuffled again in each pass. A second view is the first one
-    with noise.
+    with noise. Without views, the batches are those of the source alone, with the weights of their rows.
     """
 
     def stream(arrays, shift):
         rows = tf.data.Dataset.from_tensor_slices(arrays).shuffle(300, seed=seed + shift)
         return rows.repeat().batch(BATCH, drop_remainder=True)
 
-    data = tf.data.Dataset.zip((stream((source, labels), 0), stream(target, 1)))
+    labelled = (source, labels) if weights is None else (source, labels, weights)
+    data = tf.data.Dataset.zip((stream(labelled, 0), stream(target, 1)))
+    if views == 0:
+        return data.map(lambda labelled, target: labelled)
     if views == 2:
         data = data.map(lambda s, t: (s, (t, t + tf.random.normal(t.shape, stddev=0.3, seed=seed))))
     return data
@@ -115,7 +119,8 @@ def accuracies(problem: Callable, name: str, seed: int) -> tuple[float, float]:
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         steps_per_execution=500,
     )
-    data = paired(source, labels, target, method.target_views, seed)
+    weights = method.weights(source, target, seed) if isinstance(method, Reweighting) else None
+    data = paired(source, labels, target, method.target_views, seed, weights)
     adaptation.fit(data, steps_per_epoch=STEPS, verbose=0, shuffle=False)
     predicted = [model(x).numpy().argmax(axis=1) for x in (source, target)]
     return float((predicted[0] == labels).mean()), float((predicted[1] == target_labels).mean())

@@ -33,7 +33,8 @@ class AdaptationConfig(Config):
 
     Attributes:
         method: Name of the method. `tlkeras list methods` prints all.
-        weight: Factor of the method's loss, which is added to the class loss.
+        weight: Factor of the method's loss, which is added to the class loss. For `kmm`, `kliep` and
+            `domain_odds` it is the power to which the weights of the rows are taken, from 0 to 1.
         target: Unlabelled target domain. If it has labels, only the oracle columns of reports use them. The
             reading of pictures (size, `resize`, `on_error`), the task and the batch size are those of `data`
             unless they are set here.

@@ -1,8 +1,10 @@
 """Batches from several datasets: alternating, zipped, or one batch repeated."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from tlkeras.data.pipeline import rows_of_step
 from tlkeras.errors import UserError
 
 
@@ -47,6 +49,34 @@ def pair_batches(source: tf.data.Dataset, *target_views: tf.data.Dataset) -> tf.
         raise UserError(f"The source needs labels. Received: batches of {source_spec}")
     views = tuple(view.map(_inputs_only, num_parallel_calls=1) for view in target_views)
     return side_by_side(source, views[0] if len(views) == 1 else views)
+
+
+def with_row_weights(
+    batches: tf.data.Dataset, weights: np.ndarray, batch_size: int, seed: int, start_step: int, steps: int
+) -> tf.data.Dataset:
+    """Returns batches `(x, y, weight)` of training batches `(x, y)`.
+
+    Args:
+        batches: Batches of `training_batches` with the same arguments.
+        weights: Weight of each row, float32 `(n,)`.
+        batch_size: Number of rows per step.
+        seed: Seed of the order.
+        start_step: First step.
+        steps: Last step, plus one.
+    """
+    factors = tf.constant(weights, tf.float32)
+
+    def rows_of(step):
+        return rows_of_step(len(weights), seed, step, batch_size)[1]
+
+    @tf.autograph.experimental.do_not_convert
+    def weigh(batch, step):
+        indices = tf.numpy_function(rows_of, [step], tf.int64, stateful=False)
+        indices.set_shape((batch_size,))
+        return *batch, tf.gather(factors, indices)
+
+    pairs = tf.data.Dataset.zip(batches, tf.data.Dataset.range(start_step, steps))
+    return pairs.map(weigh, num_parallel_calls=1)
 
 
 def target_views(batch, wanted: int) -> tuple:

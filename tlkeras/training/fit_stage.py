@@ -22,6 +22,7 @@ from tlkeras.training.find_lr import curve_of, find_learning_rate
 from tlkeras.training.input_watch import InputWatch
 from tlkeras.training.optimizers import build_optimizer
 from tlkeras.training.own_callbacks import OwnCallbacks, watch_batches
+from tlkeras.training.row_weights import row_weights
 from tlkeras.training.second_task import joint_batches, trains_jointly
 from tlkeras.training.stage import Stage, StageRecord
 from tlkeras.training.stages import Steps, count_steps, learning_rate_multipliers, place_of
@@ -51,6 +52,9 @@ class FitStage(Stage):
         """Trains the remaining steps, on the outputs of the frozen trunk if that saves time."""
         arrays, state = checkpoint or (None, {})
         features = self.batches.features = self.open_features()
+        self.batches.row_weights = row_weights(
+            self.parts, self.config, self.batches.sources, self.run_dir, self.folder, self.title
+        )
         self._settle_learning_rate()
         with self.runtime.scope():
             trainee = self.compile()
@@ -61,7 +65,7 @@ class FitStage(Stage):
             best = state["best"]
         best, seconds = self._fit(trainee, movable, arrays, state, best)
         steps = int(keras.ops.convert_to_numpy(trainee.optimizer.iterations))
-        self.batches.features = None
+        self.batches.features, self.batches.row_weights = None, {}
         self.model.set_input("inputs")
         extraction, extractor = (features.seconds, features.extractor) if features else (0.0, None)
         return StageRecord(best, steps, seconds, extraction, extractor)

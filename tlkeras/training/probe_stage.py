@@ -193,13 +193,34 @@ def probe_features(
     """
     plain = parts.model.to_functional()
     trunk = keras.Model(inputs_of(plain), output_of(plain, "features"), name="trunk")
+    return stored_vectors(parts, trunk, splits, extractor, "probe")
+
+
+def stored_vectors(
+    parts: Parts,
+    trunk: keras.Model,
+    splits: Sequence[tuple[Domain, str]],
+    extractor: str | None,
+    purpose: str,
+) -> tuple[list[np.ndarray], str]:
+    """Returns the outputs of `trunk` for splits from the cache, each float64 `(n, d)`, and their extractor.
+
+    Args:
+        parts: Parts of the run.
+        trunk: Model from raw inputs to vectors.
+        splits: Domains and names of splits.
+        extractor: Name of the extractor that an earlier process of the run used, or None for the config's.
+        purpose: Text before progress lines, which also stands in the cache.
+    """
     cache = FeatureCache(parts.config.cache, parts.runtime.strategy, parts.config.runtime.threads)
-    facts = {"backbone": parts.config.model.backbone, "train": "probe"}
+    facts = {"backbone": parts.config.model.backbone, "train": purpose}
     requests = [Request(domain.splits[split], domain, split) for domain, split in splits]
     try:
-        opened = cache.open(trunk, requests, extractor=extractor, title="probe", facts=facts)
+        opened = cache.open(trunk, requests, extractor=extractor, title=purpose, facts=facts)
     except NotWorthwhile as reason:
-        raise UserError(f"A probe needs the features of all rows at the same time: {reason}.") from reason
+        raise UserError(
+            f"The {purpose} needs the features of all rows at the same time: {reason}."
+        ) from reason
     vectors = [np.asarray(found.take(np.arange(len(found))), np.float64) for found in opened.features]
     return vectors, opened.extractor
 

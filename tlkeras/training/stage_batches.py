@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from tlkeras.config import AugmentConfig, FitStageConfig
 from tlkeras.data import Domain, evaluation_batches, random_streams, training_batches, view_pair_batches
-from tlkeras.data.combined_batches import in_turn, pair_batches
+from tlkeras.data.combined_batches import in_turn, pair_batches, with_row_weights
 from tlkeras.data.pipeline import filling_a_batch, rows_of_step
 from tlkeras.errors import UserError
 from tlkeras.features.stage_features import StageFeatures
@@ -35,6 +37,7 @@ class StageBatches:
                 f"replica. Received: batches of {self.batch_size}, {self.runtime.replicas} replicas"
             )
         self.features: StageFeatures | None = None  # set if the current stage trains on features
+        self.row_weights: dict[str, np.ndarray] = {}  # set if the current stage weights the rows of sources
 
     def splits_of(self, stage: FitStageConfig) -> list[tuple[Domain, str, int]]:
         """Returns `(domain, split, seed of its batches)` for all splits that a stage trains on or scores."""
@@ -111,6 +114,13 @@ class StageBatches:
         return in_turn(parts, first_step, total)
 
     def _batches(self, domain: Domain, augment, seed: int, first_step: int, total: int, labels: bool):
+        batches = self._unweighted(domain, augment, seed, first_step, total, labels)
+        weights = self.row_weights.get(domain.name) if labels else None
+        if weights is None:
+            return batches
+        return with_row_weights(batches, weights, self.batch_size, seed, first_step, total)
+
+    def _unweighted(self, domain: Domain, augment, seed: int, first_step: int, total: int, labels: bool):
         if self.features is not None:
             return self.features.training_batches(
                 domain=domain.name, batch_size=self.batch_size, seed=seed, start_step=first_step, steps=total,

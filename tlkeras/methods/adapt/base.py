@@ -36,6 +36,7 @@ class Method(Term):
         schedule: Name of the default schedule of the strength.
         needs_source_model: Whether the class loss ends when the strength rises, so that a classifier must be
             trained before.
+        acts_on_features: Whether D acts through the features, so that layers before them must train.
         strength_at: Function from the fraction of finished steps to the strength.
         batch_norm: Kind of statistics: `shared`, `domain_specific` or `adabn`; see `AdaptationConfig`.
     """
@@ -43,6 +44,7 @@ class Method(Term):
     min_classes = 1
     schedule = "ganin"
     needs_source_model = False
+    acts_on_features = True
     reversal: GradientReversal | None = None
     batch_norm = "shared"
 
@@ -89,7 +91,7 @@ class Method(Term):
         own.class_loss = keras.metrics.Mean(name="class_loss")
         own.distance = keras.metrics.Mean(name="alignment")
         own.applied_strength = keras.metrics.Mean(name="strength")
-        own.histogram = ClassHistogram(classes) if classes > 1 else None
+        own.histogram = ClassHistogram(classes) if classes > 1 and self.target_views else None
 
     def build_heads(self, features: int, classes: int, seed: int) -> None:
         """Builds the heads for inputs `(n, features)` and `(n, classes)`, initialised with `seed`.
@@ -115,7 +117,7 @@ class Method(Term):
         shape, outputs, moves = probe_features(setting.model, setting.input_shape)
         if len(shape) != 2:
             raise UserError(f"Features must be (n, d). Received: shape {shape}")
-        if not moves and not self.is_none:
+        if self.acts_on_features and not moves and not self.is_none:
             raise UserError(
                 "Adaptation cannot change the features: the backbone is frozen, and there is no "
                 "trainable layer before the features. Train blocks (stages.N.train='last:1') or set "

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
-from tlkeras.config import AdaptationConfig, AugmentConfig, ExperimentConfig, StageConfig
+from tlkeras.config import AdaptationConfig, AugmentConfig, ExperimentConfig, StageConfig, StrengthConfig
 from tlkeras.data import Domain
 from tlkeras.data.modalities import MODALITIES, Modality
 from tlkeras.errors import UserError
-from tlkeras.methods.adapt import make_method
+from tlkeras.methods.adapt import METHODS, make_method
+from tlkeras.methods.adapt.reweighting import Reweighting
 from tlkeras.methods.adapt.validators import VALIDATORS
 
 
@@ -80,6 +81,35 @@ def _check_stages(config: ExperimentConfig) -> None:
         )
     if adaptation.method != "none":
         _check_source_model(config)
+    if issubclass(METHODS.get(adaptation.method), Reweighting):
+        _check_reweighting(config)
+
+
+def _check_reweighting(config: ExperimentConfig) -> None:
+    """Raises `UserError` if settings would have no effect on importance weights, or rows would be mixed."""
+    adaptation, name = config.adaptation, config.adaptation.method
+    if adaptation.weight > 1:
+        raise UserError(
+            f"adaptation.method={name} takes its weights to the power of adaptation.weight. "
+            f"Allowed: 0..1. Received: adaptation.weight={adaptation.weight:g}"
+        )
+    if adaptation.strength != StrengthConfig():
+        raise UserError(
+            f"adaptation.method={name} weights the rows in the same way in every step: leave "
+            f"adaptation.strength out. Received: adaptation.strength={adaptation.strength}"
+        )
+    if adaptation.batch_norm == "domain_specific":
+        raise UserError(
+            f"adaptation.method={name} trains on the source alone, so there are no statistics of the target: "
+            "set adaptation.batch_norm=shared or adabn. Received: adaptation.batch_norm=domain_specific"
+        )
+    for stage in filter(config.adapts_in, config.stages):
+        if stage.augment.mixup or stage.augment.cutmix:
+            raise UserError(
+                f"adaptation.method={name} weights single rows, and mixup and cutmix mix them: leave them "
+                f"out. Received: stages.{stage.name}.augment with mixup={stage.augment.mixup:g}, "
+                f"cutmix={stage.augment.cutmix:g}"
+            )
 
 
 def _check_source_model(config: ExperimentConfig) -> None:

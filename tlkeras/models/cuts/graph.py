@@ -58,6 +58,12 @@ def output_of(model: keras.Model, layer_name: str):
     raise ValueError(f"The model has no such layer. Received: layer_name={layer_name!r}")
 
 
+def input_of(model: keras.Model, layer_name: str):
+    """Returns the tensor that the layer `layer_name` takes in `model`, or None if there is no such layer."""
+    named = (node for node in nodes_in_order(model) if node.operation.name == layer_name)
+    return next((node.input_tensors[0] for node in named), None)
+
+
 def replay(model: keras.Model, x, instead=lambda operation: operation):
     """Calls the layers of a functional `model` one by one on `x`, without nesting the model.
 
