@@ -22,7 +22,7 @@ FLOORS = (
     ("registry",),
     ("config",),
     ("run_dir",),
-    ("backend",),
+    ("backend", "tracking"),
     ("data",),
     ("models",),
     ("features",),

@@ -88,6 +88,8 @@ ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a networ
     "tlkeras demo runs/mine": "tests/demo/test_demo_page.py",
     "tlkeras push runs/mine --to=hf://me/mine --create=private": "tests/publish/test_push.py",
     "tlkeras merge runs/heads/* --workdir=runs/soup": "tests/studies/test_merge.py",
+    "tlkeras train --config=synthetic_smoke --workdir=runs/tracked --set 'tracking=[\"mlflow\"]'":
+        "tests/faults/test_mlflow_server.py",
 }  # fmt: skip
 ELSEWHERE_PAGES = {"docs/reports.md": "tests/report/test_reports_page.py"}
 LANGUAGES = {"bash", "sh", "python", "mermaid", ""}

@@ -24,6 +24,7 @@ from tlkeras.models import BACKBONES
 from tlkeras.models.weights.files import require_weights
 from tlkeras.models.weights.hub import local_path
 from tlkeras.run_dir import RunDir
+from tlkeras.tracking import Tracking, check_trackers
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Parts:
         batch_size: Number of rows per step over all replicas.
         repeats: Finished run of the same config whose extractors are used again, or None.
         own: What the caller passed from Python.
+        tracking: Trackers that are told about the run.
     """
 
     config: ExperimentConfig
@@ -48,6 +50,7 @@ class Parts:
     batch_size: int
     repeats: RunDir | None = None
     own: OwnParts = field(default_factory=OwnParts)
+    tracking: Tracking = field(default_factory=Tracking)
 
     @property
     def source(self) -> Domain:
@@ -187,8 +190,9 @@ def check_names(config: ExperimentConfig) -> None:
     """Makes the remaining checks that need no data, after the runtime is started.
 
     Raises:
-        UserError: A name is unknown, or a setting would have no effect.
+        UserError: A name is unknown, a tracker is not installed, or a setting would have no effect.
     """
+    check_trackers(config.tracking)
     methods.adapt.checks.check_adaptation(config)
 
 

@@ -28,6 +28,7 @@ from tlkeras.report import write_report, write_tensorboard
 from tlkeras.run_dir import RunDir, copy_run, own_run_dir
 from tlkeras.runs.manifest import manifest, require_same_data
 from tlkeras.runs.saved_run import SavedRun, load_run
+from tlkeras.tracking import Tracking
 from tlkeras.training.own_callbacks import warn_of_lost_state
 from tlkeras.training.trainer import Trainer
 
@@ -92,14 +93,16 @@ def _run(parts: Parts, run_dir: RunDir, own: RunDir, fresh: bool, then) -> None:
         if not runtime.is_chief:
             own.start(as_json)
         _describe(parts, own)
-        trainer.train()
-        distances = _domain_distances(trainer, parts, own) if parts.targets else {}
-        _evaluate(_save(parts, own), parts, own, distances)
-        if then is not None:
-            then(parts.config, own)
-        if runtime.is_chief:
-            write_tensorboard(own.path)
-            messages.note(f"Report: {write_report(own.path)}")
+        with Tracking(parts.config, own if runtime.is_chief else None) as parts.tracking:
+            trainer.train()
+            distances = _domain_distances(trainer, parts, own) if parts.targets else {}
+            _evaluate(_save(parts, own), parts, own, distances)
+            if then is not None:
+                then(parts.config, own)
+            if runtime.is_chief:
+                write_tensorboard(own.path)
+                messages.note(f"Report: {write_report(own.path)}")
+            parts.tracking.finish()
         own.mark_finished()
         wait_for_all(runtime)  # the chief writes longest, and would report workers that end earlier as lost
     finally:

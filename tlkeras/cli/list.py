@@ -4,7 +4,7 @@ import fnmatch
 
 from absl import flags as absl_flags
 
-from tlkeras import data, evaluation, methods, models, training
+from tlkeras import data, evaluation, methods, models, tracking, training
 from tlkeras.backend import import_tensorflow
 from tlkeras.cli.tables import print_table
 from tlkeras.config import shipped_experiments
@@ -110,6 +110,13 @@ def _mappings(pattern: str) -> list[dict]:
     ]
 
 
+def _trackers(pattern: str) -> list[dict]:
+    return [
+        {"tracker": name, "options": tracking.options_of(kind), "what it is": kind.summary}
+        for name, kind in tracking.TRACKERS.items(pattern)
+    ]
+
+
 def _summary(thing) -> str:
     return (thing.__doc__ or "").strip().partition("\n")[0]
 
@@ -131,4 +138,5 @@ KINDS = {
     "regularizers": _regularizers,
     "probes": _probes,
     "mappings": _mappings,
+    "trackers": _trackers,
 }

@@ -32,7 +32,13 @@ from tlkeras.config.model import (
 from tlkeras.config.objective import LossConfig, MetricConfig
 from tlkeras.config.own_parts import OwnParts, with_own_parts
 from tlkeras.config.pretext import PretextConfig
-from tlkeras.config.runtime import CacheConfig, CheckpointConfig, RuntimeConfig, TensorBoardConfig
+from tlkeras.config.runtime import (
+    CacheConfig,
+    CheckpointConfig,
+    RuntimeConfig,
+    TensorBoardConfig,
+    TrackerConfig,
+)
 from tlkeras.config.stage import (
     EarlyStoppingConfig,
     FallingScheduleConfig,
@@ -91,6 +97,7 @@ __all__ = [
     "StrengthConfig",
     "TasksConfig",
     "TensorBoardConfig",
+    "TrackerConfig",
     "VerdictConfig",
     "apply_overrides",
     "assignments",

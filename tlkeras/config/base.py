@@ -76,6 +76,25 @@ class Config(BaseModel, metaclass=_InOneLine):
         return f"It is called {renamed!r} now." if renamed else ""
 
 
+class Named(Config):
+    """An entry of a registry with options. A text is an entry without options.
+
+    Attributes:
+        name: Registered name.
+        options: Keyword arguments of the entry.
+    """
+
+    name: str
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_text(cls, given: Any) -> Any:
+        if isinstance(given, str) and not isinstance(given, Override):
+            return {"name": given}
+        return given
+
+
 def meant(value: Any, annotation: Any) -> Any:
     """Replaces each `Override` in a value by its meaning in a field of this type.
 

@@ -10,7 +10,13 @@ from tlkeras.config.checks import check_monitors, check_pretext
 from tlkeras.config.data import DataConfig
 from tlkeras.config.model import ModelConfig
 from tlkeras.config.objective import MetricConfig
-from tlkeras.config.runtime import CacheConfig, CheckpointConfig, RuntimeConfig, TensorBoardConfig
+from tlkeras.config.runtime import (
+    CacheConfig,
+    CheckpointConfig,
+    RuntimeConfig,
+    TensorBoardConfig,
+    TrackerConfig,
+)
 from tlkeras.config.stage import StageConfig
 from tlkeras.config.tasks import TasksConfig
 from tlkeras.config.transfer import VerdictConfig
@@ -31,6 +37,7 @@ class ExperimentConfig(Config):
         runtime: Devices, precision and determinism.
         checkpoint: Checkpoints and the choice of the best model.
         tensorboard: Data that is written for TensorBoard in addition to scalars.
+        tracking: Trackers beside TensorBoard that are told about the run, e.g. `["mlflow"]`.
         verdict: Runs without the transfer with which the run is compared.
         tasks: Source task that is trained before or beside the task of `data`, or None.
 
@@ -54,6 +61,7 @@ class ExperimentConfig(Config):
     runtime: RuntimeConfig = RuntimeConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     tensorboard: TensorBoardConfig = TensorBoardConfig()
+    tracking: tuple[TrackerConfig, ...] = ()
     verdict: VerdictConfig = VerdictConfig()
     tasks: TasksConfig | None = None
 
@@ -104,17 +112,11 @@ class ExperimentConfig(Config):
         return self.adaptation is not None and stage.adapt and self.adaptation.trains_on_target
 
     @model_validator(mode="after")
-    def _stage_names_differ(self):
-        names = [stage.name for stage in self.stages]
-        if len(set(names)) < len(names):
-            raise ValueError(f"stages must have different names. Received: {', '.join(names)}")
-        return self
-
-    @model_validator(mode="after")
-    def _metric_names_differ(self):
-        names = [metric.name for metric in self.metrics]
-        if len(set(names)) < len(names):
-            raise ValueError(f"metrics must have different names. Received: {', '.join(names)}")
+    def _names_differ(self):
+        for field in ("stages", "metrics", "tracking"):
+            names = [entry.name for entry in getattr(self, field)]
+            if len(set(names)) < len(names):
+                raise ValueError(f"{field} must have different names. Received: {', '.join(names)}")
         return self
 
     @model_validator(mode="after")

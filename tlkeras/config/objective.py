@@ -2,9 +2,7 @@
 
 from typing import Any
 
-from pydantic import model_validator
-
-from tlkeras.config.base import Config, Override
+from tlkeras.config.base import Config, Named
 
 # Losses, metrics and backbones that were passed from Python are recorded under names that begin so.
 FROM_PYTHON = "python:"
@@ -28,7 +26,7 @@ class LossConfig(Config):
         return self.name.startswith(FROM_PYTHON)
 
 
-class MetricConfig(Config):
+class MetricConfig(Named):
     """A metric that is computed in addition to the usual ones. `tlkeras list metrics` prints all.
 
     A text is a metric without options.
@@ -39,13 +37,3 @@ class MetricConfig(Config):
             validation rows.
         options: Keyword arguments of the metric, e.g. `{"beta": 2.0}`.
     """
-
-    name: str
-    options: dict[str, Any] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_a_text(cls, given: Any) -> Any:
-        if isinstance(given, str) and not isinstance(given, Override):
-            return {"name": given}
-        return given

@@ -1,10 +1,10 @@
-"""Config of the runtime, the feature cache, the checkpoints and TensorBoard."""
+"""Config of the runtime, the feature cache, the checkpoints, TensorBoard and other trackers."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tlkeras.config.base import Config
+from tlkeras.config.base import Config, Named
 from tlkeras.config.data import PositiveInt
 
 
@@ -83,3 +83,15 @@ class TensorBoardConfig(Config):
     images: bool = True
     histograms: bool = False
     profile: tuple[Annotated[int, Field(ge=0)], PositiveInt] | None = None
+
+
+class TrackerConfig(Named):
+    """A service that shows the run beside others. `tlkeras list trackers` prints all.
+
+    A text is a tracker without options.
+
+    Attributes:
+        name: Registered name: `mlflow` or `wandb`.
+        options: Keyword arguments of the tracker, e.g. `{"uri": "http://HOST:5000"}` of `mlflow` or
+            `{"project": "NAME"}` of `wandb`.
+    """

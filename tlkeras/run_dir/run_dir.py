@@ -5,7 +5,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,8 +28,8 @@ RUN = "run"  # the stage name in the ledger for events of the whole run
 OWN_DOMAIN = "source"  # the name of the run's own (labelled) domain
 _LOCK = ".lock"
 
-# A resumed run may use another number of devices; its weights stay the same.
-MAY_DIFFER = ("runtime.strategy", "runtime.devices")
+# A resumed run may use another number of devices or other trackers; its weights stay the same.
+MAY_DIFFER = ("runtime.strategy", "runtime.devices", "tracking")
 
 
 class RunDir:
@@ -281,7 +281,7 @@ def config_differences(
         ignore: Dotted paths that are not compared, with all fields below them.
     """
     ignore = tuple(ignore)
-    new, old = dict(_leaves(plain(received))), dict(_leaves(plain(there)))
+    new, old = dict(leaves(plain(received))), dict(leaves(plain(there)))
     differing = [
         path
         for path in dict.fromkeys((*old, *new))
@@ -294,15 +294,16 @@ def config_differences(
 _ABSENT = object()
 
 
-def _shown(leaves: dict[str, Any], path: str) -> str:
-    return json.dumps(leaves[path]) if path in leaves else "nothing"
+def _shown(values: dict[str, Any], path: str) -> str:
+    return json.dumps(values[path]) if path in values else "nothing"
 
 
-def _leaves(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields `(dotted path, value)` of all values in nested dicts and lists. Empty ones are values."""
     if isinstance(value, dict | list) and value:
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for key, item in items:
-            yield from _leaves(item, f"{path}.{key}" if path else str(key))
+            yield from leaves(item, f"{path}.{key}" if path else str(key))
     else:
         yield path, value
 

@@ -191,6 +191,21 @@ class MetricsLog(keras.callbacks.Callback):
         self.run_dir.write_rows(self.path, self.rows)
 
 
+class TrackerLog(keras.callbacks.Callback):
+    """Reports each epoch to the trackers of the run, after it is in metrics.csv.
+
+    Args:
+        tracking: `Tracking` of the run.
+    """
+
+    def __init__(self, tracking):
+        super().__init__()
+        self.tracking = tracking
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.tracking.report()
+
+
 class EarlyStopping(keras.callbacks.EarlyStopping):
     """Keras' early stopping with a state that survives a restart.
 

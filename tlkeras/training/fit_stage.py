@@ -15,7 +15,7 @@ from tlkeras.prepare import Parts
 from tlkeras.training import objectives, snapshots
 from tlkeras.training.adaptation_watch import DomainWatch, check_domain_statistics
 from tlkeras.training.audit import frozen_variables
-from tlkeras.training.callbacks import EarlyStopping, LossGuard, MetricsLog, Progress, StepCounter
+from tlkeras.training.callbacks import EarlyStopping, LossGuard, MetricsLog, Progress, StepCounter, TrackerLog
 from tlkeras.training.checkpoints import BestModel, Checkpoint
 from tlkeras.training.class_shares import ClassSharesLog
 from tlkeras.training.find_lr import curve_of, find_learning_rate
@@ -194,6 +194,7 @@ class FitStage(Stage):
             *([DomainWatch(self.parts, self.batches.features)] if self.parts.targets else []),
             *([Progress(self.title, self.steps.epochs)] if self.runtime.is_chief else []),
             MetricsLog(self.run_dir, metrics, counter),
+            TrackerLog(self.parts.tracking),
             shares,
             TensorBoardLog(self.run_dir.tensorboard, self.parts, self.config, self.index, counter, shares),
         ]
