@@ -55,6 +55,8 @@ def test_a_finished_run_shows_what_it_found(run):
     assert run.report().is_file()
     with pytest.raises(UserError, match="Did you mean 'grad_cam'"):
         run.explain(np.zeros((1, 16, 16, 3)), "gradcam")
+    with pytest.raises(UserError, match="need a vision transformer"):
+        run.explain(np.zeros((1, 16, 16, 3)), "attention_rollout")
 
 
 def test_the_same_call_finds_the_run_finished(run, pictures, capsys):

@@ -55,14 +55,14 @@ def grad_cam(
     def explain(batch, chosen):
         with recording(batch) as tape:  # so that the tape records layers that are not trainable
             maps, logits = both(batch, training=False)
-            score = ops.sum(_scores(logits, chosen))
+            score = ops.sum(scores(logits, chosen))
         gradients = ops.cast(tape.gradient(score, maps), "float32")
         maps, gradients = _on_grid(maps, grid), _on_grid(gradients, grid)
         weights = ops.mean(gradients, axis=(1, 2), keepdims=True)
         heat = ops.relu(ops.sum(weights * ops.cast(maps, "float32"), axis=-1, keepdims=True))
         return ops.image.resize(heat, size or batch.shape[1:3])[..., 0]
 
-    return _normalised(_in_batches(explain, model, images, targets))
+    return normalised(in_batches(explain, model, images, targets))
 
 
 def integrated_gradients(
@@ -91,7 +91,7 @@ def integrated_gradients(
     @_compiled_for(model)
     def gradient_at(point, chosen):
         with recording(point) as tape:
-            score = ops.sum(_scores(model(point, training=False), chosen))
+            score = ops.sum(scores(model(point, training=False), chosen))
         return tape.gradient(score, point)
 
     def explain(batch, chosen):
@@ -99,7 +99,7 @@ def integrated_gradients(
         points = (baseline + path * ((step + 0.5) / steps) for step in range(steps))
         return path * sum(gradient_at(point, chosen) for point in points) / steps
 
-    return _in_batches(explain, model, images, targets)
+    return in_batches(explain, model, images, targets)
 
 
 def occlusion(
@@ -142,7 +142,7 @@ def occlusion(
             covered += mask[..., 0]
         return lost / covered
 
-    return _in_batches(explain, model, images, targets)
+    return in_batches(explain, model, images, targets)
 
 
 def heat_of(attributions: np.ndarray) -> np.ndarray:
@@ -151,7 +151,7 @@ def heat_of(attributions: np.ndarray) -> np.ndarray:
     Args:
         attributions: Signed attributions of each pixel and channel, float `(n, h, w, c)`.
     """
-    return _normalised(np.abs(attributions).sum(axis=-1))
+    return normalised(np.abs(attributions).sum(axis=-1))
 
 
 def explain_images(
@@ -195,12 +195,12 @@ def flattened(model: keras.Model) -> keras.Model:
     if not any(_is_nested(layer) for layer in model.layers):
         return model
     (source,) = model.inputs
-    return keras.Model(source, replay(model, source, _inlined))
+    return keras.Model(source, replay(model, source, inlined))
 
 
-def _inlined(operation):
+def inlined(operation):
     """Returns an operation, or for a nested model a function that calls its layers one by one."""
-    return (lambda x, **_: replay(operation, x, _inlined)) if _is_nested(operation) else operation
+    return (lambda x, **_: replay(operation, x, inlined)) if _is_nested(operation) else operation
 
 
 def _is_nested(layer) -> bool:
@@ -214,7 +214,7 @@ def _is_spatial(node) -> bool:
 
 def _spatial_tensors(model) -> dict:
     """Returns the outputs that Grad-CAM can use, by the name of their layer, from input to output."""
-    tokens = _patch_grid(model) is not None
+    tokens = patch_grid(model) is not None
     return {
         node.operation.name: node.output_tensors[0]
         for node in nodes_in_order(model)
@@ -222,7 +222,7 @@ def _spatial_tensors(model) -> dict:
     }
 
 
-def _patch_grid(model) -> tuple[int, int] | None:
+def patch_grid(model) -> tuple[int, int] | None:
     """Returns the rows and columns of patches of a vision transformer; None for other networks."""
     rows = next((layer for layer in model.layers if layer.name == "stem_rows"), None)
     return None if rows is None else (rows.target_shape[0], rows.target_shape[2])
@@ -245,7 +245,7 @@ def _with_maps(model, layer):
             "Grad-CAM needs a layer with outputs (height, width, channels). "
             f"Received: layer={layer!r}, spatial layers: {', '.join(list(tensors)[-5:]) or 'none'}"
         )
-    return keras.Model(flat.inputs, [tensors[layer], flat.outputs[0]]), _patch_grid(flat)
+    return keras.Model(flat.inputs, [tensors[layer], flat.outputs[0]]), patch_grid(flat)
 
 
 def _compiled_for(model):
@@ -258,7 +258,7 @@ def _compiled_for(model):
     return traced if grouped else lambda function: function
 
 
-def _scores(logits, targets):
+def scores(logits, targets):
     """Returns the explained outputs `(n,)`. If there is a single logit, its negative explains class 0."""
     logits = ops.cast(logits, "float32")
     if logits.shape[-1] == 1:
@@ -277,18 +277,19 @@ def _answers(logits):
 
 def _probability(logits, targets) -> np.ndarray:
     if logits.shape[-1] == 1:
-        return ops.convert_to_numpy(_scores(logits, targets))
+        return ops.convert_to_numpy(scores(logits, targets))
     return ops.convert_to_numpy(_chosen(ops.softmax(ops.cast(logits, "float32")), targets))
 
 
-def _in_batches(explain, model, images, targets) -> np.ndarray:
+def in_batches(explain, model, images, targets, size: int = _BATCH) -> np.ndarray:
+    """Returns `explain(batch, targets of the batch)` for all images, `size` of them at a time."""
     found = []
-    for begin in range(0, len(images), _BATCH):
-        batch = ops.convert_to_tensor(images[begin : begin + _BATCH], "float32")
+    for begin in range(0, len(images), size):
+        batch = ops.convert_to_tensor(images[begin : begin + size], "float32")
         if targets is None:
             chosen = _answers(model(batch, training=False))
         else:
-            chosen = ops.convert_to_tensor(targets[begin : begin + _BATCH], "int32")
+            chosen = ops.convert_to_tensor(targets[begin : begin + size], "int32")
         found.append(np.asarray(explain(batch, chosen)))
     return np.concatenate(found) if found else np.zeros(images.shape[:3], np.float32)
 
@@ -298,7 +299,7 @@ def _places(side: int, patch: int, stride: int) -> list[int]:
     return sorted({*range(0, max(side - patch, 0) + 1, stride), max(side - patch, 0)})
 
 
-def _normalised(maps: np.ndarray) -> np.ndarray:
+def normalised(maps: np.ndarray) -> np.ndarray:
     """Divides each map by its maximum."""
     highest = maps.max(axis=(1, 2), keepdims=True)
     return (maps / np.where(highest > 0, highest, 1)).astype(np.float32)

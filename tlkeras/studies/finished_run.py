@@ -14,7 +14,13 @@ from tlkeras.runs import saved_run
 if TYPE_CHECKING:
     import pandas
 
-_METHODS = ("grad_cam", "integrated_gradients", "occlusion")
+_EXPLANATIONS = {
+    "grad_cam": "explain",
+    "integrated_gradients": "explain",
+    "occlusion": "explain",
+    "attention_rollout": "attention_maps",
+    "attention_relevance": "attention_maps",
+}
 
 
 class FinishedRun(saved_run.SavedRun):
@@ -75,15 +81,17 @@ class FinishedRun(saved_run.SavedRun):
         Args:
             images: Images `(n, height, width, 3)` in 0..255, in the size of the model.
             method: Method: `grad_cam`, `integrated_gradients` or `occlusion`; see
-                `tlkeras.evaluation.explain`.
+                `tlkeras.evaluation.explain`. For vision transformers also `attention_rollout` or
+                `attention_relevance`; see `tlkeras.evaluation.attention_maps`.
             targets: Class numbers `(n,)` to explain, or None for the predicted classes.
 
         Raises:
-            UserError: The method is unknown, or the model does not take images.
+            UserError: The method is unknown or does not fit the network, or the model does not take images.
         """
-        if method not in _METHODS:
-            raise unknown("explanation", method, _METHODS)
-        return getattr(evaluation.explain, method)(self.model, np.asarray(images, np.float32), targets)
+        if method not in _EXPLANATIONS:
+            raise unknown("explanation", method, _EXPLANATIONS)
+        module = getattr(evaluation, _EXPLANATIONS[method])
+        return getattr(module, method)(self.model, np.asarray(images, np.float32), targets)
 
     def __repr__(self) -> str:
         splits = [(d, *item) for d, measured in self.metrics.items() for item in measured.items()]
