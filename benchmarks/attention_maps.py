@@ -46,7 +46,7 @@ def trained(reads: str, seed: int) -> keras.Model:
     model = keras.Model(inputs, keras.layers.Dense(2)(read))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     rate = keras.optimizers.schedules.CosineDecay(0.0, 2000, warmup_target=1e-3, warmup_steps=200)
-    model.compile(keras.optimizers.AdamW(rate, weight_decay=0.01), loss, ["accuracy"])
+    model.compile(keras.optimizers.AdamW(rate, weight_decay=0.01), loss)
     x, y, _ = pictures(4000, seed)
     model.fit(x, y, epochs=35, batch_size=64, verbose=0)
     return model

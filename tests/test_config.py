@@ -101,7 +101,7 @@ def test_a_stage_may_be_called_by_its_name():
         ("nothing", ("path=value", "'nothing'")),
         ("=3", ("path=value",)),
         ("seed.x=4", ("seed.x", "plain value")),
-        ("stages=[]", ("stages", "at least 1")),
+        ("stages=[]", ("stages must not be empty", "class_names")),
         ("adaptation.method=dann", ("adaptation.target", "required")),
         ('stages=[{"name": "a", "tran": "head"}]', ("stages.0.tran", "'train'")),
         ('stages=[{"name": "a"}, {"name": "a"}]', ("different names",)),

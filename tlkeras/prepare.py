@@ -106,7 +106,7 @@ def _prepared(config: ExperimentConfig, runtime: Runtime, arrays, batch_size: in
         batch_size = effective_batch_size(train, config.data.batch_size, runtime.replicas)
     with runtime.scope():
         model = models.build_model(
-            _with_rows(config.model, len(train)),
+            _with_facts_of_head(config.model, source),
             input_shape=source.input_shape,
             num_outputs=source.num_outputs,
             seed=config.seed,
@@ -118,11 +118,31 @@ def _prepared(config: ExperimentConfig, runtime: Runtime, arrays, batch_size: in
     return Parts(config, runtime, domains, model, effective_batch_size(train, batch_size, runtime.replicas))
 
 
-def _with_rows(model: ModelConfig, rows: int) -> ModelConfig:
-    """Returns the model config with the number of training rows, if its head stores them."""
-    if model.head.name != "neighbors":
-        return model
-    return model.model_copy(update={"head": model.head.model_copy(update={"rows": rows})})
+def _with_facts_of_head(model: ModelConfig, source: Domain) -> ModelConfig:
+    """Returns the model config with what its head must know about the data: rows, or names of classes."""
+    facts: dict[str, Any] = {}
+    if model.head.name == "neighbors":
+        facts = {"rows": len(source.splits["train"])}
+    elif model.head.name == "class_names":
+        names = model.head.class_names or source.class_names
+        if names is None or source.task == "regression":
+            raise UserError(
+                "The head 'class_names' needs names of classes: give model.head.class_names. "
+                f"Received: data.task={source.task}, and data without names"
+            )
+        if source.class_names is not None and len(names) != len(source.class_names):
+            raise UserError(
+                f"model.head.class_names must name the {len(source.class_names)} classes of the data, in the "
+                f"order {', '.join(source.class_names)}. Received: {', '.join(names)}"
+            )
+        weights = model.head.weights or model.weights
+        if weights in (None, "imagenet"):
+            raise UserError(
+                "The head 'class_names' needs a checkpoint of CLIP or SigLIP with both towers: set "
+                f"model.weights or model.head.weights. Received: model.weights={weights!r}"
+            )
+        facts = {"class_names": tuple(names), "weights": weights}
+    return model.model_copy(update={"head": model.head.model_copy(update=facts)}) if facts else model
 
 
 def _found_batch_size(config: ExperimentConfig, runtime: Runtime, model, rows: int) -> int:

@@ -35,4 +35,7 @@ def print_plan(config: ExperimentConfig) -> None:
         messages.result(f"{name}: {planned.model}" if name else planned.model)
         for note in planned.notes:
             messages.result(note)
-        print_table(planned.rows)
+        if planned.rows:
+            print_table(planned.rows)
+        else:
+            messages.result("No stages: nothing is trained.")

@@ -30,7 +30,7 @@ class ExperimentConfig(Config):
         seed: Seed of everything random.
         data: Labelled data that the run trains on.
         model: Backbone, neck and head.
-        stages: Stages in their order.
+        stages: Stages in their order. Only the head `class_names` needs none.
         metrics: Metrics of training and evaluation in addition to the usual ones, e.g. `["auc"]`.
         adaptation: Adaptation to an unlabelled target domain, or None.
         cache: Feature cache.
@@ -54,7 +54,7 @@ class ExperimentConfig(Config):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     data: DataConfig
     model: ModelConfig = ModelConfig()
-    stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
+    stages: tuple[StageConfig, ...]
     metrics: tuple[MetricConfig, ...] = ()
     adaptation: AdaptationConfig | None = None
     cache: CacheConfig = CacheConfig()
@@ -181,6 +181,17 @@ class ExperimentConfig(Config):
                     "The head 'neighbors' stores training rows and has no trainable weights: each stage "
                     f"must have probe.name='knn'. Received: stages.{stage.name}.probe={fitted}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _something_trains(self):
+        head = self.model.head.name
+        if not self.stages and (head != "class_names" or self.adaptation or self.tasks):
+            raise ValueError(
+                "stages must not be empty, because nothing would be trained. Without stages, a run can only "
+                "classify with the head 'class_names', without adaptation and tasks. Received: stages=[], "
+                f"model.head.name={head}"
+            )
         return self
 
     @model_validator(mode="after")

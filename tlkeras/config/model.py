@@ -1,5 +1,6 @@
 """Config of the network: a backbone with its weights, a neck and a head."""
 
+import string
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -169,6 +170,38 @@ class NeighborsHeadConfig(HeadConfig):
     neighbors: PositiveInt = 5
     vote: Literal["distance", "uniform"] = "distance"
     rows: PositiveInt | None = None
+
+
+class ClassNamesHeadConfig(HeadConfig):
+    """A classifier that begins with the names of the classes, as the text tower of CLIP or SigLIP reads them.
+
+    With `stages=[]` it classifies without any training (zero-shot). A stage can train it further.
+
+    Attributes:
+        prompts: Texts in which `{}` stands for the name of a class. Several are averaged.
+        weights: Checkpoint of transformers with both towers; None for `model.weights`.
+        tokenizer: `tokenizer.json`, or its folder; None for the one next to the weights.
+        class_names: Names of the classes, in the order of the data. None for the names in the data.
+    """
+
+    name: Literal["class_names"] = "class_names"
+    prompts: Annotated[tuple[str, ...], Field(min_length=1)] = ("a photo of a {}.",)
+    weights: str | None = None
+    tokenizer: str | None = None
+    class_names: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _prompts_have_a_place(self):
+        for prompt in self.prompts:
+            try:
+                fields = [field for _, field, _, _ in string.Formatter().parse(prompt) if field is not None]
+            except ValueError:
+                fields = []
+            if fields != [""]:
+                raise ValueError(
+                    f"each prompt needs {{}} once, in place of the name of a class. Received: {prompt!r}"
+                )
+        return self
 
 
 class OtherHeadConfig(HeadConfig):

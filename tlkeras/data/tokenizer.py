@@ -132,6 +132,19 @@ class Tokenizer:
         number = None if unknown is None else self._encoder.token_to_id(unknown)
         return 0.0 if number is None else float((rows["ids"][rows["mask"] > 0] == number).mean())
 
+    def padding(self, folder: Path) -> int:
+        """Returns the id of the token with which the model was trained to pad texts.
+
+        Args:
+            folder: Folder of the weights. Its `tokenizer_config.json` names the token; without it, the token
+                is `<pad>` or `</s>`, else 0.
+        """
+        beside = folder / "tokenizer_config.json"
+        stated = json.loads(beside.read_text("utf-8")).get("pad_token") if beside.is_file() else None
+        stated = stated.get("content") if isinstance(stated, dict) else stated
+        numbers = (self._encoder.token_to_id(token) for token in (stated, "<pad>", "</s>") if token)
+        return next((number for number in numbers if number is not None), 0)
+
     def difference(self, other: "Tokenizer") -> str:
         """Returns an example of a token whose id is another in the other tokenizer, or an empty string."""
         ours, theirs = self._encoder.get_vocab(), other._encoder.get_vocab()

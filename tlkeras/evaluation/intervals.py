@@ -54,5 +54,5 @@ def few_rows_note(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str
         "points, so these numbers are uncertain."
     )
     if any(name.endswith(" val") for name in few):
-        note += " The best epoch was chosen by val."
+        note += " If epochs were compared, val chose the best one."
     return f"{note} data.folds=5 tests every row once. More rows make the numbers more certain."

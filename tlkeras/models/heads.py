@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from tlkeras.config import (
+    ClassNamesHeadConfig,
     CosineHeadConfig,
     HeadConfig,
     LinearHeadConfig,
@@ -16,7 +18,9 @@ from tlkeras.config import (
     OtherHeadConfig,
 )
 from tlkeras.errors import UserError, unknown
+from tlkeras.models.cuts.graph import set_weights
 from tlkeras.models.nearest_neighbors import NearestNeighbors
+from tlkeras.models.text_towers import class_space
 from tlkeras.registry import Registry
 
 
@@ -156,6 +160,37 @@ def _neighbors(config: NeighborsHeadConfig, num_outputs: int, x):
     return layer(x)
 
 
+def _class_names(config: ClassNamesHeadConfig, num_outputs: int, x):
+    """Returns scaled cosines to the texts of the classes, by layers that Keras has.
+
+    A plan builds models without weights. The text vectors are then random, and there is no projection.
+    """
+    if config.weights is None:
+        return layers.Dense(num_outputs, name="logits", dtype="float32")(layers.UnitNormalization()(x))
+    space = class_space(config.weights, config.tokenizer, config.class_names, config.prompts)
+    kernel, bias = space.scale * space.texts.T, np.full(len(space.texts), space.bias, "float32")
+    if num_outputs == 1:  # binary tasks have one logit
+        kernel, bias = kernel[:, 1:] - kernel[:, :1], bias[1:] - bias[:1]
+    needed = kernel.shape[0] if space.projection is None else space.projection.shape[0]
+    if x.shape[-1] != needed:
+        raise UserError(
+            f"The head 'class_names' needs features of {needed} numbers, which its image tower gives without "
+            f"a bottleneck: set model.backbone and model.neck to match. Received: {x.shape[-1]} numbers"
+        )
+    if space.projection is not None:
+        x = _dense_of("head_projection", space.projection)(x)
+    x = layers.UnitNormalization(dtype="float32", name="head_unit")(x)
+    return _dense_of("logits", kernel, bias, dtype="float32")(x)
+
+
+def _dense_of(name: str, kernel: np.ndarray, bias: np.ndarray | None = None, **options):
+    """Returns a Dense layer with these weights."""
+    layer = layers.Dense(kernel.shape[1], use_bias=bias is not None, name=name, **options)
+    layer.build((None, kernel.shape[0]))
+    set_weights(layer, [kernel] if bias is None else [kernel, bias])
+    return layer
+
+
 HEADS.add("linear", Head(_linear, "one Dense layer"))
 HEADS.add("mlp", Head(_mlp, "hidden Dense layers of `units`, then one Dense layer"))
 HEADS.add(
@@ -164,3 +199,4 @@ HEADS.add(
 )
 HEADS.add("neighbors", Head(_neighbors, "the training rows themselves, for a knn probe", plain=False))
 HEADS.add("cosine", Head(_cosine, "scaled cosine to one vector per class", plain=False))
+HEADS.add("class_names", Head(_class_names, "names of classes, read by the text tower of CLIP or SigLIP"))

@@ -168,7 +168,7 @@ def _scratch(config: ExperimentConfig, steps: int) -> dict[str, Any]:
     update = {"weights": None, "fallback": None}
     if not config.model.beside:  # bn_momentum is for a single backbone
         update["bn_momentum"] = 0.9
-    if config.model.head.name == "neighbors":  # this head cannot be trained
+    if config.model.head.name in ("neighbors", "class_names"):  # rows or knowledge, not trained from scratch
         update["head"] = LinearHeadConfig()
     return {
         "model": _without_knowledge(config.model, frozen=False).model_copy(update=update),

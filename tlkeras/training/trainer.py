@@ -86,9 +86,9 @@ class Trainer:
 
     def load_best(self) -> None:
         """Restores the best weights of the run, or the last ones if none were chosen."""
-        if self.best is None:
+        if self.best is None and self.stages:
             self.states.load_end(len(self.stages) - 1)
-        else:
+        elif self.best is not None:
             self.states.load_best(self.best)
         if self.config.adapts and self.config.adaptation.batch_norm == "adabn":
             put_in_target_statistics(self.parts)

@@ -99,7 +99,7 @@ def _embed(x, patch: int, width: int, prefix_tokens: int):
     return _linear(x, "btp,pd->btd", shape, "td", "stem", bias_initializer=small_normal())
 
 
-def block(x, name: str, heads, hidden, activation, layer_scale, epsilon, drop):
+def block(x, name: str, heads, hidden, activation, layer_scale, epsilon, drop, mask=None):
     """Returns the tokens after one pre-norm block: attention, then an MLP, each added to its input.
 
     Args:
@@ -111,6 +111,7 @@ def block(x, name: str, heads, hidden, activation, layer_scale, epsilon, drop):
         layer_scale: Whether each branch ends in a learned factor per channel.
         epsilon: Epsilon of both LayerNormalizations.
         drop: Stochastic depth as arguments of `drop_path`: last rate, index and count.
+        mask: Boolean mask of the attention, which broadcasts to `(b, heads, t, t)`; see `self_attention`.
     """
     width = x.shape[-1]
 
@@ -122,7 +123,7 @@ def block(x, name: str, heads, hidden, activation, layer_scale, epsilon, drop):
         return layers.Add(name=f"{name}_add_{part}")([x, branch])
 
     y = layers.LayerNormalization(epsilon=epsilon, name=f"{name}_norm_1")(x)
-    x = added(x, self_attention(y, heads, f"{name}_attention"), 1)
+    x = added(x, self_attention(y, heads, f"{name}_attention", mask), 1)
     y = layers.LayerNormalization(epsilon=epsilon, name=f"{name}_norm_2")(x)
     return added(x, mlp(y, hidden, width, activation, f"{name}_mlp"), 2)
 
@@ -134,7 +135,8 @@ def self_attention(x, heads: int, name: str, mask=None):
         x: Tokens, `(b, t, width)`.
         heads: Number of attention heads.
         name: Start of the names of the layers.
-        mask: Boolean `(b, 1, 1, t)`, true for tokens that the others attend to. None stands for all tokens.
+        mask: Boolean mask that broadcasts to `(b, heads, t, t)`, true where a token attends to another. None
+            stands for all tokens.
     """
     tokens, width = x.shape[1:]
     shape = (tokens, heads, width // heads)
