@@ -279,7 +279,7 @@ def test_a_checkpoint_may_be_npz_and_names_of_its_head_are_reported(tmp_path):
         ("timm", {}, {"width": 24}, r"patch_embed.proj.weight has the shape \(12, 3, 8, 8\), but the layer"),
         ("timm", {"blocks.1.norm2.weight": [9]}, {}, r"blocks.1.norm2.weight has .* \(9,\).* has \(12,\)"),
         ("timm", {"blocks.2.norm1.weight": [12]}, {}, r"no layer for blocks.2.norm1.weight, \(12,\)"),
-        ("transformers", {}, {"depth": 3}, r"no weight for the layer block_2_norm_1"),
+        ("transformers", {}, {"depth": 3}, r"no weight for the layer block_2_norm_1, \(12,\); it has e.g. "),
         ("transformers", {"embeddings.cls_token": None}, {}, "has 0 tokens before .*, but vit_tiny has 1"),
         ("transformers", {"embeddings.position_embeddings": [1, 13, 12]}, {}, "not belong to a square grid"),
     ],

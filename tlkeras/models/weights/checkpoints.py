@@ -116,8 +116,9 @@ def _arrays_of(layer, tensors: Tensors, arrays) -> list[np.ndarray]:
     for weight, role in zip(layer.weights, _roles(layer), strict=True):
         name = f"{layer.name}.{role}"
         if name not in tensors:
-            first = next(iter(tensors.unused or map(tensors.origin, tensors)), "none")
-            raise ValueError(f"it has no {role} for the layer {layer.name}; it has e.g. {first}")
+            first = next(iter(tensors.unused or map(tensors.origin, tensors)), None)
+            instead = f"it has e.g. {first}, {arrays[first].shape}" if first else "it has no more tensors"
+            raise ValueError(f"it has no {role} for the layer {layer.name}, {tuple(weight.shape)}; {instead}")
         origin = tensors.origin(name)
         value = _in_keras_axes(layer, tensors.take(name), role)
         same_rank = value.ndim == len(weight.shape)
