@@ -135,8 +135,10 @@ def folder(tmp_path, trained, monkeypatch) -> Path:
     (tmp_path / "heads.py").write_text(blocks(PAGES["docs/many_runs.md"], "python")[0])
     shutil.copytree(tmp_path / "PICTURES/leaves", tmp_path / "A_FOLDER")
     picture(tmp_path / "ONE.jpg", 99, 2)
-    for name in ("runs/smoke", "runs/mine", "runs/quickstart", "published"):
-        shutil.copytree(trained, tmp_path / name)
+    for name in ("smoke", "mine", "quickstart"):
+        shutil.copytree(trained, tmp_path / "runs" / name)
+    shutil.copytree(trained, tmp_path / "published", ignore=shutil.ignore_patterns("ledger.jsonl"))
+    (tmp_path / "published/README.md").touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

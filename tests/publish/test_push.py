@@ -118,6 +118,9 @@ def test_a_folder_with_something_else_is_left_alone(run, tmp_path, capsys):
         capsys, ["push", str(run), f"--to={tmp_path}"]
     )
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    before = (run / "best.keras").stat().st_mtime_ns
+    assert "holds no published model" in refused(capsys, ["push", str(run), f"--to={run}"])
+    assert (run / "best.keras").stat().st_mtime_ns == before and not (run / "README.md").exists()
     for words, expected in (
         ([], "Name the place with --to"),
         (["--to=hf://shapes"], "named hf://ORG/NAME"),

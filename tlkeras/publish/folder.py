@@ -79,7 +79,8 @@ def refuse_other_content(folder: str | os.PathLike) -> None:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"A model is published as a folder. Received: {folder}, which is a file")
     others = sorted(path.name for path in folder.glob("[!.]*"))
-    if others and not (folder / "best.keras").is_file():
+    published = {CARD, "best.keras"} <= set(others) and "ledger.jsonl" not in others  # as a run has it
+    if others and not published:
         raise UserError(
             f"{folder} is not empty and holds no published model (it holds {others[0]!r}): choose another "
             f"folder. Received: {folder}"

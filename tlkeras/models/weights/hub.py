@@ -11,7 +11,7 @@ from tlkeras.models.weights.checkpoints import checkpoint_in
 
 CARD = "README.md"
 _NAME = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
-_RUN = ("best.keras", "manifest.json", "evaluation/metrics.json")  # of a run that was pushed
+_RUN = ("best.keras", "manifest.json", "evaluation/*")  # of a run that was pushed
 _FILES = ("config.json", CARD, "tokenizer.json", "vocab.txt", "model.safetensors", *_RUN)
 _PARTS = ("model.safetensors.index.json", "model-*-of-*.safetensors")
 _OLDER = ("pytorch_model.bin",)

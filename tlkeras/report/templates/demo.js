@@ -81,9 +81,9 @@ function classes(found) {
 function said(found) {
   const lines = [];
   if (found.set !== null) {
-    const often = "in " + Math.round(1000 * found.coverage) / 10 + " % of such cases";
-    lines.push(found.set.length === 0 ? "No class is plausible enough (sets contain the true class " + often + ")."
-      : "Plausible classes: " + found.set.join(", ") + " (the true class is among them " + often + ").");
+    const often = Math.round(1000 * found.coverage) / 10 + " % of inputs like those of the training.";
+    lines.push(found.set.length === 0 ? "No class is plausible enough. Such a list contains the true class for " + often
+      : "Plausible classes: " + found.set.join(", ") + ". Such a list contains the true class for " + often);
   }
   if (found.unlike !== null && found.unlike <= 1) {
     lines.push("It resembles the training data (distance " + found.unlike.toFixed(2) + " of the limit).");
