@@ -30,7 +30,7 @@ from tlkeras.config import (
     VerdictConfig,
 )
 from tlkeras.evaluation import Predictions, judge
-from tlkeras.evaluation.verdict import row_scores
+from tlkeras.evaluation.score import row_scores
 
 WORK = Path(tempfile.mkdtemp(prefix="tlkeras_transfer_"))
 SEEDS = next((int(w.partition("=")[2]) for w in sys.argv if w.startswith("--seeds=")), 3)

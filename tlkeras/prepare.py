@@ -250,7 +250,7 @@ def check_data(config: ExperimentConfig, domains: Mapping[str, Domain]) -> None:
         )
     for stage in config.stages:
         stopping = stage.early_stopping if stage.kind == "fit" else None
-        watched = stopping and stopping.monitor
+        watched = stopping and (stopping.monitor or f"val_{config.judged_by or 'loss'}")
         if watched and watched.startswith("val_") and watched != "val_selection":
             messages.warn(f"Stage {stage.name} never stops early, because there are no rows for {watched}.")
 

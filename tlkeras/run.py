@@ -153,14 +153,15 @@ def _evaluate(model: keras.Model, parts: Parts, run_dir: RunDir, distances: dict
     if distances:
         run_dir.write_json(run_dir.evaluation / "domains.json", distances | class_shares(evaluated))
     measured = pair_metrics(model, parts.domains, parts.config, parts.batch_size)
-    metrics = write_evaluation(run_dir, evaluated, measured, parts.config.metrics, parts.own.metrics)
+    metrics = write_evaluation(run_dir, evaluated, parts.config, measured, parts.own.metrics)
     if parts.runtime.is_chief:
         write_evidence(run_dir, model, parts.domains, evaluated, parts.config)
-    messages.note(_summary(run_dir, metrics))
+    messages.note(_summary(run_dir, metrics, parts.config.judged_by))
 
 
-def _summary(run_dir: RunDir, metrics: dict) -> str:
-    lines = [f"  {score_line(name, *item)}" for name, splits in metrics.items() for item in splits.items()]
+def _summary(run_dir: RunDir, metrics: dict, judged_by: str | None) -> str:
+    items = [(name, *item) for name, splits in metrics.items() for item in splits.items()]
+    lines = [f"  {score_line(*item, judged_by)}" for item in items]
     notes = [text for note in (few_rows_note, unlabelled_note) if (text := note(metrics))]
     return "\n".join(["", "Finished:", *lines, *notes, f"Everything about this run is in {run_dir.path}/"])
 

@@ -13,7 +13,8 @@ from tlkeras.evaluation import (
     fit_temperature,
     reliability_bins,
 )
-from tlkeras.evaluation.metrics import sensitivity_at_specificity, top_k_accuracy
+from tlkeras.evaluation.by_rows import top_k_hits
+from tlkeras.evaluation.metrics import sensitivity_at_specificity
 
 
 def multiclass(rows=200, classes=8, seed=0):
@@ -119,7 +120,8 @@ def test_no_labels_no_rows_and_no_numbers():
 def test_ties_do_not_count_for_all():
     logits = np.zeros((4, 4))
     labels = np.arange(4)
-    assert [top_k_accuracy(logits, labels, k) for k in (1, 2, 4)] == [0.25, 0.5, 1.0]
+    tied = Predictions.from_logits(logits, task="multiclass", labels=labels)
+    assert [top_k_hits(tied, k).mean() for k in (1, 2, 4)] == [0.25, 0.5, 1.0]
 
 
 def test_calibration_error_by_hand():

@@ -8,9 +8,9 @@ import pytest
 from tlkeras.cli.main import main
 from tlkeras.errors import UserError
 from tlkeras.evaluation import Predictions
+from tlkeras.evaluation.intervals import score_interval
 from tlkeras.report import compare_runs, write_comparison
 from tlkeras.report.paired_test import holm, mcnemar, pair
-from tlkeras.report.reading import score_interval
 
 
 def predictions(right, ids=None):

@@ -15,6 +15,7 @@ from tlkeras.errors import Interrupted, UserError
 from tlkeras.evaluation import Predictions
 from tlkeras.evaluation.named_metrics import METRICS, named_values
 from tlkeras.models.weights import saved_models
+from tlkeras.report import compare_runs
 from tlkeras.training.losses import LOSSES, make_loss
 
 
@@ -264,4 +265,58 @@ def test_a_model_that_cannot_be_a_backbone_is_refused(tmp_path, arrays, backbone
     with pytest.raises(UserError) as caught:
         run_experiment(config(), tmp_path / "run", arrays, backbone=backbone())
     assert message in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def judged(arrays, tmp_path_factory):
+    """A run that a metric from Python judges, with a twin."""
+    stage = {"name": "all", "train": "all", "epochs": 4, "early_stopping": {"patience": 1}}
+    wanted = config(
+        judged_by="f1", stages=[stage], verdict={"twins": ["frozen_probe"]}, metrics=["macro_f1", "accuracy"]
+    )
+    own = keras.metrics.F1Score(average="macro", name="f1")
+    return run_experiment(wanted, tmp_path_factory.mktemp("judged") / "run", arrays, metrics=[own])
+
+
+def test_one_field_chooses_epoch_stops_and_judges(judged):
+    history = judged.history["val_f1"].tolist()
+    best = int(np.argmax(history))
+    facts = (judged.path / "report.html").read_text()
+    assert f"epoch {best + 1} of all, by val f1" in facts
+    assert len(history) == 4 or best == len(history) - 2  # patience 1
+    verdict = judged.verdict
+    assert verdict["metric"] == "f1" and verdict["run"] == pytest.approx(
+        judged.metrics["source"]["test"]["f1"]
+    )
+    assert "f1 " in verdict["sentence"] and verdict["sentence"] in facts
+    values = judged.metrics["source"]["test"]
+    low, high = values["interval"]["f1"]
+    assert low < values["f1"] < high
+    assert "source test: f1" in repr(judged)
+    assert "source test f1" in judged._repr_html_() and ">f1</figcaption>" in judged._repr_html_()
+
+
+def test_a_comparison_goes_by_the_metric_that_all_runs_name(judged):
+    (row,) = compare_runs([judged.path])
+    assert row["metric"] == "accuracy"  # f1 was passed from Python, and files hold no metrics
+    saved = judged.run_dir.config
+    text = saved.read_text()
+    try:
+        saved.write_text(text.replace('"judged_by": "f1"', '"judged_by": "macro_f1"'))
+        (row,) = compare_runs([judged.path])
+    finally:
+        saved.write_text(text)
+    assert row["metric"] == "macro_f1"
+    assert row["score"] == pytest.approx(judged.metrics["source"]["test"]["macro_f1"])
+    assert row["low"] < row["score"] < row["high"]
+
+
+@pytest.mark.parametrize("stage", [{"train": "all"}, {"probe": {"name": "logistic_regression"}}])
+def test_a_judge_that_does_not_fit_is_refused(arrays, tmp_path, stage):
+    wanted = config(judged_by="mae", stages=[{"name": "all", **stage}])
+    with pytest.raises(
+        UserError, match=r"mae is a metric for regression\. Allowed for multiclass: accuracy,"
+    ):
+        run_experiment(wanted, tmp_path / "run", arrays)
     assert not (tmp_path / "run").exists()

@@ -11,7 +11,19 @@ from tlkeras.errors import UserError
 USAGE = "tlkeras compare RUN... [--output=compare.html]"
 
 
-_PRINTED = ("run", "backbone", "score", "low", "high", "gain", "gain_low", "gain_high", "verdict", "p")
+_PRINTED = (
+    "run",
+    "backbone",
+    "metric",
+    "score",
+    "low",
+    "high",
+    "gain",
+    "gain_low",
+    "gain_high",
+    "verdict",
+    "p",
+)
 
 
 def define_flags(flags: absl_flags.FlagValues) -> None:

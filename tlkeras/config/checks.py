@@ -49,16 +49,22 @@ def check_monitors(
         _check_stages("tasks.stages", tasks.stages, _metrics(tasks.source.task))
 
 
+def usual_metric(task: str) -> str:
+    """Returns the name of the metric that every training of a task has."""
+    return "mae" if task == "regression" else "accuracy"
+
+
 def _metrics(task: str, further: Sequence[str] = ()) -> list[str]:
     """Returns the names of the metrics of a task in each epoch, those of the validation rows first."""
-    names = ["loss", "mae" if task == "regression" else "accuracy", *further]
+    names = ["loss", usual_metric(task), *further]
     return [*(f"val_{name}" for name in names), *names]
 
 
 def _check_stages(where: str, stages: Iterable[StageConfig], names: list[str]) -> None:
     for stage in stages:
-        if stage.kind == "fit" and stage.early_stopping is not None:
-            _check(f"{where}.{stage.name}.early_stopping.monitor", stage.early_stopping.monitor, names)
+        stopping = stage.early_stopping if stage.kind == "fit" else None
+        if stopping is not None and stopping.monitor is not None:
+            _check(f"{where}.{stage.name}.early_stopping.monitor", stopping.monitor, names)
 
 
 def _check(where: str, monitor: str, names: list[str]) -> None:

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from tlkeras.config.adaptation import AdaptationConfig
 from tlkeras.config.base import Config
-from tlkeras.config.checks import check_monitors, check_pretext
+from tlkeras.config.checks import check_monitors, check_pretext, usual_metric
 from tlkeras.config.data import DataConfig
 from tlkeras.config.model import ModelConfig
 from tlkeras.config.objective import MetricConfig
@@ -32,6 +32,10 @@ class ExperimentConfig(Config):
         model: Backbone, neck and head.
         stages: Stages in their order. Only the head `class_names` needs none.
         metrics: Metrics of training and evaluation in addition to the usual ones, e.g. `["auc"]`.
+        judged_by: Metric that decides in place of the accuracy (of R2 for regression), or None: a name of
+            `tlkeras list metrics`, or of a Keras metric that is passed from Python. Without other monitors it
+            chooses the best epoch and stops early. The verdict, comparisons and sweeps go by it. Its options
+            are given in `metrics`.
         adaptation: Adaptation to an unlabelled target domain, or None.
         cache: Feature cache.
         runtime: Devices, precision and determinism.
@@ -56,6 +60,7 @@ class ExperimentConfig(Config):
     model: ModelConfig = ModelConfig()
     stages: tuple[StageConfig, ...]
     metrics: tuple[MetricConfig, ...] = ()
+    judged_by: str | None = None
     adaptation: AdaptationConfig | None = None
     cache: CacheConfig = CacheConfig()
     runtime: RuntimeConfig = RuntimeConfig()
@@ -64,6 +69,19 @@ class ExperimentConfig(Config):
     tracking: tuple[TrackerConfig, ...] = ()
     verdict: VerdictConfig = VerdictConfig()
     tasks: TasksConfig | None = None
+
+    @property
+    def judge(self) -> MetricConfig | None:
+        """The metric that `judged_by` names, with its options."""
+        listed = {metric.name: metric for metric in self.metrics}
+        name = self.judged_by
+        return None if name is None else listed.get(name, MetricConfig(name=name))
+
+    @property
+    def measured(self) -> tuple[MetricConfig, ...]:
+        """The metrics in addition to the usual one of the task, with that of `judged_by`."""
+        wanted = (*self.metrics, self.judge) if self.judge not in (None, *self.metrics) else self.metrics
+        return tuple(metric for metric in wanted if metric.name != usual_metric(self.data.task))
 
     @property
     def is_folded(self) -> bool:
@@ -123,7 +141,7 @@ class ExperimentConfig(Config):
     def _monitors_exist(self):
         check_monitors(
             self.data, self.checkpoint, self.stages, self.adaptation, self.tasks,
-            [metric.name for metric in self.metrics],
+            [metric.name for metric in self.measured],
         )  # fmt: skip
         return self
 
@@ -201,6 +219,11 @@ class ExperimentConfig(Config):
             together = self.tasks.strategy == "share_gradients"
             stages = self.stages if together else self.tasks.stages
             check_pretext("tasks.source", self.tasks.source, self.tasks.head, stages)
+        if self.data.pretext is not None and self.judged_by is not None:
+            raise ValueError(
+                "judged_by needs a task with labels: set it in the run that trains on the target. "
+                f"Received: data.pretext={self.data.pretext.name}, judged_by={self.judged_by}"
+            )
         if self.data.pretext is not None and self.verdict.twins:
             raise ValueError(
                 "verdict.twins need a task with labels: set them in the run that trains on the target. "

@@ -37,3 +37,12 @@ class MetricConfig(Named):
             validation rows.
         options: Keyword arguments of the metric, e.g. `{"beta": 2.0}`.
     """
+
+
+# Words in the names of metrics of which a smaller value is better.
+_LOWER = ("loss", "error", "mae", "mse", "mape", "crossentropy", "divergence", "hinge", "poisson", "brier")
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a smaller value of the metric of this name is better."""
+    return any(word in metric for word in _LOWER)

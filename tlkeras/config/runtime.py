@@ -58,10 +58,10 @@ class CheckpointConfig(Config):
         every_steps: Steps between checkpoints within an epoch. None saves only at the end of each epoch.
         every_minutes: Minutes between checkpoints within an epoch, or None.
         keep: Number of newest checkpoints that stay on disk.
-        monitor: Metric that decides on the best model of the whole run. None uses `val_accuracy` (`val_loss`
-            for regression, `val_selection` with adaptation), or the last epoch if there is no validation
-            split. Possible names are `loss`, `accuracy` or `mae`, the same with `val_`, and `last_step`,
-            which chooses no epoch.
+        monitor: Metric that decides on the best model of the whole run. None uses `val_selection` with
+            adaptation, else the metric of `judged_by`, else `val_accuracy` (`val_loss` for regression), or
+            the last epoch if there is no validation split. Possible names are `loss`, `accuracy` or `mae`,
+            one of `metrics`, the same with `val_`, and `last_step`, which chooses no epoch.
     """
 
     every_steps: PositiveInt | None = None

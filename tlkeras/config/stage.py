@@ -92,13 +92,13 @@ class EarlyStoppingConfig(Config):
     """Early stopping of a stage that no longer improves.
 
     Attributes:
-        monitor: Name of the metric: `loss`, `accuracy` (`mae` for regression), the same with `val_`, or with
-            adaptation `val_selection`.
+        monitor: Name of the metric: `loss`, `accuracy` (`mae` for regression), one of `metrics`, the same
+            with `val_`, or with adaptation `val_selection`. None uses that of `judged_by`, else `val_loss`.
         patience: Number of epochs without improvement after which the stage ends.
         min_delta: Smallest change that counts as improvement.
     """
 
-    monitor: str = "val_loss"
+    monitor: str | None = None
     patience: PositiveInt = 3
     min_delta: NonNegative = 0.0
 

@@ -6,7 +6,9 @@ from typing import Any
 import keras
 
 from tlkeras.backend.distributed_fit import DistributedFit
+from tlkeras.config import ExperimentConfig
 from tlkeras.data import Domain, evaluation_batches
+from tlkeras.evaluation.intervals import score_interval
 from tlkeras.evaluation.metrics import compute_metrics, write_confusion
 from tlkeras.evaluation.named_metrics import named_values
 from tlkeras.evaluation.prediction_files import write_csv
@@ -96,17 +98,20 @@ def predict_split(model, domain: Domain, split: str, batch_size: int, runtime=No
     )
 
 
-def measure(evaluated: Evaluated, metrics=(), own=()) -> dict[str, dict[str, Any]]:
+def measure(evaluated: Evaluated, config: ExperimentConfig | None, own=()) -> dict[str, dict[str, Any]]:
     """Returns the metrics of all labelled splits, `{domain: {split: {...}}}`.
+
+    The metric of `judged_by` has a 95 % interval over the rows of `val` and `test`, which is
+    `{"interval": {NAME: [low, high]}}`.
 
     Args:
         evaluated: Predictions by domain and split.
-        metrics: Metrics of the config in addition to the usual ones; see `named_values`.
+        config: Config of the run, which names the metrics in addition to the usual ones; None for none.
         own: Metrics that were passed from Python.
     """
     return {
         domain: {
-            split: named_values(p, metrics, own) | compute_metrics(p)
+            split: _measured(p, config, own, with_interval=split != "train")
             for split, p in splits.items()
             if p.labels is not None
         }
@@ -114,8 +119,22 @@ def measure(evaluated: Evaluated, metrics=(), own=()) -> dict[str, dict[str, Any
     }
 
 
+def _measured(predictions: Predictions, config, own, *, with_interval: bool) -> dict[str, Any]:
+    if config is None:
+        return compute_metrics(predictions)
+    found = named_values(predictions, config.measured, own) | compute_metrics(predictions)
+    judge = config.judge
+    if with_interval and judge is not None and judge.name in found and len(predictions):
+        found["interval"] = {judge.name: list(score_interval(predictions, judge, own)[1:])}
+    return found
+
+
 def write_evaluation(
-    run_dir: RunDir, evaluated: Evaluated, measured: dict[str, dict] | None = None, metrics=(), own=()
+    run_dir: RunDir,
+    evaluated: Evaluated,
+    config: ExperimentConfig | None = None,
+    measured: dict[str, dict] | None = None,
+    own=(),
 ) -> dict[str, Any]:
     """Writes `metrics.json`, and per domain `confusion.csv` and `predictions.csv` of its test split.
 
@@ -126,14 +145,14 @@ def write_evaluation(
     Args:
         run_dir: Run directory.
         evaluated: Predictions by domain and split.
+        config: Config of the run, which names the metrics in addition to the usual ones; None for none.
         measured: Metrics that need no labels, `{domain: {split: {...}}}`; see `pair_metrics`.
-        metrics: Metrics of the config in addition to the usual ones; see `measure`.
         own: Metrics that were passed from Python.
 
     Returns:
         The metrics of labelled splits: `{domain: {split: {...}}}`.
     """
-    values = measure(evaluated, metrics, own) | (measured or {})
+    values = measure(evaluated, config, own) | (measured or {})
     for domain, splits in evaluated.items():
         folder = run_dir.evaluation_of(domain)
         for split, predictions in splits.items():

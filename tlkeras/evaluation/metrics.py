@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkeras.evaluation.by_rows import top_k_hits
 from tlkeras.evaluation.calibration import (
     confidence_and_hits,
     expected_calibration_error,
@@ -81,14 +82,6 @@ def cross_entropy(predictions: Predictions) -> np.ndarray:
     return -scores[np.arange(len(scores)), predictions.labels]
 
 
-def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """Returns the share of labels among the `k` largest logits (n, classes). The first class wins a tie."""
-    own = logits[np.arange(len(logits)), labels][:, None]
-    earlier = np.arange(logits.shape[1]) < labels[:, None]
-    rank = ((logits > own) | ((logits == own) & earlier)).sum(axis=1)
-    return float(((rank < k) & ~np.isnan(logits).any(axis=1)).mean())
-
-
 def sensitivity_at_specificity(labels: np.ndarray, scores: np.ndarray, specificity: float) -> float:
     """Returns the largest true positive rate with a true negative rate of at least `specificity`.
 
@@ -122,7 +115,7 @@ def _classes(predictions: Predictions) -> dict[str, Any]:
         "loss": cross_entropy(predictions).mean(),
         "accuracy": hits.sum() / len(predictions),
         "top_k": k,
-        "top_k_accuracy": top_k_accuracy(two_sided(predictions), labels, k),
+        "top_k_accuracy": top_k_hits(predictions, k).mean(),
         "macro_f1": _mean(per_class["f1"]),
         "expected_calibration_error": expected_calibration_error(*confidence_and_hits(predictions)),
     }

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras.evaluation.predictions import Predictions
+from tlkeras.evaluation.score import usual_score
 from tlkeras.evaluation.verdict import Verdict, counted, label_free
 
 
@@ -13,6 +14,7 @@ def unlabelled_verdict(
     runs: Sequence[Predictions],
     *,
     twin_name: str,
+    judged_by: str | None = None,
     information_maximization: tuple[float, float] | None = None,
 ) -> Verdict:
     """Returns the verdict `not_judged` with the values that are known without labels.
@@ -20,6 +22,7 @@ def unlabelled_verdict(
     Args:
         runs: Predictions of the run on rows without labels, one per seed.
         twin_name: Name of the twin.
+        judged_by: Name of the metric of the config, or None for the usual one.
         information_maximization: Label-free scores of `(run, twin)`, or None; see `judge`.
     """
     rows = len(np.unique(np.concatenate([run.ids for run in runs]).astype(str)))
@@ -37,7 +40,7 @@ def unlabelled_verdict(
     )
     return Verdict(
         verdict="not_judged", gain=None, interval=None, sentence=sentence,
-        metric="r2" if runs[0].task == "regression" else "accuracy", run=None, twin=None,
+        metric=judged_by or usual_score(runs[0]).name, run=None, twin=None,
         twin_name=twin_name, majority=None, broken_twin=None, gains=(), seeds=len(runs),
         rows=rows, **label_free(information_maximization),
     )  # fmt: skip

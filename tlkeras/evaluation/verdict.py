@@ -13,6 +13,9 @@ With one seed the term is the prior alone, and a verdict needs a gain of 6 to 8 
 or five seeds it needs 2 to 5 points. A bootstrap over three seeds cannot give a 99 % interval, because it
 never leaves their range, which misses the truth one time in four.
 
+A metric that is no mean over rows (macro F1, AUC, kappa) is judged in the same way, by the contributions of
+the rows to it (`tlkeras.evaluation.by_rows`). `docs/did_it_help.md` has the coverage of these intervals.
+
 Rates of false verdicts, measured on the same networks (run and twin of one config, 150 draws of each case):
 with 100 to 400 labels and no shift, at most 2 in 100 for 1, 2, 3 and 5 seeds; with 50 labels, or under shift,
 0 to 12 in 100; with 50 labels and under shift, 29, 17, 13 and 7 in 100 for 1, 2, 3 and 5 seeds. With so few
@@ -27,27 +30,30 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tlkeras.config import MetricConfig
 from tlkeras.evaluation.predictions import Predictions
+from tlkeras.evaluation.score import MIN_EFFECT, Score, score_of
 
 CONFIDENCE = 0.99
-MIN_EFFECT = 0.01
 PRIOR_NOISE = 0.002
 PRIOR_SEEDS = 4
 _DRAWS = 10_000
+_CELLS = 2**22  # numbers that are drawn at once
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """The content of `evaluation/verdict.json`. Gains and scores are fractions.
+    """The content of `evaluation/verdict.json`. Gains and scores are in units of the metric.
 
     Attributes:
         verdict: Verdict: `helped`, `no_difference` or `hurt`. If the test rows have no labels, it is
             `not_judged`, and the values that need labels are None; see `unlabelled_verdict`.
-        gain: Score of the run minus that of its twin, mean over seeds.
+        gain: Score of the run minus that of its twin, mean over seeds. If a smaller score is better, it is
+            the other way round, so that a positive gain is always better.
         interval: 99 % interval of the gain over seeds and test rows.
         sentence: Verdict as text for people.
-        metric: Metric of the score: `accuracy` (over all single predictions for multilabel), or `r2` for
-            regression.
+        metric: Metric of the score: `accuracy` (over all single predictions for multilabel), `r2` for
+            regression, or the metric that the config names.
         run: Score of the run, mean over seeds.
         twin: Score of the twin, mean over seeds.
         twin_name: Name of the twin, e.g. `source only`.
@@ -60,6 +66,7 @@ class Verdict:
         confidence: Confidence level of the interval.
         warning: Warning from the label-free score, or None.
         information_maximization: Label-free scores of `run` and `twin`, mean over seeds, or None.
+        lower_is_better: Whether a smaller score is better.
     """
 
     verdict: Literal["helped", "no_difference", "hurt", "not_judged"]
@@ -78,6 +85,7 @@ class Verdict:
     confidence: float = CONFIDENCE
     warning: str | None = None
     information_maximization: dict[str, float] | None = None
+    lower_is_better: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Returns the attributes as JSON values."""
@@ -91,6 +99,8 @@ def judge(
     *,
     twin_name: str = "twin",
     information_maximization: tuple[float, float] | None = None,
+    metric: MetricConfig | None = None,
+    own: Sequence[Any] = (),
 ) -> Verdict:
     """Judges runs against their twins.
 
@@ -102,9 +112,12 @@ def judge(
         information_maximization: Label-free scores of `(run, twin)` on the target, or None. A lower score of
             the run gives a warning. The score fell in a known case of negative transfer and rose in a case of
             positive transfer.
+        metric: Metric that decides. None uses the accuracy, or R2 for regression.
+        own: Keras metrics that were passed from Python, of which `metric` may name one.
 
     Raises:
         ValueError: There are no predictions or no labels, or a run and its twin have different rows.
+        UserError: The task does not have the metric.
     """
     runs = [runs] if isinstance(runs, Predictions) else list(runs)
     twins = [twins] if isinstance(twins, Predictions) else list(twins)
@@ -114,20 +127,23 @@ def judge(
             f"Received: {len(runs)} runs, {len(twins)} twins, rows={[len(run) for run in runs]}"
         )
     twins = [_aligned(run, twin) for run, twin in zip(runs, twins, strict=True)]
-    ours, theirs = [row_scores(run) for run in runs], [row_scores(twin) for twin in twins]
-    differences = [run - twin for run, twin in zip(ours, theirs, strict=True)]
+    if any(run.labels is None for run in runs):
+        raise ValueError("A verdict needs labels of the test rows. Received: labels=None")
+    score = score_of(runs[0], metric, own)
+    ours, theirs = ([score.rows(predictions) for predictions in side] for side in (runs, twins))
+    differences = [score.sign * (run - twin) for run, twin in zip(ours, theirs, strict=True)]
     same_rows = all(np.array_equal(runs[0].ids, run.ids) for run in runs[1:])
     interval = gain_interval(differences, same_rows=same_rows)
-    score, twin = _mean_of_means(ours), _mean_of_means(theirs)
-    majority = float(np.mean([majority_score(run) for run in runs]))
-    gain = _mean_of_means(differences)
-    broken = twin <= majority + 1e-9
+    gain, run, twin = map(_mean_of_means, (differences, ours, theirs))
+    majority = float(np.mean([score.constant(run) for run in runs]))
+    broken = score.sign * (twin - majority) <= 1e-9
+    smallest = score.smallest_effect(twin)
     facts = {
-        "verdict": decide(gain, interval, broken_twin=broken),
+        "verdict": decide(gain, interval, broken_twin=broken, smallest=smallest),
         "gain": gain,
         "interval": interval,
-        "metric": "r2" if runs[0].task == "regression" else "accuracy",
-        "run": score,
+        "metric": score.name,
+        "run": run,
         "twin": twin,
         "twin_name": twin_name,
         "majority": majority,
@@ -135,9 +151,10 @@ def judge(
         "gains": tuple(float(difference.mean()) for difference in differences),
         "seeds": len(runs),
         "rows": len(np.unique(np.concatenate([run.ids for run in runs]).astype(str))),
+        "lower_is_better": score.lower_is_better,
         **label_free(information_maximization),
     }
-    return Verdict(sentence=_sentence(facts), **facts)
+    return Verdict(sentence=_sentence(facts, score, smallest), **facts)
 
 
 def gain_interval(
@@ -173,37 +190,14 @@ def gain_interval(
 
 
 def decide(
-    gain: float, interval: tuple[float, float], *, broken_twin: bool = False
+    gain: float, interval: tuple[float, float], *, broken_twin: bool = False, smallest: float = MIN_EFFECT
 ) -> Literal["helped", "no_difference", "hurt"]:
-    """Returns the verdict. A gain needs an interval without 0, one point, and a twin that is not broken."""
-    if gain <= -MIN_EFFECT and interval[1] < 0:
+    """Returns the verdict. A gain needs an interval without 0, the smallest effect, and no broken twin."""
+    if gain <= -smallest and interval[1] < 0:
         return "hurt"
-    if gain >= MIN_EFFECT and interval[0] > 0 and not broken_twin:
+    if gain >= smallest and interval[0] > 0 and not broken_twin:
         return "helped"
     return "no_difference"
-
-
-def row_scores(predictions: Predictions) -> np.ndarray:
-    """Returns the contribution of each row to the score, float64 (n,). Their mean is the accuracy, or R2."""
-    if predictions.labels is None:
-        raise ValueError("A verdict needs labels of the test rows. Received: labels=None")
-    if predictions.task == "regression":
-        labels = predictions.labels
-        spread = ((labels - labels.mean(axis=0)) ** 2).mean(axis=0)
-        errors = (predictions.logits - labels) ** 2
-        return 1 - (errors / np.where(spread, spread, 1)).mean(axis=1)
-    right = predictions.predicted == predictions.labels
-    return right.mean(axis=1) if right.ndim == 2 else right.astype(float)
-
-
-def majority_score(predictions: Predictions) -> float:
-    """Returns the score of the best constant prediction on these rows. It is 0 for R2."""
-    if predictions.task == "regression":
-        return 0.0
-    if predictions.task == "multilabel":
-        share = predictions.labels.mean(axis=0)
-        return float(np.maximum(share, 1 - share).mean())
-    return float(np.bincount(predictions.labels).max() / len(predictions))
 
 
 def _aligned(run: Predictions, twin: Predictions) -> Predictions:
@@ -225,7 +219,9 @@ def _row_draws(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         draws = rng.multinomial(len(values), counts / len(values), size=_DRAWS)
         return draws @ distinct / len(values)
     size = len(values)
-    return np.array([values[rng.integers(size, size=size)].mean() for _ in range(_DRAWS)])
+    at_once = max(1, _CELLS // size)
+    parts = [min(at_once, _DRAWS - done) for done in range(0, _DRAWS, at_once)]
+    return np.concatenate([values[rng.integers(size, size=(part, size))].mean(axis=1) for part in parts])
 
 
 def _mean_of_means(values: Sequence[np.ndarray]) -> float:
@@ -244,11 +240,20 @@ def label_free(scores: tuple[float, float] | None) -> dict[str, Any]:
     return {"warning": warning, "information_maximization": both}
 
 
-def _sentence(facts: dict[str, Any]) -> str:
+def measured_gain(gain: float, interval: tuple[float, float], *, is_share: bool) -> str:
+    """Returns a gain with its interval for people: in points, or in units of the metric."""
+    low, high = interval
+    if is_share:
+        return f"{100 * gain:+.1f} points, 99 % interval {100 * low:+.1f} to {100 * high:+.1f}"
+    return f"{'better' if gain >= 0 else 'worse'} by {abs(gain):.3g}, 99 % interval {low:+.3g} to {high:+.3g}"
+
+
+def _sentence(facts: dict[str, Any], score: Score, smallest: float) -> str:
     name, low, high = facts["twin_name"], *facts["interval"]
     measured = (
-        f"{facts['metric']} {facts['run']:.3f} against {facts['twin']:.3f} ({name}): "
-        f"{100 * facts['gain']:+.1f} points, 99 % interval {100 * low:+.1f} to {100 * high:+.1f}, "
+        f"{score.name} {facts['run']:.3f} against {facts['twin']:.3f} ({name}"
+        f"{'; lower is better' if score.lower_is_better else ''}): "
+        f"{measured_gain(facts['gain'], facts['interval'], is_share=score.is_share)}, "
         f"{counted(facts['seeds'], 'seed')}, {counted(facts['rows'], 'test row')}."
     )
     if facts["verdict"] == "hurt":
@@ -267,7 +272,7 @@ def _sentence(facts: dict[str, Any]) -> str:
         start, advice = "The transfer helped", ""
     else:
         start = "No difference"
-        close = abs(low) < MIN_EFFECT and abs(high) < MIN_EFFECT
+        close = max(abs(low), abs(high)) < smallest
         advice = "" if close else "More seeds or more test rows would make the result more certain."
     if facts["seeds"] == 1 and facts["verdict"] != "no_difference":
         advice += " The variation between seeds is assumed here and not measured: use three or five seeds."

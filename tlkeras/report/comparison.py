@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tlkeras.config import MetricConfig
 from tlkeras.errors import UserError
+from tlkeras.evaluation.intervals import score_interval
+from tlkeras.evaluation.score import registered, score_of
 from tlkeras.report.page import curves
 from tlkeras.report.paired_test import Pair, holm, pair
-from tlkeras.report.reading import RunRecord, read_run, score_interval
+from tlkeras.report.reading import RunRecord, read_run
 from tlkeras.report.rendering import number, render
 from tlkeras.run_dir import RunDir, config_differences
 
@@ -23,8 +26,8 @@ def compare_runs(paths: Sequence[str | os.PathLike]) -> list[dict[str, Any]]:
     Each run is tested against the first. `gain` is the difference of the scores on the rows that both have,
     and `gain_low` and `gain_high` are its 99 % interval (see `tlkeras.evaluation.verdict`). `verdict` is
     the conclusion, and `p` is McNemar's exact p-value, adjusted for the number of runs (Holm). The score is
-    the accuracy (R2 for regression) on the test split. The domain is the target if all runs have one with
-    labels, else the source.
+    the accuracy (R2 for regression) on the test split, or the metric of `judged_by` if all runs name the same
+    one; `metric` is its name. The domain is the target if all runs have one with labels, else the source.
 
     Args:
         paths: Run directories, or folders that contain runs.
@@ -53,6 +56,7 @@ def write_comparison(paths: Sequence[str | os.PathLike], output: str | os.PathLi
         title=f"{len(records)} runs – tlkeras compare",
         reference=rows[0]["run"],
         domain=_domain(records),
+        metric=next((row["metric"] for row in rows if row["metric"]), None),
         rows=rows,
         others=[key for key in _SHOWN if any(row.get(key) is not None for row in rows)],
         curves=curves(records),
@@ -84,22 +88,30 @@ def _domain(records: dict[str, RunRecord]) -> str:
 def _rows(records: dict[str, RunRecord]) -> list[dict[str, Any]]:
     domain = _domain(records)
     predictions = {name: _predictions(record, domain) for name, record in records.items()}
-    reference = next(iter(predictions.values()))
+    reference, metric = next(iter(predictions.values())), _metric(records)
     rows = []
     for name, record in records.items():
         own = predictions[name]
         both = own is not None and reference is not None and own is not reference
         numbers = _numbers(record, domain)
-        score, low, high = score_interval(own) if own is not None else (None, None, None)
+        named = None if own is None else score_of(own, metric)
+        score, low, high = score_interval(own, metric) if own is not None else (None, None, None)
         rows.append(
             {"run": name, "backbone": record.config["model"]["backbone"], "split": record.shown_split(domain)}
-            | {"score": score, "low": low, "high": high}
+            | {"metric": named and named.name, "score": score, "low": low, "high": high}
+            | {"is_share": named is None or named.is_share}
             | numbers
-            | _paired(pair(own, reference) if both else None)
+            | _paired(pair(own, reference, metric) if both else None)
         )
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p"] = p
     return rows
+
+
+def _metric(records: dict[str, RunRecord]) -> MetricConfig | None:
+    """Returns the metric by which all runs are judged, or None if they differ or it is not registered."""
+    found = [registered(record.judge) for record in records.values()]
+    return found[0] if all(metric == found[0] for metric in found) else None
 
 
 def _numbers(record: RunRecord, domain: str) -> dict[str, Any]:

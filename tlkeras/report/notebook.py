@@ -22,7 +22,7 @@ def notebook_view(run: str | os.PathLike) -> str:
         UserError: The path is not a run directory, or a file in it is damaged.
     """
     record = read_run(run)
-    cards = headline_cards(record)
+    cards, judged_by = headline_cards(record), record.judged_by or ""
     worst = domain_section(record, cards[0]["domain"])["gallery"]["worst"] if cards else []
     return rendered(
         "notebook.html",
@@ -31,6 +31,6 @@ def notebook_view(run: str | os.PathLike) -> str:
         cards=cards,
         verdict=verdict_of(record),
         few_rows=few_rows_note(record.metrics),
-        curves=[panel for panel in curves({"": record}) if panel["name"] in _CURVES],
+        curves=[p for p in curves({"": record}) if p["name"] in (*_CURVES, judged_by.replace("_", " "))],
         worst=[entry for entry in worst if entry["wrong"]][:_SHOWN],
     )

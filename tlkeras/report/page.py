@@ -9,14 +9,15 @@ import numpy as np
 
 from tlkeras.data.input_shapes import shape_from_json, shape_in_words
 from tlkeras.data.roles import judged_first
-from tlkeras.evaluation.intervals import few_rows_note
+from tlkeras.evaluation.intervals import few_rows_note, headline, score_interval
 from tlkeras.report import figures
 from tlkeras.report.domain_section import domain_section
-from tlkeras.report.reading import RunRecord, as_json, read_run, score_interval
+from tlkeras.report.reading import RunRecord, as_json, read_run
 from tlkeras.report.rendering import number, render
 
 # These curves come first, in this order. Other metrics follow.
 _CURVES = ("loss", "accuracy", "learning_rate")
+_CARDS = (("macro F1", "macro_f1"), ("calibration error", "expected_calibration_error"), ("R²", "r2"))
 _BADGES = {"helped": "good", "hurt": "bad", "no_difference": "neutral"}
 
 
@@ -143,26 +144,26 @@ def headline_scores(record: RunRecord) -> list[dict[str, Any]]:
         if split is None:
             continue
         values = record.metrics[domain][split]
-        metric = "accuracy" if "accuracy" in values else "rmse"
+        metric = headline(values, record.judged_by)
         predictions = record.predictions(domain, split)
-        share = metric == "accuracy" and predictions is not None
         score = {"data": f"{domain} {split}", "domain": domain, "metric": metric, "value": values[metric]}
-        interval = score_interval(predictions)[1:] if share else None
+        interval = values.get("interval", {}).get(metric)
+        if metric == "accuracy" and predictions is not None:
+            interval = score_interval(predictions)[1:]
         found.append(score | {"rows": values["rows"], "interval": interval})
     return found
 
 
 def headline_cards(record: RunRecord) -> list[dict[str, Any]]:
-    """Returns the headline scores with `name`, `share` (whether it is a fraction) and `note` for a reader."""
-    return [
-        score
-        | {
-            "name": f"{score['data']} {score['metric']}",
-            "share": score["metric"] == "accuracy",
-            "note": f"{score['rows']:,} rows",
-        }
-        for score in headline_scores(record)
-    ]
+    """Returns the headline scores with `name`, `share` (whether in per cent) and `note` for a reader."""
+    found = []
+    for score in headline_scores(record):
+        share = score["metric"] == "accuracy"
+        ends = [f"{100 * end:.1f}" if share else number(end) for end in score["interval"] or ()]
+        note = [f"95 % interval {' to '.join(ends)}"] * bool(ends) + [f"{score['rows']:,} rows"]
+        name = f"{score['data']} {score['metric'].replace('_', ' ')}"
+        found.append(score | {"name": name, "share": share, "note": ", ".join(note)})
+    return found
 
 
 def _cards(record: RunRecord) -> list[dict[str, Any]]:
@@ -172,11 +173,11 @@ def _cards(record: RunRecord) -> list[dict[str, Any]]:
         cards.append(card)
         domain = card["domain"]
         values = record.metrics[domain][record.shown_split(domain)]
-        others = [("macro F1", "macro_f1"), ("calibration error", "expected_calibration_error"), ("R²", "r2")]
+        others = [("accuracy", "accuracy"), *_CARDS]
         cards += [
-            {"name": f"{domain} {label}", "value": values[key], "share": False, "interval": None, "note": ""}
+            {"name": f"{domain} {label}", "value": values[key], "share": key == "accuracy", "note": ""}
             for label, key in others
-            if values.get(key) is not None
+            if values.get(key) is not None and key != card["metric"]
         ]
     return cards
 

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tlkeras.config import MetricConfig
 from tlkeras.evaluation.predictions import Predictions
-from tlkeras.evaluation.verdict import judge, row_scores
+from tlkeras.evaluation.score import row_scores
+from tlkeras.evaluation.verdict import judge
 from tlkeras.lazy import LateModule
 
 scipy = LateModule("scipy")
@@ -21,7 +23,7 @@ class Pair:
         interval: 99 % interval of the gain over rows and seeds. See `tlkeras.evaluation.verdict`.
         verdict: One of `helped`, `no_difference` and `hurt`.
         p_value: p-value of McNemar's exact test (McNemar 1947), which considers rows but not seeds. None if
-            predictions are not simply correct or wrong.
+            another metric than the accuracy decides, or predictions are not simply correct or wrong.
     """
 
     rows: int
@@ -31,13 +33,20 @@ class Pair:
     p_value: float | None
 
 
-def pair(run: Predictions, reference: Predictions) -> Pair | None:
-    """Compares two runs on their common rows, matched by id. Returns None if they have none."""
+def pair(run: Predictions, reference: Predictions, metric: MetricConfig | None = None) -> Pair | None:
+    """Compares two runs on their common rows, matched by id. Returns None if they have none.
+
+    Args:
+        run: Labelled predictions of the run.
+        reference: Labelled predictions of the reference run.
+        metric: Metric that decides, or None for the accuracy (R2 for regression).
+    """
     ours, theirs = _common(run, reference)
     if ours is None or ours.task != theirs.task:
         return None
-    found = judge(ours, theirs)
-    return Pair(len(ours), found.gain, found.interval, found.verdict, mcnemar(ours, theirs))
+    found = judge(ours, theirs, metric=metric)
+    p_value = mcnemar(ours, theirs) if found.metric == "accuracy" else None
+    return Pair(len(ours), found.gain, found.interval, found.verdict, p_value)
 
 
 def mcnemar(run: Predictions, reference: Predictions) -> float | None:

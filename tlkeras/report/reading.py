@@ -8,14 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from tlkeras.config import MetricConfig
 from tlkeras.config.loading import as_of_today
-from tlkeras.errors import UserError
 from tlkeras.evaluation.embedding_file import read_embedding
-from tlkeras.evaluation.intervals import wilson_interval
 from tlkeras.evaluation.predictions import Predictions
-from tlkeras.evaluation.verdict import row_scores
 from tlkeras.run_dir import CheckpointStore, RunDir
 
 
@@ -144,6 +140,18 @@ class RunRecord:
         """The task in the config of the data, such as `multiclass`."""
         return self.config.get("data", {}).get("task", "multiclass")
 
+    @property
+    def judged_by(self) -> str | None:
+        """The metric that the config names, or None."""
+        return self.config.get("judged_by")
+
+    @property
+    def judge(self) -> MetricConfig | None:
+        """The metric of `judged_by` with its options, or None."""
+        listed = {metric["name"]: metric for metric in self.config.get("metrics", [])}
+        name = self.judged_by
+        return None if name is None else MetricConfig(**listed.get(name, {"name": name}))
+
     def folder(self, domain: str) -> Path:
         """Returns the folder with the evaluation of a domain."""
         return self.run_dir.evaluation_of(domain)
@@ -187,37 +195,6 @@ def read_run(path: str | os.PathLike) -> RunRecord:
         UserError: The path is not a run directory, or a file in it is damaged.
     """
     return RunRecord(RunDir(path).require_run())
-
-
-def score_interval(
-    predictions: Predictions, confidence: float = 0.95, draws: int = 2000
-) -> tuple[float, float, float]:
-    """Returns a score and its interval over the rows, `(score, low, high)`.
-
-    The score is that of the verdict. Accuracy has the interval of Wilson (1927). Scores of regression and
-    multilabel rows have a bootstrap interval (Efron 1979).
-
-    Args:
-        predictions: Predictions of labelled rows.
-        confidence: Confidence level in 0..1.
-        draws: Number of bootstrap draws.
-
-    Raises:
-        UserError: There are no labelled rows.
-    """
-    if predictions.labels is None or not len(predictions):
-        raise UserError("An interval needs labelled rows. Received: none")
-    scores = row_scores(predictions)
-    if predictions.task in ("multiclass", "binary"):
-        return float(scores.mean()), *wilson_interval(float(scores.mean()), len(scores), confidence)
-    values, counts = np.unique(scores, return_counts=True)
-    rng, size = np.random.default_rng(0), len(scores)
-    if len(values) <= 64:
-        means = rng.multinomial(size, counts / size, draws) @ values / size
-    else:
-        means = np.array([scores[rng.integers(size, size=size)].mean() for _ in range(draws)])
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(scores.mean()), float(low), float(high)
 
 
 def as_json(value: Any) -> str:

@@ -235,8 +235,8 @@ class SavedRun:
         evaluated = predict_domains(self.model, domains, self.manifest["batch_size"])
         measured = pair_metrics(self.model, domains, config, self.manifest["batch_size"])
         if overrides:
-            return measure(evaluated, config.metrics) | measured
-        return write_evaluation(self.run_dir, evaluated, measured, config.metrics)
+            return measure(evaluated, config) | measured
+        return write_evaluation(self.run_dir, evaluated, config, measured)
 
     @property
     def _reading(self) -> DataConfig:

@@ -15,6 +15,7 @@ from tlkeras.backend import check_single_process, compat, start
 from tlkeras.config import ExperimentConfig, VerdictConfig, dump_config, load_config
 from tlkeras.config.loading import as_of_today
 from tlkeras.errors import UserError, install
+from tlkeras.evaluation.named_metrics import make_metrics
 from tlkeras.prepare import checked, read_domains
 from tlkeras.run_dir import RunDir, check_place, write_json, write_text
 from tlkeras.run_dir.lock import RunLock
@@ -49,7 +50,9 @@ def parse_budget(text: str) -> float:
 def auto(
     config: ExperimentConfig, workdir: str | os.PathLike, *, budget: float, candidates: str | None = None
 ) -> dict[str, Any]:
-    """Searches for the config with the best validation accuracy until the budget is spent.
+    """Searches for the config with the best validation score until the budget is spent.
+
+    The score is the accuracy, or the metric of `judged_by`.
 
     The first trial is the unchanged config, so the result is never worse than it by validation. The next
     trials are two recipes on each of the two best starting points. All trials but the first train a third of
@@ -134,11 +137,18 @@ class _Search:
             starting_point(candidate, self.config)
 
         start(self.config.runtime, self.config.seed)
-        if "val" not in read_domains(checked(self.config))["source"].splits:
+        source = read_domains(checked(self.config))["source"]
+        make_metrics(self.config.measured, source.task, source.num_outputs)
+        if "val" not in source.splits:
             raise UserError(
-                "auto maximises accuracy on validation rows, and this data has none. "
+                f"auto maximises {self.metric} on validation rows, and this data has none. "
                 f"Received: data.val_fraction={self.config.data.val_fraction}"
             )
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric by which trials are compared. A higher value is better for all that classify."""
+        return self.config.judged_by or "accuracy"
 
     def left(self) -> float:
         """Returns the remaining seconds."""
@@ -196,7 +206,7 @@ class _Search:
         return True
 
     def objective(self, trial) -> float:
-        """Trains one trial and returns its validation accuracy."""
+        """Trains one trial and returns its validation score."""
         self._note()
         folder = self.folder / "trials" / f"{trial.number:03d}"
         if trial.number == 0:
@@ -215,12 +225,12 @@ class _Search:
         if self.left() <= 0:  # the alarm may have been dropped
             raise TimeUp
         keras.backend.clear_session()
-        return float(run_experiment(config, folder).metrics["source"]["val"]["accuracy"])
+        return float(run_experiment(config, folder).metrics["source"]["val"][self.metric])
 
     def finish(self) -> dict[str, Any]:
         """Writes the best config, the table and the summary, and returns the best row."""
         trials = self.study.get_trials(deepcopy=False)
-        rows = [_row(trial) for trial in trials if trial.state.name != "WAITING"]
+        rows = [_row(trial, self.metric) for trial in trials if trial.state.name != "WAITING"]
         done = [row for row in rows if row["state"] == "complete"]
         self._note()
         if not done:
@@ -229,13 +239,13 @@ class _Search:
                 "command continues from here. In another --workdir, fewer epochs take less time. Received: "
                 f"--budget={self.budget:.0f}s"
             )
-        best = max(done, key=lambda row: row["val_accuracy"])
+        best = max(done, key=lambda row: row[f"val_{self.metric}"])
         run = RunDir(self.folder / "trials" / f"{best['trial']:03d}")
         best_config = load_config(run.config)
         write_text(self.folder / _BEST, dump_config(best_config))
         RunDir(self.folder).write_rows(_TABLE, rows)
         seconds = self.spent + time.monotonic() - self.began
-        write_text(self.folder / _PAGE, _page(rows, best, run, seconds))
+        write_text(self.folder / _PAGE, _page(rows, best, run, seconds, self.metric))
         return best
 
     def _note(self) -> None:
@@ -243,32 +253,33 @@ class _Search:
         write_json(self.folder / _STATE, {**self.state, "seconds": round(seconds, 1)})
 
 
-def _row(trial) -> dict[str, Any]:
+def _row(trial, metric: str) -> dict[str, Any]:
     value = trial.value if trial.state.name == "COMPLETE" else ""
     seconds = trial.duration.total_seconds() if trial.duration else ""
     state = trial.state.name.lower().replace("running", "out of time")
-    row = {"trial": trial.number, "state": state, "val_accuracy": value}
+    row = {"trial": trial.number, "state": state, f"val_{metric}": value}
     settings = trial.params or ({"start": "the unchanged config"} if trial.number == 0 else {})
     return row | {"seconds": seconds} | dict(settings)
 
 
-def _page(rows: list[dict[str, Any]], best: dict[str, Any], run: RunDir, seconds: float) -> str:
+def _page(rows: list[dict[str, Any]], best: dict[str, Any], run: RunDir, seconds: float, metric: str) -> str:
     """Returns the summary of all trials as Markdown."""
-    test = run.read_json("evaluation/metrics.json")["source"].get("test", {}).get("accuracy")
+    val = f"val_{metric}"
+    test = run.read_json("evaluation/metrics.json")["source"].get("test", {}).get(metric)
     lines = [
         "# Automatic search",
         "",
         f"{len(rows)} trials in {seconds / 60:.1f} minutes. The best is trial {best['trial']}: validation "
-        f"accuracy {best['val_accuracy']:.3f}" + (f", test accuracy {test:.3f}." if test else "."),
+        f"{metric} {best[val]:.3f}" + (f", test {metric} {test:.3f}." if test else "."),
         f"Its config is `{_BEST}`, its run `trials/{run.path.name}`. Test rows were not used for the choice.",
         "",
     ]
     if best["trial"] == 0:
         lines += ["No trial is better than the unchanged config.", ""]
-    order = sorted(rows, key=lambda row: (row["val_accuracy"] == "", -(row["val_accuracy"] or 0)))
+    order = sorted(rows, key=lambda row: (row[val] == "", -(row[val] or 0)))
     for row in order:
-        score = f"{row['val_accuracy']:.3f}" if row["val_accuracy"] != "" else row["state"]
-        settings = [(k, v) for k, v in row.items() if k not in ("trial", "state", "val_accuracy", "seconds")]
+        score = f"{row[val]:.3f}" if row[val] != "" else row["state"]
+        settings = [(k, v) for k, v in row.items() if k not in ("trial", "state", val, "seconds")]
         words = ", ".join(f"{k} {v:.2g}" if isinstance(v, float) else f"{k} {v}" for k, v in settings)
         lines.append(f"- trial {row['trial']}: {score}; {words or 'stopped before it started'}")
     return "\n".join(lines) + "\n"

@@ -103,8 +103,9 @@ def run_experiment(
         return finished
     start(config.runtime, config.seed)
 
-    def judge(trained: ExperimentConfig, own: RunDir) -> None:
-        studies.twins.judge_transfer(trained, own, lambda twin, path: train(twin, path, base=own.path))
+    def judge(trained: ExperimentConfig, there: RunDir) -> None:
+        train_twin = lambda twin, path: train(twin, path, base=there.path)  # noqa: E731
+        studies.twins.judge_transfer(trained, there, train_twin, own.metrics)
 
     trained = run.run(config, run_dir.path, data, fresh=fresh, repeats=repeats, then=judge, own=own)
     return studies.finished_run.FinishedRun(trained.run_dir)

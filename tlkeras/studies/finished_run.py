@@ -95,7 +95,7 @@ class FinishedRun(saved_run.SavedRun):
 
     def __repr__(self) -> str:
         splits = [(d, *item) for d, measured in self.metrics.items() for item in measured.items()]
-        scores = [score_line(*split) for split in splits]
+        scores = [score_line(*split, self.config.judged_by) for split in splits]
         found = (self.verdict or {}).get(
             "sentence", "there is no verdict, because no run without the transfer was trained"
         )

@@ -11,6 +11,7 @@ import numpy as np
 from tlkeras import messages
 from tlkeras.config import ExperimentConfig
 from tlkeras.evaluation import Predictions
+from tlkeras.evaluation.intervals import headline
 from tlkeras.evaluation.metrics import write_confusion
 from tlkeras.evaluation.prediction_files import write_csv
 from tlkeras.lazy import LateModule
@@ -56,7 +57,7 @@ def run_folds(
             _write(run_dir, [fold.run_dir for fold in folds], metrics)
     finally:
         run_dir.lock.release()
-    messages.note(_summary(metrics, config.data.folds))
+    messages.note(_summary(metrics, config))
     return SavedRun(run_dir)
 
 
@@ -119,11 +120,11 @@ def _write(run_dir: RunDir, folds: list[RunDir], metrics: dict[str, Any]) -> Non
     run_dir.mark_finished()
 
 
-def _summary(metrics: dict[str, Any], folds: int) -> str:
-    lines = [f"Mean over {folds} folds:"]
+def _summary(metrics: dict[str, Any], config: ExperimentConfig) -> str:
+    lines = [f"Mean over {config.data.folds} folds:"]
     for domain, splits in metrics.items():
         for split, values in splits.items():
-            name = "accuracy" if "accuracy" in values else "rmse"
+            name = headline(values, config.judged_by)
             low, high = values["interval"][name]
             lines.append(f"  {domain} {split}: {name} {values[name]:.3f} ({low:.3f} to {high:.3f})")
     return "\n".join(lines)

@@ -23,7 +23,7 @@ from tlkeras.errors import UserError, unknown
 from tlkeras.evaluation import judge
 from tlkeras.evaluation.evaluate import Evaluated, predict_domains, write_evaluation
 from tlkeras.evaluation.predictions import Predictions, shown_split
-from tlkeras.evaluation.verdict import row_scores
+from tlkeras.evaluation.score import registered, score_of
 from tlkeras.prepare import read_domains
 from tlkeras.report import write_report
 from tlkeras.run_dir import RunDir
@@ -75,7 +75,8 @@ class Members:
             )
         self.weights = [run.model.get_weights() for run in runs]
         self.evaluated = [self.predict(run.model) for run in runs]
-        self.scores = [validation_score(evaluated) for evaluated in self.evaluated]
+        self.judge = registered(self.first.config.judge)
+        self.scores = [self.validation_score(evaluated) for evaluated in self.evaluated]
         self.best = int(np.argmax(self.scores))
 
     def _require_same_rows(self, run: SavedRun) -> None:
@@ -103,6 +104,15 @@ class Members:
         model = keras.models.clone_model(self.first.model)
         model.set_weights(weights)
         return model
+
+    def score(self, predictions: Predictions) -> float:
+        """Returns the score of labelled predictions, with a minus if lower is better."""
+        score = score_of(predictions, self.judge)
+        return score.sign * float(score.rows(predictions).mean())
+
+    def validation_score(self, evaluated: Evaluated) -> float:
+        """Returns the score on the validation rows of the source, by which a merged model is chosen."""
+        return self.score(evaluated["source"]["val"])
 
     @cached_property
     def judged(self) -> dict[str, Domain]:
@@ -168,7 +178,7 @@ def _write(run_dir: RunDir, members: Members, merged: Merged, how: str) -> None:
     run_dir.write_json(run_dir.manifest, members.first.manifest | changed)
     with run_dir.replacing(run_dir.best_model) as temporary:
         merged.model.save(temporary)
-    write_evaluation(run_dir, merged.evaluated)
+    write_evaluation(run_dir, merged.evaluated, members.first.config)
     run_dir.write_json("merge.json", facts)
     verdict = _verdict(members, merged)
     run_dir.write_json(run_dir.evaluation / "verdict.json", verdict)
@@ -183,19 +193,9 @@ def _verdict(members: Members, merged: Merged) -> dict[str, Any]:
     for domain in judged_first(ours):
         split = shown_split(ours[domain])
         if split is not None and ours[domain][split].labels is not None:
-            found = judge(ours[domain][split], theirs[domain][split], twin_name="best single run")
-            return found.to_json()
+            pair = ours[domain][split], theirs[domain][split]
+            return judge(*pair, twin_name="best single run", metric=members.judge).to_json()
     raise UserError("Merging needs labelled rows. Received: rows without labels")
-
-
-def validation_score(evaluated: Evaluated) -> float:
-    """Returns the accuracy or R² on the validation rows of the source, by which a merged model is chosen."""
-    return score(evaluated["source"]["val"])
-
-
-def score(predictions: Predictions) -> float:
-    """Returns the mean score of labelled predictions, as the verdict uses it."""
-    return float(row_scores(predictions).mean())
 
 
 def mean_weights(weights: Sequence[Weights], shares: Sequence[float] | None = None) -> Weights:
@@ -227,7 +227,7 @@ def _greedy(members: Members) -> Merged:
     chosen, model, best = [order[0]], members.runs[order[0]].model, members.scores[order[0]]
     for i in order[1:]:
         tried = members.with_weights(mean_weights([members.weights[j] for j in (*chosen, i)]))
-        found = validation_score(members.predict(tried, members.judged))
+        found = members.validation_score(members.predict(tried, members.judged))
         if found >= best:
             chosen, model, best = [*chosen, i], tried, found
     names = _names([members.runs[i] for i in chosen])
@@ -240,17 +240,18 @@ def _line(members: Members) -> Merged:
     for share in LINE:
         model = members.with_weights(mean_weights(members.weights, (1 - share, share)))
         evaluated = members.predict(model, members.judged)
-        curve.append({"share": share, "val": validation_score(evaluated)} | _shown_scores(evaluated))
+        scores = {"val": members.validation_score(evaluated)} | _shown_scores(members, evaluated)
+        curve.append({"share": share} | scores)
     share = max(curve, key=lambda point: point["val"])["share"]
     model = members.with_weights(mean_weights(members.weights, (1 - share, share)))
     return Merged(model, members.predict(model), {"share": share, "curve": curve})
 
 
-def _shown_scores(evaluated: Evaluated) -> dict[str, float]:
+def _shown_scores(members: Members, evaluated: Evaluated) -> dict[str, float]:
     """Returns the score on the shown split of each domain, such as `{"source test": 0.9}`."""
     shown = {domain: shown_split(splits) for domain, splits in evaluated.items()}
     return {
-        f"{domain} {split}": score(evaluated[domain][split])
+        f"{domain} {split}": members.score(evaluated[domain][split])
         for domain, split in shown.items()
         if split is not None and split != "val" and evaluated[domain][split].labels is not None
     }

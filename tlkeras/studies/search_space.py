@@ -77,7 +77,7 @@ def check_searchable(config: ExperimentConfig) -> None:
         (config.adaptation, "adaptation", "the source's validation rows do not measure the target"),
         (data.folds is not None and data.fold is None, "data.folds", "each trial would be several runs"),
         (data.pretext, "data.pretext", "its accuracy is that of the pretext task"),
-        (data.task not in ("multiclass", "binary"), f"data.task={data.task}", "auto maximises accuracy"),
+        (data.task not in ("multiclass", "binary"), f"data.task={data.task}", "auto compares classifiers"),
         (model.nested, "model.nested", "another backbone does not fit"),
         (model.adapter, "model.adapter", "another backbone does not fit"),
         (model.head.name == "neighbors", "model.head.name=neighbors", "that head is not trained"),

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from tlkeras.config.objective import lower_is_better
+from tlkeras.evaluation.intervals import headline
 from tlkeras.run_dir import RunDir
 from tlkeras.studies.sweep_plan import SweepRun
-
-HIGHER_IS_BETTER = {"accuracy": True, "rmse": False}
 
 
 def results_table(
@@ -29,7 +29,8 @@ def results_table(
     rows = []
     for run in runs:
         settings = {path: run.settings.get(path, "") for path in paths}
-        scores = {} if run.name in failures else _scores(RunDir(folder / run.name))
+        judged_by = run.config.judged_by
+        scores = {} if run.name in failures else _scores(RunDir(folder / run.name), judged_by)
         rows.append(
             {"run": run.name, **settings, "seed": run.seed, **scores, "error": failures.get(run.name, "")}
         )
@@ -57,13 +58,13 @@ def means_over_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(table, key=_order)
 
 
-def _scores(run_dir: RunDir) -> dict[str, Any]:
+def _scores(run_dir: RunDir, judged_by: str | None) -> dict[str, Any]:
     found: dict[str, Any] = {}
     two_tasks = (run_dir.path / "evaluation" / "tasks.json").is_file()
     own = "target" if two_tasks else "source"  # with two tasks, the target is the run's own
     for domain, splits in run_dir.read_json("evaluation/metrics.json").items():
         for split, values in splits.items():
-            name = "accuracy" if "accuracy" in values else "rmse"
+            name = headline(values, judged_by)
             prefix = "" if domain == own else f"{domain}_"
             found[f"{prefix}{split}_{name}"] = float(values[name])
     parts = [RunDir(run_dir.path / task) for task in ("source", "target")] if two_tasks else [run_dir]
@@ -76,10 +77,9 @@ def _order(row: Mapping[str, Any]) -> tuple:
     """Sort key: best validation metric first, then best test metric. Rows without a result come last."""
     keys: list[float] = []
     for split in ("val", "test", "train"):
-        for name, higher in HIGHER_IS_BETTER.items():
-            value = row.get(f"{split}_{name}")
-            if isinstance(value, float):
-                keys.append(-value if higher else value)
+        for name, value in row.items():
+            if name.startswith(f"{split}_") and not name.endswith("(sd)") and isinstance(value, float):
+                keys.append(value if lower_is_better(name) else -value)
     return (bool(row.get("error")), *(keys or [math.inf]))
 
 
@@ -91,6 +91,6 @@ def _with_same_columns(rows: list[dict[str, Any]], paths: list[str]) -> list[dic
 
 
 def _split_order(name: str) -> tuple:
-    words = name.split("_")
-    order = {"val": 0, "test": 1, "train": 2}
-    return (len(words), order.get(words[-2], 3))
+    words, splits = name.split("_"), ("val", "test", "train")
+    place = next((i for i, word in enumerate(words) if word in splits), len(words))
+    return (place, splits.index(words[place]) if place < len(words) else 3)

@@ -1,7 +1,7 @@
 """The twins of a run, trained with the same budget but without the transfer, and the verdict."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,17 +48,18 @@ ADVICE = {
 }
 
 
-def judge_transfer(config: ExperimentConfig, run_dir: RunDir, train: Train) -> None:
+def judge_transfer(config: ExperimentConfig, run_dir: RunDir, train: Train, own: Sequence[Any] = ()) -> None:
     """Trains the twins of a run if the config names any, and writes and prints the verdict.
 
     Args:
         config: Config of the run.
         run_dir: Directory of the finished run.
         train: Function that trains a config in a directory.
+        own: Keras metrics that were passed from Python.
     """
     if twins_of(config):
         train_twins(config, run_dir, train)
-        messages.note(write_verdict(config, run_dir))
+        messages.note(write_verdict(config, run_dir, own))
 
 
 def twins_of(config: ExperimentConfig) -> tuple[str, ...]:
@@ -215,21 +216,21 @@ def _probed(config: ExperimentConfig, weights: str | None) -> dict[str, Any]:
     return {"model": model, "stages": (ProbeStageConfig(name="probe", probe=ProbeConfig()),)}
 
 
-def write_verdict(config: ExperimentConfig, run_dir: RunDir) -> str:
+def write_verdict(config: ExperimentConfig, run_dir: RunDir, own: Sequence[Any] = ()) -> str:
     """Judges the run on its test rows, writes `evaluation/verdict.json` and returns its sentences.
 
     The rows are those of the target, if there is one. Without labels the verdict is `not_judged`. The file
     holds the verdict against the first twin, and under `twins` the verdict against each of them.
     """
     seeds = [run_dir, *(RunDir(run_dir.path / "seeds" / str(i)) for i in range(1, _seeds(config)))]
-    found = {name: _judged(config, name, seeds) for name in twins_of(config)}
+    found = {name: _judged(config, name, seeds, own) for name in twins_of(config)}
     first = next(iter(found.values()))
     run_dir.write_json(run_dir.evaluation / "verdict.json", first | {"twins": found})
     said = [verdict[key] for verdict in found.values() for key in ("sentence", "warning") if verdict[key]]
     return "\n".join(said)
 
 
-def _judged(config: ExperimentConfig, name: str, seeds: list[RunDir]) -> dict[str, Any]:
+def _judged(config: ExperimentConfig, name: str, seeds: list[RunDir], own: Sequence[Any]) -> dict[str, Any]:
     domain = "source" if config.adaptation is None else "target"
     runs = [_predictions(run, domain) for run in seeds]
     others = [_predictions(run.twin(name), domain) for run in seeds]
@@ -237,8 +238,11 @@ def _judged(config: ExperimentConfig, name: str, seeds: list[RunDir]) -> dict[st
     if name == "source_only":
         scores = tuple(float(np.mean([_information(p) for p in side])) for side in (runs, others))
     words = {"twin_name": NAMES[name], "information_maximization": scores}
-    labelled = all(run.labels is not None for run in runs)
-    verdict = (judge(runs, others, **words) if labelled else unlabelled_verdict(runs, **words)).to_json()
+    if all(run.labels is not None for run in runs):
+        found = judge(runs, others, metric=config.judge, own=own, **words)
+    else:
+        found = unlabelled_verdict(runs, judged_by=config.judged_by, **words)
+    verdict = found.to_json()
     verdict["advice"] = ADVICE[name] if verdict["verdict"] == "hurt" else None
     return verdict
 

@@ -14,6 +14,7 @@ from tlkeras.config.checks import LAST_STEP
 from tlkeras.config.data import ALIKE_IN_TASKS
 from tlkeras.errors import UserError
 from tlkeras.evaluation.evaluate import predict_domains, write_evaluation
+from tlkeras.evaluation.intervals import headline
 from tlkeras.evaluation.metrics import compute_metrics
 from tlkeras.evaluation.view_pairs import pair_metrics
 from tlkeras.methods.share.sharing import source_model
@@ -160,7 +161,7 @@ def task_configs(config: ExperimentConfig, path: Path) -> tuple[ExperimentConfig
         update={
             "name": _named(config, "source"), "data": data.model_copy(update={"image_size": size}),
             "model": config.model.model_copy(update=private), "stages": source_stages,
-            "tasks": None, "adaptation": None, "verdict": type(config.verdict)(),
+            "tasks": None, "adaptation": None, "verdict": type(config.verdict)(), "judged_by": None,
         }
     )  # fmt: skip
     target = config.model_copy(
@@ -198,7 +199,7 @@ def _evaluate(run_dir: RunDir, source: ExperimentConfig | None, target: Experime
             for when in ("before", "after")
         }
     run_dir.write_json("evaluation/tasks.json", found)
-    write_evaluation(run_dir, evaluated["after"], pairs["after"])
+    write_evaluation(run_dir, evaluated["after"], measured=pairs["after"])
 
 
 def _separate_models(run_dir: RunDir, parts, source: ExperimentConfig):
@@ -252,7 +253,7 @@ def _summary(found: dict[str, Any]) -> str:
     lines = [f"\nTasks, {found['strategy']}:"]
     for task in ("source", "target"):
         for split, after in found[task]["after"].items():
-            name = "accuracy" if "accuracy" in after else "rmse"
+            name = headline(after)
             before = found[task]["before"][split][name]
             lines.append(f"  {task} {split}: {name} {before:.3f} before, {after[name]:.3f} after")
     return "\n".join(lines)

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from tlkeras import messages
+from tlkeras.config.objective import lower_is_better
 from tlkeras.errors import RunError
 
 
@@ -283,11 +284,6 @@ class LossGuard(keras.callbacks.Callback):
             f"Rows of that step: {shown}. The last good checkpoint is kept; a lower learning rate, "
             "a global_clipnorm or float32 precision usually helps."
         )
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether a smaller value of the metric of this name is better."""
-    return any(word in metric for word in ("loss", "error", "mae", "mse", "rmse"))
 
 
 def _plain(value):

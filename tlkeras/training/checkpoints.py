@@ -11,10 +11,11 @@ import numpy as np
 from tlkeras.backend import Decisions
 from tlkeras.backend.averaging import averaged_weights
 from tlkeras.config import CheckpointConfig
+from tlkeras.config.objective import lower_is_better
 from tlkeras.errors import Interrupted, RunError
 from tlkeras.run_dir import CheckpointStore, RunDir
 from tlkeras.training import snapshots
-from tlkeras.training.callbacks import EarlyStopping, LossGuard, StepCounter, lower_is_better
+from tlkeras.training.callbacks import EarlyStopping, LossGuard, StepCounter
 from tlkeras.training.own_callbacks import OwnCallbacks
 
 

@@ -20,6 +20,7 @@ from tlkeras.training.checkpoints import BestModel, Checkpoint
 from tlkeras.training.class_shares import ClassSharesLog
 from tlkeras.training.find_lr import curve_of, find_learning_rate
 from tlkeras.training.input_watch import InputWatch
+from tlkeras.training.monitors import monitor_of, stopping_of
 from tlkeras.training.optimizers import build_optimizer
 from tlkeras.training.own_callbacks import OwnCallbacks, watch_batches
 from tlkeras.training.row_weights import row_weights
@@ -95,7 +96,7 @@ class FitStage(Stage):
         where = f"{place_of(config, self.parts.config.stages)}.optimizer"
         optimizer = build_optimizer(config.optimizer, steps=steps.total, multipliers=multipliers, where=where)
         trainee = training_model(self.parts, config, steps, self.states)
-        own, wanted = self.parts.own, self.parts.config.metrics
+        own, wanted = self.parts.own, self.parts.config.measured
         further = make_metrics(wanted, source.task, source.num_outputs, own.metrics)
         trainee.compile(
             optimizer=optimizer,
@@ -145,7 +146,7 @@ class FitStage(Stage):
             self.steps, state.get("step", 0), before, state.get("epoch_open", False), self.steps_before
         )
         best_model = self._best_model(movable, best)
-        wanted = self.config.early_stopping
+        wanted = stopping_of(self.parts, self.config)
         stopping = wanted and EarlyStopping(wanted, state.get("early_stopping"))
         own = OwnCallbacks(self.parts.own.callbacks, counter, state.get("own_callbacks"))
         guard = LossGuard(counter, self.config.name, self.batches.names_of_step)
@@ -208,14 +209,11 @@ class FitStage(Stage):
         return [InputWatch(self.title, left, self.steps.total, passed_over)]
 
     def _best_model(self, movable: dict, best: dict | None) -> BestModel:
-        config, floor = self.parts.config, None
-        monitor = "val_loss" if self.parts.source.task == "regression" else "val_accuracy"
-        if config.adapts:
-            monitor, floor = "val_selection", config.adaptation.source_floor
-        monitor = config.checkpoint.monitor or monitor
+        config = self.parts.config
+        floor = config.adaptation.source_floor if config.adapts else None
         moved = {id(variable) for variable in movable.values()}
         own = {n: v for n, v in snapshots.named_variables(self.model).items() if id(v) in moved}
-        return BestModel(self.states.best, monitor, own, self.index, best, floor)
+        return BestModel(self.states.best, monitor_of(self.parts), own, self.index, best, floor)
 
 
 def with_learning_rate(config: FitStageConfig, rate: float) -> FitStageConfig:

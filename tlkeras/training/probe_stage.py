@@ -12,6 +12,7 @@ from tlkeras.config import MappingConfig, ProbeStageConfig
 from tlkeras.data import Domain
 from tlkeras.errors import UserError
 from tlkeras.evaluation.metrics import compute_metrics
+from tlkeras.evaluation.named_metrics import make_metrics, named_values
 from tlkeras.evaluation.predictions import Predictions
 from tlkeras.features.cache import FeatureCache, NotWorthwhile, Request
 from tlkeras.methods.probe.feature_mapping import FeatureMapping, make_mapping
@@ -22,6 +23,7 @@ from tlkeras.models.nearest_neighbors import NearestNeighbors
 from tlkeras.prepare import Parts
 from tlkeras.training import snapshots
 from tlkeras.training.checkpoints import BestModel, stage_state
+from tlkeras.training.monitors import monitor_of
 from tlkeras.training.stage import Stage, StageRecord
 from tlkeras.training.stages import Steps
 from tlkeras.training.trunk_features import NOTE, recorded
@@ -67,7 +69,9 @@ class ProbeStage(Stage):
     def _keep(self, logs: dict[str, float], best: dict | None) -> dict | None:
         """Writes the metrics, the best model if this is the best, and the checkpoint."""
         own = {v.path: v for v in self.model.head.variables}
-        best_model = BestModel(self.states.best, "val_accuracy", own, self.index, best)
+        monitor = monitor_of(self.parts)
+        monitor = monitor if monitor in logs else "val_accuracy"
+        best_model = BestModel(self.states.best, monitor, own, self.index, best)
         best_model.on_epoch_end(0, logs)
         arrays = snapshots.capture(own, "model/")
         state = stage_state(step=1, best=best_model.state, finished=True)
@@ -102,6 +106,7 @@ def check_probe(parts: Parts, stage: ProbeStageConfig) -> None:
         )
     if parts.source.task not in ("multiclass", "binary"):
         raise UserError(f"A probe needs one class per row. Received: data.task={parts.source.task}")
+    make_metrics(parts.config.measured, parts.source.task, parts.source.num_outputs, parts.own.metrics)
     make_probe(stage.probe.name, options=stage.probe.options)
     if stage.probe.mapping is not None:
         check_mapping(parts, stage.probe.mapping, linear=probe.linear)
@@ -134,9 +139,10 @@ def _logs(parts: Parts, features: dict, answer) -> dict[str, float]:
             answer(values), task=parts.source.task, labels=parts.source.splits[split].labels,
             class_names=parts.source.class_names,
         )  # fmt: skip
-        numbers = compute_metrics(predictions)
+        named = named_values(predictions, parts.config.measured, parts.own.metrics)
+        numbers = named | compute_metrics(predictions)
         prefix = "" if split == "train" else "val_"
-        found |= {prefix + name: float(numbers[name]) for name in ("accuracy", "loss") if name in numbers}
+        found |= {prefix + n: float(numbers[n]) for n in ("accuracy", "loss", *named) if n in numbers}
     return found
 
 
