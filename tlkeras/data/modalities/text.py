@@ -32,6 +32,7 @@ class Text(Modality):
     name = "text"
     plural = "texts"
     hub_name = "text"
+    values = "int32 token ids with their mask"
     dtypes = {"ids": "int32", "mask": "int32", "types": "int32"}
     augmentations = WORD_CHANGES
     searched = {"words left out": AugmentConfig(word_deletion=0.1)}

@@ -80,7 +80,7 @@ function classes(found) {
 
 function said(found) {
   const lines = [];
-  if (found.set !== null) {
+  if (found.set !== null && !(found.unlike > 1)) {
     const often = Math.round(1000 * found.coverage) / 10 + " % of inputs like those of the training.";
     lines.push(found.set.length === 0 ? "No class is plausible enough. Such a list contains the true class for " + often
       : "Plausible classes: " + found.set.join(", ") + ". Such a list contains the true class for " + often);
