@@ -92,7 +92,7 @@ ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a networ
         "tests/faults/test_mlflow_server.py",
 }  # fmt: skip
 ELSEWHERE_PAGES = {"docs/reports.md": "tests/report/test_reports_page.py"}
-LANGUAGES = {"bash", "sh", "python", "mermaid", ""}
+LANGUAGES = {"bash", "sh", "python", "py", "mermaid", ""}  # py: code of other libraries, which is not run
 OTHER_PROGRAMS = ("bash", "git", "kubectl", "pip", "python", "ruff", "sbatch", "source", "tensorboard")
 TEN_LINES = tuple(
     f"adding_{what}.md" for what in ("a_backbone", "a_head", "a_source", "a_method", "an_optimizer")

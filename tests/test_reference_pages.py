@@ -5,6 +5,8 @@ import importlib.util
 import re
 from pathlib import Path
 
+import pytest
+
 from tlkeras.config import load_config
 
 ROOT = Path(__file__).parents[1]
@@ -50,12 +52,15 @@ def test_the_page_of_the_config_is_the_one_that_the_script_writes():
     )
 
 
-def cheats() -> list[str]:
-    """Returns the overrides of the cheat sheet. `.field=value` and a bare value continue the cell before."""
+def overrides(page: str) -> list[str]:
+    """Returns the overrides in the last column of a page's tables, below `--set` or `in a config`.
+
+    `.field=value` and a bare value continue the cell before.
+    """
     found = []
-    for row in re.findall(
-        r"^\| .+ \| (`.+) \|$", (ROOT / "docs/cheat_sheet.md").read_text("utf-8"), re.MULTILINE
-    ):
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    tables = re.findall(r"^\| .+ \| (?:`--set`|in a config) \|\n((?:\|.*\n)+)", text, re.MULTILINE)
+    for row in re.findall(r"^\| .+ \| (`.+) \|$", "".join(tables), re.MULTILINE):
         path = ""
         for code in re.findall(r"`([^`]+)`", row):
             if code.startswith("--"):
@@ -66,9 +71,13 @@ def cheats() -> list[str]:
     return found
 
 
-def test_every_override_of_the_cheat_sheet_fits_a_config():
-    said = cheats()
-    assert len(said) > 45
+@pytest.mark.parametrize(("page", "count"), [
+    ("cheat_sheet.md", 45), ("coming_from_keras.md", 13), ("coming_from_fastai.md", 16),
+    ("coming_from_timm.md", 13), ("coming_from_hugging_face.md", 12),
+])  # fmt: skip
+def test_every_override_of_a_page_fits_a_config(page, count):
+    said = overrides(page)
+    assert len(said) >= count
     for one in said:
         with_target = (
             [] if one.startswith("adaptation.target.") else ["adaptation.target.source=folder:THERE"]
