@@ -16,6 +16,7 @@ from tlkeras.config import DataConfig, ExperimentConfig, FrontEndConfig, ModelCo
 from tlkeras.data import Domain, Inspection, check_files, inspect_domain, load_domain
 from tlkeras.data.modalities import MODALITIES, ImageText
 from tlkeras.data.roles import Role
+from tlkeras.data.rows import note_on_weights
 from tlkeras.data.sources import SOURCES
 from tlkeras.data.sources.arrays import with_arrays
 from tlkeras.data.tokenizer import Tokenizer, tokenizer_in
@@ -100,8 +101,9 @@ def _prepared(config: ExperimentConfig, runtime: Runtime, arrays, batch_size: in
     check_data(config, domains)
     source = domains["source"]
     train = source.splits["train"]
-    if note := source.modality.note_on_rows(train, source.config):
-        messages.note(note)
+    for note in (source.modality.note_on_rows(train, source.config), note_on_weights(train)):
+        if note:
+            messages.note(note)
     if config.data.batch_size != "auto":
         batch_size = effective_batch_size(train, config.data.batch_size, runtime.replicas)
     with runtime.scope():

@@ -83,9 +83,12 @@ SMALL = DataConfig(source="folder:x", image_size=(8, 8), max_pixels=100)
 ARRAYS = {
     "the tuple of keras.datasets": ((X, Y), "dict of splits.*Received: tuple"),
     "arrays alone": (X, "dict of splits.*Received: ndarray"),
-    "sample weights": ({"train": (X, Y, np.ones(24))}, r"class_weights.*weights of shape \(24,\)"),
-    "sample weights of a wrong shape": ({"train": (X, Y, np.ones((3, 2)))}, r"class_weights.*\(3, 2\)"),
-    "sample weights of a wrong type": ({"train": (X, Y, ["heavy"] * 24)}, "class_weights.*list"),
+    "too few sample weights": ({"train": (X, Y, np.ones(23))}, "weights differ in length.*24 and 23"),
+    "sample weights of a wrong shape": ({"train": (X, Y, np.ones((3, 2)))}, r"one number per row.*\(3, 2\)"),
+    "sample weights of a wrong type": (
+        {"train": (X, Y, ["heavy"] * 24)},
+        "row 0: a weight must be .*'heavy'",
+    ),
     "four in a tuple": ({"train": (X, Y, Y, Y)}, "a tuple of 4"),
     "pictures of several sizes": ({"train": ([X[0], X[1][:9]], Y[:2])}, "x is not one array"),
     "labels of several lengths": ({"train": (X[:2], [[0], [1, 2]])}, "y is not one array"),

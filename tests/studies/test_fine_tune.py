@@ -71,10 +71,10 @@ def splits(arrays):
 
 def test_forms_of_data(pictures, tmp_path):
     x, y = np.zeros((6, 4, 4, 3), "uint8"), np.arange(6) % 2
-    assert source_or_arrays(str(pictures)) == (f"folder:{pictures}", None)
-    assert source_or_arrays("digits") == ("digits", None)
+    assert source_or_arrays(str(pictures)).source == f"folder:{pictures}"
+    assert source_or_arrays("digits") == ("digits", None, {})
     (tmp_path / "list.csv").write_text("path,label\n")
-    assert source_or_arrays(tmp_path / "list.csv") == (f"csv:{tmp_path / 'list.csv'}", None)
+    assert source_or_arrays(tmp_path / "list.csv").source == f"csv:{tmp_path / 'list.csv'}"
     expected = ((6, 4, 4, 3), (6,))
     assert splits(source_or_arrays((x, y))[1]) == {"all": expected}
 
@@ -105,7 +105,7 @@ def test_a_frame_of_paths_trains(pictures, tmp_path):
         (3, "Received: int"),
         ("no_such_folder", "There is no such file or folder"),
         (pandas.DataFrame({"a": [1]}), "needs one column of paths or texts"),
-        (lambda: tf.data.Dataset.from_tensor_slices(np.zeros((3, 2))), "must yield pairs (x, y)"),
+        (lambda: tf.data.Dataset.from_tensor_slices(np.zeros((3, 2))), "must yield (x, y) or"),
         (lambda: tf.data.Dataset.from_tensor_slices((np.zeros((3, 2)), [0, 1, 0])).repeat(), "be finite"),
     ],
 )

@@ -110,6 +110,8 @@ class DataConfig(Config):
         task: Task of the model.
         on_error: Treatment of unreadable examples. `fail` names them before training starts; `skip` lists
             them and leaves them out.
+        weights: Column of a list (CSV, JSON lines, Parquet) with a weight for each row, which is a factor of
+            its class loss in training. Metrics of validation and test rows are not weighted.
         exclude: CSV file of rows that are left out. Its column `id` or `file` names the rows as files of
             predictions do. If it has a column `leave_out`, only the rows with `yes` are left out. All other
             rows stay in their splits.
@@ -158,6 +160,7 @@ class DataConfig(Config):
     views: PositiveInt | None = None
     picture: str | None = None
     text: str | tuple[str, str] | None = None
+    weights: str | None = None
     leave_out: Literal["image", "text"] | None = None
     tokenizer: str | None = None
     max_length: PositiveInt = 128

@@ -128,6 +128,11 @@ def load_domain(
     """
     where = f"data[{name}]" if arrays is not None else config.source
     table = table_of_arrays(arrays, where, config=config) if arrays is not None else read_source(config, seed)
+    if config.weights is not None and all(rows.weights is None for rows in table.splits.values()):
+        raise UserError(
+            "data.weights names a column of a list: csv:FILE, jsonl:FILE or parquet:FILE. Weights of arrays "
+            f"stand beside them: (x, y, weights). Received: data.weights={config.weights}, {where}"
+        )
     table = _in_its_modality(table, config)
     splits = {split: rows for split, rows in table.splits.items() if len(rows)}
     check_splits(splits, where)
@@ -274,7 +279,11 @@ def _concatenate(tables: list[Rows]) -> Rows:
         if any(getattr(t, name) is None for t in tables)
         else np.concatenate([getattr(t, name) for t in tables])
     )
-    return Rows(*map(column, ("inputs", "labels", "ids", "groups")))
+    weights = None
+    if any(table.weights is not None for table in tables):
+        parts = [np.ones(len(t), np.float32) if t.weights is None else t.weights for t in tables]
+        weights = np.concatenate(parts)
+    return Rows(*map(column, ("inputs", "labels", "ids", "groups")), weights=weights)
 
 
 def _limit(rows: Rows, split: str, config: DataConfig, seed: int, by_hash: bool) -> Rows:

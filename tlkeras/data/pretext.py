@@ -20,12 +20,17 @@ def with_pretext(domain):
         domain: A `Domain` whose config has a pretext task.
 
     Raises:
-        UserError: The rows are not pictures, or pictures that are to be turned are not square.
+        UserError: The rows are not pictures or have weights, or pictures to be turned are not square.
     """
     pretext = domain.config.pretext
     if pretext.name not in domain.modality.pretexts:
         raise UserError(
             f"A pretext task needs pictures. Received: {domain.config.source}, {domain.modality.plural}"
+        )
+    if any(rows.weights is not None for rows in domain.splits.values()):
+        raise UserError(
+            "A pretext task has labels of its own, without weights: leave the weights of the rows out. "
+            f"Received: pretext={pretext.name}"
         )
     if pretext.name == "simclr":
         splits = {split: replace(rows, labels=None) for split, rows in domain.splits.items()}

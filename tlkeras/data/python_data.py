@@ -3,47 +3,88 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tlkeras.data.sources.base import SOURCES
-from tlkeras.errors import UserError, nearest
+from tlkeras.errors import UserError, nearest, unknown
 
-Given = tuple[str | None, dict[str, tuple] | None]
+
+class Given(NamedTuple):
+    """Data in the form that a run takes.
+
+    Attributes:
+        source: Value of `data.source`, or None if there are arrays.
+        arrays: Arrays by split, `{"train": (x, y), ...}` or `{"train": (x, y, weights), ...}`, or None.
+        settings: Further settings of `data` that the data determine.
+    """
+
+    source: str | None
+    arrays: dict[str, tuple] | None
+    settings: dict[str, Any] = {}
+
 
 _PATHS = ("path", "file", "filename", "image", "text")
+_WEIGHTS = "sample_weights of fine_tune"
 _LABELS = ("label", "class", "target", "y")
-_OF_FILES = {".csv": "csv", ".npz": "npz"}
+_OF_FILES = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet", ".npz": "npz"}
 
 
-def source_or_arrays(data: Any) -> Given:
-    """Returns `(data.source, arrays)` for data of one of these kinds. One of the two is None.
+def source_or_arrays(data: Any, sample_weights: Any = None) -> Given:
+    """Returns data of one of these kinds in the form that a run takes.
 
     Args:
-        data: Data of one of these kinds: a folder with one sub-folder per class; a `.csv` or `.npz` file; a
-            value of `data.source`; a tuple `(x, y)`; a dict of splits `{"train": (x, y), ...}`; a pandas
-            DataFrame with a column of paths or texts (`path`, `file`, `filename`, `image`, `text`), a column
-            of labels (`label`, `class`, `target`, `y`) and optionally `split`; a finite `tf.data.Dataset` of
-            `(x, y)`, batched or not. The values of a dict of splits can also be data sets.
+        data: Data of one of these kinds: a folder with one sub-folder per class; a `.csv`, `.jsonl`,
+            `.parquet` or `.npz` file; a value of `data.source`; a tuple `(x, y)` or `(x, y, weights)`; a dict
+            of splits `{"train": (x, y), ...}`; a pandas DataFrame with a column of paths or texts (`path`,
+            `file`, `filename`, `image`, `text`), a column of labels (`label`, `class`, `target`, `y`) and
+            optionally `split`; a finite `tf.data.Dataset` of `(x, y)` or `(x, y, weights)`, batched or not.
+            The values of a dict of splits can also be data sets.
+        sample_weights: Weights of the training rows: an array `(n,)` for `(x, y)`, for the split `train` of a
+            dict or for a DataFrame; the name of a column for a DataFrame or a file; or None.
 
     Raises:
-        UserError: The data have another type, or a path does not exist.
+        UserError: The data or the weights have another type, or a path does not exist.
     """
     if isinstance(data, str | os.PathLike):
-        return _source(os.fspath(data)), None
+        return Given(_source(os.fspath(data)), None, _column_of_weights(sample_weights))
     if isinstance(data, tuple):
-        return None, {"all": data}
+        return Given(None, {"all": _weighted(data, sample_weights)})
     if isinstance(data, Mapping):
-        return None, {split: _arrays_of(rows) for split, rows in data.items()}
+        arrays = {split: _arrays_of(rows) for split, rows in data.items()}
+        if sample_weights is not None and "train" not in arrays:
+            raise UserError(f"sample_weights belong to the split train. Received: splits {', '.join(arrays)}")
+        if sample_weights is not None:
+            arrays["train"] = _weighted(arrays["train"], sample_weights)
+        return Given(None, arrays)
     if hasattr(data, "iloc") and hasattr(data, "columns"):
-        return None, _splits_of_frame(data)
+        return Given(None, _splits_of_frame(data, sample_weights))
     if hasattr(data, "element_spec"):
-        return None, {"all": _arrays_of(data)}
+        return Given(None, {"all": _weighted(_arrays_of(data), sample_weights)})
     raise UserError(
-        "data must be a folder, a .csv or .npz file, a data source, (x, y), a dict of splits, a "
-        f"DataFrame or a tf.data.Dataset. Received: {type(data).__name__}"
+        "data must be a folder, a file, a data source, (x, y), a dict of splits, a DataFrame or a "
+        f"tf.data.Dataset. Received: {type(data).__name__}"
     )
+
+
+def _column_of_weights(given: Any) -> dict[str, Any]:
+    if given is not None and not isinstance(given, str):
+        raise UserError(
+            "The weights of a file are one of its columns: sample_weights='COLUMN'. "
+            f"Received: {type(given).__name__}"
+        )
+    return {} if given is None else {"weights": given}
+
+
+def _weighted(rows: Any, weights: Any) -> Any:
+    """Returns `(x, y, weights)`, or the rows unchanged without weights."""
+    if weights is None:
+        return rows
+    if isinstance(weights, str) or not isinstance(rows, tuple) or len(rows) != 2:
+        received = f"sample_weights={weights!r}" if isinstance(weights, str) else "weights in both"
+        raise UserError(f"sample_weights is an array with one number per row of (x, y). Received: {received}")
+    return (*rows, weights)
 
 
 def _source(text: str) -> str:
@@ -56,19 +97,27 @@ def _source(text: str) -> str:
         return text
     here = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     raise UserError(
-        "data must name a folder, a .csv or .npz file, or a source of `tlkeras list "
+        "data must name a folder, a .csv, .jsonl, .parquet or .npz file, or a source of `tlkeras list "
         f"sources`.{nearest(path.name, here)} There is no such file or folder. Received: {text!r}"
     )
 
 
-def _splits_of_frame(frame: Any) -> dict[str, tuple]:
+def _splits_of_frame(frame: Any, weights: Any) -> dict[str, tuple]:
     columns = [str(name) for name in frame.columns]
-    paths = _column(columns, _PATHS, "paths or texts")
-    labels = _column(columns, _LABELS, "labels")
-    if "split" not in columns:
-        return {"all": (frame[paths].tolist(), frame[labels].to_numpy())}
+    chosen = [_column(columns, _PATHS, "paths or texts"), _column(columns, _LABELS, "labels")]
+    if isinstance(weights, str):
+        if weights not in columns:
+            raise unknown("column of sample_weights", weights, columns)
+        chosen.append(weights)
+    elif weights is not None:
+        if len(weights) != len(frame):
+            raise UserError(f"sample_weights needs {len(frame)} numbers. Received: {len(weights)}")
+        frame = frame.assign(**{_WEIGHTS: np.asarray(weights)})
+        chosen.append(_WEIGHTS)
+    parts = dict(list(frame.groupby("split"))) if "split" in columns else {"all": frame}
     return {
-        str(split): (rows[paths].tolist(), rows[labels].to_numpy()) for split, rows in frame.groupby("split")
+        str(split): (rows[chosen[0]].tolist(), *(rows[name].to_numpy() for name in chosen[1:]))
+        for split, rows in parts.items()
     }
 
 
@@ -87,12 +136,14 @@ def _arrays_of(rows: Any) -> Any:
     if not hasattr(rows, "element_spec"):
         return rows
     spec = rows.element_spec
-    if not isinstance(spec, tuple) or len(spec) != 2:
-        raise UserError(f"A tf.data.Dataset must yield pairs (x, y). Received: elements of {spec}")
+    if not isinstance(spec, tuple) or len(spec) not in (2, 3):
+        raise UserError(
+            f"A tf.data.Dataset must yield (x, y) or (x, y, weights). Received: elements of {spec}"
+        )
     if int(rows.cardinality()) == -1:  # tf.data.INFINITE_CARDINALITY
         raise UserError("A tf.data.Dataset must be finite: use take(n). Received: an infinite one")
-    x, y = zip(*rows.as_numpy_iterator(), strict=True)
+    x, *others = zip(*rows.as_numpy_iterator(), strict=True)
     # pictures have three axes and vectors one, so that an even number of axes says that there are batches
     batched = spec[0].shape.rank in (2, 4)
     join = np.concatenate if batched else np.stack
-    return join(x), join(y) if batched else np.asarray(y)
+    return join(x), *(join(part) if batched else np.asarray(part) for part in others)

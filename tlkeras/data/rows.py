@@ -1,13 +1,14 @@
 """One split as a table with random access."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from tlkeras.data.scan import FileFacts, scan
+from tlkeras.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,7 @@ class Rows:
         scan: Function `(inputs, full=False)` that reads all files once and returns facts about each.
         originals: Data from which the inputs were made, object `(n, ...)`, e.g. the texts of token ids. None
             if the inputs are those of the source.
+        weights: Factors of the class loss of the rows, float32 `(n,)`, at least 0. None weights all alike.
     """
 
     inputs: np.ndarray
@@ -38,6 +40,7 @@ class Rows:
     groups: np.ndarray | None = None
     scan: Callable[..., list[FileFacts]] = scan
     originals: np.ndarray | None = None
+    weights: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -55,6 +58,7 @@ class Rows:
             ids=self.ids[indices],
             groups=None if self.groups is None else self.groups[indices],
             originals=None if self.originals is None else self.originals[indices],
+            weights=None if self.weights is None else self.weights[indices],
         )
         if "facts" in self.__dict__ and self.facts:
             chosen = np.arange(len(self))[indices]
@@ -129,10 +133,54 @@ class Rows:
         if self.labels is not None:
             digest.update(f"{self.labels.dtype}{self.labels.shape}".encode())
             digest.update(np.ascontiguousarray(self.labels).tobytes())
+        if self.weights is not None:
+            digest.update(b"weights" + np.ascontiguousarray(self.weights).tobytes())
         # Equal images give equal digests, whether they are files or bytes.
         digest.update(f"{self.inputs.dtype}{self.inputs.shape[1:]}".encode())
         digest.update(b"".join(self.digests))
         return digest.hexdigest()
+
+
+def checked_weights(values: object, where: str, places: Sequence[str] | None = None) -> np.ndarray:
+    """Returns the weights of rows, float32 `(n,)`.
+
+    Args:
+        values: Numbers or texts, one per row.
+        where: Name of the data in messages.
+        places: Names of the rows in messages, or None for `row 0`, `row 1`, ...
+
+    Raises:
+        UserError: A weight is no number, not finite or negative, or all are 0. The message names the row.
+    """
+    texts = np.asarray(values, object)
+    if texts.ndim != 1:
+        raise UserError(f"{where}: weights are one number per row. Received: shape {texts.shape}")
+    weights = np.full(len(texts), np.nan, np.float32)
+    for row, text in enumerate(texts):
+        try:
+            weights[row] = text
+        except (ValueError, TypeError):
+            continue  # reported below
+    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if len(wrong):
+        place = f"row {wrong[0]}" if places is None else places[wrong[0]]
+        raise UserError(
+            f"{where}, {place}: a weight must be a finite number of at least 0. Received: {texts[wrong[0]]!r}"
+            + (f", and {len(wrong) - 1} more such rows" if len(wrong) > 1 else "")
+        )
+    if len(weights) and not weights.any():
+        raise UserError(f"{where}: at least one row needs a weight above 0. Received: {len(weights)} zeros")
+    return weights
+
+
+def note_on_weights(rows: Rows) -> str:
+    """Returns a note about the weights of training rows, or an empty string if they have none."""
+    if rows.weights is None:
+        return ""
+    return (
+        f"The class loss of {len(rows)} training rows is weighted by {rows.weights.min():g} to "
+        f"{rows.weights.max():g}. Metrics of validation and test rows are not weighted."
+    )
 
 
 def row_ids(count: int, prefix: str = "row") -> np.ndarray:

@@ -38,6 +38,7 @@ class NamedMetric:
         by_row: Function of predictions and the same options that returns the contribution of each row
             (`tlkeras.evaluation.by_rows`), or None if they are found by leaving out rows.
         is_share: Whether the value is a fraction, so that its differences are points.
+        seed_noise: Assumed variance of a gain between seeds; see `Score`.
         is_exact: Whether the Keras metric is exact. If not, an evaluation takes the mean of `by_row`.
     """
 
@@ -46,6 +47,7 @@ class NamedMetric:
     build: Callable[..., keras.metrics.Metric]
     by_row: Callable[..., np.ndarray] | None = None
     is_share: bool = True
+    seed_noise: float = by_rows.SEED_NOISE
     is_exact: bool = True
 
 
@@ -304,6 +306,7 @@ _add(
     _auc,
     by_rows.ranked,
     "Area under the ROC curve, mean over the outputs. Logs have it from 200 thresholds.",
+    seed_noise=0.005,  # by benchmarks/metric_intervals.py
     is_exact=False,
 )
 for _function, _tasks, _summary in (

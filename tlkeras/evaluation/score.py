@@ -27,6 +27,8 @@ class Score:
         constant: Function of labelled predictions that returns the score of the best constant answer.
         lower_is_better: Whether a smaller value is better.
         is_share: Whether the score is a fraction, so that its differences are points.
+        seed_noise: Assumed variance of a gain between seeds, per mean square of the differences of the rows;
+            see `tlkeras.evaluation.verdict`.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Score:
     constant: Callable[[Predictions], float]
     lower_is_better: bool = False
     is_share: bool = True
+    seed_noise: float = by_rows.SEED_NOISE
 
     @property
     def sign(self) -> float:
@@ -71,9 +74,10 @@ def score_of(predictions: Predictions, metric: MetricConfig | None = None, own: 
     def constant(some: Predictions) -> float:
         return by_rows.best_constant(some, value, lower=lower_is_better(name))
 
-    is_own = name in {passed.name for passed in own}
-    is_share = not is_own and named_metrics.METRICS.get(name).is_share
-    return Score(name, rows, constant, lower_is_better(name), is_share)
+    if name in {passed.name for passed in own}:
+        return Score(name, rows, constant, lower_is_better(name), is_share=False)
+    row = named_metrics.METRICS.get(name)
+    return Score(name, rows, constant, lower_is_better(name), row.is_share, row.seed_noise)
 
 
 def registered(metric: MetricConfig | None) -> MetricConfig | None:

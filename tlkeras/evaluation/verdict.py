@@ -14,7 +14,8 @@ or five seeds it needs 2 to 5 points. A bootstrap over three seeds cannot give a
 never leaves their range, which misses the truth one time in four.
 
 A metric that is no mean over rows (macro F1, AUC, kappa) is judged in the same way, by the contributions of
-the rows to it (`tlkeras.evaluation.by_rows`). `docs/did_it_help.md` has the coverage of these intervals.
+the rows to it (`tlkeras.evaluation.by_rows`). An AUC varies more between seeds for what it varies over rows,
+so its prior is 0.005. `docs/did_it_help.md` has the coverage of these intervals.
 
 Rates of false verdicts, measured on the same networks (run and twin of one config, 150 draws of each case):
 with 100 to 400 labels and no shift, at most 2 in 100 for 1, 2, 3 and 5 seeds; with 50 labels, or under shift,
@@ -31,11 +32,11 @@ from typing import Any, Literal
 import numpy as np
 
 from tlkeras.config import MetricConfig
+from tlkeras.evaluation.by_rows import SEED_NOISE
 from tlkeras.evaluation.predictions import Predictions
 from tlkeras.evaluation.score import MIN_EFFECT, Score, score_of
 
 CONFIDENCE = 0.99
-PRIOR_NOISE = 0.002
 PRIOR_SEEDS = 4
 _DRAWS = 10_000
 _CELLS = 2**22  # numbers that are drawn at once
@@ -133,7 +134,7 @@ def judge(
     ours, theirs = ([score.rows(predictions) for predictions in side] for side in (runs, twins))
     differences = [score.sign * (run - twin) for run, twin in zip(ours, theirs, strict=True)]
     same_rows = all(np.array_equal(runs[0].ids, run.ids) for run in runs[1:])
-    interval = gain_interval(differences, same_rows=same_rows)
+    interval = gain_interval(differences, same_rows=same_rows, prior_noise=score.seed_noise)
     gain, run, twin = map(_mean_of_means, (differences, ours, theirs))
     majority = float(np.mean([score.constant(run) for run in runs]))
     broken = score.sign * (twin - majority) <= 1e-9
@@ -162,7 +163,7 @@ def gain_interval(
     *,
     same_rows: bool,
     confidence: float = CONFIDENCE,
-    prior_noise: float = PRIOR_NOISE,
+    prior_noise: float = SEED_NOISE,
     prior_seeds: int = PRIOR_SEEDS,
 ) -> tuple[float, float]:
     """Returns the interval of the mean gain over seeds and rows. The module's docstring explains it.

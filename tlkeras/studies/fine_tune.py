@@ -32,6 +32,7 @@ def fine_tune(
     loss: Any = None,
     metrics: Sequence[Any] = (),
     callbacks: Sequence[Any] = (),
+    sample_weights: Any = None,
     fresh: bool = False,
     **settings: Any,
 ) -> "FinishedRun":
@@ -55,6 +56,9 @@ def fine_tune(
         loss: See `run_experiment`.
         metrics: See `run_experiment`.
         callbacks: See `run_experiment`.
+        sample_weights: Weights of the training rows in the class loss: an array with one number per row, or
+            the name of a column of a DataFrame or a file. None weights all rows alike. Metrics of validation
+            and test rows are not weighted.
         fresh: Whether to start over. An old run is kept under another name.
         **settings: Further settings by their paths in the config, with two underscores between the parts of a
             path: `data__image_size=160`, `stages__1__train="last:2"`, `seed=3`.
@@ -71,8 +75,9 @@ def fine_tune(
         >>> run = fine_tune("PICTURES", epochs=5)
         >>> run.predict_files("NEW_PICTURES")
     """
-    source, arrays = source_or_arrays(data)
+    source, arrays, given = source_or_arrays(data, sample_weights)
     changes = [f"data.source={source}"] if source is not None else []
+    changes += [f"data.{name}={_text(value)}" for name, value in given.items()]
     config = load_config(_recipe(arrays))
     name = re.sub(r"[^A-Za-z0-9_.\-]+", "_", Path((source or "arrays").partition(":")[2] or "arrays").stem)
     changes.append(f"name={name[:64] or 'run'}")
@@ -116,7 +121,7 @@ def _recipe(arrays: Mapping[str, tuple] | None) -> str | dict | ExperimentConfig
 
 
 def _target(target: Any) -> str:
-    source, _ = source_or_arrays(target)
+    source = source_or_arrays(target).source
     if source is None:
         raise UserError(
             f"target must be a folder, a file or a data source. Received: {type(target).__name__}"

@@ -42,13 +42,18 @@ def loss_for(
 
     Raises:
         UserError: The loss does not fit the task, there are class weights and the task has no classes, or
-            their number is wrong.
+            their number is wrong, or rows with weights are mixed.
     """
     if domain.draws_pairs:
         loss = NTXent(domain.config.pretext.temperature)
     else:
         loss = _row_loss(stage, domain.task, own)
-    weights = class_weights(stage, domain)
+    weights, mixes = class_weights(stage, domain), stage.augment.mixup or stage.augment.cutmix
+    if mixes and domain.splits["train"].weights is not None:
+        raise UserError(
+            "The training rows have weights, and mixup and cutmix mix rows of different weights: leave one "
+            f"out. Received: stages.{stage.name}.augment"
+        )
     return loss if weights is None else ClassWeightedLoss(loss, weights)
 
 

@@ -99,6 +99,11 @@ def check_probe(parts: Parts, stage: ProbeStageConfig) -> None:
             "model.head.name=neighbors, and set model.head.neighbors and model.head.vote instead of "
             f"options. {of}.probe={stage.probe.name}, options={stage.probe.options}, {head}"
         )
+    if not probe.linear and parts.source.splits["train"].weights is not None:
+        raise UserError(
+            f"The training rows have weights, and the probe {stage.probe.name} stores rows without weights: "
+            f"leave one out. {of}.probe={stage.probe.name}"
+        )
     if parts.config.model.adapter is not None:
         raise UserError(
             "A probe fits only the head, so the adapter would keep its random weights: use a stage that "
@@ -115,12 +120,13 @@ def check_probe(parts: Parts, stage: ProbeStageConfig) -> None:
 def _fit(parts: Parts, stage: ProbeStageConfig, features: np.ndarray, mapping: FeatureMapping | None):
     """Fits the learner, stores it in the head, and returns it as a function of (mapped) features."""
     layer = _last_layer(parts.model)
-    labels = np.asarray(parts.source.splits["train"].labels).reshape(-1).astype(int)
+    rows = parts.source.splits["train"]
+    labels = np.asarray(rows.labels).reshape(-1).astype(int)
     if isinstance(layer, NearestNeighbors):
         layer.put(*arrays_from_chief(parts.runtime, [features, labels]))
         return lambda x: np.concatenate([np.asarray(layer(x[i : i + 256])) for i in range(0, len(x), 256)])
     kernel, bias = weights_of(
-        stage.probe, features, labels, max(2, parts.source.num_outputs), parts.config.seed
+        stage.probe, features, labels, max(2, parts.source.num_outputs), parts.config.seed, rows.weights
     )
     kernel, bias = arrays_from_chief(parts.runtime, [kernel, bias])
     if layer.kernel.shape[-1] == 1:  # binary tasks have one logit

@@ -5,6 +5,7 @@ from tlkeras.config.data import ALIKE_IN_TASKS
 from tlkeras.data import Domain, check_files, load_domain, random_streams, training_batches
 from tlkeras.data.combined_batches import side_by_side
 from tlkeras.data.pipeline import filling_a_batch
+from tlkeras.errors import UserError
 from tlkeras.methods.share.sharing import PrivatePart, SecondTask
 from tlkeras.models import BACKBONES
 from tlkeras.prepare import Parts
@@ -32,6 +33,11 @@ def source_task(config: ExperimentConfig, check: bool = True) -> Domain:
         size = config.data.image_size or BACKBONES.get(config.model.backbone).size or None
         data = data.model_copy(update={"image_size": data.image_size or config.data.image_size})
     domain = load_domain(data, seed=config.seed, default_image_size=size, name="source_task")
+    if domain.splits["train"].weights is not None and trains_jointly(config):
+        raise UserError(
+            "share_gradients does not weight the rows of the source task one by one: leave the weights out. "
+            f"Received: tasks.source.weights={data.weights}"
+        )
     return check_files(domain)[0] if check else domain
 
 

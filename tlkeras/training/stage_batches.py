@@ -115,10 +115,18 @@ class StageBatches:
 
     def _batches(self, domain: Domain, augment, seed: int, first_step: int, total: int, labels: bool):
         batches = self._unweighted(domain, augment, seed, first_step, total, labels)
-        weights = self.row_weights.get(domain.name) if labels else None
+        weights = self._weights_of(domain) if labels else None
         if weights is None:
             return batches
         return with_row_weights(batches, weights, self.batch_size, seed, first_step, total)
+
+    def _weights_of(self, domain: Domain) -> np.ndarray | None:
+        """Returns the sample weights of a source times those of the stage, or None if no source has any."""
+        own, rows = self.row_weights.get(domain.name), domain.splits["train"]
+        if all(other.splits["train"].weights is None for other in self.sources):
+            return own
+        given = np.ones(len(rows), np.float32) if rows.weights is None else rows.weights
+        return given if own is None else given * own
 
     def _unweighted(self, domain: Domain, augment, seed: int, first_step: int, total: int, labels: bool):
         if self.features is not None:

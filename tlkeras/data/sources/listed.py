@@ -1,6 +1,7 @@
 """Reads lists of images, texts or both, with labels, splits and groups, in any file format."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from tlkeras.config.data import DataConfig
 from tlkeras.data.input_shapes import columns as joined
 from tlkeras.data.modalities import ImageText
 from tlkeras.data.modalities.image_text import missing_picture
-from tlkeras.data.rows import Rows
+from tlkeras.data.rows import Rows, checked_weights
 from tlkeras.data.sources.base import Table
 from tlkeras.errors import UserError, nearest
 
@@ -41,7 +42,7 @@ def listed(
         raise UserError(f"data.source: no such {kind} file. Received: {str(file)!r}")
     picture = config.picture or (None if config.text else "path")
     columns = (picture,) * bool(picture) + config.text_columns
-    lines = list(lines_of(file, columns))
+    lines = list(lines_of(file, columns + (config.weights,) * (config.weights is not None)))
     if not lines:
         raise UserError(f"{file} has no rows. Received: an empty {kind} file")
     _check_inputs(file, lines, columns, picture)
@@ -58,7 +59,10 @@ def listed(
     if config.task in ("multiclass", "binary"):
         _check_labels(file, splits)
     modality = ImageText.name if picture and config.text else None
-    return Table({s: _rows(file, rows, config, picture) for s, rows in splits.items()}, modality=modality)
+    tables = {split: _rows(file, lines, config, picture) for split, lines in splits.items()}
+    if config.weights is not None:
+        tables = {s: replace(rows, weights=_weights(file, splits[s], config)) for s, rows in tables.items()}
+    return Table(tables, modality=modality)
 
 
 def check_columns(file: Path, columns: Iterable[str], header: list[str]) -> None:
@@ -143,6 +147,11 @@ def _rows(file: Path, lines: list[dict[str, str]], config: DataConfig, picture: 
         return Rows(texts, labels, ids, groups)
     files[paths == ""] = missing_picture()
     return Rows(joined({"image": files, "text": texts}), labels, ids, groups)
+
+
+def _weights(file: Path, lines: list[dict[str, str]], config: DataConfig) -> np.ndarray:
+    places = [line["line"] for line in lines]
+    return checked_weights([line[config.weights] for line in lines], str(file), places)
 
 
 def _groups(lines: list[dict[str, str]]) -> np.ndarray | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tlkeras.config.data import DataConfig
 from tlkeras.data.array_form import as_inputs, white_of
-from tlkeras.data.rows import Rows, row_ids
+from tlkeras.data.rows import Rows, checked_weights, row_ids
 from tlkeras.data.sound_arrays import sounds_in_array
 from tlkeras.data.sound_files import SoundSpec
 from tlkeras.data.sources.base import Source, Table, check_splits
@@ -61,17 +61,18 @@ def table_of_arrays(
     """Makes a table of arrays `{"train": (x, y), "test": (x, y)}`.
 
     Args:
-        arrays: Arrays by split: `(x, y)`, `(x, None)` or `x`. `x` holds images `(n, h, w[, c])`, vectors
-            `(n, d)`, or a list of file paths or of texts. `y` is `(n,)` or `(n, k)`.
+        arrays: Arrays by split: `(x, y)`, `(x, y, weights)`, `(x, None)` or `x`. `x` holds images
+            `(n, h, w[, c])`, vectors `(n, d)`, or a list of file paths or of texts. `y` is `(n,)` or
+            `(n, k)`, and `weights` is `(n,)`.
         where: Name of the arrays in messages.
         class_names: Class names in the order of integer labels.
         config: Config of the domain, whose `seconds` makes arrays of numbers sounds; or None.
     """
     require_splits(arrays)
     check_splits(arrays, where)
-    pairs = {split: _pair(pair, f"{where} ({split})") for split, pair in arrays.items()}
+    pairs = {split: _triple(given, f"{where} ({split})") for split, given in arrays.items()}
     (white, darkest), splits = _training_range(pairs, where), {}
-    for split, (x, y) in pairs.items():
+    for split, (x, y, weights) in pairs.items():
         label = f"{where} ({split})"
         ranged = (None, None) if split in _TRAINING else (white, darkest)
         x = _as_array(x, "x", label)
@@ -86,7 +87,13 @@ def table_of_arrays(
         # Ids must be unique within a domain, because a hash of the id chooses the split.
         names = row_ids(len(inputs)) if split == "all" else row_ids(len(inputs), split)
         ids = inputs if inputs.dtype == object and inputs.ndim == 1 else names
-        splits[split] = Rows(inputs, labels, ids)
+        if weights is not None:
+            weights = checked_weights(weights, label)
+            if len(weights) != len(inputs):
+                raise UserError(
+                    f"{label}: x and weights differ in length. Received: {len(inputs)} and {len(weights)}"
+                )
+        splits[split] = Rows(inputs, labels, ids, weights=weights)
     shapes = {split: rows.inputs.shape[1:] for split, rows in splits.items()}
     if len({shape[:2] for shape in shapes.values()}) > 1:
         received = ", ".join(f"{split} {shape}" for split, shape in shapes.items())
@@ -112,22 +119,15 @@ def require_splits(arrays: object) -> None:
         )
 
 
-def _pair(pair: object, label: str) -> tuple[object, object]:
-    """Returns x and y of a split that is given as `(x, y)` or as `x` alone."""
-    if isinstance(pair, tuple) and len(pair) == 3 and pair[2] is not None:
+def _triple(given: object, label: str) -> tuple[object, object, object]:
+    """Returns x, y and weights of a split that is given as `(x, y)`, `(x, y, weights)` or as `x` alone."""
+    if isinstance(given, tuple) and len(given) not in (2, 3):
         raise UserError(
-            f"{label}: rows are not weighted one by one; stages.N.class_weights weighs classes ('balanced', "
-            f"or one weight each). Received: (x, y, sample_weight), the weights {_told(pair[2])}"
+            f"{label}: a split is (x, y), (x, y, weights), or x alone. Received: a tuple of {len(given)}"
         )
-    if isinstance(pair, tuple) and len(pair) not in (2, 3):
-        raise UserError(f"{label}: a split is (x, y), or x alone. Received: a tuple of {len(pair)}")
-    pair = pair[:2] if isinstance(pair, tuple) else pair
-    return pair if isinstance(pair, tuple | list) and len(pair) == 2 else (pair, None)
-
-
-def _told(value: object) -> str:
-    shape = getattr(value, "shape", None)
-    return f"{type(value).__name__}" if shape is None else f"of shape {tuple(shape)}, {value.dtype}"
+    if isinstance(given, tuple) and len(given) == 3:
+        return given
+    return (*given, None) if isinstance(given, tuple | list) and len(given) == 2 else (given, None, None)
 
 
 def _as_array(value: object, name: str, label: str) -> np.ndarray:

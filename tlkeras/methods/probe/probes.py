@@ -74,9 +74,11 @@ class _Prototypes:
     def __init__(self):
         self.means_ = None
 
-    def fit(self, features, labels):
-        self.classes_ = np.unique(labels)
-        self.means_ = np.stack([features[labels == c].mean(axis=0) for c in self.classes_])
+    def fit(self, features, labels, sample_weight=None):
+        self.classes_, weights = np.unique(labels), np.ones(len(labels))
+        weights = weights if sample_weight is None else sample_weight
+        chosen = [labels == c for c in self.classes_]
+        self.means_ = np.stack([np.average(features[own], axis=0, weights=weights[own]) for own in chosen])
         self.coef_, self.intercept_ = self.means_, -0.5 * (self.means_**2).sum(axis=1)
         return self
 
@@ -117,19 +119,21 @@ def make_probe(name: str, seed: int = 0, options: dict | None = None):
         raise UserError(f"The probe {name} refuses its options: {error}. Received: {options}") from error
 
 
-def fit_probe(probe, features: np.ndarray, labels: np.ndarray):
+def fit_probe(probe, features: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None):
     """Fits a probe and returns it.
 
     Args:
         probe: Learner of scikit-learn.
         features: Features `(n, d)`.
         labels: Class numbers `(n,)`.
+        weights: Weights of the rows, `(n,)`, or None.
 
     Raises:
         UserError: scikit-learn refuses the value of an option.
     """
     try:
-        return probe.fit(np.asarray(features, np.float64), np.asarray(labels))
+        weighted = {} if weights is None else {f"{probe.steps[-1][0]}__sample_weight": np.float64(weights)}
+        return probe.fit(np.asarray(features, np.float64), np.asarray(labels), **weighted)
     except ValueError as error:
         raise UserError(f"The probe cannot be fitted: {str(error).splitlines()[0]}") from error
 
@@ -158,7 +162,12 @@ def cross_validated(
 
 
 def linear_weights(
-    config: ProbeConfig, features: np.ndarray, labels: np.ndarray, classes: int, seed: int
+    config: ProbeConfig,
+    features: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    seed: int,
+    weights: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fits a linear probe and returns its weights for features that are not standardised.
 
@@ -168,17 +177,18 @@ def linear_weights(
         labels: Class numbers `(n,)`.
         classes: Number of classes. A class without rows gets a bias so low that it is never predicted.
         seed: Seed of the learner.
+        weights: Weights of the rows, `(n,)`, or None.
 
     Returns:
         `(kernel, bias)`: float64 `(d, classes)` and `(classes,)`.
     """
-    fitted = fit_probe(make_probe(config.name, seed, config.options), features, labels)
+    fitted = fit_probe(make_probe(config.name, seed, config.options), features, labels, weights)
     scaler, learner = fitted[0], fitted[-1]
-    weights, offsets = np.asarray(learner.coef_), np.asarray(learner.intercept_).reshape(-1)
-    if len(learner.classes_) == 2 and len(weights) == 1:
-        weights, offsets = np.concatenate([-weights, weights]) / 2, np.concatenate([-offsets, offsets]) / 2
-    weights = weights / scaler.scale_
+    slopes, offsets = np.asarray(learner.coef_), np.asarray(learner.intercept_).reshape(-1)
+    if len(learner.classes_) == 2 and len(slopes) == 1:
+        slopes, offsets = np.concatenate([-slopes, slopes]) / 2, np.concatenate([-offsets, offsets]) / 2
+    slopes = slopes / scaler.scale_
     kernel, bias = np.zeros((features.shape[1], classes)), np.full(classes, -1e4)
-    kernel[:, learner.classes_] = weights.T
-    bias[learner.classes_] = offsets - weights @ scaler.mean_
+    kernel[:, learner.classes_] = slopes.T
+    bias[learner.classes_] = offsets - slopes @ scaler.mean_
     return kernel, bias
