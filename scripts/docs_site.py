@@ -9,7 +9,11 @@ import json
 import re
 from pathlib import Path
 
+import griffe
+
 ROOT = Path(__file__).resolve().parents[1]
+
+CHART = "How config, data, model, stages and the run directory are connected"
 
 # The public names by page. `module` stands for all names in its `__all__`, and `module:NAME` for one name.
 REFERENCE = {
@@ -132,6 +136,14 @@ def notebook_page(path: Path) -> str:
     return "\n\n".join(parts) + f"\n\n[This page as a notebook]({path.name})\n"
 
 
+class Examples(griffe.Extension):
+    """Lets griffe read `Example:` in docstrings, as Keras writes it, like its own `Examples:`."""
+
+    def on_object(self, *, obj, **kwargs):
+        if obj.docstring:
+            obj.docstring.value = obj.docstring.value.replace("\nExample:\n", "\nExamples:\n")
+
+
 def on_files(files, config):
     """Adds the made pages."""
     from mkdocs.structure.files import File
@@ -149,7 +161,14 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Turns links to notebooks and to files beside docs/ into links to their pages."""
+    """Turns links to notebooks and to files beside docs/ into links to their pages, and shows a drawn chart.
+
+    The library that draws charts in the browser would come from another host.
+    """
+    if page.file.src_uri == "design.md":
+        markdown = re.sub(
+            r"^```mermaid\n.*?^```", f"![{CHART}](images/design.svg)", markdown, flags=re.M | re.S
+        )
     if not page.file.src_uri.startswith("tutorials/") or page.file.src_uri == "tutorials/README.md":
         markdown = re.sub(r"(\]\([^):]*)\.ipynb\)", r"\1.md)", markdown)
     return re.sub(

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import hashlib
 import importlib.util
 import os
 import re
@@ -142,6 +143,15 @@ def test_the_site_asks_no_other_host(site):
         for address in re.findall(r'(?:src|<link[^>]*href)="([^"]*)"', page.read_text("utf-8")):
             assert not re.match(r"(https?:)?//", address), (page, address)
     assert (site / "search/search_index.json").stat().st_size > 100_000
+    assert "flowchart TB" not in (site / "design.html").read_text("utf-8")
+    assert "<blockquote>" not in (site / "reference/training.html").read_text("utf-8")  # an example is code
+
+
+def test_the_drawn_chart_is_that_of_the_page():
+    """The site shows a picture of the chart in design.md, which names the SHA-256 of what was drawn."""
+    page = (ROOT / "docs/design.md").read_text("utf-8")
+    (chart,) = re.findall(r"^```mermaid\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert hashlib.sha256(chart.encode()).hexdigest() in (ROOT / "docs/images/design.svg").read_text("utf-8")
 
 
 def test_what_the_pages_import_is_in_the_reference():
