@@ -110,6 +110,8 @@ class DataConfig(Config):
         task: Task of the model.
         on_error: Treatment of unreadable examples. `fail` names them before training starts; `skip` lists
             them and leaves them out.
+        class_names: Names of the classes in the order of integer labels, for data that have no names. None
+            uses the numbers.
         weights: Column of a list (CSV, JSON lines, Parquet) with a weight for each row, which is a factor of
             its class loss in training. Metrics of validation and test rows are not weighted.
         exclude: CSV file of rows that are left out. Its column `id` or `file` names the rows as files of
@@ -160,6 +162,7 @@ class DataConfig(Config):
     views: PositiveInt | None = None
     picture: str | None = None
     text: str | tuple[str, str] | None = None
+    class_names: tuple[str, ...] | None = None
     weights: str | None = None
     leave_out: Literal["image", "text"] | None = None
     tokenizer: str | None = None

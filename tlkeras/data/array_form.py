@@ -72,7 +72,8 @@ def as_inputs(
     """Converts an array to a form that `Rows.inputs` may hold: pixels in 0..255, vectors, or strings.
 
     Args:
-        x: Array of images, of vectors, or of paths or texts `(n,)`, or of pairs of texts `(n, 2)`.
+        x: Array of images, of vectors, or of paths, texts or encoded pictures `(n,)`, or of pairs of texts
+            `(n, 2)`.
         where: Name of the array in messages.
         white: Value of a white pixel: 1, 255 or 65535. None finds it out, which is for training arrays.
         darkest: Largest value of the darkest training image in 0..255, or None if it is not known.
@@ -82,6 +83,8 @@ def as_inputs(
     """
     if x.dtype == object or x.dtype.kind in "US":
         fits = x.ndim == 1 or (x.ndim == 2 and x.shape[1] == 2)
+        if x.dtype == object and x.ndim == 1 and len(x) and all(isinstance(one, bytes) for one in x):
+            return x
         other = [one for one in x.ravel() if not isinstance(one, str | os.PathLike)] if fits else []
         if not fits or other:
             received = f"{type(other[0]).__name__} in it" if other else f"dtype={x.dtype}, shape={x.shape}"

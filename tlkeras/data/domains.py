@@ -135,6 +135,8 @@ def load_domain(
         )
     table = _in_its_modality(table, config)
     splits = {split: rows for split, rows in table.splits.items() if len(rows)}
+    if config.class_names is not None:
+        table, splits = _with_class_names(table, splits, config.class_names, where)
     check_splits(splits, where)
     labels, names = encode(
         {split: rows.labels for split, rows in splits.items()},
@@ -168,6 +170,26 @@ def load_domain(
     # A pretext task drops the labels only after the division into splits. The later task with labels then
     # has the same splits, and none of its test pictures is used here for training.
     return domain if config.pretext is None else with_pretext(domain)
+
+
+def _with_class_names(table: Table, splits: dict[str, Rows], names: tuple[str, ...], where: str):
+    """Returns the table and its splits with names for integer labels, which may be numbers in text."""
+    if table.class_names is not None and tuple(table.class_names) != tuple(names):
+        raise UserError(
+            f"{where} has class names of its own: leave data.class_names out. "
+            f"Received: {', '.join(names[:8])} for {', '.join(table.class_names[:8])}"
+        )
+    if len(set(names)) < len(names):
+        raise UserError(f"data.class_names must differ. Received: {', '.join(names[:20])}")
+    return replace(table, class_names=tuple(names)), {s: _numbered(rows) for s, rows in splits.items()}
+
+
+def _numbered(rows: Rows) -> Rows:
+    """Returns rows whose labels are integers if they were whole numbers in text, as in a CSV file."""
+    texts = rows.labels is not None and rows.labels.ndim == 1 and rows.labels.dtype.kind in "OU"
+    if not texts or not all(str(label).isdigit() for label in rows.labels):
+        return rows
+    return replace(rows, labels=rows.labels.astype(int))
 
 
 def _in_its_modality(table: Table, config: DataConfig) -> Table:

@@ -18,7 +18,11 @@ def write_kept_rows(path: str | os.PathLike, domain: Domain) -> None:
     arrays: dict[str, np.ndarray] = {}
     for split, rows in domain.splits.items():
         rows = rows.spread(ROWS)
-        arrays[f"inputs_{split}"] = rows.inputs.astype(str) if rows.kind == "files" else rows.inputs
+        inputs = rows.inputs.astype(str) if rows.kind == "files" else rows.inputs
+        if rows.kind == "bytes":
+            arrays[f"lengths_{split}"] = np.array([len(one) for one in inputs])
+            inputs = np.frombuffer(b"".join(inputs), np.uint8)
+        arrays[f"inputs_{split}"] = inputs
         arrays[f"ids_{split}"] = rows.ids.astype(str)
         if rows.labels is not None:
             arrays[f"labels_{split}"] = rows.labels
@@ -44,5 +48,9 @@ def read_kept_rows(path: str | os.PathLike, like: Domain) -> Domain:
         kind, _, split = name.partition("_")
         if kind == "inputs":
             inputs = arrays[name].astype(object) if arrays[name].dtype.kind == "U" else arrays[name]
+            if f"lengths_{split}" in arrays:
+                ends, whole = np.cumsum(arrays[f"lengths_{split}"]), inputs.tobytes()
+                begins = [0, *ends[:-1]]
+                inputs = np.array([whole[b:e] for b, e in zip(begins, ends, strict=True)], object)
             splits[split] = Rows(inputs, arrays.get(f"labels_{split}"), arrays[f"ids_{split}"].astype(object))
     return like.with_splits(splits)

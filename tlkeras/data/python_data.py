@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tlkeras.data import huggingface
 from tlkeras.data.sources.base import SOURCES
 from tlkeras.errors import UserError, nearest, unknown
 
@@ -40,13 +41,16 @@ def source_or_arrays(data: Any, sample_weights: Any = None) -> Given:
             of splits `{"train": (x, y), ...}`; a pandas DataFrame with a column of paths or texts (`path`,
             `file`, `filename`, `image`, `text`), a column of labels (`label`, `class`, `target`, `y`) and
             optionally `split`; a finite `tf.data.Dataset` of `(x, y)` or `(x, y, weights)`, batched or not.
-            The values of a dict of splits can also be data sets.
+            The values of a dict of splits can also be data sets; or a `datasets.Dataset` or `DatasetDict` of
+            Hugging Face (`tlkeras.data.huggingface`).
         sample_weights: Weights of the training rows: an array `(n,)` for `(x, y)`, for the split `train` of a
             dict or for a DataFrame; the name of a column for a DataFrame or a file; or None.
 
     Raises:
         UserError: The data or the weights have another type, or a path does not exist.
     """
+    if huggingface.is_dataset(data):
+        return _of_huggingface(data, sample_weights)
     if isinstance(data, str | os.PathLike):
         return Given(_source(os.fspath(data)), None, _column_of_weights(sample_weights))
     if isinstance(data, tuple):
@@ -63,9 +67,18 @@ def source_or_arrays(data: Any, sample_weights: Any = None) -> Given:
     if hasattr(data, "element_spec"):
         return Given(None, {"all": _weighted(_arrays_of(data), sample_weights)})
     raise UserError(
-        "data must be a folder, a file, a data source, (x, y), a dict of splits, a DataFrame or a "
-        f"tf.data.Dataset. Received: {type(data).__name__}"
+        "data must be a folder, a file, a data source, (x, y), a dict of splits, a DataFrame, a "
+        f"tf.data.Dataset or a datasets.Dataset. Received: {type(data).__name__}"
     )
+
+
+def _of_huggingface(data: Any, weights: Any) -> Given:
+    column = weights if isinstance(weights, str) else None
+    arrays, settings = huggingface.converted(data, weights=column)
+    if weights is not None and column is None:
+        split = "train" if "train" in arrays else "all"
+        arrays[split] = _weighted(arrays[split], weights)
+    return Given(None, arrays, settings)
 
 
 def _column_of_weights(given: Any) -> dict[str, Any]:

@@ -43,8 +43,9 @@ def fine_tune(
     it trains dense layers from random weights. An interrupted call continues if it is repeated.
 
     Args:
-        data: Folder with one sub-folder per class, file, data source, arrays, DataFrame or `tf.data.Dataset`;
-            see `source_or_arrays`. If there are no test rows or validation rows, they are split off.
+        data: Folder with one sub-folder per class, file, data source, arrays, DataFrame, `tf.data.Dataset` or
+            `datasets.Dataset`; see `source_or_arrays`. If there are no test rows or validation rows, they are
+            split off.
         backbone: Registered name, or a functional `keras.Model` from raw inputs to features. None uses the
             backbone of the recipe.
         epochs: Number of epochs of each stage, or None for the numbers of the recipe.
@@ -78,7 +79,7 @@ def fine_tune(
     source, arrays, given = source_or_arrays(data, sample_weights)
     changes = [f"data.source={source}"] if source is not None else []
     changes += [f"data.{name}={_text(value)}" for name, value in given.items()]
-    config = load_config(_recipe(arrays))
+    config = load_config("text_folder" if "text" in given else _recipe(arrays))
     name = re.sub(r"[^A-Za-z0-9_.\-]+", "_", Path((source or "arrays").partition(":")[2] or "arrays").stem)
     changes.append(f"name={name[:64] or 'run'}")
     if isinstance(backbone, str):

@@ -86,7 +86,8 @@ def table_of_arrays(
             raise UserError(f"{label}: x and y differ in length. Received: {len(inputs)} and {rows}")
         # Ids must be unique within a domain, because a hash of the id chooses the split.
         names = row_ids(len(inputs)) if split == "all" else row_ids(len(inputs), split)
-        ids = inputs if inputs.dtype == object and inputs.ndim == 1 else names
+        named = inputs.dtype == object and inputs.ndim == 1 and not isinstance(inputs[0], bytes)
+        ids = inputs if named else names
         if weights is not None:
             weights = checked_weights(weights, label)
             if len(weights) != len(inputs):
