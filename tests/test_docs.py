@@ -85,6 +85,10 @@ ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a networ
     "tlkeras auto --config=image_folder --set data.source=folder:PICTURES --budget=20m":
         "tests/studies/test_auto.py",
     "tlkeras reproduce runs/mine": "tests/studies/test_reproduce.py",
+    "tlkeras train --config=zero_shot --set data.source=folder:PICTURES --workdir=runs/zero_shot":
+        "tests/models/test_zero_shot.py",
+    "tlkeras train --config=image_folder --set data.source=folder:PICTURES --set judged_by=macro_f1 "
+    "--workdir=runs/by_f1": "tests/training/test_own_parts.py",
     "tlkeras demo runs/mine": "tests/demo/test_demo_page.py",
     "tlkeras push runs/mine --to=hf://me/mine --create=private": "tests/publish/test_push.py",
     "tlkeras merge runs/heads/* --workdir=runs/soup": "tests/studies/test_merge.py",
