@@ -7,6 +7,7 @@ LONG = (
     "methods/test_pretext_tasks.py",
     "methods/test_acceptance.py",
     "test_docs.py",
+    "test_tutorials.py",
     "test_package.py",
     "faults/test_kills.py",
     "methods/test_replicas.py",
