@@ -140,7 +140,7 @@ def measured(runs: list, twins: list, metric: MetricConfig, cases: int) -> dict:
 def interval(score, ours: list, theirs: list) -> tuple[float, float]:
     """Returns the interval of the verdict for the contributions of rows."""
     gains = [score.sign * (a - b) for a, b in zip(ours, theirs, strict=True)]
-    return verdict.gain_interval(gains, same_rows=True, prior_noise=score.seed_noise)
+    return verdict.gain_interval(gains, same_rows=True, prior=score.seed_noise.variance(ours, theirs))
 
 
 if __name__ == "__main__":

@@ -115,13 +115,13 @@ def test_regression_and_multilabel():
 def test_rows_part_is_the_bootstrap():
     """Without a seed term the interval is the normal one of the mean, at this size."""
     difference = np.random.default_rng(0).choice([-1.0, 0, 1], size=2000, p=[0.1, 0.7, 0.2])
-    low, high = gain_interval([difference], same_rows=True, prior_noise=0)
+    low, high = gain_interval([difference], same_rows=True, prior=0.0)
     half = 2.576 * difference.std() / np.sqrt(2000)
     assert (high - low) / 2 == pytest.approx(half, rel=0.05)
     assert (high + low) / 2 == pytest.approx(difference.mean(), abs=0.002)
     # many distinct values take the other way and give the same
     jittered = difference + 1e-9 * np.arange(2000)
-    assert gain_interval([jittered], same_rows=True, prior_noise=0) == pytest.approx((low, high), abs=0.003)
+    assert gain_interval([jittered], same_rows=True, prior=0.0) == pytest.approx((low, high), abs=0.003)
 
 
 @pytest.mark.parametrize("seeds", [1, 3])

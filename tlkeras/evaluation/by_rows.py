@@ -13,7 +13,6 @@ import numpy as np
 from tlkeras.evaluation.calibration import two_sided
 from tlkeras.evaluation.predictions import Predictions
 
-SEED_NOISE = 0.002  # see `tlkeras.evaluation.verdict`
 GROUPS = 100  # a metric without formula is computed this many times
 _CELLS = 2**22  # numbers of one array while rows are left out one by one
 

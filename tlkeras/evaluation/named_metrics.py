@@ -19,6 +19,7 @@ from tlkeras.config.data import Task
 from tlkeras.errors import UserError
 from tlkeras.evaluation import by_rows
 from tlkeras.evaluation.predictions import Predictions
+from tlkeras.evaluation.seed_noise import OF_ERRORS, OF_QUANTILES, OF_R2, OF_RANKINGS, OF_SCORES, SeedNoise
 from tlkeras.registry import Registry
 
 _CLASSES: tuple[Task, ...] = ("multiclass", "binary")
@@ -38,7 +39,7 @@ class NamedMetric:
         by_row: Function of predictions and the same options that returns the contribution of each row
             (`tlkeras.evaluation.by_rows`), or None if they are found by leaving out rows.
         is_share: Whether the value is a fraction, so that its differences are points.
-        seed_noise: Assumed variance of a gain between seeds; see `Score`.
+        seed_noise: How much the metric varies between seeds; see `SeedNoise`.
         is_exact: Whether the Keras metric is exact. If not, an evaluation takes the mean of `by_row`.
     """
 
@@ -47,7 +48,7 @@ class NamedMetric:
     build: Callable[..., keras.metrics.Metric]
     by_row: Callable[..., np.ndarray] | None = None
     is_share: bool = True
-    seed_noise: float = by_rows.SEED_NOISE
+    seed_noise: SeedNoise = OF_SCORES
     is_exact: bool = True
 
 
@@ -288,7 +289,7 @@ def _mean_where(values, occurs):
 
 _WITH_CLASSES: tuple[Task, ...] = (*_CLASSES, "multilabel")
 _VALUES: tuple[Task, ...] = ("regression",)
-_ERROR: dict[str, Any] = {"is_share": False}
+_ERROR: dict[str, Any] = {"is_share": False, "seed_noise": OF_ERRORS}
 
 
 def _add(
@@ -306,7 +307,7 @@ _add(
     _auc,
     by_rows.ranked,
     "Area under the ROC curve, mean over the outputs. Logs have it from 200 thresholds.",
-    seed_noise=0.005,  # by benchmarks/metric_intervals.py
+    seed_noise=OF_RANKINGS,
     is_exact=False,
 )
 for _function, _tasks, _summary in (
@@ -355,6 +356,7 @@ _add(
     _keras_metric(keras.metrics.R2Score),
     by_rows.explained,
     "Share of the variance that the model explains.",
+    seed_noise=OF_R2,
 )
 _add(
     "quantile_loss",
@@ -362,5 +364,6 @@ _add(
     _quantile,
     by_rows.pinball_losses,
     "Pinball loss of a quantile (0.5 unless quantile is given).",
-    **_ERROR,
+    is_share=False,
+    seed_noise=OF_QUANTILES,
 )

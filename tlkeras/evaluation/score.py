@@ -9,6 +9,7 @@ from tlkeras.config import MetricConfig
 from tlkeras.config.objective import lower_is_better
 from tlkeras.evaluation import by_rows
 from tlkeras.evaluation.predictions import Predictions
+from tlkeras.evaluation.seed_noise import OF_R2, OF_RANKINGS, OF_SCORES, SeedNoise
 from tlkeras.lazy import LateModule
 
 named_metrics = LateModule("tlkeras.evaluation.named_metrics")  # needs Keras
@@ -27,8 +28,7 @@ class Score:
         constant: Function of labelled predictions that returns the score of the best constant answer.
         lower_is_better: Whether a smaller value is better.
         is_share: Whether the score is a fraction, so that its differences are points.
-        seed_noise: Assumed variance of a gain between seeds, per mean square of the differences of the rows;
-            see `tlkeras.evaluation.verdict`.
+        seed_noise: How much the score varies between seeds.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Score:
     constant: Callable[[Predictions], float]
     lower_is_better: bool = False
     is_share: bool = True
-    seed_noise: float = by_rows.SEED_NOISE
+    seed_noise: SeedNoise = OF_SCORES
 
     @property
     def sign(self) -> float:
@@ -75,7 +75,7 @@ def score_of(predictions: Predictions, metric: MetricConfig | None = None, own: 
         return by_rows.best_constant(some, value, lower=lower_is_better(name))
 
     if name in {passed.name for passed in own}:
-        return Score(name, rows, constant, lower_is_better(name), is_share=False)
+        return Score(name, rows, constant, lower_is_better(name), is_share=False, seed_noise=OF_RANKINGS)
     row = named_metrics.METRICS.get(name)
     return Score(name, rows, constant, lower_is_better(name), row.is_share, row.seed_noise)
 
@@ -91,7 +91,7 @@ def registered(metric: MetricConfig | None) -> MetricConfig | None:
 def usual_score(predictions: Predictions) -> Score:
     """Returns the score of a task without a metric of its own: the accuracy, or R2 for regression."""
     if predictions.task == "regression":
-        return Score("r2", by_rows.explained, lambda p: 0.0)
+        return Score("r2", by_rows.explained, lambda p: 0.0, seed_noise=OF_R2)
     return Score("accuracy", by_rows.right, by_rows.majority)
 
 
