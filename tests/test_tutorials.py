@@ -15,7 +15,7 @@ TINY = {"data__image_size": 16, "data__batch_size": 16, "model__weights": None, 
 SMALL = {  # values of the cell `parameters`
     "fine_tune": {"BACKBONE": "small_cnn", "EPOCHS": 1, "SETTINGS": TINY},
     "adapt": {"STEPS": 18},
-    "dann_in_plain_keras": {"EPOCHS": 1},
+    "dann_in_plain_keras": {"EPOCHS": 1, "STRENGTHS": (6.0,)},
     "compare": {"CANDIDATES": "small_cnn:none,dann_digits:none", "SIZE": 28, "EPOCHS": 1},
     "texts_and_sounds": {"ROWS": 32, "EPOCHS": 1},
 }
@@ -59,6 +59,8 @@ def test_the_tutorials_run(tmp_path, monkeypatch):
     whole = nbformat.v4.new_notebook(cells=cells)
     monkeypatch.setenv("PYTHONPATH", str(FOLDER.parents[1]))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    for threads in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(threads, "1")  # waiting threads take the time of other tests
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     resources = {"metadata": {"path": str(tmp_path)}}
     nbclient.NotebookClient(whole, timeout=300, kernel_name="python3", resources=resources).execute()
