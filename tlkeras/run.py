@@ -15,6 +15,7 @@ from tlkeras.config import ExperimentConfig, OwnParts
 from tlkeras.config.own_parts import BACKBONE_FILE
 from tlkeras.data import kept_rows
 from tlkeras.data.sources.arrays import SOURCE as OF_ARRAYS
+from tlkeras.evaluation import calibration
 from tlkeras.evaluation.domain_gap import class_shares, describe_domains
 from tlkeras.evaluation.evaluate import predict_domains, write_evaluation
 from tlkeras.evaluation.evidence import write_evidence
@@ -162,7 +163,9 @@ def _evaluate(model: keras.Model, parts: Parts, run_dir: RunDir, distances: dict
 def _summary(run_dir: RunDir, metrics: dict, judged_by: str | None) -> str:
     items = [(name, *item) for name, splits in metrics.items() for item in splits.items()]
     lines = [f"  {score_line(*item, judged_by)}" for item in items]
-    notes = [text for note in (few_rows_note, unlabelled_note) if (text := note(metrics))]
+    facts = run_dir.evaluation / calibration.FILE
+    calibrated = calibration.calibration_note(run_dir.read_json(facts)) if facts.is_file() else ""
+    notes = [text for text in (calibrated, few_rows_note(metrics), unlabelled_note(metrics)) if text]
     return "\n".join(["", "Finished:", *lines, *notes, f"Everything about this run is in {run_dir.path}/"])
 
 

@@ -11,7 +11,7 @@ from tlkeras.evaluation import Predictions
 from tlkeras.evaluation.embedding import nearest, plane
 from tlkeras.evaluation.embedding_file import read_embedding
 from tlkeras.evaluation.gallery import choose
-from tlkeras.evaluation.metrics import cross_entropy
+from tlkeras.evaluation.predictions import cross_entropy
 from tlkeras.evaluation.shown_rows import save_png
 
 

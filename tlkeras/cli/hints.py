@@ -56,7 +56,8 @@ def flag_mistake(error: absl_flags.Error, flags: absl_flags.FlagValues, words: S
     name, equals, value = str(error).partition(": ")[0].removeprefix("flag --").partition("=")
     if not (isinstance(error, absl_flags.IllegalFlagValueError) and equals and name in flags):
         return str(error)
-    allowed = flags[name].parser.syntactic_help or "true or false"
+    parser = flags[name].parser
+    allowed = parser.syntactic_help or ", ".join(getattr(parser, "enum_values", ["true or false"]))
     return f"--{name} takes {allowed}. Received: --{name}={value}"
 
 

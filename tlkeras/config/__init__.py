@@ -36,6 +36,7 @@ from tlkeras.config.pretext import PretextConfig
 from tlkeras.config.runtime import (
     CacheConfig,
     CheckpointConfig,
+    ExportConfig,
     RuntimeConfig,
     TensorBoardConfig,
     TrackerConfig,
@@ -68,6 +69,7 @@ __all__ = [
     "DataConfig",
     "EarlyStoppingConfig",
     "ExperimentConfig",
+    "ExportConfig",
     "FallingScheduleConfig",
     "FitStageConfig",
     "FrontEndConfig",

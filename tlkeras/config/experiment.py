@@ -13,6 +13,7 @@ from tlkeras.config.objective import MetricConfig
 from tlkeras.config.runtime import (
     CacheConfig,
     CheckpointConfig,
+    ExportConfig,
     RuntimeConfig,
     TensorBoardConfig,
     TrackerConfig,
@@ -40,6 +41,7 @@ class ExperimentConfig(Config):
         cache: Feature cache.
         runtime: Devices, precision and determinism.
         checkpoint: Checkpoints and the choice of the best model.
+        export: Answers of `predict` and of exports.
         tensorboard: Data that is written for TensorBoard in addition to scalars.
         tracking: Trackers beside TensorBoard that are told about the run, e.g. `["mlflow"]`.
         verdict: Runs without the transfer with which the run is compared.
@@ -65,6 +67,7 @@ class ExperimentConfig(Config):
     cache: CacheConfig = CacheConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    export: ExportConfig = ExportConfig()
     tensorboard: TensorBoardConfig = TensorBoardConfig()
     tracking: tuple[TrackerConfig, ...] = ()
     verdict: VerdictConfig = VerdictConfig()

@@ -88,7 +88,7 @@ def assignments(overrides: str | Iterable[str] | None) -> list[str]:
     return listed
 
 
-_SINCE_0_1 = {"metrics", "tracking", "judged_by"}
+_SINCE_0_1 = {"metrics", "tracking", "judged_by", "export"}
 
 
 def read_config(tree: dict[str, Any]) -> ExperimentConfig:

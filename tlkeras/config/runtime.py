@@ -1,4 +1,4 @@
-"""Config of the runtime, the feature cache, the checkpoints, TensorBoard and other trackers."""
+"""Config of the runtime, the feature cache, the checkpoints, exports, TensorBoard and other trackers."""
 
 from typing import Annotated, Literal
 
@@ -68,6 +68,17 @@ class CheckpointConfig(Config):
     every_minutes: Annotated[float, Field(gt=0)] | None = 10.0
     keep: PositiveInt = 2
     monitor: str | None = None
+
+
+class ExportConfig(Config):
+    """The answers of `predict` and of exports.
+
+    Attributes:
+        calibrate: Whether `predict` and exports divide the logits of the best model by a temperature that is
+            fitted on validation rows. This changes the probabilities and never the predicted classes.
+    """
+
+    calibrate: bool = True
 
 
 class TensorBoardConfig(Config):

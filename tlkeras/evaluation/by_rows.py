@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tlkeras.evaluation.calibration import two_sided
-from tlkeras.evaluation.predictions import Predictions
+from tlkeras.evaluation.predictions import Predictions, two_sided
 
 GROUPS = 100  # a metric without formula is computed this many times
 _CELLS = 2**22  # numbers of one array while rows are left out one by one

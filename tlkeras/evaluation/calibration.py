@@ -1,12 +1,16 @@
 """Calibration: whether the confidence of a model equals its accuracy."""
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 
-from tlkeras.evaluation.predictions import Predictions
+from tlkeras.evaluation.predictions import Predictions, cross_entropy
 from tlkeras.lazy import LateModule
-from tlkeras.models.probabilities import log_softmax
 
 scipy = LateModule("scipy")
+
+FILE = "calibration.json"  # in the folder evaluation/ of a run
 
 
 def confidence_and_hits(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
@@ -66,33 +70,66 @@ def expected_calibration_error(confidence: np.ndarray, hits: np.ndarray, bins: i
 def fit_temperature(validation: Predictions) -> float:
     """Returns the temperature that minimises the cross-entropy of validation logits (Guo et al. 2017, 4.2).
 
-    It is searched between 0.05 and 20. Dividing logits by it changes the probabilities and not the predicted
-    classes: `Predictions.from_logits(logits / temperature, ...)`.
+    It is searched between 0.05 and 20, with a normal prior of standard deviation 1 on its logarithm. The
+    prior matters only if there are few rows, or if all of them are predicted correctly: without it, the best
+    temperature would then be 0. Dividing logits by the temperature changes the probabilities and not the
+    predicted classes, see `Predictions.at_temperature`.
 
     Args:
-        validation: Labelled multiclass or binary predictions on the validation split.
+        validation: Labelled predictions on the validation split, for any task but regression.
 
     Raises:
-        ValueError: The predictions have no labels, or belong to another task.
+        ValueError: The predictions have no labels, or are values of a regression.
     """
-    if validation.task not in ("multiclass", "binary") or validation.labels is None:
+    if validation.task == "regression" or validation.labels is None:
         raise ValueError(
-            "Temperature scaling needs labelled multiclass or binary predictions. "
+            "Temperature scaling needs labelled predictions of classes. "
             f"Received: task={validation.task!r}, labels={validation.labels}"
         )
-    logits = two_sided(validation)
-    rows = np.arange(len(logits))
 
     def loss(log_temperature: float) -> float:
-        scaled = log_softmax(logits / np.exp(log_temperature))
-        return -scaled[rows, validation.labels].mean()
+        scaled = dataclasses.replace(validation, logits=validation.logits / np.exp(log_temperature))
+        return cross_entropy(scaled).sum() + log_temperature**2 / 2
 
     best = scipy.optimize.minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
     return float(np.exp(best.x))
 
 
-def two_sided(predictions: Predictions) -> np.ndarray:
-    """Returns logits (n, k) whose softmax gives the probabilities, also for binary with one logit."""
-    if predictions.task == "binary" and predictions.logits.shape[1] == 1:
-        return np.concatenate([np.zeros_like(predictions.logits), predictions.logits], axis=1)
-    return predictions.logits
+def calibration_of(validation: Predictions | None) -> dict[str, Any]:
+    """Returns the content of `calibration.json`: the temperature by which a run's logits are divided.
+
+    Args:
+        validation: Predictions on the validation split of the run's own domain, or None.
+
+    Returns:
+        `temperature`, `rows`, and the expected calibration error on these rows, `error_before` and
+        `error_after`. If the rows show no temperature, it is 1, and `reason` says why.
+    """
+    if validation is None or not len(validation) or validation.labels is None:
+        return {"temperature": 1.0, "reason": "there are no validation rows with labels"}
+    if validation.task == "regression":
+        return {"temperature": 1.0, "reason": "a regression has no probabilities"}
+    if not np.isfinite(validation.logits).all():
+        return {"temperature": 1.0, "reason": "some logits of the validation rows are not finite"}
+    temperature = fit_temperature(validation)
+    return {
+        "temperature": temperature,
+        "rows": len(validation),
+        "error_before": expected_calibration_error(*confidence_and_hits(validation)),
+        "error_after": expected_calibration_error(
+            *confidence_and_hits(validation.at_temperature(temperature))
+        ),
+    }
+
+
+def calibration_note(facts: dict[str, Any]) -> str:
+    """Returns a sentence about the calibration of a run, for the terminal. It is empty for a regression."""
+    if "reason" not in facts:
+        return (
+            f"Calibration: predict and exports divide the logits by {facts['temperature']:.3g}. The expected "
+            f"calibration error on validation rows is {facts['error_after']:.3f} instead of "
+            f"{facts['error_before']:.3f}."
+        )
+    if "regression" in facts["reason"]:
+        return ""
+    return f"The probabilities are not calibrated, because {facts['reason']}."

@@ -138,12 +138,13 @@ def nearest(queries: np.ndarray, features: np.ndarray, count: int) -> tuple[np.n
     Returns:
         `(indices, similarities)`: int64 `(q, count)`, and float32 `(q, count)` in -1..1.
     """
-    similarity = _unit(queries) @ _unit(features).T
+    similarity = unit_vectors(queries) @ unit_vectors(features).T
     order = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
     return order, np.take_along_axis(similarity, order, axis=1)
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def unit_vectors(vectors: np.ndarray) -> np.ndarray:
+    """Returns vectors `(n, d)` divided by their lengths, float32. A vector of zeros stays as it is."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)
 

@@ -8,6 +8,8 @@ import keras
 from tlkeras.backend.distributed_fit import DistributedFit
 from tlkeras.config import ExperimentConfig
 from tlkeras.data import Domain, evaluation_batches
+from tlkeras.data.roles import Role
+from tlkeras.evaluation import calibration
 from tlkeras.evaluation.intervals import score_interval
 from tlkeras.evaluation.metrics import compute_metrics, write_confusion
 from tlkeras.evaluation.named_metrics import named_values
@@ -53,12 +55,12 @@ def predict_domains(
         runtime: Runtime that distributes the batches, or None for one device.
     """
     with runtime.scope() if runtime is not None else contextlib.nullcontext():
-        alone, with_features = _Answering(model), _Answering(_with_features(model))
+        alone, both = _Answering(model), _Answering(with_features(model))
     rows_of_a_step = min(batch_size, MOST_ROWS) * (runtime.replicas if runtime is not None else 1)
     return {
         name: {
             split: predict_split(
-                with_features if len(rows) <= KEPT_FEATURES else alone, domain, split, rows_of_a_step, runtime
+                both if len(rows) <= KEPT_FEATURES else alone, domain, split, rows_of_a_step, runtime
             )
             for split, rows in domain.splits.items()
             if len(rows) and not domain.draws_pairs
@@ -67,8 +69,11 @@ def predict_domains(
     }
 
 
-def _with_features(model: keras.Model) -> keras.Model:
-    """Returns a model that computes logits and features in one pass of the backbone."""
+def with_features(model: keras.Model) -> keras.Model:
+    """Returns a model that puts out `logits` and `features` by name, in one pass of the backbone.
+
+    A model without a layer `features` is returned unchanged.
+    """
     try:
         features = output_of(model, "features")
     except ValueError:
@@ -106,7 +111,8 @@ def measure(evaluated: Evaluated, config: ExperimentConfig | None, own=()) -> di
 
     Args:
         evaluated: Predictions by domain and split.
-        config: Config of the run, which names the metrics in addition to the usual ones; None for none.
+        config: Config of the run, which names the metrics in addition to the usual ones, and says whether
+            `predict` is calibrated; or None.
         own: Metrics that were passed from Python.
     """
     return {
@@ -142,16 +148,26 @@ def write_evaluation(
     predictions are also written as `predictions_SPLIT.npz` for reports and comparisons. Metrics are computed
     only for splits with labels.
 
+    With `export.calibrate`, `calibration.json` has the temperature of the validation rows of the source, and
+    the probabilities in `predictions.csv` are those of `predict`. Metrics and `.npz` files have the
+    probabilities of `best.keras`.
+
     Args:
         run_dir: Run directory.
         evaluated: Predictions by domain and split.
-        config: Config of the run, which names the metrics in addition to the usual ones; None for none.
+        config: Config of the run, which names the metrics in addition to the usual ones, and says whether
+            `predict` is calibrated; or None.
         measured: Metrics that need no labels, `{domain: {split: {...}}}`; see `pair_metrics`.
         own: Metrics that were passed from Python.
 
     Returns:
         The metrics of labelled splits: `{domain: {split: {...}}}`.
     """
+    temperature = 1.0
+    if config is not None and config.export.calibrate:
+        facts = calibration.calibration_of(evaluated.get(Role.SOURCE, {}).get("val"))
+        run_dir.write_json(run_dir.evaluation / calibration.FILE, facts)
+        temperature = facts["temperature"]
     values = measure(evaluated, config, own) | (measured or {})
     for domain, splits in evaluated.items():
         folder = run_dir.evaluation_of(domain)
@@ -159,7 +175,7 @@ def write_evaluation(
             predictions.save(folder / f"predictions_{split}.npz")
         if (split := shown_split(splits)) is not None:
             shown = splits[split]
-            write_csv(shown, folder / "predictions.csv", with_label=True)
+            write_csv(shown.at_temperature(temperature), folder / "predictions.csv", with_label=True)
             if shown.labels is not None and shown.task != "regression":
                 write_confusion(shown, folder / "confusion.csv")
     # metrics.json is written last, because its presence means that the evaluation is complete

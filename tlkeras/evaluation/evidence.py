@@ -8,11 +8,13 @@ import dataclasses
 from typing import Any
 
 from tlkeras.data import Domain, inspect_domain
+from tlkeras.evaluation import unlike_training
 from tlkeras.evaluation.embedding import write_embedding
 from tlkeras.evaluation.evaluate import Evaluated
 from tlkeras.evaluation.gallery import write_gallery
-from tlkeras.evaluation.nearest_training_rows import TrainingRows
+from tlkeras.evaluation.nearest_training_rows import trained_on
 from tlkeras.evaluation.predictions import shown_split
+from tlkeras.evaluation.unlike_training import write_unlike_training
 from tlkeras.run_dir import RunDir
 
 _LISTED = 50  # files of each kind that data_health.json lists; it counts all
@@ -31,12 +33,13 @@ def write_evidence(run_dir: RunDir, model, domains: dict[str, Domain], evaluated
     health = {name: data_health(domain) for name, domain in domains.items()}
     run_dir.write_json(run_dir.evaluation / "data_health.json", health)
     known = {name: {s: p.features for s, p in splits.items()} for name, splits in evaluated.items()}
-    training = TrainingRows(model, domains["source"], config.seed, known.get("source", {}).get("train"))
+    training = trained_on(model, domains, evaluated, config)
+    write_unlike_training(run_dir.evaluation / unlike_training.FILE, training.values(), evaluated)
     for name, splits in evaluated.items():
         split = shown_split(splits)
         if split is not None and splits[split].labels is not None:  # best and worst need labels
             folder = run_dir.evaluation_of(name)
-            facts = (model, domains[name], split, splits[split], config.model.backbone, training)
+            facts = (model, domains[name], split, splits[split], config.model.backbone, training["source"])
             write_gallery(folder / "gallery", *facts)
     after = run_dir.evaluation / "embedding_after.npz"
     if not after.is_file():  # an adaptation has written it already, together with the one before training

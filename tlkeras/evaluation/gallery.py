@@ -8,10 +8,9 @@ import numpy as np
 
 from tlkeras.data import Domain
 from tlkeras.evaluation.embedding import features_of
-from tlkeras.evaluation.metrics import cross_entropy
 from tlkeras.evaluation.nearest_training_rows import TrainingRows, write_neighbors
 from tlkeras.evaluation.prediction_files import records
-from tlkeras.evaluation.predictions import Predictions
+from tlkeras.evaluation.predictions import Predictions, cross_entropy
 from tlkeras.evaluation.shown_rows import can_be_shown, inputs_of, keep_rows
 from tlkeras.run_dir import write_json
 

@@ -6,15 +6,10 @@ from typing import Any
 import numpy as np
 
 from tlkeras.evaluation.by_rows import top_k_hits
-from tlkeras.evaluation.calibration import (
-    confidence_and_hits,
-    expected_calibration_error,
-    two_sided,
-)
+from tlkeras.evaluation.calibration import confidence_and_hits, expected_calibration_error
 from tlkeras.evaluation.prediction_files import csv_text
-from tlkeras.evaluation.predictions import Predictions
+from tlkeras.evaluation.predictions import Predictions, cross_entropy, two_sided
 from tlkeras.lazy import LateModule
-from tlkeras.models.probabilities import log_softmax
 from tlkeras.run_dir import write_text
 from tlkeras.run_dir.atomic import plain
 
@@ -69,17 +64,6 @@ def write_confusion(predictions: Predictions, path: str | os.PathLike) -> None:
         columns, counts = ["label", *names], confusion_matrix(predictions)
     rows = [[name, *line] for name, line in zip(names, counts.tolist(), strict=True)]
     write_text(path, csv_text(columns, rows))
-
-
-def cross_entropy(predictions: Predictions) -> np.ndarray:
-    """Returns the loss of each row, float64 (n,), from the logits."""
-    if predictions.task == "regression":
-        return ((predictions.logits - predictions.labels) ** 2).mean(axis=1)
-    if predictions.task == "multilabel":
-        signs = 1 - 2 * predictions.labels
-        return np.logaddexp(0.0, signs * predictions.logits).mean(axis=1)
-    scores = log_softmax(two_sided(predictions))
-    return -scores[np.arange(len(scores)), predictions.labels]
 
 
 def sensitivity_at_specificity(labels: np.ndarray, scores: np.ndarray, specificity: float) -> float:

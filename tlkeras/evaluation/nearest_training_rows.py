@@ -1,5 +1,6 @@
 """The training rows whose features are most similar to those of wrongly predicted rows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,9 +9,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from tlkeras.config import ExperimentConfig
 from tlkeras.data import Domain
+from tlkeras.data.roles import Role
 from tlkeras.data.rows import Rows
 from tlkeras.evaluation.embedding import features_of, nearest
+from tlkeras.evaluation.predictions import Predictions
 from tlkeras.evaluation.shown_rows import inputs_of, keep_rows
 
 COUNT = 3
@@ -50,6 +54,25 @@ class TrainingRows:
         if self.known is not None and len(self.known) == len(self.rows):
             return self.known
         return features_of(self.model, self.rows, self.domain)
+
+
+def trained_on(
+    model: keras.Model,
+    domains: Mapping[str, Domain],
+    evaluated: Mapping[str, Mapping[str, Predictions]],
+    config: ExperimentConfig,
+) -> dict[str, TrainingRows]:
+    """Returns the training rows of each domain on which a run was trained, by name.
+
+    Args:
+        model: Best model of the run, from raw inputs to logits.
+        domains: Domains by name.
+        evaluated: Predictions by domain and split, with the features that are known already.
+        config: Config of the run.
+    """
+    names = [name for name in domains if config.adapts or name == Role.SOURCE]
+    known = {name: evaluated[name]["train"].features for name in names if "train" in evaluated.get(name, ())}
+    return {name: TrainingRows(model, domains[name], config.seed, known.get(name)) for name in names}
 
 
 def write_neighbors(

@@ -55,24 +55,36 @@ def write_skipped(domains: Mapping[str, Domain], path: str | os.PathLike) -> int
     return len(rows)
 
 
-def predictions_text(predictions: Predictions, format: str = "csv", *, with_label: bool = False) -> str:
+def predictions_text(
+    predictions: Predictions,
+    format: str = "csv",
+    *,
+    with_label: bool = False,
+    covered: np.ndarray | None = None,
+) -> str:
     """Returns predictions as text with file (or id), label (if known), prediction and probability.
 
     In CSV, several labels of a row and their probabilities are joined by `|`. `probability` is that of the
-    predicted class. It is empty for regression.
+    predicted class. It is empty for regression. The last column is `unlike_training`, if it was measured.
 
     Args:
         predictions: Predictions to write.
         format: Format of the text: `csv`, or `jsonl` with one JSON object per row and the probabilities of
             all classes.
         with_label: Whether a CSV has an empty column of labels if the labels are not known.
+        covered: Conformal sets, bool `(n, k)`, for a column `set`; or for regression conformal intervals
+            `(n, k, 2)`, for the columns `low` and `high`; or None.
     """
     if format == "jsonl":
-        return "".join(json_lines(predictions))
+        return "".join(json_lines(predictions, covered))
     name = id_column(predictions)
     columns = [name, *(["label"] if with_label or predictions.labels is not None else [])]
     columns += ["prediction", "probability"]
-    rows = [[_cell(record.get(column)) for column in columns] for record in records(predictions)]
+    if covered is not None:
+        columns += ["set"] if covered.ndim == 2 else ["low", "high"]
+    if predictions.unlike_training is not None:
+        columns += ["unlike_training"]
+    rows = [[_cell(record.get(column)) for column in columns] for record in records(predictions, covered)]
     return csv_text(columns, rows)
 
 
@@ -86,9 +98,9 @@ def write_json_lines(predictions: Predictions, path: str | os.PathLike) -> None:
     write_text(path, predictions_text(predictions, "jsonl"))
 
 
-def json_lines(predictions: Predictions) -> Iterator[str]:
-    """Yields one line of JSON per row."""
-    for record, row in zip(records(predictions), _probability_rows(predictions), strict=True):
+def json_lines(predictions: Predictions, covered: np.ndarray | None = None) -> Iterator[str]:
+    """Yields one line of JSON per row; see `predictions_text`."""
+    for record, row in zip(records(predictions, covered), _probability_rows(predictions), strict=True):
         if row is not None:
             record["probabilities"] = {
                 name: _finite(value) for name, value in zip(predictions.class_names, row, strict=True)
@@ -96,8 +108,8 @@ def json_lines(predictions: Predictions) -> Iterator[str]:
         yield json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def records(predictions: Predictions) -> Iterator[dict[str, Any]]:
-    """Yields a dict per row with file (or id), label (if known), prediction and probability."""
+def records(predictions: Predictions, covered: np.ndarray | None = None) -> Iterator[dict[str, Any]]:
+    """Yields a dict per row with the columns of `predictions_text`."""
     name = id_column(predictions)
     predicted = predictions.predicted
     for row in range(len(predictions)):
@@ -106,6 +118,12 @@ def records(predictions: Predictions) -> Iterator[dict[str, Any]]:
             record["label"] = _answer(predictions, predictions.labels[row])
         record["prediction"] = _answer(predictions, predicted[row])
         record["probability"] = _probability(predictions, row, predicted[row])
+        if covered is not None and covered.ndim == 2:
+            record["set"] = [predictions.class_names[index] for index in np.flatnonzero(covered[row])]
+        elif covered is not None:
+            record["low"], record["high"] = (_answer(predictions, bound) for bound in covered[row].T)
+        if predictions.unlike_training is not None:
+            record["unlike_training"] = _finite(predictions.unlike_training[row])
         yield record
 
 

@@ -27,6 +27,8 @@ class Predictions:
         task: Task: `multiclass`, `binary`, `multilabel` or `regression`.
         features: Features float32 (n, d) from which the head computed the logits, or None. They are not
             saved.
+        unlike_training: Distance of each row to the training rows, float (n,), see `UnlikeTraining`, or None.
+            A row above 1 is unlike the training rows. It is not saved.
     """
 
     ids: np.ndarray
@@ -36,6 +38,7 @@ class Predictions:
     class_names: tuple[str, ...]
     task: Task
     features: np.ndarray | None = None
+    unlike_training: np.ndarray | None = None
 
     @classmethod
     def from_logits(
@@ -115,7 +118,21 @@ class Predictions:
             logits=self.logits[rows],
             probabilities=None if self.probabilities is None else self.probabilities[rows],
             features=None if self.features is None else self.features[rows],
+            unlike_training=None if self.unlike_training is None else self.unlike_training[rows],
         )
+
+    def at_temperature(self, temperature: float) -> "Predictions":
+        """Returns the predictions with logits divided by a temperature and new probabilities.
+
+        The predicted classes stay the same.
+
+        Args:
+            temperature: Temperature above 0, as `fit_temperature` returns it. 1 changes nothing.
+        """
+        if temperature == 1:
+            return self
+        logits = self.logits / temperature
+        return dataclasses.replace(self, logits=logits, probabilities=_probabilities(logits, self.task))
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes all attributes but the features to an `.npz` without pickled objects, atomically.
@@ -202,6 +219,24 @@ def predict_rows(
     return Predictions.from_logits(
         logits, task=task, labels=labels, ids=ids, class_names=class_names, features=features
     )
+
+
+def two_sided(predictions: Predictions) -> np.ndarray:
+    """Returns logits (n, k) whose softmax gives the probabilities, also for binary with one logit."""
+    if predictions.task == "binary" and predictions.logits.shape[1] == 1:
+        return np.concatenate([np.zeros_like(predictions.logits), predictions.logits], axis=1)
+    return predictions.logits
+
+
+def cross_entropy(predictions: Predictions) -> np.ndarray:
+    """Returns the loss of each row, float64 (n,), from the logits. For regression it is the squared error."""
+    if predictions.task == "regression":
+        return ((predictions.logits - predictions.labels) ** 2).mean(axis=1)
+    if predictions.task == "multilabel":
+        signs = 1 - 2 * predictions.labels
+        return np.logaddexp(0.0, signs * predictions.logits).mean(axis=1)
+    scores = log_softmax(two_sided(predictions))
+    return -scores[np.arange(len(scores)), predictions.labels]
 
 
 def _batch_by_batch(model: Any, batches: Iterable) -> tuple[np.ndarray, np.ndarray | None]:

@@ -88,7 +88,7 @@ def serve(run: SavedRun, domain: Domain) -> ServedModel:
     """Returns the best model of a run, ready to be written in any format."""
     train = domain.splits["train"]
     return ServedModel(
-        model=answering_model(run.model, domain.task),
+        model=answering_model(run.model, domain.task, run.temperature),
         task=domain.task,
         class_names=() if domain.task == "regression" else run.class_names,
         input_shape=domain.input_shape,
@@ -103,6 +103,7 @@ def serve(run: SavedRun, domain: Domain) -> ServedModel:
             "versions": run.manifest["versions"],
             "git": run.manifest["git"],
             "data_fingerprint": run.manifest["data_fingerprint"],
+            "temperature": run.temperature,
         },
     )
 

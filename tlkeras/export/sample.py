@@ -97,7 +97,7 @@ def _predictions(run: SavedRun, inputs: Any, rows: Rows | None) -> Predictions:
         labels=None if rows is None else rows.labels,
         ids=None if rows is None else rows.ids,
         class_names=run.class_names,
-    )
+    ).at_temperature(run.temperature)
 
 
 def _pictures(run: SavedRun, encoded: list[bytes], domain: Domain, rows: Rows | None = None) -> Pictures:

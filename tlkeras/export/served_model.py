@@ -117,13 +117,14 @@ class ServedModel:
         }
 
 
-def answering_model(model: keras.Model, task: Task) -> keras.Model:
+def answering_model(model: keras.Model, task: Task, temperature: float = 1.0) -> keras.Model:
     """Returns a functional model from raw inputs to the answers of `predict`, in float32.
 
     Args:
         model: Functional model from raw inputs to logits.
         task: Task, which sets the answers: softmax for `multiclass`, probabilities `(b, 2)` of both classes
             for `binary`, sigmoids for `multilabel`, values for `regression`.
+        temperature: Temperature by which the logits are divided.
 
     Returns:
         A model of Keras' own layers. It shares the variables of `model`, or has copies of them if `model`
@@ -131,6 +132,8 @@ def answering_model(model: keras.Model, task: Task) -> keras.Model:
     """
     model = in_float32(model)
     logits = model.outputs[0]
+    if temperature != 1:
+        logits = keras.layers.Rescaling(1 / temperature, name="temperature", dtype="float32")(logits)
     if task == "regression":
         answers = keras.layers.Identity(name="values")(logits)
     elif task == "multiclass":

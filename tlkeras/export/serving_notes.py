@@ -193,6 +193,11 @@ def _head(served: ServedModel) -> str:
             "The answers are probabilities in the order of `labels.txt`. (`best.keras` in the run directory "
             "gives logits.)",
         ]
+        if (temperature := served.facts.get("temperature", 1)) != 1:
+            lines[-1] += (
+                f" They are calibrated: the model divides the logits by {temperature:.4g}, which was "
+                "fitted on validation rows."
+            )
     lines += ["", "Save and run commands and clients in the folder of this page."]
     lines += [
         "",

@@ -41,7 +41,7 @@ def embed_files(run: SavedRun, paths: str | os.PathLike | Iterable[str | os.Path
     Raises:
         UserError: A path does not exist, no file can be read, or the model takes vectors.
     """
-    features, names, skipped = run.outputs_for_files(feature_model(run.model), paths)
+    features, names, skipped = run.outputs_for_files(feature_model(run.model).predict_on_batch, paths)
     return Embedded(names, features.reshape(len(names), -1).astype(np.float32), skipped)
 
 

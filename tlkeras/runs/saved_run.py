@@ -1,7 +1,8 @@
 """A finished run on disk: its model, its metrics, and predictions with it."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from tlkeras.data.input_shapes import Shape, shape_from_json
 from tlkeras.data.modalities import MODALITIES, Modality
 from tlkeras.data.rows import Rows
 from tlkeras.errors import UserError
-from tlkeras.evaluation import Predictions
-from tlkeras.evaluation.evaluate import measure, predict_domains, write_evaluation
+from tlkeras.evaluation import Predictions, calibration, conformal, unlike_training
+from tlkeras.evaluation.evaluate import measure, predict_domains, with_features, write_evaluation
+from tlkeras.evaluation.nearest_training_rows import trained_on
 from tlkeras.evaluation.view_pairs import pair_metrics
 from tlkeras.models.weights.hub import run_on_hub
 from tlkeras.prepare import read_domains
@@ -137,6 +139,24 @@ class SavedRun:
         return self.run_dir.read_json("evaluation/tasks.json")
 
     @property
+    def temperature(self) -> float:
+        """The temperature by which `predict` and exports divide the logits of `best.keras`; 1 without one.
+
+        It was fitted on validation rows. `export.calibrate=false` leaves it out.
+        """
+        file = self.run_dir.evaluation / calibration.FILE
+        return self.run_dir.read_json(file)["temperature"] if file.is_file() else 1.0
+
+    @cached_property
+    def unlike_training(self) -> unlike_training.UnlikeTraining | None:
+        """The score of rows that are unlike the training rows. None if the run has not measured it.
+
+        `evaluate` measures it for a run of an earlier version.
+        """
+        file = self.run_dir.evaluation / unlike_training.FILE
+        return unlike_training.UnlikeTraining.load(file) if file.is_file() else None
+
+    @property
     def input_shape(self) -> Shape:
         """The shape of one input of the model; of several inputs a dict of shapes."""
         return shape_from_json(self.manifest["input_shape"])
@@ -148,6 +168,9 @@ class SavedRun:
 
     def predict(self, x: np.ndarray, batch_size: int = 32) -> Predictions:
         """Returns predictions for raw inputs.
+
+        The logits are those of `best.keras` divided by `temperature`, so the probabilities are calibrated.
+        `unlike_training` of the predictions is set if the run has measured it.
 
         Args:
             x: Raw inputs. For a run on arrays, they have the form of the training arrays, and are scaled
@@ -164,7 +187,22 @@ class SavedRun:
         rows = Rows(inputs, None, np.arange(len(inputs)))
         read = self.modality.reader(rows, self._reading.model_copy(update={"memory_mb": 0}))
         places = [np.arange(i, min(i + batch_size, len(rows))) for i in range(0, len(rows), batch_size)]
-        return self._predictions(np.concatenate([self.model.predict_on_batch(read(i)) for i in places]))
+        return self._predictions(np.concatenate([self._answers(read(i)) for i in places]))
+
+    @property
+    def validation(self) -> Predictions:
+        """The predictions on the validation rows, as `predict` gives them.
+
+        Raises:
+            UserError: The run has no validation rows.
+        """
+        file = self.run_dir.evaluation / "predictions_val.npz"
+        if not file.is_file():
+            raise UserError(
+                "A coverage needs validation rows with labels. Received: the run "
+                f"{self.path}, which has no validation rows"
+            )
+        return Predictions.load(file).at_temperature(self.temperature)
 
     def predict_files(
         self, paths: str | os.PathLike | Iterable[str | os.PathLike]
@@ -177,16 +215,44 @@ class SavedRun:
         Raises:
             UserError: A path does not exist, no file can be read, or the model takes vectors.
         """
-        logits, names, skipped = self.outputs_for_files(self.model, paths)
-        return self._predictions(logits, ids=names), skipped
+        answers, names, skipped = self.outputs_for_files(self._answers, paths)
+        return self._predictions(answers, ids=names), skipped
 
-    def outputs_for_files(
-        self, model: keras.Model, paths: str | os.PathLike | Iterable[str | os.PathLike]
-    ) -> tuple[np.ndarray, list[str], list[tuple[str, str]]]:
-        """Returns what a model of the run's inputs puts out for files and folders.
+    def conformal_sets(
+        self, predictions: Predictions, coverage: float = 0.9, kind: str = "threshold"
+    ) -> np.ndarray:
+        """Returns the classes that each row may have, bool `(n, k)`; see `evaluation.conformal`.
 
         Args:
-            model: The model of the run, or a part of it that begins at its inputs.
+            predictions: Predictions of this run, as `predict` returns them.
+            coverage: Share of rows whose set holds the true class, between 0 and 1.
+            kind: Kind of the sets: `threshold`, `adaptive` or `regularized`.
+
+        Raises:
+            UserError: The task has other answers than one class per row, or the run has too few validation
+                rows.
+        """
+        return conformal.conformal_sets(self.validation, predictions, coverage, kind)
+
+    def conformal_intervals(self, predictions: Predictions, coverage: float = 0.9) -> np.ndarray:
+        """Returns the lower and the upper bound of each value of a regression, float64 `(n, k, 2)`.
+
+        Args:
+            predictions: Predictions of this run, as `predict` returns them.
+            coverage: Share of rows whose true value is in the interval, between 0 and 1.
+
+        Raises:
+            UserError: The task is not a regression, or the run has too few validation rows.
+        """
+        return conformal.conformal_intervals(self.validation, predictions, coverage)
+
+    def outputs_for_files(
+        self, answer: Callable[[Any], np.ndarray], paths: str | os.PathLike | Iterable[str | os.PathLike]
+    ) -> tuple[np.ndarray, list[str], list[tuple[str, str]]]:
+        """Returns what a function of the run's inputs puts out for files and folders.
+
+        Args:
+            answer: Function of a batch of inputs, such as `predict_on_batch` of the model or of a part of it.
             paths: Paths of files and folders, or a single path.
 
         Returns:
@@ -199,7 +265,7 @@ class SavedRun:
         for inputs, names, unreadable in self.file_batches(paths):
             skipped += unreadable
             if names:
-                outputs.append(model.predict_on_batch(inputs))
+                outputs.append(answer(inputs))
                 readable += names
         if not readable:
             raise UserError(f"None of {len(skipped)} files can be read. The first is {': '.join(skipped[0])}")
@@ -236,6 +302,11 @@ class SavedRun:
         measured = pair_metrics(self.model, domains, config, self.manifest["batch_size"])
         if overrides:
             return measure(evaluated, config) | measured
+        unlike = self.run_dir.evaluation / unlike_training.FILE
+        if not unlike.is_file():  # runs of earlier versions have none
+            training = trained_on(self.model, domains, evaluated, config)
+            unlike_training.write_unlike_training(unlike, training.values(), evaluated)
+            self.__dict__.pop("unlike_training", None)
         return write_evaluation(self.run_dir, evaluated, config, measured)
 
     @property
@@ -243,10 +314,27 @@ class SavedRun:
         """The data config for reading inputs, with the actual image size."""
         return self.modality.resolved(self.config.data, self.input_shape)
 
-    def _predictions(self, logits: np.ndarray, ids=None) -> Predictions:
-        return Predictions.from_logits(
-            logits, task=self.manifest["task"], ids=ids, class_names=self.class_names
+    def _answers(self, inputs: Any) -> np.ndarray:
+        """Returns logits `(b, k)`. If the run has a score of unlike rows, it is one more column."""
+        if self.unlike_training is None:
+            return self.model.predict_on_batch(inputs)
+        outputs = self._with_features.predict_on_batch(inputs)
+        logits, features = (outputs[name].reshape(len(outputs[name]), -1) for name in ("logits", "features"))
+        return np.column_stack([logits, self.unlike_training.score(features)])
+
+    @cached_property
+    def _with_features(self) -> keras.Model:
+        return with_features(self.model)
+
+    def _predictions(self, answers: np.ndarray, ids=None) -> Predictions:
+        found = Predictions.from_logits(
+            answers if self.unlike_training is None else answers[:, :-1],
+            task=self.manifest["task"],
+            ids=ids,
+            class_names=self.class_names,
         )
+        unlike = None if self.unlike_training is None else answers[:, -1]
+        return replace(found, unlike_training=unlike).at_temperature(self.temperature)
 
 
 def predict(run: str | os.PathLike, paths: str | os.PathLike | Iterable[str | os.PathLike]) -> Predictions:

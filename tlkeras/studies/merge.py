@@ -140,7 +140,7 @@ def merge_runs(
         how: Way to merge. `uniform` averages the weights of all runs. `greedy` adds a run to the average if
             the validation score does not fall. `line` takes the best of eleven points on the line between the
             weights of two runs, from the first (0) to the second (1). `ensemble` makes a model that holds all
-            runs and averages their probabilities, or their values in a regression.
+            runs and averages their probabilities before calibration, or their values in a regression.
 
     Returns:
         The new run. Its `merge.json` describes how the model was found.
