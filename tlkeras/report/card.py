@@ -132,12 +132,12 @@ def _scores(record: RunRecord) -> list[dict[str, Any]]:
 
 
 def _calibration(record: RunRecord) -> dict[str, Any] | None:
-    """Returns the calibration error of the first domain that has one."""
+    """Returns the calibration error of the exported model on the first domain that has one."""
     for domain in record.metrics:
-        split = record.shown_split(domain)
-        value = record.metrics[domain].get(split, {}).get("expected_calibration_error")
+        value = record.calibrated_error(domain)
         if value is not None:
-            return {"name": f"{domain} {split}", "value": value}
+            name = f"{domain} {record.shown_split(domain)}"
+            return {"name": name, "value": value, "temperature": record.temperature}
     return None
 
 

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tlkeras.data.roles import Role
-from tlkeras.evaluation.calibration import confidence_and_hits, fit_temperature, reliability_bins
+from tlkeras.evaluation.calibration import confidence_and_hits, reliability_bins
 from tlkeras.evaluation.metrics import confusion_matrix
 from tlkeras.evaluation.predictions import Predictions
 from tlkeras.report import figures
@@ -113,19 +112,9 @@ def _calibration(record: RunRecord, domain: str, predictions: Predictions) -> di
         "error": record.metrics[domain][record.shown_split(domain)].get("expected_calibration_error"),
         "mean_confidence": float(confidence.mean()) if len(confidence) else None,
         "accuracy": float(hits.mean()) if len(hits) else None,
-        "temperature": _temperature(record.predictions(domain, "val"))
-        if Role.of(domain) is Role.SOURCE
-        else None,
+        "temperature": record.temperature,
+        "calibrated_error": record.calibrated_error(domain),
     }
-
-
-def _temperature(validation: Predictions | None) -> float | None:
-    """Returns the temperature that calibrates the logits, or None if there is none or it is unknown."""
-    if validation is None or validation.labels is None or not len(validation):
-        return None
-    fits = validation.task in ("multiclass", "binary") and np.isfinite(validation.logits).all()
-    temperature = fit_temperature(validation) if fits else 0.0
-    return temperature if 0.06 < temperature < 19 else None
 
 
 _NOT_SHOWN = {"image": None, "overlay": None, "words": None, "weights": None, "audio": None}

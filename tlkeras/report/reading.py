@@ -10,6 +10,7 @@ from typing import Any
 
 from tlkeras.config import MetricConfig
 from tlkeras.config.loading import as_of_today
+from tlkeras.evaluation import calibration
 from tlkeras.evaluation.embedding_file import read_embedding
 from tlkeras.evaluation.predictions import Predictions
 from tlkeras.run_dir import CheckpointStore, RunDir
@@ -84,6 +85,20 @@ class RunRecord:
     def metrics(self) -> dict[str, dict[str, dict[str, Any]]]:
         """The metrics, `{domain: {split: {...}}}`. Empty if nothing was evaluated yet."""
         return self._json(self.run_dir.evaluation / "metrics.json") or {}
+
+    @cached_property
+    def temperature(self) -> float:
+        """The temperature by which `predict` and exports divide the logits. 1 if there is none."""
+        return (self._json(self.run_dir.evaluation / calibration.FILE) or {}).get("temperature", 1.0)
+
+    def calibrated_error(self, domain: str) -> float | None:
+        """Returns the expected calibration error of `predict` on the shown split, or None without one."""
+        split = self.shown_split(domain)
+        error = self.metrics[domain].get(split, {}).get("expected_calibration_error")
+        if error is None or self.temperature == 1 or (found := self.predictions(domain, split)) is None:
+            return error
+        calibrated = found.at_temperature(self.temperature)
+        return calibration.expected_calibration_error(*calibration.confidence_and_hits(calibrated))
 
     @cached_property
     def verdict(self) -> dict[str, Any] | None:
