@@ -18,7 +18,7 @@ from tlkeras.report.card import finished_run, write_card
 from tlkeras.run_dir import make_folder, write_json, write_text
 from tlkeras.runs.saved_run import SavedRun, load_run
 
-_COPIED = ("best.keras", "evaluation/metrics.json")
+_COPIED = ("best.keras", "evaluation/metrics.json", "evaluation/calibration.json")
 # fields of the manifest that describe the machine and not the model
 _PRIVATE = ("command", "machine", "runtime", "git")
 _PATH = re.compile(r"(?!hf://)((?:[\w+.-]+:)?)(?:~|/|[A-Za-z]:\\).*?([^/\\]+)[/\\]?")
@@ -34,7 +34,8 @@ def write_folder(
     """Writes the published form of a finished run.
 
     It consists of the model card `README.md`, `best.keras`, `labels.txt`, `config.json`, `manifest.json`, the
-    metrics, `preprocess.py` for pictures, and for texts the tokenizer and `read_text.py`. Paths of this
+    metrics, the temperature of the calibration, `preprocess.py` for pictures, and for texts the tokenizer and
+    `read_text.py`. Paths of this
     machine are shortened to their last part.
 
     Args:
@@ -63,7 +64,8 @@ def write_folder(
         )
     make_folder(folder / "evaluation")
     for name in _COPIED:
-        shutil.copy(record.path / name, folder / name)
+        if (record.path / name).is_file():
+            shutil.copy(record.path / name, folder / name)
     texts = _texts(saved)
     for name, text in texts.items():
         write_text(folder / name, text)

@@ -185,10 +185,13 @@ def _usage(record: RunRecord, files: Collection[str]) -> list[str]:
     lines = ["from pathlib import Path", ""] * bool(activation) + ["import keras"]
     lines += ["import numpy as np"] * (not imported) + [imported] * bool(imported)
     lines += ["", 'model = keras.models.load_model("best.keras", compile=False)', read]
+    logits = "model.predict(x)"
+    if record.temperature != 1:
+        logits += f" / {record.temperature:.6g}"  # the temperature of the calibration
     if activation:
         lines += [
             'labels = Path("labels.txt").read_text("utf-8").splitlines()',
-            f"probabilities = keras.ops.convert_to_numpy(keras.ops.{activation}(model.predict(x)))",
+            f"probabilities = keras.ops.convert_to_numpy(keras.ops.{activation}({logits}))",
         ]
     return [*lines, shown]
 
