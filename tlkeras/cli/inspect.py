@@ -1,34 +1,73 @@
-"""Inspects the data of a config: counts, sizes, unreadable files, duplicates across splits."""
+"""Inspects the data of a config: counts, sizes, unreadable files, duplicates, and labels that look wrong."""
 
 import json
+from pathlib import Path
 
 from absl import flags as absl_flags
 
-from tlkeras import messages
+from tlkeras import messages, studies
+from tlkeras.backend import start
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
 from tlkeras.cli.tables import print_table
+from tlkeras.errors import UserError
 
-USAGE = "tlkeras inspect --config=FILE|NAME [--set path=value ...] [--json]"
+USAGE = "tlkeras inspect --config=FILE|NAME [--features [--workdir=DIR]] [--set path=value ...] [--json]"
 
 
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
     define_config_flags(flags)
     absl_flags.DEFINE_boolean("json", False, "Print JSON instead of tables.", flag_values=flags)
+    absl_flags.DEFINE_boolean(
+        "features",
+        False,
+        "Also look for wrong labels, near-duplicates and unusual rows, on features of the frozen backbone.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_string("workdir", None, "Folder for --features. The default is runs/NAME.suspects.",
+                             flag_values=flags)  # fmt: skip
 
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
     no_arguments(flags, arguments)
+    if flags.workdir is not None and not flags.features:
+        raise UserError(f"--workdir is the output folder of --features. Received: --workdir={flags.workdir}")
     config = config_from(flags)
+    if flags.features:
+        start(config.runtime, config.seed)
     from tlkeras.prepare import inspect_data
 
     inspections = inspect_data(config)
+    found = {name: seen.to_dict() for name, seen in inspections.items()}
+    if not flags.json:
+        for name, seen in inspections.items():
+            _print(name, seen)
+    if flags.features:
+        workdir = Path(flags.workdir or f"runs/{config.name}.suspects")
+        suspects = studies.suspects.inspect_features(config, workdir)
+        found = {name: facts | {"suspects": suspects[name].summary()} for name, facts in found.items()}
+        if not flags.json:
+            _print_suspects(suspects, workdir)
     if flags.json:
-        messages.result(json.dumps({name: seen.to_dict() for name, seen in inspections.items()}, indent=2))
-        return
-    for name, seen in inspections.items():
-        _print(name, seen)
+        messages.result(json.dumps(found, indent=2))
+
+
+def _print_suspects(found: dict, workdir: Path) -> None:
+    for name, suspects in found.items():
+        counts = suspects.summary()
+        messages.result(
+            f"{name}: {counts['labels']:,} labels are likely wrong, {counts['groups']:,} groups of "
+            f"near-duplicates ({counts['groups_across_splits']:,} in several splits), "
+            f"{counts['unusual']:,} rows unlike all others"
+        )
+        if suspects.without_labels:
+            messages.result(f"{name}: no wrong labels were searched, because {suspects.without_labels}.")
+    table = workdir / "suspects.csv"
+    messages.result(
+        f"Look at {workdir / 'suspects.html'}, edit the column leave_out of {table}, and train with "
+        f"--set data.exclude={table}"
+    )
 
 
 def _print(domain: str, seen) -> None:

@@ -94,7 +94,7 @@ def write_embedding(
         "class_names": as_bytes(next(iter(domains.values())).class_names),
         "ids": as_bytes([str(id) for part in drawn.values() for id in part.ids]),
     }
-    thumbnails = [_thumbnails(drawn[name], domains[name]) for name in drawn]
+    thumbnails = [thumbnails_of(drawn[name], domains[name]) for name in drawn]
     if not any(part is None for part in thumbnails):
         arrays["thumbnails"] = np.concatenate(thumbnails)
     with replacing(path) as temporary, open(temporary, "wb") as file:
@@ -159,7 +159,8 @@ def _labels(rows: Rows, domain: Domain) -> np.ndarray:
     return rows.labels.astype(np.int64)
 
 
-def _thumbnails(rows: Rows, domain: Domain) -> np.ndarray | None:
+def thumbnails_of(rows: Rows, domain: Domain) -> np.ndarray | None:
+    """Returns small pictures of rows, uint8 `(n, 32, 32, 3)`, or None if they cannot be shown as pictures."""
     size, parts = (_THUMBNAIL, _THUMBNAIL), []
     for x, _, _ in evaluation_batches(rows, domain, batch_size=64):
         pictures = domain.modality.pictures(x)

@@ -1,5 +1,6 @@
 """The report section for one domain: metrics, confusion, classes, calibration, pictures."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -149,6 +150,18 @@ def _picture(entry: dict[str, Any]) -> dict[str, Any]:
     overlay = figures.overlay(entry["picture"], entry["heat"]) if "heat" in entry else None
     heard = {"audio": figures.recording(entry["sound"])} if "sound" in entry else {}
     return shown | {"overlay": overlay} | heard
+
+
+def row_for_page(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Returns an entry of `keep_rows` with its picture, sound or words for a page.
+
+    Args:
+        entry: Entry with the names of its files.
+        folder: Folder of the files. Files that are missing are not shown.
+    """
+    files = {name: folder / entry[name] for name in ("picture", "sound") if name in entry}
+    there = files if all(path.is_file() for path in files.values()) else {}
+    return _NOT_SHOWN | entry | _picture(there)
 
 
 def _neighbors(entry: dict[str, Any]) -> list[dict[str, Any]]:
