@@ -27,6 +27,7 @@ LONG = (
     "studies/test_twins.py",
     "export/test_export.py",
     "export/test_parity_of_families.py",
+    "demo/test_demo_page.py",
     "faults/test_bad_disks.py",
 )
 

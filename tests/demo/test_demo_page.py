@@ -37,6 +37,10 @@ def circle() -> bytes:
     return encoded(image)
 
 
+def noise() -> bytes:
+    return encoded(Image.fromarray(np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)))
+
+
 def bomb() -> bytes:
     """Returns a PNG of few bytes that claims 3.6 thousand million pixels."""
 
@@ -115,6 +119,9 @@ def test_the_answer_is_that_of_predict_with_map_and_neighbours(trained, tmp_path
     shown = {row["name"]: row["probability"] for row in answer["classes"]}
     assert shown == dict(zip(predictions.class_names, predictions.probabilities[0], strict=True))
     assert list(shown.values()) == sorted(shown.values(), reverse=True)
+    members = run.conformal_sets(predictions, 0.9)[0]
+    assert set(answer["set"]) == {name for name, m in zip(run.class_names, members, strict=True) if m}
+    assert answer["coverage"] == 0.9 and answer["unlike"] == predictions.unlike_training[0] < 1
     assert answer["explanation"] == "Grad-CAM" and answer["overlay"].startswith("data:image/png;base64,")
     with Image.open(io.BytesIO(base64.b64decode(answer["image"].partition(",")[2]))) as seen:
         np.testing.assert_array_equal(np.asarray(seen), next(run.file_batches(tmp_path / "circle.png"))[0][0])
@@ -193,6 +200,10 @@ def test_a_person_drops_a_picture_and_reads_the_answer(page, scheme, width):
         playwright.expect(sheet.locator(".answer h2").first).to_have_text("circle", timeout=60_000)
         assert sheet.locator(".classes li").count() == 4 and sheet.locator(".near img").count() == 6
         assert sheet.locator(".views img").evaluate_all("all => all.every(one => one.naturalWidth === 32)")
+        assert "Plausible classes: circle. " in sheet.locator(".said").first.text_content()
+        hand_over(sheet, "drop", noise(), "noise.png", "image/png")
+        warning = sheet.locator(".answer").first.locator(".warning")
+        playwright.expect(warning).to_contain_text("Unlike the training data.", timeout=60_000)
         hand_over(sheet, "paste", b"<html>", "<b>page</b>.png", "image/png")
         said = sheet.locator(".answer.refused").first
         playwright.expect(said).to_have_text(

@@ -60,7 +60,10 @@ def test_a_pushed_run_comes_back_as_a_run_and_as_weights(run, hub, tmp_path, cap
 
     x = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
     original, back = load_run(run), load_run("hf://me/shapes")
-    np.testing.assert_array_equal(back.predict(x).logits, original.predict(x).logits)
+    found, expected = back.predict(x), original.predict(x)
+    np.testing.assert_array_equal(found.probabilities, expected.probabilities)  # with the temperature
+    np.testing.assert_array_equal(found.unlike_training, expected.unlike_training)
+    np.testing.assert_array_equal(back.conformal_sets(found), original.conformal_sets(expected))
     assert back.metrics == original.metrics and "accuracy" in repr(back)
 
     Image.fromarray(x[0]).save(tmp_path / "one.png")
@@ -141,5 +144,6 @@ def test_nothing_that_is_published_names_a_path_of_this_machine(run, tmp_path):
     back = load_run(folder).config
     assert back.data.source == "folder:shapes" and back.model.weights == "mine"
     assert "command" not in json.loads((folder / "manifest.json").read_text())
+    assert all(name.startswith("row:") for name in load_run(folder).validation.ids)
     kept = {"weights": "hf://org/name", "loss": "a/b", "list": ["C:\\Users\\me\\x.csv"]}
     assert portable(kept) == kept | {"list": ["x.csv"]}

@@ -63,7 +63,8 @@ class Answers:
 
         Returns:
             `kind`, `prediction`, `probability`, `classes` (the most probable ones, with `name`, `probability`
-            and `in_set`), `set` (the names in the conformal set, or None), `coverage`, `unlike` (the distance
+            and `in_set`), `set` (the names in the conformal set, or None), `interval` (the
+            bounds of each value of a regression, or None), `coverage`, `unlike` (the distance
             to the training rows, above 1 if it is too large, or None), `explanation` (name of the method),
             what `shown_row` returns of the input, and `notes`.
 
@@ -84,26 +85,32 @@ class Answers:
 
     def _answered(self, predictions: Predictions, notes: list[str]) -> dict[str, Any]:
         record = next(records(predictions))
-        members = self._conformal_set(predictions, notes)
+        members, interval = self._conformal(predictions, notes)
         classes = _classes(predictions, members)
-        unlike = getattr(predictions, "unlike_training", None)
+        unlike = predictions.unlike_training
         return {
             "prediction": as_text(record["prediction"], missing="none of the classes"),
             "probability": record["probability"] if isinstance(record["probability"], float) else None,
             "classes": classes,
             "set": None if members is None else [row["name"] for row in classes if row["in_set"]],
+            "interval": interval,
             "coverage": self.coverage,
             "unlike": None if unlike is None else float(unlike[0]),
         }
 
-    def _conformal_set(self, predictions: Predictions, notes: list[str]) -> np.ndarray | None:
-        if predictions.task not in ("multiclass", "binary") or not hasattr(self.run, "conformal_sets"):
-            return None
+    def _conformal(self, predictions: Predictions, notes: list[str]) -> tuple[Any, Any]:
+        """Returns the classes that the input may have, bool `(k,)`, and the intervals `(k, 2)` of values.
+
+        One of them is None, or both, with a note if the run has too few validation rows.
+        """
         try:
-            return self.run.conformal_sets(predictions, coverage=self.coverage)[0]
+            if predictions.task == "regression":
+                return None, self.run.conformal_intervals(predictions, self.coverage)[0]
+            if predictions.task != "multilabel":
+                return self.run.conformal_sets(predictions, self.coverage)[0], None
         except UserError as error:
-            notes.append(f"There is no conformal set: {error}")
-            return None
+            notes.append(f"The plausible answers are not known: {error}")
+        return None, None
 
     def _shown(self, file: Path, predictions: Predictions) -> dict[str, Any]:
         """Returns the input as the model sees it, with its heat map and its nearest training rows."""

@@ -6,11 +6,15 @@ The folder is a run directory too, so `load_run`, `predict` and `model.weights` 
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tlkeras.data.rows import row_ids
 from tlkeras.errors import UserError
+from tlkeras.evaluation import calibration, unlike_training
 from tlkeras.evaluation.prediction_files import one_line
+from tlkeras.evaluation.predictions import Predictions
 from tlkeras.export.preprocess_file import preprocess_text
 from tlkeras.export.read_text_file import read_text_file
 from tlkeras.models.weights.hub import CARD, stated_licence
@@ -18,7 +22,8 @@ from tlkeras.report.card import finished_run, write_card
 from tlkeras.run_dir import make_folder, write_json, write_text
 from tlkeras.runs.saved_run import SavedRun, load_run
 
-_COPIED = ("best.keras", "evaluation/metrics.json", "evaluation/calibration.json")
+_MEASURED = ("metrics.json", calibration.FILE, unlike_training.FILE)
+_VALIDATION = "predictions_val.npz"  # conformal sets need it
 # fields of the manifest that describe the machine and not the model
 _PRIVATE = ("command", "machine", "runtime", "git")
 _PATH = re.compile(r"(?!hf://)((?:[\w+.-]+:)?)(?:~|/|[A-Za-z]:\\).*?([^/\\]+)[/\\]?")
@@ -33,10 +38,10 @@ def write_folder(
 ) -> Path:
     """Writes the published form of a finished run.
 
-    It consists of the model card `README.md`, `best.keras`, `labels.txt`, `config.json`, `manifest.json`, the
-    metrics, the temperature of the calibration, `preprocess.py` for pictures, and for texts the tokenizer and
-    `read_text.py`. Paths of this
-    machine are shortened to their last part.
+    It consists of the model card `README.md`, `best.keras`, `labels.txt`, `config.json`, `manifest.json`,
+    what was measured (metrics, temperature, the answers to the validation rows without their names, and the
+    features of training rows that tell unlike inputs), `preprocess.py` for pictures, and for texts the
+    tokenizer and `read_text.py`. Paths of this machine are shortened to their last part.
 
     Args:
         run: Directory of a finished run.
@@ -63,9 +68,12 @@ def write_folder(
             f"card {record.path} --license={license}. Received: --license={license}"
         )
     make_folder(folder / "evaluation")
-    for name in _COPIED:
-        if (record.path / name).is_file():
-            shutil.copy(record.path / name, folder / name)
+    shutil.copy(record.run_dir.best_model, folder)
+    for path in (record.run_dir.evaluation / name for name in _MEASURED):
+        if path.is_file():
+            shutil.copy(path, folder / "evaluation")
+    if (path := record.run_dir.evaluation / _VALIDATION).is_file():
+        _without_names(Predictions.load(path)).save(folder / "evaluation" / _VALIDATION)
     texts = _texts(saved)
     for name, text in texts.items():
         write_text(folder / name, text)
@@ -87,6 +95,11 @@ def refuse_other_content(folder: str | os.PathLike) -> None:
             f"{folder} is not empty and holds no published model (it holds {others[0]!r}): choose another "
             f"folder. Received: {folder}"
         )
+
+
+def _without_names(predictions: Predictions) -> Predictions:
+    """Returns predictions with the numbers of the rows in place of the names of files."""
+    return replace(predictions, ids=row_ids(len(predictions)))
 
 
 def _texts(run: SavedRun) -> dict[str, str]:

@@ -79,11 +79,14 @@ function classes(found) {
 }
 
 function said(found) {
-  const lines = [];
+  const lines = [], often = Math.round(1000 * found.coverage) / 10 + " % of inputs like those of the training.";
   if (found.set !== null && !(found.unlike > 1)) {
-    const often = Math.round(1000 * found.coverage) / 10 + " % of inputs like those of the training.";
     lines.push(found.set.length === 0 ? "No class is plausible enough. Such a list contains the true class for " + often
       : "Plausible classes: " + found.set.join(", ") + ". Such a list contains the true class for " + often);
+  }
+  if (found.interval !== null && !(found.unlike > 1)) {
+    const bounds = found.interval.map(([low, high]) => low.toPrecision(4) + " to " + high.toPrecision(4)).join(", ");
+    lines.push("Plausible values: " + bounds + ". They contain the true value for " + often);
   }
   if (found.unlike !== null && found.unlike <= 1) {
     lines.push("It resembles the training data (distance " + found.unlike.toFixed(2) + " of the limit).");
