@@ -67,6 +67,21 @@ def test_features_that_know_the_task_come_first(config, tmp_path):
     assert table[0]["logme"] > table[1]["logme"]
 
 
+def test_a_ranking_by_another_metric(config, tmp_path):
+    judged = config.model_copy(update={"judged_by": "macro_f1"})
+    (row,) = rank(judged, "small_cnn", tmp_path / "ranking")
+    assert 0 < row["probe_macro_f1"] < 1 and row["probe_macro_f1"] != row["probe_accuracy"]
+    assert "has macro_f1 0." in (tmp_path / "ranking" / "recommendation.txt").read_text()
+    with pytest.raises(UserError, match="mae is a metric for regression"):
+        rank(config.model_copy(update={"judged_by": "mae"}), "small_cnn", tmp_path / "other")
+    facts = {"weights": "run", "error": "", "probe_accuracy": 0.5, "logme": 0.0, "parameters": 9}
+    low, high = (
+        facts | {"candidate": name, "probe_macro_f1": f1} for name, f1 in (("low", 0.2), ("high", 0.8))
+    )
+    said = recommend([high, low], {"low": np.zeros(50), "high": np.ones(50)}, "macro_f1")
+    assert "has macro_f1 0.800 on 50 held-out" in said and "low is 60.0 points worse" in said
+
+
 def test_weights_of_a_run_bring_its_head(config, tmp_path):
     run_experiment(config, tmp_path / "source")
     (row,) = rank(config, f"small_cnn:{tmp_path / 'source'}", tmp_path / "ranking")

@@ -18,9 +18,12 @@ from tlkeras.data.roles import Role
 from tlkeras.data.splits import limited
 from tlkeras.errors import UserError
 from tlkeras.evaluation.domain_distances import DISTANCES
+from tlkeras.evaluation.named_metrics import make_metrics
+from tlkeras.evaluation.predictions import Predictions
+from tlkeras.evaluation.score import score_of
 from tlkeras.evaluation.transfer_scores import SCORES
 from tlkeras.features.cache import FeatureCache, Request
-from tlkeras.methods.probe.probes import cross_validated
+from tlkeras.methods.probe.probes import cross_validated, held_out_logits
 from tlkeras.models.probabilities import softmax
 from tlkeras.run_dir import RunDir, check_place
 from tlkeras.studies.candidate_networks import candidate_network, head_of_weights, image_size, top_model
@@ -45,10 +48,10 @@ def rank(
     """Scores candidates on the training rows of a config, and writes a table, a picture and a recommendation.
 
     Candidates are ordered by the accuracy of a cross-validated logistic regression on the features
-    (Kornblith et al. 2019), and by LogME if that is equal. LEEP and NCE need the source model's own head,
-    and are empty for candidates without one. Features come from the cache that runs share. With
-    `adaptation.target` or `tasks.source`, the table also holds the distances between that data and the
-    config's.
+    (Kornblith et al. 2019), or by its metric `judged_by`, and by LogME if that is equal. LEEP and NCE need
+    the source model's own head, and are empty for candidates without one. Features come from the cache that
+    runs share. With `adaptation.target` or `tasks.source`, the table also holds the distances between that
+    data and the config's.
 
     Args:
         config: Config of the target task. Its model and stages are not trained.
@@ -89,8 +92,9 @@ def rank(
         table.append(row)
     if not right:
         raise UserError(f"No candidate could be scored. The last error: {table[-1]['error']}")
-    table = _ordered(table)
-    _write(folder, table, right)
+    metric = config.judged_by or "accuracy"
+    table = _ordered(table, f"probe_{metric}")
+    _write(folder, table, right, metric)
     return table
 
 
@@ -116,16 +120,21 @@ class _Scorer:
         """
         domains = self._at(image_size(candidate, self.config))
         _labels(domains["source"])
+        make_metrics(self.config.measured, domains["source"].task, domains["source"].num_outputs)
         return domains
 
     def score(self, candidate: Candidate) -> tuple[dict[str, Any], np.ndarray]:
-        """Returns a candidate's table row, and whether its probe was correct on each data row."""
+        """Returns a candidate's table row, and the contribution of each data row to its probe's score."""
         keras.backend.clear_session()
         domains = self.read(candidate)
         network = candidate_network(candidate, self.config, domains["source"].input_shape)
         outputs = {name: self._outputs(network, domain, candidate) for name, domain in domains.items()}
         features, labels = outputs["source"][:, : network.features], _labels(domains["source"])
         accuracy, right = cross_validated("logistic_regression", features, labels, self.config.seed)
+        judged = {}
+        if self.config.judge is not None:
+            right = self._judged(features, labels, domains["source"])
+            judged = {f"probe_{self.config.judged_by}": float(right.mean())}
         scores = {name: SCORES.get(name)(features, labels) for name in FEATURE_SCORES}
         probabilities = self._probabilities(candidate, network, outputs["source"])
         if probabilities is not None:
@@ -133,11 +142,21 @@ class _Scorer:
         facts = {
             "candidate": candidate.name, "weights": candidate.weights or "none",
             "probe_accuracy": accuracy, "features": network.features, "parameters": network.parameters,
-        }  # fmt: skip
+        } | judged  # fmt: skip
         for other in outputs.keys() - {"source"}:
             scores |= _distances(features, outputs[other][:, : network.features])
         found = facts | scores
         return {name: found.get(name, "") for name in (*COLUMNS, *found)}, right
+
+    def _judged(self, features: np.ndarray, labels: np.ndarray, domain) -> np.ndarray:
+        """Returns the contributions of held-out rows to the metric of `judged_by`."""
+        logits = held_out_logits(features, labels, max(2, domain.num_outputs), self.config.seed)
+        if domain.task == "binary":
+            logits = logits[:, 1:] - logits[:, :1]
+        predictions = Predictions.from_logits(
+            logits, task=domain.task, labels=labels, class_names=domain.class_names
+        )
+        return score_of(predictions, self.config.judge).rows(predictions)
 
     def _at(self, size) -> dict:
         """Returns the domains at an image size, with a limited number of training rows."""
@@ -211,18 +230,18 @@ def _distances(source: np.ndarray, target: np.ndarray) -> dict[str, float]:
     return {f"distance_{name}": measure(source, target) for name, measure in DISTANCES.items()}
 
 
-def _ordered(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _ordered(table: list[dict[str, Any]], column: str) -> list[dict[str, Any]]:
     """Returns the rows, best first, all with the same columns."""
     columns = dict.fromkeys(name for row in sorted(table, key=len, reverse=True) for name in row)
     columns = [name for name in columns if name != "error"] + ["error"]
     table = [{name: row.get(name, "") for name in columns} for row in table]
     failed = [row for row in table if row["error"]]
     scored = [row for row in table if not row["error"]]
-    return sorted(scored, key=lambda row: (-row["probe_accuracy"], -row["logme"])) + failed
+    return sorted(scored, key=lambda row: (-row[column], -row["logme"])) + failed
 
 
-def _write(folder: Path, table: list[dict[str, Any]], right: dict[str, np.ndarray]) -> None:
+def _write(folder: Path, table: list[dict[str, Any]], right: dict[str, np.ndarray], metric: str) -> None:
     directory = RunDir(folder)
     directory.write_rows(TABLE, table)
-    directory.write_text("recommendation.txt", recommend(table, right) + "\n")
+    directory.write_text("recommendation.txt", recommend(table, right, metric) + "\n")
     draw(table, folder / "ranking.png")

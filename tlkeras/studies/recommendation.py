@@ -23,28 +23,29 @@ def title(row: dict[str, Any]) -> str:
     return row["candidate"] if row["weights"] == "run" else f"{row['candidate']}:{row['weights']}"
 
 
-def recommend(table: list[dict[str, Any]], right: dict[str, np.ndarray]) -> str:
+def recommend(table: list[dict[str, Any]], right: dict[str, np.ndarray], metric: str = "accuracy") -> str:
     """Returns the recommendation as text.
 
     Args:
         table: Rows of `ranking.csv`, best first.
-        right: Correct predictions of each candidate's cross-validated probe by title, bool `(n,)`. The rows
-            are the same for all candidates.
+        right: Contribution of each row to the score of each candidate's cross-validated probe by title, such
+            as whether it is correct, `(n,)`. The rows are the same for all candidates.
+        metric: Metric of that score. The table has the column `probe_METRIC`.
     """
-    scored = [row for row in table if not row["error"]]
+    column, scored = f"probe_{metric}", [row for row in table if not row["error"]]
     failed = [title(row) for row in table if row["error"]]
     left_out = [f"Could not be scored, see the table: {', '.join(failed)}."] if failed else []
     if all(row["weights"] == "none" for row in scored):
-        return "\n".join([_nothing_known(scored, failed), *left_out])
+        return "\n".join([_nothing_known(scored, failed, metric), *left_out])
     best, *others = scored
     lines = [
-        f"Start from {title(best)}: a linear probe on its frozen features is correct on "
-        f"{best['probe_accuracy']:.1%} of {len(right[title(best)])} held-out training rows."
+        f"Start from {title(best)}: a linear probe on its frozen features "
+        f"{_reached(best, metric)} {len(right[title(best)])} held-out training rows."
     ]
     equal = [row for row in others if not _sure(right[title(best)], right[title(row)])]
     smaller = [row for row in equal if row["parameters"] < 0.7 * best["parameters"]]
     if others and not equal:
-        gap = best["probe_accuracy"] - others[0]["probe_accuracy"]
+        gap = best[column] - others[0][column]
         lines.append(f"{title(others[0])} is {gap * 100:.1f} points worse, more than chance explains.")
     elif equal:
         lines.append(
@@ -57,20 +58,26 @@ def recommend(table: list[dict[str, Any]], right: dict[str, np.ndarray]) -> str:
             f"{title(small)} does as well with {small['parameters']:,} parameters instead of "
             f"{best['parameters']:,}, so it is the cheaper choice."
         )
-    lines += _warnings(scored, best)
+    lines += _warnings(scored, best, column)
     return "\n".join(lines + left_out)
 
 
-def _nothing_known(scored: list[dict[str, Any]], failed: list[str]) -> str:
+def _nothing_known(scored: list[dict[str, Any]], failed: list[str], metric: str) -> str:
     """Returns the text for a table in which only random weights have scores."""
     return (
         f"No candidate to recommend: only random weights {'could be scored' if failed else 'were offered'} "
-        f"({', '.join(map(title, scored))}), which contain no knowledge. The best is correct on "
-        f"{scored[0]['probe_accuracy']:.1%} of held-out training rows. A trained candidate must beat that."
+        f"({', '.join(map(title, scored))}), which contain no knowledge. The best "
+        f"{_reached(scored[0], metric)} held-out training rows. A trained candidate must beat that."
     )
 
 
-def _warnings(scored: list[dict[str, Any]], best: dict[str, Any]) -> list[str]:
+def _reached(row: dict[str, Any], metric: str) -> str:
+    """Returns what a probe reached, followed by the number of rows."""
+    value = row[f"probe_{metric}"]
+    return f"is correct on {value:.1%} of" if metric == "accuracy" else f"has {metric} {value:.3f} on"
+
+
+def _warnings(scored: list[dict[str, Any]], best: dict[str, Any], column: str) -> list[str]:
     lines = []
     by_logme = max(scored, key=lambda row: row["logme"])
     if by_logme is not best:
@@ -83,13 +90,13 @@ def _warnings(scored: list[dict[str, Any]], best: dict[str, Any]) -> list[str]:
             "that helps this task. Expect no gain from transfer, or name better candidates."
         )
     elif random:
-        gain = best["probe_accuracy"] - random[0]["probe_accuracy"]
+        gain = best[column] - random[0][column]
         lines.append(f"This is {gain * 100:.1f} points better than random weights ({title(random[0])}).")
     return lines
 
 
 def _sure(first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether the first is correct significantly more often than the second, by paired rows."""
+    """Whether the first is significantly better than the second, by paired rows."""
     if first.shape != second.shape:
         return True
     difference = first.astype(float) - second.astype(float)

@@ -150,15 +150,38 @@ def cross_validated(
         seed: Seed of the folds.
         folds: Largest number of folds. It is reduced, to at least two, if a class has fewer rows.
     """
+    right = np.zeros(len(labels), bool)
+    for probe, held_out in _fitted_per_fold(name, features, labels, seed, folds):
+        right[held_out] = probe.predict(np.asarray(features, np.float64)[held_out]) == labels[held_out]
+    return float(right.mean()), right
+
+
+def held_out_logits(features: np.ndarray, labels: np.ndarray, classes: int, seed: int = 0) -> np.ndarray:
+    """Returns log-probabilities `(n, classes)` of rows by logistic regressions that were fitted without them.
+
+    The folds are those of `cross_validated`.
+
+    Args:
+        features: Features `(n, d)`.
+        labels: Class numbers `(n,)`.
+        classes: Number of classes.
+        seed: Seed of the folds.
+    """
+    found = np.full((len(labels), classes), -50.0)
+    for probe, held_out in _fitted_per_fold("logistic_regression", features, labels, seed, 5):
+        known = probe.predict_log_proba(np.asarray(features, np.float64)[held_out])
+        found[np.ix_(held_out, probe.classes_)] = np.maximum(known, -50.0)
+    return found
+
+
+def _fitted_per_fold(name: str, features: np.ndarray, labels: np.ndarray, seed: int, folds: int):
+    """Yields the probe of each fold and the indices of the rows that it was fitted without."""
     features, labels = np.asarray(features, np.float64), np.asarray(labels)
     rarest = np.unique(labels, return_counts=True)[1].min()
     kind = sklearn.model_selection.StratifiedKFold if rarest > 1 else sklearn.model_selection.KFold
     splitter = kind(max(2, min(folds, rarest)), shuffle=True, random_state=seed)
-    right = np.zeros(len(labels), bool)
     for fit, held_out in splitter.split(features, labels):
-        probe = fit_probe(make_probe(name, seed), features[fit], labels[fit])
-        right[held_out] = probe.predict(features[held_out]) == labels[held_out]
-    return float(right.mean()), right
+        yield fit_probe(make_probe(name, seed), features[fit], labels[fit]), held_out
 
 
 def linear_weights(
