@@ -14,6 +14,7 @@ from tlkeras.backend import from_chief, wait_for_all, watch_workers
 from tlkeras.config import ExperimentConfig, OwnParts
 from tlkeras.config.own_parts import BACKBONE_FILE
 from tlkeras.data import kept_rows
+from tlkeras.data.inspection import leak_note
 from tlkeras.data.sources.arrays import SOURCE as OF_ARRAYS
 from tlkeras.evaluation import calibration
 from tlkeras.evaluation.domain_gap import class_shares, describe_domains
@@ -117,6 +118,8 @@ def _describe(parts: Parts, run_dir: RunDir) -> None:
         messages.note(f"{count} unreadable files are left out. They are listed in {skipped}")
     if run_dir.manifest.is_file():
         return
+    for note in filter(None, map(leak_note, parts.sources)):
+        messages.warn(note)
     if parts.config.data.source == OF_ARRAYS.name:
         kept_rows.write_kept_rows(run_dir.path / kept_rows.FILE, parts.source)
     if parts.own.backbone is not None:

@@ -5,6 +5,7 @@ import pytest
 
 from tlkeras.config.data import DataConfig
 from tlkeras.data.domains import load_domain
+from tlkeras.data.inspection import leak_note
 from tlkeras.errors import UserError
 from tlkeras.evaluation.prediction_files import csv_text
 from tlkeras.run_dir import write_text
@@ -100,3 +101,15 @@ def test_a_file_that_is_not_there_or_no_text_is_named(vectors, tmp_path):
     (tmp_path / "picture.csv").write_bytes(b"\xff\xd8\xff\x00\x01")
     with pytest.raises(UserError, match="no CSV file in UTF-8"):
         load(vectors, exclude=str(tmp_path / "picture.csv"))
+
+
+def test_a_training_row_among_test_rows_is_named_and_can_be_left_out(vectors, tmp_path):
+    x, y = vectors["all"]
+    arrays = {
+        "train": (x[:80], y[:80]),
+        "val": (x[80:90], y[80:90]),
+        "test": (x[[90, 3, 85, 4]], y[[90, 3, 85, 4]]),
+    }
+    assert "The first of 2 is test test:1." in leak_note(load(arrays))
+    file = write(tmp_path / "out.csv", "id\ntest:1\ntrain:4\n")
+    assert leak_note(load(arrays, exclude=file)) == ""

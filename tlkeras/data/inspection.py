@@ -82,6 +82,26 @@ def inspect_domain(domain: Domain, *, full: bool = True) -> Inspection:
     )
 
 
+def leak_note(domain: Domain) -> str:
+    """Returns a sentence about rows outside of train whose content is also in train, or an empty string.
+
+    Args:
+        domain: Domain without its unreadable rows. The digests of its rows are computed anyway for the
+            fingerprint of the data.
+    """
+    same = _same_content(domain.splits, {split: {} for split in domain.splits})
+    seen = [group for group in same if any(split == "train" for split, _ in group)]
+    leaked = [place for group in seen for place in group if place[0] != "train"]
+    if not leaked:
+        return ""
+    split, row = leaked[0]
+    return (
+        f"The {domain.name} domain has rows of other splits in train, so scores look better than they are. "
+        f"The first of {len(leaked)} is {split} {domain.splits[split].ids[row]}. tlkeras inspect names them, "
+        "and with --features it writes a table for data.exclude."
+    )
+
+
 def _problem_with_files(domain: Domain) -> str:
     try:
         check_files(domain)
