@@ -18,6 +18,7 @@ from tlkeras.config import AugmentConfig
 from tlkeras.data.domains import load_domain
 from tlkeras.data.modalities import Text
 from tlkeras.data.tokenizer import Tokenizer
+from tlkeras.demo.answers import Answers
 from tlkeras.errors import Interrupted, UserError
 from tlkeras.export import export_run
 from tlkeras.prepare import read_domains
@@ -477,3 +478,15 @@ def test_without_the_package_one_line_says_what_to_install(place, tmp_path, monk
     monkeypatch.setitem(__import__("sys").modules, "tokenizers", None)
     with pytest.raises(UserError, match=r"Texts need the package tokenizers: pip install -e '.\[text\]'"):
         run_experiment(config(place, tmp_path), tmp_path / "run")
+
+
+def test_the_page_to_try_a_run_takes_a_text(finished):
+    answers = Answers(finished)
+    answer = answers.of(b"the awful film")
+    predictions = finished.predict(["the awful film"])
+    assert answer["prediction"] == finished.class_names[predictions.predicted[0]]
+    assert answer["words"][1:4] == ["the", "awful", "film"] and len(answer["weights"]) == 5
+    assert answer["near"][0]["words"] and answer["image"] is None
+    for content, reason in ((b" ", "is empty"), (b"\xff", "not UTF-8"), (b"a" * 20_001, "20,001 characters")):
+        with pytest.raises(UserError, match=reason):
+            answers.of(content)
