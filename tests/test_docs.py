@@ -89,6 +89,7 @@ ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a networ
         "tests/models/test_zero_shot.py",
     "tlkeras train --config=image_folder --set data.source=folder:PICTURES --set judged_by=macro_f1 "
     "--workdir=runs/by_f1": "tests/training/test_own_parts.py",
+    "tlkeras predict runs/mine A_FOLDER --coverage=.9": "tests/runs/test_trusted_answers.py",
     "tlkeras demo runs/mine": "tests/demo/test_demo_page.py",
     "tlkeras push runs/mine --to=hf://me/mine --create=private": "tests/publish/test_push.py",
     "tlkeras merge runs/heads/* --workdir=runs/soup": "tests/studies/test_merge.py",
