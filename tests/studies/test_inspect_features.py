@@ -2,12 +2,14 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tlkeras.cli.main import main
+from tlkeras.report import write_report
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +85,12 @@ def test_an_edited_table_is_not_overwritten(found, tmp_path, capsys):
 def test_what_cannot_be_inspected_is_said(capsys):
     assert main(["inspect", "--config=digits", "--workdir=x"]) == 2
     assert "--workdir is the output folder of --features" in capsys.readouterr().err
+
+
+def test_the_report_of_a_run_shows_what_lies_in_its_folder(found, run_copy):
+    write_report(run_copy)
+    assert "Suspicious rows" not in (run_copy / "report.html").read_text("utf-8")
+    shutil.copytree(found[0] / "out", run_copy / "evaluation" / "suspects")
+    write_report(run_copy)
+    page = (run_copy / "report.html").read_text("utf-8")
+    assert '<h2 id="suspects-h">Suspicious rows</h2>' in page and 'alt="train/dark/wrong.png"' in page

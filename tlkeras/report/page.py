@@ -14,6 +14,7 @@ from tlkeras.report import figures
 from tlkeras.report.domain_section import domain_section
 from tlkeras.report.reading import RunRecord, as_json, read_run
 from tlkeras.report.rendering import number, render
+from tlkeras.report.suspects_page import read_suspects
 
 # These curves come first, in this order. Other metrics follow.
 _CURVES = ("loss", "accuracy", "learning_rate")
@@ -55,6 +56,7 @@ def write_report(run: str | os.PathLike, output: str | os.PathLike | None = None
         class_shares=record.class_shares,
         shares_of_epochs=record.class_shares_while_training,
         health=record.health,
+        suspects=read_suspects(record.run_dir.evaluation / "suspects"),
         stages=stage_rows(record),
         config=as_json(record.config),
         environment=_environment(record),
