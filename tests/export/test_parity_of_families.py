@@ -22,6 +22,9 @@ def benchmark():
         ("mobilenet", {"alpha": 0.25}, ["saved_model", "litert", "onnx", "keras"]),
         # its Normalization layer keeps constants outside the graph, which tf2onnx took for inputs
         ("efficientnet_b0", {}, ["onnx"]),
+        # factors per channel, which LiteRT takes as depthwise kernels only
+        ("dinov2_small", {"width": 12, "depth": 1, "heads": 3, "patch": 8}, ["litert", "onnx"]),
+        ("convnextv2_atto", {"depths": [1, 1], "width": 4}, ["litert", "onnx"]),
     ],
 )
 def test_families_answer_alike_in_every_format(benchmark, backbone, options, formats):

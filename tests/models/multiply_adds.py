@@ -24,7 +24,7 @@ def _of_node(node) -> int:
     places = math.prod(out[1:-1])
     if kind == "Conv2D":
         return places * math.prod(op.kernel.shape)
-    if kind == "DepthwiseConv2D":
+    if kind in ("DepthwiseConv1D", "DepthwiseConv2D"):
         return places * math.prod(op.kernel.shape)
     if kind == "SeparableConv2D":
         return places * (math.prod(op.depthwise_kernel.shape) + math.prod(op.pointwise_kernel.shape))

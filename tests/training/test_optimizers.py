@@ -87,6 +87,22 @@ def test_weight_decay_spares_biases_and_norms():
     assert np.abs(decayed[0] - plain[0]).max() > 1e-2
 
 
+@pytest.mark.parametrize(
+    ("layer", "shape", "decays"),
+    [
+        (keras.layers.DepthwiseConv1D(1), (5, 4), False),  # a factor per channel
+        (keras.layers.DepthwiseConv2D(1), (5, 5, 4), False),
+        (keras.layers.DepthwiseConv2D(3), (5, 5, 4), True),
+        (keras.layers.Dense(1), (4,), True),
+        (keras.layers.LayerNormalization(), (4,), False),
+    ],
+)
+def test_weight_decay_spares_factors_per_channel(layer, shape, decays):
+    layer.build((None, *shape))
+    optimizer = built(name="adamw", learning_rate=0.1, weight_decay=0.5)
+    assert optimizer.decays(layer.trainable_variables[0]) == decays
+
+
 def test_frozen_variables_have_no_share_in_the_global_norm():
     clipped = run(built(name="sgd", learning_rate=1.0, global_clipnorm=0.5, multipliers={"v0": 0.0}), steps=1)
     moved = [after - before.numpy() for after, before in zip(clipped, variables(), strict=True)]

@@ -1,6 +1,7 @@
 """The extension of Keras optimizers: exact sums over replicas, and a learning rate per variable."""
 
 import functools
+import math
 from types import MappingProxyType
 
 import keras
@@ -82,8 +83,10 @@ class StageOptimizer(compat.OptimizerHooks):
         return {**super().get_config(), "multipliers": dict(self.multipliers)}
 
     def decays(self, variable):
-        """Whether weight decay acts on a variable."""
-        return len(variable.shape) > 1 and super().decays(variable)
+        """Whether weight decay acts on a variable: not on biases, norms and factors per channel."""
+        shape = tuple(variable.shape)
+        per_channel = len(shape) > 2 and math.prod(shape) == max(shape)  # a depthwise kernel of one place
+        return len(shape) > 1 and not per_channel and super().decays(variable)
 
     def update_all(self, gradients, variables):
         """Sums gradients over replicas, and updates or accumulates."""

@@ -68,7 +68,7 @@ class OptimizerConfig(Config):
         name: Registered name: `sgd`, `adam`, `adamw`, `rmsprop`, `lamb`, `lion`, ...
         learning_rate: Peak learning rate. "auto" first runs the range test of Smith (2017).
         schedule: Schedule of the learning rate over the stage.
-        weight_decay: Decoupled weight decay. It does not act on biases and normalisation layers.
+        weight_decay: Decoupled weight decay. It does not act on biases, norms and factors per channel.
         clipnorm: Bound on the norm of the gradient of each variable, or None.
         global_clipnorm: Bound on the norm of all gradients together, for the global batch, or None.
         accumulate_steps: Number of batches whose mean gradient makes one update.

@@ -140,12 +140,19 @@ def _roles(layer) -> list[str]:
 def _in_keras_axes(layer, value: np.ndarray, role: str) -> np.ndarray:
     if role != "weight" or value.ndim < 2 or isinstance(layer, keras.layers.Embedding):
         return value
+    if _is_factor_per_channel(layer):
+        return value.ravel()
     if value.ndim == 4 and isinstance(layer, keras.layers.Dense):
         return value[..., 0, 0].T
     if value.ndim == 4:  # torch: (out, in, h, w); Keras: (h, w, in, out), depthwise (h, w, channels, 1)
         depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
         return value.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
     return value.T
+
+
+def _is_factor_per_channel(layer) -> bool:
+    depthwise = isinstance(layer, keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D)
+    return depthwise and set(layer.kernel_size) == {1}
 
 
 def _take_epsilon(model: keras.Model, names: str, file: Path) -> None:
