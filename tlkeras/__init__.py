@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ExperimentConfig": "config",
+    "adapt": "studies.source_free",
     "load_config": "config",
     "run_experiment": "studies.experiment",
     "build_model": "models",

@@ -12,5 +12,6 @@ from tlkeras.runs.saved_run import predict as predict
 from tlkeras.studies.experiment import run_experiment as run_experiment
 from tlkeras.studies.fine_tune import fine_tune as fine_tune
 from tlkeras.studies.finished_run import load_run as load_run
+from tlkeras.studies.source_free import adapt as adapt
 
 __version__: str

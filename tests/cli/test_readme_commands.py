@@ -38,6 +38,7 @@ RUN_AS = {
     "tlkeras auto --config=X --budget=20m": [
         f"auto {TINY} --candidates=small_cnn:none --budget=20m --workdir=searched"
     ],
+    "tlkeras adapt RUN --target=SOURCE": ["adapt RUN --target=folder:PICTURES --workdir=adapted"],
     "tlkeras reproduce RUN": ["reproduce RUN"],
     "tlkeras find_lr": [f"find_lr {TINY} --workdir=found"],
     "tlkeras profile": [f"profile {TINY} --workdir=profiled"],

@@ -29,6 +29,7 @@ COMMANDS = {
     "demo": "open a local web page to try a finished run",
     "push": "publish a finished run on the Hugging Face Hub or in a folder",
     "merge": "average the weights or answers of finished runs",
+    "adapt": "adapt a finished run to data without labels, without its source data",
     "sweep": "run a config many times with different settings or seeds",
     "rank": "rank source models for transfer, without fine-tuning any of them",
     "auto": "search for a good config within a given time",

@@ -74,7 +74,9 @@ def export_run(
 
 
 def _domain(run: SavedRun, data: Mapping[str, tuple] | None) -> Domain:
-    """Returns the labelled data of a run. For missing arrays from Python, these are the kept rows."""
+    """Returns the data of a run. For missing arrays from Python, these are the kept rows."""
+    if "adapted" in run.manifest:
+        return run.domains()["target"]
     kept = run.path / kept_rows.FILE
     if data is not None or run.config.data.source != arrays.SOURCE.name or not kept.is_file():
         return read_domains(run.data_config, data)["source"]

@@ -12,6 +12,7 @@ import numpy as np
 
 from tlkeras.backend import set_determinism
 from tlkeras.config import DataConfig, ExperimentConfig, apply_overrides, assignments, load_config
+from tlkeras.data import Domain, check_files, load_domain
 from tlkeras.data.array_form import ArrayForm
 from tlkeras.data.input_shapes import Shape, shape_from_json
 from tlkeras.data.modalities import MODALITIES, Modality
@@ -137,6 +138,35 @@ class SavedRun:
     def before_and_after(self) -> dict[str, Any]:
         """Metrics before and after the target trains: `{task: {"before": {split: {...}}, "after": ...}}`."""
         return self.run_dir.read_json("evaluation/tasks.json")
+
+    def adaptation_target(self, target: DataConfig) -> Domain:
+        """Returns a target domain that is read like the data of the run, without reading the latter.
+
+        Args:
+            target: Config of the target. It may have no labels.
+
+        Raises:
+            UserError: The rows or the labels do not fit the run.
+        """
+        data = self.modality.resolved(self.data_config.data, self.input_shape)
+        found = load_domain(
+            target.following(data), seed=self.config.seed, name="target", by_hash=True,
+            class_names=self.class_names,
+        )  # fmt: skip
+        self.modality.check_kind("target", found.modality)
+        self.modality.check_domain("target", found.input_shape, self.input_shape)
+        return check_files(found)[0]
+
+    def domains(self, config: ExperimentConfig | None = None) -> dict[str, Domain]:
+        """Returns the data of the run. An adapted run has only a target.
+
+        Args:
+            config: Config with other data, or None for the data of the run.
+        """
+        config = config or self.data_config
+        if "adapted" in self.manifest:
+            return {"target": self.adaptation_target(config.adaptation.target)}
+        return read_domains(config)
 
     @property
     def temperature(self) -> float:
@@ -287,11 +317,12 @@ class SavedRun:
         set_determinism(self.config.runtime)
         overrides = assignments(overrides)
         config = apply_overrides(self.data_config, overrides)
-        domains = read_domains(config)
-        if domains["source"].class_names != self.class_names:
+        domains = self.domains(config)
+        names = next(iter(domains.values())).class_names
+        if names != self.class_names:
             raise UserError(
                 f"The data must have the classes of the run: {', '.join(self.class_names)}. "
-                f"Received: {', '.join(domains['source'].class_names)}"
+                f"Received: {', '.join(names)}"
             )
         if not overrides:
             advice = (

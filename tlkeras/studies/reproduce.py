@@ -99,6 +99,11 @@ def reproduce(run: str | os.PathLike, workdir: str | os.PathLike | None = None) 
         raise UserError(
             f"This run was merged from others; reproduce those. Received: run={str(run_dir.path)!r}"
         )
+    if "adapted" in manifest:
+        raise UserError(
+            "This run was adapted from another one; repeat it with `tlkeras adapt`. "
+            f"Received: run={str(run_dir.path)!r}"
+        )
     again = RunDir(workdir or run_dir.path / _FOLDER)
     for path in (again.path, run_dir.path):  # the comparison is written to the second at the end
         check_writable(path)

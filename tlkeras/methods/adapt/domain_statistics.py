@@ -83,8 +83,8 @@ def adapt_batch_norm(model: keras.Model, batches: Iterable) -> None:
     if not layers:
         raise UserError("AdaBN needs BatchNormalization layers. Received: a model without any.")
     measured = [v for layer in layers for v in (layer.moving_mean, layer.moving_variance)]
-    with _measuring(layers):
-        run = traced(lambda x: _with_batch_statistics(model, x))
+    with measuring(layers):
+        run = traced(lambda x: with_batch_statistics(model, x))
         seen = []
         for batch in batches:
             run(ops.convert_to_tensor(batch))
@@ -98,7 +98,7 @@ def adapt_batch_norm(model: keras.Model, batches: Iterable) -> None:
         measured[index + 1].assign(variances.mean(axis=0) + means.var(axis=0))
 
 
-def _with_batch_statistics(model: keras.Model, x):
+def with_batch_statistics(model: keras.Model, x):
     """Runs a functional model with only its BatchNormalization layers in training mode."""
 
     def instead(operation):
@@ -112,7 +112,7 @@ def _with_batch_statistics(model: keras.Model, x):
 
 
 @contextmanager
-def _measuring(layers):
+def measuring(layers):
     """Context in which the moving statistics of each layer become those of the last batch."""
     before = [(layer.trainable, layer.momentum) for layer in layers]
     for layer in layers:

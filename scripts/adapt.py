@@ -1,0 +1,10 @@
+"""Launches `tlkeras adapt` from a checkout: python scripts/adapt.py --help."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: it has an inspect.py
+
+from tlkeras.cli.main import main
+
+sys.exit(main(["adapt", *sys.argv[1:]]))
