@@ -140,8 +140,8 @@ def _adapt(run_dir: RunDir, saved: FinishedRun, way: SourceFree, domain: Domain,
     after = predict_domains(model, {"target": domain}, size)["target"]
     with run_dir.replacing(run_dir.best_model) as temporary:
         model.save(temporary)
-    write_evaluation(run_dir, {"target": after}, metrics=saved.config.metrics)
-    _write_evidence(run_dir, model, domain, saved.config.seed, before, after, facts | {"losses": losses})
+    write_evaluation(run_dir, {"target": after}, saved.config)
+    _write_evidence(run_dir, model, domain, saved.config, before, after, facts | {"losses": losses})
     messages.note(f"Report: {write_report(run_dir.path)}")
     run_dir.mark_finished()
 
@@ -180,7 +180,7 @@ def _write_evidence(
     run_dir: RunDir,
     model: keras.Model,
     domain: Domain,
-    seed: int,
+    config: ExperimentConfig,
     before: dict[str, Predictions],
     after: dict[str, Predictions],
     facts: dict[str, Any],
@@ -192,15 +192,15 @@ def _write_evidence(
     if after[split].task not in ("multiclass", "binary"):
         del words["information_maximization"]
     if after[split].labels is None:
-        verdict = unlabelled_verdict([after[split]], **words)
+        verdict = unlabelled_verdict([after[split]], judged_by=config.judged_by, **words)
     else:
-        verdict = judge(after[split], before[split], **words)
+        verdict = judge(after[split], before[split], metric=config.judge, **words)
     run_dir.write_json(run_dir.evaluation / "verdict.json", verdict.to_json())
     run_dir.write_json(_RESULT, facts | _label_free(before[split], after[split]))
     run_dir.write_json(run_dir.evaluation / "data_health.json", {"target": data_health(domain)})
     known = {"target": {name: found.features for name, found in after.items()}}
     write_embedding(
-        run_dir.evaluation / "embedding_after.npz", model, {"target": domain}, seed=seed, known=known
+        run_dir.evaluation / "embedding_after.npz", model, {"target": domain}, seed=config.seed, known=known
     )
     messages.note("\n".join(text for text in (verdict.sentence, verdict.warning) if text))
 
