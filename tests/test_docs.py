@@ -95,6 +95,9 @@ ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a networ
     "tlkeras merge runs/heads/* --workdir=runs/soup": "tests/studies/test_merge.py",
     "tlkeras train --config=synthetic_smoke --workdir=runs/tracked --set 'tracking=[\"mlflow\"]'":
         "tests/faults/test_mlflow_server.py",
+    "tlkeras adapt runs/mine --target=folder:A_FOLDER": "tests/studies/test_source_free.py",
+    "tlkeras adapt runs/mine --target=folder:A_FOLDER --method=shot --epochs=5 --workdir=runs/mine_there":
+        "tests/studies/test_source_free.py",
 }  # fmt: skip
 ELSEWHERE_PAGES = {"docs/reports.md": "tests/report/test_reports_page.py"}
 LANGUAGES = {"bash", "sh", "python", "py", "mermaid", ""}  # py: code of other libraries, which is not run
