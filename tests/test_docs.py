@@ -95,6 +95,13 @@ ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a networ
     "tlkeras merge runs/heads/* --workdir=runs/soup": "tests/studies/test_merge.py",
     "tlkeras train --config=synthetic_smoke --workdir=runs/tracked --set 'tracking=[\"mlflow\"]'":
         "tests/faults/test_mlflow_server.py",
+    "tlkeras inspect --config=image_folder --set data.source=folder:PICTURES --features --workdir=suspects":
+        "tests/studies/test_inspect_features.py",
+    "tlkeras train --config=image_folder --set data.source=folder:PICTURES "
+    "--set data.exclude=suspects/suspects.csv --workdir=runs/mine": "tests/studies/test_inspect_features.py",
+    "tlkeras inspect --config=runs/mine/config.json --features --workdir=runs/mine/evaluation/suspects":
+        "tests/studies/test_inspect_features.py",
+    "tlkeras report runs/mine": "tests/studies/test_inspect_features.py",
     "tlkeras adapt runs/mine --target=folder:A_FOLDER": "tests/studies/test_source_free.py",
     "tlkeras adapt runs/mine --target=folder:A_FOLDER --method=shot --epochs=5 --workdir=runs/mine_there":
         "tests/studies/test_source_free.py",
