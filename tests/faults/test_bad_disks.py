@@ -71,10 +71,10 @@ def test_lost_and_damaged_cache(server, tmp_path):
 
 def test_picture_that_goes_while_it_trains(server, tmp_path):
     root = tmp_path / "pictures"
-    for label in "ab":
+    for first, label in enumerate("ab"):
         (root / label).mkdir(parents=True)
         for i in range(40):
-            (root / label / f"{i}.png").write_bytes(encoded(picture(i), "PNG"))
+            (root / label / f"{i}.png").write_bytes(encoded(picture(40 * first + i), "PNG"))
     more = settings(
         f"data.source=folder:{root}", "data.memory_mb=0", "data.limit=none", "stages.1.epochs=3000"
     )

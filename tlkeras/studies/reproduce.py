@@ -116,7 +116,10 @@ def reproduce(run: str | os.PathLike, workdir: str | os.PathLike | None = None) 
         path=again.path,
         environment=environment,
         code=code,
-        weights={name: _difference(run_dir.path / name, again.path / name) for name in _models(run_dir)},
+        weights={
+            name: _difference(run_dir.path / name, again.path / name)
+            for name in _results(run_dir, "best.keras")
+        },
         metrics=_metrics(run_dir, again),
     )
     run_dir.write_json("reproduction.json", result.to_json())
@@ -154,9 +157,17 @@ def _require_same_data(config: ExperimentConfig, manifest: dict[str, Any]) -> No
         raise RunError(str(error)) from error
 
 
-def _models(run_dir: RunDir) -> list[str]:
-    """Returns the model files of a run, including those of its twin, seeds and folds."""
-    found = [path.relative_to(run_dir.path) for path in sorted(run_dir.path.rglob("best.keras"))]
+def _results(run_dir: RunDir, place: str) -> list[str]:
+    """Returns the paths of `place` in a run and in its twin, seeds and folds.
+
+    A model card in the folder holds files of the same names, but it has no ledger and is no run.
+
+    Args:
+        run_dir: Directory of the run.
+        place: Path of the file in each of them.
+    """
+    runs = [ledger.parent for ledger in sorted(run_dir.path.rglob(run_dir.ledger.path.name))]
+    found = [(run / place).relative_to(run_dir.path) for run in runs if (run / place).is_file()]
     return [str(path) for path in found if not path.parts[0].startswith(_FOLDER)]
 
 
@@ -181,11 +192,10 @@ def _difference(left: Path, right: Path) -> float | None:
 
 
 def _metrics(run_dir: RunDir, again: RunDir) -> list[str]:
-    paths = [path.relative_to(run_dir.path) for path in sorted(run_dir.path.rglob("metrics.json"))]
     lines = []
-    for path in (p for p in paths if not p.parts[0].startswith(_FOLDER)):
-        now = again.read_json(path) if (again.path / path).is_file() else {}
-        lines += [f"{path}: {line}" for line in _differences(now, run_dir.read_json(path))]
+    for path in _results(run_dir, "evaluation/metrics.json"):
+        now = again.read_json(again.path / path) if (again.path / path).is_file() else {}
+        lines += [f"{path}: {line}" for line in _differences(now, run_dir.read_json(run_dir.path / path))]
     return lines
 
 
