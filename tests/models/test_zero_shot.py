@@ -85,10 +85,12 @@ def test_several_prompts_are_averaged_as_unit_vectors(kind, folder):
     np.testing.assert_allclose(both / scale, expected / np.linalg.norm(expected, axis=0), atol=1e-6)
 
 
+# a whole run is the same for both
+of_clip = pytest.mark.parametrize("kind", ["CLIP"], indirect=True, scope="module")
+
+
 @pytest.fixture(scope="module")
-def rows(kind):
-    if kind != "CLIP":
-        pytest.skip("a whole run is the same for both")
+def rows():
     rng = np.random.default_rng(0)
     x, y = rng.uniform(0, 255, (24, 32, 32, 3)).astype("float32"), np.array(sorted(NAMES))[np.arange(24) % 3]
     return {"train": (x[:12], y[:12]), "val": (x[12:18], y[12:18]), "test": (x[18:], y[18:])}
@@ -99,6 +101,7 @@ def experiment(kind, folder, stages):
     return ExperimentConfig(data=data, model=config_of(kind, folder), stages=stages)
 
 
+@of_clip
 def test_a_run_without_stages_classifies_by_the_names_alone(kind, folder, rows, tmp_path):
     run = run_experiment(experiment(kind, folder, ()), tmp_path / "run", data=rows)
     model = keras.models.load_model(run.run_dir.best_model)
@@ -112,6 +115,7 @@ def test_a_run_without_stages_classifies_by_the_names_alone(kind, folder, rows, 
     assert again.metrics == run.metrics
 
 
+@of_clip
 def test_a_stage_starts_from_the_names(kind, folder, rows, tmp_path):
     stage = StageConfig(name="head", train="head", steps=2, optimizer={"learning_rate": 1e-5})
     run = run_experiment(experiment(kind, folder, [stage]), tmp_path / "run", data=rows)
@@ -122,6 +126,7 @@ def test_a_stage_starts_from_the_names(kind, folder, rows, tmp_path):
     assert np.abs(end[0] - start[0]).max() > 0
 
 
+@of_clip
 @pytest.mark.parametrize(
     ("change", "message"),
     [
