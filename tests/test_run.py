@@ -260,7 +260,8 @@ def test_best_keras_opens_without_tlkeras_and_gives_the_same_logits(image_run, t
         f"np.save({str(tmp_path / 'logits.npy')!r}, model.predict(x, verbose=0))"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-    np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), image_run.predict(x).logits, atol=1e-5)
+    logits = np.load(tmp_path / "logits.npy") / image_run.temperature
+    np.testing.assert_allclose(logits, image_run.predict(x).logits, atol=1e-5)
 
 
 def test_predict_takes_files_of_any_size_and_names_the_unreadable(image_run, tmp_path, capsys):
