@@ -102,8 +102,9 @@ def test_it_learns_and_takes_raw_text_without_the_tokenizer_of_the_config(finish
     answers = finished.predict(texts)
     assert (np.array(finished.class_names)[answers.predicted] == kinds).mean() > 0.9
     moved = tmp_path / "moved"
-    moved.mkdir()
-    for name in ("best.keras", "manifest.json", "config.json", "tokenizer.json"):
+    (moved / "evaluation").mkdir(parents=True)
+    kept = ("best.keras", "manifest.json", "config.json", "tokenizer.json", "evaluation/calibration.json")
+    for name in kept:
         (moved / name).write_bytes((finished.path / name).read_bytes())
     (tmp_path / "lines.txt").write_text("\n\n".join(texts))
     there = load_run(moved)

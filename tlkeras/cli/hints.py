@@ -25,7 +25,6 @@ _OTHER_NAMES = {
     "img_size": "image_size",
     "size": "image_size",
     "arch": "backbone",
-    "pretrained": "weights",
     "dataset": "source",
     "num_gpus": "devices",
     "gpus": "devices",
@@ -40,6 +39,8 @@ _PARTS = {
     "head": "model.head.name",
     "target": "adaptation.target.source",
     "dropout": "model.neck.dropout",
+    "weights": "model.weights",
+    "pretrained": "model.weights",
 }
 
 
