@@ -54,12 +54,18 @@ def class_shares(evaluated) -> dict[str, dict[str, float]]:
     if source.task != "multiclass":
         return {}
     return {
-        "source_labels": _shares(source.labels, source.class_names),
-        "target_predictions": _shares(target.predicted, source.class_names),
+        "source_labels": shares_of(source.labels, source.class_names),
+        "target_predictions": shares_of(target.predicted, source.class_names),
     }
 
 
-def _shares(classes: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
+def shares_of(classes: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
+    """Returns the share of each class, by name.
+
+    Args:
+        classes: Class numbers `(n,)`.
+        names: Names of the classes, in the order of their numbers.
+    """
     counts = np.bincount(classes, minlength=len(names))
     return {name: float(count / len(classes)) for name, count in zip(names, counts, strict=True)}
 

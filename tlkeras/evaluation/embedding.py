@@ -13,7 +13,7 @@ from tlkeras.data.rows import Rows
 from tlkeras.errors import UserError
 from tlkeras.evaluation.embedding_file import as_bytes
 from tlkeras.lazy import LateModule
-from tlkeras.models.cuts.graph import inputs_of, nodes_in_order
+from tlkeras.models.cuts.graph import has_layer, inputs_of, output_of
 from tlkeras.run_dir import replacing
 
 sklearn = LateModule("sklearn")
@@ -34,10 +34,9 @@ def feature_model(model: keras.Model) -> keras.Model:
     """
     if model in _PARTS:
         return _PARTS[model]
-    for node in nodes_in_order(model):
-        if node.operation.name == "features":
-            return _PARTS.setdefault(model, keras.Model(inputs_of(model), node.output_tensors[0]))
-    raise UserError(f"The model has no layer called 'features'. Received: model {model.name!r}")
+    if not has_layer(model, "features"):
+        raise UserError(f"The model has no layer called 'features'. Received: model {model.name!r}")
+    return _PARTS.setdefault(model, keras.Model(inputs_of(model), output_of(model, "features")))
 
 
 def features_of(model: keras.Model, rows: Rows, domain: Domain, batch_size: int = 32) -> np.ndarray:

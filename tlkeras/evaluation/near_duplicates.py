@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tlkeras.evaluation.embedding import unit_vectors
 from tlkeras.lazy import LateModule
 
 scipy = LateModule("scipy")
@@ -59,8 +60,7 @@ def neighbours_of(features: np.ndarray, count: int = NEIGHBOURS) -> Neighbours:
         count: Number of rows per row, at most `n - 1`.
     """
     features = np.asarray(features, np.float32)
-    features = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-6)
-    features /= np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    features = unit_vectors((features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-6))
     count = min(count, len(features) - 1)
     indices, distances = [], []
     for begin in range(0, len(features), _ROWS):

@@ -4,13 +4,12 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 
 from tlkeras.evaluation.embedding import features_of, unit_vectors
 from tlkeras.evaluation.nearest_training_rows import TrainingRows
 from tlkeras.evaluation.predictions import Predictions
-from tlkeras.models.cuts.graph import nodes_in_order
+from tlkeras.models.cuts.graph import has_layer
 from tlkeras.run_dir import replacing
 
 FILE = "unlike_training.npz"  # in the folder evaluation/ of a run
@@ -82,17 +81,12 @@ def write_unlike_training(
             domains set the threshold.
         evaluated: Predictions by domain and split, with the features that are known already.
     """
-    training = [rows for rows in training if has_features(rows.model)]
+    training = [rows for rows in training if has_layer(rows.model, "features")]
     validated = [rows for rows in training if "val" in evaluated.get(rows.domain.name, ())]
     if validated:
         measured = [_validation_features(rows, evaluated[rows.domain.name]["val"]) for rows in validated]
         reference = np.concatenate([rows.features for rows in training])
         UnlikeTraining.measure(reference, np.concatenate(measured)).save(path)
-
-
-def has_features(model: keras.Model) -> bool:
-    """Whether a saved model has a layer `features`."""
-    return any(node.operation.name == "features" for node in nodes_in_order(model))
 
 
 def _validation_features(rows: TrainingRows, known: Predictions) -> np.ndarray:

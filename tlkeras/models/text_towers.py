@@ -18,7 +18,7 @@ from keras import layers, ops
 from tlkeras.data.tokenizer import Tokenizer
 from tlkeras.errors import UserError
 from tlkeras.models.backbones.registry import Backbone, Family
-from tlkeras.models.backbones.transformer import block
+from tlkeras.models.backbones.transformer import block, two_tower_names
 from tlkeras.models.weights.checkpoints import checkpoint_in, load_checkpoint, read_checkpoint
 from tlkeras.models.weights.hub import local_path
 
@@ -26,12 +26,7 @@ _BLOCK = r"^text_model\.encoder\.layers\.(\d+)\."
 _NAMES = (
     (r"^text_model\.embeddings\.token_embedding\.", "stem_words."),
     (r"^text_model\.embeddings\.position_embedding\.", "stem_positions."),
-    (_BLOCK + r"layer_norm([12])\.", r"block_\1_norm_\2."),
-    (_BLOCK + r"self_attn\.q_proj\.", r"block_\1_attention_query."),
-    (_BLOCK + r"self_attn\.k_proj\.", r"block_\1_attention_key."),
-    (_BLOCK + r"self_attn\.v_proj\.", r"block_\1_attention_value."),
-    (_BLOCK + r"self_attn\.out_proj\.", r"block_\1_attention_output."),
-    (_BLOCK + r"mlp\.fc([12])\.", r"block_\1_mlp_\2."),
+    *two_tower_names(_BLOCK),
     (r"^text_model\.final_layer_norm\.", "norm."),
     (r"^text_projection\.", "projection."),
     (r"^text_model\.head\.", "projection."),

@@ -15,10 +15,11 @@ from tlkeras.data import Domain, evaluation_batches, random_streams, training_ba
 from tlkeras.data.pipeline import filling_a_batch, rows_of_step
 from tlkeras.errors import UserError
 from tlkeras.evaluation import Predictions, judge
+from tlkeras.evaluation.domain_gap import shares_of
 from tlkeras.evaluation.embedding import write_embedding
 from tlkeras.evaluation.evaluate import predict_domains, write_evaluation
 from tlkeras.evaluation.evidence import data_health
-from tlkeras.evaluation.predictions import shown_split
+from tlkeras.evaluation.predictions import shown_split, two_sided
 from tlkeras.evaluation.unlabelled import unlabelled_verdict
 from tlkeras.methods.adapt.source_free import WAYS, SourceFree, TargetRows
 from tlkeras.methods.adapt.validators import information_maximization
@@ -187,10 +188,10 @@ def _write_evidence(
 ) -> None:
     """Writes the verdict against the unadapted run, and what is known without labels."""
     split = shown_split(after)
-    scores = tuple(information_maximization(_classes(found[split])) for found in (after, before))
-    words = {"twin_name": "unadapted run", "information_maximization": scores}
-    if after[split].task not in ("multiclass", "binary"):
-        del words["information_maximization"]
+    words: dict[str, Any] = {"twin_name": "unadapted run"}
+    if after[split].task in ("multiclass", "binary"):
+        scores = tuple(information_maximization(two_sided(found[split])) for found in (after, before))
+        words["information_maximization"] = scores
     if after[split].labels is None:
         verdict = unlabelled_verdict([after[split]], judged_by=config.judged_by, **words)
     else:
@@ -205,20 +206,12 @@ def _write_evidence(
     messages.note("\n".join(text for text in (verdict.sentence, verdict.warning) if text))
 
 
-def _classes(predictions: Predictions) -> np.ndarray:
-    """Returns logits `(n, classes)`. The single logit of a binary task becomes two."""
-    logits = predictions.logits.reshape(len(predictions), -1)
-    return logits if logits.shape[1] > 1 else np.concatenate([np.zeros_like(logits), logits], axis=1)
-
-
 def _label_free(before: Predictions, after: Predictions) -> dict[str, Any]:
     """Returns the shares of predicted classes before and after, and the share of changed answers."""
     if after.task not in ("multiclass", "binary"):
         return {}
     shares = {
-        when: {
-            name: float(np.mean(found.predicted == number)) for number, name in enumerate(found.class_names)
-        }
+        when: shares_of(found.predicted, found.class_names)
         for when, found in (("before", before), ("after", after))
     }
     return {"class_shares": shares, "changed_answers": float(np.mean(before.predicted != after.predicted))}

@@ -18,7 +18,7 @@ from tlkeras.methods.adapt.domain_statistics import (
     measuring,
     with_batch_statistics,
 )
-from tlkeras.models.cuts.graph import inputs_of, nodes_in_order, output_of
+from tlkeras.models.cuts.graph import has_layer, inputs_of, output_of
 from tlkeras.registry import Registry
 
 WAYS: Registry[type["SourceFree"]] = Registry("way to adapt a finished run")
@@ -144,7 +144,7 @@ class Shot(SourceFree):
         self.pseudo = pseudo
 
     def check(self, model):
-        if not any(node.operation.name == "features" for node in nodes_in_order(model)):
+        if not has_layer(model, "features"):
             raise UserError(
                 "SHOT keeps the classifier and trains the layers before it, and this model has no layer "
                 "`features` that separates them. Received: method=shot"

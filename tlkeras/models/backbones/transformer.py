@@ -201,6 +201,23 @@ _TOWER = r"^(?:(?!text_model\.)\w+\.)?"  # of a pair of towers, that of the imag
 _HF = _TOWER + r"(?:vision_model\.)?encoder\.layers?\.(\d+)\."
 _TIMM = r"^(?:visual\.)?(?:trunk\.)?blocks\.(\d+)\."
 
+
+def two_tower_names(start: str) -> tuple[tuple[str, str], ...]:
+    """Returns the names in transformers of the tensors of a block of CLIP or SigLIP, of either tower.
+
+    Args:
+        start: Pattern of the names up to the part of the block, with the number of the block as its group.
+    """
+    return (
+        (start + r"layer_norm([12])\.", r"block_\1_norm_\2."),
+        (start + r"self_attn\.q_proj\.", r"block_\1_attention_query."),
+        (start + r"self_attn\.k_proj\.", r"block_\1_attention_key."),
+        (start + r"self_attn\.v_proj\.", r"block_\1_attention_value."),
+        (start + r"self_attn\.out_proj\.", r"block_\1_attention_output."),
+        (start + r"mlp\.fc([12])\.", r"block_\1_mlp_\2."),
+    )
+
+
 # Names of tensors in timm, in Meta's files, and in transformers (ViT, DeiT, DINOv2; CLIP, SigLIP).
 TENSOR_NAMES = (
     (r"^patch_embed\.proj\.", "patches."),
@@ -219,16 +236,14 @@ TENSOR_NAMES = (
     (_TIMM + r"attn\.proj\.", r"block_\1_attention_output."),
     (_TIMM + r"ls([12])\.gamma$", r"block_\1_scale_\2.weight"),
     (_TIMM + r"mlp\.fc([12])\.", r"block_\1_mlp_\2."),
-    (_HF + r"(?:layernorm_before|norm1|layer_norm1)\.", r"block_\1_norm_1."),
-    (_HF + r"(?:layernorm_after|norm2|layer_norm2)\.", r"block_\1_norm_2."),
+    *two_tower_names(_HF),
+    (_HF + r"(?:layernorm_before|norm1)\.", r"block_\1_norm_1."),
+    (_HF + r"(?:layernorm_after|norm2)\.", r"block_\1_norm_2."),
     (_HF + r"attention\.attention\.(query|key|value)\.", r"block_\1_attention_\2."),
-    (_HF + r"self_attn\.q_proj\.", r"block_\1_attention_query."),
-    (_HF + r"self_attn\.k_proj\.", r"block_\1_attention_key."),
-    (_HF + r"self_attn\.v_proj\.", r"block_\1_attention_value."),
-    (_HF + r"(?:attention\.output\.dense|self_attn\.out_proj)\.", r"block_\1_attention_output."),
+    (_HF + r"attention\.output\.dense\.", r"block_\1_attention_output."),
     (_HF + r"layer_scale([12])\.lambda1$", r"block_\1_scale_\2.weight"),
-    (_HF + r"(?:intermediate\.dense|mlp\.fc1)\.", r"block_\1_mlp_1."),
-    (_HF + r"(?:output\.dense|mlp\.fc2)\.", r"block_\1_mlp_2."),
+    (_HF + r"intermediate\.dense\.", r"block_\1_mlp_1."),
+    (_HF + r"output\.dense\.", r"block_\1_mlp_2."),
     (r"^norm\.|^(?:(?!head\.)\w+\.)?layernorm\.|^(?:\w+\.)?post_layernorm\.", "norm."),
     (r"^attn_pool\.latent$|^(?:\w+\.)?head\.probe$", "pool_probe"),
     (r"^attn_pool\.(q|kv)\.", r"pool_\1."),

@@ -46,6 +46,11 @@ def known_inputs(model: keras.Model, x) -> dict:
     return {id(tensor): x[tensor.name] if isinstance(x, dict) else x for tensor in inputs}
 
 
+def has_layer(model: keras.Model, layer_name: str) -> bool:
+    """Whether the graph of `model` has a layer `layer_name`, for which `output_of` returns a tensor."""
+    return any(node.operation.name == layer_name for node in nodes_in_order(model))
+
+
 def output_of(model: keras.Model, layer_name: str):
     """Returns the output tensor of the layer `layer_name` in `model`.
 
