@@ -67,7 +67,7 @@ def notes_appear() -> bool:
     return _speaker.speaks and logger.isEnabledFor(logging.INFO)
 
 
-def result(text: str = "") -> None:
+def result(text: object = "") -> None:
     """Prints the answer to a command."""
     _print_waiting()
     if _speaker.speaks:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tlkeras.backend import start
-from tlkeras.config import ExperimentConfig, FitStageConfig, ProbeStageConfig
+from tlkeras.config import ExperimentConfig, FitStageConfig
 from tlkeras.data.input_shapes import shape_in_words
 from tlkeras.data.modalities import MODALITIES
 from tlkeras.data.pretext import TURNS
@@ -124,7 +124,7 @@ def _stage_rows(config: ExperimentConfig, model, rows: int | None) -> list[dict]
             "frozen": model.count_params() - trainable,
             "bn": stage.bn,
         }
-        if isinstance(stage, ProbeStageConfig):
+        if not isinstance(stage, FitStageConfig):
             how = {"steps": 0, "optimizer": f"{stage.probe.name} probe", "learning rate": "", "schedule": ""}
         else:
             how = _steps_of(config, stage, model, selection, rows)
@@ -154,7 +154,7 @@ def _trunk_notes(config: ExperimentConfig, model, rows: int | None) -> list[str]
     notes = []
     for stage in expand_stages(config.stages, [block.name for block in model.blocks]):
         model.select(stage.train, stage.bn)
-        if stage.kind == "probe" or nothing_to_keep(config.cache, model):
+        if not isinstance(stage, FitStageConfig) or nothing_to_keep(config.cache, model):
             continue
         reason = reason_against_features(config, stage)
         if reason is None and rows is not None and config.data.batch_size != "auto" and not config.adapts:

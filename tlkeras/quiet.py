@@ -4,6 +4,7 @@ import contextlib
 import importlib.machinery
 import os
 import sys
+from typing import Any
 
 
 class _FirstImport:
@@ -18,7 +19,7 @@ class _FirstImport:
     def find_spec(self, name, path=None, target=None):
         if name != "tensorflow":
             return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        spec: Any = importlib.machinery.PathFinder.find_spec(name, path)
         if spec is not None and spec.loader is not None:
             self._loader, spec.loader = spec.loader, self
         return spec

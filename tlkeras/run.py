@@ -73,10 +73,10 @@ def run(
     warn_of_lost_state(own.callbacks)
     if not fresh and run_dir.manifest.is_file():
         require_same_data(run_dir.read_json(run_dir.manifest), parts.domains, OTHER_DATA)
-    own = own_run_dir(run_dir, parts.runtime.is_chief)
+    written = own_run_dir(run_dir, parts.runtime.is_chief)
     with watch_workers(parts.runtime):
-        _run(parts, run_dir, own, fresh, then)
-    return load_run((run_dir if run_dir.is_run else own).path)
+        _run(parts, run_dir, written, fresh, then)
+    return load_run((run_dir if run_dir.is_run else written).path)
 
 
 def _run(parts: Parts, run_dir: RunDir, own: RunDir, fresh: bool, then) -> None:

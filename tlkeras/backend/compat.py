@@ -5,7 +5,7 @@ them is removed.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -211,7 +211,11 @@ def count_exactly(epoch_iterator, make_group: Callable) -> None:
     epoch_iterator._enumerate_iterator = exact_groups
 
 
-class OptimizerHooks:
+# the optimizer class that the mixins below come before
+_BeforeOptimizer: Any = keras.optimizers.Optimizer if TYPE_CHECKING else object
+
+
+class OptimizerHooks(_BeforeOptimizer):
     """A mixin before a Keras optimizer class, with public names for the parts that a subclass replaces."""
 
     def index_of(self, variable) -> int:

@@ -43,7 +43,7 @@ NEWEST_LIBTPU = (0, 0, 24)
 
 def cpu_count() -> int:
     """Returns the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def has_tpu(environ: Mapping[str, str] = os.environ) -> bool:

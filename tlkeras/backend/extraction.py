@@ -88,8 +88,9 @@ def by_replicas(function: Callable, strategy: tf.distribute.Strategy, batch_size
 
 def local_replicas(strategy: tf.distribute.Strategy | None) -> int:
     """Returns the number of devices of this process that share a batch. It is one without a strategy."""
-    alone = strategy is None or strategy.num_replicas_in_sync == 1
-    return 1 if alone else len(strategy.extended.worker_devices)
+    if strategy is None or strategy.num_replicas_in_sync == 1:
+        return 1
+    return len(strategy.extended.worker_devices)
 
 
 @contextlib.contextmanager

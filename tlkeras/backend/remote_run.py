@@ -186,6 +186,7 @@ class Mirror:
 
     def _failure_of_push(self) -> str | None:
         """Returns why the last of several attempts failed, or None if one succeeded."""
+        failure = None
         for wait in (*RETRY_AFTER_SECONDS, 0.0):
             try:
                 self.push()

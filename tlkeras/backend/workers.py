@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tlkeras.lazy import LateModule
 
-np, tf = LateModule("numpy"), LateModule("tensorflow")
+if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
+else:
+    np, tf = LateModule("numpy"), LateModule("tensorflow")
 
 # All workers notice a signal to one of them after about this time. A check costs one small all-reduce.
 ASK_EVERY_SECONDS = 0.5

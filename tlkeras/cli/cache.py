@@ -103,7 +103,7 @@ def _split(facts: dict) -> str:
     return str(facts.get("split")) if view is None else f"{facts.get('split')}, view {view + 1}"
 
 
-def _size(nbytes: int) -> str:
+def _size(nbytes: float) -> str:
     for unit in ("B", "KiB", "MiB"):
         if nbytes < 1024:
             return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.1f} {unit}"

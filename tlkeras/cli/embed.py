@@ -49,7 +49,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
         received = " ".join(arguments) or "nothing"
         raise UserError(f"Name a run directory and at least one file or folder. Received: {received}")
     _check(flags)
-    output = flags.output or _default_output(flags)
+    output: str = flags.output or _default_output(flags) or ""
     if output:
         check_writable(Path(output).parent)
     import_tensorflow()
@@ -60,7 +60,7 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     if flags.clusters:
         _write_clusters(flags, found, arguments[1:], output)
         return
-    if (output or "").endswith(".npz"):
+    if output.endswith(".npz"):
         _write_npz(output, found)
     else:
         _write_text(output, _neighbours(saved, found, flags.neighbors) if flags.neighbors else _table(found))

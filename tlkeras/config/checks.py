@@ -100,7 +100,7 @@ def check_pretext(where: str, data: DataConfig, head: HeadConfig, stages: Iterab
             "Received: batch_size=auto"
         )
     for stage in stages:
-        if stage.kind == "fit":
+        if isinstance(stage, FitStageConfig):
             _check_pretext_stage(where, name, stage)
         elif name == "simclr":
             raise ValueError(

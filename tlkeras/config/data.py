@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from tlkeras.config.base import Config
 from tlkeras.config.pretext import PretextConfig
+from tlkeras.maybe import MaybeNone
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -142,7 +143,7 @@ class DataConfig(Config):
 
     source: str
     data_dir: str | None = None
-    image_size: ImageSize | None = None
+    image_size: ImageSize | MaybeNone = None
     resize: Literal["stretch", "crop", "pad"] = "stretch"
     interpolation: Literal["bilinear", "bicubic", "nearest", "area", "lanczos3"] = "bilinear"
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -152,7 +153,7 @@ class DataConfig(Config):
     val_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.2
     split_names: dict[Literal["train", "val", "test"], str] = {}
-    folds: Annotated[int, Field(ge=2)] | None = None
+    folds: Annotated[int, Field(ge=2)] | MaybeNone = None
     fold: Annotated[int, Field(ge=0)] | None = None
     task: Task = "multiclass"
     on_error: Literal["fail", "skip"] = "fail"
@@ -167,9 +168,9 @@ class DataConfig(Config):
     leave_out: Literal["image", "text"] | None = None
     tokenizer: str | None = None
     max_length: PositiveInt = 128
-    seconds: Annotated[float, Field(ge=0.1, le=600)] | None = None
+    seconds: Annotated[float, Field(ge=0.1, le=600)] | MaybeNone = None
     sample_rate: Annotated[int, Field(ge=1_000, le=400_000)] = 16_000
-    pretext: PretextConfig | None = None
+    pretext: PretextConfig | MaybeNone = None
 
     @property
     def text_columns(self) -> tuple[str, ...]:

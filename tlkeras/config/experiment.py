@@ -21,6 +21,7 @@ from tlkeras.config.runtime import (
 from tlkeras.config.stage import StageConfig
 from tlkeras.config.tasks import TasksConfig
 from tlkeras.config.transfer import VerdictConfig
+from tlkeras.maybe import MaybeNone
 
 
 class ExperimentConfig(Config):
@@ -63,7 +64,7 @@ class ExperimentConfig(Config):
     stages: tuple[StageConfig, ...]
     metrics: tuple[MetricConfig, ...] = ()
     judged_by: str | None = None
-    adaptation: AdaptationConfig | None = None
+    adaptation: AdaptationConfig | MaybeNone = None
     cache: CacheConfig = CacheConfig()
     runtime: RuntimeConfig = RuntimeConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
@@ -71,7 +72,7 @@ class ExperimentConfig(Config):
     tensorboard: TensorBoardConfig = TensorBoardConfig()
     tracking: tuple[TrackerConfig, ...] = ()
     verdict: VerdictConfig = VerdictConfig()
-    tasks: TasksConfig | None = None
+    tasks: TasksConfig | MaybeNone = None
 
     @property
     def judge(self) -> MetricConfig | None:

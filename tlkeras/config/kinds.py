@@ -1,7 +1,7 @@
 """Parts of a config that have several kinds, each with its own fields."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Union, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Union, get_args
 
 from pydantic import Discriminator, GetCoreSchemaHandler, Tag, TypeAdapter, ValidationError, model_validator
 
@@ -13,6 +13,9 @@ ANY = ""  # the kind of all names that have no class of their own
 
 
 class _MakesKinds(type(Config)):
+    kind_for: Any  # class methods of `Kinds`, whose metaclass this is
+    is_part: Any
+
     def __call__(cls, *args: Any, **fields: Any) -> Any:
         kind = cls.kind_for(fields) if cls.is_part() and not args else cls
         return super(_MakesKinds, kind).__call__(*args, **fields)
@@ -45,6 +48,10 @@ class Kinds(Config, metaclass=_MakesKinds):
     kinds: ClassVar[dict[str, type["Kinds"]]]
     told_by: ClassVar[str]
     default: ClassVar[str]
+
+    if TYPE_CHECKING:
+        # a value of the part has the fields of its kind, which only its value of `told_by` tells
+        def __getattr__(self, name: str) -> Any: ...
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -93,7 +100,7 @@ class Kinds(Config, metaclass=_MakesKinds):
         if not (cls.is_part() and cls.kinds):
             return handler(source)
         classes = dict.fromkeys(cls.kinds.values())
-        members = tuple(Annotated[kind, Tag(kind.__name__)] for kind in classes)
+        members: tuple[Any, ...] = tuple(Annotated[kind, Tag(kind.__name__)] for kind in classes)
         told = Discriminator(
             lambda given: _class_of(cls, given),
             custom_error_type="no_part",

@@ -186,7 +186,7 @@ def _validated(tree: dict[str, Any], context: dict[str, Any] | None = None) -> E
 def _assign(tree: dict[str, Any], path: str, text: str) -> None:
     """Puts the `text` of an override into `tree` at the dotted `path`. Validation converts it."""
     *parents, last = path.split(".")
-    node = tree
+    node: Any = tree
     for depth, key in enumerate(parents):
         key = _key(node, key, ".".join(parents[:depth]), path)
         child = node.get(key) if isinstance(node, dict) else node[key]
@@ -215,7 +215,7 @@ def _key(node: Any, key: str, parent: str, path: str) -> str | int:
     names = [entry.get("name") if isinstance(entry, dict) else None for entry in node]
     if key in names:
         return names.index(key)
-    called = f", called {', '.join(names)}" if names and all(names) else ""
+    called = f", called {', '.join(map(str, names))}" if names and all(names) else ""
     raise UserError(
         f"{path}: {parent} holds {len(node)} entries, 0 to {len(node) - 1}{called}. Received: {key}"
     )

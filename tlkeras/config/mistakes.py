@@ -34,7 +34,7 @@ def one_line(error: ValidationError, given: Any) -> str:
     first = next((e for e in errors if e["type"] == "unknown_field"), errors[0])
     path = _dotted(first, given)
     if first["type"] == "unknown_field":
-        told = first["ctx"]
+        told = first.get("ctx", {})
         name, allowed = told["name"], told["allowed"]
         hint = f" {told['hint']}" if told["hint"] else nearest(name, allowed.split(", "))
         field = f"{path + '.' + name!r}: there is no {name!r}" if path else repr(name)
@@ -46,7 +46,7 @@ def one_line(error: ValidationError, given: Any) -> str:
     prefix = f"{path}: " if path else ""
     if "Received" in message:
         return prefix + message
-    expected = [e["ctx"]["expected"] for e in same if e["type"] == "literal_error"]
+    expected = [e.get("ctx", {})["expected"] for e in same if e["type"] == "literal_error"]
     hint = nearest(str(first["input"]), _quoted(expected[0])) if expected else ""
     received = repr(first["input"])
     received = received if len(received) <= 120 else received[:117] + "..."

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from tlkeras.config.base import Config
 from tlkeras.config.data import Fraction, PositiveInt
 from tlkeras.config.kinds import Kinds
+from tlkeras.maybe import MaybeNone
 
 Pooling = Literal["avg", "max", "both", "flatten", "class", "class_and_avg", "gem"]
 
@@ -239,7 +240,7 @@ class FrontEndConfig(Config):
     low: Annotated[float, Field(ge=0)] = 60.0
     high: Annotated[float, Field(gt=0)] | None = None
     size: tuple[PositiveInt, PositiveInt] | None = None
-    sample_rate: PositiveInt | None = None
+    sample_rate: PositiveInt | MaybeNone = None
 
 
 class BesideConfig(Config):

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from tlkeras.config.base import Config, Named
 from tlkeras.config.data import PositiveInt
+from tlkeras.maybe import MaybeNone
 
 
 class CacheConfig(Config):
@@ -93,7 +94,7 @@ class TensorBoardConfig(Config):
 
     images: bool = True
     histograms: bool = False
-    profile: tuple[Annotated[int, Field(ge=0)], PositiveInt] | None = None
+    profile: tuple[Annotated[int, Field(ge=0)], PositiveInt] | MaybeNone = None
 
 
 class TrackerConfig(Named):

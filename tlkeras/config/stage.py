@@ -207,7 +207,8 @@ def train_by_part(train: str) -> dict[str, str]:
     """Returns `train` by the part of the rows: `image=last:2,text=head`. Empty if it names no part."""
     if not re.match(r"\w+=", train):
         return {}
-    return dict(item.partition("=")[::2] for item in re.split(r",\s*(?=\w+=)", train))
+    items = (item.partition("=") for item in re.split(r",\s*(?=\w+=)", train))
+    return {part: value for part, _, value in items}
 
 
 class ProbeStageConfig(StageConfig):

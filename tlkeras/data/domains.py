@@ -3,10 +3,11 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from tlkeras.config.data import DataConfig
+from tlkeras.config.data import DataConfig, Task
 from tlkeras.data import splits as choose
 from tlkeras.data.array_form import ArrayForm
 from tlkeras.data.exclusion import NOTHING, Exclusion, read_exclusion
@@ -46,7 +47,7 @@ class Domain:
     name: str
     splits: dict[str, Rows]
     class_names: tuple[str, ...]
-    task: str
+    task: Task
     modality: Modality
     num_outputs: int
     input_shape: Shape
@@ -148,7 +149,7 @@ def load_domain(
     splits = {split: replace(rows, labels=labels[split]) for split, rows in splits.items()}
     problem = ""
     if Role.of(name).must_have_labels and config.pretext is None:
-        first = splits.get("train", splits.get("all"))
+        first = splits["train"] if "train" in splits else splits["all"]
         problem = _class_problem(first, names, config.task, where, complete=class_names is None)
     if problem and not lenient:
         raise UserError(problem)
@@ -310,13 +311,15 @@ def _concatenate(tables: list[Rows]) -> Rows:
 
 def _limit(rows: Rows, split: str, config: DataConfig, seed: int, by_hash: bool) -> Rows:
     if split == "train" and config.per_class is not None:
-        if by_hash or _classes(rows) is None:
+        classes = _classes(rows)
+        if by_hash or classes is None:
             raise UserError(
                 f"data.per_class needs one class label per row. Received: per_class={config.per_class}, "
                 f"{'an unlabelled target' if by_hash else f'task={config.task}'}"
             )
-        rows = rows.take(choose.few_shots(_classes(rows), config.per_class, seed))
-    limit = config.limit.get(split) if isinstance(config.limit, dict) else config.limit
+        rows = rows.take(choose.few_shots(classes, config.per_class, seed))
+    limits: Any = config.limit
+    limit = limits.get(split) if isinstance(limits, dict) else limits
     if limit is None or limit >= len(rows):
         return rows
     if by_hash:

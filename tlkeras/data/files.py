@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,8 +41,8 @@ def files_in(paths: str | os.PathLike | Iterable[str | os.PathLike], kind: FileK
 
 
 def _as_paths(paths: object) -> list[Path]:
-    named = [paths] if isinstance(paths, str | os.PathLike) else paths
-    named = list(named) if isinstance(named, Iterable) else [named]
+    alone = isinstance(paths, str | os.PathLike) or not isinstance(paths, Iterable)
+    named: list[Any] = [paths] if alone else list(paths)
     for path in named:
         if not isinstance(path, str | os.PathLike):
             raise UserError(

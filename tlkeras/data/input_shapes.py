@@ -1,12 +1,16 @@
 """Shapes of the inputs of a model for one row: one tensor, or several named tensors."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 # The batch axis is left out: `(height, width, 3)`, or `{"ids": (48,), "mask": (48,)}` for several inputs.
-Shape = tuple[int, ...] | dict[str, tuple[int, ...]]
+# Who reads a shape knows its form, for example because pictures are a single input: see `tlkeras.maybe`.
+if TYPE_CHECKING:
+    Shape: TypeAlias = Any
+else:
+    Shape = tuple[int, ...] | dict[str, tuple[int, ...]]
 # The name of a single input, in models and in `Modality.dtypes`.
 SINGLE = "inputs"
 

@@ -1,6 +1,7 @@
 """A few rows of arrays from Python, stored in the run so that an export does not need the arrays."""
 
 import os
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ ROWS = 128
 
 def write_kept_rows(path: str | os.PathLike, domain: Domain) -> None:
     """Writes inputs, labels and ids of up to 128 evenly spaced rows of each split, without conversion."""
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     for split, rows in domain.splits.items():
         rows = rows.spread(ROWS)
         inputs = rows.inputs.astype(str) if rows.kind == "files" else rows.inputs

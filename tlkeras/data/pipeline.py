@@ -129,10 +129,10 @@ def training_batches(
         )
     if with_labels and rows.labels is None and not domain.draws_pairs:
         raise UserError(f"The domain {domain.name!r} has no labels to train on. Received: labels=None")
-    augment = augment or AugmentConfig()
-    _check_augment(augment, domain, with_labels)
+    settings = augment or AugmentConfig()
+    _check_augment(settings, domain, with_labels)
     read, labels = domain.modality.reader(rows, domain.config), _label_reader(rows, domain)
-    mixes, count = bool(augment.mixup or augment.cutmix), len(rows)
+    mixes, count = bool(settings.mixup or settings.cutmix), len(rows)
 
     def indices_of(step):
         epoch, indices = rows_of_step(count, seed, step, batch_size)
@@ -146,15 +146,15 @@ def training_batches(
         view = epoch if domain.config.views is None else epoch % domain.config.views
         if domain.draws_pairs:
             pictures = tf.repeat(tf.range(batch_size), 2)
-            return two_views(read(indices), augment, seed, view, indices), pictures
-        x = _cast(domain.modality.augmented(read(indices), augment, seed, view, indices), domain)
+            return two_views(read(indices), settings, seed, view, indices), pictures
+        x = _cast(domain.modality.augmented(read(indices), settings, seed, view, indices), domain)
         if not with_labels:
             return x
         y = drawn_turns(seed, view, indices) if domain.turns_pictures else labels(indices)
         x = turned(x, y) if domain.turns_pictures else x
         if mixes and domain.task == "multiclass":
             y = tf.one_hot(y, domain.num_outputs)
-        return mix_batch(x, y, augment, seed, epoch, indices) if mixes else (x, y)
+        return mix_batch(x, y, settings, seed, epoch, indices) if mixes else (x, y)
 
     return _dataset(tf.data.Dataset.range(start_step, steps).map(batch_of, tf.data.AUTOTUNE), rows)
 

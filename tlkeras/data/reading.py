@@ -3,6 +3,7 @@
 import functools
 import weakref
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -40,7 +41,8 @@ class PixelSpec:
     @classmethod
     def of(cls, config: DataConfig) -> "PixelSpec":
         """Returns the spec of a domain's config, whose `image_size` is resolved."""
-        size, how = tuple(config.image_size), (config.resize, config.interpolation, config.crop_fraction)
+        height_and_width: Any = config.image_size
+        size, how = tuple(height_and_width), (config.resize, config.interpolation, config.crop_fraction)
         return cls(size, *how, config.max_pixels)
 
     @property
@@ -96,18 +98,17 @@ def array_reader(rows: Rows):
 
 
 def _columns_reader(rows: Rows):
-    types = rows.inputs.dtype
-    dtypes = [tf.as_dtype(types[name].base) for name in types.names]
+    types, names = rows.inputs.dtype, rows.inputs.dtype.names or ()
+    dtypes = [tf.as_dtype(types[name].base) for name in names]
     rows = weakref.proxy(rows)  # as in `image_reader`
 
     def take(indices):
         chosen = rows.inputs[indices]
-        return [np.ascontiguousarray(chosen[name]) for name in types.names]
+        return [np.ascontiguousarray(chosen[name]) for name in names]
 
     def read(indices):
-        found = dict(
-            zip(types.names, tf.numpy_function(take, [indices], dtypes, stateful=False), strict=True)
-        )
+        columns = tf.numpy_function(take, [indices], dtypes, stateful=False)
+        found: dict[str, Any] = dict(zip(names, columns, strict=True))
         for name, column in found.items():
             column.set_shape((indices.shape[0], *types[name].shape))
         return found
@@ -144,7 +145,7 @@ def sound_reader(rows: Rows, config: DataConfig):
     shape = (spec.samples,)
 
     def decode(indices):
-        return np.stack([_read_sound(rows.inputs[i], rows.ids[i], spec) for i in indices])
+        return np.stack([_read_sound(rows.inputs[i], str(rows.ids[i]), spec) for i in indices])
 
     if rows.kind == "vectors":
         return lambda indices: _from_python(lambda i: as_floats(rows.inputs[i]), indices, tf.float32, shape)
@@ -226,7 +227,8 @@ def _open(items, name_of, spec: PixelSpec) -> tuple[np.ndarray, np.ndarray]:
         try:
             content[i] = contents(item)
             header = sniff(content[i])
-            if header.plain and not (reason := defect(content[i], header, spec.max_pixels)):
+            reason = defect(content[i], header, spec.max_pixels) if header.plain else ""
+            if header.plain and not reason:
                 shrinks = header.format == "jpeg"
                 ratio[i] = jpeg_ratio(header.height, header.width, **spec.settings) if shrinks else 1
                 continue

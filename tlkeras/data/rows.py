@@ -4,11 +4,13 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from tlkeras.data.scan import FileFacts, scan
+from tlkeras.data.scan import scan
 from tlkeras.errors import UserError
+from tlkeras.maybe import MaybeNone
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +37,10 @@ class Rows:
     """
 
     inputs: np.ndarray
-    labels: np.ndarray | None
+    labels: np.ndarray | MaybeNone
     ids: np.ndarray
     groups: np.ndarray | None = None
-    scan: Callable[..., list[FileFacts]] = scan
+    scan: Callable[..., list[Any]] = scan
     originals: np.ndarray | None = None
     weights: np.ndarray | None = None
 
@@ -103,7 +105,7 @@ class Rows:
         return parts[names]
 
     @cached_property
-    def facts(self) -> list[FileFacts]:
+    def facts(self) -> list[Any]:
         """Facts about every file: its size and digest, why it cannot be read, and those of its kind.
 
         They are computed at the first use, by one pass over all files. The list is empty for arrays.
@@ -116,7 +118,7 @@ class Rows:
         if self.kind in ("files", "bytes"):
             return [fact.digest for fact in self.facts]
         if self.encoded is not None:
-            rest = [name for name in self.inputs.dtype.names if not self.inputs.dtype[name].hasobject]
+            rest = [name for name in self.inputs.dtype.names or () if not self.inputs.dtype[name].hasobject]
             pairs = zip(self.facts, self.part(*rest).digests, strict=True)
             return [hashlib.sha256(fact.digest + digest).digest() for fact, digest in pairs]
         inputs = np.ascontiguousarray(self.inputs)

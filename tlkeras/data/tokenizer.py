@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -107,7 +108,7 @@ class Tokenizer:
         self._encoder.enable_truncation(length)
         names = ("ids", "mask", "types") if pairs else ("ids", "mask")
         found = {name: np.zeros((len(texts), length), np.int32) for name in names}
-        given = [tuple(map(str, pair)) for pair in texts] if pairs else [str(text) for text in texts]
+        given: list[Any] = [tuple(map(str, pair)) if pairs else str(pair) for pair in texts]
         for row, tokens in enumerate(self._encoder.encode_batch(given)):
             empty = [text for text in ([given[row]] if not pairs else given[row]) if not text.strip()]
             if empty and missing:

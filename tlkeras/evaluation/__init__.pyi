@@ -1,5 +1,10 @@
 """The public names of the package for editors and type checkers, which do not see lazy imports."""
 
+from tlkeras.evaluation import clusters as clusters
+from tlkeras.evaluation import explain as explain
+from tlkeras.evaluation import named_metrics as named_metrics
+from tlkeras.evaluation import prediction_files as prediction_files
+from tlkeras.evaluation import unlabelled as unlabelled
 from tlkeras.evaluation.calibration import expected_calibration_error as expected_calibration_error
 from tlkeras.evaluation.calibration import fit_temperature as fit_temperature
 from tlkeras.evaluation.calibration import reliability_bins as reliability_bins

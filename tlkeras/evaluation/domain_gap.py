@@ -24,7 +24,7 @@ def describe_domains(run_dir: RunDir, when: str, model, domains: dict[str, Domai
         model: Model from raw inputs to logits with a layer `features`.
         domains: Domains by name.
     """
-    pair = {name: domains[name] for name in (Role.SOURCE, Role.TARGET)}
+    pair: dict[str, Domain] = {name: domains[name] for name in (Role.SOURCE, Role.TARGET)}
     whole = {}  # features of the splits that are small enough to be computed once for both purposes
     for name, domain in pair.items():
         split = _held_out(domain)

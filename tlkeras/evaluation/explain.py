@@ -127,16 +127,16 @@ def occlusion(
         the output.
     """
     height, width = images.shape[1:3]
-    patch = patch or max(min(height, width) // 4, 1)
-    stride = stride or max(patch // 2, 1)
-    corners = list(itertools.product(_places(height, patch, stride), _places(width, patch, stride)))
+    side = patch or max(min(height, width) // 4, 1)
+    step = stride or max(side // 2, 1)
+    corners = list(itertools.product(_places(height, side, step), _places(width, side, step)))
 
     def explain(batch, chosen):
         before = _probability(model(batch, training=False), chosen)
         lost, covered = np.zeros(batch.shape[:3], np.float32), np.zeros((height, width), np.float32)
         for top, left in corners:
             mask = np.zeros((height, width, 1), np.float32)
-            mask[top : top + patch, left : left + patch] = 1
+            mask[top : top + side, left : left + side] = 1
             after = _probability(model(batch * (1 - mask) + fill * mask, training=False), chosen)
             lost += (before - after)[:, None, None] * mask[..., 0]
             covered += mask[..., 0]
@@ -182,7 +182,7 @@ def cam_layer(model: keras.Model, backbone: str | None = None) -> str | None:
     token depends on no patch.
     """
     spatial = list(_spatial_tensors(flattened(model)))
-    named = BACKBONES.get(backbone).grad_cam if backbone in BACKBONES else ""
+    named = BACKBONES.get(backbone).grad_cam if backbone is not None and backbone in BACKBONES else ""
     return named if named in spatial else (spatial[-1] if spatial else None)
 
 

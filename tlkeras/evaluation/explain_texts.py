@@ -24,9 +24,8 @@ def leave_out(
     x = {name: np.asarray(part) for name, part in x.items()}
     ids, mask = x["ids"], x["mask"]
     whole = np.asarray(model.predict_on_batch(x))
-    if targets is None:
-        targets = whole.argmax(axis=-1)
-    targets = targets if whole.shape[-1] > 1 else np.zeros(len(ids), int)
+    asked = whole.argmax(axis=-1) if targets is None else np.asarray(targets)
+    asked = asked if whole.shape[-1] > 1 else np.zeros(len(ids), int)
     loss = np.zeros(ids.shape, np.float32)
     for row in range(len(ids)):
         places = np.flatnonzero(mask[row])
@@ -34,6 +33,6 @@ def leave_out(
         without[np.arange(len(places)), places] = 0
         repeated = {name: np.repeat(part[row : row + 1], len(places), axis=0) for name, part in x.items()}
         logits = np.asarray(model.predict_on_batch(repeated | {"mask": without}))
-        loss[row, places] = np.maximum(whole[row, targets[row]] - logits[:, targets[row]], 0)
+        loss[row, places] = np.maximum(whole[row, asked[row]] - logits[:, asked[row]], 0)
     # tokens come before padding, so the first weights belong to the tokens that are shown
     return loss / np.maximum(loss.max(axis=1, keepdims=True), 1e-6), "leaving out"

@@ -103,7 +103,7 @@ def few_rows_note(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str
     }
     if not few:
         return ""
-    smallest = min(few, key=few.get)
+    smallest = min(few, key=few.__getitem__)
     note = (
         f"There are few rows in {', '.join(few)}: one row of {smallest} is {100 / few[smallest]:.0f} "
         "points, so these numbers are uncertain."

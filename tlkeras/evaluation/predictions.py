@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras.config.data import Task
+from tlkeras.maybe import MaybeNone
 from tlkeras.models.probabilities import log_softmax, sigmoid
 from tlkeras.run_dir import replacing
 
@@ -32,9 +33,9 @@ class Predictions:
     """
 
     ids: np.ndarray
-    labels: np.ndarray | None
+    labels: np.ndarray | MaybeNone
     logits: np.ndarray
-    probabilities: np.ndarray | None
+    probabilities: np.ndarray | MaybeNone
     class_names: tuple[str, ...]
     task: Task
     features: np.ndarray | None = None
@@ -176,7 +177,7 @@ class Predictions:
             )
 
 
-def shown_split(splits: Mapping[str, Predictions]) -> str | None:
+def shown_split(splits: Mapping[str, Predictions]) -> str | MaybeNone:
     """Returns the split to report: the first of test, val and train with labels, else the first of them."""
     there = [split for split in ("test", "val", "train") if len(splits.get(split, ()))]
     return next((split for split in there if splits[split].labels is not None), next(iter(there), None))

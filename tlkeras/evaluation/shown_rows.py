@@ -51,9 +51,8 @@ def keep_rows(
         name of a grey PNG file. For texts it has `words`, a list, and with maps `weights`, a number in 0..1
         for each word. For sounds it also has `sound`, the name of a WAV file.
     """
-    pictures, texts, recordings = (
-        part(inputs) for part in (modality.pictures, modality.texts, modality.recordings)
-    )
+    pictures, texts = modality.pictures(inputs), modality.texts(inputs)
+    recordings = modality.recordings(inputs)
     kept: list[dict[str, Any]] = [{} for _ in stems]
     for i, (stem, facts) in enumerate(zip(stems, kept, strict=True)):
         if pictures is not None:

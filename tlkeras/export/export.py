@@ -156,7 +156,7 @@ def _written_and_asked(name, row, served, folder, sample) -> tuple[np.ndarray, n
 
 def _check_encoded(folder: Path, sample: Sample, accuracy_drop: float) -> None:
     answer, what = load_encoded(folder), "saved_model (encoded images)"
-    tolerance = max(FORMATS.get("saved_model").tolerance, sample.tolerance)
+    tolerance = max(FORMATS.get("saved_model").tolerance or 0.0, sample.tolerance)
     compared = parity.compare(answer(sample.encoded.contents), sample.encoded.reference)
     parity.check(compared, what, tolerance=tolerance, accuracy_drop=accuracy_drop)
     odd = parity.compare(answer(sample.odd.contents), sample.odd.reference)

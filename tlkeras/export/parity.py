@@ -41,7 +41,8 @@ class Parity:
     @property
     def accuracy_drop(self) -> float | None:
         """The loss of accuracy of the export. It is negative if the export is better."""
-        return None if self.accuracy is None else self.accuracy_before - self.accuracy
+        known = self.accuracy is not None and self.accuracy_before is not None
+        return self.accuracy_before - self.accuracy if known else None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all numbers, including the drop of accuracy."""

@@ -17,6 +17,7 @@ from tlkeras.errors import UserError
 from tlkeras.evaluation import Predictions
 from tlkeras.export.odd_pictures import odd_pictures
 from tlkeras.export.preprocess_file import preprocess_text, reader_of
+from tlkeras.maybe import MaybeNone
 from tlkeras.runs.saved_run import SavedRun
 
 HALF_PRECISION_TOLERANCE = 5e-2  # accuracy of `predict` itself for a model that was trained in half precision
@@ -53,8 +54,8 @@ class Sample:
     split: str
     inputs: Any
     reference: Predictions
-    encoded: Pictures | None
-    odd: Pictures | None
+    encoded: Pictures | MaybeNone
+    odd: Pictures | MaybeNone
     tolerance: float
 
 

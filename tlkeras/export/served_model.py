@@ -11,6 +11,7 @@ import tensorflow as tf
 from tlkeras.config.data import Task
 from tlkeras.data.input_shapes import SINGLE, Shape, like, shapes_by_name
 from tlkeras.data.reading import PixelSpec
+from tlkeras.maybe import MaybeNone
 from tlkeras.models.cuts.graph import inputs_of
 
 
@@ -36,8 +37,8 @@ class ServedModel:
     task: Task
     class_names: tuple[str, ...]
     input_shape: Shape
-    spec: PixelSpec | None
-    representative: Callable[[], Iterator[np.ndarray]] | None
+    spec: PixelSpec | MaybeNone
+    representative: Callable[[], Iterator[np.ndarray]] | MaybeNone
     facts: dict[str, Any]
     dtypes: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)

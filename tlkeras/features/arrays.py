@@ -14,7 +14,7 @@ from tlkeras.features.store import EntryInfo, FeatureStore, numpy_dtype
 _RESIDENT_BYTES = 32 * 2**20
 
 _lock = threading.Lock()
-_in_memory: "weakref.WeakValueDictionary[tuple[str, str], Features]" = weakref.WeakValueDictionary()
+_in_memory: "weakref.WeakValueDictionary[tuple[str, str], ArrayFeatures]" = weakref.WeakValueDictionary()
 
 
 class ArrayFeatures(Features):

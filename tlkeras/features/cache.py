@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,6 +21,7 @@ from tlkeras.features.extractors import Trunk
 from tlkeras.features.identity import Request, identity_of
 from tlkeras.features.progress import ExtractionProgress
 from tlkeras.features.store import FeatureStore, numpy_dtype
+from tlkeras.maybe import MaybeNone
 
 FORMAT = 1
 # Slow disks read this many bytes per second. Files do not pay for a trunk that computes faster than that.
@@ -62,7 +64,7 @@ class FeatureCache:
     """
 
     config: CacheConfig
-    strategy: object = None
+    strategy: Any = None
     threads: int | None = None
     store: FeatureStore = field(init=False)
 
@@ -117,7 +119,7 @@ class _Work:
         replicas = 1 if cache.strategy is None else cache.strategy.num_replicas_in_sync
         rows = 128 if "GPU" in accelerators() else 32
         self.trunk = Trunk(trunk, rows * replicas, cache.strategy, cache.threads)
-        self.chosen: Chosen | None = None
+        self.chosen: Chosen | MaybeNone = None
         self.computed = 0
 
     def run(self, name: str | None) -> Opened:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class Chosen:
     """
 
     name: str
-    extract: object
+    extract: Callable[[Any], np.ndarray]
 
 
 def named_by(config: CacheConfig, trunk: Trunk, rows: int) -> str:
@@ -47,7 +48,7 @@ def named_by(config: CacheConfig, trunk: Trunk, rows: int) -> str:
     return "tflite" if suits_xnnpack(trunk) and saved > XNNPACK_SETUP else "exact"
 
 
-def accepted(name: str, trunk: Trunk, first_batch: Callable[[], np.ndarray], tolerance: float) -> Chosen:
+def accepted(name: str, trunk: Trunk, first_batch: Callable[[], Any], tolerance: float) -> Chosen:
     """Returns the named extractor if it agrees with `exact` on a batch, else `exact` (with a notice).
 
     Args:

@@ -13,6 +13,7 @@ from tlkeras.backend.devices import what_rounds
 from tlkeras.config import AugmentConfig
 from tlkeras.data import Domain, Rows, evaluation_batches, view_batches
 from tlkeras.data.input_shapes import shape_as_json
+from tlkeras.maybe import MaybeNone
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class Request:
     rows: Rows
     domain: Domain
     split: str
-    augment: AugmentConfig | None = None
+    augment: AugmentConfig | MaybeNone = None
     seed: int = 0
     view: int | None = None
 

@@ -1,7 +1,7 @@
 """The features on which a stage with a frozen trunk trains instead of its inputs."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import keras
 
@@ -34,7 +34,7 @@ class StageFeatures:
         domains: Mapping[str, Domain],
         extractor: str,
         seconds: float,
-        augmented: set[tuple[str, str]] = frozenset(),
+        augmented: Set[tuple[str, str]] = frozenset(),
         computed_rows: int = 0,
     ):
         self._features = dict(features)

@@ -13,6 +13,7 @@ from tlkeras.backend.distributed_fit import scale_for_replicas
 from tlkeras.config import ModelConfig, StageConfig
 from tlkeras.data import Domain
 from tlkeras.data.input_shapes import Shape
+from tlkeras.maybe import MaybeNone
 
 
 class Pair(NamedTuple):
@@ -46,9 +47,9 @@ class Setting:
     seed: int = 0
     steps: int = 1
     input_shape: Shape = ()
-    stage: StageConfig | None = None
-    model_config: ModelConfig | None = None
-    domain: Domain | None = None
+    stage: StageConfig | MaybeNone = None
+    model_config: ModelConfig | MaybeNone = None
+    domain: Domain | MaybeNone = None
     start: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
@@ -105,7 +106,7 @@ class Term:
     takes_second_batch = False
     needs_inputs = False
     critic_steps = 0
-    critic_optimizer = None
+    critic_optimizer: Any = None
 
     def __init__(self, own_name: str = "term"):
         # losses and heads are small and need float32 for every precision of the model
@@ -148,8 +149,11 @@ class Term:
         """Returns factors `(n,)` of the class loss for the labelled rows, or None for 1."""
         return
 
-    def loss(self):
-        """Returns a float32 scalar, or None if there is nothing to add. Subclasses name their parameters."""
+    def loss(self, *args: Any, **supplied: Any) -> Any:
+        """Returns a float32 scalar, or None if there is nothing to add.
+
+        Subclasses name the quantities that they need as parameters.
+        """
         return
 
     def value(self, supplied: Mapping):
@@ -188,7 +192,8 @@ class Term:
     @property
     def needs(self) -> tuple[str, ...]:
         """Names of the quantities that `loss` needs."""
-        return tuple(inspect.signature(self.loss).parameters)
+        parameters = inspect.signature(self.loss).parameters.values()
+        return tuple(p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
 
     @property
     def target_views(self) -> int:

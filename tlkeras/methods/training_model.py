@@ -103,7 +103,7 @@ class TrainingModel(DistributedFit):
     def fit(self, *args, callbacks=None, **kwargs):
         """Trains the model; see `keras.Model.fit`. Validation rows belong to the labelled domain."""
         watchers = [watcher for term in self.terms for watcher in term.callbacks()]
-        if isinstance(callbacks, keras.callbacks.CallbackList):
+        if callbacks is not None and isinstance(callbacks, keras.callbacks.CallbackList):
             for watcher in watchers:
                 callbacks.append(watcher)
         else:

@@ -1,5 +1,8 @@
 """The public names of the package for editors and type checkers, which do not see lazy imports."""
 
+from tlkeras.models import backbones as backbones
+from tlkeras.models import batch_size as batch_size
+from tlkeras.models import nearest_neighbors as nearest_neighbors
 from tlkeras.models.backbones import BACKBONES as BACKBONES
 from tlkeras.models.backbones import Backbone as Backbone
 from tlkeras.models.backbones import Family as Family

@@ -48,5 +48,5 @@ def source_classifier(config: ModelConfig) -> list | None:
         net = keras.models.load_model(file, compile=False)
     else:
         net = None
-    last = net.layers[-1] if net is not None else None
-    return last.get_weights() if isinstance(last, keras.layers.Dense) else None
+    last = None if net is None else net.layers[-1]
+    return last.get_weights() if last is not None and isinstance(last, keras.layers.Dense) else None

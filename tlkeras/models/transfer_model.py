@@ -1,7 +1,7 @@
 """The model that a run trains: preprocessing, backbone, neck and head."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -263,5 +263,5 @@ class TransferModel(DistributedFit):
 class _Held:
     """Holds a value that Keras must not track as a layer of the model."""
 
-    def __init__(self, value=None):
+    def __init__(self, value: Any = None):
         self.value = value

@@ -174,7 +174,7 @@ def _takes(record: RunRecord) -> str:
 def _modality(record: RunRecord) -> Modality:
     """Returns the modality of a run. If it is not registered, the base class gives general words."""
     name = record.manifest.get("modality")
-    return MODALITIES.get(name) if name in MODALITIES else Modality()
+    return MODALITIES.get(name) if name is not None and name in MODALITIES else Modality()
 
 
 def _usage(record: RunRecord, files: Collection[str]) -> list[str]:

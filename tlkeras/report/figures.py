@@ -51,7 +51,7 @@ def curves_figure(
         axes.plot([kept], [0], marker="^", markersize=8, color=INK, transform=top, clip_on=False)
     if log and _spread([values for _, _, values in lines]) > 20:
         axes.set_yscale("log")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("step")
     if sum(bool(label) for label, *_ in lines) > 1:
         axes.legend(frameon=False, labelcolor=INK, fontsize=9)

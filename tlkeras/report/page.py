@@ -93,7 +93,7 @@ def _panel(records: dict[str, RunRecord], name: str) -> dict[str, Any]:
     kept = next(iter(records.values())).chosen if len(records) == 1 else None
     svg = figures.curves_figure(
         [(label if label in ("training", "validation") else "", *rest) for label, *rest in lines],
-        f"curve {name}", boundaries, kept and kept["step"], log=name == "learning_rate",
+        f"curve {name}", boundaries, kept["step"] if kept else None, log=name == "learning_rate",
     )  # fmt: skip
     return {"name": name.replace("_", " "), "svg": svg, "label": _spoken(name, lines), "lines": lines}
 

@@ -1,6 +1,7 @@
 """Compares two runs on the same test rows: the gain, its interval and its significance."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,8 +28,8 @@ class Pair:
     """
 
     rows: int
-    gain: float
-    interval: tuple[float, float]
+    gain: float | None
+    interval: tuple[float, float] | None
     verdict: str
     p_value: float | None
 
@@ -68,7 +69,7 @@ def holm(p_values: list[float | None]) -> list[float | None]:
     return adjusted
 
 
-def _common(run: Predictions, reference: Predictions):
+def _common(run: Predictions, reference: Predictions) -> tuple[Any, Any]:
     if run.labels is None or reference.labels is None:
         return None, None
     there = {name: row for row, name in enumerate(reference.ids)}

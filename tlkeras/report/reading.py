@@ -13,6 +13,7 @@ from tlkeras.config.loading import as_of_today
 from tlkeras.evaluation import calibration
 from tlkeras.evaluation.embedding_file import read_embedding
 from tlkeras.evaluation.predictions import Predictions
+from tlkeras.maybe import MaybeNone
 from tlkeras.run_dir import CheckpointStore, RunDir
 
 
@@ -171,12 +172,12 @@ class RunRecord:
         """Returns the folder with the evaluation of a domain."""
         return self.run_dir.evaluation_of(domain)
 
-    def shown_split(self, domain: str) -> str | None:
+    def shown_split(self, domain: str) -> str | MaybeNone:
         """Returns the split that the report shows for a domain: test, else val, else train."""
         found = self.metrics.get(domain, {})
         return next((split for split in ("test", "val", "train") if found.get(split, {}).get("rows")), None)
 
-    def predictions(self, domain: str, split: str) -> Predictions | None:
+    def predictions(self, domain: str, split: str) -> Predictions | MaybeNone:
         """Returns the predictions of a split, or None if they were not kept."""
         path = self.folder(domain) / f"predictions_{split}.npz"
         return Predictions.load(path) if path.is_file() else None

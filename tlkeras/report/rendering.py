@@ -89,6 +89,6 @@ def seconds(value: float | None) -> str:
 def when(iso: str | None) -> str:
     """Returns a time stamp, accurate to the minute."""
     try:
-        return datetime.fromisoformat(iso).strftime("%d %B %Y, %H:%M")
+        return datetime.fromisoformat(iso or "").strftime("%d %B %Y, %H:%M")
     except (TypeError, ValueError):
         return str(iso or "–")

@@ -160,7 +160,8 @@ class CheckpointStore:
         for _, path in self._all():
             with disk_errors(path):
                 content = read(path)
-            if _digest([content]) == _NAME.match(path.name)[2]:
+            match = _NAME.match(path.name)
+            if match and _digest([content]) == match[2]:
                 return path, content
             messages.warn(f"The checkpoint {path} is damaged (wrong checksum); the previous one is used.")
         return None

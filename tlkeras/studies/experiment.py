@@ -75,7 +75,7 @@ def run_experiment(
     config = with_arrays(config, data)
     check_tasks(config, data)
     passed = {"loss": loss, "metrics": metrics}  # to runs that this one is made of or compared with
-    if is_remote(workdir):
+    if workdir is not None and is_remote(workdir):
         check_single_process("A workdir on Google Drive or gs://")
         with mirrored(workdir, fresh=fresh) as folder:
             return run_experiment(

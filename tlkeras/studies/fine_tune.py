@@ -84,9 +84,10 @@ def fine_tune(
     changes.append(f"name={name[:64] or 'run'}")
     if isinstance(backbone, str):
         changes += [f"model.backbone={backbone}", "model.fallback=none"]
-    for index in range(len(config.stages)) if epochs is not None else ():
-        changes.append(f"stages.{index}.epochs={epochs}")
-        if epochs < _LONG_ENOUGH:
+    for index in range(len(config.stages)):
+        if epochs is not None:
+            changes.append(f"stages.{index}.epochs={epochs}")
+        if epochs is not None and epochs < _LONG_ENOUGH:
             changes.append(f"stages.{index}.optimizer.schedule.warmup_steps=0")
     if target is not None:
         adaptation = _ADAPTATION | {"target": {"source": _target(target)}}

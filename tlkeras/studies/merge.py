@@ -205,12 +205,12 @@ def mean_weights(weights: Sequence[Weights], shares: Sequence[float] | None = No
         weights: Weights of each model, in the same order.
         shares: Shares of the models, with a sum of 1. None gives all models the same share.
     """
-    shares = np.full(len(weights), 1 / len(weights)) if shares is None else np.asarray(shares)
+    each = np.full(len(weights), 1 / len(weights)) if shares is None else np.asarray(shares)
     found = []
     for same in zip(*weights, strict=True):
         if np.issubdtype(same[0].dtype, np.floating):
-            mean = sum(share * one.astype(np.float64) for share, one in zip(shares, same, strict=True))
-            found.append(mean.astype(same[0].dtype))
+            mean = sum(share * one.astype(np.float64) for share, one in zip(each, same, strict=True))
+            found.append(np.asarray(mean).astype(same[0].dtype))
         else:
             found.append(same[0])
     return found

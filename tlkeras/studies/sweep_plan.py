@@ -69,7 +69,8 @@ def plan_sweep(config: str, overrides: Iterable[str] = (), seeds: int = 1) -> li
 
 
 def _items(config: str) -> Iterable[tuple[str, ...]]:
-    sweep = config_function(_python_file(config), "sweep") if _python_file(config) else None
+    file = _python_file(config)
+    sweep = config_function(file, "sweep") if file else None
     if sweep is None:
         return [()]
     try:

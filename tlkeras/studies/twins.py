@@ -166,7 +166,7 @@ def _scratch(config: ExperimentConfig, steps: int) -> dict[str, Any]:
             "learning_rate_multipliers": {}, "regularizer": None, "early_stopping": None,
         }
     )  # fmt: skip
-    update = {"weights": None, "fallback": None}
+    update: dict[str, Any] = {"weights": None, "fallback": None}
     if not config.model.beside:  # bn_momentum is for a single backbone
         update["bn_momentum"] = 0.9
     if config.model.head.name in ("neighbors", "class_names"):  # rows or knowledge, not trained from scratch

@@ -12,6 +12,7 @@ from tlkeras import messages
 from tlkeras.config import AdapterConfig, ExperimentConfig, StageConfig
 from tlkeras.config.checks import LAST_STEP
 from tlkeras.config.data import ALIKE_IN_TASKS
+from tlkeras.data.input_shapes import Shape
 from tlkeras.errors import UserError
 from tlkeras.evaluation.evaluate import predict_domains, write_evaluation
 from tlkeras.evaluation.intervals import headline
@@ -102,7 +103,7 @@ def with_fitting_inputs(config: ExperimentConfig) -> ExperimentConfig:
     return _fitting(config, _input_shapes(config))
 
 
-def _input_shapes(config: ExperimentConfig) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _input_shapes(config: ExperimentConfig) -> tuple[Shape, Shape]:
     """Returns the input shapes of the target and of the source."""
     target = config.model_copy(update={"adaptation": None})
     return read_domains(target, check=False)["source"].input_shape, source_task(
@@ -176,7 +177,10 @@ def task_configs(config: ExperimentConfig, path: Path) -> tuple[ExperimentConfig
 def _evaluate(run_dir: RunDir, source: ExperimentConfig | None, target: ExperimentConfig) -> None:
     """Writes the metrics of both tasks before and after the training of the target."""
     parts = prepare(target)
-    before, after, domain = (_joint_models if source is None else _separate_models)(run_dir, parts, source)
+    if source is None:
+        before, after, domain = _joint_models(run_dir, parts)
+    else:
+        before, after, domain = _separate_models(run_dir, parts, source)
     own = load_model(RunDir(run_dir.path / "target").best_model)
     domains = {"source": domain, "target": parts.source}
     evaluated = {
@@ -220,12 +224,13 @@ def _separate_models(run_dir: RunDir, parts, source: ExperimentConfig):
     return before, after.to_functional(), domain
 
 
-def _joint_models(run_dir: RunDir, parts, source):
+def _joint_models(run_dir: RunDir, parts):
     """Returns the source's model before and after the joint training, and the source's data."""
     domain, stage = source_task(parts.config), parts.config.stages[0]
     parts.model.select(stage.train, stage.bn)
-    joint = TrainingModel(parts.model, (second_task(parts, stage),))
-    plain = source_model(parts.model, joint.terms[0].private)
+    second = second_task(parts, stage)
+    joint = TrainingModel(parts.model, (second,))
+    plain = source_model(parts.model, second.private)
     before = keras.models.clone_model(plain)
     before.set_weights(plain.get_weights())
     trained = joint_after(RunDir(run_dir.path / "target"), parts, joint, snapshots)

@@ -100,7 +100,7 @@ class _Ramp(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         # Keras logs the mean over the epoch so far, so the loss of a step is a difference of two sums
-        total = float(logs["loss"]) * (batch + 1)
+        total = float((logs or {})["loss"]) * (batch + 1)
         loss, self._sum = total - self._sum, total
         if not np.isfinite(loss):
             self.rates.pop()

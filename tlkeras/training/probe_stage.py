@@ -189,8 +189,8 @@ def fitted_mapping(
         return None
     if (mapping := make_mapping(config)).pairs:
         ours, theirs = _paired(parts)
-        source, target = source[ours], target[theirs]
-    return mapping.fit(source, target)
+        source, target = source[ours], np.asarray(target)[theirs]
+    return mapping.fit(source, np.asarray(target))
 
 
 def probe_features(

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -59,7 +60,7 @@ def capture_list(variables: Iterable, prefix: str, *, replicas: bool = False) ->
 
 
 def restore(
-    named: Mapping[str, object], arrays: Mapping[str, np.ndarray], prefix: str = "", *, replicas: bool = True
+    named: Mapping[str, Any], arrays: Mapping[str, np.ndarray], prefix: str = "", *, replicas: bool = True
 ) -> None:
     """Restores the values that `capture` returned. Arrays without the prefix are ignored.
 

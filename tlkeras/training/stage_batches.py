@@ -98,7 +98,7 @@ class StageBatches:
         domain = self.sources[step % len(self.sources)]
         rows = domain.splits["train"]
         _, indices = rows_of_step(len(rows), self.config.seed, step // len(self.sources), self.batch_size)
-        return rows.ids[indices]
+        return [str(name) for name in rows.ids[indices]]
 
     def _in_turn(self, domains, augment: AugmentConfig, seed, first_step, total, *, labels: bool):
         """Returns batches that alternate between domains. Step j comes from domain j modulo their number."""

@@ -119,7 +119,7 @@ def reason_against_features(config: ExperimentConfig, stage: FitStageConfig) -> 
     """Returns why a stage with a frozen trunk must train on its inputs, or None if it need not."""
     adaptation = config.adaptation if config.adapts_in(stage) else None
     reason = reason_against(stage, config.data)
-    if reason is None and looks_at_inputs(stage):
+    if reason is None and stage.regularizer is not None and looks_at_inputs(stage):
         reason = f"the regularizer {stage.regularizer.name} looks at the pixels"
     if reason is None and adaptation and make_method(adaptation.method, adaptation.options).target_views > 1:
         reason = f"{adaptation.method} shows each target row a second time, augmented anew"

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from tlkeras.config.data import AugmentConfig, DataConfig
 from tlkeras.data.array_form import ArrayForm, check_numbers
 from tlkeras.data.input_shapes import Shape, by_column, columns, shape_in_words, shape_of
 from tlkeras.data.rows import Rows
-from tlkeras.data.scan import FileFacts, scan
+from tlkeras.data.scan import scan
 from tlkeras.errors import UserError
 from tlkeras.registry import Registry, function_at
 
@@ -141,7 +141,7 @@ class Modality:
         """Returns whether inputs of this modality can have this shape."""
         return isinstance(shape, dict) or len(shape) == 1
 
-    def image_size(self, shape: Shape) -> tuple[int, int] | None:
+    def image_size(self, shape: Shape) -> tuple[int, ...] | None:
         """Returns height and width from the shape of one input. None if the inputs are not images."""
         return None
 
@@ -220,7 +220,7 @@ class Modality:
 
         return array_reader(rows)
 
-    def scan(self, config: DataConfig) -> Callable[..., list[FileFacts]]:
+    def scan(self, config: DataConfig) -> Callable[..., list[Any]]:
         """Returns the `scan` of `Rows` for files of this kind."""
         return functools.partial(scan, max_pixels=config.max_pixels)
 
@@ -309,8 +309,8 @@ class Modality:
         return rows
 
     def file_batches(
-        self, paths: Iterable, config: DataConfig, batch_size: int
-    ) -> Iterator[tuple[np.ndarray, list[str], list[tuple[str, str]]]]:
+        self, paths: Any, config: DataConfig, batch_size: int
+    ) -> Iterator[tuple[Any, list[str], list[tuple[str, str]]]]:
         """Yields `(inputs, names, [(name, reason), ...])` of files. The last item lists unreadable files.
 
         Args:
@@ -332,7 +332,7 @@ class Modality:
         """
         return outputs, names
 
-    def pixel_spec(self, config: DataConfig):
+    def pixel_spec(self, config: DataConfig) -> Any:
         """Returns the `PixelSpec` for exports that take encoded pictures. None for other modalities."""
         return
 

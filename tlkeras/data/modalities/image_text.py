@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras.data.array_form import ArrayForm
-from tlkeras.data.input_shapes import columns
+from tlkeras.data.input_shapes import by_column, columns
 from tlkeras.data.modalities.base import Modality
 from tlkeras.data.modalities.image import Image
 from tlkeras.data.modalities.text import Text
@@ -83,9 +83,10 @@ class ImageText(Modality):
         return self.text.config_of_run(config, folder)
 
     def check_kind(self, name, other):
-        if not isinstance(other, ImageText):
+        if isinstance(other, ImageText):
+            self.text.check_kind(name, other.text)
+        else:
             super().check_kind(name, other)
-        self.text.check_kind(name, other.text)
 
     @property
     def files(self):
@@ -125,14 +126,14 @@ class ImageText(Modality):
         return {"image": image, **self.text.augmented(text, self.text.drawable(augment), *where)}
 
     def facts_of_rows(self, rows, config):
-        there = rows.part(*PARTS["text"]).inputs["mask"].any(axis=1)
+        there = np.asarray(rows.part(*PARTS["text"]).inputs["mask"].any(axis=1))
         facts = {"without a text": int((~there).sum())}
         if rows.encoded is not None:
             facts["without a picture"] = int((rows.encoded == missing_picture()).sum())
         return facts | self.text.facts_of_rows(self._texts_of(rows, there), config)
 
     def note_on_rows(self, rows, config):
-        there = rows.part(*PARTS["text"]).inputs["mask"].any(axis=1)
+        there = np.asarray(rows.part(*PARTS["text"]).inputs["mask"].any(axis=1))
         return self.text.note_on_rows(self._texts_of(rows, there), config)
 
     def _texts_of(self, rows: Rows, there: np.ndarray) -> Rows:
@@ -162,7 +163,7 @@ class ImageText(Modality):
             raise UserError("The run has no tokenizer: give ids and mask. Received: texts")
         texts = texts_or_missing(parts["text"])
         rows = self.text.tokenizer.encode(texts, length, missing=True)
-        return {name: rows[name] for name in rows.dtype.names}
+        return by_column(rows)
 
     def image_sizes(self, rows):
         return self.image.image_sizes(rows.part("image"))

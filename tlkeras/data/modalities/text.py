@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from tlkeras.config.data import WORD_CHANGES, AugmentConfig
+from tlkeras.data.input_shapes import by_column
 from tlkeras.data.modalities.base import Modality
 from tlkeras.data.rows import row_ids
 from tlkeras.data.tokenizer import FILE, Tokenizer
 from tlkeras.errors import UserError
+from tlkeras.maybe import MaybeNone
 
 _NOTED_ROWS = 2000  # of which the share of cut texts is estimated when a training starts
 _NOTED_SHARE = 0.01
@@ -39,7 +41,7 @@ class Text(Modality):
     views_advice = "adaptation.strong_augment.word_deletion, e.g. 0.2"
     explanation = "tlkeras.evaluation.explain_texts:leave_out"
 
-    def __init__(self, tokenizer: Tokenizer | None = None):
+    def __init__(self, tokenizer: Tokenizer | MaybeNone = None):
         self.tokenizer = tokenizer
 
     def with_config(self, config):
@@ -92,7 +94,7 @@ class Text(Modality):
     def check_kind(self, name, other):
         if not isinstance(other, Text):
             super().check_kind(name, other)
-        if other.tokenizer != self.tokenizer:
+        if getattr(other, "tokenizer", None) != self.tokenizer:
             raise UserError(
                 f"All domains must use the same tokenizer: leave adaptation.{name}.tokenizer out to use "
                 "data.tokenizer. Received: another tokenizer"
@@ -117,7 +119,7 @@ class Text(Modality):
     def note_on_rows(self, rows, config):
         if rows.originals is None:
             return ""
-        lengths = self.tokenizer.lengths(rows.spread(_NOTED_ROWS).originals)
+        lengths = self.tokenizer.lengths(np.asarray(rows.spread(_NOTED_ROWS).originals))
         cut = float((lengths > config.max_length).mean())
         if cut < _NOTED_SHARE:
             return ""
@@ -126,12 +128,12 @@ class Text(Modality):
             f"and are truncated. The longest text has {lengths.max()} tokens."
         )
 
-    def check_model(self, model):
-        words = [layer.input_dim for layer in model.layers if layer.name == "stem_words"]
+    def check_model(self, backbone):
+        words = [layer.input_dim for layer in backbone.layers if layer.name == "stem_words"]
         if self.tokenizer is not None and words and self.tokenizer.size > words[0]:
             raise UserError(
                 f"data.tokenizer belongs to another model: it has {self.tokenizer.size} entries, but "
-                f"{model.name} has {words[0]}. Received: a tokenizer of {self.tokenizer.size} entries"
+                f"{backbone.name} has {words[0]}. Received: a tokenizer of {self.tokenizer.size} entries"
             )
 
     def inputs_like_training(self, x, form, shape):
@@ -168,7 +170,7 @@ class Text(Modality):
             for begin in range(0, len(named), batch_size):
                 names, texts = zip(*named[begin : begin + batch_size], strict=True)
                 rows = self.inputs_like_training(list(texts), None, self.assumed_shape(config))
-                yield {name: rows[name] for name in rows.dtype.names}, list(names), []
+                yield by_column(rows), list(names), []
 
     def texts(self, x):
         pairs = zip(np.asarray(x["ids"]), np.asarray(x["mask"]) > 0, strict=True)

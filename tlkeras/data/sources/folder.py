@@ -126,9 +126,9 @@ def _why_not(root: Path) -> str:
 
 def _split_folders(root: Path, config: DataConfig) -> dict[str, Path]:
     """Returns the folders of the splits. The dict is empty if `root` contains the class folders."""
-    found = {}
+    found, names = {}, {str(split): name for split, name in config.split_names.items()}
     for split, usual in _SPLIT_FOLDERS.items():
-        named = config.split_names.get(split)
+        named = names.get(split)
         if named is not None and not (root / named).is_dir():
             raise UserError(f"data.split_names.{split}: no folder {named!r} in {root}. Received: {named!r}")
         for name in (named,) if named else usual:

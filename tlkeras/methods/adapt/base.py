@@ -1,6 +1,7 @@
 """The base class of adaptation methods: terms on features, logits and labels of two domains."""
 
 import inspect
+from typing import Any
 
 import keras
 from keras import ops
@@ -9,6 +10,7 @@ from tlkeras.backend import compat
 from tlkeras.backend.distributed_fit import scale_for_replicas
 from tlkeras.config.adaptation import StrengthConfig
 from tlkeras.errors import UserError, unknown
+from tlkeras.maybe import MaybeNone
 from tlkeras.methods.adapt import alignment
 from tlkeras.methods.adapt.class_histogram import ClassHistogram
 from tlkeras.methods.adapt.domain_statistics import DomainStatistics
@@ -45,7 +47,7 @@ class Method(Term):
     schedule = "ganin"
     needs_source_model = False
     acts_on_features = True
-    reversal: GradientReversal | None = None
+    reversal: GradientReversal | MaybeNone = None
     batch_norm = "shared"
 
     def __init__(self):
@@ -169,10 +171,11 @@ class Method(Term):
         """
         return
 
-    def loss(self, **supplied):
+    def loss(self, *args: Any, **supplied: Any) -> Any:
         """Returns D, a float32 scalar. Subclasses name the quantities that they need as parameters.
 
         Args:
+            *args: Always empty, because quantities are passed by name.
             **supplied: Quantities of the step by name; see the class.
 
         Raises:
@@ -274,8 +277,9 @@ class Method(Term):
 
     def reverse(self) -> GradientReversal:
         """Returns the gradient reversal layer, held by `own`."""
-        self.own.reversal = self.reversal = GradientReversal(name="gradient_reversal", dtype="float32")
-        return self.reversal
+        reversal = GradientReversal(name="gradient_reversal", dtype="float32")
+        self.own.reversal = self.reversal = reversal
+        return reversal
 
 
 class Adversarial(Method):

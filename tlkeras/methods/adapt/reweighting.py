@@ -59,7 +59,7 @@ def kliep(source, target, *, gamma: float | None = None, centers: int = 100, see
     target = target[np.random.default_rng(seed).permutation(len(target))]
     if gamma is None:
         gammas = np.geomspace(0.03, 30, 7) / _median_distance(source, target)
-        gamma = max(gammas, key=lambda one: _held_out_likelihood(source, target, one, centers))
+        gamma = float(max(gammas, key=lambda one: _held_out_likelihood(source, target, one, centers)))
     chosen = target[:centers]
     return _kernel(source, chosen, gamma) @ _coefficients(source, target, chosen, gamma)
 

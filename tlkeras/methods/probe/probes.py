@@ -4,7 +4,7 @@ Each is a scikit-learn classifier on features that are standardised by the mean 
 training rows. `scores(classifier, features)` returns its scores, which replace logits.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -140,7 +140,7 @@ def fit_probe(probe, features: np.ndarray, labels: np.ndarray, weights: np.ndarr
 
 def cross_validated(
     name: str, features: np.ndarray, labels: np.ndarray, seed: int = 0, folds: int = 5
-) -> tuple[float, Sequence[bool]]:
+) -> tuple[float, np.ndarray]:
     """Returns the cross-validated accuracy of a probe, and whether each row was predicted correctly.
 
     Args:

@@ -276,7 +276,7 @@ class StochasticNormalization(keras.layers.Layer):
             return self.layer(x, training=False)
         by_moving = self.layer(x, training=False)  # before the batch updates the statistics
         by_batch = self.layer(x, training=True)
-        shape = [1] * (len(x.shape) - 1) + [x.shape[-1]]
+        shape = (*[1] * (len(x.shape) - 1), x.shape[-1])
         moving = uniform_of_step(shape, self.draw_seed, self.clock.step) < self.probability
         return ops.where(moving, by_moving, by_batch)
 

@@ -100,7 +100,7 @@ class CoTuning(Regularizer):
     def _relationship(self) -> np.ndarray:
         domain, plain = self._setting.domain, self._setting.model.to_functional()
         features = keras.Model(inputs_of(plain), output_of(plain, "features"))
-        rows, sums, seen = domain.splits["train"], 0.0, 0
+        rows, sums, seen = domain.splits["train"], np.zeros(()), 0
         kernel, bias = (ops.convert_to_numpy(v).astype(np.float64) for v in (self._kernel, self._bias))
         for x, _, _ in evaluation_batches(rows, domain, batch_size=64, pad=True):
             # predict would return one result per replica in the scope of a strategy

@@ -1,5 +1,7 @@
 """Two tasks on one network: a common part, and a private part for each."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -41,7 +43,8 @@ class PrivatePart:
         num_outputs: int,
         seed: int,
     ):
-        self.preprocess = self.adapter = None
+        self.preprocess: Any = None
+        self.adapter: Any = None
         with reproducible(seed, "source_private"):
             if tasks.adapter is not None:
                 self.preprocess = build_preprocessing(preprocessing_of(tasks.adapter), input_shape)

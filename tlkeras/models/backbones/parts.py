@@ -1,8 +1,15 @@
 """What the built families share: Keras, which is imported when a backbone is built, and parts of networks."""
 
+from typing import TYPE_CHECKING
+
 from tlkeras.lazy import LateModule
 
-keras, layers, ops = LateModule("keras"), LateModule("keras.layers"), LateModule("keras.ops")
+if TYPE_CHECKING:
+    import keras
+    import keras.layers as layers
+    import keras.ops as ops
+else:
+    keras, layers, ops = LateModule("keras"), LateModule("keras.layers"), LateModule("keras.ops")
 
 
 def small_normal():

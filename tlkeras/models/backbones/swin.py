@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -150,7 +151,7 @@ class _Attention:
         x = self._cut(x, name)
         shape = (x.shape[1], self.heads, x.shape[2], width // self.heads)
 
-        def projected(part, bias="nh"):
+        def projected(part, bias: str | None = "nh"):
             options = {"bias_axes": bias, "kernel_initializer": small_normal(), "name": f"{name}_{part}"}
             return layers.EinsumDense("bgtd,dnh->bgnth", shape, **options)(x)
 
@@ -331,7 +332,7 @@ for _name, _version, _depths, _width, _heads, _window, _size, *_more in _ROWS:
     _blocks = ["stem"]
     for _stage, _depth in enumerate(_depths):
         _blocks += [f"stage_{_stage}_downsample"] * bool(_stage) + [f"stage_{_stage}_block_0..{_depth - 1}"]
-    _facts = (_name, swin, _FAMILY, _size, _parameters, "norm", " ".join(_blocks))
+    _facts: tuple[Any, ...] = (_name, swin, _FAMILY, _size, _parameters, "norm", " ".join(_blocks))
     _arguments = {"depths": _depths, "width": _width, "heads": _heads, "window": _window, "version": _version}
     _arguments["name"] = _name
     _more = {"licence": "MIT", "million_macs": _macs, "top1": _top1}

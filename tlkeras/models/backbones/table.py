@@ -1,5 +1,7 @@
 """The facts of the backbones of keras.applications."""
 
+from typing import Any
+
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
 
 _TF_KERNELS = "_weights_tf_dim_ordering_tf_kernels"
@@ -165,5 +167,12 @@ _ROWS: tuple[tuple[str, str, Family, int, int, int, float, str, str], ...] = (
 )  # fmt: skip
 
 for _name, _function, _family, _size, _parameters, _macs, _top1, *_layers in _ROWS:
-    _facts = (_name, f"keras.applications:{_function}", _family, _size, _parameters, *_layers)
+    _facts: tuple[Any, ...] = (
+        _name,
+        f"keras.applications:{_function}",
+        _family,
+        _size,
+        _parameters,
+        *_layers,
+    )
     BACKBONES.add(_name, Backbone(*_facts, million_macs=_macs, top1=_top1))

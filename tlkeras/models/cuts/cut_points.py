@@ -3,7 +3,7 @@
 import collections
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 
@@ -155,7 +155,7 @@ def split(model: keras.Model, cut: CutPoint) -> tuple[keras.Model, keras.Model]:
 
 
 def _tail(tensors: tuple, model: keras.Model) -> keras.Model:
-    inputs = tensors[0] if len(tensors) == 1 else list(tensors)
+    inputs: Any = tensors[0] if len(tensors) == 1 else list(tensors)
     if inputs is model.outputs[0]:
         x = keras.Input(inputs.shape[1:], dtype=inputs.dtype, name="cut")
         return keras.Model(x, keras.layers.Identity(name="tail_identity")(x), name="tail")

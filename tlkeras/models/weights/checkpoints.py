@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +16,10 @@ from tlkeras.models.weights.tensors import Tensors
 from tlkeras.models.weights.tflite_files import read_convolutions
 from tlkeras.models.weights.torch_files import read_tensors
 
-keras = LateModule("keras")
+if TYPE_CHECKING:
+    import keras
+else:
+    keras = LateModule("keras")
 
 SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".tflite")
 _IN_FOLDERS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")

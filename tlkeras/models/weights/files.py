@@ -13,6 +13,7 @@ from typing import Any
 
 from tlkeras.data.modalities.image import image_shape
 from tlkeras.errors import UserError
+from tlkeras.maybe import MaybeNone
 from tlkeras.models.backbones.registry import BACKBONES, Backbone
 
 _HOST = ("storage.googleapis.com", 443)
@@ -93,7 +94,7 @@ def weights_file_name(
     )
 
 
-def wheel_file(row: Backbone) -> tuple[Path | None, str]:
+def wheel_file(row: Backbone) -> tuple[Path | MaybeNone, str]:
     """Returns `(file, sha256)` of the weights in a package. The file is None if it is not installed."""
     path, sha256 = _WHEELS[row.name]
     return _installed(path), sha256

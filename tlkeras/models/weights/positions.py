@@ -69,6 +69,7 @@ def resized_relative_positions(table: np.ndarray, high: int, wide: int) -> np.nd
 def _geometric(size: int, new: int) -> np.ndarray:
     """Returns the matrix `(new, size)` of linear interpolation from places in growing steps."""
     low, high = 1.01, 1.5
+    ratio = low
     while high - low > 1e-6:
         ratio = (low + high) / 2
         low, high = (low, ratio) if (1 - ratio ** (size // 2)) / (1 - ratio) > new // 2 else (ratio, high)

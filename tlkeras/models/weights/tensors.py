@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tlkeras.maybe import MaybeNone
+
 
 class Tensors(dict[str, np.ndarray]):
     """Arrays by their names in tlkeras, such as `block_0_norm_1.weight`.
@@ -24,11 +26,11 @@ class Tensors(dict[str, np.ndarray]):
         self._origins: dict[str, str] = {}
         for name, array in arrays.items():
             bare = name.removeprefix("timm_model.")
-            pattern, template = next((pair for pair in names if re.search(pair[0], bare)), (None, None))
-            if pattern is None:
+            found = next((pair for pair in names if re.search(pair[0], bare)), None)
+            if found is None:
                 self.unused.append(name)
             else:
-                self.put(re.sub(pattern, template, bare), array, name)
+                self.put(re.sub(*found, bare), array, name)
 
     def origin(self, name: str) -> str:
         """Returns the name of a tensor in the checkpoint."""
@@ -45,7 +47,7 @@ class Tensors(dict[str, np.ndarray]):
         self[name] = array
         self._origins[name] = self.origin(origin)
 
-    def take(self, name: str, default: np.ndarray | None = None) -> np.ndarray | None:
+    def take(self, name: str, default: np.ndarray | None = None) -> np.ndarray | MaybeNone:
         """Removes a tensor and returns it. Returns `default` if there is no such tensor."""
         return self.pop(name, default)
 

@@ -7,8 +7,8 @@ and refuses a file that uses others.
 import collections
 import hashlib
 import pickle
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -81,7 +81,7 @@ class _TensorUnpickler(pickle.Unpickler):
         ("torch", "LongStorage"): "LongStorage",
     }
 
-    def __init__(self, file: BinaryIO):
+    def __init__(self, file: BufferedReader):
         super().__init__(file)
         self.storages: dict[str, _Storage] = {}
 
@@ -97,7 +97,7 @@ class _TensorUnpickler(pickle.Unpickler):
         return self.storages.setdefault(key, _Storage(_DTYPES[storage_type], size))
 
 
-def _read(file: BinaryIO) -> dict[str, np.ndarray]:
+def _read(file: BufferedReader) -> dict[str, np.ndarray]:
     header = [_TensorUnpickler(file).load() for _ in range(3)]
     if header[:2] != [_MAGIC, _PROTOCOL]:
         raise ValueError("its header is not torch's")
