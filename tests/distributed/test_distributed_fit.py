@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from worker_processes import finish, free_ports, start_script
+from worker_processes import SERVER, finish, free_ports, start_script
 
 SCRIPT = Path(__file__).parent / "topology_cases.py"
 TOPOLOGIES = ("mirrored", "worker_0", "worker_1")
@@ -35,16 +35,18 @@ def results(tmp_path_factory):
         "worker_1": "multi_worker",
     }
 
-    def started(name):
+    def started(name, together):
         cluster = None
         if name.startswith("worker"):
             task = {"type": "worker", "index": int(name[-1])}
             cluster = json.dumps({"cluster": {"worker": addresses}, "task": task})
         words = (strategies[name], str(folder / f"{name}.npz"))
-        return start_script(SCRIPT, *words, cluster=cluster, log=folder / f"{name}.log")
+        log = folder / f"{name}.log"
+        return start_script(SCRIPT, *words, cluster=cluster, log=log, together=together)
 
     for group in (("one", "mirrored"), ("worker_0", "worker_1")):  # two at a time: two cores will do
-        finish([started(name) for name in group])
+        together = SERVER.Barrier(len(group))
+        finish([started(name, together) for name in group])
     return {name: dict(np.load(folder / f"{name}.npz")) for name in strategies}
 
 

@@ -5,6 +5,7 @@ once, by a server that forks a process for each command before anything of Tenso
 topology needs another environment at the import: it is a process of scripts/train.py.
 """
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -13,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +50,7 @@ class Training:
 
     process: subprocess.Popen | multiprocessing.process.BaseProcess
     log: Path
+    together: object  # the barrier of its cluster, which lives as long as it is held here
 
     @property
     def output(self) -> str:
@@ -89,7 +92,8 @@ def start(topology: str, config: Path, workdir: Path, folder: Path, *more: str) 
     ports = free_ports(2) if topology.startswith("workers") else []
     addresses = [f"127.0.0.1:{port}" for port in ports]
     trainings = []
-    for index in range(max(len(ports), 1)):
+    together = SERVER.Barrier(max(len(ports), 1))
+    for index in range(together.parties):
         cluster, named = None, []
         if topology == "workers":
             task = {"type": "worker", "index": index}
@@ -102,14 +106,17 @@ def start(topology: str, config: Path, workdir: Path, folder: Path, *more: str) 
         if topology == "one_with_onednn":
             process = _by_script(flags, log)
         else:
-            process = _forked(_train, flags, cluster, log)
-        trainings.append(Training(process, log))
+            process = _forked(_train, flags, cluster, log, together)
+        trainings.append(Training(process, log, together))
     return trainings
 
 
-def start_script(script: Path, *words: str, cluster: str | None, log: Path) -> Training:
-    """Starts a script in a process that has imported TensorFlow already."""
-    return Training(_forked(_run_script, [str(script), *words], cluster, log), log)
+def start_script(script: Path, *words: str, cluster: str | None, log: Path, together) -> Training:
+    """Starts a script in a process that has imported TensorFlow already.
+
+    `together` is a barrier, `SERVER.Barrier(WORKERS)`, for all processes of its cluster.
+    """
+    return Training(_forked(_run_script, [str(script), *words], cluster, log, together), log, together)
 
 
 def _by_script(flags: list[str], log: Path) -> subprocess.Popen:
@@ -122,13 +129,15 @@ def _by_script(flags: list[str], log: Path) -> subprocess.Popen:
         )
 
 
-def _forked(target, words: list[str], cluster: str | None, log: Path) -> multiprocessing.process.BaseProcess:
+def _forked(
+    target, words: list[str], cluster: str | None, log: Path, together
+) -> multiprocessing.process.BaseProcess:
     """Starts `target(words)` in a process that has imported TensorFlow already; output goes to the log."""
     log.touch()
     before = dict(os.environ)
     os.environ.update(ENVIRONMENT)  # the server takes it over when its first process starts
     try:
-        process = SERVER.Process(target=_become, args=(target, words, cluster, str(log)))
+        process = SERVER.Process(target=_become, args=(target, words, cluster, str(log), together))
         process.start()
     finally:
         os.environ.clear()
@@ -136,7 +145,7 @@ def _forked(target, words: list[str], cluster: str | None, log: Path) -> multipr
     return process
 
 
-def _become(target, words: list[str], cluster: str | None, log: str) -> None:
+def _become(target, words: list[str], cluster: str | None, log: str, together) -> None:
     out = os.open(log, os.O_WRONLY | os.O_APPEND)
     for descriptor in (1, 2):
         os.dup2(out, descriptor)
@@ -145,20 +154,32 @@ def _become(target, words: list[str], cluster: str | None, log: str) -> None:
     os.environ.pop("TF_CONFIG", None)
     if cluster is not None:
         os.environ["TF_CONFIG"] = cluster
-    target(words)
+    code = 1
+    try:
+        code = target(words)
+    finally:
+        # A forked process ends without the shutdown that TensorFlow does at the end of a Python process.
+        # Its sockets would close while another worker still receives the last collective operation.
+        if code:
+            together.abort()
+        else:
+            with contextlib.suppress(threading.BrokenBarrierError):  # another worker failed
+                together.wait(timeout=60)
+    sys.exit(code)
 
 
-def _run_script(words: list[str]) -> None:
+def _run_script(words: list[str]) -> int:
     sys.argv = words
     runpy.run_path(words[0], run_name="__main__")
+    return 0
 
 
-def _train(flags: list[str]) -> None:
+def _train(flags: list[str]) -> int:
     """Becomes `tlkeras train FLAGS`, with the exit code of the command."""
     sys.argv = ["tlkeras", "train", *flags]
     from tlkeras.cli.main import main
 
-    sys.exit(main(["train", *flags]))
+    return main(["train", *flags])
 
 
 def finish(trainings: list[Training]) -> None:
