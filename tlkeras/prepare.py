@@ -14,6 +14,7 @@ from tlkeras import messages, methods, models
 from tlkeras.backend import Runtime, start, watch_workers
 from tlkeras.config import DataConfig, ExperimentConfig, FrontEndConfig, ModelConfig, OwnParts
 from tlkeras.data import Domain, Inspection, check_files, inspect_domain, load_domain
+from tlkeras.data.fact_store import kept_in
 from tlkeras.data.modalities import MODALITIES, ImageText
 from tlkeras.data.roles import Role
 from tlkeras.data.rows import note_on_weights
@@ -282,7 +283,7 @@ def read_domains(
         lenient: Whether to return what can be looked at, though not trained on; see `load_domain`.
     """
     size = BACKBONES.get(config.model.first_network).size or None
-    how = {"seed": config.seed, "lenient": lenient}
+    how = {"seed": config.seed, "lenient": lenient, "kept_in": kept_in(config.cache)}
     data = _with_tokenizer(config.data, config.model)
     source = load_domain(data, default_image_size=size, arrays=arrays, **how)
     domains = {"source": source}
@@ -356,11 +357,12 @@ def _without_labelled_targets(domains: dict[str, Domain]) -> dict[str, Domain]:
     """Removes the rows that train with labels from the targets, so that they are not evaluated."""
     if Role.TARGET_LABELLED not in domains:
         return domains
-    labelled = set(domains[Role.TARGET_LABELLED].splits["train"].digests)  # its other splits train nothing
+    # its other splits train nothing
+    labelled = set(map(bytes, domains[Role.TARGET_LABELLED].splits["train"].digests))
     for name, domain in domains.items():
         if domain.role.is_unlabelled_target:
             kept = {
-                split: rows.take(np.array([digest not in labelled for digest in rows.digests], bool))
+                split: rows.take(np.array([bytes(digest) not in labelled for digest in rows.digests], bool))
                 for split, rows in domain.splits.items()
             }
             domains[name] = domain.with_splits(kept)

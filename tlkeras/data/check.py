@@ -50,8 +50,7 @@ def unreadable(rows: Rows, *, full: bool = False) -> dict[int, str]:
     """Returns the reason of each unreadable row, by its index."""
     if rows.encoded is None:
         return {}
-    facts = rows.scan(rows.encoded, full=True) if full else rows.facts
-    return {i: fact.reason for i, fact in enumerate(facts) if fact.reason}
+    return dict((rows.scan(rows.encoded, full=True) if full else rows.facts).reasons)
 
 
 def _check_what_is_left(domain, splits):

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from tlkeras.data.rows import Rows
 from tlkeras.data.sources import Table, read_source
 from tlkeras.data.sources.base import SPLITS, check_splits
 from tlkeras.data.sources.npz import table_of_arrays
+from tlkeras.data.text_column import joined_columns
 from tlkeras.errors import UserError
 
 
@@ -100,6 +102,7 @@ def load_domain(
     by_hash: bool = False,
     class_names: tuple[str, ...] | None = None,
     lenient: bool = False,
+    kept_in: Path | None = None,
 ) -> Domain:
     """Reads a data source and divides it into splits.
 
@@ -120,6 +123,7 @@ def load_domain(
             domain.
         lenient: Whether classes on which nothing can be trained (a single class, or a class without rows)
             are recorded in the domain's `problem` instead of raised.
+        kept_in: Cache directory in which facts about files are kept between runs, or None.
 
     Returns:
         The domain. No image has been decoded yet.
@@ -160,11 +164,14 @@ def load_domain(
     splits = {split: excluded.without(rows, split) for split, rows in splits.items()}
     if table.draw is not None:
         splits = {
-            s: replace(rows, inputs=table.draw(rows.inputs), originals=rows.inputs)
+            s: replace(rows, inputs=table.draw(keys), originals=keys)
             for s, rows in splits.items()
+            for keys in (np.asarray(rows.inputs),)
         }
     if config.leave_out is not None:
         splits = {s: table.modality.without(rows, config.leave_out) for s, rows in splits.items()}
+    scan = table.modality.scan(config, kept_in)
+    splits = {split: replace(rows, scan=scan) for split, rows in splits.items()}
     domain = _domain(name, table.modality, splits, names, config, default_image_size)
     arrays_of_train = domain.modality.array_form(splits["train"], table.white)
     domain = replace(domain, problem=problem, arrays=arrays_of_train, excluded=excluded)
@@ -215,7 +222,6 @@ def _kind_of_rows(table: Table) -> str:
 
 
 def _domain(name, modality, splits, names, config, default_image_size):
-    splits = {split: replace(part, scan=modality.scan(config)) for split, part in splits.items()}
     rows = splits["train"]
     for split, other in splits.items():
         modality.check_split(split, other, rows)
@@ -300,7 +306,7 @@ def _concatenate(tables: list[Rows]) -> Rows:
     column = lambda name: (  # noqa: E731
         None
         if any(getattr(t, name) is None for t in tables)
-        else np.concatenate([getattr(t, name) for t in tables])
+        else joined_columns([getattr(t, name) for t in tables])
     )
     weights = None
     if any(table.weights is not None for table in tables):

@@ -34,6 +34,8 @@ class Exclusion:
 
     def of(self, rows: Rows) -> np.ndarray:
         """Returns which rows are left out, bool `(n,)`."""
+        if not self.ids:
+            return np.zeros(len(rows), bool)
         return np.fromiter((str(name) in self.ids for name in rows.ids), bool, len(rows))
 
     def without(self, rows: Rows, split: str) -> Rows:

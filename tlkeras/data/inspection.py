@@ -1,7 +1,6 @@
 """A look at the data of a domain before a training."""
 
-import hashlib
-from collections import defaultdict
+import bisect
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -89,12 +88,14 @@ def leak_note(domain: Domain) -> str:
         domain: Domain without its unreadable rows. The digests of its rows are computed anyway for the
             fingerprint of the data.
     """
-    same = _same_content(domain.splits, {split: {} for split in domain.splits})
-    seen = [group for group in same if any(split == "train" for split, _ in group)]
-    leaked = [place for group in seen for place in group if place[0] != "train"]
-    if not leaked:
+    names = sorted(domain.splits, key=lambda split: split != "train")  # train first
+    first = _first_with_same_content([domain.splits[split] for split in names])
+    training_rows = len(domain.splits["train"]) if "train" in names else 0
+    leaked = training_rows + np.flatnonzero(first[training_rows:] < training_rows)
+    if not len(leaked):
         return ""
-    split, row = leaked[0]
+    row = int(leaked[np.argmin(first[leaked])])
+    split = next(split for split in names if (row := row - len(domain.splits[split])) < 0)
     return (
         f"The {domain.name} domain has rows of other splits in train, so scores look better than they are. "
         f"The first of {len(leaked)} is {split} {domain.splits[split].ids[row]}. tlkeras inspect names them, "
@@ -134,12 +135,29 @@ def _sizes(domain: Domain, rows: Rows) -> dict[str, list[int]]:
 
 def _same_content(splits: dict[str, Rows], bad: dict[str, dict]) -> list[list[tuple[str, int]]]:
     """Returns groups of rows, as `(split, index)`, that are readable and have equal contents."""
-    places = defaultdict(list)
-    for split, rows in splits.items():
-        for i, digest in enumerate(rows.digests):
-            if i not in bad[split]:
-                places[hashlib.sha256(digest).digest()].append((split, i))
-    return [group for group in places.values() if len(group) > 1]
+    begins = dict(zip(splits, np.cumsum([0, *map(len, splits.values())]).tolist(), strict=False))
+    first = _first_with_same_content(list(splits.values()))
+    first[[begins[split] + row for split, rows in bad.items() for row in rows]] = -1
+    order = np.argsort(first, kind="stable")[np.count_nonzero(first < 0) :]
+    groups = np.split(order, np.flatnonzero(np.diff(first[order])) + 1)
+    names, starts = list(begins), list(begins.values())
+
+    def place(row: int) -> tuple[str, int]:
+        split = bisect.bisect_right(starts, row) - 1
+        return names[split], row - starts[split]
+
+    return [[place(int(row)) for row in group] for group in groups if len(group) > 1]
+
+
+def _first_with_same_content(tables: list[Rows]) -> np.ndarray:
+    """Returns for each row of the tables, one after another, the number of the first row of its content."""
+    words = np.concatenate([rows.digests for rows in tables]).view(np.uint64)
+    order = np.lexsort(words.T[:2])  # 128 bits of the digest tell contents apart
+    changes = np.ones(len(order), bool)
+    changes[1:] = (words[order[1:], :2] != words[order[:-1], :2]).any(axis=1)
+    first = np.empty(len(order), np.int64)
+    first[order] = order[changes][np.cumsum(changes) - 1]
+    return first
 
 
 def _conflicts(domain: Domain, same) -> list[list[tuple[str, str, str]]]:

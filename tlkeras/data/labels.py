@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tlkeras.data.text_column import TextColumn
 from tlkeras.errors import UserError, unknown
 
 
@@ -32,7 +33,7 @@ def encode(
     Raises:
         UserError: A label is out of range, is missing, or does not fit the task.
     """
-    raw = {split: None if y is None else _tidy(np.asarray(y)) for split, y in raw.items()}
+    raw = {split: None if y is None else _tidy(y) for split, y in raw.items()}
     given = {split: y for split, y in raw.items() if y is not None}
     if not given:
         return dict(raw), wanted_names or own_names or ()
@@ -42,6 +43,9 @@ def encode(
 
 
 def _tidy(labels):
+    if isinstance(labels, TextColumn):
+        return labels
+    labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.dtype.kind in "SU" or labels.dtype == object:
@@ -52,8 +56,9 @@ def _tidy(labels):
 def _indices(given, own_names, wanted_names, where):
     """Converts names, integers or one-hot rows to class indices."""
     if any(y.dtype == object for y in given.values()):
-        named = {split: np.array([str(x) for x in y], object) for split, y in given.items()}
-        names = wanted_names or own_names or sorted_names(set(np.concatenate(list(named.values()))))
+        named = {split: TextColumn.of(y) for split, y in given.items()}
+        found = {name for y in named.values() for name in y.distinct()[0]}
+        names = wanted_names or own_names or sorted_names(found)
         return _look_up(named, tuple(names), where), tuple(names)
     indices = {split: _from_numbers(y, split, where) for split, y in given.items()}
     width = next((y.shape[1] for y in given.values() if y.ndim == 2), 0)
@@ -66,18 +71,20 @@ def _indices(given, own_names, wanted_names, where):
                 f"Received: {int(y.min() if y.min() < 0 else y.max())}"
             )
     if wanted_names and own_names and tuple(own_names) != tuple(wanted_names):
-        named = {split: np.array(own_names, object)[y] for split, y in indices.items()}
+        named = {split: TextColumn.of(own_names[i] for i in y) for split, y in indices.items()}
         return _look_up(named, tuple(wanted_names), where), tuple(wanted_names)
     return indices, tuple(names)
 
 
 def _look_up(named, names, where):
-    index = {name: i for i, name in enumerate(names)}
-    for y in named.values():
-        for name in y:
+    index, found = {name: i for i, name in enumerate(names)}, {}
+    for split, y in named.items():
+        texts, rows = y.distinct()
+        for name in texts:
             if name not in index:
                 raise unknown(f"class in {where}", name, names)
-    return {split: np.array([index[x] for x in y], np.int32) for split, y in named.items()}
+        found[split] = np.array([index[name] for name in texts], np.int32)[rows]
+    return found
 
 
 def _from_numbers(labels, split, where):

@@ -67,7 +67,7 @@ def filling_a_batch(domain: Domain, batch_size: int) -> Domain:
 
 @functools.lru_cache(maxsize=8)
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
-    """Returns the order of the rows in an epoch, `int64` `(count,)`. It depends only on the arguments.
+    """Returns the order of the rows in an epoch, integers `(count,)`. It depends only on the arguments.
 
     Args:
         count: Number of rows.
@@ -75,6 +75,7 @@ def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
         epoch: Number of the epoch, from 0.
     """
     order = np.random.default_rng([seed, epoch]).permutation(count)
+    order = order.astype(np.uint32 if count < 2**32 else np.int64)  # several epochs are kept
     order.setflags(write=False)
     return order
 
@@ -90,7 +91,7 @@ def rows_of_step(count: int, seed: int, step: int, batch_size: int) -> tuple[int
     """
     epoch, batch = divmod(int(step), count // batch_size)
     order = epoch_order(count, seed, epoch)
-    return epoch, order[batch * batch_size : (batch + 1) * batch_size]
+    return epoch, order[batch * batch_size : (batch + 1) * batch_size].astype(np.int64)
 
 
 def training_batches(

@@ -8,16 +8,21 @@ from typing import Any
 
 import numpy as np
 
+from tlkeras.data.facts import Facts
 from tlkeras.data.scan import scan
+from tlkeras.data.text_column import TextColumn, as_text_column
 from tlkeras.errors import UserError
 from tlkeras.maybe import MaybeNone
+
+_BLOCK = 10_000
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
     """The rows of one split, in a fixed order.
 
-    Two tables are equal only if they are the same object. Decoded images can thus be stored per table.
+    Two tables are equal only if they are the same object. Decoded images can thus be stored per table. Arrays
+    of texts (paths, ids, groups) become columns with one buffer, which the tables of several splits share.
 
     Args:
         inputs: Inputs in one of these forms: an object array `(n,)` of file paths (`str`), of encoded images
@@ -36,13 +41,19 @@ class Rows:
         weights: Factors of the class loss of the rows, float32 `(n,)`, at least 0. None weights all alike.
     """
 
-    inputs: np.ndarray
-    labels: np.ndarray | MaybeNone
-    ids: np.ndarray
-    groups: np.ndarray | None = None
-    scan: Callable[..., list[Any]] = scan
+    inputs: Any
+    labels: Any
+    ids: Any
+    groups: Any = None
+    scan: Callable[..., Facts] = scan
     originals: np.ndarray | None = None
     weights: np.ndarray | None = None
+
+    def __post_init__(self):
+        inputs = as_text_column(self.inputs)
+        ids = inputs if self.ids is self.inputs else as_text_column(self.ids)
+        for name, column in (("inputs", inputs), ("ids", ids), ("groups", as_text_column(self.groups))):
+            object.__setattr__(self, name, column)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -62,9 +73,8 @@ class Rows:
             originals=None if self.originals is None else self.originals[indices],
             weights=None if self.weights is None else self.weights[indices],
         )
-        if "facts" in self.__dict__ and self.facts:
-            chosen = np.arange(len(self))[indices]
-            taken.__dict__["facts"] = [self.facts[i] for i in chosen]
+        if self.__dict__.get("facts") is not None:
+            taken.__dict__["facts"] = self.facts.take(indices)
         return taken
 
     def spread(self, count: int) -> "Rows":
@@ -105,24 +115,23 @@ class Rows:
         return parts[names]
 
     @cached_property
-    def facts(self) -> list[Any]:
+    def facts(self) -> Facts | MaybeNone:
         """Facts about every file: its size and digest, why it cannot be read, and those of its kind.
 
-        They are computed at the first use, by one pass over all files. The list is empty for arrays.
+        They are computed at the first use, by one pass over all files. None for arrays.
         """
-        return [] if self.encoded is None else self.scan(self.encoded)
+        return None if self.encoded is None else self.scan(self.encoded)
 
     @cached_property
-    def digests(self) -> list[bytes]:
-        """The sha256 digests of the contents of the rows."""
+    def digests(self) -> np.ndarray:
+        """The sha256 digests of the contents of the rows, uint8 `(n, 32)`."""
         if self.kind in ("files", "bytes"):
-            return [fact.digest for fact in self.facts]
+            return self.facts.digests
         if self.encoded is not None:
             rest = [name for name in self.inputs.dtype.names or () if not self.inputs.dtype[name].hasobject]
-            pairs = zip(self.facts, self.part(*rest).digests, strict=True)
-            return [hashlib.sha256(fact.digest + digest).digest() for fact, digest in pairs]
-        inputs = np.ascontiguousarray(self.inputs)
-        return [hashlib.sha256(row.tobytes()).digest() for row in inputs]
+            both = np.concatenate([self.facts.digests, self.part(*rest).digests], axis=1)
+            return _digests(both)
+        return _digests(np.ascontiguousarray(self.inputs))
 
     def fingerprint(self) -> str:
         """Returns the hexadecimal sha256 digest of ids, labels and contents in their order."""
@@ -131,7 +140,8 @@ class Rows:
     @cached_property
     def _fingerprint(self) -> str:
         digest = hashlib.sha256()
-        digest.update("\0".join(self.ids).encode())
+        for begin in range(0, len(self), _BLOCK):
+            digest.update(("\0" * (begin > 0) + "\0".join(self.ids[begin : begin + _BLOCK])).encode())
         if self.labels is not None:
             digest.update(f"{self.labels.dtype}{self.labels.shape}".encode())
             digest.update(np.ascontiguousarray(self.labels).tobytes())
@@ -139,8 +149,16 @@ class Rows:
             digest.update(b"weights" + np.ascontiguousarray(self.weights).tobytes())
         # Equal images give equal digests, whether they are files or bytes.
         digest.update(f"{self.inputs.dtype}{self.inputs.shape[1:]}".encode())
-        digest.update(b"".join(self.digests))
+        digest.update(np.ascontiguousarray(self.digests))
         return digest.hexdigest()
+
+
+def _digests(rows: np.ndarray) -> np.ndarray:
+    """Returns the sha256 digest of each row, uint8 `(n, 32)`."""
+    found = bytearray()
+    for row in rows:
+        found += hashlib.sha256(row.tobytes()).digest()
+    return np.frombuffer(bytes(found), np.uint8).reshape(-1, 32)
 
 
 def checked_weights(values: object, where: str, places: Sequence[str] | None = None) -> np.ndarray:
@@ -185,11 +203,11 @@ def note_on_weights(rows: Rows) -> str:
     )
 
 
-def row_ids(count: int, prefix: str = "row") -> np.ndarray:
+def row_ids(count: int, prefix: str = "row") -> TextColumn:
     """Returns ids for rows without names: `row:0`, `row:1`, ...
 
     Args:
         count: Number of rows.
         prefix: Text before the colon.
     """
-    return np.array([f"{prefix}:{i}" for i in range(count)], object)
+    return TextColumn.of(str(i) for i in range(count)).prefixed(f"{prefix}:")

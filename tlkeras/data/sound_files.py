@@ -4,14 +4,15 @@ import functools
 import hashlib
 import io
 import math
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tlkeras.config.data import DataConfig
+from tlkeras.data.fact_store import FactStore
+from tlkeras.data.facts import DIGEST, NO_DIGEST, Facts, facts_of
 from tlkeras.data.scan import contents
 from tlkeras.errors import UserError, install
 from tlkeras.lazy import LateModule
@@ -25,7 +26,6 @@ _RATES = (1_000, 400_000)
 _FULL_SCALE = 32768  # of 16-bit samples
 _NEAR_FULL_SCALE = 0.999  # samples above it are clipped
 _TAPS = 10  # half the length of `resample_poly`'s filter, in samples of the lower rate
-_BLOCK = 32
 
 
 class UnreadableSound(Exception):
@@ -73,29 +73,12 @@ def fitted(samples: np.ndarray, length: int) -> np.ndarray:
     return np.pad(cut, [(0, 0)] * (cut.ndim - 1) + [around]) if missing else cut
 
 
-@dataclass(frozen=True, slots=True)
-class SoundFacts:
-    """Facts about one sound. `reason` explains why it cannot be read, or is empty if it can.
-
-    Attributes:
-        size: Size of the file in bytes.
-        digest: sha256 digest of the content.
-        reason: Reason why the sound cannot be read, or an empty string.
-        seconds: Duration in seconds.
-        rate: Samples per second in the file.
-        channels: Number of channels in the file.
-        peak: Largest magnitude of a sample. Full scale is 1.
-        clipped: Number of samples at full scale.
-    """
-
-    size: int
-    digest: bytes
-    reason: str = ""
-    seconds: float = 0.0
-    rate: int = 0
-    channels: int = 0
-    peak: float = 0.0
-    clipped: int = 0
+# Facts about one sound: the duration in seconds, the samples per second and the channels of the file, the
+# largest magnitude of a sample, and the number of samples at full scale. Full scale is 1.
+SOUND_FACTS = np.dtype(
+    [("size", np.int64), ("digest", DIGEST), ("seconds", np.float64), ("rate", np.int32),
+     ("channels", np.int32), ("peak", np.float64), ("clipped", np.int64)]
+)  # fmt: skip
 
 
 def read_sound(item, spec: SoundSpec) -> np.ndarray:
@@ -126,22 +109,26 @@ def read_windows(item, spec: SoundSpec) -> np.ndarray:
     return spec.windows(_resampled(*_decoded(contents(item)), spec.rate))
 
 
-def scan_sounds(inputs: Sequence, *, full: bool = False) -> list[SoundFacts]:
+def scan_sounds(inputs: Any, *, full: bool = False, kept_in: Path | None = None) -> Facts:
     """Decodes every sound once, in parallel, and returns the facts about the sounds, in their order.
 
     Args:
         inputs: Paths (`str`), or contents (`bytes`).
-        full: Not used, because every sound is always decoded.
+        full: Whether files are decoded again that were decoded before.
+        kept_in: Cache directory with the facts that earlier processes found, or None.
+
+    Returns:
+        The facts of all inputs with the columns `SOUND_FACTS`.
     """
     soundfile()  # so that a missing package is one error, not one per file
-    blocks = (inputs[begin : begin + _BLOCK] for begin in range(0, len(inputs), _BLOCK))
-    with ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as pool:
-        return [facts for block in pool.map(lambda b: [_scan_one(i) for i in b], blocks) for facts in block]
+    store = None if kept_in is None else FactStore(kept_in, "sounds", "all", anew=full)
+    return facts_of(inputs, _scan_one, SOUND_FACTS, store)
 
 
-def facts_of_samples(samples: np.ndarray, rate: int) -> list[SoundFacts]:
+def facts_of_samples(samples: np.ndarray, rate: int) -> Facts:
     """Returns the facts about sounds in an array `(n, samples)`, int16 or floats with full scale 1."""
-    return [_facts(row[:, None], rate, row.nbytes, b"") for row in map(as_floats, samples)]
+    found = [_facts(row[:, None], rate, row.nbytes, NO_DIGEST) for row in map(as_floats, samples)]
+    return Facts(np.array(found, SOUND_FACTS))
 
 
 def as_floats(samples: np.ndarray) -> np.ndarray:
@@ -161,25 +148,24 @@ def soundfile():
     return module
 
 
-def _scan_one(item) -> SoundFacts:
+def _scan_one(item) -> tuple[tuple, str]:
+    """Returns the facts about a sound, and the reason why it cannot be read, or an empty text."""
     try:
         content = contents(item)
     except OSError as error:
-        return SoundFacts(0, b"\0" * 32, f"cannot be opened ({error.strerror or error})")
+        return (0, NO_DIGEST, 0, 0, 0, 0, 0), f"cannot be opened ({error.strerror or error})"
     digest = hashlib.sha256(content).digest()
     try:
         samples, rate = _decoded(content)
     except UnreadableSound as error:
-        return SoundFacts(len(content), digest, str(error))
-    return _facts(samples, rate, len(content), digest)
+        return (len(content), digest, 0, 0, 0, 0, 0), str(error)
+    return _facts(samples, rate, len(content), digest), ""
 
 
-def _facts(samples, rate, size, digest) -> SoundFacts:
+def _facts(samples: np.ndarray, rate: int, size: int, digest: bytes) -> tuple:
     heights = np.abs(samples)
     clipped = int((heights >= _NEAR_FULL_SCALE).sum())
-    return SoundFacts(
-        size, digest, "", len(samples) / rate, rate, samples.shape[1], float(heights.max()), clipped
-    )
+    return size, digest, len(samples) / rate, rate, samples.shape[1], float(heights.max()), clipped
 
 
 def _decoded(content: bytes, spec: SoundSpec | None = None) -> tuple[np.ndarray, int]:

@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 
 from tlkeras.data import random_streams
+from tlkeras.data.text_column import TextColumn
 
 
 def hash_fractions(ids: np.ndarray, salt: str = "") -> np.ndarray:
@@ -77,9 +78,10 @@ def fold_of_rows(
     rng = np.random.default_rng([seed, random_streams.FOLD])
     order = rng.permutation(count)
     if groups is not None:
-        names = np.unique(groups)
-        fold_of_group = dict(zip(names[rng.permutation(len(names))], range(len(names)), strict=True))
-        return np.array([fold_of_group[group] % folds for group in groups])
+        names, members = numbered_names(groups)
+        place = np.empty(len(names), np.int64)
+        place[rng.permutation(len(names))] = np.arange(len(names))
+        return place[members] % folds
     if classes is not None:
         order = order[np.argsort(classes[order], kind="stable")]
     fold = np.empty(count, np.int64)
@@ -158,11 +160,19 @@ def stratified(
 
 def _whole_groups(groups, free, wanted, rng):
     """Draws whole groups until they hold about `wanted` rows."""
-    names = rng.permutation(np.unique(groups[free]))
-    chosen = np.zeros(len(groups), bool)
-    for name in names[:-1]:  # at least one group stays in train
-        members = (groups == name) & free
-        if chosen.sum() + members.sum() / 2 > wanted:
-            continue
-        chosen |= members
-    return np.flatnonzero(chosen)
+    names, members = numbered_names(groups)
+    sizes = np.bincount(members[free], minlength=len(names))
+    chosen, taken = np.zeros(len(names), bool), 0
+    for group in rng.permutation(np.flatnonzero(sizes))[:-1]:  # at least one group stays in train
+        if taken + sizes[group] / 2 <= wanted:
+            chosen[group], taken = True, taken + sizes[group]
+    return np.flatnonzero(chosen[members] & free)
+
+
+def numbered_names(texts: np.ndarray | TextColumn) -> tuple[list[str], np.ndarray]:
+    """Returns the different texts in alphabetic order, and the number of each row in them, `(n,)`."""
+    names, rows = TextColumn.of(texts).distinct()
+    order = sorted(range(len(names)), key=names.__getitem__)
+    rank = np.empty(len(names), np.int32)
+    rank[order] = np.arange(len(names), dtype=np.int32)
+    return [names[place] for place in order], rank[rows]

@@ -4,6 +4,7 @@ import contextlib
 from typing import Any
 
 import keras
+import numpy as np
 
 from tlkeras.backend.distributed_fit import DistributedFit
 from tlkeras.config import ExperimentConfig
@@ -98,7 +99,7 @@ def predict_split(model, domain: Domain, split: str, batch_size: int, runtime=No
         runtime.distribute(batches) if runtime is not None else batches,
         task=domain.task,
         class_names=domain.class_names,
-        ids=rows.ids,
+        ids=np.asarray(rows.ids),
         labels=rows.labels,
     )
 

@@ -96,7 +96,7 @@ def _predictions(run: SavedRun, inputs: Any, rows: Rows | None) -> Predictions:
         run.model.predict(inputs, verbose=0),
         task=run.manifest["task"],
         labels=None if rows is None else rows.labels,
-        ids=None if rows is None else rows.ids,
+        ids=None if rows is None else np.asarray(rows.ids),
         class_names=run.class_names,
     ).at_temperature(run.temperature)
 

@@ -8,7 +8,6 @@ from tlkeras.lazy import lazy_names
 _HOMES = {
     "EntryInfo": "store",
     "FeatureStore": "store",
-    "default_cache_dir": "store",
     "EXTRACTORS": "extractors",
     "FeatureCache": "cache",
     "Request": "identity",

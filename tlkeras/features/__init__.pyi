@@ -6,4 +6,3 @@ from tlkeras.features.identity import Request as Request
 from tlkeras.features.stage_features import StageFeatures as StageFeatures
 from tlkeras.features.store import EntryInfo as EntryInfo
 from tlkeras.features.store import FeatureStore as FeatureStore
-from tlkeras.features.store import default_cache_dir as default_cache_dir

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tlkeras.features.entry_lock import entry_lock
-from tlkeras.run_dir import replacing
+from tlkeras.run_dir import cache_directory, replacing
 from tlkeras.run_dir.atomic import plain
 
 # An extraction holds one shard of at most this size in memory.
@@ -22,11 +22,6 @@ SHARD_BYTES = 64 * 2**20
 _READ_BYTES = 2**22
 _KEY = re.compile(r"^[0-9a-f]{32}$")
 _OF_ENTRY = re.compile(r"^\.?([0-9a-f]{32})(\.[0-9a-f]{8}\.tmp)?$")  # complete, half-written, or a lock
-
-
-def default_cache_dir() -> Path:
-    """Returns `$XDG_CACHE_HOME/tlkeras`, by default `~/.cache/tlkeras`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tlkeras"
 
 
 @dataclass(frozen=True)
@@ -71,11 +66,11 @@ class FeatureStore:
     Checksums are verified whenever an entry is opened.
 
     Args:
-        directory: Cache directory, or None for `default_cache_dir()`.
+        directory: Cache directory, or None for the default.
     """
 
     def __init__(self, directory: str | os.PathLike | None = None):
-        self.directory = Path(directory).expanduser() if directory else default_cache_dir()
+        self.directory = cache_directory(directory)
 
     def path(self, key: str) -> Path:
         """Returns the folder of an entry, which need not exist."""

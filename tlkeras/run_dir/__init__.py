@@ -17,6 +17,7 @@ _HOMES = {
     "watch_checkpoints": "checkpoints",
     "Ledger": "ledger",
     "RunLock": "lock",
+    "cache_directory": "places",
     "check_place": "places",
     "copy_run": "private_copy",
     "own_run_dir": "private_copy",

@@ -11,6 +11,7 @@ from tlkeras.run_dir.checkpoints import CheckpointStore as CheckpointStore
 from tlkeras.run_dir.checkpoints import watch_checkpoints as watch_checkpoints
 from tlkeras.run_dir.ledger import Ledger as Ledger
 from tlkeras.run_dir.lock import RunLock as RunLock
+from tlkeras.run_dir.places import cache_directory as cache_directory
 from tlkeras.run_dir.places import check_place as check_place
 from tlkeras.run_dir.private_copy import copy_run as copy_run
 from tlkeras.run_dir.private_copy import own_run_dir as own_run_dir

@@ -1,4 +1,4 @@
-"""Checks the output folder of a command, such as a sweep or a ranking."""
+"""The output folder of a command, such as a sweep or a ranking, and the cache directory that runs share."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,17 @@ from tlkeras.errors import UserError
 from tlkeras.run_dir.atomic import check_writable, disk_errors
 
 _LOCK = ".lock"
+
+
+def cache_directory(given: str | os.PathLike | None = None) -> Path:
+    """Returns the directory that runs share.
+
+    Args:
+        given: Value of `cache.dir`. None means `$XDG_CACHE_HOME/tlkeras`, by default `~/.cache/tlkeras`.
+    """
+    if given:
+        return Path(given).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tlkeras"
 
 
 def check_place(folder: str | os.PathLike, file: str, what: str) -> bool:

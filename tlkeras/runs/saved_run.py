@@ -14,6 +14,7 @@ from tlkeras.backend import set_determinism
 from tlkeras.config import DataConfig, ExperimentConfig, apply_overrides, assignments, load_config
 from tlkeras.data import Domain, check_files, load_domain
 from tlkeras.data.array_form import ArrayForm
+from tlkeras.data.fact_store import kept_in
 from tlkeras.data.input_shapes import Shape, shape_from_json
 from tlkeras.data.modalities import MODALITIES, Modality
 from tlkeras.data.rows import Rows
@@ -151,7 +152,7 @@ class SavedRun:
         data = self.modality.resolved(self.data_config.data, self.input_shape)
         found = load_domain(
             target.following(data), seed=self.config.seed, name="target", by_hash=True,
-            class_names=self.class_names,
+            class_names=self.class_names, kept_in=kept_in(self.config.cache),
         )  # fmt: skip
         self.modality.check_kind("target", found.modality)
         self.modality.check_domain("target", found.input_shape, self.input_shape)

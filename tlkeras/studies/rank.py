@@ -14,6 +14,7 @@ from tlkeras.backend import start
 from tlkeras.config import ExperimentConfig
 from tlkeras.config.data import ALIKE_IN_TASKS
 from tlkeras.data import check_files, load_domain
+from tlkeras.data.fact_store import kept_in
 from tlkeras.data.roles import Role
 from tlkeras.data.splits import limited
 from tlkeras.errors import UserError
@@ -174,6 +175,7 @@ class _Scorer:
                 data, seed=self.config.seed, default_image_size=size, name=name,
                 by_hash=Role.of(name) is Role.TARGET,
                 class_names=found["source"].class_names if Role.of(name) is Role.TARGET else None,
+                kept_in=kept_in(self.config.cache),
             )  # fmt: skip
             if name == "task" and domain.input_shape != found["source"].input_shape:
                 continue  # it needs an adapter: one network cannot take both

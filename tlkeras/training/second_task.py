@@ -4,6 +4,7 @@ from tlkeras.config import ExperimentConfig, FitStageConfig
 from tlkeras.config.data import ALIKE_IN_TASKS
 from tlkeras.data import Domain, check_files, load_domain, random_streams, training_batches
 from tlkeras.data.combined_batches import side_by_side
+from tlkeras.data.fact_store import kept_in
 from tlkeras.data.pipeline import filling_a_batch
 from tlkeras.errors import UserError
 from tlkeras.methods.share.sharing import PrivatePart, SecondTask
@@ -32,7 +33,9 @@ def source_task(config: ExperimentConfig, check: bool = True) -> Domain:
     else:
         size = config.data.image_size or BACKBONES.get(config.model.backbone).size or None
         data = data.model_copy(update={"image_size": data.image_size or config.data.image_size})
-    domain = load_domain(data, seed=config.seed, default_image_size=size, name="source_task")
+    domain = load_domain(
+        data, seed=config.seed, default_image_size=size, name="source_task", kept_in=kept_in(config.cache)
+    )
     if domain.splits["train"].weights is not None and trains_jointly(config):
         raise UserError(
             "share_gradients does not weight the rows of the source task one by one: leave the weights out. "

@@ -4,12 +4,14 @@ import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tlkeras.config.data import AugmentConfig, DataConfig
 from tlkeras.data.array_form import ArrayForm, check_numbers
+from tlkeras.data.facts import Facts
 from tlkeras.data.input_shapes import Shape, by_column, columns, shape_in_words, shape_of
 from tlkeras.data.rows import Rows
 from tlkeras.data.scan import scan
@@ -220,9 +222,13 @@ class Modality:
 
         return array_reader(rows)
 
-    def scan(self, config: DataConfig) -> Callable[..., list[Any]]:
-        """Returns the `scan` of `Rows` for files of this kind."""
-        return functools.partial(scan, max_pixels=config.max_pixels)
+    def scan(self, config: DataConfig, kept_in: Path | None = None) -> Callable[..., Facts]:
+        """Returns the `scan` of `Rows` for files of this kind.
+
+        Args:
+            kept_in: Cache directory with the facts that earlier processes found, or None.
+        """
+        return functools.partial(scan, max_pixels=config.max_pixels, kept_in=kept_in)
 
     def drawable(self, augment: AugmentConfig) -> AugmentConfig:
         """Returns the part of the settings that applies to rows of this modality.

@@ -84,7 +84,8 @@ class Image(Modality):
     def image_sizes(self, rows):
         if rows.kind == "images":
             return np.array([rows.inputs.shape[1:3]])
-        return np.array([(fact.height, fact.width) for fact in rows.facts if fact.height]).reshape(-1, 2)
+        sides = np.stack([rows.facts["height"], rows.facts["width"]], axis=1)
+        return sides[sides[:, 0] > 0]
 
     def pictures(self, x):
         return x
@@ -99,5 +100,7 @@ def image_shape(size: int | tuple[int, int]) -> tuple[int, int, int]:
 def _own_size(rows: Rows) -> tuple[int, int]:
     if rows.kind == "images":
         return rows.inputs.shape[1:3]
-    sizes = {(f.height, f.width) for f in rows.scan(rows.inputs[:16]) if not f.reason}
+    facts = rows.scan(rows.inputs[:16])
+    readable = facts.readable
+    sizes = set(zip(facts["height"][readable].tolist(), facts["width"][readable].tolist(), strict=True))
     return sizes.pop() if len(sizes) == 1 else FALLBACK_SIZE

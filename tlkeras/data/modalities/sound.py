@@ -17,6 +17,7 @@ from tlkeras.data.sound_files import (
     read_windows,
     scan_sounds,
 )
+from tlkeras.data.text_column import TextColumn
 from tlkeras.errors import UserError
 
 
@@ -68,22 +69,18 @@ class Sound(Modality):
         return sound_reader(rows, config)
 
     def facts_of_rows(self, rows, config):
-        found = rows.facts or facts_of_samples(rows.inputs, config.sample_rate)
-        readable = [place for place, fact in enumerate(found) if not fact.reason]
-        if not readable:
+        found = facts_of_samples(rows.inputs, config.sample_rate) if rows.facts is None else rows.facts
+        readable = found.readable
+        if not readable.any():
             return {}
-        facts, ids = [found[place] for place in readable], rows.ids[readable]
-        seconds = np.array([fact.seconds for fact in facts])
-        named = {
-            "silent": [i for fact, i in zip(facts, ids, strict=True) if fact.peak < _SILENT],
-            "clipped": [i for fact, i in zip(facts, ids, strict=True) if fact.clipped >= _CLIPPED],
-        }
+        facts, ids = found.take(readable), rows.ids[readable]
+        named = {"silent": ids[facts["peak"] < _SILENT], "clipped": ids[facts["clipped"] >= _CLIPPED]}
         return {
-            "seconds": {name: f"{f(seconds):.2f}" for name, f in _SUMMARY.items()},
-            f"cut by data.seconds={config.seconds:g}": float((seconds > config.seconds).mean()),
-            "samples per second": {str(k): n for k, n in Counter(fact.rate for fact in facts).items()},
-            "channels": {str(k): n for k, n in Counter(fact.channels for fact in facts).items()},
-            **{name: _few(found) for name, found in named.items() if found},
+            "seconds": {name: f"{f(facts['seconds']):.2f}" for name, f in _SUMMARY.items()},
+            f"cut by data.seconds={config.seconds:g}": float((facts["seconds"] > config.seconds).mean()),
+            "samples per second": {str(k): n for k, n in Counter(facts["rate"].tolist()).items()},
+            "channels": {str(k): n for k, n in Counter(facts["channels"].tolist()).items()},
+            **{name: _few(found) for name, found in named.items() if len(found)},
         }
 
     def augmented(self, x, augment, seed, epoch, indices):
@@ -93,8 +90,8 @@ class Sound(Modality):
             return x
         return changed_sounds(x, augment, seed, epoch, indices)
 
-    def scan(self, config):
-        return scan_sounds
+    def scan(self, config, kept_in=None):
+        return functools.partial(scan_sounds, kept_in=kept_in)
 
     def inputs_like_training(self, x, form, shape) -> np.ndarray:
         return sounds_in_array(x, "predict", shape[0])
@@ -136,7 +133,7 @@ _CLIPPED = 10  # samples at full scale from which on a sound counts as clipped
 _SUMMARY = {"min": np.min, "median": np.median, "max": np.max}
 
 
-def _few(ids: list[str]) -> str:
+def _few(ids: TextColumn) -> str:
     return f"{len(ids)} ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})"
 
 

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from tlkeras import messages
 from tlkeras.config.data import DataConfig
 from tlkeras.data.image_header import READ_FORMATS, image_format
 from tlkeras.data.rows import Rows
 from tlkeras.data.sound_files import READ_SOUNDS
 from tlkeras.data.sources.base import Source, Table
+from tlkeras.data.text_column import TextColumnBuilder
 from tlkeras.errors import UserError, nearest
 
 
@@ -144,14 +143,15 @@ def class_names(folder: Path) -> tuple[str, ...]:
 
 
 def _rows(root: Path, folder: Path, names: tuple[str, ...], kind: FileKind) -> Rows:
-    paths, labels, others = [], [], []
+    labels, ids, others = TextColumnBuilder(), TextColumnBuilder(), []
     for name in names or ("",):
         below = files_below(folder / name, kind, others) if (folder / name).is_dir() else []
-        paths += below
-        labels += [name] * len(below)
+        for path in below:
+            labels.append(name)
+            ids.append(os.path.relpath(path, root).replace(os.sep, "/"))
     _name_left_out(root, tuple(others), kind)
-    ids = np.array([os.path.relpath(path, root).replace(os.sep, "/") for path in paths], object)
-    return Rows(np.array(paths, object), np.array(labels, object) if names else None, ids)
+    named = ids.column()
+    return Rows(named.prefixed(str(root / "x")[:-1]), labels.column() if names else None, named)
 
 
 @functools.cache  # one warning per process, even if the folder is read several times

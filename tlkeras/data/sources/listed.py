@@ -1,6 +1,8 @@
 """Reads lists of images, texts or both, with labels, splits and groups, in any file format."""
 
-from collections.abc import Callable, Iterable
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from tlkeras.data.modalities import ImageText
 from tlkeras.data.modalities.image_text import missing_picture
 from tlkeras.data.rows import Rows, checked_weights
 from tlkeras.data.sources.base import Table
+from tlkeras.data.text_column import TextColumn, TextColumnBuilder
 from tlkeras.errors import UserError, nearest
 
 OPTIONAL = ("label", "split", "group")
@@ -42,27 +45,51 @@ def listed(
         raise UserError(f"data.source: no such {kind} file. Received: {str(file)!r}")
     picture = config.picture or (None if config.text else "path")
     columns = (picture,) * bool(picture) + config.text_columns
-    lines = list(lines_of(file, columns + (config.weights,) * (config.weights is not None)))
-    if not lines:
+    lines = lines_of(file, columns + (config.weights,) * (config.weights is not None))
+    table = _columns_of(_checked_inputs(file, lines, columns, picture))
+    if not table:
         raise UserError(f"{file} has no rows. Received: an empty {kind} file")
-    _check_inputs(file, lines, columns, picture)
-    splits: dict[str, list[dict[str, str]]] = {}
     wanted = {theirs: ours for ours, theirs in config.split_names.items()}
-    for line in lines:
-        name = line.get("split") or "all"
-        splits.setdefault(wanted.get(name, name), []).append(line)
+    splits = {wanted.get(name, name): rows for name, rows in _rows_by_split(file, table).items()}
+    _check_groups(file, table, splits)
+    if config.task in ("multiclass", "binary"):
+        _check_labels(file, table, splits)
+    modality = ImageText.name if picture and config.text else None
+    whole = _rows(file, table, config, picture)
+    tables = {split: _of_split(whole.take(rows), table, rows) for split, rows in splits.items()}
+    if config.weights is not None:
+        given, places = np.asarray(table[config.weights]), table["line"]
+        tables = {
+            s: replace(t, weights=checked_weights(given[splits[s]], str(file), places[splits[s]]))
+            for s, t in tables.items()
+        }
+    return Table(tables, modality=modality)
+
+
+def _columns_of(lines: Iterable[dict[str, str]]) -> dict[str, TextColumn]:
+    """Returns the columns of a list. A column that a row lacks is empty there."""
+    columns: dict[str, TextColumnBuilder] = {}
+    for number, line in enumerate(lines):
+        for name in line.keys() - columns.keys():
+            columns[name] = TextColumnBuilder()
+            for _ in range(number):
+                columns[name].append("")
+        for name, column in columns.items():
+            column.append(line.get(name, ""))
+    return {name: column.column() for name, column in columns.items()}
+
+
+def _rows_by_split(file: Path, table: dict[str, TextColumn]) -> dict[str, np.ndarray]:
+    """Returns the numbers of the rows of each split, in the order in which the file first names them."""
+    if "split" not in table:
+        return {"all": np.arange(len(table["line"]))}
+    names, of_row = table["split"].distinct()
+    splits = {name or "all": np.flatnonzero(of_row == number) for number, name in enumerate(names)}
     if "all" in splits and len(splits) > 1:
         raise UserError(
             f"{file}: the column 'split' is filled only in some rows. Received: {len(splits['all'])} empty"
         )
-    _check_groups(file, splits)
-    if config.task in ("multiclass", "binary"):
-        _check_labels(file, splits)
-    modality = ImageText.name if picture and config.text else None
-    tables = {split: _rows(file, lines, config, picture) for split, lines in splits.items()}
-    if config.weights is not None:
-        tables = {s: replace(rows, weights=_weights(file, splits[s], config)) for s, rows in tables.items()}
-    return Table(tables, modality=modality)
+    return splits
 
 
 def check_columns(file: Path, columns: Iterable[str], header: list[str]) -> None:
@@ -95,9 +122,9 @@ def shown(values: Iterable[object]) -> str:
     return ",".join("" if value is None else str(value) for value in values)[:80]
 
 
-def _check_inputs(
-    file: Path, lines: list[dict[str, str]], columns: tuple[str, ...], picture: str | None
-) -> None:
+def _checked_inputs(
+    file: Path, lines: Iterable[dict[str, str]], columns: tuple[str, ...], picture: str | None
+) -> Iterator[dict[str, str]]:
     beside = picture is not None and len(columns) > 1
     for line in lines:
         empty = [column for column in columns if not line[column]]
@@ -109,53 +136,78 @@ def _check_inputs(
             raise UserError(
                 f"{file}, {line['line']}: the {picture} holds a zero byte. Received: {shown([line[picture]])}"
             )
+        yield line
 
 
-def _check_labels(file: Path, splits: dict[str, list[dict[str, str]]]) -> None:
-    for lines in splits.values():
-        missing = [line for line in lines if not line.get("label")]
-        if 0 < len(missing) < len(lines):
+def _check_labels(file: Path, table: dict[str, TextColumn], splits: dict[str, np.ndarray]) -> None:
+    for rows in splits.values() if "label" in table else ():
+        missing = rows[table["label"][rows].lengths() == 0]
+        if 0 < len(missing) < len(rows):
             raise UserError(
-                f"{file}, {missing[0]['line']}: the label is empty, but in other rows it is not. "
+                f"{file}, {table['line'][missing[0]]}: the label is empty, but in other rows it is not. "
                 f"Received: {len(missing)} rows without a label"
             )
 
 
-def _check_groups(file: Path, splits: dict[str, list[dict[str, str]]]) -> None:
-    home: dict[str, str] = {}
-    for split, lines in splits.items():
-        for line in lines:
-            group = line.get("group")
-            if group and home.setdefault(group, split) != split:
-                raise UserError(
-                    f"{file}, {line['line']}: a group must not be in two splits. Received: group "
-                    f"{group!r} in {home[group]} and {split}"
-                )
+def _check_groups(file: Path, table: dict[str, TextColumn], splits: dict[str, np.ndarray]) -> None:
+    if "group" not in table:
+        return
+    names, group_of = table["group"].distinct()
+    home = np.full(len(names), -1)
+    for number, (split, rows) in enumerate(splits.items()):
+        groups = group_of[rows]
+        moved = np.flatnonzero((home[groups] >= 0) & (table["group"][rows].lengths() > 0))
+        if len(moved):
+            row = rows[moved[0]]
+            raise UserError(
+                f"{file}, {table['line'][row]}: a group must not be in two splits. Received: group "
+                f"{names[group_of[row]]!r} in {list(splits)[home[group_of[row]]]} and {split}"
+            )
+        home[groups] = number
 
 
-def _rows(file: Path, lines: list[dict[str, str]], config: DataConfig, picture: str | None) -> Rows:
-    labels = np.array([line.get("label", "") for line in lines], object)
-    labels, groups = labels if any(labels) else None, _groups(lines)
-    ids = np.array([line["line"].replace(" ", ":") for line in lines], object)
-    paths = np.array([line[picture] for line in lines], object) if picture else None
-    files = None if paths is None else np.array([str(file.parent / path) for path in paths], object)
+def _rows(file: Path, table: dict[str, TextColumn], config: DataConfig, picture: str | None) -> Rows:
+    """Returns all rows of a list, with the labels and groups as the file has them."""
+    labels, groups = table.get("label"), table.get("group")
+    paths = table[picture] if picture else None
     if config.text is None:
-        return Rows(files, labels, paths, groups)
-    texts = np.array([[line[column] for column in config.text_columns] for line in lines], object)
-    texts = texts if texts.shape[1] > 1 else texts[:, 0]
-    if files is None:
+        return Rows(_files(file.parent, paths), labels, paths, groups)
+    ids = _row_names(table)
+    texts = [np.asarray(table[column]) for column in config.text_columns]
+    texts = np.stack(texts, axis=1) if len(texts) > 1 else texts[0]
+    if paths is None:
         return Rows(texts, labels, ids, groups)
-    files[paths == ""] = missing_picture()
+    files = np.asarray(_files(file.parent, paths))
+    files[paths.lengths() == 0] = missing_picture()
     return Rows(joined({"image": files, "text": texts}), labels, ids, groups)
 
 
-def _weights(file: Path, lines: list[dict[str, str]], config: DataConfig) -> np.ndarray:
-    places = [line["line"] for line in lines]
-    return checked_weights([line[config.weights] for line in lines], str(file), places)
+def _of_split(rows: Rows, table: dict[str, TextColumn], places: np.ndarray) -> Rows:
+    """Returns the rows of a split without labels or groups if none is filled in.
+
+    A row without a group is a group of its own.
+    """
+    labels, groups = rows.labels, rows.groups
+    if labels is not None and not labels.lengths().any():
+        labels = None
+    alone = None if groups is None else groups.lengths() == 0
+    if alone is not None and alone.all():
+        groups = None
+    elif alone is not None and alone.any():
+        names = _row_names({"line": table["line"][places]})
+        groups = TextColumn.of(names[i] if alone[i] else group for i, group in enumerate(groups))
+    return replace(rows, labels=labels, groups=groups)
 
 
-def _groups(lines: list[dict[str, str]]) -> np.ndarray | None:
-    if not any(line.get("group") for line in lines):
-        return None
-    # A row without a group is a group of its own.
-    return np.array([line.get("group") or line["line"].replace(" ", ":") for line in lines], object)
+def _row_names(table: dict[str, TextColumn]) -> TextColumn:
+    return TextColumn.of(line.replace(" ", ":") for line in table["line"])
+
+
+_ODD_PATH = re.compile(r"^/|//|(^|/)\.(/|$)|/$")  # `Path` spells it otherwise
+
+
+def _files(folder: Path, paths: TextColumn) -> TextColumn:
+    """Returns the paths below a folder, which share the buffer of the given paths if they can."""
+    if os.sep == "/" and not any(map(_ODD_PATH.search, paths.once()[0])):
+        return paths.prefixed(str(folder / "x")[:-1])
+    return TextColumn.of(folder / path if path else folder for path in paths)

@@ -1,0 +1,185 @@
+"""What was found in a file, kept between runs under the path, the size and the time of the file.
+
+The store is a folder of files that are never changed. A process reads all of them, and writes what it found
+anew as one more. Several processes, also on several machines, can therefore use it at once, without a lock.
+"""
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlkeras.config import CacheConfig
+from tlkeras.errors import RunError, UserError
+from tlkeras.run_dir import cache_directory, replacing
+
+FOLDER = "file_facts"
+_SUFFIX = ".npy"
+# From so many files on, they are merged into one.
+_FILES = 8
+_BLOCK = 512
+# A file that is younger, in nanoseconds, could still change without a change of its time.
+_SETTLED = 2 * 10**9
+_KEY = [("key", np.uint64), ("more", np.uint64)]
+_CODE = ("utf-8", "surrogatepass")  # names of files need not be valid UTF-8
+
+
+def kept_in(cache: CacheConfig) -> Path | None:
+    """Returns the cache directory in which facts about files are kept, or None if there is no cache."""
+    return cache_directory(cache.dir) if cache.enabled else None
+
+
+class FactStore:
+    """The facts about files of one kind, found in one way.
+
+    Args:
+        directory: Cache directory, which holds the store as the folder `file_facts`.
+        kind: Kind of the files, such as `images`.
+        way: Settings that the facts depend on.
+        anew: Whether every file is looked at again, as if the store were empty.
+    """
+
+    def __init__(self, directory: Path, kind: str, way: str, *, anew: bool = False):
+        self.folder, self.anew = directory / FOLDER / kind, anew
+        self._way = hashlib.blake2b(way.encode(), digest_size=16)
+
+    def open(self, files: Any, pool: Executor) -> "KnownFacts | None":
+        """Returns what is known of these files, or None if the inputs are not files.
+
+        Args:
+            files: Paths, `(n,)`.
+            pool: Threads that ask the file system.
+        """
+        if not len(files) or not isinstance(files[0], str):
+            return None
+        return KnownFacts(self, files, pool)
+
+    def mark(self, path: str) -> tuple[int, int, int]:
+        """Returns the key of a file, two unsigned integers, and the time of its last change in nanoseconds.
+
+        Raises:
+            OSError: The file cannot be found.
+        """
+        facts, digest = os.stat(path), self._way.copy()
+        digest.update(f"{os.path.abspath(path)}\0{facts.st_size}\0{facts.st_mtime_ns}".encode(*_CODE))
+        whole = digest.digest()
+        return int.from_bytes(whole[:8], "big"), int.from_bytes(whole[8:], "big"), facts.st_mtime_ns
+
+    def parts(self, dtype: np.dtype) -> dict[Path, np.ndarray]:
+        """Returns the content of every complete file with these columns, sorted by `key`.
+
+        Args:
+            dtype: Columns of the facts.
+        """
+        found = {}
+        for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
+            with contextlib.suppress(OSError, ValueError, EOFError):
+                part = np.load(path, allow_pickle=False)
+                if part.dtype == _with_key(dtype) and _name(part) == path.stem:
+                    found[path] = part
+        return found
+
+    def add(self, part: np.ndarray) -> None:
+        """Writes facts with their keys, and merges the files if there are many.
+
+        Nothing is kept where the folder cannot be written to.
+
+        Args:
+            part: Facts with keys, a structured array `(m,)`.
+        """
+        with contextlib.suppress(OSError, RunError, UserError):
+            self._write(part)
+            old = self.parts(_without_key(part.dtype))
+            if len(old) >= _FILES:
+                whole = np.concatenate(list(old.values()))
+                kept = self._write(whole[np.unique(whole[["key", "more"]], return_index=True)[1]])
+                for path in old:
+                    if path != kept:
+                        path.unlink(missing_ok=True)
+
+    def _write(self, part: np.ndarray) -> Path:
+        part = part[np.argsort(part["key"], kind="stable")]
+        path = self.folder / f"{_name(part)}{_SUFFIX}"
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            np.save(file, part, allow_pickle=False)
+        return path
+
+
+class KnownFacts:
+    """What a store knows of some files.
+
+    Args:
+        store: The store.
+        files: Paths, `(n,)`.
+        pool: Threads that ask the file system.
+    """
+
+    def __init__(self, store: FactStore, files: Sequence[str], pool: Executor):
+        self._store, self._files, self._pool, self._began = store, files, pool, time.time_ns()
+        self._marks = self._marked(np.arange(len(files), dtype=np.int32))
+
+    def fill(self, table: np.ndarray) -> np.ndarray:
+        """Fills in the known facts. Returns the numbers of the other files, in their order.
+
+        Args:
+            table: Facts, a structured array `(n,)`.
+        """
+        missing = np.ones(len(table), bool)
+        for part in () if self._store.anew else self._store.parts(table.dtype).values():
+            places = np.minimum(np.searchsorted(part["key"], self._marks["key"]), len(part) - 1)
+            known = missing & (part["key"][places] == self._marks["key"])
+            known &= part["more"][places] == self._marks["more"]
+            for column in table.dtype.names:
+                table[column][known] = part[column][places[known]]
+            missing &= ~known
+        return np.flatnonzero(missing)
+
+    def keep(self, table: np.ndarray, rows: np.ndarray) -> None:
+        """Keeps facts that were found anew, of files that did not change meanwhile.
+
+        Args:
+            table: Facts, a structured array `(n,)`.
+            rows: Numbers of the files.
+        """
+        before, after = self._marks[rows], self._marked(rows)
+        same = (before == after) & (before["time"] > 0) & (before["time"] < self._began - _SETTLED)
+        rows = rows[same]
+        if not len(rows):
+            return
+        part = np.empty(len(rows), _with_key(table.dtype))
+        part["key"], part["more"] = before["key"][same], before["more"][same]
+        for column in table.dtype.names:
+            part[column] = table[column][rows]
+        self._store.add(part)
+
+    def _marked(self, rows: np.ndarray) -> np.ndarray:
+        """Returns key and time of files. The time of a file that cannot be found is 0."""
+        marks = np.zeros(len(rows), [*_KEY, ("time", np.int64)])
+
+        def mark(begin: int) -> None:
+            for place in range(begin, min(begin + _BLOCK, len(rows))):
+                with contextlib.suppress(OSError, ValueError):
+                    marks[place] = self._store.mark(self._files[rows[place]])
+
+        for _ in self._pool.map(mark, range(0, len(rows), _BLOCK)):
+            pass
+        return marks
+
+
+def _with_key(dtype: np.dtype) -> np.dtype:
+    return np.dtype([*_KEY, *dtype.descr])
+
+
+def _without_key(dtype: np.dtype) -> np.dtype:
+    return np.dtype([column for column in dtype.descr if column[0] not in ("key", "more")])
+
+
+def _name(part: np.ndarray) -> str:
+    """Returns the name of a file, which is a digest of its content, so that a damaged file is noticed."""
+    return hashlib.blake2b(np.ascontiguousarray(part).view(np.uint8), digest_size=16).hexdigest()
