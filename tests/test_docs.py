@@ -78,6 +78,11 @@ ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a networ
     "sbatch scripts/slurm.sbatch --config=synthetic_smoke --workdir=/shared/runs/smoke":
         "tests/test_launch_scripts.py",
     "kubectl apply -f scripts/kubernetes.yaml": "tests/test_launch_scripts.py",
+    "sbatch --array=0-7 scripts/slurm_search.sbatch sweep --config=heads.py --workdir=/shared/runs/heads":
+        "tests/test_launch_scripts.py",
+    "kubectl apply -f scripts/kubernetes_search.yaml": "tests/test_launch_scripts.py",
+    "tlkeras auto --config=image_folder --set data.source=folder:PICTURES --budget=20m "
+    "--storage=mysql://USER:PASSWORD@HOST/NAME --workdir=/shared/runs/search": "tests/studies/test_auto.py",
     "tlkeras train --config=synthetic_smoke --workers=host-a:22220,host-b:22220 --worker_index=0 --dry_run":
         "tests/cli/test_train_workers.py",
     "tlkeras rank --config=image_folder --set data.source=folder:PICTURES --candidates='*lite*'":

@@ -1,5 +1,6 @@
 """The scripts that start runs on several processes, clusters and TPU VMs."""
 
+import importlib
 import json
 import re
 import shlex
@@ -9,9 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from absl import flags as absl_flags
+
+from tlkeras.config import shipped_experiments
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-SHELL = sorted([*SCRIPTS.glob("*.sh"), SCRIPTS / "slurm.sbatch"])
+SHELL = sorted([*SCRIPTS.glob("*.sh"), *SCRIPTS.glob("*.sbatch")])
 
 
 def bash(*words, **environ):
@@ -76,6 +80,56 @@ def test_slurm_starts_one_worker_per_task(flags, environ):
 def test_slurm_without_an_environment_says_so(tmp_path):
     result = bash(SCRIPTS / "slurm.sbatch", "--config=a", TLKERAS_ENV=str(tmp_path))
     assert result.returncode == 2 and "TLKERAS_ENV" in result.stderr
+
+
+def test_slurm_array_starts_the_same_command_in_each_task(tmp_path):
+    words = ["auto", "--config=a b", "--budget=2h", "--workdir=/shared/x"]
+    program = tmp_path / "bin/tlkeras"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "srun").write_text('#!/bin/sh\nexec "$@"\n')
+    for file in (program, tmp_path / "srun"):
+        file.chmod(0o755)
+    there = {"TLKERAS_ENV": str(tmp_path)}
+    result = bash(SCRIPTS / "slurm_search.sbatch", "--dry_run", *words, **there)
+    assert shlex.split(result.stdout) == ["srun", str(program), *words]
+    ran = bash(SCRIPTS / "slurm_search.sbatch", *words, PATH=f"{tmp_path}:/usr/bin:/bin", **there)
+    assert ran.stdout.splitlines() == words
+    options = re.findall(r"^#SBATCH (--[\w-]+)", (SCRIPTS / "slurm_search.sbatch").read_text(), re.M)
+    assert {"--array", "--requeue", "--signal"} <= set(options)
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--config=a"], "Received: --config=a"),
+    (["train", "--config=a", "--workdir=x"], "Received: train"),
+    ([], "Received: nothing"),
+    (["sweep", "--config=a"], "--workdir is missing"),
+    (["sweep", "--workdir=x"], "TLKERAS_ENV"),
+])  # fmt: skip
+def test_slurm_array_refuses(tmp_path, words, said):
+    result = bash(SCRIPTS / "slurm_search.sbatch", *words, TLKERAS_ENV=str(tmp_path))
+    assert result.returncode == 2 and said in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_kubernetes_search_is_a_command_and_a_job_that_starts_killed_pods_again():
+    yaml = pytest.importorskip("yaml")
+    (job,) = yaml.safe_load_all((SCRIPTS / "kubernetes_search.yaml").read_text())
+    spec, template = job["spec"], job["spec"]["template"]["spec"]
+    (container,) = template["containers"]
+    assert (job["kind"], spec["completionMode"]) == ("Job", "Indexed")
+    assert template["restartPolicy"] == "Never"  # a podFailurePolicy needs it
+    ignored, failed = spec["podFailurePolicy"]["rules"]
+    assert failed["onExitCodes"]["containerName"] == container["name"] and ignored["action"] == "Ignore"
+    assert failed["onExitCodes"]["values"] == [1, 2] and spec["backoffLimitPerIndex"] > 0
+    mounted = container["volumeMounts"][0]
+    assert mounted["name"] == template["volumes"][0]["name"]
+    assert f"--workdir={mounted['mountPath']}/heads" in container["args"]
+    (program,), (command, *flags) = container["command"], container["args"]
+    assert program == "tlkeras" and command in ("sweep", "rank", "auto")
+    values = absl_flags.FlagValues()
+    importlib.import_module(f"tlkeras.cli.{command}").define_flags(values)
+    assert values([program, *flags]) == [program]  # all are flags of the command
+    assert values.config in shipped_experiments()
 
 
 def test_launch_tpu_vm_prints_each_command_and_deletes_the_machine():

@@ -25,6 +25,7 @@ from tlkeras.studies.alarm import TimeUp, alarm
 from tlkeras.studies.auto import auto, parse_budget
 from tlkeras.studies.candidates import Candidate
 from tlkeras.studies.search_space import starting_point
+from tlkeras.studies.search_storage import Storage
 
 pytest.importorskip("optuna")
 
@@ -262,19 +263,53 @@ def test_run_of_more_than_a_backbone_is_refused(config, tmp_path):
         starting_point(Candidate(str(tmp_path), "run"), config)
 
 
-def test_second_search_in_the_same_folder_is_refused(config, tmp_path, training):
-    refused = []
+def test_second_search_in_the_same_folder_helps(config, tmp_path, training, monkeypatch):
+    """It begins while trial 0 is trained, and leaves that trial to the first process."""
+    monkeypatch.setattr(tlkeras.studies.auto, "WAIT_FOR_OTHERS", 0.0)
+
+    seen = []
 
     def answer(_, folder):
-        try:
-            searched(config, tmp_path / "auto")
-        except UserError as error:
-            refused.append(str(error))
+        if folder.name == "000":
+            seen.extend(row["state"] for row in searched(config, tmp_path / "auto"))
         return 0.5
 
-    training(answer, trials=1)
+    asked = training(answer)
+    rows = searched(config, tmp_path / "auto")
+    assert seen[:3] == ["out of time", "complete", "complete"]
+    assert [row["state"] for row in rows][:3] == ["complete"] * 3 and asked.count("000") == 1
+
+
+def test_another_search_in_the_folder_is_refused(config, tmp_path, training):
+    training(lambda *_: 0.5, trials=1)
     searched(config, tmp_path / "auto")
-    assert len(refused) == 1 and str(tmp_path / "auto") in refused[0]
+    before = sorted(path for path in (tmp_path / "auto").rglob("*"))
+    with pytest.raises(UserError, match=r"holds another search.*config\.seed: received 7, there 0"):
+        searched(config.model_copy(update={"seed": 7}), tmp_path / "auto")
+    assert sorted(path for path in (tmp_path / "auto").rglob("*")) == before
+
+
+def test_trials_in_a_database(config, tmp_path, training):
+    url = f"sqlite:///{tmp_path / 'search.db'}"
+    asked = training(lambda *_: 0.5, trials=3)
+    auto(config, tmp_path / "auto", budget=900.0, candidates="small_cnn:none", storage=url)
+    assert asked[0] == "000" and not (tmp_path / "auto/study.journal").exists()
+    with pytest.raises(UserError, match=r"with the same --storage as before\. Received: --storage=none"):
+        searched(config, tmp_path / "auto")
+    auto(config, tmp_path / "auto", budget=900.0, candidates="small_cnn:none", storage=url)
+    training(lambda *_: 0.5, trials=1)
+    auto(config, tmp_path / "second", budget=900.0, candidates="small_cnn:none", storage=url)  # its own study
+    assert RunDir(tmp_path / "second").read_rows("trials.csv")[0]["trial"] == "0"
+
+
+@pytest.mark.parametrize(
+    "url", ["study.db", "nosql://me:secret@host/x", "sqlite:////nowhere/x.db", "redis://x"]
+)
+def test_storage_that_cannot_be_opened(config, tmp_path, url):
+    with pytest.raises(UserError, match=r"sqlite:////home/me/search\.db\. Received: --storage=") as error:
+        auto(config, tmp_path / "auto", budget=9.0, candidates="small_cnn:none", storage=url)
+    assert "secret" not in str(error.value) and "\n" not in str(error.value)
+    assert not (tmp_path / "auto").exists()
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("20m", 1200), ("1.5h", 5400), ("7", 7)])
@@ -291,4 +326,4 @@ def test_what_is_no_time_is_refused(text):
 def test_without_optuna_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(UserError, match=r"extra 'search': pip install -e '\.\[search\]' in the clone"):
-        tlkeras.studies.auto._optuna()
+        Storage(None)

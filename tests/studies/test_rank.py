@@ -142,6 +142,29 @@ def out_of_time(config, folder):
     raise TimeUp
 
 
+def test_scores_are_computed_once_and_failures_are_tried_again(config, tmp_path, monkeypatch):
+    (row,) = rank(config, "small_cnn", tmp_path / "ranking")
+    scored = []
+
+    def score(self, candidate):
+        scored.append(candidate.title)
+        if len(scored) == 1:
+            raise UserError("no luck")
+        return row | {"candidate": candidate.name}, np.ones(100)
+
+    monkeypatch.setattr("tlkeras.studies.rank._Scorer.score", score)
+    assert rank(config, "small_cnn", tmp_path / "ranking") == [row] and scored == []
+    words = "small_cnn,dann_digits:none"
+    table = rank(config, words, tmp_path / "ranking")
+    assert [found["error"] for found in table] == ["", "no luck"]
+    table = rank(config, words, tmp_path / "ranking")
+    assert [found["error"] for found in table] == ["", ""] and scored == ["dann_digits:none"] * 2
+    with pytest.raises(
+        UserError, match=r"another ranking.*config\.seed: received 3, there 0; rows: received 50"
+    ):
+        rank(config.model_copy(update={"seed": 3}), words, tmp_path / "ranking", rows=50)
+
+
 def test_a_target_brings_distances(config, tmp_path):
     target = AdaptationConfig(target=DataConfig(source="synthetic:shapes?n=40&size=16&shift=1"))
     data = DataConfig(source="synthetic:shapes?n=40&size=16")

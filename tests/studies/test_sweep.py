@@ -1,12 +1,15 @@
 import csv
 import json
+import subprocess
+import sys
+import time
 
 import pytest
 
 from tlkeras import run_experiment
 from tlkeras.cli.main import main
 from tlkeras.errors import UserError
-from tlkeras.run_dir import RunDir
+from tlkeras.run_dir import InUse, RunDir
 from tlkeras.studies.sweep import run_sweep
 from tlkeras.studies.sweep_plan import plan_sweep
 from tlkeras.studies.sweep_results import means_over_seeds
@@ -122,6 +125,56 @@ def test_processes_of_their_own_give_the_same_weights(config_file, tmp_path, cap
         assert RunDir(tmp_path / "two" / name).is_finished
         assert _difference(*(tmp_path / w / name / "best.keras" for w in ("one", "two"))) == 0.0
     assert (tmp_path / "two" / "logs" / "heads_1.txt").read_text()
+
+
+def test_another_process_takes_up_the_run_of_a_killed_one(config_file, tmp_path, monkeypatch):
+    workdir = tmp_path / "s"
+    words = [sys.executable, "-m", "tlkeras", "sweep", f"--config={config_file}", f"--workdir={workdir}"]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as first:
+        until = time.monotonic() + 120
+        while not (workdir / "heads_0" / "config.json").is_file() and time.monotonic() < until:
+            time.sleep(0.02)
+        first.kill()
+    trained = []
+    monkeypatch.setattr(
+        "tlkeras.studies.sweep.run_experiment",
+        lambda config, path: trained.append(config.name) or run_experiment(config, path),
+    )
+    rows = run_sweep(plan_sweep(str(config_file)), workdir)
+    assert trained == ["heads_0", "heads_1", "heads_2"] and not any(row["error"] for row in rows)
+    claims = workdir / ".work" / "claims"
+    assert json.loads((claims / "heads_0.1").read_text()) == {"process": 0, "state": "working", "reason": ""}
+    assert json.loads((claims / "heads_0.2").read_text())["state"] == "done"
+    assert run_sweep(plan_sweep(str(config_file)), workdir) == rows and len(trained) == 3  # one that is late
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_run_in_which_another_process_works_is_left_for_later(config_file, monkeypatch, processes, capsys):
+    workdir = config_file.parent / "s"
+    monkeypatch.setattr("tlkeras.run_dir.shared_work.LOST_AFTER", 0.2)
+    runs, in_use = plan_sweep(str(config_file)), [True]
+
+    def stand_in(run):
+        if in_use and run.name == "heads_0":
+            in_use.clear()
+            raise InUse("Another process works in it")
+        RunDir(workdir / run.name).start(run.config.model_dump(mode="json"))
+        RunDir(workdir / run.name).mark_finished()
+        return ""
+
+    monkeypatch.setattr("tlkeras.studies.sweep._here", lambda run, folder: stand_in(run))
+    monkeypatch.setattr("tlkeras.studies.sweep._Children.train", lambda self, run: stand_in(run))
+    monkeypatch.setattr("tlkeras.studies.sweep.results_table", lambda runs, folder, failures: [])
+    assert run_sweep(runs, workdir, processes) == []
+    assert all(RunDir(workdir / run.name).is_finished for run in runs)
+    assert "heads_0 is left for later: Another process works in it" in capsys.readouterr().out
+
+
+def test_a_sweep_needs_a_folder(config_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"A sweep needs a folder.* Received: workdir='gs:/bucket/x'"):
+        run_sweep(plan_sweep(str(config_file)), "gs://bucket/x")
+    assert not (tmp_path / "gs:").exists()
 
 
 def test_means_over_seeds():

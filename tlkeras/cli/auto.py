@@ -18,6 +18,10 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_string(
         "candidates", None, "Backbones or runs to choose from, as for rank.", flag_values=flags
     )
+    absl_flags.DEFINE_string(
+        "storage", None, "URL of a database for the trials. The default is a file in the workdir.",
+        flag_values=flags,
+    )  # fmt: skip
     absl_flags.DEFINE_string("workdir", None, "Output folder. The default is runs/NAME.auto.",
                              flag_values=flags)  # fmt: skip
 
@@ -29,6 +33,6 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     start(config.runtime, config.seed)
     workdir = Path(flags.workdir or f"runs/{config.name}.auto")
     budget = studies.auto.parse_budget(flags.budget)
-    studies.auto.auto(config, workdir, budget=budget, candidates=flags.candidates)
+    studies.auto.auto(config, workdir, budget=budget, candidates=flags.candidates, storage=flags.storage)
     messages.result((workdir / "auto.md").read_text("utf-8"))
     messages.result(f"To train the best config again: tlkeras train --config={workdir / 'best.json'}")

@@ -16,13 +16,16 @@ _HOMES = {
     "CheckpointStore": "checkpoints",
     "watch_checkpoints": "checkpoints",
     "Ledger": "ledger",
+    "InUse": "lock",
     "RunLock": "lock",
     "cache_directory": "places",
     "check_place": "places",
+    "refuse_differences": "places",
     "copy_run": "private_copy",
     "own_run_dir": "private_copy",
     "RunDir": "run_dir",
     "config_differences": "run_dir",
+    "SharedWork": "shared_work",
 }
 
 __all__ = sorted(_HOMES)

@@ -10,10 +10,13 @@ from tlkeras.run_dir.atomic import write_text as write_text
 from tlkeras.run_dir.checkpoints import CheckpointStore as CheckpointStore
 from tlkeras.run_dir.checkpoints import watch_checkpoints as watch_checkpoints
 from tlkeras.run_dir.ledger import Ledger as Ledger
+from tlkeras.run_dir.lock import InUse as InUse
 from tlkeras.run_dir.lock import RunLock as RunLock
 from tlkeras.run_dir.places import cache_directory as cache_directory
 from tlkeras.run_dir.places import check_place as check_place
+from tlkeras.run_dir.places import refuse_differences as refuse_differences
 from tlkeras.run_dir.private_copy import copy_run as copy_run
 from tlkeras.run_dir.private_copy import own_run_dir as own_run_dir
 from tlkeras.run_dir.run_dir import RunDir as RunDir
 from tlkeras.run_dir.run_dir import config_differences as config_differences
+from tlkeras.run_dir.shared_work import SharedWork as SharedWork

@@ -15,6 +15,10 @@ from tlkeras.run_dir.atomic import disk_errors, make_folder
 _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 
+class InUse(UserError):
+    """A folder in which another process works."""
+
+
 class RunLock:
     """An exclusive lock on a file. It is held until `release`, or until the process ends in any way.
 
@@ -36,7 +40,7 @@ class RunLock:
         """Takes the lock.
 
         Raises:
-            UserError: Another process, or another object in this process, holds the lock. Nothing was
+            InUse: Another process, or another object in this process, holds the lock. Nothing was
                 changed.
         """
         if self.held:
@@ -75,7 +79,7 @@ class RunLock:
         except BlockingIOError:
             owner = os.pread(descriptor, 4096, 0)
             os.close(descriptor)
-            raise UserError(
+            raise InUse(
                 f"Another process works in {self.path.parent}{_described(owner)}: wait for it, stop it, "
                 f"or choose another --workdir. Received: workdir={str(self.path.parent)!r}"
             ) from None

@@ -1,8 +1,10 @@
 """Searches for a good config within a given time: ranks starting points, then tries settings on the best."""
 
 import contextlib
+import dataclasses
 import os
 import re
+import secrets
 import time
 import warnings
 from pathlib import Path
@@ -14,11 +16,19 @@ from tlkeras import messages
 from tlkeras.backend import check_single_process, compat, start
 from tlkeras.config import ExperimentConfig, VerdictConfig, dump_config, load_config
 from tlkeras.config.loading import as_of_today
-from tlkeras.errors import UserError, install
+from tlkeras.errors import UserError
 from tlkeras.evaluation.named_metrics import make_metrics
 from tlkeras.prepare import checked, read_domains
-from tlkeras.run_dir import RunDir, check_place, write_json, write_text
-from tlkeras.run_dir.lock import RunLock
+from tlkeras.run_dir import (
+    InUse,
+    RunDir,
+    SharedWork,
+    check_place,
+    refuse_differences,
+    write_json,
+    write_text,
+)
+from tlkeras.run_dir.shared_work import DONE
 from tlkeras.studies.alarm import TimeUp, alarm
 from tlkeras.studies.candidates import parse_candidates
 from tlkeras.studies.experiment import run_experiment
@@ -32,11 +42,14 @@ from tlkeras.studies.search_space import (
     starting_point,
     suggest,
 )
+from tlkeras.studies.search_storage import Storage
 
 RANKING_SHARE = 0.25  # share of the budget
 STARTS = 3  # number of best starting points in the search
 FAILURES = 10  # number of failed trials in a row that ends the search
+WAIT_FOR_OTHERS = 60.0  # seconds that a process waits at the end for others to stop their trials
 _STATE, _BEST, _PAGE, _TABLE = "auto.json", "best.json", "auto.md", "trials.csv"
+_STARTS = "starting_points"
 
 
 def parse_budget(text: str) -> float:
@@ -48,7 +61,12 @@ def parse_budget(text: str) -> float:
 
 
 def auto(
-    config: ExperimentConfig, workdir: str | os.PathLike, *, budget: float, candidates: str | None = None
+    config: ExperimentConfig,
+    workdir: str | os.PathLike,
+    *,
+    budget: float,
+    candidates: str | None = None,
+    storage: str | None = None,
 ) -> dict[str, Any]:
     """Searches for the config with the best validation score until the budget is spent.
 
@@ -57,8 +75,12 @@ def auto(
     The first trial is the unchanged config, so the result is never worse than it by validation. The next
     trials are two recipes on each of the two best starting points. All trials but the first train a third of
     their epochs first, and are stopped if the result is below the median of the others (Optuna's sampler and
-    pruner; Akiba et al. 2019). The budget counts the time of all processes: a stopped search continues with
-    the unfinished trial. A failed trial is recorded as failed.
+    pruner; Akiba et al. 2019). A stopped search continues with the unfinished trial. A failed trial is
+    recorded as failed.
+
+    Several processes with the same workdir, on one machine or on several, work on one study: each trial is
+    trained by one process, and the trial of a process that died is taken up by another. The budget is the
+    time during which any process works.
 
     Args:
         config: Config to start from, with a validation split.
@@ -66,72 +88,89 @@ def auto(
         budget: Total time in seconds.
         candidates: Candidates as for `tlkeras rank`, including runs. None takes the config's own backbone
             and all backbones with available weights.
+        storage: URL of a database for Optuna's study, such as `mysql://USER:PASSWORD@HOST/NAME`. None stores
+            it in the file `study.journal` in the workdir.
 
     Returns:
         The row of the best trial in `trials.csv`.
 
     Raises:
         UserError: Optuna is missing, the config is wrong or cannot be searched, the workdir holds something
-            else, or no trial was completed.
+            else, the storage cannot be opened or is another one, or no trial was completed.
     """
-    search = _Search(config, Path(workdir).expanduser(), budget, candidates, _optuna())
-    try:
+    search = _Search(config, Path(workdir).expanduser(), budget, candidates, Storage(storage))
+    search.check()
+    with search.shared:
         search.open()
         if search.left() > 0:
             with contextlib.suppress(TimeUp), alarm(search.left()):
-                search.starts = search.ranked_starting_points()
+                search.starts = search.chosen_starting_points()
                 search.run()
         return search.finish()
-    finally:
-        search.lock.release()
 
 
 class _Search:
-    """One automatic search.
+    """The part of this process in an automatic search.
 
     Args:
         config: Config to start from.
         folder: Directory of the search.
-        budget: Time of all processes together, in seconds.
+        budget: Time of the search in seconds.
         candidates: Candidates of the ranking.
-        optuna: The imported module Optuna.
+        storage: Place of the study.
     """
 
-    def __init__(self, config: ExperimentConfig, folder: Path, budget: float, candidates: str | None, optuna):
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        folder: Path,
+        budget: float,
+        candidates: str | None,
+        storage: "Storage",
+    ):
         self.config = config.model_copy(update={"verdict": VerdictConfig()})
-        self.folder, self.budget, self.candidates, self.optuna = folder, budget, candidates, optuna
-        self.lock = RunLock(folder / ".lock")
+        self.folder, self.budget, self.candidates, self.storage = folder, budget, candidates, storage
+        self.shared = SharedWork(folder, at_each_beat=self._note)
         self.starts: list[StartingPoint] = []
         self.began = time.monotonic()
         self.spent = 0.0
 
-    def open(self) -> None:
-        """Opens a new study, or that of an earlier process."""
-        state = {"config": self.config.model_dump(mode="json"), "candidates": self.candidates}
-        if not check_place(self.folder, _STATE, "search"):
+    def check(self) -> None:
+        """Raises the errors that would affect every trial, before anything is written."""
+        check_single_process("auto")
+        if check_place(self.folder, _STATE, "search"):
+            self._check_same()
+        else:
             self._check_new()
-        self.lock.acquire()
-        if (self.folder / _STATE).is_file():
-            old = RunDir(self.folder).read_json(_STATE)
-            self.spent = old.pop("seconds")
-            if old | {"config": as_of_today(old["config"])} != state:
-                raise UserError(
-                    f"{self.folder} holds the search of another config: choose another --workdir."
-                )
-        self.state = state
-        self._note()
-        optuna = self.optuna
-        backend = optuna.storages.journal.JournalFileBackend(str(self.folder / "study.journal"))
-        self.study = optuna.create_study(
-            direction="maximize", study_name="auto", load_if_exists=True,
-            storage=optuna.storages.JournalStorage(backend),
-            sampler=optuna.samplers.TPESampler(seed=self.config.seed + 1, n_startup_trials=6),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=3),
+
+    def open(self) -> None:
+        """Opens a new study, or that of an earlier or another process."""
+        state = {"config": self.config.model_dump(mode="json"), "candidates": self.candidates}
+        name = f"{self.config.name}-{secrets.token_hex(4)}"  # a database may hold many studies
+
+        def begin(path: Path) -> None:
+            self.storage.create(self.folder, name)
+            write_json(path, {**state, "study": name, "seconds": 0.0})
+
+        self.shared.once(self.folder / _STATE, begin)
+        self._check_same()  # another search may have begun here at the same time
+        there = RunDir(self.folder).read_json(_STATE)
+        self.spent = there["seconds"]
+        # each process draws other settings
+        self.study = self.storage.open(
+            self.folder, there.get("study"), self.config.seed + 1 + self.shared.number
+        )
+
+    def _check_same(self) -> None:
+        there = RunDir(self.folder).read_json(_STATE)
+        state = {"config": self.config.model_dump(mode="json"), "candidates": self.candidates}
+        refuse_differences(
+            self.folder, "search", state,
+            {"config": as_of_today(there["config"]), "candidates": there["candidates"]},
         )  # fmt: skip
 
     def _check_new(self) -> None:
-        """Raises errors that would affect every trial, before anything is written."""
-        check_single_process("auto")
+        self.storage.check()
         check_searchable(self.config)
         for candidate in parse_candidates(self.candidates, self.config) if self.candidates else ():
             starting_point(candidate, self.config)
@@ -150,9 +189,28 @@ class _Search:
         """Name of the metric by which trials are compared. A higher value is better for all that classify."""
         return self.config.judged_by or "accuracy"
 
+    def seconds(self) -> float:
+        """Returns the time for which processes have worked on the search."""
+        return self.spent + time.monotonic() - self.began
+
     def left(self) -> float:
         """Returns the remaining seconds."""
-        return self.budget - self.spent - (time.monotonic() - self.began)
+        return self.budget - self.seconds()
+
+    def chosen_starting_points(self) -> list[StartingPoint]:
+        """Returns the starting points of all trials, which the first process writes into the study."""
+        if _STARTS not in self.study.user_attrs:
+            ranked = self.ranked_starting_points()
+            self.shared.divide(
+                ["first_trials"], lambda _: self._begin(ranked), lambda _: _STARTS in self.study.user_attrs
+            )
+        return [StartingPoint(**start) for start in self.study.user_attrs[_STARTS]]
+
+    def _begin(self, starts: list[StartingPoint]) -> None:
+        first = [{}, *first_trials(starts)]  # the unchanged config comes first
+        for settings in first[len(self.study.get_trials(deepcopy=False)) :]:
+            self.study.enqueue_trial(settings)
+        self.study.set_user_attr(_STARTS, [dataclasses.asdict(start) for start in starts])
 
     def ranked_starting_points(self) -> list[StartingPoint]:
         """Returns the best starting points by `tlkeras rank`, including the config's own."""
@@ -174,26 +232,42 @@ class _Search:
         return list({start.title: start for start in [*best, own]}.values())
 
     def run(self) -> None:
-        """Runs one trial after another, beginning with trials that an earlier process had started."""
-        if not self.study.get_trials(deepcopy=False):
-            for settings in ({}, *first_trials(self.starts)):  # the unchanged config comes first
-                self.study.enqueue_trial(settings)
-        running = self.study.get_trials(states=[self.optuna.trial.TrialState.RUNNING])
-        begun = [self.optuna.trial.Trial(self.study, compat.optuna_trial_number(trial)) for trial in running]
+        """Runs one trial after another, beginning with those of processes that stopped or died."""
         failures = 0
         while self.left() > 0:
-            failures = 0 if self._try(begun.pop(0) if begun else self.study.ask()) else failures + 1
+            trial, claim = self._next()
+            with claim:
+                failures = 0 if self._try(trial) else failures + 1
             if failures == FAILURES:
                 messages.note(f"The last {FAILURES} trials failed: the search ends.")
                 return
 
+    def _next(self):
+        """Returns a trial and the claim on it, so that no other process trains it."""
+        for begun in self._running():
+            claim = self.shared.take(_piece(begun))
+            if claim is not None and begun.number in [trial.number for trial in self._running()]:
+                return self.storage.optuna.trial.Trial(self.study, compat.optuna_trial_number(begun)), claim
+            if claim is not None:  # another process finished it after the look above
+                claim.end(DONE)
+        while True:
+            trial = self.study.ask()
+            claim = self.shared.take(_piece(trial))
+            if claim is not None:  # else another process took it at once
+                return trial, claim
+
+    def _running(self) -> list:
+        return self.study.get_trials(deepcopy=False, states=[self.storage.optuna.trial.TrialState.RUNNING])
+
     def _try(self, trial) -> bool:
         """Runs a trial and returns whether it ended. A trial that time or a signal interrupts stays open."""
-        states = self.optuna.trial.TrialState
+        states = self.storage.optuna.trial.TrialState
         try:
             value = self.objective(trial)
-        except self.optuna.TrialPruned:
+        except self.storage.optuna.TrialPruned:
             self.study.tell(trial, state=states.PRUNED)
+        except InUse:
+            raise
         except Exception as error:  # even a bug or too little memory must not end the other trials
             if trial.number == 0 and isinstance(error, UserError):
                 raise  # a mistake in the user's own config
@@ -218,7 +292,7 @@ class _Search:
                 warnings.simplefilter("ignore")
                 trial.report(first, step=1)
             if trial.should_prune():
-                raise self.optuna.TrialPruned
+                raise self.storage.optuna.TrialPruned
         return self._score(config, folder)
 
     def _score(self, config: ExperimentConfig, folder: Path) -> float:
@@ -228,7 +302,14 @@ class _Search:
         return float(run_experiment(config, folder).metrics["source"]["val"][self.metric])
 
     def finish(self) -> dict[str, Any]:
-        """Writes the best config, the table and the summary, and returns the best row."""
+        """Writes the best config, the table and the summary, and returns the best row.
+
+        The budget of all processes ends at the same time. This one waits until the others have stopped.
+        """
+        if others := self.shared.wait(map(_piece, self._running()), WAIT_FOR_OTHERS):
+            messages.note(
+                f"Other processes still work on {', '.join(others)}, and will write the table again."
+            )
         trials = self.study.get_trials(deepcopy=False)
         rows = [_row(trial, self.metric) for trial in trials if trial.state.name != "WAITING"]
         done = [row for row in rows if row["state"] == "complete"]
@@ -244,13 +325,19 @@ class _Search:
         best_config = load_config(run.config)
         write_text(self.folder / _BEST, dump_config(best_config))
         RunDir(self.folder).write_rows(_TABLE, rows)
-        seconds = self.spent + time.monotonic() - self.began
+        seconds = RunDir(self.folder).read_json(_STATE)["seconds"]
         write_text(self.folder / _PAGE, _page(rows, best, run, seconds, self.metric))
         return best
 
     def _note(self) -> None:
-        seconds = self.spent + time.monotonic() - self.began
-        write_json(self.folder / _STATE, {**self.state, "seconds": round(seconds, 1)})
+        """Writes the time of the search, unless another process has written a later one."""
+        there = RunDir(self.folder).read_json(_STATE)
+        if there["seconds"] < self.seconds():
+            write_json(self.folder / _STATE, there | {"seconds": round(self.seconds(), 1)})
+
+
+def _piece(trial) -> str:
+    return f"trial_{trial.number:03d}"
 
 
 def _row(trial, metric: str) -> dict[str, Any]:
@@ -283,12 +370,3 @@ def _page(rows: list[dict[str, Any]], best: dict[str, Any], run: RunDir, seconds
         words = ", ".join(f"{k} {v:.2g}" if isinstance(v, float) else f"{k} {v}" for k, v in settings)
         lines.append(f"- trial {row['trial']}: {score}; {words or 'stopped before it started'}")
     return "\n".join(lines) + "\n"
-
-
-def _optuna():
-    try:
-        import optuna
-    except ImportError as error:
-        raise UserError(f"auto needs Optuna, the extra 'search': {install('search')}.") from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna

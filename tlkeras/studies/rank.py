@@ -1,5 +1,7 @@
 """Ranks starting points for transfer: scores of many candidates on cached features, without fine-tuning."""
 
+import hashlib
+import json
 import os
 import time
 from dataclasses import replace
@@ -9,10 +11,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from tlkeras import messages
-from tlkeras.backend import start
+from tlkeras import __version__, messages
+from tlkeras.backend import check_single_process, start
 from tlkeras.config import ExperimentConfig
 from tlkeras.config.data import ALIKE_IN_TASKS
+from tlkeras.config.loading import as_of_today
 from tlkeras.data import check_files, load_domain
 from tlkeras.data.fact_store import kept_in
 from tlkeras.data.roles import Role
@@ -26,7 +29,7 @@ from tlkeras.evaluation.transfer_scores import SCORES
 from tlkeras.features.cache import FeatureCache, Request
 from tlkeras.methods.probe.probes import cross_validated, held_out_logits
 from tlkeras.models.probabilities import softmax
-from tlkeras.run_dir import RunDir, check_place
+from tlkeras.run_dir import RunDir, SharedWork, check_place, refuse_differences, write_json, write_text
 from tlkeras.studies.candidate_networks import candidate_network, head_of_weights, image_size, top_model
 from tlkeras.studies.candidates import Candidate, parse_candidates
 from tlkeras.studies.recommendation import draw, recommend
@@ -36,6 +39,8 @@ HEAD_SCORES = ("leep", "nce")
 COLUMNS = ("candidate", "weights", "probe_accuracy", "logme", "leep", "nce", "h_score",
            "regularized_h_score", "transrate", "features", "parameters")  # fmt: skip
 TABLE = "ranking.csv"
+_FILE = "ranking.json"
+_WEIGHT_FILES = ("best.keras", "*.h5", "*.safetensors", "*.bin")
 
 
 def rank(
@@ -48,6 +53,10 @@ def rank(
 ) -> list[dict[str, Any]]:
     """Scores candidates on the training rows of a config, and writes a table, a picture and a recommendation.
 
+    Several processes with the same workdir, on one machine or on several, divide the candidates and return
+    the same rows. Scores stay in the folder, so that the same ranking, or one of other candidates on the same
+    data, computes only what is missing.
+
     Candidates are ordered by the accuracy of a cross-validated logistic regression on the features
     (Kornblith et al. 2019), or by its metric `judged_by`, and by LogME if that is equal. LEEP and NCE need
     the source model's own head, and are empty for candidates without one. Features come from the cache that
@@ -57,7 +66,7 @@ def rank(
     Args:
         config: Config of the target task. Its model and stages are not trained.
         candidates: Candidates as `NAME[:WEIGHTS],...`. See `parse_candidates`.
-        workdir: Folder for `ranking.csv`, `ranking.png` and `recommendation.txt`.
+        workdir: Folder for `ranking.csv`, `ranking.png`, `recommendation.txt` and `scores/`.
         rows: Largest number of training rows to use, evenly from all classes.
         seconds: Time after which no further candidate is started. The first is always started. None means
             no limit.
@@ -66,37 +75,85 @@ def rank(
         The rows of `ranking.csv`, best first. Failed candidates come last, with the reason in `error`.
 
     Raises:
-        UserError: A name, data or weights do not exist, or the task has no classes.
+        UserError: A name, data or weights do not exist, the task has no classes, or the workdir holds the
+            ranking of another config.
     """
     if config.data.task not in ("multiclass", "binary"):
         raise UserError(
             f"rank scores candidates for tasks with one class per row. Received: data.task={config.data.task}"
         )
+    check_single_process("rank")
     folder = Path(workdir).expanduser()
-    check_place(folder, TABLE, "ranking")
+    as_json = {"config": config.model_dump(mode="json"), "rows": rows}
+    _check(folder, as_json)
     chosen = parse_candidates(candidates, config)
     runtime = start(config.runtime, config.seed)
     scorer = _Scorer(config, runtime, rows)
     scorer.read(chosen[0])  # an error in the data would affect all candidates
-    table, right, began = [], {}, time.monotonic()
-    for number, candidate in enumerate(chosen, start=1):
-        messages.note(f"[{number}/{len(chosen)}] {candidate.title}")
-        try:
-            if right and seconds is not None and time.monotonic() - began > seconds:
-                raise UserError("there was no time left for it")
-            row, right[candidate.title] = scorer.score(candidate)
-        except UserError as error:
-            if len(chosen) == 1:
-                raise
-            row = {"candidate": candidate.name, "weights": candidate.weights or "none", "error": str(error)}
-            messages.note(f"    left out: {error}")
-        table.append(row)
+    with SharedWork(folder) as shared:
+        shared.once(folder / _FILE, lambda path: write_json(path, as_json))
+        _check(folder, as_json)  # another ranking may have begun here at the same time
+        files = {candidate: folder / "scores" / f"{scorer.key(candidate)}.json" for candidate in chosen}
+        failures = _score_all(scorer, files, shared, seconds)
+    table, right = [], {}
+    for candidate, file in files.items():
+        if file.is_file():
+            scored = RunDir(folder).read_json(file)
+            table.append(scored["row"])
+            right[candidate.title] = np.asarray(scored["right"])
+        else:
+            error = failures.get(file.stem, "there was no time left for it")
+            row = {"candidate": candidate.name, "weights": candidate.weights or "none", "error": error}
+            table.append(row)
+    if not right and len(chosen) == 1:
+        raise UserError(table[0]["error"])
     if not right:
         raise UserError(f"No candidate could be scored. The last error: {table[-1]['error']}")
     metric = config.judged_by or "accuracy"
     table = _ordered(table, f"probe_{metric}")
     _write(folder, table, right, metric)
     return table
+
+
+def _check(folder: Path, as_json: dict[str, Any]) -> None:
+    """Checks the place without writing. Raises `UserError` if it holds the ranking of another config."""
+    check_place(folder, TABLE if (folder / TABLE).is_file() else _FILE, "ranking")
+    if not (folder / _FILE).is_file():
+        return
+    there = RunDir(folder).read_json(_FILE)
+    there["config"] = as_of_today(there["config"])
+    refuse_differences(folder, "ranking", as_json, there)
+
+
+def _score_all(
+    scorer: "_Scorer", files: dict[Candidate, Path], shared: SharedWork, seconds: float | None
+) -> dict[str, str]:
+    """Scores the candidates without a file. Returns the reasons of those that failed, by the file's name."""
+    by_key = {file.stem: (candidate, file) for candidate, file in files.items()}
+    began = time.monotonic()
+
+    def score(key: str) -> str:
+        candidate, file = by_key[key]
+        messages.note(f"[{list(by_key).index(key) + 1}/{len(by_key)}] {candidate.title}")
+        try:
+            row, right = scorer.score(candidate)
+        except UserError as error:
+            messages.note(f"    left out: {error}")
+            return str(error)
+        # not `write_json`, which would write a score that is not a number as None
+        write_text(
+            file, json.dumps({"row": row, "right": right.tolist()}, default=lambda number: number.item())
+        )
+        return ""
+
+    def is_finished(key: str) -> bool:
+        late = seconds is not None and time.monotonic() - began > seconds
+        if late and any(file.is_file() for file in files.values()) and not shared.taken([key]):
+            return True
+        return by_key[key][1].is_file()
+
+    shared.divide(by_key, score, is_finished)
+    return shared.failures(by_key)
 
 
 class _Scorer:
@@ -112,6 +169,20 @@ class _Scorer:
         self.config, self.rows = config, rows
         self.cache = FeatureCache(config.cache, runtime.strategy, runtime.config.threads)
         self._domains: dict[Any, dict] = {}
+
+    def key(self, candidate: Candidate) -> str:
+        """Returns a digest of everything that the scores of a candidate depend on."""
+        place = Path(candidate.name if candidate.is_run else candidate.weights or "none").expanduser()
+        found = [place] if place.is_file() else sorted(f for p in _WEIGHT_FILES for f in place.glob(p))
+        files = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in found]
+        data = {name: domain.fingerprint() for name, domain in next(iter(self._domains.values())).items()}
+        facts = {
+            "version": __version__, "candidate": candidate.title, "rows": self.rows, "data": data,
+            "weights": files,
+            "config": self.config.model_dump(mode="json", exclude={"runtime", "cache", "tracking"}),
+            "precision": self.config.runtime.precision, "extractor": self.config.cache.extractor,
+        }  # fmt: skip
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
     def read(self, candidate: Candidate) -> dict:
         """Returns the domains in the form that a candidate takes.
