@@ -155,15 +155,17 @@ class SharedWork:
         """Takes the first piece that is free. Pieces that are finished or have failed leave the list."""
         said = False
         while True:
-            pending[:] = [name for name in pending if not (is_finished(name) or self._failure(name))]
-            if not pending:
-                return None
-            for name in pending:
-                claim = self.take(name)
+            for name in pending.copy():
+                over = is_finished(name) or bool(self._failure(name))
+                claim = None if over else self.take(name)
                 if claim is not None and not is_finished(name):
                     return claim
-                if claim is not None:  # another process finished it after the look above
+                if claim is not None:  # another process finished it after the first look
                     claim.end(DONE)
+                if over or claim is not None:
+                    pending.remove(name)
+            if not pending:
+                return None
             if not said:
                 self._say(pending)
                 said = True
