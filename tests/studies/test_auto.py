@@ -24,7 +24,7 @@ from tlkeras.run_dir import RunDir
 from tlkeras.studies.alarm import TimeUp, alarm
 from tlkeras.studies.auto import auto, parse_budget
 from tlkeras.studies.candidates import Candidate
-from tlkeras.studies.search_space import starting_point
+from tlkeras.studies.search_space import StartingPoint, starting_point
 from tlkeras.studies.search_storage import Storage
 
 pytest.importorskip("optuna")
@@ -278,6 +278,17 @@ def test_second_search_in_the_same_folder_helps(config, tmp_path, training, monk
     rows = searched(config, tmp_path / "auto")
     assert seen[:3] == ["out of time", "complete", "complete"]
     assert [row["state"] for row in rows][:3] == ["complete"] * 3 and asked.count("000") == 1
+
+
+def test_first_trials_of_a_killed_process_are_completed(config, tmp_path):
+    search = tlkeras.studies.auto._Search(config, tmp_path / "auto", 900.0, None, Storage(None))
+    with search.shared:
+        search.open()
+        search.study.enqueue_trial({})  # then it was killed
+        search._begin([StartingPoint("small_cnn", None)])
+        settings = [trial.system_attrs["fixed_params"] for trial in search.study.get_trials()]
+        assert [fixed.get("depth") for fixed in settings] == [None, "half", "all"]
+        assert [start.title for start in search.chosen_starting_points()] == ["small_cnn:none"]
 
 
 def test_another_search_in_the_folder_is_refused(config, tmp_path, training):
