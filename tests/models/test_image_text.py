@@ -12,6 +12,7 @@ from tlkeras.config import JoinConfig, ModelConfig
 from tlkeras.errors import UserError
 from tlkeras.models import build_model
 from tlkeras.prepare import inspect_data
+from tlkeras.studies.merge import merge_runs
 
 pytest.importorskip("tokenizers")
 
@@ -150,6 +151,22 @@ def test_it_learns_from_both_and_answers_rows_without_one(finished):
     assert (names[answers.predicted] == labels).mean() > 0.9
     alone = finished.predict({"image": pictures, "text": [None] * 40})
     assert np.isfinite(alone.logits).all() and not np.allclose(alone.logits, answers.logits)
+
+
+def test_the_same_rows_have_the_same_fingerprint(finished):
+    """Also when they are read again: a run resumes, and a cache is found, only then."""
+    again = finished.domains()["source"]
+    assert finished.manifest["data_fingerprint"] == {"source": again.fingerprint()}
+    assert again.splits["train"].digests != again.splits["test"].digests
+
+
+def test_a_merged_run_reads_texts_with_the_tokenizer_of_its_members(finished, tmp_path):
+    merged = merge_runs([finished.path, finished.path], tmp_path / "merged", "uniform")
+    (name,) = finished.modality.files
+    assert (merged.path / name).read_bytes() == (finished.path / name).read_bytes()
+    pictures, texts, _ = made_up(20, seed=5)
+    rows = {"image": pictures, "text": texts}
+    np.testing.assert_allclose(merged.predict(rows).logits, finished.predict(rows).logits, atol=1e-6)
 
 
 def test_the_frozen_text_is_computed_once_and_gives_the_same_bits(finished, place, tmp_path):

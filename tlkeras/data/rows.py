@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.lib.recfunctions import repack_fields
 
 from tlkeras.data.facts import Facts
 from tlkeras.data.scan import scan
@@ -110,7 +111,8 @@ class Rows:
         """
         parts = self.__dict__.setdefault("parts", {})  # kept, because readers hold weak references
         if names not in parts:
-            inputs = self.inputs[names[0]] if len(names) == 1 else self.inputs[list(names)]
+            # several columns are packed, since a view would keep the bytes of the others in each row's content
+            inputs = self.inputs[names[0]] if len(names) == 1 else repack_fields(self.inputs[list(names)])
             parts[names] = replace(self, inputs=inputs)
         return parts[names]
 
