@@ -157,7 +157,7 @@ def test_the_same_rows_have_the_same_fingerprint(finished):
     """Also when they are read again: a run resumes, and a cache is found, only then."""
     again = finished.domains()["source"]
     assert finished.manifest["data_fingerprint"] == {"source": again.fingerprint()}
-    assert again.splits["train"].digests != again.splits["test"].digests
+    assert len({row.tobytes() for row in again.splits["train"].digests}) == len(again.splits["train"])
 
 
 def test_a_merged_run_reads_texts_with_the_tokenizer_of_its_members(finished, tmp_path):

@@ -111,7 +111,7 @@ class Rows:
         """
         parts = self.__dict__.setdefault("parts", {})  # kept, because readers hold weak references
         if names not in parts:
-            # several columns are packed, since a view would keep the bytes of the others in each row's content
+            # packed, since the rows of a view would keep the bytes of the other columns
             inputs = self.inputs[names[0]] if len(names) == 1 else repack_fields(self.inputs[list(names)])
             parts[names] = replace(self, inputs=inputs)
         return parts[names]

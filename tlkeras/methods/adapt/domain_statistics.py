@@ -69,8 +69,9 @@ class DomainStatistics(keras.layers.Layer):
 def adapt_batch_norm(model: keras.Model, batches: Iterable) -> None:
     """Replaces all BatchNormalization statistics by those of the target (AdaBN, Li et al. 2016).
 
-    All other layers run in inference mode. Means and variances are pooled over all batches, so that the batch
-    size has little influence. In the single pass, each layer normalises by its batch.
+    All other layers run in inference mode. Means and variances are pooled over the rows of all
+    batches, so that the batch size has little influence. In the single pass, each layer normalises by its
+    batch.
 
     Args:
         model: Functional model with BatchNormalization, e.g. `TransferModel.to_functional()`.
@@ -85,17 +86,19 @@ def adapt_batch_norm(model: keras.Model, batches: Iterable) -> None:
     measured = [v for layer in layers for v in (layer.moving_mean, layer.moving_variance)]
     with measuring(layers):
         run = traced(lambda x: with_batch_statistics(model, x))
-        seen = []
+        seen, rows = [], []
         for batch in batches:
             run(ops.convert_to_tensor(batch))
+            rows.append(len(batch))
             seen.append([ops.convert_to_numpy(v) for v in measured])
     if not seen:
         raise UserError("AdaBN needs at least one batch of the target. Received: none.")
     for index in range(0, len(measured), 2):
         means = np.stack([values[index] for values in seen])
         variances = np.stack([values[index + 1] for values in seen])
-        measured[index].assign(means.mean(axis=0))
-        measured[index + 1].assign(variances.mean(axis=0) + means.var(axis=0))
+        mean = np.average(means, axis=0, weights=rows)
+        measured[index].assign(mean)
+        measured[index + 1].assign(np.average(variances + np.square(means - mean), axis=0, weights=rows))
 
 
 def with_batch_statistics(model: keras.Model, x):
