@@ -8,7 +8,7 @@ from tlkeras import messages, studies
 from tlkeras.backend import start
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
 
-USAGE = "tlkeras auto --config=FILE|NAME --budget=20m [--candidates=NAME[:WEIGHTS],...] [--workdir=DIR]"
+USAGE = "tlkeras auto --config=FILE|NAME --budget=20m [--candidates=NAME,...] [--storage=URL] [--workdir=DIR]"
 
 
 def define_flags(flags: absl_flags.FlagValues) -> None:
@@ -22,8 +22,11 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
         "storage", None, "URL of a database for the trials. The default is a file in the workdir.",
         flag_values=flags,
     )  # fmt: skip
-    absl_flags.DEFINE_string("workdir", None, "Output folder. The default is runs/NAME.auto.",
-                             flag_values=flags)  # fmt: skip
+    absl_flags.DEFINE_string(
+        "workdir", None,
+        "Output folder. Processes with the same folder divide the trials. The default is runs/NAME.auto.",
+        flag_values=flags,
+    )  # fmt: skip
 
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:

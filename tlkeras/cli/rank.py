@@ -23,8 +23,11 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
         "Candidates NAME[:WEIGHTS],...: backbones, run directories or wildcards. WEIGHTS is imagenet, "
         "none, a file or a run.", flag_values=flags,
     )  # fmt: skip
-    absl_flags.DEFINE_string("workdir", None, "Output folder. The default is runs/NAME.rank.",
-                             flag_values=flags)  # fmt: skip
+    absl_flags.DEFINE_string(
+        "workdir", None,
+        "Output folder. Processes with the same folder divide the candidates. The default is runs/NAME.rank.",
+        flag_values=flags,
+    )  # fmt: skip
     absl_flags.DEFINE_integer("rows", 2000, "Largest number of training rows to use.", lower_bound=20,
                               flag_values=flags)  # fmt: skip
 

@@ -15,8 +15,11 @@ USAGE = "tlkeras sweep --config=FILE --workdir=DIR [--processes=N] [--seeds=K] [
 def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
     define_config_flags(flags)
-    absl_flags.DEFINE_string("workdir", None, "Folder of the runs. The default is runs/NAME.sweep.",
-                             flag_values=flags)  # fmt: skip
+    absl_flags.DEFINE_string(
+        "workdir", None,
+        "Folder of the runs. Processes with the same folder divide the runs. The default is runs/NAME.sweep.",
+        flag_values=flags,
+    )  # fmt: skip
     absl_flags.DEFINE_integer("processes", 1, "Number of parallel runs.", lower_bound=1, flag_values=flags)
     absl_flags.DEFINE_integer("seeds", 1, "Number of seeds for each item of the sweep.", lower_bound=1,
                               flag_values=flags)  # fmt: skip
