@@ -24,6 +24,7 @@ COMMANDS = {
     "plan": "print what each stage trains, without reading data",
     "list": "list backbones, heads, experiments, sources, ...",
     "inspect": "inspect the data of a config before training on it",
+    "shards": "write the rows of a data source into TFRecord or tar files",
     "export": "export the model of a finished run for serving, phones and other frameworks",
     "card": "write a model card and a folder that can be published",
     "demo": "open a local web page to try a finished run",

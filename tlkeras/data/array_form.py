@@ -1,5 +1,6 @@
 """Arrays as inputs: the allowed values, and the conversion that training and `predict` share."""
 
+import io
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -8,6 +9,9 @@ from typing import Any
 import numpy as np
 
 from tlkeras.errors import UserError
+from tlkeras.lazy import LateModule
+
+PIL = LateModule("PIL")
 
 # Vectors that are this many times larger or smaller than 98 % of the training vectors have another scale.
 _OTHER_SCALE = 5
@@ -145,6 +149,15 @@ def _pixels(x: np.ndarray, white: int) -> np.ndarray:
         alpha = x[..., 3:].astype(np.float32) / 255
         x = (x[..., :3] * alpha + 255 * (1 - alpha)).round().astype(x.dtype)
     return x
+
+
+def as_png(image: np.ndarray) -> bytes:
+    """Returns an image, uint8 `(h, w)` or `(h, w, c)` with 1 or 3 channels, as a PNG file."""
+    file = io.BytesIO()
+    PIL.Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image).save(
+        file, "PNG"
+    )
+    return file.getvalue()
 
 
 def images_like_training(x: Any, form: ArrayForm | None, input_shape: tuple[int, ...]) -> np.ndarray:

@@ -132,7 +132,10 @@ def load_domain(
         UserError: The data, their labels or their splits are not valid.
     """
     where = f"data[{name}]" if arrays is not None else config.source
-    table = table_of_arrays(arrays, where, config=config) if arrays is not None else read_source(config, seed)
+    if arrays is not None:
+        table = table_of_arrays(arrays, where, config=config)
+    else:
+        table = read_source(config, seed, kept_in)
     if config.weights is not None and all(rows.weights is None for rows in table.splits.values()):
         raise UserError(
             "data.weights names a column of a list: csv:FILE, jsonl:FILE or parquet:FILE. Weights of arrays "

@@ -53,23 +53,31 @@ class FactStore:
         """Returns what is known of these files, or None if the inputs are not files.
 
         Args:
-            files: Paths, `(n,)`.
+            files: Paths, or parts of files with a method `identity()`, `(n,)`.
             pool: Threads that ask the file system.
         """
-        if not len(files) or not isinstance(files[0], str):
+        if not len(files) or not (isinstance(files[0], str) or hasattr(files[0], "identity")):
             return None
         return KnownFacts(self, files, pool)
 
-    def mark(self, path: str) -> tuple[int, int, int]:
+    def mark(self, file: Any) -> tuple[int, int, int]:
         """Returns the key of a file, two unsigned integers, and the time of its last change in nanoseconds.
 
         Raises:
             OSError: The file cannot be found.
         """
-        facts, digest = os.stat(path), self._way.copy()
-        digest.update(f"{os.path.abspath(path)}\0{facts.st_size}\0{facts.st_mtime_ns}".encode(*_CODE))
+        if isinstance(file, str):
+            facts = os.stat(file)
+            text, changed = (
+                f"{os.path.abspath(file)}\0{facts.st_size}\0{facts.st_mtime_ns}",
+                facts.st_mtime_ns,
+            )
+        else:
+            text, changed = file.identity()
+        digest = self._way.copy()
+        digest.update(text.encode(*_CODE))
         whole = digest.digest()
-        return int.from_bytes(whole[:8], "big"), int.from_bytes(whole[8:], "big"), facts.st_mtime_ns
+        return int.from_bytes(whole[:8], "big"), int.from_bytes(whole[8:], "big"), changed
 
     def parts(self, dtype: np.dtype) -> dict[Path, np.ndarray]:
         """Returns the content of every complete file with these columns, sorted by `key`.

@@ -19,6 +19,7 @@ from tlkeras.data.image_header import NO_IMAGE, defect, sniff, too_large
 
 # With more files than this, only their ends enter the digest, so that a start does not read everything.
 FULL_DIGEST_FILES = 100_000
+_END = 4096
 # Facts about one encoded image. Width and height are 0 if they are not known.
 IMAGE_FACTS = np.dtype([("size", np.int64), ("digest", DIGEST), ("width", np.int32), ("height", np.int32)])
 
@@ -62,6 +63,8 @@ def _scan_one(item, ends_only: bool, max_pixels: int) -> tuple[tuple, str]:
         if ends_only and isinstance(item, str):
             return _scan_ends(item, max_pixels)
         content = contents(item)
+        if ends_only and hasattr(item, "identity"):
+            return _facts_of_ends(len(content), content[:_END], content[-_END:], max_pixels)
     except OSError as error:
         return (0, NO_DIGEST, 0, 0), f"cannot be opened ({error.strerror or error})"
     size, digest = len(content), hashlib.sha256(content).digest()
@@ -84,9 +87,13 @@ def _scan_ends(path: str, max_pixels: int) -> tuple[tuple, str]:
     """Reads only size and ends of a file. This finds empty files, other formats and truncated files."""
     size = os.path.getsize(path)
     with open(path, "rb") as file:
-        head = file.read(4096)
-        file.seek(max(0, size - 4096))
+        head = file.read(_END)
+        file.seek(max(0, size - _END))
         tail = file.read()
+    return _facts_of_ends(size, head, tail, max_pixels)
+
+
+def _facts_of_ends(size: int, head: bytes, tail: bytes, max_pixels: int) -> tuple[tuple, str]:
     digest = hashlib.sha256(struct.pack(">Q", size) + head + tail).digest()
     header = sniff(head)
     if not head:

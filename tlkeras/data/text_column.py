@@ -149,7 +149,7 @@ def joined_columns(columns: list[Any]) -> Any:
     """Returns the rows of several columns of one kind, texts or arrays `(n, ...)`, after one another."""
     first = columns[0]
     if not isinstance(first, TextColumn):
-        return np.concatenate(columns)
+        return first.joined(columns) if hasattr(first, "joined") else np.concatenate(columns)
     if all(one.content is first.content and one.prefix == first.prefix for one in columns):
         places = np.concatenate([one.places for one in columns])
         return TextColumn(first.content, first.bounds, places, first.prefix)

@@ -1,14 +1,13 @@
 """The rows on which exports are compared with `predict`, and the predictions for them."""
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from tlkeras.data import Domain, evaluation_batches, read_image
+from tlkeras.data.array_form import as_png
 from tlkeras.data.input_shapes import joined
 from tlkeras.data.reading import PixelSpec
 from tlkeras.data.rows import Rows
@@ -115,11 +114,5 @@ def _own_contents(rows: Rows) -> list[bytes] | None:
     if rows.kind in ("files", "bytes"):
         return [contents(item) for item in rows.inputs]
     if rows.inputs.dtype == np.uint8:
-        return [_as_png(image) for image in rows.inputs]
+        return [as_png(image) for image in rows.inputs]
     return None  # float pixels have no encoded form
-
-
-def _as_png(image: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image).save(file, "PNG")
-    return file.getvalue()

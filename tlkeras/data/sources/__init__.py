@@ -14,6 +14,8 @@ from tlkeras.data.sources import (
     synthetic,
     text_folder,
     tfds,
+    tfrecords,
+    webdataset,
 )
 from tlkeras.data.sources.base import SOURCES, Source, Table, read_source
 
@@ -28,6 +30,8 @@ for _module in (
     text_folder,
     huggingface,
     tfds,
+    tfrecords,
+    webdataset,
     emoji,
     digits,
     synthetic,

@@ -51,22 +51,31 @@ class Source:
         load: Function `(argument, config, seed) -> Table`. The argument is the text after the colon.
         names_splits: Whether `data.split_names` can choose its splits.
         holds_texts: Whether its rows are always texts, which need a tokenizer.
+        keeps_places: Whether `load` also takes `kept_in`, the cache directory or None, in which it keeps
+            where the rows lie.
     """
 
     name: str
     form: str
     about: str
-    load: Callable[[str, DataConfig, int], Table]
+    load: Callable[..., Table]
     names_splits: bool = True
     holds_texts: bool = False
+    keeps_places: bool = False
 
 
 SOURCES: Registry[Source] = Registry("source")
 """Kinds of data that `data.source` can name before its colon."""
 
 
-def read_source(config: DataConfig, seed: int) -> Table:
-    """Reads `config.source`. Raises `UserError` for an unknown kind or a mistake in its argument."""
+def read_source(config: DataConfig, seed: int, kept_in: Path | None = None) -> Table:
+    """Reads `config.source`. Raises `UserError` for an unknown kind or a mistake in its argument.
+
+    Args:
+        config: Config of the domain.
+        seed: Seed of the experiment.
+        kept_in: Cache directory, or None.
+    """
     kind, colon, argument = config.source.partition(":")
     if not colon and kind not in SOURCES and Path(kind).expanduser().exists():
         raise UserError(
@@ -79,7 +88,8 @@ def read_source(config: DataConfig, seed: int) -> Table:
             f"The source {kind!r} has no splits of its own to choose from. "
             f"Received: data.split_names={config.split_names}"
         )
-    return source.load(argument, config, seed)
+    more = {"kept_in": kept_in} if source.keeps_places else {}
+    return source.load(argument, config, seed, **more)
 
 
 _KINDS = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet", ".npz": "npz"}

@@ -8,7 +8,7 @@ import numpy as np
 from tlkeras.config.data import DataConfig
 from tlkeras.data.rows import Rows
 from tlkeras.data.sources.base import Source, Table
-from tlkeras.data.sources.tfrecords import read_columns, record_images
+from tlkeras.data.sources.tfds_records import read_columns, record_images
 from tlkeras.errors import UserError, nearest, unknown
 
 _USUAL_NAMES = {"train": ("train",), "val": ("validation", "val", "valid"), "test": ("test",)}

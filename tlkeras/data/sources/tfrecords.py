@@ -1,97 +1,102 @@
-"""The record files of a prepared TFDS dataset, read directly.
+"""Encoded pictures or sounds with labels in TFRecord files of `tf.train.Example`."""
 
-TFDS's own reader parses single records and takes 5 s for the 60,000 rows of MNIST. Batches of 1024 records
-take 0.3 s.
-"""
+import functools
+from pathlib import Path
 
-import os
-import struct
-from dataclasses import dataclass
-
-import numpy as np
-
+from tlkeras.config.data import DataConfig
+from tlkeras.data.shard_column import Shard
+from tlkeras.data.sources.base import Source, Table, options
+from tlkeras.data.sources.shards import (
+    Places,
+    PlacesBuilder,
+    ShardFormat,
+    head_is_compressed,
+    table_of_shards,
+    unknown_feature,
+)
 from tlkeras.errors import UserError
 from tlkeras.lazy import LateModule
 
 tf = LateModule("tensorflow")
 
-
-@dataclass(frozen=True, slots=True)
-class RecordImage:
-    """The place of an encoded image in a record file. `read()` returns its bytes."""
-
-    path: str
-    offset: int
-    length: int
-    key: str
-
-    def read(self) -> bytes:
-        """Reads the record and returns its image."""
-        with open(self.path, "rb") as file:
-            file.seek(self.offset)
-            example = tf.train.Example.FromString(file.read(self.length))
-        return example.features.feature[self.key].bytes_list.value[0]
+# The names under which usual files hold the content and the label; the first is what tlkeras writes.
+CONTENTS = ("image/encoded", "audio/encoded", "image", "audio", "image_raw", "jpg", "jpeg", "png", "wav")
+LABELS = ("image/class/label", "label", "cls", "class")
+NAME = "image/filename"
 
 
-def read_columns(builder, split: str, columns: dict) -> tuple[np.ndarray, dict[str, list]]:
-    """Reads some features of a split in the order of its files.
+def load(argument: str, config: DataConfig, seed: int, kept_in: Path | None = None) -> Table:
+    """Reads `DIR` or a pattern `DIR/NAME-*.tfrecord`, as `table_of_shards` describes it.
 
-    Args:
-        builder: Prepared TFDS builder with tfrecord files.
-        split: Name or slice of a split.
-        columns: Feature specs for `tf.io.parse_example` by the name of the feature.
-
-    Returns:
-        `(ids, batches)`: the ids of TFDS `(n,)`, and the parsed batches of each feature.
+    A record is a `tf.train.Example` with an encoded picture (or with `data.seconds` a sound) and optionally a
+    label: a number, several numbers, or a text. `?content=NAME&label=NAME` names these features, which are
+    otherwise found under usual names. A file `classes.txt` beside the shards names integer labels.
     """
-    ids, parsed = [], {name: [] for name in columns}
-    for part in builder.info.splits[split].file_instructions:
-        dataset = tf.data.TFRecordDataset(str(part.filename)).skip(part.skip).take(part.take)
-        dataset = dataset.batch(1024).map(lambda batch: tf.io.parse_example(batch, columns))
-        file, index = os.path.basename(part.filename), part.skip
-        for batch in dataset.prefetch(2):
-            for name, column in batch.items():
-                parsed[name].append(column.numpy())
-            count = next(iter(batch.values())).shape[0]
-            ids += [f"{file}__{i}" for i in range(index, index + count)]
-            index += count
-    return np.array(ids, object), parsed
+    path, names = options(f"tfrecords:{argument}", argument, {"content": "", "label": ""})
+    find = functools.partial(_places, content=names["content"], label=names["label"])
+    how = ShardFormat("tfrecords", r"\.tfrecords?($|[-.])", find, f"{names['content']}&{names['label']}")
+    return table_of_shards(path, config, kept_in, how)
 
 
-def record_images(builder, split: str, key: str, source: str) -> np.ndarray:
-    """Returns the places of the images of a split in its files, in their order. Only record headers are read.
-
-    Args:
-        builder: Builder of the TFDS data set.
-        split: Name of the split.
-        key: Name of the feature that holds the image.
-        source: `data.source`, for messages.
-
-    Raises:
-        UserError: The data set is not stored as tfrecord files.
-    """
-    if builder.info.file_format.value != "tfrecord":
+def _places(shard: Shard, content: str, label: str) -> Places:
+    if head_is_compressed(shard):
+        raise UserError(f"{shard.path} is compressed, so that no record can be read alone: unpack it.")
+    builder, begin = PlacesBuilder(), 0
+    try:
+        for number, record in enumerate(tf.data.TFRecordDataset(shard.path).as_numpy_iterator()):
+            where = f"{shard.path}, record {number}"
+            features = _features(record, where)
+            chosen = _chosen(features, content, CONTENTS, "picture or sound", where)
+            encoded = features[chosen].bytes_list.value[0]
+            named = _chosen(features, label, LABELS, "label", where)
+            key = str(number).zfill(8)
+            text = None if named is None else _text(features[named])
+            builder.append(begin + 12 + record.index(encoded), len(encoded), key, text)
+            begin += len(record) + 16
+    except (tf.errors.DataLossError, tf.errors.OutOfRangeError):
         raise UserError(
-            f"{source} is larger than data.memory_mb and not stored as tfrecord files. "
-            f"Received: file format {builder.info.file_format.value}"
-        )
-    images = []
-    for part in builder.info.splits[split].file_instructions:
-        places = _places(part.filename)
-        stop = len(places) if part.take < 0 else part.skip + part.take
-        images += [RecordImage(str(part.filename), *place, key) for place in places[part.skip : stop]]
-    found = np.empty(len(images), object)
-    found[:] = images
+            f"{shard.path} is truncated or damaged after {begin:,} of {shard.size:,} bytes: write it again."
+        ) from None
+    return builder.places()
+
+
+def _features(record: bytes, where: str):
+    try:
+        return tf.train.Example.FromString(record).features.feature
+    except Exception as error:  # protobuf's DecodeError lives in a package that TensorFlow brings
+        raise UserError(f"{where} is no tf.train.Example. Received: {type(error).__name__}") from None
+
+
+def _chosen(features, given: str, usual: tuple[str, ...], what: str, where: str) -> str | None:
+    """Returns the name of the feature that holds the content or the label. A label may be missing."""
+    if given:
+        if given not in features or not _has_value(features[given], what):
+            raise unknown_feature(what, given, list(features), where)
+        return given
+    found = next((name for name in usual if name in features and _has_value(features[name], what)), None)
+    if found is None and what != "label":
+        raise unknown_feature(what, usual[0], list(features), f"{where}: name it by ?content=NAME. It")
     return found
 
 
-def _places(path: str) -> list[tuple[int, int]]:
-    """Returns offset and length of every record: 8 bytes length, 4 checksum, data, 4 checksum."""
-    places, position = [], 0
-    with open(path, "rb") as file:
-        while head := file.read(8):
-            (length,) = struct.unpack("<Q", head)
-            places.append((position + 12, length))
-            position += length + 16
-            file.seek(position)
-    return places
+def _has_value(feature, what: str) -> bool:
+    kind = feature.WhichOneof("kind")
+    return (
+        kind is not None
+        and len(getattr(feature, kind).value) > 0
+        and (what == "label" or kind == "bytes_list")
+    )
+
+
+def _text(feature) -> str:
+    values = getattr(feature, feature.WhichOneof("kind")).value
+    return "|".join(v.decode("utf-8", "replace") if isinstance(v, bytes) else repr(v) for v in values)
+
+
+SOURCE = Source(
+    "tfrecords",
+    "tfrecords:DIR",
+    "TFRecord files of encoded pictures, or with data.seconds sounds, with labels; also gs:// and patterns",
+    load,
+    keeps_places=True,
+)

@@ -1,0 +1,10 @@
+"""Launches `tlkeras shards` from a checkout: python scripts/shards.py --help."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: it has an inspect.py
+
+from tlkeras.cli.main import main
+
+sys.exit(main(["shards", *sys.argv[1:]]))
