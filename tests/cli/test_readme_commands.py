@@ -19,6 +19,7 @@ RUN_AS = {
     "tlkeras train --config=X --workdir=DIR": ["train --config=tiny.json --workdir=RUN"],
     "tlkeras plan --config=X": [f"plan {TINY}"],
     "tlkeras inspect --config=X": [f"inspect {TINY}"],
+    "tlkeras shards --config=X --output=DIR": [f"shards {TINY} --output=shards"],
     "tlkeras list backbones|heads|experiments|sources|optimizers|methods|validators|regularizers": [
         "list backbones --filter=*b0*", "list heads", "list experiments", "list sources", "list optimizers",
         "list methods", "list validators", "list regularizers",

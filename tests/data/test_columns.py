@@ -17,6 +17,7 @@ from tlkeras.data.rows import Rows
 from tlkeras.data.scan import scan
 from tlkeras.data.sources.listed import _files
 from tlkeras.data.text_column import TextColumn, joined_columns
+from tlkeras.features import FeatureStore
 
 LONG_AGO = 1_600_000_000
 
@@ -163,3 +164,12 @@ def test_the_first_leak_is_named_and_all_are_counted(pictures):
     splits = {"train": rows.take(np.arange(10)), "test": rows.take(np.array([20, 7, 3, 7]))}
     assert "The first of 3 is test " + rows.ids[3] in leak_note(replace(domain, splits=splits))
     assert leak_note(replace(domain, splits={"train": rows, "test": domain.splits["test"]})) == ""
+
+
+def test_clearing_the_cache_removes_what_is_kept_about_files(pictures, tmp_path, looked_at):
+    files = [str(pictures / f"{number}.png") for number in range(6)]
+    scan(files, kept_in=tmp_path / "cache")
+    freed, _ = FeatureStore(tmp_path / "cache").clear()
+    looked_at.clear()
+    scan(files, kept_in=tmp_path / "cache")
+    assert freed > 300 and looked_at

@@ -1,7 +1,8 @@
 """Shows and removes cached features, which runs share: `tlkeras cache list`, `tlkeras cache clear [KEY ...]`.
 
-The first digits of a key are enough. Without keys, `clear` removes everything except features that a run is
-computing at that moment. It asks before it does so; without a terminal it requires `--yes`.
+The first digits of a key are enough. Without keys, `clear` removes everything, also what is kept about files
+of data, except features that a run is computing at that moment. It asks before it does so; without a terminal
+it requires `--yes`.
 """
 
 import sys

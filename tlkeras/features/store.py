@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tlkeras.data import fact_store
+from tlkeras.data.sources import shards
 from tlkeras.features.entry_lock import entry_lock
 from tlkeras.run_dir import cache_directory, replacing
 from tlkeras.run_dir.atomic import plain
@@ -57,6 +59,9 @@ class EntryInfo:
     def nbytes(self) -> int:
         """Size of all rows in bytes."""
         return self.rows * self.row_bytes
+
+
+_OF_DATA = (fact_store.FOLDER, shards.FOLDER)  # what is kept about files, beside the features
 
 
 class FeatureStore:
@@ -156,6 +161,8 @@ class FeatureStore:
     def clear(self, keys: Iterable[str] | None = None) -> tuple[int, list[str]]:
         """Removes complete entries, and the half-written entries of killed processes.
 
+        Without keys, what is kept about the files of data is removed too.
+
         An entry that a process on any machine is writing stays, because its lock is held.
 
         Args:
@@ -165,6 +172,9 @@ class FeatureStore:
             `(freed bytes, keys of entries that are being written)`.
         """
         freed, busy = 0, []
+        for kept in (self.directory / name for name in _OF_DATA if keys is None):
+            freed += _size_of(kept)
+            shutil.rmtree(kept, ignore_errors=True)
         for key in sorted(self._keys_in_use() if keys is None else keys):
             lock = self._lock_path(key)
             try:
@@ -263,6 +273,6 @@ def _size_of(folder: Path) -> int:
     """Returns the bytes of the files in a folder; of those that are there."""
     size = 0
     with contextlib.suppress(OSError):
-        for path in folder.iterdir():
+        for path in folder.rglob("*"):
             size += path.stat().st_size
     return size
