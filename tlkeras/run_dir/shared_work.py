@@ -303,14 +303,17 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _machine() -> str:
-    """Returns what tells this machine, since its last start, and this container from others."""
-    facts = [socket.gethostname()]
+    """Returns what tells this machine, since its last start, and this container from others.
+
+    On Windows each process counts as a machine of its own, which others know by its heartbeat.
+    """
+    name = socket.gethostname()
+    if os.name == "nt":
+        return f"{name} {os.getpid()}"
     with contextlib.suppress(OSError):  # there is no /proc on macOS
-        facts += [
-            Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
-            os.readlink("/proc/self/ns/pid"),
-        ]
-    return " ".join(facts)
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()
+        return f"{name} {boot} {os.readlink('/proc/self/ns/pid')}"
+    return name
 
 
 def _start_of(pid: int) -> str | None:
@@ -320,10 +323,14 @@ def _start_of(pid: int) -> str | None:
     """
     if Path("/proc/self/stat").exists():
         with contextlib.suppress(OSError):
-            state, *facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            state, *facts = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
             return None if state in "ZX" else facts[18]
         return None
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return "running"
-    return None
+    if os.name != "nt":  # there, signal 0 would interrupt the process
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:  # it runs, and belongs to somebody else
+            pass
+    return "running"
