@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -171,7 +172,7 @@ class _Scorer:
         self._domains: dict[Any, dict] = {}
 
     def key(self, candidate: Candidate) -> str:
-        """Returns a digest of everything that the scores of a candidate depend on."""
+        """Returns a name for a candidate, with a digest of everything that its scores depend on."""
         place = Path(candidate.name if candidate.is_run else candidate.weights or "none").expanduser()
         found = [place] if place.is_file() else sorted(f for p in _WEIGHT_FILES for f in place.glob(p))
         files = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in found]
@@ -182,7 +183,8 @@ class _Scorer:
             "config": self.config.model_dump(mode="json", exclude={"runtime", "cache", "tracking"}),
             "precision": self.config.runtime.precision, "extractor": self.config.cache.extractor,
         }  # fmt: skip
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return f"{re.sub('[^a-zA-Z0-9_]+', '-', candidate.title)[-60:]}-{digest[:16]}"
 
     def read(self, candidate: Candidate) -> dict:
         """Returns the domains in the form that a candidate takes.
