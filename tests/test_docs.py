@@ -42,6 +42,7 @@ EXECUTED = {  # as it stands
     "tlkeras push runs/mine --to=published",
     "tlkeras export runs/quickstart --format=saved_model",
     "tlkeras export runs/quickstart --format=onnx,litert_float16",
+    "tlkeras plan --config=quickstart --set 'verdict.twins=[\"scratch\"]'",
     "tlkeras plan --config=quickstart --set stages.1.train=all --set stages.1.optimizer.learning_rate=1e-4",
     "tlkeras list heads",
     "tlkeras list sources",

@@ -260,6 +260,15 @@ def test_plan_command_names_the_stages(capsys):
     assert "head" in said and "finetune" in said
 
 
+def test_plan_says_what_the_verdict_could_see(capsys):
+    words = ["plan", "--config=digits", "--set", "data.limit=200"]
+    assert main(words) == 0
+    assert "Verdict:" not in capsys.readouterr().out  # no twin is trained
+    assert main([*words, "--set", 'verdict.twins=["scratch"]', "--set", "verdict.seeds=3"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "test rows and 3 seeds, a true gain of" in said and "A gain of 5 points needs" in said
+
+
 def test_the_page_of_the_experiments_says_what_the_files_say():
     page = (Path(__file__).parent.parent / "docs/experiments.md").read_text("utf-8")
     assert [line for line in page.splitlines() if line.startswith("| `")] == [

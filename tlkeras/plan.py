@@ -10,6 +10,9 @@ from tlkeras.data.modalities import MODALITIES
 from tlkeras.data.pretext import TURNS
 from tlkeras.data.sources.arrays import with_arrays
 from tlkeras.errors import UserError
+from tlkeras.evaluation.power import what_can_be_seen
+from tlkeras.evaluation.predictions import shown_split
+from tlkeras.evaluation.verdict import FEW_LABELS
 from tlkeras.features.stage_features import IN_EVERY_STEP, TOO_SHORT, nothing_to_keep, too_short
 from tlkeras.methods.share.sharing import PrivatePart
 from tlkeras.models import BACKBONES, build_model
@@ -53,7 +56,7 @@ def plan(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None) ->
     check_names(config)
 
     source, notes = _source(config, arrays)
-    shape, outputs, rows = source
+    shape, outputs, rows, test_rows = source
     model = build_model(
         config.model.model_copy(update={"weights": None}),
         input_shape=shape,
@@ -65,7 +68,9 @@ def plan(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None) ->
         f"input {shape_in_words(shape)}, {len(model.blocks)} blocks, {model.count_params():,} parameters, "
         f"{outputs} outputs"
     )
-    notes += _trunk_notes(config, model, rows) + _beside(config, model)
+    notes += (
+        _trunk_notes(config, model, rows) + _beside(config, model) + _verdict_notes(config, rows, test_rows)
+    )
     return Plan(line, _stage_rows(config, model, rows), notes)
 
 
@@ -75,7 +80,7 @@ def _beside(config: ExperimentConfig, model) -> list[str]:
         return []
     comes_in = {"data": config.tasks.source, "tasks": None}
     comes_in["model"] = config.model.model_copy(update={"adapter": config.tasks.adapter})
-    (shape, outputs, _), notes = _source(config.model_copy(update=comes_in))
+    (shape, outputs, *_), notes = _source(config.model_copy(update=comes_in))
     private = PrivatePart(model, config.model, config.tasks, shape, outputs, config.seed)
     weights = [v for part in private.parts for v in part.trainable_variables]
     count = sum(v.value.shape.num_elements() for v in weights)
@@ -83,7 +88,10 @@ def _beside(config: ExperimentConfig, model) -> list[str]:
 
 
 def _source(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None) -> tuple[tuple, list[str]]:
-    """Returns `(input shape, outputs, training rows or None)`, and the assumptions about them."""
+    """Returns input shape, outputs, training rows and judged rows, and the assumptions about them.
+
+    The numbers of rows are None if the data cannot be read, and that of judged rows without labels, too.
+    """
     try:
         domains = read_domains(config, arrays, check=False)
     except UserError as error:
@@ -97,10 +105,20 @@ def _source(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None)
             if not isinstance(shape, dict) and len(shape) == 1 and not sounds
             else "."
         )
-        return (shape, outputs, None), [note]
+        return (shape, outputs, None, None), [note]
     check_data(config, domains)
-    domain = domains["source"]
-    return (domain.input_shape, domain.num_outputs, len(domain.splits["train"])), []
+    domain, judged = domains["source"], domains.get("target", domains["source"])
+    rows = judged.splits.get(shown_split(judged.splits))
+    judged_rows = None if rows is None or rows.labels is None else len(rows)
+    return (domain.input_shape, domain.num_outputs, len(domain.splits["train"]), judged_rows), []
+
+
+def _verdict_notes(config: ExperimentConfig, rows: int | None, test_rows: int | None) -> list[str]:
+    """Returns a note on the gains that the verdict can see, if there will be one on the accuracy."""
+    if not test_rows or not config.twins or config.data.task == "regression" or config.judged_by is not None:
+        return []
+    unstable = config.adaptation is not None or rows < FEW_LABELS
+    return [what_can_be_seen(test_rows, config.judged_seeds, unstable=unstable)]
 
 
 def _assumed_outputs(config: ExperimentConfig) -> int:

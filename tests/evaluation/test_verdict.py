@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tlkeras.evaluation import Predictions, judge
-from tlkeras.evaluation.verdict import decide, gain_interval
+from tlkeras.evaluation.verdict import decide, gain_interval, variance_between_seeds
 
 LABELS = np.arange(1000) % 4
 
@@ -154,3 +154,37 @@ def test_a_real_gain_is_found_with_three_seeds():
         ]
         found += decide(np.mean(pairs), gain_interval(pairs, same_rows=True)) == "helped"
     assert found >= 14
+
+
+def crossed(spread, *, seeds=3, rows=4000, seed=0):
+    """Differences of nets whose gain varies over seeds by `spread`, on the same rows."""
+    rng = np.random.default_rng(seed)
+    of_rows, of_seeds = rng.normal(0, 0.3, rows), rng.normal(0, spread, seeds)
+    return [of_rows + shift + rng.normal(0, 0.5, rows) for shift in of_seeds]
+
+
+def test_variance_between_seeds_is_free_of_the_noise_of_the_rows():
+    """The crossed estimate is right on average. The plain variance of the gains is not."""
+    for spread in (0.0, 0.02):
+        cases = [crossed(spread, rows=400, seed=seed) for seed in range(300)]
+        noise = 0.5**2 / 400
+        plain = np.mean([np.var([d.mean() for d in case], ddof=1) for case in cases])
+        assert plain == pytest.approx(spread**2 + noise, rel=0.2)
+        exact = [variance_between_seeds(case, same_rows=True) for case in cases]
+        assert min(exact) >= 0
+        assert np.mean(exact) == pytest.approx(spread**2, rel=0.25, abs=0.5 * noise)
+
+
+def test_variance_between_seeds_on_rows_of_their_own():
+    rng = np.random.default_rng(0)
+    cases = [[rng.normal(0, 0.5, 400) + rng.normal(0, 0.05) for _ in range(3)] for _ in range(300)]
+    found = np.mean([variance_between_seeds(case, same_rows=False) for case in cases])
+    assert found == pytest.approx(0.05**2, rel=0.2)
+    assert variance_between_seeds(cases[0][:1], same_rows=False) == 0.0
+
+
+def test_under_shift_or_with_few_labels_the_interval_is_wider():
+    pair = scored(0.8), scored(0.7, seed=1)
+    rest, unstable = judge(*pair), judge(*pair, unstable=True)
+    assert rest.gain == unstable.gain
+    assert np.diff(unstable.interval)[0] > 1.3 * np.diff(rest.interval)[0]

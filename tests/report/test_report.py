@@ -123,6 +123,16 @@ def _rename_classes(run, names):
     (run / "evaluation/metrics.json").write_text(json.dumps(metrics))
 
 
+def test_the_verdicts_against_all_twins_are_told(run_copy):
+    first = {"verdict": "helped", "sentence": "The transfer helped.", "warning": None}
+    second = {"verdict": "no_difference", "sentence": "No difference from a probe.", "warning": None}
+    content = first | {"twins": {"scratch": first, "frozen_probe": second}}
+    (run_copy / "evaluation/verdict.json").write_text(json.dumps(content))
+    page = write_report(run_copy).read_text("utf-8")
+    assert page.count("The transfer helped.") == page.count("No difference from a probe.") == 1
+    assert page.index("The transfer helped.") < page.index("No difference from a probe.")
+
+
 def test_verdict_and_data_health_are_told(run_copy):
     verdict = {"verdict": "hurt", "sentence": "The transfer hurt: so it is.", "warning": "Look out."}
     (run_copy / "evaluation/verdict.json").write_text(json.dumps(verdict))

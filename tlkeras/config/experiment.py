@@ -122,6 +122,17 @@ class ExperimentConfig(Config):
         adaptation = self.adaptation
         return adaptation is not None and (adaptation.trains_on_target or adaptation.batch_norm == "adabn")
 
+    @property
+    def twins(self) -> tuple[str, ...]:
+        """The names of the run's twins. The first one decides the verdict."""
+        uses_target = (self.adapts or self.maps_features) and self.adaptation.twin
+        return tuple(dict.fromkeys((*(("source_only",) if uses_target else ()), *self.verdict.twins)))
+
+    @property
+    def judged_seeds(self) -> int:
+        """The number of seeds with which the run and its twins are trained."""
+        return max(self.verdict.seeds, self.adaptation.seeds if "source_only" in self.twins else 1)
+
     def adapts_in(self, stage: StageConfig) -> bool:
         """Whether a stage trains on rows of the source and of the target.
 

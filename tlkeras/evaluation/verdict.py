@@ -7,11 +7,13 @@ additional variance of the gain was `c * d`. Here `d` is the share of rows on wh
 equally correct, and c was 0.0003 to 0.003 for 100 to 400 labels, and 0.005 to 0.03 for 50 labels that are
 drawn per seed or tested under shift.
 
-The interval therefore adds a seed term to the bootstrap over rows. Its variance pools the variance between
-the gains of the seeds with a prior of `0.002 * d`, which counts as four seeds, and it has Student's tails.
-With one seed the term is the prior alone, and a verdict needs a gain of 6 to 8 points on 800 rows. With three
-or five seeds it needs 2 to 5 points. A bootstrap over three seeds cannot give a 99 % interval, because it
-never leaves their range, which misses the truth one time in four.
+The interval therefore adds a seed term to the bootstrap over rows. Rows and seeds are crossed: every seed
+answers the same rows. The variance between the gains of the seeds contains the noise of the rows, which the
+bootstrap covers already, so it is taken off first (`variance_between_seeds`). What is left is pooled with a
+prior of `0.002 * d`, which counts as four seeds, and the term has Student's tails. Under domain shift, and
+with fewer than 100 training rows, the prior is five times larger. With one seed the term is the prior alone.
+A bootstrap over three seeds cannot give a 99 % interval, because it never leaves their range, which misses
+the truth one time in four. `benchmarks/verdict_power.py` measures false alarms and power.
 
 A metric that is no mean over rows (macro F1, AUC, kappa) is judged in the same way, by the contributions of
 the rows to it (`tlkeras.evaluation.by_rows`). `d` is then the mean square of the differences between the
@@ -35,6 +37,8 @@ from tlkeras.evaluation.seed_noise import OF_SCORES
 
 CONFIDENCE = 0.99
 PRIOR_SEEDS = 4
+UNSTABLE = 5.0  # factor of the prior under domain shift or with few labels
+FEW_LABELS = 100
 _DRAWS = 10_000
 _CELLS = 2**22  # numbers that are drawn at once
 
@@ -99,6 +103,7 @@ def judge(
     information_maximization: tuple[float, float] | None = None,
     metric: MetricConfig | None = None,
     own: Sequence[Any] = (),
+    unstable: bool = False,
 ) -> Verdict:
     """Judges runs against their twins.
 
@@ -112,6 +117,8 @@ def judge(
             positive transfer.
         metric: Metric that decides. None uses the accuracy, or R2 for regression.
         own: Keras metrics that were passed from Python, of which `metric` may name one.
+        unstable: Whether trainings differ much between seeds: the test rows are of another domain than the
+            labelled training rows, or there are fewer than `FEW_LABELS` of these.
 
     Raises:
         ValueError: There are no predictions or no labels, or a run and its twin have different rows.
@@ -131,7 +138,7 @@ def judge(
     ours, theirs = ([score.rows(predictions) for predictions in side] for side in (runs, twins))
     differences = [score.sign * (run - twin) for run, twin in zip(ours, theirs, strict=True)]
     same_rows = all(np.array_equal(runs[0].ids, run.ids) for run in runs[1:])
-    prior = score.seed_noise.variance(ours, theirs)
+    prior = score.seed_noise.variance(ours, theirs) * (UNSTABLE if unstable else 1.0)
     interval = gain_interval(differences, same_rows=same_rows, prior=prior)
     gain, run, twin = map(_mean_of_means, (differences, ours, theirs))
     majority = float(np.mean([score.constant(run) for run in runs]))
@@ -181,12 +188,36 @@ def gain_interval(
         gains = np.mean([_row_draws(difference, rng) for difference in differences], axis=0)
     if prior is None:
         prior = OF_SCORES.variance(differences, [np.zeros(1)] * seeds)
-    between = np.var([difference.mean() for difference in differences], ddof=1) if seeds > 1 else 0.0
+    between = variance_between_seeds(differences, same_rows=same_rows)
     degrees = prior_seeds + seeds - 1
     variance = (prior_seeds * prior + (seeds - 1) * between) / degrees
     gains = gains + rng.standard_t(degrees, _DRAWS) * np.sqrt(variance / seeds)
     low, high = np.quantile(gains, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def variance_between_seeds(differences: Sequence[np.ndarray], *, same_rows: bool) -> float:
+    """Returns the variance of the gain between seeds beyond the noise of the rows, at least 0.
+
+    With the same rows it is the estimate of a crossed analysis of variance: the variance of the gains of the
+    seeds, less the mean square of the residuals of rows and seeds by row. With other rows for each seed, the
+    variance of the rows is taken off.
+
+    Args:
+        differences: Score of each row of the run minus that of the twin, float (n,), for each seed.
+        same_rows: Whether all seeds were tested on the same rows.
+    """
+    seeds = len(differences)
+    if seeds == 1:
+        return 0.0
+    gains = np.array([difference.mean() for difference in differences])
+    if same_rows:
+        residuals = np.stack(differences) - np.mean(differences, axis=0) - gains[:, None] + gains.mean()
+        rows = residuals.shape[1]
+        noise = (residuals**2).sum() / ((seeds - 1) * max(rows - 1, 1)) / rows
+    else:
+        noise = np.mean([difference.var() / len(difference) for difference in differences])
+    return max(float(gains.var(ddof=1) - noise), 0.0)
 
 
 def decide(

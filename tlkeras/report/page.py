@@ -185,10 +185,18 @@ def _cards(record: RunRecord) -> list[dict[str, Any]]:
 
 
 def verdict_of(record: RunRecord) -> dict[str, Any] | None:
-    """Returns the verdict with `words` and `badge` for a reader, or None where there is none."""
+    """Returns the verdict with `words` and `badge` for a reader, or None where there is none.
+
+    `others` holds the verdicts against further twins in the same form.
+    """
     verdict = record.verdict
     if verdict is None:
         return None
+    further = list(verdict.get("twins", {}).values())[1:]
+    return _in_words(verdict) | {"others": [_in_words(other) for other in further]}
+
+
+def _in_words(verdict: dict[str, Any]) -> dict[str, Any]:
     words = verdict["verdict"].replace("_", " ")
     return verdict | {"words": words, "badge": _BADGES.get(verdict["verdict"], "neutral")}
 

@@ -195,7 +195,7 @@ def _write_evidence(
     if after[split].labels is None:
         verdict = unlabelled_verdict([after[split]], judged_by=config.judged_by, **words)
     else:
-        verdict = judge(after[split], before[split], metric=config.judge, **words)
+        verdict = judge(after[split], before[split], metric=config.judge, unstable=True, **words)
     run_dir.write_json(run_dir.evaluation / "verdict.json", verdict.to_json())
     run_dir.write_json(_RESULT, facts | _label_free(before[split], after[split]))
     run_dir.write_json(run_dir.evaluation / "data_health.json", {"target": data_health(domain)})

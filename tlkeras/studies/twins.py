@@ -24,6 +24,7 @@ from tlkeras.config import (
 from tlkeras.evaluation import Predictions, judge
 from tlkeras.evaluation.predictions import shown_split
 from tlkeras.evaluation.unlabelled import unlabelled_verdict
+from tlkeras.evaluation.verdict import FEW_LABELS
 from tlkeras.methods.adapt.validators import information_maximization
 from tlkeras.run_dir import RunDir
 
@@ -57,16 +58,9 @@ def judge_transfer(config: ExperimentConfig, run_dir: RunDir, train: Train, own:
         train: Function that trains a config in a directory.
         own: Keras metrics that were passed from Python.
     """
-    if twins_of(config):
+    if config.twins:
         train_twins(config, run_dir, train)
         messages.note(write_verdict(config, run_dir, own))
-
-
-def twins_of(config: ExperimentConfig) -> tuple[str, ...]:
-    """Returns the names of the run's twins. The first one decides the verdict."""
-    looks = config.adapts or config.maps_features
-    twin = ("source_only",) if looks and config.adaptation.twin else ()
-    return tuple(dict.fromkeys((*twin, *config.verdict.twins)))
 
 
 def train_twins(config: ExperimentConfig, run_dir: RunDir, train: Train) -> None:
@@ -80,9 +74,9 @@ def train_twins(config: ExperimentConfig, run_dir: RunDir, train: Train) -> None
         run_dir: Directory of the finished run.
         train: Function that trains a config in a directory.
     """
-    for name in twins_of(config):
+    for name in config.twins:
         train(twin_config(config, name, _steps_taken(run_dir)), run_dir.twin(name).path)
-    for i in range(1, _seeds(config)):
+    for i in range(1, config.judged_seeds):
         train(with_seed(config, i), run_dir.path / "seeds" / str(i))
 
 
@@ -222,12 +216,17 @@ def write_verdict(config: ExperimentConfig, run_dir: RunDir, own: Sequence[Any] 
     The rows are those of the target, if there is one. Without labels the verdict is `not_judged`. The file
     holds the verdict against the first twin, and under `twins` the verdict against each of them.
     """
-    seeds = [run_dir, *(RunDir(run_dir.path / "seeds" / str(i)) for i in range(1, _seeds(config)))]
-    found = {name: _judged(config, name, seeds, own) for name in twins_of(config)}
+    seeds = [run_dir, *(RunDir(run_dir.path / "seeds" / str(i)) for i in range(1, config.judged_seeds))]
+    found = {name: _judged(config, name, seeds, own) for name in config.twins}
     first = next(iter(found.values()))
     run_dir.write_json(run_dir.evaluation / "verdict.json", first | {"twins": found})
     said = [verdict[key] for verdict in found.values() for key in ("sentence", "warning") if verdict[key]]
     return "\n".join(said)
+
+
+def _few_labels(run: RunDir) -> bool:
+    training = run.evaluation_of("source") / "predictions_train.npz"
+    return training.is_file() and len(Predictions.load(training)) < FEW_LABELS
 
 
 def _judged(config: ExperimentConfig, name: str, seeds: list[RunDir], own: Sequence[Any]) -> dict[str, Any]:
@@ -239,7 +238,14 @@ def _judged(config: ExperimentConfig, name: str, seeds: list[RunDir], own: Seque
         scores = tuple(float(np.mean([_information(p) for p in side])) for side in (runs, others))
     words = {"twin_name": NAMES[name], "information_maximization": scores}
     if all(run.labels is not None for run in runs):
-        found = judge(runs, others, metric=config.judge, own=own, **words)
+        found = judge(
+            runs,
+            others,
+            metric=config.judge,
+            own=own,
+            unstable=domain == "target" or _few_labels(seeds[0]),
+            **words,
+        )
     else:
         found = unlabelled_verdict(runs, judged_by=config.judged_by, **words)
     verdict = found.to_json()
@@ -257,11 +263,6 @@ def _predictions(run: RunDir, domain: str):
 def _steps_taken(run_dir: RunDir) -> int:
     """Returns the number of optimizer steps of all stages, taking early stopping into account."""
     return sum(int(e["steps"]) for e in run_dir.ledger.records() if e["event"] == "completed")
-
-
-def _seeds(config: ExperimentConfig) -> int:
-    twin = "source_only" in twins_of(config)
-    return max(config.verdict.seeds, config.adaptation.seeds if twin and config.adaptation else 1)
 
 
 def _information(predictions) -> float:
