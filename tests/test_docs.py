@@ -90,6 +90,7 @@ ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a networ
         "tests/studies/test_rank.py",
     "tlkeras auto --config=image_folder --set data.source=folder:PICTURES --budget=20m":
         "tests/studies/test_auto.py",
+    "tlkeras extract --config=synthetic_smoke --set cache.dir=/shared/cache": "tests/studies/test_extract.py",
     "tlkeras reproduce runs/mine": "tests/studies/test_reproduce.py",
     "tlkeras train --config=zero_shot --set data.source=folder:PICTURES --workdir=runs/zero_shot":
         "tests/models/test_zero_shot.py",

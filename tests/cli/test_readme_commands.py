@@ -17,6 +17,7 @@ TINY = "--config=tiny.json"
 # What stands in the table, and the words with which it is run.
 RUN_AS = {
     "tlkeras train --config=X --workdir=DIR": ["train --config=tiny.json --workdir=RUN"],
+    "tlkeras extract --config=X": [f"extract {TINY}"],
     "tlkeras plan --config=X": [f"plan {TINY}"],
     "tlkeras inspect --config=X": [f"inspect {TINY}"],
     "tlkeras shards --config=X --output=DIR": [f"shards {TINY} --output=shards"],

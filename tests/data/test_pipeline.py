@@ -6,12 +6,12 @@ from tlkeras.config.data import AugmentConfig, DataConfig
 from tlkeras.data import memory
 from tlkeras.data.domains import load_domain
 from tlkeras.data.pipeline import (
+    batches_of_blocks,
     effective_batch_size,
     epoch_order,
     evaluation_batches,
     rows_of_step,
     training_batches,
-    view_batches,
 )
 from tlkeras.data.reading import read_image
 from tlkeras.errors import UserError
@@ -111,8 +111,10 @@ def test_fixed_views_repeat():
         for row, image in zip(indices, x, strict=True):
             np.testing.assert_array_equal(seen.setdefault((row, epoch % 2), image), image)
     for view in (0, 1):
-        made = view_batches(rows, domain, batch_size=8, seed=3, augment=augment, view=view)
-        images = np.concatenate([x for x, _, _ in made])
+        blocks = lambda: iter([[12, 0], [8, 4], [20, 16]])  # noqa: E731
+        made = batches_of_blocks(rows, domain, blocks, count=2, width=4, augment=augment, seed=3, view=view)
+        later, first, middle, fourth, last, fifth = np.split(np.concatenate(list(made)), 6)
+        images = np.concatenate([first, fourth, middle, later, fifth, last])
         for (row, of), image in seen.items():
             if of == view:
                 np.testing.assert_array_equal(image, images[row])

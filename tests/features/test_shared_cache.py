@@ -9,12 +9,15 @@ import threading
 import time
 
 import numpy as np
+import one_worker
 import pytest
 
 from tlkeras.cli.main import main
+from tlkeras.features import unfinished
 from tlkeras.features.cache import FeatureCache, _Work
 from tlkeras.features.identity import Request
 from tlkeras.features.store import FeatureStore
+from tlkeras.features.unfinished import UnfinishedEntry
 
 KEY = "0123456789abcdef" * 2
 ROWS = np.arange(75)
@@ -29,8 +32,8 @@ def during_extraction(monkeypatch, action, times=1):
     """Does something each time the first batch of an extraction has been computed."""
     outputs, left = _Work._outputs, [times]
 
-    def acting(self, request):
-        for number, item in enumerate(outputs(self, request)):
+    def acting(self, *given):
+        for number, item in enumerate(outputs(self, *given)):
             yield item
             if number == 0 and left[0]:
                 left[0] -= 1
@@ -55,9 +58,11 @@ def test_clearing_leaves_an_extraction_alone(config, model, domain, monkeypatch,
 
 def test_clearing_one_entry_leaves_it_to_who_makes_it_again(tmp_path, capsys):
     store = FeatureStore(tmp_path)
-    with store.writing(KEY, 2, (3,), "float32", {}) as writer:
-        writer.append(np.zeros((2, 3), np.float32))
-    with store.locked(KEY):
+    entry = UnfinishedEntry(store, KEY, 2, (3,), "float32", {})
+    entry.begin(True)
+    entry.claim().append(np.zeros((2, 3), np.float32))
+    assert entry.finish()
+    with store.shared(KEY), store.shared(KEY):
         assert main(["cache", "clear", "01", f"--dir={tmp_path}"]) == 0
         assert "is kept" in capsys.readouterr().out and store.find(KEY) is not None
     assert main(["cache", "clear", "01", f"--dir={tmp_path}"]) == 0
@@ -104,57 +109,66 @@ def test_an_entry_lost_as_soon_as_it_is_made_is_used_all_the_same(config, model,
     monkeypatch.setattr(FeatureStore, "find", find)
 
 
-PROCESS = """
-import sys, time
-import numpy as np
-from pathlib import Path
-from tlkeras.config import CacheConfig, DataConfig, ModelConfig
-from tlkeras.data import load_domain
-from tlkeras.features.cache import FeatureCache, _Work
-from tlkeras.features.identity import Request
-from tlkeras.models import build_model
+def test_an_extraction_that_ended_goes_on_where_it_was(config, model, domain, monkeypatch, capsys):
+    monkeypatch.setattr(unfinished, "BLOCK_ROWS", 32)
+    wanted = opened(config, model, domain, dir=config.cache.dir + "2").features[0].take(ROWS)
+    append, shards = unfinished.Claim.append, []
 
-folder, name = Path(sys.argv[1]), sys.argv[2]
-pixels = np.random.default_rng(0).integers(0, 255, (40, 16, 16, 3)).astype(np.uint8)
-arrays = {"train": (pixels, np.arange(40) % 2), "test": (pixels[:4], np.arange(4) % 2)}
-domain = load_domain(DataConfig(source="npz:memory", image_size=16), seed=0, arrays=arrays)
-model = build_model(ModelConfig(backbone="small_cnn", weights=None), input_shape=(16, 16, 3), num_outputs=2)
-outputs = _Work._outputs
+    def dies_after_one(self, rows):
+        if len(shards) == 1:
+            raise KeyboardInterrupt
+        shards.append(self.number)
+        return append(self, rows)
 
-def slow(self, request):
-    time.sleep(1.0)
-    yield from outputs(self, request)
-
-_Work._outputs = slow
-trunk, rows = model.trunk(), domain.splits["train"]
-cache = FeatureCache(CacheConfig(dir=str(folder / "cache"), extractor="exact"))
-(folder / name).touch()
-while len(list(folder.glob("ready*"))) < 2:
-    time.sleep(0.01)
-opened = cache.open(trunk, [Request(rows, domain, "train")])
-np.save(folder / f"{name}.npy", opened.features[0].take(np.arange(len(rows))))
-print("computed", opened.computed_rows)
-"""
+    monkeypatch.setattr(unfinished.Claim, "append", dies_after_one)
+    with pytest.raises(KeyboardInterrupt):
+        opened(config, model, domain)
+    assert FeatureStore(config.cache.dir).entries() == []
+    monkeypatch.setattr(unfinished.Claim, "append", append)
+    capsys.readouterr()
+    again = opened(config, model, domain)
+    assert again.computed_rows == 75 - 32 and "75/75 rows" in capsys.readouterr().out
+    np.testing.assert_array_equal(again.features[0].take(ROWS), wanted)
 
 
-def test_two_processes_make_one_entry_once(tmp_path):
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    names = ("ready1", "ready2")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESS, str(tmp_path), name], env=environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )
-        for name in names
-    ]  # fmt: skip
-    said = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
-    computed = sorted(out.splitlines()[-1] for out, _ in said)
-    assert computed == ["computed 0", "computed 36"]
-    assert sum("waits for it" in out for out, _ in said) == 1
-    first, second = (np.load(tmp_path / f"{name}.npy") for name in names)
-    np.testing.assert_array_equal(first, second)
-    store = FeatureStore(tmp_path / "cache")
-    (info,) = store.entries()
-    assert store.damaged(info) is None
-    assert json.loads((store.path(info.key) / "entry.json").read_text())["rows"] == 36
+def started(folder, name, index):
+    words = [sys.executable, one_worker.__file__, str(folder), name, str(index), "0.25"]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.Popen(words, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def shards(folder, name):
+    log = folder / f"{name}.shards"
+    return [int(number) for number in log.read_text().split()] if log.exists() else []
+
+
+def content(folder):
+    """Returns the only entry: its key, its facts but the time of its making, and its shards."""
+    (entry,) = (folder / "cache" / "features").iterdir()
+    facts = json.loads((entry / "entry.json").read_text())
+    files = {path.name: path.read_bytes() for path in entry.iterdir() if path.suffix == ".bin"}
+    return entry.name, facts | {"created": None}, files
+
+
+def test_two_workers_divide_an_entry_and_the_part_of_a_killed_one_is_done(tmp_path, monkeypatch):
+    killed, other = started(tmp_path, "first", 0), started(tmp_path, "second", 1)
+    try:
+        while len(shards(tmp_path, "first")) < 2 or len(shards(tmp_path, "second")) < 2:
+            assert killed.poll() is None and other.poll() is None, (killed.communicate(), other.communicate())
+            time.sleep(0.01)
+        killed.kill()
+        said, wrong = other.communicate(timeout=300)
+    finally:
+        for process in (killed, other):
+            process.kill()
+            process.communicate()
+    assert other.returncode == 0, wrong
+    first, second = shards(tmp_path, "first"), shards(tmp_path, "second")
+    assert first[:2] == [0, 2] and second[:2] == [1, 3]
+    assert sorted(first + second) == list(range(one_worker.SHARDS))  # none twice, none lost
+    assert f"computed {sum(8 if number == 11 else 32 for number in second)}" in said
+    assert not list((tmp_path / "cache" / "locks").glob("*-*"))
+    monkeypatch.setattr(unfinished, "BLOCK_ROWS", one_worker.BLOCK_ROWS)
+    undisturbed, computed = one_worker.compute(tmp_path / "alone", (0, 1))
+    assert computed == 360 and content(tmp_path) == content(tmp_path / "alone")
+    np.testing.assert_array_equal(np.load(tmp_path / "second.npy"), undisturbed)

@@ -1,3 +1,5 @@
+import contextlib
+import os
 import threading
 import time
 from types import SimpleNamespace
@@ -6,24 +8,28 @@ import numpy as np
 import pytest
 
 from tlkeras.cli.main import main
-from tlkeras.features import arrays, store
+from tlkeras.features import arrays, store, unfinished
 from tlkeras.features.arrays import ArrayFeatures, MappedFeatures, open_entry
 from tlkeras.features.store import FeatureStore
+from tlkeras.features.unfinished import UnfinishedEntry
 
 KEY = "0123456789abcdef" * 2
 
 
 def write(entries: FeatureStore, key: str, values: np.ndarray, batch: int = 7):
     facts = {"backbone": "small_cnn", "split": "train", "view": None, "extractor": "exact"}
-    with entries.writing(key, len(values), values.shape[1:], values.dtype.name, facts) as writer:
-        for begin in range(0, len(values), batch):
-            writer.append(values[begin : begin + batch])
+    entry = UnfinishedEntry(entries, key, len(values), values.shape[1:], values.dtype.name, facts)
+    entry.begin(True)
+    while claim := entry.claim():
+        for begin in range(claim.begin, claim.end, batch):
+            claim.append(values[begin : min(begin + batch, claim.end)])
+    assert entry.finish()
     return entries.find(key)
 
 
 @pytest.fixture
 def entries(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "SHARD_BYTES", 1000)  # so that small entries have several files
+    monkeypatch.setattr(unfinished, "BLOCK_ROWS", 10)  # so that small entries have several files
     return FeatureStore(tmp_path)
 
 
@@ -47,21 +53,69 @@ def test_rows_come_back_bit_for_bit(entries, values, dtype, memory_mb):
     )
 
 
-def test_a_half_written_entry_is_never_read(entries, values):
-    with pytest.raises(KeyboardInterrupt), entries.writing(KEY, 50, (3, 7), "float32", {}) as writer:
-        writer.append(values[:40])
-        raise KeyboardInterrupt
-    assert entries.find(KEY) is None
-    assert entries.entries() == []
+def test_shards_of_a_process_that_ended_are_kept_and_the_rest_is_written(entries, values, capsys):
+    facts = {"extractor": "exact"}
+    first = UnfinishedEntry(entries, KEY, 50, (3, 7), "float32", facts, (1, 2))
+    first.begin(True)
+    with contextlib.closing(first.claim()) as claim:
+        assert (claim.begin, claim.end) == (10, 20)  # the own part comes first
+        assert not claim.append(values[10:14]) and claim.append(values[14:20])
+    half = first.claim()
+    half.append(values[30:35])
+    assert not first.finish() and entries.find(KEY) is None and entries.entries() == []
+    second = UnfinishedEntry(entries, KEY, 50, (3, 7), "float32", facts)
+    second.begin(True)
+    assert second.done_rows() == 10
+    claims = [second.claim() for _ in range(3)]
+    assert [claim.number for claim in claims] == [0, 2, 4] and second.claim() is None
+    half.close()
+    claims.append(second.claim())
+    assert claims[-1].number == 3
+    for claim in claims:
+        assert claim.append(values[claim.begin : claim.end])
+    assert second.finish()
+    info = entries.find(KEY)
+    assert entries.damaged(info) is None and not list((entries.directory / "locks").iterdir())
+    assert first.claim() is None
+    np.testing.assert_array_equal(open_entry(entries, info, 1).take(np.arange(50)), values)
 
 
-def test_an_entry_that_lacks_rows_is_refused(entries, values):
-    with (
-        pytest.raises(ValueError, match="40 of 50"),
-        entries.writing(KEY, 50, (3, 7), "float32", {}) as writer,
-    ):
-        writer.append(values[:40])
+def test_a_process_that_dies_while_it_completes_an_entry_loses_nothing(entries, values, monkeypatch):
+    replace, left = os.replace, [8]
+
+    def dies(source, target):
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr("tlkeras.features.unfinished.os.replace", dies)
+    with pytest.raises(KeyboardInterrupt):  # after some of the five files have their last name
+        write(entries, KEY, values)
+    monkeypatch.undo()
+    monkeypatch.setattr(unfinished, "BLOCK_ROWS", 10)
     assert entries.find(KEY) is None
+    names = [path.name for path in entries.unfinished(KEY).iterdir()]
+    assert "00000.bin" in names and "00004.bin" not in names
+    info = write(entries, KEY, values + 1)  # no shard is computed again
+    assert entries.damaged(info) is None
+    np.testing.assert_array_equal(open_entry(entries, info, 1).take(np.arange(50)), values)
+
+
+def test_without_locks_a_shard_that_two_have_written_is_there_once(entries, values, monkeypatch):
+    monkeypatch.setattr(unfinished, "take_lock", lambda path, wait: None)
+    both = [UnfinishedEntry(entries, KEY, 50, (3, 7), "float32", {}) for _ in range(2)]
+    for entry in both:
+        entry.begin(False)
+    claims = [[entry.claim() for _ in range(5)] for entry in both]
+    for offset, own in enumerate(claims):
+        for claim in own:
+            claim.append(values[claim.begin : claim.end] + offset)
+    assert both[0].finish()
+    with pytest.raises(FileNotFoundError):
+        both[1].finish()
+    info = entries.find(KEY)
+    assert entries.damaged(info) is None and len(list(entries.path(KEY).iterdir())) == 6
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
@@ -83,7 +137,7 @@ def test_a_damaged_entry_is_found(entries, values, damage):
 
 
 def test_what_is_read_from_files_does_not_stay_resident(entries, tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "SHARD_BYTES", 16 * 2**20)
+    monkeypatch.setattr(unfinished, "BLOCK_ROWS", 16)
     values = np.ones((192, 2**18), np.float32)  # 192 MiB
     info = write(entries, KEY, values, batch=16)
     features = MappedFeatures(entries, info)

@@ -24,6 +24,19 @@ def define_config_flags(flags: absl_flags.FlagValues) -> None:
     )  # fmt: skip
 
 
+def define_worker_flags(flags: absl_flags.FlagValues) -> None:
+    """Defines `--workers` and `--worker_index`."""
+    absl_flags.DEFINE_list(
+        "workers",
+        None,
+        "Addresses host:port of all workers, the chief first. The same list on all machines.",
+        flag_values=flags,
+    )
+    absl_flags.DEFINE_integer(
+        "worker_index", None, "Index of this process in --workers, from 0.", flag_values=flags
+    )
+
+
 def config_from(flags: absl_flags.FlagValues) -> ExperimentConfig:
     """Returns the config of the flags, with their overrides applied."""
     if not flags.config:

@@ -21,6 +21,7 @@ COMMANDS = {
     "report": "write the report page of runs again",
     "compare": "compare runs: scores, paired tests, curves, configs",
     "embed": "write feature vectors, nearest training images or clusters of files",
+    "extract": "compute the features that a config trains on, with any number of processes",
     "plan": "print what each stage trains, without reading data",
     "list": "list backbones, heads, experiments, sources, ...",
     "inspect": "inspect the data of a config before training on it",

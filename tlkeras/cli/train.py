@@ -4,7 +4,7 @@ from absl import flags as absl_flags
 
 from tlkeras import messages, studies
 from tlkeras.backend import name_workers
-from tlkeras.cli.common import config_from, define_config_flags, no_arguments
+from tlkeras.cli.common import config_from, define_config_flags, define_worker_flags, no_arguments
 from tlkeras.cli.plan import print_plan
 
 USAGE = "tlkeras train --config=FILE|NAME [--set path=value ...] [--workdir=DIR] [flags]"
@@ -14,15 +14,7 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
     """Defines the command's flags."""
     define_config_flags(flags)
     absl_flags.DEFINE_string("workdir", None, "Run directory. The default is runs/NAME.", flag_values=flags)
-    absl_flags.DEFINE_list(
-        "workers",
-        None,
-        "Addresses host:port of all workers, the chief first. The same list on all machines.",
-        flag_values=flags,
-    )
-    absl_flags.DEFINE_integer(
-        "worker_index", None, "Index of this process in --workers, from 0.", flag_values=flags
-    )
+    define_worker_flags(flags)
     absl_flags.DEFINE_boolean(
         "dry_run", False, "Check everything and print the plan, without training.", flag_values=flags
     )

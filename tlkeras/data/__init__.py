@@ -16,7 +16,7 @@ _HOMES = {
     "epoch_order": "pipeline",
     "training_batches": "pipeline",
     "evaluation_batches": "pipeline",
-    "view_batches": "pipeline",
+    "batches_of_blocks": "pipeline",
     "view_pair_batches": "pipeline",
     "check_files": "check",
     "Inspection": "inspection",

@@ -5,6 +5,7 @@ at step 1000 therefore gets the same pixels as an uninterrupted run.
 """
 
 import functools
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -176,32 +177,47 @@ def evaluation_batches(rows: Rows, domain: Domain, *, batch_size: int, pad: bool
     return _in_order(rows, domain, batch_size, pad, lambda x, indices: x)
 
 
-def view_batches(
+def batches_of_blocks(
     rows: Rows,
     domain: Domain,
+    blocks: Callable[[], Iterable[Sequence[int]]],
     *,
-    batch_size: int,
-    seed: int,
-    augment: AugmentConfig,
-    view: int,
-    pad: bool = False,
+    count: int,
+    width: int,
+    augment: AugmentConfig | None = None,
+    seed: int = 0,
+    view: int | None = None,
 ) -> tf.data.Dataset:
-    """Returns the batches of `evaluation_batches`, augmented as in one view (or epoch) of a training.
+    """Returns the inputs of blocks of consecutive rows, in any order, several blocks per batch.
 
     Args:
         rows: Rows in their order.
         domain: Domain of the rows.
-        batch_size: Number of rows per batch.
+        blocks: Function that returns an iterator over the first rows of the blocks of each batch. It may
+            decide on a block as late as when it is asked for it.
+        count: Number of blocks per batch.
+        width: Number of rows per block. After the last row of all, the last row is repeated.
+        augment: Settings of the augmentation that makes a view.
         seed: Seed of the augmentation.
-        augment: Settings of the augmentation.
-        view: Number of the view or epoch.
-        pad: Whether the last batch is padded to the full size.
+        view: Number of the view or epoch as which rows are augmented, or None for no augmentation.
+
+    Returns:
+        Batches `x` of `count * width` rows, in the form that `training_batches` describes.
     """
 
     def change(x, indices):
+        if view is None:
+            return x
         return domain.modality.augmented(x, augment, seed, tf.constant(view, tf.int64), indices)
 
-    return _in_order(rows, domain, batch_size, pad, change)
+    batch_at = _batch_at(rows, domain, change)
+
+    @tf.autograph.experimental.do_not_convert
+    def batch_of(starts):
+        return batch_at(tf.reshape(starts[:, None] + tf.range(width, dtype=tf.int64), [count * width]))[0]
+
+    starts = tf.data.Dataset.from_generator(blocks, output_signature=tf.TensorSpec((count,), tf.int64))
+    return _dataset(starts.map(batch_of, tf.data.AUTOTUNE), rows)
 
 
 def view_pair_batches(
@@ -233,14 +249,11 @@ def view_pair_batches(
 
 
 def _in_order(rows, domain, batch_size, pad, change):
-    read, labels, count = domain.modality.reader(rows, domain.config), _label_reader(rows, domain), len(rows)
+    batch_at, count = _batch_at(rows, domain, change), len(rows)
 
     @tf.autograph.experimental.do_not_convert
     def batch_of(start, width):
-        positions = start + tf.range(width, dtype=tf.int64)
-        indices = tf.minimum(positions, count - 1)
-        x, y = _cast(change(read(indices), indices), domain), labels(indices)
-        return turned(x, y) if domain.turns_pictures else x, y, tf.cast(positions < count, tf.float32)
+        return batch_at(start + tf.range(width, dtype=tf.int64))
 
     rest = count % batch_size
     full = count - rest + (batch_size if pad and rest else 0)
@@ -251,6 +264,18 @@ def _in_order(rows, domain, batch_size, pad, change):
         last = last.map(functools.partial(batch_of, width=rest))
         batches = batches.concatenate(last) if count > rest else last
     return _dataset(batches, rows)
+
+
+def _batch_at(rows: Rows, domain: Domain, change):
+    """Returns a function of positions `(b,)`: `(x, y, weight)`. A position after the last has weight 0."""
+    read, labels, count = domain.modality.reader(rows, domain.config), _label_reader(rows, domain), len(rows)
+
+    def batch(positions):
+        indices = tf.minimum(positions, count - 1)
+        x, y = _cast(change(read(indices), indices), domain), labels(indices)
+        return turned(x, y) if domain.turns_pictures else x, y, tf.cast(positions < count, tf.float32)
+
+    return batch
 
 
 def _cast(x, domain: Domain):

@@ -76,16 +76,13 @@ class MappedFeatures(Features):
             _advise(mapped, "MADV_DONTNEED")
 
 
-def open_entry(
-    store: FeatureStore, info: EntryInfo, memory_mb: int, array: np.ndarray | None = None
-) -> Features:
+def open_entry(store: FeatureStore, info: EntryInfo, memory_mb: int) -> Features:
     """Returns the features of an entry, in memory if they fit into the budget of the process.
 
     Args:
         store: Store that contains the entry.
         info: Description of the entry, whose checksums have been verified.
         memory_mb: Memory budget for all features of the process, in MiB.
-        array: Content of the entry if it is in memory already, or None.
     """
     name = (str(store.directory), info.key)
     with _lock:
@@ -94,7 +91,7 @@ def open_entry(
             return known
         if not fits_memory(info.nbytes, memory_mb):
             return MappedFeatures(store, info)
-        return _in_memory.setdefault(name, ArrayFeatures(_content(store, info) if array is None else array))
+        return _in_memory.setdefault(name, ArrayFeatures(_content(store, info)))
 
 
 def fits_memory(nbytes: int, memory_mb: int) -> bool:

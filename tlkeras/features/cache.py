@@ -3,8 +3,11 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import keras
@@ -12,7 +15,8 @@ import numpy as np
 
 from tlkeras import messages
 from tlkeras.backend.devices import accelerators
-from tlkeras.config import CacheConfig
+from tlkeras.backend.extraction import local_replicas
+from tlkeras.config import CacheConfig, ExperimentConfig
 from tlkeras.data.feature_batches import Features
 from tlkeras.errors import RunError, UserError
 from tlkeras.features.arrays import ArrayFeatures, fits_memory, open_entry
@@ -21,11 +25,15 @@ from tlkeras.features.extractors import Trunk
 from tlkeras.features.identity import Request, identity_of
 from tlkeras.features.progress import ExtractionProgress
 from tlkeras.features.store import FeatureStore, numpy_dtype
+from tlkeras.features.unfinished import Claim, Span, UnfinishedEntry
 from tlkeras.maybe import MaybeNone
 
 FORMAT = 1
 # Slow disks read this many bytes per second. Files do not pay for a trunk that computes faster than that.
 DISK_BYTES_PER_SECOND = 200e6
+# Number of rows that a device computes at once. Rows of one device do not depend on the number of devices.
+_BLOCK, _BLOCK_ON_GPU = 32, 128
+_LOOK_EVERY_SECONDS = 0.2
 
 
 class NotWorthwhile(Exception):
@@ -39,7 +47,7 @@ class Opened:
     Attributes:
         features: One `Features` per request, in the order of the requests.
         extractor: Name of the extractor that computed them.
-        computed_rows: Number of rows that were not stored before.
+        computed_rows: Number of rows that this process has computed.
     """
 
     features: list[Features]
@@ -55,6 +63,8 @@ class FeatureCache:
         config: Config with the directory, the budget, the dtype and the extractor.
         strategy: tf.distribute strategy of the run, or None for one device.
         threads: Number of threads of extractors that do not use TensorFlow, or None for all cores.
+        part: Index of this worker and number of workers. All may work on the same rows; each begins with its
+            part of them.
 
     Example:
         >>> cache = FeatureCache(config.cache)
@@ -66,10 +76,22 @@ class FeatureCache:
     config: CacheConfig
     strategy: Any = None
     threads: int | None = None
+    part: tuple[int, int] = (0, 1)
     store: FeatureStore = field(init=False)
 
     def __post_init__(self):
         self.store = FeatureStore(self.config.dir)
+
+    @classmethod
+    def of(cls, config: ExperimentConfig, runtime) -> "FeatureCache":
+        """Returns the cache of a run.
+
+        Args:
+            config: Config of the run.
+            runtime: `Runtime` of the run.
+        """
+        part = (runtime.worker_index, runtime.workers)
+        return cls(config.cache, runtime.strategy, config.runtime.threads, part)
 
     def open(
         self,
@@ -116,9 +138,9 @@ class _Work:
         self.cache, self.store, self.requests = cache, cache.store, list(requests)
         self.title, self.facts = title, facts
         self.identity = identity_of(trunk)
-        replicas = 1 if cache.strategy is None else cache.strategy.num_replicas_in_sync
-        rows = 128 if "GPU" in accelerators() else 32
-        self.trunk = Trunk(trunk, rows * replicas, cache.strategy, cache.threads)
+        self.block = _BLOCK_ON_GPU if "GPU" in accelerators() else _BLOCK
+        self.blocks = local_replicas(cache.strategy)
+        self.trunk = Trunk(trunk, self.block * self.blocks, cache.strategy, cache.threads)
         self.chosen: Chosen | MaybeNone = None
         self.computed = 0
 
@@ -145,8 +167,7 @@ class _Work:
             return found
         if self._accepted(name, request).name != name:  # of a damaged entry
             return self._one(request, self.chosen.name)
-        with self.store.locked(key):
-            return self._read(key, replace=True) or self._compute(key, request)
+        return self._compute(key, request)
 
     def _accepted(self, name: str, request: Request) -> Chosen:
         """Returns the named extractor if it agrees with `exact` on a first real batch, else `exact`."""
@@ -155,29 +176,32 @@ class _Work:
             self.chosen = accepted(name, self.trunk, batch, self.cache.config.tolerance)
         return self.chosen
 
-    def _read(self, key: str, replace: bool = False) -> Features | None:
-        """Returns the features of a complete entry, or None. `replace` means that its lock is held."""
+    def _read(self, key: str) -> Features | None:
+        """Returns the features of a complete entry, or None."""
         info = self.store.find(key)
-        if info is None:
-            return None
-        damaged = self.store.damaged(info)
-        if damaged is None:
-            return self._opened(key)
-        if replace:
-            messages.note(f"{damaged} is damaged: its features are computed again.")
-            self.store.remove(key)
-        return None
+        return self._opened(key) if info is not None and self.store.damaged(info) is None else None
 
-    def _opened(self, key: str, array: np.ndarray | None = None) -> Features | None:
+    def _opened(self, key: str) -> Features | None:
         """Returns the features of an entry, or None if another process has removed it."""
         info = self.store.find(key)
         try:
-            return info and open_entry(self.store, info, self.cache.config.memory_mb, array)
+            return info and open_entry(self.store, info, self.cache.config.memory_mb)
         except FileNotFoundError:
             return None
 
+    def _remove_damaged(self, key: str) -> None:
+        if self.store.find(key) is None:
+            return
+        with self.store.locked(key):
+            info = self.store.find(key)
+            damaged = info and self.store.damaged(info)
+            if damaged:
+                messages.note(f"{damaged} is damaged: its features are computed again.")
+                self.store.remove(key)
+
     def _first_batch(self, request: Request) -> np.ndarray | dict[str, np.ndarray]:
-        x = next(iter(request.batches(self.trunk.batch_size).take(1)))[0]
+        starts = [self.block * i for i in range(self.blocks)]
+        x = next(iter(request.batches(lambda: iter([starts]), self.blocks, self.block)))
         return keras.tree.map_structure(np.asarray, x)
 
     def _refuse_what_does_not_pay(self) -> None:
@@ -201,65 +225,131 @@ class _Work:
         return int(np.prod(self.trunk.output_shape)) * numpy_dtype(self.cache.config.dtype).itemsize
 
     def _compute(self, key: str, request: Request) -> Features:
-        """Computes, stores and returns the features of a request. The lock of its entry is held."""
-        rows = len(request.rows)
-        fits = fits_memory(rows * self._row_bytes, self.cache.config.memory_mb)
-        array = (
-            np.empty((rows, *self.trunk.output_shape), numpy_dtype(self.cache.config.dtype)) if fits else None
-        )
+        """Computes and stores the features of a request, together with other processes, and returns them."""
         reason = "it cannot be written"
         if self.store.usable():
             try:
                 for _ in range(2):
-                    if self._write(key, request, array) and (found := self._opened(key, array)):
-                        self.computed += rows
+                    self._remove_damaged(key)
+                    own = self._write(key, request)
+                    # what other processes have written is verified
+                    if found := self._opened(key) if own == len(request.rows) else self._read(key):
+                        self.computed += own or 0
                         return found
                 reason = "files that are written there are removed by others"
             except RunError as error:  # the disk is full
+                self.store.clear([key])
                 reason = str(error)
-        return self._in_memory_only(request, array, reason)
+        return self._in_memory_only(request, reason)
 
-    def _write(self, key: str, request: Request, array: np.ndarray | None) -> bool:
-        """Writes an entry, and `array` if given. Returns False if another process has removed the files."""
+    def _write(self, key: str, request: Request) -> int | None:
+        """Computes the missing shards of an entry until all are there. Returns the number of own rows.
+
+        It returns None if somebody has removed the files meanwhile.
+        """
         facts = {**self.facts, "extractor": self.chosen.name, "data": request.domain.config.source}
         facts |= {"split": request.split, "view": request.view}
-        rows, dtype = len(request.rows), self.cache.config.dtype
-        try:
-            with self.store.writing(key, rows, self.trunk.output_shape, dtype, facts) as writer:
-                for begin, batch in self._outputs(request):
-                    writer.append(batch)
-                    if array is not None:
-                        array[begin : begin + len(batch)] = batch
-        except FileNotFoundError:
-            return False
-        return True
+        shape, dtype = self.trunk.output_shape, self.cache.config.dtype
+        with self.store.shared(key) as locks:
+            entry = UnfinishedEntry(self.store, key, len(request.rows), shape, dtype, facts, self.cache.part)
+            try:
+                entry.begin(locks)
+                done = entry.done_rows() if self.store.find(key) is None else 0
+                with self._progress(request, done) as progress:
+                    self._until_whole(entry, request, progress)
+                    return progress.own
+            except FileNotFoundError:
+                return None
+            finally:
+                entry.leave()
 
-    def _in_memory_only(self, request: Request, array: np.ndarray | None, reason: str) -> Features:
-        if array is None:
+    def _until_whole(self, entry: UnfinishedEntry, request: Request, progress: ExtractionProgress) -> None:
+        told = False
+        while self.store.find(entry.key) is None:
+            try:
+                computed = self._compute_missing(entry, request, progress)
+                if entry.finish():
+                    break
+                progress.at(entry.done_rows())
+            except FileNotFoundError:
+                if self.store.find(entry.key) is None:
+                    raise
+                break
+            if not computed:
+                if not told:
+                    messages.note("Other processes compute the last shards. This one waits for them.")
+                told = True
+                time.sleep(_LOOK_EVERY_SECONDS)
+        progress.at(entry.rows)
+
+    def _compute_missing(self, entry: UnfinishedEntry, request: Request, progress: ExtractionProgress) -> int:
+        """Computes all shards that are missing and that no other process computes. Returns their number."""
+        first = entry.claim()
+        if first is None:
+            return 0
+        claimed, stopped = [first], False
+
+        def claims() -> Iterator[Claim]:  # called in a thread of tf.data
+            yield first
+            while not stopped and (claim := entry.claim()):
+                claimed.append(claim)
+                yield claim
+
+        try:
+            for claim, _, kept in self._outputs(request, claims):
+                done = claim.append(kept)
+                progress.advance(len(kept))
+                if done:
+                    progress.at(entry.done_rows())
+        finally:
+            stopped = True
+            for claim in claimed:
+                claim.close()
+        return len(claimed)
+
+    def _in_memory_only(self, request: Request, reason: str) -> Features:
+        rows = len(request.rows)
+        if not fits_memory(rows * self._row_bytes, self.cache.config.memory_mb):
             raise NotWorthwhile(f"{self.store.directory} holds no features: {reason}")
         messages.note(f"Features are kept in memory only. {self.store.directory}: {reason}")
-        for begin, batch in self._outputs(request):
-            array[begin : begin + len(batch)] = batch
-        self.computed += len(array)
+        array = np.empty((rows, *self.trunk.output_shape), numpy_dtype(self.cache.config.dtype))
+        with self._progress(request) as progress:
+            for _, begin, kept in self._outputs(request, lambda: iter([Span(0, rows)])):
+                array[begin : begin + len(kept)] = kept
+                progress.advance(len(kept))
+        self.computed += rows
         return ArrayFeatures(array)
 
-    def _outputs(self, request: Request):
-        """Yields `(first row, features)` of each batch, in the order of the rows."""
-        dtype, rows, begin = numpy_dtype(self.cache.config.dtype), len(request.rows), 0
+    def _progress(self, request: Request, done: int = 0) -> ExtractionProgress:
         name = f"{self.title}: features of {request.domain.name} {request.split}"
         name += "" if request.view is None else f", view {request.view + 1}"
-        with ExtractionProgress(name, rows, self.chosen.name) as progress:
-            for x, _, _ in request.batches(self.trunk.batch_size):
-                with np.errstate(over="ignore"):  # checked below
-                    kept = self.chosen.extract(x)[: rows - begin].astype(dtype, copy=False)
+        return ExtractionProgress(name, len(request.rows), self.chosen.name, done)
+
+    def _outputs(self, request: Request, spans: Callable[[], Iterator[Span]]):
+        """Yields `(span, first row, features)` of each block of rows, in the order of the spans.
+
+        Each device computes one block at a time. Blocks of several spans share a batch.
+        """
+        dtype, batches = numpy_dtype(self.cache.config.dtype), deque()
+
+        def starts():
+            blocks = (block for span in spans() for block in span.blocks(self.block))
+            while batch := list(islice(blocks, self.blocks)):
+                batches.append(batch)
+                begins = [begin for _, begin, _ in batch]
+                yield begins + begins[-1:] * (self.blocks - len(batch))
+
+        for x in request.batches(starts, self.blocks, self.block):
+            with np.errstate(over="ignore"):  # checked below
+                outputs = self.chosen.extract(x).astype(dtype, copy=False)
+            for place, (span, begin, end) in enumerate(batches.popleft()):
+                kept = outputs[place * self.block :][: end - begin]
                 if dtype == np.float16 and not np.isfinite(kept).all():
                     raise UserError(
                         "The features of this backbone exceed what float16 holds. Allowed: cache.dtype="
                         "float32 or bfloat16. Received: cache.dtype=float16"
                     )
-                yield begin, kept
-                begin += len(kept)
-                progress.advance(len(kept))
+                yield span, begin, kept
 
 
 def _free_bytes(directory) -> int:

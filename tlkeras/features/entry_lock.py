@@ -11,14 +11,15 @@ from tlkeras.run_dir.lock import lies_at, lock_file
 
 
 @contextlib.contextmanager
-def entry_lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Holds an exclusive lock on a file. The file is created if it is missing.
+def entry_lock(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[bool]:
+    """Holds a lock on a file. The file is created if it is missing.
 
     The holder of a lock may remove its file. A process that waited for a removed file starts again.
 
     Args:
         path: Path of the lock file.
         wait: Whether to wait while another process holds the lock.
+        shared: Whether other processes may hold the lock too if they also share it.
 
     Yields:
         Whether the lock is held. It is False if the file system has no locks or the file cannot be created.
@@ -26,7 +27,7 @@ def entry_lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
     Raises:
         BlockingIOError: Another process holds the lock, and `wait` is false.
     """
-    descriptor = _take(path, wait)
+    descriptor = take_lock(path, wait=wait, shared=shared)
     try:
         yield descriptor is not None
     finally:
@@ -34,7 +35,17 @@ def entry_lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
             os.close(descriptor)
 
 
-def _take(path: Path, wait: bool) -> int | None:
+def take_lock(path: Path, *, wait: bool = True, shared: bool = False) -> int | None:
+    """Returns the open file of a lock that is held until the file is closed, or None without locks here.
+
+    Args:
+        path: Path of the lock file.
+        wait: Whether to wait while another process holds the lock.
+        shared: Whether other processes may hold the lock too if they also share it.
+
+    Raises:
+        BlockingIOError: Another process holds the lock, and `wait` is false.
+    """
     told = False
     while True:
         try:
@@ -43,13 +54,13 @@ def _take(path: Path, wait: bool) -> int | None:
         except OSError:
             return None
         try:
-            locked = lock_file(descriptor)
+            locked = lock_file(descriptor, shared)
         except BlockingIOError:
             os.close(descriptor)
             if not wait:
                 raise
             if not told:
-                messages.note("Another process computes the same features. This one waits for it.")
+                messages.note("Another process uses the same features. This one waits for it.")
             told = True
             time.sleep(0.2)
             continue

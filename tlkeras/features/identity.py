@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,7 +12,7 @@ from keras import ops
 
 from tlkeras.backend.devices import what_rounds
 from tlkeras.config import AugmentConfig
-from tlkeras.data import Domain, Rows, evaluation_batches, view_batches
+from tlkeras.data import Domain, Rows, batches_of_blocks
 from tlkeras.data.input_shapes import shape_as_json
 from tlkeras.maybe import MaybeNone
 
@@ -51,13 +52,11 @@ class Request:
             "view": view,
         }
 
-    def batches(self, batch_size: int):
-        """Returns padded batches `(x, y, weight)` of all rows in their order."""
-        if self.view is None:
-            return evaluation_batches(self.rows, self.domain, batch_size=batch_size, pad=True)
-        return view_batches(
-            self.rows, self.domain, batch_size=batch_size, seed=self.seed, augment=self.augment,
-            view=self.view, pad=True,
+    def batches(self, blocks: Callable[[], Iterable], count: int, width: int):
+        """Returns the inputs of blocks of rows; see `tlkeras.data.batches_of_blocks`."""
+        return batches_of_blocks(
+            self.rows, self.domain, blocks, count=count, width=width, augment=self.augment, seed=self.seed,
+            view=self.view,
         )  # fmt: skip
 
 

@@ -5,10 +5,9 @@ import json
 import os
 import re
 import shutil
-import time
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +15,12 @@ import numpy as np
 from tlkeras.data import fact_store
 from tlkeras.data.sources import shards
 from tlkeras.features.entry_lock import entry_lock
-from tlkeras.run_dir import cache_directory, replacing
-from tlkeras.run_dir.atomic import plain
+from tlkeras.run_dir import cache_directory
 
-# An extraction holds one shard of at most this size in memory.
-SHARD_BYTES = 64 * 2**20
 _READ_BYTES = 2**22
 _KEY = re.compile(r"^[0-9a-f]{32}$")
-_OF_ENTRY = re.compile(r"^\.?([0-9a-f]{32})(\.[0-9a-f]{8}\.tmp)?$")  # complete, half-written, or a lock
+# complete, half-written, a lock, or a lock of a shard; `.tmp` is of earlier versions
+_OF_ENTRY = re.compile(r"^\.?([0-9a-f]{32})(\.parts|\.[0-9a-f]{8}\.tmp|-\w+)?$")
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,8 @@ _OF_DATA = (fact_store.FOLDER, shards.FOLDER)  # what is kept about files, besid
 class FeatureStore:
     """A folder of entries `features/<key>/`. Each has an `entry.json` and files of raw rows.
 
-    An entry is written under another name and then renamed, so that a half-written entry is never read.
+    An entry is written under another name (`UnfinishedEntry`) and then renamed, so that a half-written entry
+    is never read.
     Checksums are verified whenever an entry is opened.
 
     Args:
@@ -114,33 +112,20 @@ class FeatureStore:
                 return path
         return None
 
-    @contextlib.contextmanager
-    def writing(self, key: str, rows: int, shape: tuple[int, ...], dtype: str, facts: dict) -> Iterator:
-        """Yields an `EntryWriter`. The entry is put in place if the body ends without an error.
+    def unfinished(self, key: str) -> Path:
+        """Returns the folder with the finished shards of an entry that lacks others. It need not exist."""
+        return self.directory / "features" / f".{key}.parts"
 
-        Raises:
-            RunError: The disk is full.
-            UserError: The folder cannot be written.
+    def shared(self, key: str):
+        """Holds the lock of an entry together with all processes that compute its shards.
+
+        While it is held, `clear` and `locked` leave the entry alone. Its value is False without locks.
         """
-        with replacing(self.path(key)) as temporary:
-            temporary.mkdir()
-            writer = EntryWriter(temporary, key, rows, tuple(shape), dtype, facts)
-            try:
-                yield writer
-                writer.finish()
-            finally:
-                writer.close()
+        return entry_lock(self._lock_path(key), shared=True)
 
-    @contextlib.contextmanager
-    def locked(self, key: str) -> Iterator[None]:
-        """Holds the lock of an entry, so that a second process waits instead of computing the same entry.
-
-        If the file system has no locks, both compute it, and the files of the last one stay.
-        """
-        with entry_lock(self._lock_path(key)) as held:
-            if held:  # half-written files are then from a process that was killed
-                self._remove_half_written(key)
-            yield
+    def locked(self, key: str):
+        """Holds the lock of an entry alone. Other processes wait. Its value is False without locks."""
+        return entry_lock(self._lock_path(key))
 
     def entries(self) -> list[EntryInfo]:
         """Returns all complete entries, newest first."""
@@ -182,8 +167,9 @@ class FeatureStore:
                     freed += sum(map(_size_of, [self.path(key), *self._half_written(key)]))
                     self._remove_half_written(key)
                     self.remove(key)
-                    with contextlib.suppress(OSError):
-                        lock.unlink()
+                    for path in (*self.locks_of_shards(key), lock):
+                        with contextlib.suppress(OSError):
+                            path.unlink()
             except BlockingIOError:
                 busy.append(key)
         return freed, busy
@@ -194,62 +180,20 @@ class FeatureStore:
         names = [path.name for folder in folders if folder.is_dir() for path in folder.iterdir()]
         return {match[1] for name in names if (match := _OF_ENTRY.match(name))}
 
+    def locks_of_shards(self, key: str) -> list[Path]:
+        """Returns the lock files of the shards of an entry."""
+        return list((self.directory / "locks").glob(f"{key}-*"))
+
     def _lock_path(self, key: str) -> Path:
         return self.directory / "locks" / key
 
     def _half_written(self, key: str) -> list[Path]:
-        return list((self.directory / "features").glob(f".{key}.*.tmp"))
+        earlier = (self.directory / "features").glob(f".{key}.*.tmp")
+        return [path for path in (self.unfinished(key), *earlier) if path.is_dir()]
 
     def _remove_half_written(self, key: str) -> None:
         for left in self._half_written(key):
             shutil.rmtree(left, ignore_errors=True)
-
-
-class EntryWriter:
-    """Writes rows in their order to files of at most `SHARD_BYTES`."""
-
-    def __init__(self, folder: Path, key: str, rows: int, shape: tuple[int, ...], dtype: str, facts: dict):
-        self._folder, self._key, self._facts = folder, key, facts
-        self._rows, self._shape, self._dtype = rows, shape, dtype
-        row_bytes = int(np.prod(shape)) * numpy_dtype(dtype).itemsize
-        self._shard_rows = min(max(SHARD_BYTES // row_bytes, 1), max(rows, 1))
-        self._checksums: list[int] = []
-        self._written = 0
-        self._file = None
-
-    def append(self, batch: np.ndarray) -> None:
-        """Writes rows `(b, *shape)` that have the dtype of the entry."""
-        while len(batch):
-            room = self._shard_rows - self._written % self._shard_rows
-            part, batch = np.ascontiguousarray(batch[:room]), batch[room:]
-            if self._file is None:
-                self._file = open(self._folder / f"{len(self._checksums):05d}.bin", "wb", buffering=0)  # noqa: SIM115
-                self._checksums.append(0)
-            content = memoryview(part.view(np.uint8).reshape(-1))
-            self._checksums[-1] = zlib.crc32(content, self._checksums[-1])
-            while len(content):
-                content = content[self._file.write(content) :]
-            self._written += len(part)
-            if self._written % self._shard_rows == 0:
-                self.close()
-
-    def finish(self) -> None:
-        """Writes `entry.json`, which completes the entry."""
-        self.close()
-        if self._written != self._rows:
-            raise ValueError(f"An entry must have all its rows. Received: {self._written} of {self._rows}")
-        info = EntryInfo(
-            self._key, self._rows, self._shape, self._dtype, self._shard_rows, tuple(self._checksums),
-            self._facts, time.time(),
-        )  # fmt: skip
-        # if another process has removed the folder, it must not be created again without its other files
-        (self._folder / "entry.json").write_text(json.dumps(plain(asdict(info)), indent=2), "utf-8")
-
-    def close(self) -> None:
-        """Closes the open file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
 
 
 def numpy_dtype(name: str) -> np.dtype:

@@ -47,7 +47,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     with disk_errors(path):
         try:
             yield temporary
-            _flush(temporary)
+            flush(temporary)
             _put_in_place(temporary, path)
         except BaseException:
             _remove(temporary)
@@ -181,10 +181,11 @@ def _no_place(path: Path, error: OSError) -> CannotWriteHere:
     )
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Flushes a file, or a folder with its files, to disk."""
     if path.is_dir():
         for child in path.iterdir():
-            _flush(child)
+            flush(child)
         _flush_folder(path)
     else:
         with open(path, "rb+") as file:

@@ -98,8 +98,12 @@ def _lock_or_warn(descriptor: int) -> None:
         messages.warn("This file system has no locks: a second run in the same workdir cannot be prevented.")
 
 
-def lock_file(descriptor: int) -> bool:
+def lock_file(descriptor: int, shared: bool = False) -> bool:
     """Locks an open file until it is closed, without waiting. Returns False on a system without such locks.
+
+    Args:
+        descriptor: Descriptor of the open file.
+        shared: Whether other processes may hold the lock too if they also share it.
 
     Raises:
         BlockingIOError: Another process holds the lock.
@@ -110,7 +114,7 @@ def lock_file(descriptor: int) -> bool:
     except ImportError:  # Windows
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except PermissionError as error:  # raised by some network drives
         raise BlockingIOError(error.errno, "held by another process") from error
     return True

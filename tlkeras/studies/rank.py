@@ -168,7 +168,7 @@ class _Scorer:
 
     def __init__(self, config: ExperimentConfig, runtime, rows: int):
         self.config, self.rows = config, rows
-        self.cache = FeatureCache(config.cache, runtime.strategy, runtime.config.threads)
+        self.cache = FeatureCache.of(config, runtime)
         self._domains: dict[Any, dict] = {}
 
     def key(self, candidate: Candidate) -> str:

@@ -224,7 +224,7 @@ def stored_vectors(
         extractor: Name of the extractor that an earlier process of the run used, or None for the config's.
         purpose: Text before progress lines, which also stands in the cache.
     """
-    cache = FeatureCache(parts.config.cache, parts.runtime.strategy, parts.config.runtime.threads)
+    cache = FeatureCache.of(parts.config, parts.runtime)
     facts = {"backbone": parts.config.model.backbone, "train": purpose}
     requests = [Request(domain.splits[split], domain, split) for domain, split in splits]
     try:

@@ -67,15 +67,8 @@ def open_features(
     )
     features = None
     if decided.get("extractor", "") is not None:
-        features = open_stage(
-            FeatureCache(parts.config.cache, runtime.strategy, runtime.config.threads),
-            parts.model,
-            stage,
-            batches.splits_of(stage),
-            title=title,
-            facts={"backbone": parts.config.model.backbone, "train": stage.train},
-            extractor=decided.get("extractor"),
-        )
+        cache = FeatureCache.of(parts.config, runtime)
+        features = open_with(cache, parts, batches, stage, title, decided.get("extractor"))
     elif runtime.is_chief:  # only the chief has the reason
         messages.note(f"{title}: {IN_EVERY_STEP}: {decided['reason']}.")
     if features is not None:
@@ -89,6 +82,44 @@ def open_features(
         from_chief(runtime, decided)
     run_dir.write_json(note, decided)
     return features
+
+
+def open_with(
+    cache: FeatureCache,
+    parts: Parts,
+    batches: StageBatches,
+    stage: FitStageConfig,
+    title: str,
+    extractor: str | None = None,
+) -> StageFeatures | None:
+    """Returns the features of a stage, or None (with a notice) if they do not save time.
+
+    Args:
+        cache: Feature cache.
+        parts: Parts of the run. Its model has the stage selected.
+        batches: Object with the domains of the stage and the seeds of their augmentation.
+        stage: Config of the stage.
+        title: Text before progress lines.
+        extractor: Name of the extractor that an earlier process of the run used, or None for the config's.
+    """
+    facts = {"backbone": parts.config.model.backbone, "train": stage.train}
+    splits = batches.splits_of(stage)
+    return open_stage(cache, parts.model, stage, splits, title=title, facts=facts, extractor=extractor)
+
+
+def reason_against_extraction(
+    parts: Parts, batches: StageBatches, stage: FitStageConfig, steps: Steps
+) -> str | None:
+    """Returns why a stage with a frozen trunk trains without stored features, or None if it uses them.
+
+    Args:
+        parts: Parts of the run.
+        batches: Object with the domains of the stage.
+        stage: Config of the stage.
+        steps: Length of the stage.
+    """
+    too_short = TOO_SHORT if _too_short(parts, batches, stage, steps) else None
+    return reason_against_features(parts.config, stage) or too_short
 
 
 def _decided(

@@ -1,0 +1,10 @@
+"""Launches `tlkeras extract` from a checkout: python scripts/extract.py --help."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: it has an inspect.py
+
+from tlkeras.cli.main import main
+
+sys.exit(main(["extract", *sys.argv[1:]]))
