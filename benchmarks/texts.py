@@ -12,7 +12,9 @@ on them, which is a run that trains neck and head behind the frozen backbone.
 """
 
 import csv
+import itertools
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -87,10 +89,11 @@ def curve(folder: Path, weights: Path, out: Path) -> None:
 
 def fine_tuning(folder: Path, weights: Path, out: Path) -> None:
     """Fine-tunes the last two blocks, with a twin that trains only the head, and the verdict of both."""
+    done = {(r["data"], r["size"], r["seed"]) for r in _results(out) if r["part"] == "fine_tuning"}
     for name in ("films", "spam"):
         texts, y = texts_of(folder, name)
-        for size in reversed(SIZES):
-            for seed in SEEDS:
+        for size, seed in itertools.product(reversed(SIZES), SEEDS):
+            if (name, size, seed) not in done:
                 parts = dict(zip(("train", "val", "test"), split(len(y), seed, size), strict=True))
                 config = load_config(
                     "sentiment" if name == "films" else name,
@@ -105,6 +108,7 @@ def fine_tuning(folder: Path, weights: Path, out: Path) -> None:
                 _write(out, part="fine_tuning", data=name, size=size, seed=seed, verdict=verdict,
                        accuracy=run.metrics["source"]["test"]["accuracy"],
                        seconds=time.time() - begun)  # fmt: skip
+                shutil.rmtree(run.path)  # half a GB
 
 
 def across(folder: Path, weights: Path, out: Path) -> None:
@@ -133,6 +137,11 @@ def across(folder: Path, weights: Path, out: Path) -> None:
             run = run_experiment(config, out / f"across_{name}_{method}")
             verdict = json.loads((run.path / "evaluation" / "verdict.json").read_text())
             _write(out, part="across", data=name, what=method, verdict=verdict)
+
+
+def _results(out: Path) -> list[dict]:
+    file = out / "results.jsonl"
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.is_file() else []
 
 
 def _write(out: Path, **result) -> None:

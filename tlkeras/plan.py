@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tlkeras.backend import start
 from tlkeras.config import ExperimentConfig, FitStageConfig
 from tlkeras.data.input_shapes import shape_in_words
-from tlkeras.data.modalities import MODALITIES
+from tlkeras.data.modalities import MODALITIES, several_name
 from tlkeras.data.pretext import TURNS
 from tlkeras.data.sources.arrays import with_arrays
 from tlkeras.errors import UserError
@@ -56,9 +56,9 @@ def plan(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None) ->
     check_names(config)
 
     source, notes = _source(config, arrays)
-    shape, outputs, rows, test_rows = source
+    shape, outputs, rows, test_rows, columns = source
     model = build_model(
-        config.model.model_copy(update={"weights": None}),
+        config.model.model_copy(update={"weights": None, "columns": columns}),
         input_shape=shape,
         num_outputs=outputs,
         seed=config.seed,
@@ -88,7 +88,7 @@ def _beside(config: ExperimentConfig, model) -> list[str]:
 
 
 def _source(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None) -> tuple[tuple, list[str]]:
-    """Returns input shape, outputs, training rows and judged rows, and the assumptions about them.
+    """Returns input shape, outputs, training rows, judged rows and columns, and the assumptions about them.
 
     The numbers of rows are None if the data cannot be read, and that of judged rows without labels, too.
     """
@@ -97,7 +97,7 @@ def _source(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None)
     except UserError as error:
         row = BACKBONES.get(config.model.first_network)
         sounds = config.data.seconds is not None
-        shape = MODALITIES.get("sound").assumed_shape(config.data) if sounds else row.input_shape(config.data)
+        shape = _assumed_shape(config, row, sounds)
         outputs = _assumed_outputs(config)
         note = f"The data cannot be read ({error}) {outputs} outputs are assumed"
         note += (
@@ -105,12 +105,13 @@ def _source(config: ExperimentConfig, arrays: Mapping[str, tuple] | None = None)
             if not isinstance(shape, dict) and len(shape) == 1 and not sounds
             else "."
         )
-        return (shape, outputs, None, None), [note]
+        return (shape, outputs, None, None, config.data.columns), [note]
     check_data(config, domains)
     domain, judged = domains["source"], domains.get("target", domains["source"])
     rows = judged.splits.get(shown_split(judged.splits))
     judged_rows = None if rows is None or rows.labels is None else len(rows)
-    return (domain.input_shape, domain.num_outputs, len(domain.splits["train"]), judged_rows), []
+    train_rows = len(domain.splits["train"])
+    return (domain.input_shape, domain.num_outputs, train_rows, judged_rows, domain.config.columns), []
 
 
 def _verdict_notes(config: ExperimentConfig, rows: int | None, test_rows: int | None) -> list[str]:
@@ -119,6 +120,14 @@ def _verdict_notes(config: ExperimentConfig, rows: int | None, test_rows: int | 
         return []
     unstable = config.adaptation is not None or rows < FEW_LABELS
     return [what_can_be_seen(test_rows, config.judged_seeds, unstable=unstable)]
+
+
+def _assumed_shape(config: ExperimentConfig, row, sounds: bool):
+    if config.model.beside:
+        return MODALITIES.get(several_name(config.parts)).assumed_shape(config.data, row.size or None)
+    if sounds or config.data.columns:
+        return MODALITIES.get("sound" if sounds else "columns").assumed_shape(config.data)
+    return row.input_shape(config.data)
 
 
 def _assumed_outputs(config: ExperimentConfig) -> int:

@@ -15,7 +15,7 @@ from tlkeras.backend import Runtime, start, watch_workers
 from tlkeras.config import DataConfig, ExperimentConfig, FrontEndConfig, ModelConfig, OwnParts
 from tlkeras.data import Domain, Inspection, check_files, inspect_domain, load_domain
 from tlkeras.data.fact_store import kept_in
-from tlkeras.data.modalities import MODALITIES, ImageText
+from tlkeras.data.modalities import MODALITIES, Columns, Modality
 from tlkeras.data.roles import Role
 from tlkeras.data.rows import note_on_weights
 from tlkeras.data.sources import SOURCES
@@ -23,6 +23,7 @@ from tlkeras.data.sources.arrays import with_arrays
 from tlkeras.data.tokenizer import Tokenizer, tokenizer_in
 from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES
+from tlkeras.models.facts_of_data import with_facts_of_data
 from tlkeras.models.weights.files import require_weights
 from tlkeras.models.weights.hub import local_path
 from tlkeras.run_dir import RunDir
@@ -109,7 +110,7 @@ def _prepared(config: ExperimentConfig, runtime: Runtime, arrays, batch_size: in
         batch_size = effective_batch_size(train, config.data.batch_size, runtime.replicas)
     with runtime.scope():
         model = models.build_model(
-            _with_facts_of_head(config.model, source),
+            with_facts_of_data(config.model, source),
             input_shape=source.input_shape,
             num_outputs=source.num_outputs,
             seed=config.seed,
@@ -119,33 +120,6 @@ def _prepared(config: ExperimentConfig, runtime: Runtime, arrays, batch_size: in
     if batch_size is None:
         batch_size = _found_batch_size(config, runtime, model, len(train))
     return Parts(config, runtime, domains, model, effective_batch_size(train, batch_size, runtime.replicas))
-
-
-def _with_facts_of_head(model: ModelConfig, source: Domain) -> ModelConfig:
-    """Returns the model config with what its head must know about the data: rows, or names of classes."""
-    facts: dict[str, Any] = {}
-    if model.head.name == "neighbors":
-        facts = {"rows": len(source.splits["train"])}
-    elif model.head.name == "class_names":
-        names = model.head.class_names or source.class_names
-        if names is None or source.task == "regression":
-            raise UserError(
-                "The head 'class_names' needs names of classes: give model.head.class_names. "
-                f"Received: data.task={source.task}, and data without names"
-            )
-        if source.class_names is not None and len(names) != len(source.class_names):
-            raise UserError(
-                f"model.head.class_names must name the {len(source.class_names)} classes of the data, in the "
-                f"order {', '.join(source.class_names)}. Received: {', '.join(names)}"
-            )
-        weights = model.head.weights or model.weights
-        if weights in (None, "imagenet"):
-            raise UserError(
-                "The head 'class_names' needs a checkpoint of CLIP or SigLIP with both towers: set "
-                f"model.weights or model.head.weights. Received: model.weights={weights!r}"
-            )
-        facts = {"class_names": tuple(names), "weights": weights}
-    return model.model_copy(update={"head": model.head.model_copy(update=facts)}) if facts else model
 
 
 def _found_batch_size(config: ExperimentConfig, runtime: Runtime, model, rows: int) -> int:
@@ -227,7 +201,7 @@ def check_data(config: ExperimentConfig, domains: Mapping[str, Domain]) -> None:
     """
     methods.adapt.checks.check_domains(config, domains)
     row, modality = BACKBONES.get(config.model.first_network), domains["source"].modality
-    taken = _modalities_of(config.model)
+    taken = _modalities_of(config.model, modality)
     if config.model.adapter is None and modality.name not in taken:
         words = " or ".join(MODALITIES.get(name).plural for name in taken)
         raise UserError(
@@ -258,13 +232,29 @@ def check_data(config: ExperimentConfig, domains: Mapping[str, Domain]) -> None:
             messages.warn(f"Stage {stage.name} never stops early, because there are no rows for {watched}.")
 
 
-def _modalities_of(model: ModelConfig) -> tuple[str, ...]:
-    """Returns the names of the modalities that the networks of a model take."""
+def _modalities_of(model: ModelConfig, given: Modality) -> tuple[str, ...]:
+    """Returns the names of the modalities that the networks of a model take.
+
+    Args:
+        given: Modality of the data.
+
+    Raises:
+        UserError: The data have a part without a network, or a network has no part of the data.
+    """
     if model.beside:
-        return (ImageText.name,)
-    return (
-        BACKBONES.get(model.first_network).modalities if model.front_end is None else (FrontEndConfig.takes,)
-    )
+        without = [part for part in given.made_of if part not in model.beside]
+        others = [part for part in model.beside if part not in given.made_of]
+        if len(without) == 1 and not others:
+            return (given.name,)
+        wanted = ", ".join(f"model.beside.{part}" for part in given.made_of[1:]) or "no model.beside"
+        raise UserError(
+            f"Each part of a row after the first needs a backbone of its own: {given.plural} need {wanted}. "
+            f"Received: {', '.join(f'model.beside.{part}' for part in model.beside)}"
+        )
+    if model.front_end is not None:
+        return (FrontEndConfig.takes,)
+    taken = BACKBONES.get(model.first_network).modalities
+    return (*taken, Columns.name) if "vector" in taken else taken
 
 
 def read_domains(
@@ -287,6 +277,7 @@ def read_domains(
     data = _with_tokenizer(config.data, config.model)
     source = load_domain(data, default_image_size=size, arrays=arrays, **how)
     domains = {"source": source}
+    data = data.model_copy(update={"columns": source.config.columns})  # those of the training rows
     for name, further in _further_domains(config).items():
         domains[name] = load_domain(
             further.following(data),

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tlkeras.config.base import Config
+from tlkeras.config.columns import Columns
 from tlkeras.config.pretext import PretextConfig
 from tlkeras.maybe import MaybeNone
 
@@ -15,9 +16,10 @@ ImageSize = PositiveInt | tuple[PositiveInt, PositiveInt]
 MAX_PIXELS = 200_000_000
 # Fields that a further domain of the run takes over from `data`, and those that another task takes over.
 READ_ALIKE = ("image_size", "resize", "interpolation", "crop_fraction", "batch_size", "task", "on_error",
-              "max_pixels", "picture", "text", "leave_out", "tokenizer", "max_length",
+              "max_pixels", "picture", "text", "columns", "leave_out", "tokenizer", "max_length",
               "seconds", "sample_rate")  # fmt: skip
 ALIKE_IN_TASKS = ("on_error", "max_pixels")
+Part = Literal["image", "text", "columns"]
 Task = Literal["multiclass", "binary", "multilabel", "regression"]
 
 
@@ -123,12 +125,13 @@ class DataConfig(Config):
         memory_mb: Memory for decoded images in this process, in MiB. Images that do not fit are decoded
             again in each epoch.
         views: Number of fixed augmented views of each training row. None draws a new view in each epoch.
-        picture: Column that holds pictures (the paths of their files). With `text`, a row has a picture and a
-            text. None means the column `path`, or no pictures if `text` is given.
+        picture: Column that holds pictures (the paths of their files). With `text` or `columns`, a row has
+            several parts. None means the column `path`, or no pictures if `text` or `columns` is given.
         text: Column of a list (CSV, JSON lines, Parquet) or of the emoji that holds texts, or two columns for
             pairs of texts.
-        leave_out: Part of each row that is left out as if it were missing. The twins `image_alone` and
-            `text_alone` do so.
+        columns: Columns of a list with numbers or categories: names, or kinds by name; see `ColumnConfig`.
+        leave_out: Parts of each row that are left out as if they were missing. The twins `image_alone`,
+            `text_alone` and `columns_alone` do so.
         tokenizer: `tokenizer.json`, `vocab.txt` or a folder with one of them, which makes strings texts. None
             takes the tokenizer beside the weights if `text` is given.
         max_length: Number of tokens of a text, with those that mark its beginning and end. Shorter texts
@@ -163,9 +166,10 @@ class DataConfig(Config):
     views: PositiveInt | None = None
     picture: str | None = None
     text: str | tuple[str, str] | None = None
+    columns: Columns = {}
     class_names: tuple[str, ...] | None = None
     weights: str | None = None
-    leave_out: Literal["image", "text"] | None = None
+    leave_out: Part | tuple[Part, ...] | None = None
     tokenizer: str | None = None
     max_length: PositiveInt = 128
     seconds: Annotated[float, Field(ge=0.1, le=600)] | MaybeNone = None
@@ -176,6 +180,11 @@ class DataConfig(Config):
     def text_columns(self) -> tuple[str, ...]:
         """The columns of texts: none, one, or two for pairs."""
         return (self.text,) if isinstance(self.text, str) else tuple(self.text or ())
+
+    @property
+    def parts_left_out(self) -> tuple[Part, ...]:
+        """The parts of each row that are left out."""
+        return (self.leave_out,) if isinstance(self.leave_out, str) else tuple(self.leave_out or ())
 
     def following(self, data: "DataConfig", fields: tuple[str, ...] = READ_ALIKE) -> "DataConfig":
         """Returns this config with fields that have their default values taken from another config.
@@ -199,12 +208,16 @@ class DataConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _a_picture_has_one_text(self):
-        if self.picture is not None and len(self.text_columns) > 1:
+    def _parts_fit_each_other(self):
+        beside = [f"picture={self.picture!r}"] * (self.picture is not None)
+        beside += [f"columns={','.join(self.columns)}"] * bool(self.columns)
+        if beside and len(self.text_columns) > 1:
             raise ValueError(
-                f"text must be one column beside a picture. Received: picture={self.picture!r}, "
-                f"text={list(self.text_columns)}"
+                "text must be one column beside a picture or columns. "
+                f"Received: {', '.join(beside)}, text={list(self.text_columns)}"
             )
+        if beside and self.seconds is not None:
+            raise ValueError(f"a sound has no further parts. Received: seconds, {', '.join(beside)}")
         return self
 
     @model_validator(mode="after")

@@ -102,6 +102,13 @@ class ExperimentConfig(Config):
         """Whether the experiment has more than one run: folds, or two tasks."""
         return self.is_folded or self.is_two_runs
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of a row: the first, which `model.backbone` takes, and those of `model.beside`."""
+        pictures = self.data.picture is not None or "text" in self.model.beside
+        first = "text" if self.data.text and not pictures else "image"
+        return (first, *self.model.beside)
+
     def one_fold(self, fold: int) -> "ExperimentConfig":
         """Returns the experiment of a single fold.
 
@@ -177,11 +184,17 @@ class ExperimentConfig(Config):
 
     @model_validator(mode="after")
     def _parts_exist(self):
-        alone = [name for name in self.verdict.twins if name in ("image_alone", "text_alone")]
+        alone = [name for name in self.verdict.twins if name.endswith("_alone")]
         if alone and not self.model.beside:
             raise ValueError(
                 f"verdict.twins: {alone[0]} is the twin of a model with several backbones (model.beside). "
                 f"Received: {list(self.verdict.twins)}"
+            )
+        missing = [name for name in alone if name.removesuffix("_alone") not in self.parts]
+        if missing:
+            raise ValueError(
+                f"verdict.twins: {missing[0]} needs rows with this part. The rows have "
+                f"{' and '.join(self.parts)}. Received: {list(self.verdict.twins)}"
             )
         gradual = [stage.name for stage in self.stages if stage.gradual]
         if self.model.beside and gradual:
@@ -189,9 +202,9 @@ class ExperimentConfig(Config):
                 "gradual opens the blocks of one backbone: list the stages for model.beside. "
                 f"Received: stages.{gradual[0]}.gradual=True"
             )
-        if self.model.beside and self.data.text and not self.data.picture:
+        if "text" in self.model.beside and self.data.text and not self.data.picture:
             raise ValueError(
-                "model.beside reads texts beside pictures: give data.picture, the column of their paths. "
+                "model.beside.text reads texts beside pictures: give data.picture, the column of paths. "
                 f"Received: data.picture=None, data.text={self.data.text!r}"
             )
         return self

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from tlkeras.config.base import Config
+from tlkeras.config.columns import Columns
 from tlkeras.config.data import Fraction, PositiveInt
 from tlkeras.config.kinds import Kinds
 from tlkeras.maybe import MaybeNone
@@ -322,8 +323,9 @@ class ModelConfig(Config):
             `FrontEndConfig` if the data are sounds.
         adapter: Private input branch, whose vectors are the inputs of the backbone, or None.
         nested: Complete earlier model as a part of this model, or None.
-        beside: Backbones of further parts of a row, by the name of the part. Pictures with texts take
-            `backbone` for the picture and `beside.text` for the text.
+        beside: Backbones of further parts of a row, by the name of the part. `backbone` takes the first part
+            of picture, text and columns; `beside.text` and `beside.columns` take those after it.
+        columns: Facts about the columns of the data. A run sets them; see `DataConfig.columns`.
         join: Way in which the features of several backbones become one vector.
         neck: Pooling, private branches and bottleneck.
         head: New head.
@@ -337,7 +339,8 @@ class ModelConfig(Config):
     front_end: FrontEndConfig | None = None
     adapter: AdapterConfig | None = None
     nested: NestedConfig | None = None
-    beside: dict[Literal["text"], BesideConfig] = {}
+    beside: dict[Literal["text", "columns"], BesideConfig] = {}
+    columns: Columns = {}
     join: JoinConfig = ConcatJoinConfig()
     neck: NeckConfig = NeckConfig()
     head: HeadConfig = LinearHeadConfig()

@@ -14,7 +14,7 @@ from tlkeras.data.array_form import ArrayForm
 from tlkeras.data.exclusion import NOTHING, Exclusion, read_exclusion
 from tlkeras.data.input_shapes import Shape
 from tlkeras.data.labels import encode
-from tlkeras.data.modalities import MODALITIES, NAMED_BY, Modality
+from tlkeras.data.modalities import MODALITIES, NAMED_BY, Modality, several_name
 from tlkeras.data.pretext import with_pretext
 from tlkeras.data.roles import Role
 from tlkeras.data.rows import Rows
@@ -165,17 +165,13 @@ def load_domain(
     splits = {split: _limit(rows, split, config, seed, by_hash) for split, rows in splits.items()}
     # after the division and the limit, so that every other row stays where it was
     splits = {split: excluded.without(rows, split) for split, rows in splits.items()}
-    if table.draw is not None:
-        splits = {
-            s: replace(rows, inputs=table.draw(keys), originals=keys)
-            for s, rows in splits.items()
-            for keys in (np.asarray(rows.inputs),)
-        }
-    if config.leave_out is not None:
-        splits = {s: table.modality.without(rows, config.leave_out) for s, rows in splits.items()}
-    scan = table.modality.scan(config, kept_in)
+    modality = table.modality.fitted(splits["train"])
+    splits = {s: _encoded(rows, table, modality, config) for s, rows in splits.items()}
+    for part in config.parts_left_out:
+        splits = {s: modality.without(rows, part) for s, rows in splits.items()}
+    scan = modality.scan(config, kept_in)
     splits = {split: replace(rows, scan=scan) for split, rows in splits.items()}
-    domain = _domain(name, table.modality, splits, names, config, default_image_size)
+    domain = _domain(name, modality, splits, names, config, default_image_size)
     arrays_of_train = domain.modality.array_form(splits["train"], table.white)
     domain = replace(domain, problem=problem, arrays=arrays_of_train, excluded=excluded)
     # A pretext task drops the labels only after the division into splits. The later task with labels then
@@ -209,7 +205,7 @@ def _in_its_modality(table: Table, config: DataConfig) -> Table:
     Raises:
         UserError: The config names a modality that the rows do not have.
     """
-    named = [MODALITIES.get(kind) for field, kind in NAMED_BY.items() if getattr(config, field) is not None]
+    named = [MODALITIES.get(kind) for field, kind in NAMED_BY.items() if getattr(config, field)]
     modality = table.modality or next(iter(named), None) or _kind_of_rows(table)
     modality = modality if isinstance(modality, Modality) else MODALITIES.get(modality)
     found = modality.with_config(config).of_table(table, config)
@@ -221,7 +217,15 @@ def _in_its_modality(table: Table, config: DataConfig) -> Table:
 
 def _kind_of_rows(table: Table) -> str:
     rows = table.splits["train"] if "train" in table.splits else next(iter(table.splits.values()))
+    if rows.inputs.dtype.names:
+        return several_name(rows.inputs.dtype.names)
     return "vector" if rows.kind == "vectors" else "image"
+
+
+def _encoded(rows: Rows, table: Table, modality: Modality, config: DataConfig) -> Rows:
+    keys = rows.inputs
+    inputs = modality.encoded(keys if table.draw is None else table.draw(np.asarray(keys)), config)
+    return rows if inputs is keys else replace(rows, inputs=inputs, originals=np.asarray(keys))
 
 
 def _domain(name, modality, splits, names, config, default_image_size):
@@ -266,7 +270,7 @@ def _classes(rows: Rows) -> np.ndarray | None:
 
 def _divide(splits, table: Table, config: DataConfig, seed: int, by_hash: bool) -> dict[str, Rows]:
     if config.folds is not None:
-        return _fold(_concatenate(list(splits.values())), config, seed, by_hash)
+        return _fold(concatenated(list(splits.values())), config, seed, by_hash)
     if "all" in splits:
         splits = {"train": splits["all"]}
     if not table.final:
@@ -303,7 +307,8 @@ def _fold(rows: Rows, config: DataConfig, seed: int, by_hash: bool) -> dict[str,
     return {split: parts[split] for split in SPLITS if split in parts and len(parts[split])}
 
 
-def _concatenate(tables: list[Rows]) -> Rows:
+def concatenated(tables: list[Rows]) -> Rows:
+    """Returns the rows of several tables as one table."""
     if len(tables) == 1:
         return tables[0]
     column = lambda name: (  # noqa: E731

@@ -4,16 +4,17 @@ import keras
 
 from tlkeras.config import HeadConfig, ModelConfig, NeckConfig
 from tlkeras.data.input_shapes import Shape, shape_from_json
-from tlkeras.data.modalities import MODALITIES, ImageText
+from tlkeras.data.modalities import MODALITIES, several_name
 from tlkeras.errors import UserError
 from tlkeras.models.adapter import behind_adapter, build_adapter, preprocessing_of
 from tlkeras.models.backbones.preprocessing import build_preprocessing
 from tlkeras.models.backbones.registry import BACKBONES, Family
+from tlkeras.models.column_values import width_of
 from tlkeras.models.cuts.cut_points import find_blocks
 from tlkeras.models.cuts.graph import leaf_layers
 from tlkeras.models.front_end import picture_shape
 from tlkeras.models.heads import HEADS, build_head
-from tlkeras.models.joined import behind_join, build_join, build_joined
+from tlkeras.models.joined import behind_join, build_join, build_joined, parts_in
 from tlkeras.models.naming import reproducible
 from tlkeras.models.neck import build_neck
 from tlkeras.models.nesting import nest
@@ -71,12 +72,14 @@ def _taken(config: ModelConfig, input_shape: Shape) -> Shape:
     """Returns the shape of one input of the backbone."""
     if config.adapter is not None:
         return config.adapter.units[-1:]
+    if config.columns:
+        return (width_of(config.columns),)
     return input_shape if config.front_end is None else picture_shape(input_shape[0], config.front_end)
 
 
 def _with_towers(config: ModelConfig, input_shape: Shape, num_outputs: int, seed: int) -> TransferModel:
     """Builds a model with a backbone for each part of a row; see `tlkeras.models.joined`."""
-    dtypes = ImageText.dtypes
+    dtypes = MODALITIES.get(several_name(parts_in(input_shape))).dtypes
     backbone, towers, report = build_joined(config, input_shape, dtypes, seed)
     with reproducible(seed, "preprocess"):
         preprocess = build_preprocessing("identity", input_shape, dtypes)
@@ -124,7 +127,7 @@ def _body(config: ModelConfig, neck: NeckConfig, input_shape: Shape, backbone: k
         backbone, blocks = behind_adapter(adapter, backbone, blocks)
         mode = preprocessing_of(config.adapter)
     with reproducible(seed, "preprocess"):
-        preprocess = build_preprocessing(mode, input_shape, dtypes, config.front_end)
+        preprocess = build_preprocessing(mode, input_shape, dtypes, config.front_end, config.columns)
     if config.nested is not None:
         with reproducible(seed, "nested"):
             prefix = row.prefix_tokens(config.backbone_options)

@@ -7,7 +7,7 @@ from keras import layers, ops
 
 from tlkeras.config import JoinConfig, ModelConfig, NeckConfig
 from tlkeras.data.input_shapes import Shape
-from tlkeras.data.modalities.image_text import PARTS
+from tlkeras.data.modalities.several import PARTS
 from tlkeras.models.adapter import moved
 from tlkeras.models.backbones.preprocessing import build_preprocessing
 from tlkeras.models.backbones.registry import BACKBONES
@@ -18,7 +18,6 @@ from tlkeras.models.naming import reproducible
 from tlkeras.models.neck import build_neck, pool
 from tlkeras.models.weights.load import WeightReport, load_backbone
 
-NAME = "image_text"
 _EPSILON = 1e-6
 
 
@@ -27,11 +26,12 @@ def build_joined(
 ) -> tuple[keras.Model, list[Tower], WeightReport]:
     """Returns a backbone from raw inputs to the features of all parts, `(b, d)`, its towers and a report.
 
-    The features of each part are pooled and normalised without parameters, because the larger features of
-    one part would drown those of the other. A missing part has features of zeros.
+    The features of pictures and texts are pooled and normalised without parameters, because the larger
+    features of one part would drown those of the other. A missing picture or text has features of zeros.
+    Columns are standardised before their backbone, which trains in every stage if it has no weights.
 
     Args:
-        config: Config with the backbone of the pictures and those beside it.
+        config: Config with the backbone of the first part and those beside it.
         input_shape: Shapes of the inputs of one row, by their names.
         dtypes: Dtypes by the name of the input; others are float32.
         seed: Seed of the initial weights.
@@ -43,16 +43,22 @@ def build_joined(
         name: keras.Input(shape, dtype=dtypes.get(name, "float32"), name=name)
         for name, shape in input_shape.items()
     }
-    backbones = {"image": _Network(config), **{part: _Network(c) for part, c in config.beside.items()}}
-    towers, reports = [], {}
-    for part, network in backbones.items():
+    parts, towers, reports = parts_in(input_shape), [], {}
+    for part in parts:
+        network = _Network(config if part == parts[0] else config.beside[part])
         own = {name: inputs[name] for name in PARTS[part]}
         with reproducible(seed, f"backbone_{part}"):
-            tower, reports[part] = _tower(part, network, own)
+            make = _columns_tower if part == "columns" else _tower
+            tower, reports[part] = make(part, network, own, config.columns)
         towers.append(tower)
     features = [tower.blocks[-1].cut.tensors[0] for tower in towers]
     joined = layers.Concatenate(name="towers_join")(features)
-    return keras.Model(inputs, joined, name=NAME), towers, _one_report(reports)
+    return keras.Model(inputs, joined, name="_".join(parts)), towers, _one_report(reports)
+
+
+def parts_in(input_shape: Mapping[str, tuple]) -> tuple[str, ...]:
+    """Returns the parts of rows with inputs of these shapes, in the order of their towers."""
+    return tuple(part for part, names in PARTS.items() if names[0] in input_shape)
 
 
 class _Network:
@@ -65,7 +71,7 @@ class _Network:
         self.pooling = pooling or self.row.family.pooling
 
 
-def _tower(part: str, network: _Network, inputs: dict) -> tuple[Tower, WeightReport]:
+def _tower(part: str, network: _Network, inputs: dict, columns: Mapping) -> tuple[Tower, WeightReport]:
     shape: Shape = {name: tuple(x.shape[1:]) for name, x in inputs.items()}
     single = len(inputs) == 1
     backbone, report = load_backbone(
@@ -89,6 +95,23 @@ def _tower(part: str, network: _Network, inputs: dict) -> tuple[Tower, WeightRep
         x = layers.Multiply(name=f"{part}_or_missing")([x, ops.cast(there, x.dtype)])
     blocks[-1] = Block(blocks[-1].name, blocks[-1].layers, CutPoint(f"{part}_features", (x,)))
     return Tower(part, (*inputs.values(), *beside), tuple(blocks)), report
+
+
+def _columns_tower(
+    part: str, network: _Network, inputs: dict, columns: Mapping
+) -> tuple[Tower, WeightReport]:
+    raw, copies = inputs[part], RenamedCopies(f"{part}_")
+    values = build_preprocessing("identity", raw.shape[1:], columns=columns)
+    x = replay(values, raw, copies)
+    backbone, report = load_backbone(network.row, network.weights, x.shape[1:], network.options)
+    known = replayed_tensors(backbone, x, copies)
+    blocks = [_renamed(block, part, copies) for block in moved(_blocks(backbone, network), known)]
+    copies.take_weights()
+    cut = CutPoint(f"{part}_features", (known[id(backbone.outputs[0])],))
+    blocks[-1] = Block(blocks[-1].name, blocks[-1].layers, cut)
+    return Tower(
+        part, (raw,), tuple(blocks), always=bool(backbone.weights) and network.weights is None
+    ), report
 
 
 def _is_there(image):

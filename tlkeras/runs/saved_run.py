@@ -16,6 +16,7 @@ from tlkeras.data import Domain, check_files, load_domain
 from tlkeras.data.array_form import ArrayForm
 from tlkeras.data.fact_store import kept_in
 from tlkeras.data.input_shapes import Shape, shape_from_json
+from tlkeras.data.list_files import list_batches, lists_in
 from tlkeras.data.modalities import MODALITIES, Modality
 from tlkeras.data.rows import Rows
 from tlkeras.errors import UserError
@@ -125,6 +126,8 @@ class SavedRun:
         Raises:
             UserError: A path does not exist or holds no readable file, or the model takes no files.
         """
+        if lists := lists_in(paths, self._reading, self.modality):
+            return list_batches(lists, self._reading, self.modality, batch_size=32)
         return self.modality.file_batches(paths, self._reading, batch_size=32)
 
     @property
@@ -238,10 +241,12 @@ class SavedRun:
     def predict_files(
         self, paths: str | os.PathLike | Iterable[str | os.PathLike]
     ) -> tuple[Predictions, list[tuple[str, str]]]:
-        """Returns predictions for image files and all images in folders, and the files that cannot be read.
+        """Returns predictions for files, for all files in folders or for the rows of lists, and what is
+        unreadable.
 
         Args:
-            paths: Files and folders. Folders are searched for files of the kind that the model reads.
+            paths: Files and folders. Folders are searched for files of the kind that the model reads. A list
+                (CSV, JSON lines, Parquet) has the columns of the training data; labels are not needed.
 
         Raises:
             UserError: A path does not exist, no file can be read, or the model takes vectors.

@@ -38,14 +38,16 @@ NAMES = {
     "frozen_probe": "linear probe on the frozen source",
     "image_alone": "picture alone",
     "text_alone": "text alone",
+    "columns_alone": "columns alone",
 }
 ADVICE = {
     "source_only": "Remove or weaken the adaptation, or check that the domains have the same classes.",
     "scratch": "Train from scratch, or search for weights of a closer task with 'tlkeras rank'.",
     "random_features": "The pretrained weights do not help here: check them, or rank other candidates.",
     "frozen_probe": "Fine-tuning damages the features: train fewer blocks, at a lower rate, or regularise.",
-    "image_alone": "The texts do harm: check them, or train on the pictures alone.",
-    "text_alone": "The pictures do harm: check them, or train on the texts alone.",
+    "image_alone": "The other parts do harm: check them, or train on the pictures alone.",
+    "text_alone": "The other parts do harm: check them, or train on the texts alone.",
+    "columns_alone": "The other parts do harm: check them, or train on the columns alone.",
 }
 
 
@@ -94,8 +96,9 @@ def twin_config(config: ExperimentConfig, name: str, steps: int) -> ExperimentCo
         "scratch": _scratch,
         "random_features": _random_features,
         "frozen_probe": _frozen_probe,
-        "image_alone": functools.partial(_alone, "text"),
-        "text_alone": functools.partial(_alone, "image"),
+        "image_alone": functools.partial(_alone, "image"),
+        "text_alone": functools.partial(_alone, "text"),
+        "columns_alone": functools.partial(_alone, "columns"),
     }[name]
     changed = make(config, steps) | {"name": _named(config, name), "verdict": VerdictConfig()}
     changed["tasks"] = None  # share_gradients would train it together with the source, which is the transfer
@@ -185,9 +188,10 @@ def _random_features(config: ExperimentConfig, steps: int) -> dict[str, Any]:
     return _probed(config, weights=None)
 
 
-def _alone(left_out: str, config: ExperimentConfig, steps: int) -> dict[str, Any]:
-    """Returns the changes that leave out a part of each row, which the model takes for a missing part."""
-    return {"data": config.data.model_copy(update={"leave_out": left_out})}
+def _alone(part: str, config: ExperimentConfig, steps: int) -> dict[str, Any]:
+    """Returns the changes that leave out the other parts of each row, which the model takes for missing."""
+    others = tuple(other for other in config.parts if other != part)
+    return {"data": config.data.model_copy(update={"leave_out": others if len(others) > 1 else others[0]})}
 
 
 def _frozen_probe(config: ExperimentConfig, steps: int) -> dict[str, Any]:

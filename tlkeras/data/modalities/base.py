@@ -83,17 +83,22 @@ class Modality:
         """
         return replace(table, modality=self)
 
-    def without(self, rows: Rows, part: str) -> Rows:
-        """Returns rows in which a part is missing everywhere, for rows of several parts.
+    def fitted(self, train: Rows) -> "Modality":
+        """Returns this modality with what it must know of the training rows before rows are `encoded`."""
+        return self
+
+    def encoded(self, inputs: np.ndarray, config: DataConfig, missing: bool = False) -> np.ndarray:
+        """Returns the inputs of rows of a data source, e.g. texts, as arrays, e.g. token ids.
 
         Args:
-            part: Name of the part, such as `text`.
-
-        Raises:
-            UserError: The rows have only one part.
+            missing: Whether inputs may be missing (empty), as a part of a row may.
         """
+        return inputs
+
+    def without(self, rows: Rows, part: str) -> Rows:
+        """Returns rows in which a part, such as `text`, is missing everywhere, for rows of several parts."""
         raise UserError(
-            "data.leave_out is for rows of several parts: pictures with texts. "
+            "data.leave_out is for rows of several parts, such as pictures with texts. "
             f"Received: data.leave_out={part!r}, {self.plural}"
         )
 
@@ -179,7 +184,7 @@ class Modality:
         Raises:
             UserError: The modalities differ.
         """
-        if other is not self:
+        if other.name != self.name:
             raise UserError(
                 "All domains must have inputs of the same kind. Received: data.source gives "
                 f"{self.plural}, adaptation.{name} {other.plural}"

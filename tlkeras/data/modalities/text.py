@@ -1,6 +1,5 @@
 """Texts and pairs of texts: token ids, a mask, and for pairs the types of the tokens."""
 
-import functools
 import os
 import unicodedata
 from collections import Counter
@@ -60,10 +59,10 @@ class Text(Modality):
             split: replace(rows, ids=row_ids(len(rows), split)) if rows.ids is rows.inputs else rows
             for split, rows in table.splits.items()
         }
-        return replace(
-            table, splits=splits, modality=self,
-            draw=functools.partial(self.tokenizer.encode, length=config.max_length),
-        )  # fmt: skip
+        return replace(table, splits=splits, modality=self)
+
+    def encoded(self, inputs, config, missing=False):
+        return self.tokenizer.encode(inputs, config.max_length, missing)
 
     def of_run(self, folder):
         file = Path(folder) / FILE

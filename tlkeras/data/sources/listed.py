@@ -1,4 +1,4 @@
-"""Reads lists of images, texts or both, with labels, splits and groups, in any file format."""
+"""Reads lists of images, texts, columns of a table, or several of them, in any file format."""
 
 import os
 import re
@@ -10,23 +10,22 @@ import numpy as np
 
 from tlkeras.config.data import DataConfig
 from tlkeras.data.input_shapes import columns as joined
-from tlkeras.data.modalities import ImageText
-from tlkeras.data.modalities.image_text import missing_picture
+from tlkeras.data.modalities.several import missing_picture, several_name
 from tlkeras.data.rows import Rows, checked_weights
 from tlkeras.data.sources.base import Table
 from tlkeras.data.text_column import TextColumn, TextColumnBuilder
 from tlkeras.errors import UserError, nearest
 
 OPTIONAL = ("label", "split", "group")
-FORM = "images or sounds (column path), texts (data.text) or both (data.picture), with a column label"
+FORM = "images or sounds (column path), texts (data.text), numbers and categories (data.columns), or several"
 
 
 def listed(
     argument: str, config: DataConfig, kind: str, lines_of: Callable[[Path, tuple[str, ...]], Iterable[dict]]
 ) -> Table:
-    """Reads a list of rows: a column of paths, columns of texts, or both; optionally label, split and group.
+    """Reads a list of rows: paths, texts, cells of a table or several; optionally label, split and group.
 
-    In rows of both, either the picture or the text may be missing.
+    In rows of several parts, each part may be missing, but not all of them.
 
     Paths are relative to the folder of the file. Labels are class names, or `a|b` for several labels
     (multilabel, regression). A split has no labels if there is no column `label`, or if it is empty in every
@@ -34,8 +33,8 @@ def listed(
 
     Args:
         argument: Path of the file.
-        config: Config of the domain. `text` names the columns of texts, and `picture` that of the paths. The
-            latter is `path` by default if there are no texts.
+        config: Config of the domain. `text` names the columns of texts, `columns` those of numbers and
+            categories, and `picture` that of the paths. The latter is `path` if there is nothing else.
         kind: Name of the file format in messages.
         lines_of: Function of the file and the needed columns, which returns a dict of stripped strings for
             each row. Its entry `line` is the place of the row, e.g. `line 7`.
@@ -43,10 +42,11 @@ def listed(
     file = Path(argument).expanduser()
     if not argument or not file.is_file():
         raise UserError(f"data.source: no such {kind} file. Received: {str(file)!r}")
-    picture = config.picture or (None if config.text else "path")
-    columns = (picture,) * bool(picture) + config.text_columns
+    parts = _parts(config)
+    columns = tuple(column for names in parts.values() for column in names)
+    _check_no_answer(config)
     lines = lines_of(file, columns + (config.weights,) * (config.weights is not None))
-    table = _columns_of(_checked_inputs(file, lines, columns, picture))
+    table = _columns_of(_checked_inputs(file, lines, parts))
     if not table:
         raise UserError(f"{file} has no rows. Received: an empty {kind} file")
     wanted = {theirs: ours for ours, theirs in config.split_names.items()}
@@ -54,8 +54,8 @@ def listed(
     _check_groups(file, table, splits)
     if config.task in ("multiclass", "binary"):
         _check_labels(file, table, splits)
-    modality = ImageText.name if picture and config.text else None
-    whole = _rows(file, table, config, picture)
+    several = several_name(parts) if len(parts) > 1 else None
+    whole = _rows(file, table, parts)
     tables = {split: _of_split(whole.take(rows), table, rows) for split, rows in splits.items()}
     if config.weights is not None:
         given, places = np.asarray(table[config.weights]), table["line"]
@@ -63,7 +63,27 @@ def listed(
             s: replace(t, weights=checked_weights(given[splits[s]], str(file), places[splits[s]]))
             for s, t in tables.items()
         }
-    return Table(tables, modality=modality)
+    return Table(tables, modality=several or ("columns" if config.columns else None))
+
+
+def _parts(config: DataConfig) -> dict[str, tuple[str, ...]]:
+    """Returns the columns of each part of a row. Those of pictures are also those of sounds."""
+    picture = config.picture or (None if config.text or config.columns else "path")
+    parts = {
+        "image": () if picture is None else (picture,),
+        "text": config.text_columns,
+        "columns": tuple(config.columns),
+    }
+    return {part: names for part, names in parts.items() if names}
+
+
+def _check_no_answer(config: DataConfig) -> None:
+    wrong = [name for name in config.columns if name in (*OPTIONAL, config.weights)]
+    if wrong:
+        raise UserError(
+            "data.columns are inputs of the network: leave out label, split, group and weights. "
+            f"Received: data.columns with {wrong[0]}"
+        )
 
 
 def _columns_of(lines: Iterable[dict[str, str]]) -> dict[str, TextColumn]:
@@ -123,19 +143,23 @@ def shown(values: Iterable[object]) -> str:
 
 
 def _checked_inputs(
-    file: Path, lines: Iterable[dict[str, str]], columns: tuple[str, ...], picture: str | None
+    file: Path, lines: Iterable[dict[str, str]], parts: dict[str, tuple[str, ...]]
 ) -> Iterator[dict[str, str]]:
-    beside = picture is not None and len(columns) > 1
+    columns = [column for names in parts.values() for column in names]
+    needs_all = len(parts) == 1 and "columns" not in parts
     for line in lines:
         empty = [column for column in columns if not line[column]]
-        if empty and not (beside and len(empty) < len(columns)):
+        if empty and (needs_all or len(empty) == len(columns)):
             received = shown(value for name, value in line.items() if name != "line")
-            named = " and ".join(empty) + (" are" if len(empty) > 1 else " is")
+            named = " and ".join(filter(None, (", ".join(empty[:-1]), empty[-1])))
+            named += " are" if len(empty) > 1 else " is"
             raise UserError(f"{file}, {line['line']}: the {named} empty. Received: {received}")
-        if picture is not None and "\0" in line[picture]:
-            raise UserError(
-                f"{file}, {line['line']}: the {picture} holds a zero byte. Received: {shown([line[picture]])}"
-            )
+        for picture in parts.get("image", ()):
+            if "\0" in line[picture]:
+                received = shown([line[picture]])
+                raise UserError(
+                    f"{file}, {line['line']}: the {picture} holds a zero byte. Received: {received}"
+                )
         yield line
 
 
@@ -166,20 +190,22 @@ def _check_groups(file: Path, table: dict[str, TextColumn], splits: dict[str, np
         home[groups] = number
 
 
-def _rows(file: Path, table: dict[str, TextColumn], config: DataConfig, picture: str | None) -> Rows:
+def _rows(file: Path, table: dict[str, TextColumn], parts: dict[str, tuple[str, ...]]) -> Rows:
     """Returns all rows of a list, with the labels and groups as the file has them."""
     labels, groups = table.get("label"), table.get("group")
-    paths = table[picture] if picture else None
-    if config.text is None:
+    if list(parts) == ["image"]:
+        paths = table[parts["image"][0]]
         return Rows(_files(file.parent, paths), labels, paths, groups)
-    ids = _row_names(table)
-    texts = [np.asarray(table[column]) for column in config.text_columns]
-    texts = np.stack(texts, axis=1) if len(texts) > 1 else texts[0]
-    if paths is None:
-        return Rows(texts, labels, ids, groups)
-    files = np.asarray(_files(file.parent, paths))
-    files[paths.lengths() == 0] = missing_picture()
-    return Rows(joined({"image": files, "text": texts}), labels, ids, groups)
+    inputs = {}
+    for part, names in parts.items():
+        cells = [np.asarray(table[name]) for name in names]
+        inputs[part] = np.stack(cells, axis=1) if part == "columns" or len(cells) > 1 else cells[0]
+    if "image" in inputs:
+        paths = table[parts["image"][0]]
+        inputs["image"] = np.asarray(_files(file.parent, paths))
+        inputs["image"][paths.lengths() == 0] = missing_picture()
+    rows = joined(inputs) if len(inputs) > 1 else next(iter(inputs.values()))
+    return Rows(rows, labels, _row_names(table), groups)
 
 
 def _of_split(rows: Rows, table: dict[str, TextColumn], places: np.ndarray) -> Rows:

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 import keras
 
 from tlkeras.config import FrontEndConfig
+from tlkeras.config.columns import ColumnConfig
 from tlkeras.data.input_shapes import Shape, like, shapes_by_name
+from tlkeras.models.column_values import column_values
 from tlkeras.models.front_end import log_mel_picture, speech_log_mel
 from tlkeras.registry import Registry
 
@@ -17,6 +19,7 @@ def build_preprocessing(
     input_shape: Shape,
     dtypes: Mapping[str, str] | None = None,
     front_end: FrontEndConfig | None = None,
+    columns: Mapping[str, ColumnConfig] | None = None,
 ) -> keras.Model:
     """Returns the model from raw inputs to the backbone's inputs.
 
@@ -28,6 +31,7 @@ def build_preprocessing(
             inputs it is a dict of shapes, and the mode converts a dict of tensors.
         dtypes: Dtypes by the name of the input; see `Modality.dtypes`. Inputs without an entry are float32.
         front_end: Config of the layers that turn sounds into pictures first, or None.
+        columns: Facts about columns, whose values are standardised first.
 
     Returns:
         A functional model that equals the family's `preprocess_input` in `keras.applications`.
@@ -38,8 +42,9 @@ def build_preprocessing(
         for name, shape in shapes_by_name(input_shape).items()
     }
     x = like(input_shape, x)
-    pictures = x if front_end is None else log_mel_picture(x, front_end)
-    return keras.Model(x, MODES.get(mode)(pictures), name="preprocess")
+    taken = x if front_end is None else log_mel_picture(x, front_end)
+    taken = column_values(taken, columns) if columns else taken
+    return keras.Model(x, MODES.get(mode)(taken), name="preprocess")
 
 
 def _rescaling(scale, offset):

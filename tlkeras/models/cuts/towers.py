@@ -20,11 +20,13 @@ class Tower:
         name: Name of the part of a row that it reads, which its blocks and layers begin with.
         inputs: Symbolic tensors that its first block reads.
         blocks: Its blocks, from input to output. The cut after the last one is a single vector.
+        always: Whether every stage trains all of it.
     """
 
     name: str
     inputs: tuple
     blocks: tuple[Block, ...]
+    always: bool = False
 
 
 def opened_towers(
@@ -49,7 +51,8 @@ def opened_towers(
     if not by_part and train.partition(":")[0] in ("from", "regex"):
         example = ",".join(f"{tower.name}={train}" for tower in towers[:1])
         raise UserError(f"Several backbones need names: train={example!r}. Received: train={train!r}")
-    found = {t.name: _opened(t, by_part.get(t.name, "head") if by_part else train) for t in towers}
+    named = {t.name: by_part.get(t.name, "head") if by_part else train for t in towers}
+    found = {t.name: _opened(t, "all" if t.always else named[t.name]) for t in towers}
     first = {t.name: min((i for i, _ in found[t.name]), default=len(t.blocks)) for t in towers}
     order = [(t, i) for t in towers for i in range(first[t.name])]
     order += [(t, i) for t in towers for i in range(first[t.name], len(t.blocks))]

@@ -1,0 +1,310 @@
+"""Rows of several parts: pictures with texts, and columns of a table beside either."""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from tlkeras.data.array_form import ArrayForm
+from tlkeras.data.input_shapes import Shape, by_column, columns
+from tlkeras.data.modalities.base import Modality
+from tlkeras.data.modalities.columns import Columns
+from tlkeras.data.modalities.image import Image
+from tlkeras.data.modalities.text import Text
+from tlkeras.data.rows import Rows
+from tlkeras.errors import UserError, unknown
+from tlkeras.lazy import LateModule
+
+PIL = LateModule("PIL")
+
+# The parts of a row, in the order of the towers of the model, and the inputs of each.
+PARTS = {"image": ("image",), "text": ("ids", "mask"), "columns": ("columns",)}
+SETS = [parts for count in (2, 3) for parts in combinations(PARTS, count)]
+_WORDS = {"image": "pictures", "text": "texts", "columns": "columns"}
+
+
+def several_name(parts: Iterable[str]) -> str:
+    """Returns the name of the modality of rows that have these parts."""
+    return "_".join(part for part in PARTS if part in parts)
+
+
+def missing_picture() -> bytes:
+    """Returns what stands for the missing picture of a row: a black picture, as a PNG file."""
+    file = io.BytesIO()
+    PIL.Image.new("RGB", (1, 1)).save(file, "PNG")
+    return file.getvalue()
+
+
+class Several(Modality):
+    """Rows of several parts: `image` float32 `(height, width, 3)`, a text as `ids` and `mask` int32
+    `(max_length,)`, and `columns` float32 `(columns,)`.
+
+    Each part of a row may be missing. A missing picture is black, a missing text has a mask of zeros, and a
+    missing column is NaN.
+
+    Args:
+        parts: Modalities of the parts, in the order of `PARTS`.
+    """
+
+    views_advice = Image.views_advice
+
+    def __init__(self, parts: Sequence[Modality]):
+        self.parts = {part.name: part for part in parts}
+        self.made_of = tuple(self.parts)
+        self.name = several_name(self.parts)
+        first, *others = (_WORDS[name] for name in self.parts)
+        self.plural = f"{first} with {' and '.join(others)}"
+        self.hub_name = parts[0].hub_name  # the Hub has no task of classifying several parts
+        self.values = ", with ".join(part.values for part in parts)
+        self.dtypes = {"ids": "int32", "mask": "int32"} if "text" in self.parts else {}
+        found = dict.fromkeys(name for part in parts for name in part.augmentations)
+        self.augmentations = tuple(name for name in found if name not in ("mixup", "cutmix"))
+        self.searched = parts[0].searched
+        beside = " and ".join(f"model.beside.{name}.backbone" for name in self.made_of[1:])
+        self.backbones_advice = f": set {beside}"
+
+    def with_config(self, config):
+        return Several([part.with_config(config) for part in self.parts.values()])
+
+    def fitted(self, train):
+        # the cells of columns are fitted; rows whose parts are arrays have been
+        names = train.inputs.dtype.names
+        fits = [part.fitted(train.part(n)) if n in names else part for n, part in self.parts.items()]
+        return Several(fits)
+
+    def encoded(self, inputs, config, missing=False):
+        found = {}
+        for name, part in self.parts.items():
+            if name in inputs.dtype.names:
+                made = part.encoded(inputs[name], config, missing=True)
+                found |= {n: made[n] for n in PARTS[name]} if made.dtype.names else {name: made}
+            else:
+                found |= {n: inputs[n] for n in PARTS[name]}
+        return columns(found)
+
+    def without(self, rows, part):
+        if part not in self.parts:
+            raise unknown("part of the rows in data.leave_out", part, self.parts)
+        inputs = rows.inputs.copy()
+        for name in PARTS[part]:
+            inputs[name] = _missing(name, inputs.dtype[name])
+        return replace(rows, inputs=inputs)
+
+    def of_run(self, folder):
+        return Several([part.of_run(folder) for part in self.parts.values()])
+
+    def config_of_run(self, config, folder):
+        for part in self.parts.values():
+            config = part.config_of_run(config, folder)
+        return config
+
+    def check_kind(self, name, other):
+        super().check_kind(name, other)
+        for part, ours in self.parts.items():
+            ours.check_kind(name, other.parts[part])
+
+    @property
+    def files(self):
+        return {file: text for part in self.parts.values() for file, text in part.files.items()}
+
+    def check_model(self, backbone):
+        for part in self.parts.values():
+            part.check_model(backbone)
+
+    def shape_of_rows(self, rows, config, default_size=None):
+        return self._by_input(
+            lambda name, part: part.shape_of_rows(rows.part(*PARTS[name]), config, default_size)
+        )
+
+    def assumed_shape(self, config, default_size=None):
+        return self._by_input(lambda name, part: part.assumed_shape(config, default_size))
+
+    def fits(self, shape):
+        return isinstance(shape, dict) and set(shape) == {n for part in self.parts for n in PARTS[part]}
+
+    def image_size(self, shape):
+        return shape["image"][:2] if "image" in shape else None
+
+    def resolved(self, config, shape):
+        for name, part in self.parts.items():
+            config = part.resolved(config, _of_part(name, shape))
+        return config
+
+    def check_split(self, split, rows, train):
+        for name, part in self.parts.items():
+            part.check_split(split, rows.part(*PARTS[name]), train.part(*PARTS[name]))
+
+    def reader(self, rows, config):
+        readers = {name: part.reader(rows.part(*PARTS[name]), config) for name, part in self.parts.items()}
+
+        def read(indices):
+            made = {name: reader(indices) for name, reader in readers.items()}
+            return {n: x for name, part in made.items() for n, x in _named(name, part).items()}
+
+        return read
+
+    def augmented(self, x, augment, seed, epoch, indices):
+        found = {}
+        for name, part in self.parts.items():
+            own = _of_part(name, x)
+            if part.augmentations:
+                own = part.augmented(own, part.drawable(augment), seed, epoch, indices)
+            found |= _named(name, own)
+        return found
+
+    def facts_of_rows(self, rows, config):
+        facts = {}
+        if rows.encoded is not None:
+            facts["without a picture"] = int((rows.encoded == missing_picture()).sum())
+        if "text" in self.parts:
+            there = self._with_text(rows)
+            facts["without a text"] = int((~there).sum())
+            facts |= self.parts["text"].facts_of_rows(self._texts_of(rows, there), config)
+        if "columns" in self.parts:
+            facts |= self.parts["columns"].facts_of_rows(rows.part("columns"), config)
+        return facts
+
+    def note_on_rows(self, rows, config):
+        if "text" not in self.parts:
+            return ""
+        return self.parts["text"].note_on_rows(self._texts_of(rows, self._with_text(rows)), config)
+
+    def _with_text(self, rows: Rows) -> np.ndarray:
+        return np.asarray(rows.part(*PARTS["text"]).inputs["mask"].any(axis=1))
+
+    def _texts_of(self, rows: Rows, there: np.ndarray) -> Rows:
+        """Returns the rows that have a text as rows of texts."""
+        texts = None if rows.originals is None else rows.originals["text"][there]
+        part = rows.part(*PARTS["text"]).take(there)
+        return replace(part, originals=texts if there.any() else None)
+
+    def array_form(self, rows, white) -> ArrayForm | None:
+        return self.parts["image"].array_form(rows.part("image"), white) if "image" in self.parts else None
+
+    def inputs_like_training(self, x, form, shape):
+        given = parts_of(x, self.made_of)
+        count = _length(next(iter(given.values())))
+        return columns(
+            {
+                n: made
+                for name, part in self.parts.items()
+                for n, made in _named(name, self._part_like_training(part, given, form, shape, count)).items()
+            }
+        )
+
+    def _part_like_training(self, part: Modality, given: Mapping, form, shape: dict, count: int) -> Any:
+        own = _of_part(part.name, shape)
+        if part.name == "text" and "ids" in given:
+            return {name: np.asarray(given[name], np.int32) for name in PARTS["text"]}
+        if part.name not in given:
+            shapes = {n: shape[n] for n in PARTS[part.name]}
+            empty = {n: np.zeros((count, *s), self.dtypes.get(n, "float32")) for n, s in shapes.items()}
+            return empty if part.name != "columns" else np.full((count, *own), np.nan, np.float32)
+        x = given[part.name]
+        if part.name == "text":
+            if part.tokenizer is None:
+                raise UserError("The run has no tokenizer: give ids and mask. Received: texts")
+            return by_column(part.tokenizer.encode(texts_or_missing(x), own["ids"][0], missing=True))
+        if part.name == "image" and not isinstance(x, np.ndarray):
+            return _pictures_or_missing(x, part, form, own)
+        return part.inputs_like_training(x, form, own)
+
+    def image_sizes(self, rows):
+        return self.parts["image"].image_sizes(rows.part("image")) if "image" in self.parts else None
+
+    def pictures(self, x):
+        return x["image"] if "image" in self.parts else None
+
+    def texts(self, x):
+        shown = [
+            part.texts(_of_part(name, x)) for name, part in self.parts.items() if name in ("text", "columns")
+        ]
+        return [[word for words in row for word in words] for row in zip(*shown, strict=True)]
+
+    def _by_input(self, shape_of) -> dict[str, tuple]:
+        shapes = {name: shape_of(name, part) for name, part in self.parts.items()}
+        return {n: shape for name, own in shapes.items() for n, shape in _named(name, own).items()}
+
+
+def parts_of(x: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Returns what was given for the parts of rows, by part; a text may also be given as `ids` and `mask`.
+
+    Args:
+        x: Mapping from parts to their values, or a structured array. A part that is missing in all rows may
+            be left out.
+        names: Names of the parts.
+
+    Raises:
+        UserError: There is no part, or one that the rows do not have, or the parts differ in length.
+    """
+    wanted = "x must be a dict of " + " and ".join(names) + (" (or ids and mask)" if "text" in names else "")
+    fields = getattr(getattr(x, "dtype", None), "names", None)
+    if not isinstance(x, Mapping) and fields is None:
+        raise UserError(f"{wanted}. Received: {type(x).__name__}")
+    given = {str(name): x[name] for name in (x if isinstance(x, Mapping) else fields)}
+    allowed = {n for name in names for n in (name, *PARTS[name])}
+    half = len({"ids", "mask"} & set(given)) == 1
+    if not given or set(given) - allowed or half:
+        raise UserError(f"{wanted}. Received: {', '.join(given) or 'nothing'}")
+    lengths = {name: _length(part) for name, part in given.items()}
+    if len(set(lengths.values())) > 1:
+        received = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise UserError(f"All parts must have the same number of rows. Received: {received}")
+    return given
+
+
+def texts_or_missing(texts: Iterable) -> list[str]:
+    """Returns texts in which None became an empty text. Raises `UserError` for anything but texts."""
+    if isinstance(texts, str):
+        raise UserError(f"Texts come as a list, even a single one. Received: {texts[:60]!r}")
+    texts = ["" if one is None else one for one in texts]
+    other = next((one for one in texts if not isinstance(one, str)), None)
+    if other is not None:
+        raise UserError(f"text must hold texts. Received: {type(other).__name__}")
+    return texts
+
+
+def _length(part: Any) -> int:
+    if isinstance(part, str):
+        raise UserError(f"Each part is a list or an array, even of one row. Received: {part[:60]!r}")
+    if isinstance(part, Mapping):
+        return len(next(iter(part.values()), ()))
+    return len(part)
+
+
+def _pictures_or_missing(x: Iterable, image: Modality, form, shape: Shape) -> np.ndarray:
+    """Returns pictures of a list, in which None is a missing one: paths, or arrays of pixels."""
+    items = list(x)
+    there = [one for one in items if one is not None]
+    if all(isinstance(one, bytes) or hasattr(one, "__fspath__") or isinstance(one, str) for one in there):
+        kept = [missing_picture() if one is None else one for one in items]
+        return np.array([one if isinstance(one, bytes) else str(one) for one in kept], object)
+    read = image.inputs_like_training(np.stack(there), form, shape)
+    found = np.zeros((len(items), *read.shape[1:]), read.dtype)
+    found[[place for place, one in enumerate(items) if one is not None]] = read
+    return found
+
+
+def _missing(name: str, dtype: np.dtype) -> Any:
+    if dtype.hasobject:
+        return missing_picture()
+    return np.nan if name == "columns" else 0
+
+
+def _of_part(name: str, values: Mapping[str, Any]) -> Any:
+    """Returns the values of a part: one value, or a dict if the part has several inputs."""
+    own = {n: values[n] for n in PARTS[name]}
+    return own if len(own) > 1 else own[name]
+
+
+def _named(name: str, made: Any) -> dict[str, Any]:
+    return made if isinstance(made, dict) else {name: made}
+
+
+def modalities() -> list[Several]:
+    """Returns the modalities of rows of several parts."""
+    of = {"image": Image, "text": Text, "columns": Columns}
+    return [Several([of[name]() for name in parts]) for parts in SETS]
