@@ -66,6 +66,8 @@ class FactStore:
         Raises:
             OSError: The file cannot be found.
         """
+        if isinstance(file, bytes):
+            raise FileNotFoundError("The content of a picture, as of a missing one, has no file.")
         if isinstance(file, str):
             facts = os.stat(file)
             text, changed = (
