@@ -1,9 +1,10 @@
 """Eight categories of emoji, learned from a thousand drawings by a network pretrained on photographs.
 
 Command:  tlkeras train --config=quickstart --workdir=runs/quickstart
-Time:     about 90 s on two CPU cores, after the install.
-Expect:   a test accuracy of .66 (.662 for each of seeds 0 to 2; a logistic regression on the same frozen
-          features reaches .632). No emoji is in two splits.
+Time:     about two minutes on two CPU cores, after the install: 90 s for the run and the rest for two twins.
+Expect:   a test accuracy of .66 (.662 for each of seeds 0 to 2) and two verdicts. The transfer helped by 26
+          points against a head on random features (seed 0). There is no difference from a logistic regression
+          on the frozen features (.632). No emoji is in two splits.
 """
 
 from tlkeras.config import (
@@ -14,6 +15,7 @@ from tlkeras.config import (
     OptimizerConfig,
     ScheduleConfig,
     StageConfig,
+    VerdictConfig,
 )
 
 
@@ -44,4 +46,5 @@ def get_config() -> ExperimentConfig:
                 augment=AugmentConfig(flip="horizontal", crop=0.7, rotation=10),
             ),
         ],
+        verdict=VerdictConfig(twins=["random_features", "frozen_probe"]),
     )
