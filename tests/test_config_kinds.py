@@ -148,6 +148,17 @@ def test_a_run_that_0_1_began_goes_on(tmp_path):
         RunDir(tmp_path).check(changed.model_dump(mode="json"))
 
 
+def test_a_run_that_names_the_former_default_of_early_stopping_goes_on(tmp_path):
+    tree = json.loads(WRITTEN_BY_0_1.read_text())
+    tree["stages"][1]["early_stopping"] = {"monitor": "val_loss", "patience": 3, "min_delta": 0.0}
+    (tmp_path / "config.json").write_text(json.dumps(tree))
+    today = apply_overrides(load_config(WRITTEN_BY_0_1), 'stages.1.early_stopping={"patience": 3}')
+    assert RunDir(tmp_path).check(today.model_dump(mode="json")) == "resume"
+    judged = apply_overrides(today, "judged_by=macro_f1").model_dump(mode="json")
+    with pytest.raises(UserError, match="judged_by: received"):
+        RunDir(tmp_path).check(judged)
+
+
 def test_a_person_is_refused_what_a_run_of_0_1_may_hold():
     tree = json.loads(WRITTEN_BY_0_1.read_text())
     del tree["tasks"], tree["model"]["head"]  # a run writes out every part

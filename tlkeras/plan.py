@@ -19,7 +19,7 @@ from tlkeras.models import BACKBONES, build_model
 from tlkeras.prepare import check_data, check_names, checked, read_domains
 from tlkeras.training.optimizers import build_optimizer
 from tlkeras.training.second_task import trains_jointly
-from tlkeras.training.stages import count_steps, expand_stages, learning_rate_multipliers, place_of
+from tlkeras.training.stages import count_steps, expand_stages, learning_rate_multipliers
 from tlkeras.training.trunk_features import reason_against_features
 
 ASSUMED_CLASSES = 10
@@ -118,7 +118,7 @@ def _verdict_notes(config: ExperimentConfig, rows: int | None, test_rows: int | 
     """Returns a note on the gains that the verdict can see, if there will be one on the accuracy."""
     if not test_rows or not config.twins or config.data.task == "regression" or config.judged_by is not None:
         return []
-    unstable = config.adaptation is not None or rows < FEW_LABELS
+    unstable = config.adaptation is not None or (rows is not None and rows < FEW_LABELS)
     return [what_can_be_seen(test_rows, config.judged_seeds, unstable=unstable)]
 
 
@@ -166,8 +166,7 @@ def _steps_of(config: ExperimentConfig, stage: FitStageConfig, model, selection,
     if rows is not None and config.data.batch_size != "auto":
         steps = count_steps(stage, rows, min(config.data.batch_size, rows)).total
     if rate != "auto":  # raises for unknown names and options
-        where = f"{place_of(stage, config.stages)}.optimizer"
-        build_optimizer(stage.optimizer, steps=steps or UNKNOWN_STEPS, where=where)
+        build_optimizer(stage.optimizer, steps=steps or UNKNOWN_STEPS)
     return {
         "steps": steps if steps is not None else f"{stage.epochs} epochs",
         "optimizer": stage.optimizer.name,

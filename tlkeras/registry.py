@@ -5,11 +5,12 @@ import functools
 import importlib
 import os
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from tlkeras.errors import UserError, unknown
 
 Entry = TypeVar("Entry")
+Given = TypeVar("Given")
 
 
 class Registry(Generic[Entry]):
@@ -50,14 +51,19 @@ class Registry(Generic[Entry]):
         self._entries[name] = entry
         return entry
 
-    def register(self, name: str, *, replace: bool = False) -> Callable[[Entry], Entry]:
+    def register(self, name: str, *, replace: bool = False) -> Callable[[Given], Given]:
         """Returns a decorator that registers the decorated object under `name`. See `add`.
 
         Args:
             name: Name in configs.
             replace: See `add`.
         """
-        return lambda entry: self.add(name, entry, replace=replace)
+
+        def add(entry: Given) -> Given:
+            self.add(name, cast("Entry", entry), replace=replace)
+            return entry
+
+        return add
 
     def get(self, name: str) -> Entry:
         """Returns the entry called `name`, from tlkeras itself or from a package that extends it.

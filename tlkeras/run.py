@@ -164,8 +164,11 @@ def _evaluate(model: keras.Model, parts: Parts, run_dir: RunDir, distances: dict
 
 
 def _summary(run_dir: RunDir, metrics: dict, judged_by: str | None) -> str:
-    items = [(name, *item) for name, splits in metrics.items() for item in splits.items()]
-    lines = [f"  {score_line(*item, judged_by)}" for item in items]
+    lines = [
+        f"  {score_line(domain, split, values, judged_by)}"
+        for domain, splits in metrics.items()
+        for split, values in splits.items()
+    ]
     facts = run_dir.evaluation / calibration.FILE
     calibrated = calibration.calibration_note(run_dir.read_json(facts)) if facts.is_file() else ""
     notes = [text for text in (calibrated, few_rows_note(metrics), unlabelled_note(metrics)) if text]

@@ -214,13 +214,20 @@ def test_a_constant_learning_rate_can_be_changed():
 
 
 @pytest.mark.parametrize(
+    ("steps", "expected"), [(20, {0: 0.0, 2: 0.5, 11: 0.25, 20: 0.0}), (3, {0: 0.5, 3: 0.0})]
+)
+def test_a_stage_that_is_no_longer_than_its_warm_up_has_a_shorter_one(steps, expected):
+    schedule = build_schedule(ScheduleConfig(name="linear", warmup_steps=20), 0.5, steps=steps)
+    assert {step: float(schedule(step)) for step in expected} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
     ("config", "says"),
     [
         ({"name": "adamm"}, "Did you mean 'adam'"),
         ({"name": "sgd", "options": {"momentun": 0.9}}, "Did you mean 'momentum'"),
         ({"name": "sgd", "options": {"momentum": 3.0}}, "momentum"),
         ({"clipnorm": 1.0, "global_clipnorm": 1.0}, "Received: clipnorm=1.0, global_clipnorm=1.0"),
-        ({"schedule": ScheduleConfig(warmup_steps=20)}, "warmup_steps=20, steps=20. --set stages.0.opt"),
         ({"schedule": ScheduleConfig(name="exponential")}, "final=0.0"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -57,7 +58,7 @@ def overfit(runtime: Runtime) -> SelfTest:
     data = tf.data.Dataset.from_tensors((x, y)).unbatch().batch(rows, drop_remainder=True)
     began = time.monotonic()
     with runtime.scope():
-        model = _Network()
+        model: Any = _Network()
         model.build((None, 16))
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(keras.optimizers.Adam(0.02), loss, steps_per_execution=5)

@@ -168,7 +168,7 @@ def _strategy(chosen: str, config: RuntimeConfig, cluster: Cluster | None) -> tu
 
 
 def _make_strategy(chosen: str, config: RuntimeConfig, cluster: Cluster | None) -> tuple[str, Any]:
-    if chosen == "multi_worker":
+    if cluster is not None:
         return chosen, make_multi_worker(cluster)
     if chosen in ("tpu", "local"):
         strategy = make_tpu(required=chosen == "tpu")

@@ -100,7 +100,7 @@ class Kinds(Config, metaclass=_MakesKinds):
         if not (cls.is_part() and cls.kinds):
             return handler(source)
         classes = dict.fromkeys(cls.kinds.values())
-        members: tuple[Any, ...] = tuple(Annotated[kind, Tag(kind.__name__)] for kind in classes)
+        members: Any = tuple(Annotated[kind, Tag(kind.__name__)] for kind in classes)
         told = Discriminator(
             lambda given: _class_of(cls, given),
             custom_error_type="no_part",

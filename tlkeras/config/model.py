@@ -24,7 +24,7 @@ class BranchConfig(Config):
         dropout: Dropout rate after each layer.
     """
 
-    pooling: Pooling | None = None
+    pooling: Pooling | MaybeNone = None
     units: tuple[PositiveInt, ...] = (64,)
     activation: str = "relu"
     dropout: Fraction = 0.0

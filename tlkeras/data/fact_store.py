@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -130,7 +129,7 @@ class KnownFacts:
         pool: Threads that ask the file system.
     """
 
-    def __init__(self, store: FactStore, files: Sequence[str], pool: Executor):
+    def __init__(self, store: FactStore, files: Any, pool: Executor):
         self._store, self._files, self._pool, self._began = store, files, pool, time.time_ns()
         self._marks = self._marked(np.arange(len(files), dtype=np.int32))
 
@@ -145,7 +144,7 @@ class KnownFacts:
             places = np.minimum(np.searchsorted(part["key"], self._marks["key"]), len(part) - 1)
             known = missing & (part["key"][places] == self._marks["key"])
             known &= part["more"][places] == self._marks["more"]
-            for column in table.dtype.names:
+            for column in table.dtype.fields or ():
                 table[column][known] = part[column][places[known]]
             missing &= ~known
         return np.flatnonzero(missing)
@@ -164,7 +163,7 @@ class KnownFacts:
             return
         part = np.empty(len(rows), _with_key(table.dtype))
         part["key"], part["more"] = before["key"][same], before["more"][same]
-        for column in table.dtype.names:
+        for column in table.dtype.fields or ():
             part[column] = table[column][rows]
         self._store.add(part)
 
@@ -192,4 +191,4 @@ def _without_key(dtype: np.dtype) -> np.dtype:
 
 def _name(part: np.ndarray) -> str:
     """Returns the name of a file, which is a digest of its content, so that a damaged file is noticed."""
-    return hashlib.blake2b(np.ascontiguousarray(part).view(np.uint8), digest_size=16).hexdigest()
+    return hashlib.blake2b(np.ascontiguousarray(part).view(np.uint8).data, digest_size=16).hexdigest()

@@ -54,8 +54,10 @@ class Facts:
         Args:
             indices: Indices, integers `(m,)`, or a mask, bool `(n,)`.
         """
-        chosen = np.arange(len(self), dtype=np.int32)[indices] if self.reasons else None
-        bad = () if chosen is None else np.flatnonzero(np.isin(chosen, list(self.reasons)))
+        if not self.reasons:
+            return Facts(self.table[indices], {})
+        chosen = np.arange(len(self), dtype=np.int32)[indices]
+        bad = np.flatnonzero(np.isin(chosen, list(self.reasons)))
         return Facts(self.table[indices], {int(i): self.reasons[int(chosen[i])] for i in bad})
 
 

@@ -41,8 +41,9 @@ def files_in(paths: str | os.PathLike | Iterable[str | os.PathLike], kind: FileK
 
 
 def _as_paths(paths: object) -> list[Path]:
-    alone = isinstance(paths, str | os.PathLike) or not isinstance(paths, Iterable)
-    named: list[Any] = [paths] if alone else list(paths)
+    if isinstance(paths, str | os.PathLike) or not isinstance(paths, Iterable):
+        paths = [paths]
+    named: list[Any] = list(paths)
     for path in named:
         if not isinstance(path, str | os.PathLike):
             raise UserError(

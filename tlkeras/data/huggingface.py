@@ -145,4 +145,4 @@ def _inner(feature: Any) -> Any:
     """Returns the feature of the entries of a list, or the feature itself."""
     if isinstance(feature, Sequence) and not isinstance(feature, str):
         return feature[0]
-    return feature.feature if hasattr(feature, "feature") else feature
+    return getattr(feature, "feature", feature)

@@ -206,7 +206,7 @@ def batches_of_blocks(
     """
 
     def change(x, indices):
-        if view is None:
+        if view is None or augment is None:
             return x
         return domain.modality.augmented(x, augment, seed, tf.constant(view, tf.int64), indices)
 

@@ -1,7 +1,7 @@
 """One split as a table with random access."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -151,7 +151,7 @@ class Rows:
             digest.update(b"weights" + np.ascontiguousarray(self.weights).tobytes())
         # Equal images give equal digests, whether they are files or bytes.
         digest.update(f"{self.inputs.dtype}{self.inputs.shape[1:]}".encode())
-        digest.update(np.ascontiguousarray(self.digests))
+        digest.update(np.ascontiguousarray(self.digests).data)
         return digest.hexdigest()
 
 
@@ -163,7 +163,7 @@ def _digests(rows: np.ndarray) -> np.ndarray:
     return np.frombuffer(bytes(found), np.uint8).reshape(-1, 32)
 
 
-def checked_weights(values: object, where: str, places: Sequence[str] | None = None) -> np.ndarray:
+def checked_weights(values: object, where: str, places: Any = None) -> np.ndarray:
     """Returns the weights of rows, float32 `(n,)`.
 
     Args:

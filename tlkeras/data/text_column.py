@@ -26,7 +26,7 @@ class TextColumn:
 
     dtype = np.dtype(object)
     ndim = 1
-    __hash__ = None  # as `==` compares row by row
+    __hash__ = None  # type: ignore[assignment]  # as `==` compares row by row
 
     def __init__(self, content: bytes, bounds: np.ndarray, places: np.ndarray, prefix: str = ""):
         self.content, self.bounds, self.places, self.prefix = content, bounds, places, prefix
@@ -85,9 +85,9 @@ class TextColumn:
         return len(self.places)
 
     @overload
-    def __getitem__(self, index: int) -> str: ...
+    def __getitem__(self, index: int | np.integer) -> str: ...
     @overload
-    def __getitem__(self, index: Any) -> "TextColumn": ...
+    def __getitem__(self, index: slice | np.ndarray | list) -> "TextColumn": ...
     def __getitem__(self, index):
         if isinstance(index, int | np.integer):
             return self._text(self.places[index])

@@ -48,7 +48,8 @@ def listening(host: str, port: int | None) -> socket.socket:
             if error.errno == errno.EADDRINUSE and not port:
                 continue
             raise UserError(_why(error, host, number)) from None
-    raise UserError(f"Ports {FIRST_PORT} to {number} are all taken: choose another with --port.")
+    last = FIRST_PORT + _TRIED - 1
+    raise UserError(f"Ports {FIRST_PORT} to {last} are all taken: choose another with --port.")
 
 
 def _why(error: OSError, host: str, port: int) -> str:

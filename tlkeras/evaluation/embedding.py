@@ -1,7 +1,7 @@
 """The feature space of a model: features of rows, their plot in the plane, nearest neighbours."""
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -93,9 +93,9 @@ def write_embedding(
         "class_names": as_bytes(next(iter(domains.values())).class_names),
         "ids": as_bytes([str(id) for part in drawn.values() for id in part.ids]),
     }
-    thumbnails = [thumbnails_of(drawn[name], domains[name]) for name in drawn]
-    if not any(part is None for part in thumbnails):
-        arrays["thumbnails"] = np.concatenate(thumbnails)
+    thumbnails = concatenated([thumbnails_of(drawn[name], domains[name]) for name in drawn])
+    if thumbnails is not None:
+        arrays["thumbnails"] = thumbnails
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)
 
@@ -167,3 +167,9 @@ def thumbnails_of(rows: Rows, domain: Domain) -> np.ndarray | None:
             return None
         parts.append(ops.image.resize(ops.cast(pictures, "float32"), size, antialias=True))
     return np.clip(ops.convert_to_numpy(ops.concatenate(parts)), 0, 255).astype(np.uint8)
+
+
+def concatenated(parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """Returns arrays as one, `(n, ...)`, or None if one of them is missing."""
+    present = [part for part in parts if part is not None]
+    return np.concatenate(present) if len(present) == len(parts) else None

@@ -72,7 +72,7 @@ def score_interval(
 
 def headline(values: Mapping[str, Any], judged_by: str | None = None) -> str:
     """Returns the name of the most important metric of a split: the one of `judged_by` if it was measured."""
-    return next(name for name in (judged_by, "accuracy", "rmse") if name in values)
+    return next(name for name in (judged_by, "accuracy", "rmse") if name and name in values)
 
 
 def score_line(domain: str, split: str, values: Mapping[str, Any], judged_by: str | None = None) -> str:

@@ -134,7 +134,8 @@ def same_pictures(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
             _try(grey, pairs, worth, around + move, shift, residual)
     same = np.zeros(len(pairs), bool)
     for k in worth[residual[worth] < np.minimum(RESIDUAL, BELOW_OTHERS * usual[worth])]:
-        apart, left = _apart(*colours[pairs[k]], shift[k])
+        first, second = colours[pairs[k]]
+        apart, left = _apart(first, second, shift[k])
         same[k] = apart < SOMEWHERE and apart * np.sqrt(left / usual[k]) < DIFFERENT
     return same
 

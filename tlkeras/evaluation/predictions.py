@@ -177,7 +177,7 @@ class Predictions:
             )
 
 
-def shown_split(splits: Mapping[str, Predictions]) -> str | MaybeNone:
+def shown_split(splits: Mapping[str, Any]) -> str | MaybeNone:
     """Returns the split to report: the first of test, val and train with labels, else the first of them."""
     there = [split for split in ("test", "val", "train") if len(splits.get(split, ()))]
     return next((split for split in there if splits[split].labels is not None), next(iter(there), None))

@@ -17,7 +17,7 @@ from tlkeras.data import Domain
 from tlkeras.data.exclusion import CHOICE
 from tlkeras.data.rows import Rows
 from tlkeras.errors import UserError
-from tlkeras.evaluation.embedding import thumbnails_of
+from tlkeras.evaluation.embedding import concatenated, thumbnails_of
 from tlkeras.evaluation.label_errors import find_label_errors
 from tlkeras.evaluation.near_duplicates import groups_of, near_duplicates, neighbours_of
 from tlkeras.evaluation.nearest_training_rows import label_texts
@@ -91,7 +91,7 @@ def find_suspects(domain: Domain, features: Mapping[str, np.ndarray], seed: int 
     neighbours = neighbours_of(stacked)
     small = None
     if domain.image_size is not None:
-        small = np.concatenate([thumbnails_of(domain.splits[split], domain) for split in table.splits])
+        small = concatenated([thumbnails_of(domain.splits[split], domain) for split in table.splits])
     groups = groups_of(near_duplicates(neighbours, small), len(stacked))
     copies = np.concatenate(groups) if groups else np.zeros(0, int)
     order, deviations = unusual_rows(stacked)
@@ -206,7 +206,7 @@ def _labels(table: _Table, features: np.ndarray, seed: int) -> list[dict[str, An
     found = find_label_errors(features, labels, seed)
     names = table.domain.class_names
     rows = []
-    for index in found.named:
+    for index in map(int, found.named):
         own, other = float(found.probability[index]), float(found.suggested_probability[index])
         suggested = names[found.suggested[index]]
         reason = f"probability {own:.3f} of {names[labels[index]]}, {other:.2f} of {suggested}"
@@ -216,8 +216,7 @@ def _labels(table: _Table, features: np.ndarray, seed: int) -> list[dict[str, An
 
 
 def _group(table: _Table, rows: np.ndarray, number: int) -> list[dict[str, Any]]:
-    rows = sorted(rows, key=lambda row: (_KEPT_FIRST.index(table.split[row]), row))
-    first, *others = rows
+    first, *others = sorted(rows, key=lambda row: (_KEPT_FIRST.index(table.split[row]), row))
     found = [table.row(first, "near-duplicate", f"the one to keep of {len(rows)}", False, group=number)]
     for row in others:
         note = ", with another label" if table.labels[row] != table.labels[first] else ""

@@ -41,8 +41,9 @@ class Parity:
     @property
     def accuracy_drop(self) -> float | None:
         """The loss of accuracy of the export. It is negative if the export is better."""
-        known = self.accuracy is not None and self.accuracy_before is not None
-        return self.accuracy_before - self.accuracy if known else None
+        if self.accuracy is None or self.accuracy_before is None:
+            return None
+        return self.accuracy_before - self.accuracy
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all numbers, including the drop of accuracy."""

@@ -26,6 +26,7 @@ def reader_of(text: str) -> Callable[[str | bytes], np.ndarray]:
         file = Path(folder, "preprocess.py")
         file.write_text(text, encoding="utf-8")
         spec = importlib.util.spec_from_file_location("preprocess", file)
+        assert spec and spec.loader, "every file that ends with .py has a loader"
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     return module.read_picture

@@ -105,7 +105,7 @@ def _content(store: FeatureStore, info: EntryInfo) -> np.ndarray:
     for i, path in enumerate(store.shards(info)):
         part = array[i * info.shard_rows :][: info.shard_rows]
         with open(path, "rb", buffering=0) as file:
-            _read_into(file, memoryview(part.reshape(-1).view(np.uint8)))
+            _read_into(file, part.reshape(-1).view(np.uint8).data)
     return array
 
 

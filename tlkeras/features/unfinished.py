@@ -80,7 +80,7 @@ class UnfinishedEntry:
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         for name in self._names().values():
-            if os.path.getsize(self.folder / name) != self._size(int(_SHARD.match(name)[1])):
+            if os.path.getsize(self.folder / name) != self._size(_number_and_checksum(name)[0]):
                 (self.folder / name).unlink()  # after a power cut
         if not locks and self.count:
             first = random.SystemRandom().randrange(self.count)
@@ -167,9 +167,10 @@ class UnfinishedEntry:
 
     def _checksums(self, names: dict[int, str]) -> tuple[int, ...]:
         """Returns checksums from the names, or from the `entry.json` of a process that died in `finish`."""
-        found = [_SHARD.match(names[number])[2] for number in sorted(names)]
-        if None not in found:
-            return tuple(int(text, 16) for text in found)
+        found = [_number_and_checksum(names[number])[1] for number in sorted(names)]
+        known = tuple(int(text, 16) for text in found if text is not None)
+        if len(known) == len(found):
+            return known
         noted = json.loads((self.folder / "entry.json").read_text("utf-8"))["checksums"]
         return tuple(noted[i] if text is None else int(text, 16) for i, text in enumerate(found))
 
@@ -235,7 +236,7 @@ class Claim(Span):
         with disk_errors(self._temporary):
             if self._file is None:
                 self._file = open(self._temporary, "wb", buffering=0)  # noqa: SIM115
-            content = memoryview(np.ascontiguousarray(rows).view(np.uint8).reshape(-1))
+            content = np.ascontiguousarray(rows).view(np.uint8).reshape(-1).data
             self._checksum = zlib.crc32(content, self._checksum)
             while len(content):
                 content = content[self._file.write(content) :]
@@ -264,3 +265,9 @@ class Claim(Span):
     @property
     def _temporary(self) -> Path:
         return self._entry.folder / f".{self.number:05d}-{os.getpid():08x}.tmp"
+
+
+def _number_and_checksum(name: str) -> tuple[int, str | None]:
+    found = _SHARD.match(name)
+    assert found, f"{name} is no shard"
+    return int(found[1]), found[2]

@@ -200,6 +200,14 @@ class Term:
         """Number of views of each target row in a step. It is 0 without a target."""
         return 0
 
+    def critic_loss(self, features: Pair):
+        """Returns the loss of one inner step, a scalar.
+
+        Args:
+            features: Features of both domains, `(n, d)` each, through which no gradient passes.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has inner steps and no critic_loss")
+
     @property
     def critic_variables(self) -> list:
         """Variables that are trained only in the inner critic steps."""

@@ -1,6 +1,7 @@
 """Uploads a folder to the Hugging Face Hub, by the Hub's own client."""
 
 from pathlib import Path
+from typing import Any
 
 from tlkeras.errors import RunError, UserError
 from tlkeras.models.weights.hub import CARD, client, client_errors, name_on_hub, said
@@ -57,7 +58,7 @@ def _name(to: str) -> str:
     return name
 
 
-def _described(error: Exception, name: str, to: str, folder: Path) -> Exception:
+def _described(error: Any, name: str, to: str, folder: Path) -> Exception:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if type(error).__name__ == "RepositoryNotFoundError":
         return UserError(

@@ -8,6 +8,7 @@ from typing import Any
 from tlkeras.config import MetricConfig
 from tlkeras.errors import UserError
 from tlkeras.evaluation.intervals import score_interval
+from tlkeras.evaluation.predictions import Predictions
 from tlkeras.evaluation.score import registered, score_of
 from tlkeras.report.page import curves
 from tlkeras.report.paired_test import Pair, holm, pair
@@ -92,7 +93,9 @@ def _rows(records: dict[str, RunRecord]) -> list[dict[str, Any]]:
     rows = []
     for name, record in records.items():
         own = predictions[name]
-        both = own is not None and reference is not None and own is not reference
+        found = None
+        if own is not None and reference is not None and own is not reference:
+            found = pair(own, reference, metric)
         numbers = _numbers(record, domain)
         named = None if own is None else score_of(own, metric)
         score, low, high = score_interval(own, metric) if own is not None else (None, None, None)
@@ -101,7 +104,7 @@ def _rows(records: dict[str, RunRecord]) -> list[dict[str, Any]]:
             | {"metric": named and named.name, "score": score, "low": low, "high": high}
             | {"is_share": named is None or named.is_share}
             | numbers
-            | _paired(pair(own, reference, metric) if both else None)
+            | _paired(found)
         )
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p"] = p
@@ -121,18 +124,16 @@ def _numbers(record: RunRecord, domain: str) -> dict[str, Any]:
 
 
 def _paired(found: Pair | None) -> dict[str, Any]:
-    low, high = found.interval if found else (None, None)
+    if found is None:
+        return dict.fromkeys(("gain", "gain_low", "gain_high", "verdict", "p", "paired_rows"))
+    low, high = found.interval or (None, None)
     return {
-        "gain": found and found.gain,
-        "gain_low": low,
-        "gain_high": high,
-        "verdict": found and _WORDS[found.verdict],
-        "p": found and found.p_value,
-        "paired_rows": found and found.rows,
-    }
+        "gain": found.gain, "gain_low": low, "gain_high": high,
+        "verdict": _WORDS[found.verdict], "p": found.p_value, "paired_rows": found.rows,
+    }  # fmt: skip
 
 
-def _predictions(record: RunRecord, domain: str):
+def _predictions(record: RunRecord, domain: str) -> Predictions | None:
     split = record.shown_split(domain)
     found = record.predictions(domain, split) if split else None
     return found if found is not None and found.labels is not None and len(found) else None

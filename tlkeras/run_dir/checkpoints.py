@@ -197,7 +197,7 @@ def _pack(arrays: dict[str, np.ndarray], state: dict[str, Any]) -> list[bytes | 
         shape = list(arrays[name].shape)
         code = _CODES[array.dtype.name]
         header[name] = {"dtype": code, "shape": shape, "data_offsets": [offset, end]}
-        chunks.append(memoryview(array.view(np.uint8)))
+        chunks.append(array.view(np.uint8).data)
         offset = end
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)

@@ -281,7 +281,7 @@ def config_differences(
         ignore: Dotted paths that are not compared, with all fields below them.
     """
     ignore = tuple(ignore)
-    new, old = dict(leaves(plain(received))), dict(leaves(plain(there)))
+    new, old = (dict(leaves(_with_open_monitors(tree))) for tree in (received, there))
     differing = [
         path
         for path in dict.fromkeys((*old, *new))
@@ -289,6 +289,16 @@ def config_differences(
         and not any(path == name or path.startswith(f"{name}.") for name in ignore)
     ]
     return [f"{path}: received {_shown(new, path)}, there {_shown(old, path)}" for path in differing]
+
+
+def _with_open_monitors(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns a config in which early stopping by the usual monitor names none, as version 0.1 named it."""
+    config = plain(config)
+    stages = config.get("stages") if config.get("judged_by") is None else None
+    for stage in stages if isinstance(stages, list) else ():
+        if (stopping := stage.get("early_stopping")) and stopping.get("monitor") == "val_loss":
+            stopping["monitor"] = None
+    return config
 
 
 _ABSENT = object()

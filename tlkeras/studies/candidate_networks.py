@@ -89,7 +89,7 @@ def top_model(candidate: Candidate) -> CandidateNetwork | None:
     shape, mode = net.input_shape[1:], BACKBONES.get(candidate.name).family.preprocessing
     inputs = keras.Input(shape, dtype="float32", name="inputs")
     logits = replay(net, replay(build_preprocessing(mode, shape), inputs))
-    return CandidateNetwork(keras.Model(inputs, logits), 0, logits.shape[-1], False, net.count_params())
+    return CandidateNetwork(keras.Model(inputs, logits), 0, net.output_shape[-1], False, net.count_params())
 
 
 def head_of_weights(candidate: Candidate) -> Candidate | None:
@@ -110,9 +110,11 @@ def _of_run(run: RunDir) -> CandidateNetwork:
     return _joined(inputs, features, logits, binary=run.read_json("manifest.json")["task"] == "binary")
 
 
-def _packaged_head(row, input_shape: tuple) -> keras.Model:
-    """Returns the layers after the pooling of a network whose weights file contains the head."""
+def _packaged_head(row, input_shape: tuple) -> keras.Model | None:
+    """Returns the layers after the pooling of a network whose weights file has the head, or None."""
     net = network_with_head(row.name, input_shape)
+    if net is None:
+        return None
     pooled = next(x for x in reversed(net.layers) if isinstance(x, keras.layers.GlobalAveragePooling2D))
     return keras.Model(output_of(net, pooled.name), net.outputs[0])
 

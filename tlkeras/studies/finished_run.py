@@ -94,8 +94,11 @@ class FinishedRun(saved_run.SavedRun):
         return getattr(module, method)(self.model, np.asarray(images, np.float32), targets)
 
     def __repr__(self) -> str:
-        splits = [(d, *item) for d, measured in self.metrics.items() for item in measured.items()]
-        scores = [score_line(*split, self.config.judged_by) for split in splits]
+        scores = [
+            score_line(domain, split, values, self.config.judged_by)
+            for domain, splits in self.metrics.items()
+            for split, values in splits.items()
+        ]
         found = (self.verdict or {}).get(
             "sentence", "there is no verdict, because no run without the transfer was trained"
         )

@@ -61,14 +61,14 @@ def adapt(
     """
     way, saved = _way(method, options), load_run(run)
     _check(way, method, saved)
-    target = DataConfig(source=target) if isinstance(target, str) else target
+    wanted: DataConfig = DataConfig(source=target) if isinstance(target, str) else target
     run_dir = RunDir(workdir or saved.path.with_name(f"{saved.path.name}_{method}"))
-    config = _config(saved, target, method).model_dump(mode="json")
-    facts = {"method": method, "run": str(saved.path), "target": target.source, **vars(way)}
+    config = _config(saved, wanted, method).model_dump(mode="json")
+    facts = {"method": method, "run": str(saved.path), "target": wanted.source, **vars(way)}
     if _state(run_dir, config, facts) == "finished":
         run_dir.say_finished()
         return load_run(run_dir.path)
-    domain = saved.adaptation_target(target)
+    domain = saved.adaptation_target(wanted)
     run_dir.start(config)
     try:
         _adapt(run_dir, saved, way, domain, facts)

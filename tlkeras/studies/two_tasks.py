@@ -13,7 +13,7 @@ from tlkeras.config import AdapterConfig, ExperimentConfig, StageConfig
 from tlkeras.config.checks import LAST_STEP
 from tlkeras.config.data import ALIKE_IN_TASKS
 from tlkeras.data.input_shapes import Shape
-from tlkeras.errors import UserError
+from tlkeras.errors import RunError, UserError
 from tlkeras.evaluation.evaluate import predict_domains, write_evaluation
 from tlkeras.evaluation.intervals import headline
 from tlkeras.evaluation.metrics import compute_metrics
@@ -241,8 +241,10 @@ def joint_after(run_dir: RunDir, parts, joint, snapshots):
     """Returns the source's model after the joint training. `parts.model` keeps its initial weights."""
     named = snapshots.named_variables(joint)
     kept = snapshots.capture(named)
-    arrays, _ = run_dir.checkpoints(0, parts.config.stages[0].name, parts.config.checkpoint.keep).load()
-    snapshots.restore(named, arrays, "model/")
+    saved = run_dir.checkpoints(0, parts.config.stages[0].name, parts.config.checkpoint.keep).load()
+    if saved is None:
+        raise RunError(f"The last state of the joint training is missing or damaged in {run_dir.path}.")
+    snapshots.restore(named, saved[0], "model/")
     plain = source_model(parts.model, joint.terms[0].private)
     after = keras.models.clone_model(plain)
     after.set_weights(plain.get_weights())

@@ -24,9 +24,10 @@ from tlkeras.training.monitors import monitor_of, stopping_of
 from tlkeras.training.optimizers import build_optimizer
 from tlkeras.training.own_callbacks import OwnCallbacks, watch_batches
 from tlkeras.training.row_weights import row_weights
+from tlkeras.training.schedules import warm_up_steps
 from tlkeras.training.second_task import joint_batches, trains_jointly
 from tlkeras.training.stage import Stage, StageRecord
-from tlkeras.training.stages import Steps, count_steps, learning_rate_multipliers, place_of
+from tlkeras.training.stages import Steps, count_steps, learning_rate_multipliers
 from tlkeras.training.tensorboard_log import TensorBoardLog
 from tlkeras.training.terms import training_model
 from tlkeras.training.trunk_features import open_features
@@ -57,6 +58,7 @@ class FitStage(Stage):
             self.parts, self.config, self.batches.sources, self.run_dir, self.folder, self.title
         )
         self._settle_learning_rate()
+        self._say_warm_up()
         with self.runtime.scope():
             trainee = self.compile()
         movable = self._movable(trainee)
@@ -93,8 +95,7 @@ class FitStage(Stage):
         """
         config, steps, source = config or self.config, steps or self.steps, self.parts.source
         multipliers = learning_rate_multipliers(config, self.model, self.selection)
-        where = f"{place_of(config, self.parts.config.stages)}.optimizer"
-        optimizer = build_optimizer(config.optimizer, steps=steps.total, multipliers=multipliers, where=where)
+        optimizer = build_optimizer(config.optimizer, steps=steps.total, multipliers=multipliers)
         trainee = training_model(self.parts, config, steps, self.states)
         own, wanted = self.parts.own, self.parts.config.measured
         further = make_metrics(wanted, source.task, source.num_outputs, own.metrics)
@@ -131,6 +132,14 @@ class FitStage(Stage):
             rate = find_learning_rate(self)
             messages.note(f"{self.title}: learning rate {rate:.3g} chosen by a range test")
             self.config = with_learning_rate(self.config, rate)
+
+    def _say_warm_up(self) -> None:
+        schedule, steps = self.config.optimizer.schedule, self.steps.total
+        if (used := warm_up_steps(schedule, steps)) < schedule.warmup_steps:
+            messages.note(
+                f"{self.title}: the warm-up is {used} of {steps} steps, because the stage is too short for "
+                f"warmup_steps={schedule.warmup_steps}"
+            )
 
     def _movable(self, trainee) -> dict:
         """Returns the variables that the stage may change, by name."""

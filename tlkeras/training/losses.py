@@ -25,7 +25,7 @@ class NamedLoss:
     """
 
     summary: str
-    classes: Mapping[Task, type[keras.losses.Loss]] = field(repr=False)
+    classes: Mapping[str, type[keras.losses.Loss]] = field(repr=False)
 
 
 LOSSES: Registry[NamedLoss] = Registry("loss")

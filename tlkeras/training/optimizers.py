@@ -52,7 +52,6 @@ def build_optimizer(
     steps: int,
     multipliers: dict[str, float] | None = None,
     variables=None,
-    where: str = "stages.0.optimizer",
 ):
     """Returns a Keras optimizer for one stage. It must be called in the scope of the strategy.
 
@@ -67,7 +66,6 @@ def build_optimizer(
         multipliers: Factors on the learning rate by `variable.path`. Variables without an entry have factor
             1. Factor 0 freezes a variable.
         variables: Variables on which the optimizer is built, so that a checkpoint can be restored, or None.
-        where: Path of the config in the experiment, for messages.
 
     Raises:
         UserError: The optimizer or an option is unknown, there are two kinds of clipping, or the schedule is
@@ -86,7 +84,7 @@ def build_optimizer(
         arguments |= {"use_ema": True, "ema_momentum": config.ema_momentum}
     try:
         optimizer = stage_optimizer_class(base)(
-            learning_rate=build_schedule(config.schedule, config.learning_rate, steps=steps, where=where),
+            learning_rate=build_schedule(config.schedule, config.learning_rate, steps=steps),
             clipnorm=config.clipnorm,
             global_clipnorm=config.global_clipnorm,
             multipliers=multipliers,

@@ -32,7 +32,12 @@ from tlkeras.training.trunk_features import NOTE, recorded
 class ProbeStage(Stage):
     """Fits a classical learner on the features of a frozen backbone, and stores the result in the head."""
 
-    steps = Steps(1, 1, 1)  # one entry of the log; the ledger records that there were no steps
+    config: ProbeStageConfig
+
+    @property
+    def steps(self) -> Steps:
+        """One entry of the log. The ledger records that there were no steps."""
+        return Steps(1, 1, 1)
 
     def check(self) -> None:
         """Raises `UserError` if the model or the data do not fit a probe."""
@@ -51,7 +56,7 @@ class ProbeStage(Stage):
         logs = from_chief(parts.runtime, _logs(parts, features, answer))
         best = self._keep(logs, best)
         shown = ", ".join(f"{name} {value:.3f}" for name, value in logs.items())
-        where = "frozen features" if mapping is None else f"features mapped by {probe.mapping.name}"
+        where = f"features mapped by {probe.mapping.name}" if probe.mapping else "frozen features"
         messages.note(f"{self.title}: {probe.name} on {where}: {shown}")
         return StageRecord(best, 0, time.monotonic() - extracted, extracted - began, extractor)
 

@@ -1,6 +1,7 @@
 """The importance weights of a stage: one factor of the class loss for each training row of each source."""
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from tlkeras.config import FitStageConfig
 from tlkeras.data import Domain, evaluation_batches
 from tlkeras.data.modalities import Vector
 from tlkeras.methods.adapt import METHODS
+from tlkeras.methods.adapt.base import Method
 from tlkeras.methods.adapt.configured import configured_term
 from tlkeras.methods.adapt.reweighting import Reweighting
 from tlkeras.models.cuts.graph import input_of, inputs_of, output_of
@@ -52,7 +54,8 @@ def row_weights(
         return dict(stored)
 
 
-def _computed(parts: Parts, method: Reweighting, sources: list[Domain]) -> dict[str, np.ndarray]:
+def _computed(parts: Parts, method: Method, sources: list[Domain]) -> dict[str, Any]:
+    assert isinstance(method, Reweighting)
     target, *features = _features(parts, [parts.targets[0], *sources])
     found = [method.weights(own, target, parts.config.seed) for own in features]
     found = arrays_from_chief(parts.runtime, found)

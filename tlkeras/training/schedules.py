@@ -121,32 +121,34 @@ def _ganin(config, learning_rate, steps):
     return GaninSchedule(learning_rate, steps)
 
 
-def build_schedule(
-    config: ScheduleConfig, learning_rate: float, *, steps: int, where: str = "stages.0.optimizer"
-):
+def build_schedule(config: ScheduleConfig, learning_rate: float, *, steps: int):
     """Returns the learning rate over a stage, as Keras optimizers take it.
 
     Args:
         config: Config of the schedule.
         learning_rate: Peak learning rate, above 0.
         steps: Number of training steps (batches) of the stage. The schedule covers the steps after the
-            warm-up.
-        where: Path of the optimizer in the experiment's config, for messages.
+            warm-up, which `warm_up_steps` shortens in a short stage.
 
     Returns:
         A float for a constant learning rate (which callbacks may then change), else a serializable
         `keras.optimizers.schedules.LearningRateSchedule`.
 
     Raises:
-        UserError: The warm-up is as long as the stage, or an exponential schedule should end at 0.
+        UserError: An exponential schedule should end at 0.
     """
-    if config.warmup_steps >= max(steps, 1):
-        raise UserError(
-            f"{where}.schedule.warmup_steps must be smaller than the stage's number of steps. "
-            f"Received: warmup_steps={config.warmup_steps}, steps={steps}. "
-            f"--set {where}.schedule.warmup_steps={max(steps // 10, 0)} would do, or more epochs"
-        )
-    schedule = SCHEDULES.get(config.name)(config, learning_rate, steps - config.warmup_steps)
-    if config.warmup_steps:
-        return WarmUp(learning_rate, config.warmup_steps, schedule)
+    rising = warm_up_steps(config, steps)
+    schedule = SCHEDULES.get(config.name)(config, learning_rate, steps - rising)
+    if rising:
+        return WarmUp(learning_rate, rising, schedule)
     return learning_rate if schedule is None else schedule
+
+
+def warm_up_steps(config: ScheduleConfig, steps: int) -> int:
+    """Returns the number of steps of the warm-up: a tenth of a stage that is no longer than its warm-up.
+
+    Args:
+        config: Config of the schedule.
+        steps: Number of training steps of the stage.
+    """
+    return config.warmup_steps if config.warmup_steps < steps else max(steps // 10, 0)

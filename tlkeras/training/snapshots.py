@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -13,7 +14,7 @@ from tlkeras.errors import RunError
 _OF_REPLICA = re.compile(r"@\d+$")
 
 
-def named_variables(model) -> dict[str, object]:
+def named_variables(model) -> dict[str, keras.Variable]:
     """Returns all variables of a model by a name that is unique and the same in every process.
 
     They include the states of random generators, which are in `model.variables` but not in Keras' own

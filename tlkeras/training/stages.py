@@ -1,7 +1,6 @@
 """Numbers that follow from the config of a stage: gradual stages, steps, learning-rate multipliers."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,15 +57,6 @@ def expand_stages(stages: Sequence[StageConfig], block_names: Sequence[str]) -> 
                 update["train"] = stage.train
             expanded.append(stage.model_copy(update=update))
     return expanded
-
-
-def place_of(stage: StageConfig, stages: Sequence[StageConfig]) -> str:
-    """Returns the path of a stage in the config, e.g. `stages.1`. The stage may come from a gradual one."""
-    for index, configured in enumerate(stages):
-        opened = configured.gradual and re.fullmatch(re.escape(configured.name) + r"_\d+", stage.name)
-        if opened or configured.name == stage.name:
-            return f"stages.{index}"
-    raise ValueError(f"No stage of the config is called {stage.name!r}.")
 
 
 def learning_rate_multipliers(stage: StageConfig, model, selection) -> dict[str, float]:

@@ -148,7 +148,7 @@ class Modality:
         """Returns whether inputs of this modality can have this shape."""
         return isinstance(shape, dict) or len(shape) == 1
 
-    def image_size(self, shape: Shape) -> tuple[int, ...] | None:
+    def image_size(self, shape: Shape) -> tuple[int, int] | None:
         """Returns height and width from the shape of one input. None if the inputs are not images."""
         return None
 

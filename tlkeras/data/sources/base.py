@@ -1,6 +1,6 @@
 """The table of rows that every data source returns, and the registry of data sources."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -100,7 +100,9 @@ def _kind_of(path: Path) -> str:
     return _KINDS.get(path.suffix.lower(), "folder")
 
 
-def options(source: str, argument: str, defaults: dict[str, float | int | tuple]) -> tuple[str, dict]:
+def options(
+    source: str, argument: str, defaults: Mapping[str, float | int | str | tuple]
+) -> tuple[str, dict]:
     """Splits `name?key=value&key=value` into the name and typed values.
 
     Args:

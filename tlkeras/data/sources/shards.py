@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -184,7 +184,7 @@ def _known(file: str, kept_in: Path | None, how: ShardFormat) -> tuple[Shard, Pl
 
 
 def _write(path: Path, places: Places) -> None:
-    texts = {
+    texts: dict[str, Any] = {
         f"{name}_{part}": np.frombuffer(getattr(column, part), np.uint8)
         if part == "content" else getattr(column, part)
         for name, column in (("keys", places.keys), ("labels", places.labels))

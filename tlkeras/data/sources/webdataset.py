@@ -46,8 +46,8 @@ def _places(shard: Shard) -> Places:
                     key, row = name, {}
                 if ending in CONTENTS and "place" not in row:
                     row["place"] = (member.offset_data, member.size)
-                elif ending in ("cls", "json"):
-                    row[ending] = tar.extractfile(member).read()
+                elif ending in ("cls", "json") and (content := tar.extractfile(member)) is not None:
+                    row[ending] = content.read()
             file.seek(tar.offset)
             if file.read(tarfile.BLOCKSIZE) != b"\0" * tarfile.BLOCKSIZE:  # tarfile takes any end for the end
                 raise tarfile.ReadError(f"no end marker after {tar.offset:,} of {shard.size:,} bytes")
@@ -66,7 +66,8 @@ def _split_name(name: str) -> tuple[str, str]:
 
 def _finish(builder: PlacesBuilder, key: str | None, row: dict, shard: Shard) -> None:
     if key is not None and "place" in row:
-        builder.append(*row["place"], key, _label(row, f"{shard.path}, {key}"))
+        begin, size = row["place"]
+        builder.append(begin, size, key, _label(row, f"{shard.path}, {key}"))
 
 
 def _label(row: dict, where: str) -> str | None:

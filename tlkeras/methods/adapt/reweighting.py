@@ -150,6 +150,12 @@ def _bounded_quadratic(matrix, pull, bound: float, slack: float) -> np.ndarray:
     outside = lambda w: np.concatenate([w, -w, [w.sum(), -w.sum()]])  # noqa: E731
     inside = lambda v: v[:n] - v[n : 2 * n] + v[2 * n] - v[2 * n + 1]  # noqa: E731
     limits = np.concatenate([np.full(n, bound), np.zeros(n), [n + slack, slack - n]])
+
+    def step(complement, dual, primal, ratio, room, price, factor):
+        shift = (price * primal - complement) / room
+        move = scipy.linalg.cho_solve(factor, -dual - inside(shift), check_finite=False)
+        return move, -primal - outside(move), shift + ratio * outside(move)
+
     w = np.ones(n)
     room = np.maximum(limits - outside(w), 1e-3)
     price = 1 / room
@@ -163,16 +169,11 @@ def _bounded_quadratic(matrix, pull, bound: float, slack: float) -> np.ndarray:
         system = matrix + (ratio[2 * n] + ratio[2 * n + 1])
         system[np.diag_indices(n)] += ratio[:n] + ratio[n : 2 * n]
         factor = scipy.linalg.cho_factor(system, check_finite=False)
-
-        def step(complement, dual=dual, primal=primal, ratio=ratio, room=room, price=price, factor=factor):
-            shift = (price * primal - complement) / room
-            move = scipy.linalg.cho_solve(factor, -dual - inside(shift), check_finite=False)
-            return move, -primal - outside(move), shift + ratio * outside(move)
-
-        _, d_room, d_price = step(room * price)
+        at = dual, primal, ratio, room, price, factor
+        _, d_room, d_price = step(room * price, *at)
         length = min(_longest(room, d_room), _longest(price, d_price))
         ahead = (room + length * d_room) @ (price + length * d_price) / len(room)
-        move, d_room, d_price = step(room * price + d_room * d_price - (ahead / gap) ** 3 * gap)
+        move, d_room, d_price = step(room * price + d_room * d_price - (ahead / gap) ** 3 * gap, *at)
         length = 0.99 * min(_longest(room, d_room), _longest(price, d_price))
         w, room, price = w + length * move, room + length * d_room, price + length * d_price
     return np.clip(w, 0, bound)
@@ -204,7 +205,11 @@ class Reweighting(Method):
     """
 
     acts_on_features = False
-    target_views = 0
+
+    @property
+    def target_views(self) -> int:
+        """Number of views of each target row in a step: none, because only the weights need the target."""
+        return 0
 
     def weights(self, source, target, seed: int = 0) -> np.ndarray:
         """Returns weights with mean 1, float32 `(n,)`, from standardised features.

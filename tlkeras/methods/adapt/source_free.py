@@ -122,7 +122,7 @@ class Tent(SourceFree):
         step = _step(model, optimizer, _scales_and_shifts(model), alignment.entropy)
         with measuring(batch_norm_layers(model)):
             for epoch in range(self.epochs):
-                log(epoch, np.mean([float(step(x)) for x, _ in rows.shuffled(epoch)]))
+                log(epoch, float(np.mean([float(step(x)) for x, _ in rows.shuffled(epoch)])))
         _settle(model, rows)
 
 
@@ -167,7 +167,7 @@ class Shot(SourceFree):
             labels = pseudo_labels(*_outputs(outputs, rows))
             with measuring(batch_norm_layers(model)):
                 losses = [float(step(x, ops.convert_to_tensor(labels[i]))) for x, i in rows.shuffled(epoch)]
-            log(epoch, np.mean(losses))
+            log(epoch, float(np.mean(losses)))
         _settle(model, rows)
 
     def _loss(self, logits, labels):
@@ -205,12 +205,13 @@ def pseudo_labels(features: np.ndarray, logits: np.ndarray) -> np.ndarray:
     classes = logits.shape[1]
     shares = np.asarray(ops.softmax(logits.astype(np.float64)))
     absent = np.bincount(logits.argmax(axis=1), minlength=classes) == 0
-    for _ in range(2):
+
+    def nearest(shares):
         similarity = rows @ _unit(shares.T @ rows).T
         similarity[:, absent] = -np.inf
-        labels = similarity.argmax(axis=1)
-        shares = np.eye(classes)[labels]
-    return labels.astype(np.int32)
+        return similarity.argmax(axis=1)
+
+    return nearest(np.eye(classes)[nearest(shares)]).astype(np.int32)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

@@ -119,7 +119,7 @@ class SecondTask(Term):
         if private.adapter is not None:
             source_x = private.adapter(private.preprocess(source_x), training=True)
         common_training = not self.inference
-        if private.common is None:
+        if private.common is None or private.target_adapter is None:
             both = model.before_tail(_stacked(own_x, source_x))
             both = model.through_tail(both, training=common_training)
         else:

@@ -143,7 +143,8 @@ class _Attention:
 
     def __init__(self, grid, heads: int, window: int, shift: int, version: int, trained: int):
         self.grid, self.heads, self.version, self.trained = grid, heads, version, trained
-        self.window = tuple(min(window, side) for side in grid)
+        high, wide = grid
+        self.window = min(window, high), min(window, wide)
         self.shift = tuple(shift if side > window else 0 for side in grid)
 
     def __call__(self, x, name: str):

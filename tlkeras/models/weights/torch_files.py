@@ -106,6 +106,6 @@ def _read(file: BufferedReader) -> dict[str, np.ndarray]:
     for key in _TensorUnpickler(file).load():
         values = unpickler.storages[key].values
         size = int.from_bytes(file.read(8), "little")
-        if size != values.size or file.readinto(memoryview(values).cast("B")) != values.nbytes:
+        if size != values.size or file.readinto(values.data.cast("B")) != values.nbytes:
             raise ValueError("it ends too early")
     return {name: tensor.array() for name, tensor in tensors.items()}
