@@ -1,5 +1,7 @@
 """`fine_tune` with data as people have them, and what a finished run offers."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas
 import PIL.Image
@@ -38,7 +40,7 @@ def run(pictures, tmp_path_factory):
 def test_a_folder_is_fine_tuned(run, pictures):
     assert run.config.data.source == f"folder:{pictures}"
     assert [(stage.train, stage.epochs) for stage in run.config.stages] == [("head", 1), ("last:1", 1)]
-    assert run.config.name == "pictures0" and run.verdict is None
+    assert run.config.name == Path(pictures).name and run.verdict is None
     assert sum(values["rows"] for values in run.metrics["source"].values()) == 48
 
 
