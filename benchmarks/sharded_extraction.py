@@ -37,6 +37,7 @@ def main() -> None:
     asked = parser.parse_args()
     folder = asked.folder or Path(tempfile.mkdtemp(prefix="sharded-"))
     pictures = make_folder(folder / f"pictures{asked.rows}", asked.rows, size=192)
+    folder = Path(tempfile.mkdtemp(prefix="passes", dir=folder))
     ratios, wanted = [], None
     for i in range(asked.pairs):
         sides = [(1, folder / f"one{i}"), (2, folder / f"two{i}")]
