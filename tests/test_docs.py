@@ -32,8 +32,10 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 PAGES = {str(page.relative_to(ROOT)): page for page in PAGES if page.is_file()}
 
 # Each command of each page stands in one of these three, so that none is skipped without a word.
+SHARDS = "tlkeras shards --config=image_folder --set data.source=folder:PICTURES --output=shards"
 EXECUTED = {  # as it stands
     "tlkeras inspect --config=image_folder --set data.source=folder:PICTURES",
+    SHARDS,
     "tlkeras predict runs/mine ONE.jpg A_FOLDER",
     "tlkeras embed runs/mine PICTURES --clusters=3",
     "tlkeras embed runs/mine PICTURES --clusters=3 --mixture --output=mixture.csv",
@@ -61,6 +63,8 @@ SMALLER = {  # with these words of `--set` added: a tiny network of random weigh
     "tlkeras train --config=hospital_to_hospital --set data.source=folder:HERE "
     "--set adaptation.target.source=folder:THERE":
         f"{_SHORT} adaptation.seeds=1 stages.1.train=all",
+    "tlkeras train --config=image_folder --set data.source=tfrecords:shards --workdir=runs/shards":
+        f"{_SHORT} stages.1.train=last:1",
     "tlkeras train --config=moons_dann --workdir=runs/moons": "stages.0.steps=40",
 }  # fmt: skip
 ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a network
@@ -69,6 +73,7 @@ ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a networ
     "source .venv/bin/activate": "scripts/_environment.sh",
     "ruff check . '&&' ruff format .": "scripts/test.sh",
     "python -m pytest tests/data -q": "scripts/test.sh",
+    "pyright": "tests/test_types.py",
     "python -W error -m pytest tests/test_docs.py -q": "scripts/test.sh",
     "tensorboard --logdir runs/quickstart/tensorboard": "tests/report/test_tensorboard.py",
     "tlkeras evaluate runs/stripes": "tests/test_registry.py",
@@ -115,7 +120,9 @@ ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a networ
 }  # fmt: skip
 ELSEWHERE_PAGES = {"docs/reports.md": "tests/report/test_reports_page.py"}
 LANGUAGES = {"bash", "sh", "python", "py", "mermaid", ""}  # py: code of other libraries, which is not run
-OTHER_PROGRAMS = ("bash", "git", "kubectl", "pip", "python", "ruff", "sbatch", "source", "tensorboard")
+OTHER_PROGRAMS = (
+    "bash", "git", "kubectl", "pip", "pyright", "python", "ruff", "sbatch", "source", "tensorboard",
+)  # fmt: skip
 TEN_LINES = tuple(
     f"adding_{what}.md" for what in ("a_backbone", "a_head", "a_source", "a_method", "an_optimizer")
 )
@@ -271,6 +278,8 @@ def test_commands_of_the_pages_run(command, folder, capsys):
 @pytest.mark.parametrize("command", sorted(SMALLER))
 def test_long_commands_of_the_pages_run_when_made_smaller(command, folder, capsys):
     shutil.rmtree(folder / "runs")
+    if "tfrecords:shards" in command:
+        assert main(shlex.split(SHARDS)[1:]) == 0
     changes = [word for change in SMALLER[command].split() for word in ("--set", change)]
     assert main([*shlex.split(command)[1:], *changes]) == 0, capsys.readouterr().err
     (report,) = folder.glob("runs/*/report.html")

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import os
+import pkgutil
 import shutil
 import subprocess
 import sys
@@ -70,7 +71,10 @@ def test_a_stub_names_what_a_package_exports(path):
     package = ".".join(path.parent.relative_to(ROOT).parts)
     stub = ast.parse(path.with_suffix(".pyi").read_text())
     imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
-    named = {alias.asname: node.module for node in imports for alias in node.names}
+    named = {alias.asname: node.module for node in imports for alias in node.names if node.module != package}
+    # a type checker finds the modules of a package with a stub only if the stub names them
+    modules = {alias.name for node in imports for alias in node.names if node.module == package}
+    assert modules <= {one.name for one in pkgutil.iter_modules([path.parent])}
     module = importlib.import_module(package)
     assert named == {name: f"{package}.{home}" for name, home in module._HOMES.items()}
     assert {name for name in dir(module) if not name.startswith("__")} == set(named)
