@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from tlkeras.config.base import Config
+from tlkeras.maybe import MaybeNone
 
 
 class ColumnConfig(Config):
@@ -25,7 +26,7 @@ class ColumnConfig(Config):
     kind: Literal["auto", "number", "category"] = "auto"
     mean: float | None = None
     deviation: Annotated[float, Field(gt=0)] | None = None
-    values: tuple[str, ...] | None = None
+    values: tuple[str, ...] | MaybeNone = None
     flag: bool | None = None
 
     @model_validator(mode="before")

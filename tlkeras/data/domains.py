@@ -165,7 +165,8 @@ def load_domain(
     splits = {split: _limit(rows, split, config, seed, by_hash) for split, rows in splits.items()}
     # after the division and the limit, so that every other row stays where it was
     splits = {split: excluded.without(rows, split) for split, rows in splits.items()}
-    modality = table.modality.fitted(splits["train"])
+    unfitted: Any = table.modality  # of a table in its modality
+    modality = unfitted.fitted(splits["train"])
     splits = {s: _encoded(rows, table, modality, config) for s, rows in splits.items()}
     for part in config.parts_left_out:
         splits = {s: modality.without(rows, part) for s, rows in splits.items()}
@@ -193,10 +194,12 @@ def _with_class_names(table: Table, splits: dict[str, Rows], names: tuple[str, .
 
 def _numbered(rows: Rows) -> Rows:
     """Returns rows whose labels are integers if they were whole numbers in text, as in a CSV file."""
-    texts = rows.labels is not None and rows.labels.ndim == 1 and rows.labels.dtype.kind in "OU"
-    if not texts or not all(str(label).isdigit() for label in rows.labels):
+    labels = rows.labels
+    if labels is None or labels.ndim != 1 or labels.dtype.kind not in "OU":
         return rows
-    return replace(rows, labels=rows.labels.astype(int))
+    if not all(str(label).isdigit() for label in labels):
+        return rows
+    return replace(rows, labels=labels.astype(int))
 
 
 def _in_its_modality(table: Table, config: DataConfig) -> Table:
@@ -320,7 +323,8 @@ def concatenated(tables: list[Rows]) -> Rows:
     if any(table.weights is not None for table in tables):
         parts = [np.ones(len(t), np.float32) if t.weights is None else t.weights for t in tables]
         weights = np.concatenate(parts)
-    return Rows(*map(column, ("inputs", "labels", "ids", "groups")), weights=weights)
+    columns: dict[str, Any] = {name: column(name) for name in ("inputs", "labels", "ids", "groups")}
+    return Rows(**columns, weights=weights)
 
 
 def _limit(rows: Rows, split: str, config: DataConfig, seed: int, by_hash: bool) -> Rows:

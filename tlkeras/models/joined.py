@@ -1,6 +1,7 @@
 """Several backbones side by side, one for each part of a row, and the joins of their features."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 from keras import layers, ops
@@ -45,7 +46,8 @@ def build_joined(
     }
     parts, towers, reports = parts_in(input_shape), [], {}
     for part in parts:
-        network = _Network(config if part == parts[0] else config.beside[part])
+        beside: Any = config.beside
+        network = _Network(config if part == parts[0] else beside[part])
         own = {name: inputs[name] for name in PARTS[part]}
         with reproducible(seed, f"backbone_{part}"):
             make = _columns_tower if part == "columns" else _tower
@@ -102,7 +104,7 @@ def _columns_tower(
 ) -> tuple[Tower, WeightReport]:
     raw, copies = inputs[part], RenamedCopies(f"{part}_")
     values = build_preprocessing("identity", raw.shape[1:], columns=columns)
-    x = replay(values, raw, copies)
+    x: Any = replay(values, raw, copies)
     backbone, report = load_backbone(network.row, network.weights, x.shape[1:], network.options)
     known = replayed_tensors(backbone, x, copies)
     blocks = [_renamed(block, part, copies) for block in moved(_blocks(backbone, network), known)]

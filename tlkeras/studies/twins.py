@@ -190,8 +190,9 @@ def _random_features(config: ExperimentConfig, steps: int) -> dict[str, Any]:
 
 def _alone(part: str, config: ExperimentConfig, steps: int) -> dict[str, Any]:
     """Returns the changes that leave out the other parts of each row, which the model takes for missing."""
-    others = tuple(other for other in config.parts if other != part)
-    return {"data": config.data.model_copy(update={"leave_out": others if len(others) > 1 else others[0]})}
+    others = [other for other in config.parts if other != part]
+    left_out = tuple(others) if len(others) > 1 else others[0]
+    return {"data": config.data.model_copy(update={"leave_out": left_out})}
 
 
 def _frozen_probe(config: ExperimentConfig, steps: int) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class Columns(Modality):
         each = enumerate(self.columns.items())
         return Columns({name: _fitted(name, column, cells[:, i]) for i, (name, column) in each})
 
-    def encoded(self, inputs, config, missing=False):
+    def encoded(self, inputs, config: Any, missing=False):
         each = enumerate(self.columns.items())
         return np.stack([_encoded(name, column, inputs[:, i]) for i, (name, column) in each], axis=1)
 
@@ -86,7 +86,7 @@ class Columns(Modality):
     def check_split(self, split, rows, train):
         pass  # all have the same columns
 
-    def check_kind(self, name, other):
+    def check_kind(self, name, other: Any):
         super().check_kind(name, other)
         if list(other.columns) != list(self.columns):
             raise UserError(
@@ -132,14 +132,17 @@ def cells_of(x: Any, names: list[str]) -> np.ndarray:
     Raises:
         UserError: A column is missing, or the table has another form.
     """
+    table: Any = x
     if isinstance(x, list | tuple) and x and all(isinstance(row, Mapping) for row in x):
-        x = {name: [row.get(name) for row in x] for name in {name for row in x for name in row}}
-    if isinstance(x, Mapping) or hasattr(x, "iloc"):
+        table = {name: [row.get(name) for row in x] for name in {name for row in x for name in row}}
+    if isinstance(table, Mapping) or hasattr(table, "iloc"):
         for name in names:
-            if name not in x:
-                received = ", ".join(map(str, x)) or "nothing"
-                raise UserError(f"x needs a column {name!r}.{nearest(name, list(x))} Received: {received}")
-        given = [np.asarray(x[name], object) for name in names]
+            if name not in table:
+                received = ", ".join(map(str, table)) or "nothing"
+                raise UserError(
+                    f"x needs a column {name!r}.{nearest(name, list(table))} Received: {received}"
+                )
+        given = [np.asarray(table[name], object) for name in names]
         if len({column.shape for column in given}) > 1 or given[0].ndim != 1:
             lengths = ", ".join(f"{n} {c.shape}" for n, c in zip(names, given, strict=True))
             raise UserError(f"All columns must have the same number of values. Received: {lengths}")
@@ -153,7 +156,7 @@ def cells_of(x: Any, names: list[str]) -> np.ndarray:
     return cells
 
 
-def _ids(rows, split: str) -> np.ndarray:
+def _ids(rows, split: str) -> Any:
     return row_ids(len(rows), split) if rows.ids is rows.inputs else rows.ids
 
 

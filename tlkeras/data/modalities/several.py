@@ -78,7 +78,7 @@ class Several(Modality):
     def encoded(self, inputs, config, missing=False):
         found = {}
         for name, part in self.parts.items():
-            if name in inputs.dtype.names:
+            if name in (inputs.dtype.names or ()):
                 made = part.encoded(inputs[name], config, missing=True)
                 found |= {n: made[n] for n in PARTS[name]} if made.dtype.names else {name: made}
             else:
@@ -101,7 +101,7 @@ class Several(Modality):
             config = part.config_of_run(config, folder)
         return config
 
-    def check_kind(self, name, other):
+    def check_kind(self, name, other: Any):
         super().check_kind(name, other)
         for part, ours in self.parts.items():
             ours.check_kind(name, other.parts[part])
@@ -195,7 +195,7 @@ class Several(Modality):
             }
         )
 
-    def _part_like_training(self, part: Modality, given: Mapping, form, shape: dict, count: int) -> Any:
+    def _part_like_training(self, part: Any, given: Mapping, form, shape: dict, count: int) -> Any:
         own = _of_part(part.name, shape)
         if part.name == "text" and "ids" in given:
             return {name: np.asarray(given[name], np.int32) for name in PARTS["text"]}
@@ -242,9 +242,10 @@ def parts_of(x: Any, names: Sequence[str]) -> dict[str, Any]:
     """
     wanted = "x must be a dict of " + " and ".join(names) + (" (or ids and mask)" if "text" in names else "")
     fields = getattr(getattr(x, "dtype", None), "names", None)
-    if not isinstance(x, Mapping) and fields is None:
+    names_given = x if isinstance(x, Mapping) else fields
+    if names_given is None:
         raise UserError(f"{wanted}. Received: {type(x).__name__}")
-    given = {str(name): x[name] for name in (x if isinstance(x, Mapping) else fields)}
+    given = {str(name): x[name] for name in names_given}
     allowed = {n for name in names for n in (name, *PARTS[name])}
     half = len({"ids", "mask"} & set(given)) == 1
     if not given or set(given) - allowed or half:

@@ -45,7 +45,7 @@ def listed(
     parts = _parts(config)
     columns = tuple(column for names in parts.values() for column in names)
     _check_no_answer(config)
-    lines = lines_of(file, columns + (config.weights,) * (config.weights is not None))
+    lines = lines_of(file, columns if config.weights is None else (*columns, config.weights))
     table = _columns_of(_checked_inputs(file, lines, parts))
     if not table:
         raise UserError(f"{file} has no rows. Received: an empty {kind} file")
@@ -216,10 +216,10 @@ def _of_split(rows: Rows, table: dict[str, TextColumn], places: np.ndarray) -> R
     labels, groups = rows.labels, rows.groups
     if labels is not None and not labels.lengths().any():
         labels = None
-    alone = None if groups is None else groups.lengths() == 0
-    if alone is not None and alone.all():
+    alone = np.zeros(0, bool) if groups is None else groups.lengths() == 0
+    if alone.all():
         groups = None
-    elif alone is not None and alone.any():
+    elif groups is not None and alone.any():
         names = _row_names({"line": table["line"][places]})
         groups = TextColumn.of(names[i] if alone[i] else group for i, group in enumerate(groups))
     return replace(rows, labels=labels, groups=groups)
