@@ -2,6 +2,9 @@
 
 import csv
 import json
+import re
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,6 +17,8 @@ from tlkeras.config.columns import ColumnConfig
 from tlkeras.data.modalities.columns import Columns
 from tlkeras.data.rows import Rows, row_ids
 from tlkeras.errors import UserError
+from tlkeras.export import export_run
+from tlkeras.export.row_readers import row_readers
 from tlkeras.models.column_values import column_values, width_of
 from tlkeras.prepare import inspect_data
 
@@ -109,6 +114,38 @@ def test_the_saved_model_takes_raw_values_with_keras_alone(finished):
     found = finished.predict(given).logits * finished.temperature
     np.testing.assert_allclose(model.predict(x, verbose=0), found, atol=1e-5)
     assert np.isfinite(found).all() and len(np.unique(found[:, 0])) == 3
+
+
+def test_the_client_of_an_export_reads_pictures_and_columns(finished, place, capsys, monkeypatch):
+    compared = export_run(finished.path, ["saved_model", "onnx", "keras"], rows=8)
+    cells = {"age": 30, "city": "Lima"}
+    answers = finished.predict({"image": [f"{place}/1.png"], "columns": [cells]})
+    monkeypatch.chdir(finished.path / "export")
+    monkeypatch.syspath_prepend(str(finished.path / "export"))
+    for module in ("preprocess", "read_columns"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setattr(sys, "argv", ["client.py", f"{place}/1.png", json.dumps(cells)])
+    clients = re.findall(r"```python\n(.*?)```", Path("serve.md").read_text(), re.S)
+    assert len(clients) == len(compared)
+    for client in clients:
+        exec(client, {})
+        said = capsys.readouterr().out
+        assert f"{answers.probabilities.max():.4f}"[:5] in said
+
+
+def test_the_reader_of_an_export_reads_cells_as_the_run_does(finished):
+    reader = row_readers(str(finished.path), (2,), None, finished.modality.files)["read_columns.py"]
+    names = {"__file__": str(finished.path / "read_columns.py")}
+    exec(reader, names)
+    columns = finished.modality.parts["columns"]
+    for row in (
+        {"age": "40.5", "city": "Rome"},
+        {"age": None, "city": " Rome "},
+        {"city": "3.0"},
+        {"age": "NaN"},
+    ):
+        cells = np.array([[row.get("age"), row.get("city")]], object)
+        np.testing.assert_array_equal(names["read_columns"](row), columns.encoded(cells, None))
 
 
 def test_predict_reads_a_list_with_missing_parts_and_names_what_is_unreadable(

@@ -7,7 +7,7 @@ from tlkeras.evaluation.seed_noise import OF_SCORES
 from tlkeras.evaluation.verdict import CONFIDENCE, PRIOR_SEEDS, UNSTABLE, counted
 
 DISAGREEING = 0.25  # assumed share of the test rows on which only one of run and twin is right
-_SHARED = 0.3  # correlation of this between two seeds, as measured by benchmarks/verdict_power.py
+_SHARED = 0.3  # assumed correlation of this between two seeds
 _MOST_ROWS, _MANY_ROWS = 1_000_000, 20_000
 
 

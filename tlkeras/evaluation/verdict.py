@@ -312,4 +312,4 @@ def _sentence(facts: dict[str, Any], score: Score, smallest: float) -> str:
 
 def counted(count: int, what: str) -> str:
     """Returns e.g. `"1 seed"` or `"3 seeds"`."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+    return f"{count} {what}" if count == 1 else f"{count:,} {what}s"

@@ -14,8 +14,7 @@ from tlkeras.errors import RunError, UserError, install
 from tlkeras.evaluation.prediction_files import one_line
 from tlkeras.export import parity
 from tlkeras.export.formats import FORMATS, Format, load_encoded
-from tlkeras.export.preprocess_file import preprocess_text
-from tlkeras.export.read_text_file import read_text_file
+from tlkeras.export.row_readers import row_readers
 from tlkeras.export.sample import Sample, one_by_one, sample_rows
 from tlkeras.export.served_model import ServedModel, answering_model
 from tlkeras.export.serving_notes import serving_notes
@@ -95,6 +94,7 @@ def serve(run: SavedRun, domain: Domain) -> ServedModel:
         class_names=() if domain.task == "regression" else run.class_names,
         input_shape=domain.input_shape,
         spec=domain.modality.pixel_spec(domain.config),
+        picture=domain.modality.picture_spec(domain.config),
         representative=lambda: one_by_one(train.spread(REPRESENTATIVE_ROWS), domain),
         dtypes=domain.modality.dtypes,
         files=domain.modality.files,
@@ -179,10 +179,8 @@ def _write_notes(run: SavedRun, served: ServedModel) -> None:
     present = [name for name in FORMATS.names() if (run.run_dir.export / name).is_dir()]
     if present:
         run.run_dir.write_text(run.run_dir.export / "serve.md", serving_notes(present, served))
-        if served.spec is not None:
-            run.run_dir.write_text(run.run_dir.export / "preprocess.py", preprocess_text(served.spec))
-        if (text := read_text_file(present[0], served.input_shape, served.files)) is not None:
-            run.run_dir.write_text(run.run_dir.export / "read_text.py", text)
+        for name, text in row_readers(present[0], served.input_shape, served.picture, served.files).items():
+            run.run_dir.write_text(run.run_dir.export / name, text)
 
 
 def _ready(name: str) -> Format:

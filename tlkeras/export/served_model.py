@@ -29,6 +29,7 @@ class ServedModel:
             which LiteRT estimates the ranges of all tensors. None if there are none.
         facts: Further facts for `model.json`.
         dtypes: Dtypes by the name of the input. An input without an entry is float32.
+        picture: How the picture of a row is read, also beside other inputs. None for rows without one.
         files: Text files by name that are written beside each model, because inputs cannot be read without
             them, such as the tokenizer of texts.
     """
@@ -41,6 +42,7 @@ class ServedModel:
     representative: Callable[[], Iterator[np.ndarray]] | MaybeNone
     facts: dict[str, Any]
     dtypes: Mapping[str, str] = field(default_factory=dict)
+    picture: PixelSpec | None = None
     files: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -1,5 +1,8 @@
 """Writes `serve.md`: how to use the exported models, with a client of ten lines for each format."""
 
+from typing import NamedTuple
+
+from tlkeras.data.modalities.columns import FILE as COLUMNS
 from tlkeras.data.tokenizer import FILE as TOKENIZER
 from tlkeras.export.served_model import ServedModel
 
@@ -92,18 +95,53 @@ x = np.loadtxt(sys.argv[1], delimiter=",", dtype=np.float32, ndmin=2)[:1]""",
 instances = [[float(word) for word in line.split(",")] for line in lines]""",
     "signature": "serving_default",
 }
-_TEXT = {
+_COLUMNS = _SINGLE | {
+    "load_inputs": """import json
+from read_columns import read_columns
+
+x = read_columns(json.loads(sys.argv[1]))""",
+    "serving_instances": """from read_columns import read_columns
+
+instances = read_columns(json.loads(sys.argv[1])).tolist()""",
+    "signature": "serving_default",
+}
+_NAMED = {"signature": "serving_default", "constants": "**x", "arguments": "**x", "feed": "x"}
+_INSTANCES = "\ninstances = [{{name: part[0].tolist() for name, part in x.items()}}]"
+_TEXT = _NAMED | {
     "load_inputs": """from read_text import read_text
 
 x = read_text(sys.argv[1:])""",
-    "serving_instances": """from read_text import read_text
+}
 
-x = read_text(sys.argv[1:])
-instances = [{{name: part[0].tolist() for name, part in x.items()}}]""",
-    "signature": "serving_default",
-    "constants": "**x",
-    "arguments": "**x",
-    "feed": "x",
+
+class _Part(NamedTuple):
+    """A part of a row beside others: the code that reads it, and words for people."""
+
+    imports: str
+    value: str  # in the dict of inputs
+    reader: str
+    missing: str  # what stands for a missing part
+
+
+_PARTS = {
+    "image": _Part(
+        "from preprocess import read_picture",
+        '"image": read_picture({argument})[None]',
+        "`read_picture` in `preprocess.py`",
+        "a picture of zeros",
+    ),
+    "ids": _Part(
+        "from read_text import read_text",
+        "**read_text([{argument}])",
+        "`read_text` in `read_text.py`",
+        "a mask of zeros",
+    ),
+    "columns": _Part(
+        "import json\nfrom read_columns import read_columns",
+        '"columns": read_columns(json.loads({argument}))',
+        "`read_columns` in `read_columns.py`",
+        "NaN for each value",
+    ),
 }
 
 
@@ -145,9 +183,26 @@ def _words(name: str, served: ServedModel) -> dict[str, str]:
 
 
 def _kind(served: ServedModel) -> dict[str, str]:
-    if TOKENIZER in served.files:
-        return _TEXT
+    if isinstance(served.input_shape, dict):
+        parts = _parts(served)
+        kind = _TEXT if parts == ["ids"] else _NAMED | {"load_inputs": _load_parts(parts)}
+        return kind | {"serving_instances": kind["load_inputs"] + _INSTANCES}
+    if COLUMNS in served.files:
+        return _COLUMNS
     return _VECTOR if served.spec is None else _IMAGE
+
+
+def _parts(served: ServedModel) -> list[str]:
+    """Returns the inputs that stand for the parts of a row: `image`, `ids` of a text, `columns`."""
+    return [part for part in _PARTS if part in served.input_shape]
+
+
+def _load_parts(parts: list[str]) -> str:
+    """Returns code that reads one argument of the command line for each part."""
+    imports = [_PARTS[part].imports for part in parts]
+    values = [_PARTS[part].value.format(argument=f"sys.argv[{i}]") for i, part in enumerate(parts, 1)]
+    made = ", ".join(values)
+    return "\n".join(imports) + f"\n\nx = {{{{{made}}}}}"
 
 
 def _filled(template: str, words: dict[str, str]) -> str:
@@ -155,36 +210,7 @@ def _filled(template: str, words: dict[str, str]) -> str:
 
 
 def _head(served: ServedModel) -> str:
-    lines = ["# Using this model", ""]
-    if served.spec is not None:
-        height, width = served.spec.size
-        lines += [
-            f"Every format takes RGB pixels in 0..255 as float32 of shape (rows, {height}, {width}, 3). The "
-            "model contains the preprocessing of the backbone. `read_picture` in `preprocess.py`, next to "
-            "this page, reads a picture in the same way as `tlkeras predict`: upright, transparency on "
-            f"white, resized by `{served.spec.mode}`. It needs Pillow and NumPy. Copy it with the model. "
-            "LiteRT takes one row at a time. The SavedModel also takes encoded images (JPEG, PNG, BMP, GIF, "
-            "and WebP where its TensorFlow decodes it) and reads them in the same way. It cannot read TIFF, "
-            "reads a BMP with a palette as grey, and ignores an orientation in XMP: send such pictures as "
-            "pixels from `read_picture`.",
-        ]
-        white = (served.facts.get("arrays") or {}).get("white") or 255
-        if white != 255:
-            lines += [
-                "",
-                f"Arrays like those of the training, in 0..{white}, must be multiplied by 255/{white} first.",
-            ]
-    elif TOKENIZER in served.files:
-        names = " and ".join(f"`{name}`" for name in served.input_shape)
-        length = served.input_shape["ids"][0]
-        lines += [
-            f"Every format takes {names} as int32 of shape (rows, {length}). `read_text` in "
-            f"`read_text.py`, next to this page, makes them from a text with the `{TOKENIZER}` that is "
-            "next to each model, as `tlkeras predict` does. It needs the packages tokenizers and NumPy. "
-            "Copy both files with the model. LiteRT takes one row at a time.",
-        ]
-    else:
-        lines += [f"Every format takes float32 vectors of shape (rows, {served.input_shape[0]})."]
+    lines = ["# Using this model", "", *_inputs(served)]
     if served.task == "regression":
         lines += ["", "The answers are the predicted values."]
     else:
@@ -205,3 +231,72 @@ def _head(served: ServedModel) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _inputs(served: ServedModel) -> list[str]:
+    """Returns the lines on what the model takes."""
+    parts = _parts(served) if isinstance(served.input_shape, dict) else []
+    if len(parts) > 1:
+        return [_several(served, parts)]
+    if TOKENIZER in served.files:
+        return [_texts(served)]
+    if COLUMNS in served.files:
+        return [_columns(served)]
+    if served.spec is not None:
+        return _pictures(served)
+    return [f"Every format takes float32 vectors of shape (rows, {served.input_shape[0]})."]
+
+
+def _pictures(served: ServedModel) -> list[str]:
+    height, width = served.spec.size
+    lines = [
+        f"Every format takes RGB pixels in 0..255 as float32 of shape (rows, {height}, {width}, 3). The "
+        "model contains the preprocessing of the backbone. `read_picture` in `preprocess.py`, next to "
+        "this page, reads a picture in the same way as `tlkeras predict`: upright, transparency on "
+        f"white, resized by `{served.spec.mode}`. It needs Pillow and NumPy. Copy it with the model. "
+        "LiteRT takes one row at a time. The SavedModel also takes encoded images (JPEG, PNG, BMP, GIF, "
+        "and WebP where its TensorFlow decodes it) and reads them in the same way. It cannot read TIFF, "
+        "reads a BMP with a palette as grey, and ignores an orientation in XMP: send such pictures as "
+        "pixels from `read_picture`.",
+    ]
+    white = (served.facts.get("arrays") or {}).get("white") or 255
+    if white != 255:
+        lines += [
+            "",
+            f"Arrays like those of the training, in 0..{white}, must be multiplied by 255/{white} first.",
+        ]
+    return lines
+
+
+def _texts(served: ServedModel) -> str:
+    names = " and ".join(f"`{name}`" for name in served.input_shape)
+    length = served.input_shape["ids"][0]
+    return (
+        f"Every format takes {names} as int32 of shape (rows, {length}). `read_text` in "
+        f"`read_text.py`, next to this page, makes them from a text with the `{TOKENIZER}` that is "
+        "next to each model, as `tlkeras predict` does. It needs the packages tokenizers and NumPy. "
+        "Copy both files with the model. LiteRT takes one row at a time."
+    )
+
+
+def _columns(served: ServedModel) -> str:
+    return (
+        f"Every format takes float32 values of shape (rows, {served.input_shape[0]}), one for each column of "
+        f"`{COLUMNS}`, which is next to each model. `read_columns` in `read_columns.py`, next to this page, "
+        "makes them from a dict, as `tlkeras predict` does. It needs NumPy. A missing value is NaN. "
+        "Copy both files with the model. LiteRT takes one row at a time."
+    )
+
+
+def _several(served: ServedModel, parts: list[str]) -> str:
+    inputs = ", ".join(
+        f"`{spec.name}` ({spec.dtype.name}, (rows, {', '.join(map(str, spec.shape[1:]))}))"
+        for spec in served.signature()
+    )
+    missing = ", ".join(_PARTS[part].missing for part in parts)
+    return (
+        f"Every format takes several inputs: {inputs}. Pixels are RGB in 0..255. "
+        f"{', '.join(_PARTS[part].reader for part in parts)}, next to this page, make the inputs as "
+        "`tlkeras predict` does. Copy these modules with the model and the files beside it. Values "
+        f"that stand for a missing part: {missing}. LiteRT takes one row at a time."
+    )

@@ -15,8 +15,7 @@ from tlkeras.errors import UserError
 from tlkeras.evaluation import calibration, unlike_training
 from tlkeras.evaluation.prediction_files import one_line
 from tlkeras.evaluation.predictions import Predictions
-from tlkeras.export.preprocess_file import preprocess_text
-from tlkeras.export.read_text_file import read_text_file
+from tlkeras.export.row_readers import row_readers
 from tlkeras.models.weights.hub import CARD, stated_licence
 from tlkeras.report.card import finished_run, write_card
 from tlkeras.run_dir import make_folder, write_json, write_text
@@ -40,8 +39,9 @@ def write_folder(
 
     It consists of the model card `README.md`, `best.keras`, `labels.txt`, `config.json`, `manifest.json`,
     what was measured (metrics, temperature, the answers to the validation rows without their names, and the
-    features of training rows that tell unlike inputs), `preprocess.py` for pictures, and for texts the
-    tokenizer and `read_text.py`. Paths of this machine are shortened to their last part.
+    features of training rows that tell unlike inputs), and the modules and files that read rows: for
+    pictures, for texts with their tokenizer, and for columns. Paths of this machine are shortened to their
+    last part.
 
     Args:
         run: Directory of a finished run.
@@ -103,17 +103,13 @@ def _without_names(predictions: Predictions) -> Predictions:
 
 
 def _texts(run: SavedRun) -> dict[str, str]:
-    """Returns the text files by name that a user of the model needs: labels, tokenizer and readers."""
+    """Returns the text files by name that a user of the model needs: labels, readers and their files."""
     modality, shape = run.modality, run.input_shape
-    spec = modality.pixel_spec(modality.resolved(run.config.data, shape))
+    spec = modality.picture_spec(modality.resolved(run.config.data, shape))
     texts = dict(modality.files)
     if run.class_names:
         texts["labels.txt"] = "".join(f"{one_line(str(name))}\n" for name in run.class_names)
-    if spec is not None:
-        texts["preprocess.py"] = preprocess_text(spec)
-    if (reader := read_text_file(".", shape, modality.files)) is not None:
-        texts["read_text.py"] = reader
-    return texts
+    return texts | row_readers(".", shape, spec, modality.files)
 
 
 def portable(value: Any) -> Any:

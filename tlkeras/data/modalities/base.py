@@ -347,6 +347,10 @@ class Modality:
         """Returns the `PixelSpec` for exports that take encoded pictures. None for other modalities."""
         return
 
+    def picture_spec(self, config: DataConfig) -> Any:
+        """Returns the `PixelSpec` of the picture in each row, also beside other inputs, or None."""
+        return self.pixel_spec(config)
+
     def image_sizes(self, rows: Rows) -> np.ndarray | None:
         """Returns the stored heights and widths of images, `(n, 2)`. None if the inputs are not images."""
         return None

@@ -15,7 +15,7 @@ from tlkeras.errors import UserError, nearest
 
 FILE = "columns.json"  # its name in runs and exports
 UNKNOWN = -1.0  # stands for a category that no training row has
-_MISSING = ("", "na", "n/a", "nan", "null", "none")
+MISSING = ("", "na", "n/a", "nan", "null", "none")
 _MOST_CATEGORIES = 1000
 
 
@@ -161,7 +161,7 @@ def _ids(rows, split: str) -> Any:
 
 
 def _is_missing(cell: Any) -> bool:
-    return cell is None or str(cell).strip().lower() in _MISSING
+    return cell is None or str(cell).strip().lower() in MISSING
 
 
 def _number(cell: Any) -> float | None:

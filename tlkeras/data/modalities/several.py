@@ -212,6 +212,9 @@ class Several(Modality):
             return _pictures_or_missing(x, part, form, own)
         return part.inputs_like_training(x, form, own)
 
+    def picture_spec(self, config):
+        return self.parts["image"].picture_spec(config) if "image" in self.parts else None
+
     def image_sizes(self, rows):
         return self.parts["image"].image_sizes(rows.part("image")) if "image" in self.parts else None
 

@@ -1,0 +1,100 @@
+"""Writes modules that turn pictures, texts and columns into inputs without tlkeras and TensorFlow."""
+
+from collections.abc import Mapping
+
+from tlkeras.data.input_shapes import Shape
+from tlkeras.data.modalities.columns import FILE as COLUMNS
+from tlkeras.data.modalities.columns import MISSING, UNKNOWN
+from tlkeras.data.modalities.text import Text
+from tlkeras.data.reading import PixelSpec
+from tlkeras.data.tokenizer import FILE as TOKENIZER
+from tlkeras.export.preprocess_file import preprocess_text
+
+_READ_TEXT = '''"""Turns texts into the inputs of the models. It needs NumPy and tokenizers."""
+
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+LENGTH = {length}
+NAMES = {names}
+
+tokenizer = Tokenizer.from_file(str(Path(__file__).parent / "{folder}" / "{file}"))
+tokenizer.no_padding()
+tokenizer.enable_truncation(LENGTH)
+
+
+def read_text(texts):
+    """Returns the inputs of one row, int32 `(1, LENGTH)` by name.
+
+    Args:
+        texts: List with one text, or with the two texts of a pair.
+    """
+    tokens = tokenizer.encode(*texts)
+    rows = {{"ids": tokens.ids, "mask": [1] * len(tokens.ids), "types": tokens.type_ids}}
+    x = {{name: np.zeros((1, LENGTH), np.int32) for name in NAMES}}
+    for name, part in x.items():
+        part[0, : len(tokens.ids)] = rows[name]
+    return x
+'''
+
+
+_READ_COLUMNS = '''"""Turns the values of columns into an input of the models. It needs NumPy."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+MISSING = {missing}
+UNKNOWN = {unknown}  # a category that no training row had
+
+columns = json.loads((Path(__file__).parent / "{folder}" / "{file}").read_text("utf-8"))
+
+
+def read_columns(row):
+    """Returns the input of one row, float32 `(1, columns)`.
+
+    Args:
+        row: Dict from the name of a column to its value. A column that is left out is missing.
+    """
+    return np.array([[_value(column, row.get(name)) for name, column in columns.items()]], np.float32)
+
+
+def _value(column, cell):
+    text = str(cell).strip()
+    if cell is None or text.lower() in MISSING:
+        return np.nan
+    if column["kind"] == "number":
+        return float(cell)
+    whole = text.removesuffix(".0")  # 3 and 3.0 are the same category
+    text = whole if whole.lstrip("-").isdigit() else text
+    return column["values"].index(text) if text in column["values"] else UNKNOWN
+'''
+
+
+def row_readers(
+    folder: str, input_shape: Shape, spec: PixelSpec | None, files: Mapping[str, str]
+) -> dict[str, str]:
+    """Returns those of `preprocess.py`, `read_text.py` and `read_columns.py` that a model needs, by name.
+
+    Args:
+        folder: Name of the folder, next to the modules, in which `files` lie.
+        input_shape: Shape of one input of the model, or a dict of shapes.
+        spec: How the picture of a row is read. None for rows without one.
+        files: Text files by name that lie beside the model, such as a tokenizer.
+    """
+    readers = {}
+    if spec is not None:
+        readers["preprocess.py"] = preprocess_text(spec)
+    if TOKENIZER in files:
+        names = tuple(name for name in input_shape if name in Text.dtypes)
+        readers["read_text.py"] = _READ_TEXT.format(
+            length=input_shape["ids"][0], names=names, folder=folder, file=TOKENIZER
+        )
+    if COLUMNS in files:
+        readers["read_columns.py"] = _READ_COLUMNS.format(
+            missing=MISSING, unknown=UNKNOWN, folder=folder, file=COLUMNS
+        )
+    return readers
