@@ -272,7 +272,7 @@ SOUNDS, CLASSES = tones(24)
         (SOUNDS, ["model.backbone=bert_base", "model.backbone_options={}", "model.front_end=none"],
          "bert_base takes texts, and the data are sounds"),
         (SOUNDS, ["model.backbone=mlp", "model.backbone_options={}", "model.front_end=none"],
-         "mlp takes vectors, and the data are sounds"),
+         "mlp takes vectors or rows of columns, and the data are sounds"),
         (SOUNDS, ["model.backbone=mlp", "model.backbone_options={}"], "pictures, which mlp does not take"),
         (SOUNDS, ["data.seconds=none"], "data.seconds makes the data sounds. Received: model.front_end"),
         (SOUNDS, ["model.front_end.bands=200"], "more bands than its window can resolve.*bands=200"),

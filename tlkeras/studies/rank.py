@@ -30,7 +30,15 @@ from tlkeras.evaluation.transfer_scores import SCORES
 from tlkeras.features.cache import FeatureCache, Request
 from tlkeras.methods.probe.probes import cross_validated, held_out_logits
 from tlkeras.models.probabilities import softmax
-from tlkeras.run_dir import RunDir, SharedWork, check_place, refuse_differences, write_json, write_text
+from tlkeras.run_dir import (
+    RunDir,
+    SharedWork,
+    check_place,
+    disk_errors,
+    refuse_differences,
+    write_json,
+    write_text,
+)
 from tlkeras.studies.candidate_networks import candidate_network, head_of_weights, image_size, top_model
 from tlkeras.studies.candidates import Candidate, parse_candidates
 from tlkeras.studies.recommendation import draw, recommend
@@ -118,7 +126,9 @@ def rank(
 
 def _check(folder: Path, as_json: dict[str, Any]) -> None:
     """Checks the place without writing. Raises `UserError` if it holds the ranking of another config."""
-    check_place(folder, TABLE if (folder / TABLE).is_file() else _FILE, "ranking")
+    with disk_errors(folder):
+        known_by = TABLE if (folder / TABLE).is_file() else _FILE  # an earlier version wrote only the table
+    check_place(folder, known_by, "ranking")
     if not (folder / _FILE).is_file():
         return
     there = RunDir(folder).read_json(_FILE)
