@@ -68,7 +68,7 @@ def test_mapped_probe_answers_on_the_target(config, tmp_path, name, options):
 
 def test_mapped_probe_and_its_twin_give_a_verdict(config, tmp_path):
     config = mapped(config, "coral", regularization=1e-3)
-    adaptation = config.adaptation.model_copy(update={"twin": True})
+    adaptation = config.adaptation.model_copy(update={"twin": True, "seeds": 3})
     run = run_experiment(config.model_copy(update={"adaptation": adaptation}), tmp_path / "run")
     verdict = run.run_dir.read_json("evaluation/verdict.json")
     assert verdict["verdict"] == "helped"

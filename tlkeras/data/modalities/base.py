@@ -84,7 +84,11 @@ class Modality:
         return replace(table, modality=self)
 
     def fitted(self, train: Rows) -> "Modality":
-        """Returns this modality with what it must know of the training rows before rows are `encoded`."""
+        """Returns this modality with what it must know of the training rows before rows are `encoded`.
+
+        Args:
+            train: Training rows of the source, with inputs as the source gives them.
+        """
         return self
 
     def encoded(self, inputs: np.ndarray, config: DataConfig, missing: bool = False) -> np.ndarray:
@@ -96,7 +100,15 @@ class Modality:
         return inputs
 
     def without(self, rows: Rows, part: str) -> Rows:
-        """Returns rows in which a part, such as `text`, is missing everywhere, for rows of several parts."""
+        """Returns rows in which a part is missing everywhere, for rows of several parts.
+
+        Args:
+            rows: Rows of this modality.
+            part: Name of the part, such as `text`.
+
+        Raises:
+            UserError: The rows do not have such a part.
+        """
         raise UserError(
             "data.leave_out is for rows of several parts, such as pictures with texts. "
             f"Received: data.leave_out={part!r}, {self.plural}"
