@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkeras.data.input_shapes import by_column, columns, shape_in_words, shape_of
 from tlkeras.errors import UserError
 from tlkeras.lazy import LateModule
 
@@ -226,3 +227,27 @@ def _check_scale(x: np.ndarray, form: ArrayForm | None) -> None:
 
 def _root_mean_squares(x: np.ndarray) -> np.ndarray:
     return np.sqrt(np.square(x, dtype=np.float64).mean(axis=1))
+
+
+def columns_like_training(x: Any, shape: dict[str, tuple[int, ...]]) -> np.ndarray:
+    """Returns several inputs as the structured array of rows in which training arrays were kept.
+
+    Args:
+        x: Batches `(n, *shape)` by the name of the input.
+        shape: Shape of one row of each input.
+
+    Raises:
+        UserError: An input is missing or has another shape, or a value is no finite number.
+    """
+    wanted = f"a dict of batches of {shape_in_words(shape)}"
+    try:
+        rows = columns({name: x[name] for name in shape})
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        received = ", ".join(x) if isinstance(x, Mapping) else type(x).__name__
+        raise UserError(f"x must be {wanted}. Received: {received} ({error})") from error
+    parts = by_column(rows)
+    if shape_of(parts) != shape or not len(rows):
+        raise UserError(f"x must be {wanted}. Received: batches of {shape_in_words(shape_of(parts))}")
+    for part in parts.values():
+        check_numbers(part, "predict")
+    return rows

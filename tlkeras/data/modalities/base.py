@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from tlkeras.config.data import AugmentConfig, DataConfig
-from tlkeras.data.array_form import ArrayForm, check_numbers
+from tlkeras.data.array_form import ArrayForm, check_numbers, columns_like_training
 from tlkeras.data.facts import Facts
-from tlkeras.data.input_shapes import Shape, by_column, columns, shape_in_words, shape_of
+from tlkeras.data.input_shapes import Shape, by_column, shape_in_words, shape_of
 from tlkeras.data.rows import Rows
 from tlkeras.data.scan import scan
 from tlkeras.errors import UserError
@@ -309,27 +309,13 @@ class Modality:
             UserError: The array has another shape, or its values are not finite numbers.
         """
         if isinstance(shape, dict):
-            return self._columns_like_training(x, shape)
+            return columns_like_training(x, shape)
         x = np.asarray(x)
         if x.shape[1:] != shape or not len(x):
             wanted = ", ".join(["n", *map(str, shape)])
             raise UserError(f"x must be a batch of shape ({wanted}). Received: {x.shape}")
         check_numbers(x, "predict")
         return x.astype(np.float32)
-
-    def _columns_like_training(self, x: Any, shape: dict[str, tuple[int, ...]]) -> np.ndarray:
-        wanted = f"a dict of batches of {shape_in_words(shape)}"
-        try:
-            rows = columns({name: x[name] for name in shape})
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            received = ", ".join(x) if isinstance(x, Mapping) else type(x).__name__
-            raise UserError(f"x must be {wanted}. Received: {received} ({error})") from error
-        parts = by_column(rows)
-        if shape_of(parts) != shape or not len(rows):
-            raise UserError(f"x must be {wanted}. Received: batches of {shape_in_words(shape_of(parts))}")
-        for part in parts.values():
-            check_numbers(part, "predict")
-        return rows
 
     def file_batches(
         self, paths: Any, config: DataConfig, batch_size: int
