@@ -125,8 +125,7 @@ def _describe(parts: Parts, run_dir: RunDir) -> None:
     if parts.own.backbone is not None:
         with run_dir.replacing(run_dir.path / BACKBONE_FILE) as temporary:
             parts.own.backbone.save(temporary)
-    for name, text in parts.source.modality.files.items():
-        run_dir.write_text(run_dir.path / name, text)
+    run_dir.write_texts(parts.source.modality.files)
     run_dir.write_json(run_dir.manifest, manifest(parts))
     if line := write_transfer(run_dir, parts.model.weights_report):
         messages.note(line)

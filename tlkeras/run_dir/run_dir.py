@@ -5,7 +5,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -208,6 +208,11 @@ class RunDir:
     def write_text(self, path: str | os.PathLike, text: str) -> None:
         """Writes a complete UTF-8 file. `path` may be relative to the run directory."""
         write_text(self._within(path), text)
+
+    def write_texts(self, files: Mapping[str, str]) -> None:
+        """Writes complete UTF-8 files: texts by their names in the run directory."""
+        for name, text in files.items():
+            self.write_text(name, text)
 
     def write_json(self, path: str | os.PathLike, value: Any) -> None:
         """Writes a complete JSON file. `path` may be relative to the run directory."""

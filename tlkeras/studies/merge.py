@@ -176,8 +176,7 @@ def _write(run_dir: RunDir, members: Members, merged: Merged, how: str) -> None:
     facts = {"how": how, "runs": paths, **merged.facts}
     changed = {"created": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "merged": facts}
     run_dir.write_json(run_dir.manifest, members.first.manifest | changed)
-    for name, text in members.domains["source"].modality.files.items():
-        run_dir.write_text(run_dir.path / name, text)
+    run_dir.write_texts(members.domains["source"].modality.files)
     with run_dir.replacing(run_dir.best_model) as temporary:
         merged.model.save(temporary)
     write_evaluation(run_dir, merged.evaluated, members.first.config)

@@ -122,8 +122,7 @@ def _adapt(run_dir: RunDir, saved: FinishedRun, way: SourceFree, domain: Domain,
     """Adapts the model and writes the new run. `best.keras` and the evaluation appear only when complete."""
     set_determinism(saved.config.runtime)
     run_dir.write_json(run_dir.manifest, _manifest(saved, domain, facts))
-    for name, text in domain.modality.files.items():
-        run_dir.write_text(run_dir.path / name, text)
+    run_dir.write_texts(domain.modality.files)
     size = saved.manifest["batch_size"]
     before = predict_domains(saved.model, {"target": domain}, size)["target"]
     model, losses = saved.model, []
