@@ -26,7 +26,7 @@ def main(place: str, pictures: str, name: str, index: int, workers: int) -> None
 
     unfinished.Claim.append = noted
     data = DataConfig(source=f"folder:{pictures}", image_size=160, val_fraction=0, test_fraction=0)
-    domain = load_domain(data, seed=0)
+    domain = load_domain(data, seed=0, kept_in=folder / "cache")
     config = ModelConfig(backbone="mobilenet_v2", weights=None)
     trunk = build_model(config, input_shape=(160, 160, 3), num_outputs=10, seed=0).trunk()
     (folder / f"{name}.ready").touch()

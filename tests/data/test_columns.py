@@ -1,7 +1,9 @@
 """Rows as columns: texts in one buffer, facts about files that are kept between runs."""
 
 import os
+import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tlkeras.config import DataConfig
-from tlkeras.data import check_files, load_domain
+from tlkeras.data import check_files, fact_store, load_domain
 from tlkeras.data import scan as scan_module
 from tlkeras.data.fact_store import FOLDER
 from tlkeras.data.inspection import leak_note
@@ -110,6 +112,38 @@ def test_a_second_start_looks_at_no_picture_and_finds_the_same(pictures, tmp_pat
     assert len(looked_at) == 12  # the limit is part of what was checked
 
 
+def test_processes_that_look_at_the_same_files_divide_them(pictures, tmp_path, looked_at, monkeypatch):
+    files = [str(pictures / f"{number}.png") for number in range(6)]
+    alone = scan(files).table
+    looked_at.clear()
+    slowly = scan_module.contents
+    monkeypatch.setattr(scan_module, "contents", lambda item: time.sleep(0.05) or slowly(item))
+    monkeypatch.setattr(fact_store, "_LEAST_GROUP", 1)
+    with ThreadPoolExecutor() as pool:  # a lock is held by an open file, so threads are like processes here
+        found = list(pool.map(lambda _: scan(files, kept_in=tmp_path / "cache").table, range(3)))
+    assert sorted(looked_at) == files
+    for table in found:
+        assert (table == alone).all()
+    assert not list((tmp_path / "cache").rglob("locks/*"))
+
+
+def test_a_look_that_ends_early_keeps_what_it_has_found(pictures, tmp_path, looked_at, monkeypatch):
+    files, seen = [str(pictures / f"{number}.png") for number in range(6)], scan_module.contents
+
+    def ends_at_the_fifth(item):
+        if item == files[4]:
+            raise KeyboardInterrupt
+        return seen(item)
+
+    monkeypatch.setattr(fact_store, "_LEAST_GROUP", 2)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(scan_module, "contents", ends_at_the_fifth)
+        scan(files, kept_in=tmp_path / "cache")
+    looked_at.clear()
+    scan(files, kept_in=tmp_path / "cache")
+    assert sorted(looked_at) == files[4:]
+
+
 def test_a_changed_or_a_young_file_is_looked_at_again(pictures, tmp_path, looked_at):
     files = [str(pictures / f"{number}.png") for number in range(6)]
     scan(files, kept_in=tmp_path / "cache")
@@ -128,7 +162,7 @@ def test_damaged_files_of_the_store_are_ignored_and_many_are_merged(pictures, tm
     for number in range(6):
         scan(files[number : number + 1], kept_in=tmp_path / "cache")
         scan(files[number : number + 1], kept_in=tmp_path / "cache", max_pixels=10**6)
-    parts = list((tmp_path / "cache" / FOLDER / "images").iterdir())
+    parts = list((tmp_path / "cache" / FOLDER / "images").glob("*.npy"))
     assert 0 < len(parts) < 8
     looked_at.clear()
     scan(files, kept_in=tmp_path / "cache")

@@ -1,13 +1,15 @@
 """What was found in a file, kept between runs under the path, the size and the time of the file.
 
 The store is a folder of files that are never changed. A process reads all of them, and writes what it found
-anew as one more. Several processes, also on several machines, can therefore use it at once, without a lock.
+anew as one more. Several processes, also on several machines, can therefore use it at once. A lock on a group
+of files to look at only prevents that two processes look at the same ones.
 """
 
 import contextlib
 import hashlib
 import os
 import time
+from collections.abc import Callable, Container
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,17 @@ import numpy as np
 from tlkeras.config import CacheConfig
 from tlkeras.errors import RunError, UserError
 from tlkeras.run_dir import cache_directory, replacing
+from tlkeras.run_dir.file_lock import take_lock
 
 FOLDER = "file_facts"
 _SUFFIX = ".npy"
 # From so many files on, they are merged into one.
 _FILES = 8
 _BLOCK = 512
+# Processes divide files in groups of at least this many, and in at most so many groups. What was found in a
+# group is kept before the next one begins, so that little is lost with a process.
+_LEAST_GROUP, _MOST_GROUPS = 1024, 64
+_LOOK_EVERY_SECONDS = 0.1
 # A file that is younger, in nanoseconds, could still change without a change of its time.
 _SETTLED = 2 * 10**9
 _KEY = [("key", np.uint64), ("more", np.uint64)]
@@ -80,15 +87,18 @@ class FactStore:
         whole = digest.digest()
         return int.from_bytes(whole[:8], "big"), int.from_bytes(whole[8:], "big"), changed
 
-    def parts(self, dtype: np.dtype) -> dict[Path, np.ndarray]:
+    def parts(self, dtype: np.dtype, but: Container[Path] = ()) -> dict[Path, np.ndarray]:
         """Returns the content of every complete file with these columns, sorted by `key`.
 
         Args:
             dtype: Columns of the facts.
+            but: Paths of files to leave out.
         """
         found = {}
-        for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
+        for path in self._paths():
             with contextlib.suppress(OSError, ValueError, EOFError):
+                if path in but:
+                    continue
                 part = np.load(path, allow_pickle=False)
                 if part.dtype == _with_key(dtype) and _name(part) == path.stem:
                     found[path] = part
@@ -104,6 +114,8 @@ class FactStore:
         """
         with contextlib.suppress(OSError, RunError, UserError):
             self._write(part)
+            if len(self._paths()) < _FILES:
+                return
             old = self.parts(_without_key(part.dtype))
             if len(old) >= _FILES:
                 whole = np.concatenate(list(old.values()))
@@ -111,6 +123,9 @@ class FactStore:
                 for path in old:
                     if path != kept:
                         path.unlink(missing_ok=True)
+
+    def _paths(self) -> list[Path]:
+        return sorted(self.folder.glob(f"*{_SUFFIX}"))
 
     def _write(self, part: np.ndarray) -> Path:
         part = part[np.argsort(part["key"], kind="stable")]
@@ -132,30 +147,59 @@ class KnownFacts:
     def __init__(self, store: FactStore, files: Any, pool: Executor):
         self._store, self._files, self._pool, self._began = store, files, pool, time.time_ns()
         self._marks = self._marked(np.arange(len(files), dtype=np.int32))
+        self._read: set[Path] = set()
 
-    def fill(self, table: np.ndarray) -> np.ndarray:
-        """Fills in the known facts. Returns the numbers of the other files, in their order.
+    def complete(self, table: np.ndarray, look: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Fills in the known facts, and has all other files looked at.
+
+        Other processes that complete the same facts look at other groups of files meanwhile.
 
         Args:
             table: Facts, a structured array `(n,)`.
+            look: Function of the numbers of files, in their order, which writes their facts into `table` and
+                returns the numbers of the files whose facts are to be kept.
         """
         missing = np.ones(len(table), bool)
-        for part in () if self._store.anew else self._store.parts(table.dtype).values():
+        self._fill(table, missing)
+        rows = max(_LEAST_GROUP, -(-len(table) // _MOST_GROUPS))
+        groups = [slice(begin, begin + rows) for begin in range(0, len(table), rows)]
+        while groups := [group for group in groups if not self._completed(group, table, missing, look)]:
+            time.sleep(_LOOK_EVERY_SECONDS)
+
+    def _completed(self, group: slice, table: np.ndarray, missing: np.ndarray, look) -> bool:
+        """Completes a group of files. Returns whether it is complete, or another process looks at it."""
+        if not missing[group].any():
+            return True
+        path = self._store.folder / "locks" / _name(self._marks[group])
+        try:
+            lock = take_lock(path, wait=False)
+        except BlockingIOError:
+            return False
+        try:
+            self._fill(table, missing)  # what others have found meanwhile
+            rows = group.start + np.flatnonzero(missing[group])
+            self._keep(table, look(rows))
+            missing[rows] = False
+        finally:
+            if lock is not None:
+                path.unlink(missing_ok=True)
+                os.close(lock)
+        return True
+
+    def _fill(self, table: np.ndarray, missing: np.ndarray) -> None:
+        """Fills in the facts that are known and were not yet read, and notes that they are not missing."""
+        parts = {} if self._store.anew else self._store.parts(table.dtype, self._read)
+        self._read |= parts.keys()
+        for part in parts.values():
             places = np.minimum(np.searchsorted(part["key"], self._marks["key"]), len(part) - 1)
             known = missing & (part["key"][places] == self._marks["key"])
             known &= part["more"][places] == self._marks["more"]
             for column in table.dtype.fields or ():
                 table[column][known] = part[column][places[known]]
             missing &= ~known
-        return np.flatnonzero(missing)
 
-    def keep(self, table: np.ndarray, rows: np.ndarray) -> None:
-        """Keeps facts that were found anew, of files that did not change meanwhile.
-
-        Args:
-            table: Facts, a structured array `(n,)`.
-            rows: Numbers of the files.
-        """
+    def _keep(self, table: np.ndarray, rows: np.ndarray) -> None:
+        """Keeps facts that were found anew, of files that did not change meanwhile."""
         before, after = self._marks[rows], self._marked(rows)
         same = (before == after) & (before["time"] > 0) & (before["time"] < self._began - _SETTLED)
         rows = rows[same]

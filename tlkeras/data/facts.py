@@ -69,7 +69,8 @@ def facts_of(
 ) -> Facts:
     """Looks at every file or encoded input once, in parallel.
 
-    A file that several rows name is looked at once. So is one whose facts an earlier process kept.
+    A file that several rows name is looked at once. One whose facts are kept is not looked at. Processes with
+    the same files and the same store divide the others.
 
     Args:
         inputs: Paths (`str`), contents (`bytes`), or objects whose `read()` returns the content, `(n,)`.
@@ -96,11 +97,15 @@ def facts_of(
                 reasons[int(row)] = reason
 
     with ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as pool:
+
+        def look_at_all(rows: np.ndarray) -> np.ndarray:
+            for _ in pool.map(look_at, (rows[i : i + _BLOCK] for i in range(0, len(rows), _BLOCK))):
+                pass
+            return np.setdiff1d(rows, list(reasons))
+
         known = None if store is None else store.open(inputs, pool)
-        missing = np.arange(len(inputs)) if known is None else known.fill(table)
-        blocks = (missing[begin : begin + _BLOCK] for begin in range(0, len(missing), _BLOCK))
-        for _ in pool.map(look_at, blocks):
-            pass
-        if known is not None:
-            known.keep(table, np.setdiff1d(missing, list(reasons)))
+        if known is None:
+            look_at_all(np.arange(len(inputs)))
+        else:
+            known.complete(table, look_at_all)
     return Facts(table, dict(sorted(reasons.items())))

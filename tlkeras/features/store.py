@@ -14,8 +14,8 @@ import numpy as np
 
 from tlkeras.data import fact_store
 from tlkeras.data.sources import shards
-from tlkeras.features.entry_lock import entry_lock
 from tlkeras.run_dir import cache_directory
+from tlkeras.run_dir.file_lock import file_lock
 
 _READ_BYTES = 2**22
 _KEY = re.compile(r"^[0-9a-f]{32}$")
@@ -121,11 +121,11 @@ class FeatureStore:
 
         While it is held, `clear` and `locked` leave the entry alone. Its value is False without locks.
         """
-        return entry_lock(self._lock_path(key), shared=True)
+        return file_lock(self._lock_path(key), shared=True)
 
     def locked(self, key: str):
         """Holds the lock of an entry alone. Other processes wait. Its value is False without locks."""
-        return entry_lock(self._lock_path(key))
+        return file_lock(self._lock_path(key))
 
     def entries(self) -> list[EntryInfo]:
         """Returns all complete entries, newest first."""
@@ -163,7 +163,7 @@ class FeatureStore:
         for key in sorted(self._keys_in_use() if keys is None else keys):
             lock = self._lock_path(key)
             try:
-                with entry_lock(lock, wait=False):
+                with file_lock(lock, wait=False):
                     freed += sum(map(_size_of, [self.path(key), *self._half_written(key)]))
                     self._remove_half_written(key)
                     self.remove(key)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tlkeras.features.entry_lock import take_lock
 from tlkeras.features.store import EntryInfo, FeatureStore, numpy_dtype
 from tlkeras.run_dir.atomic import disk_errors, flush, plain, write_text
+from tlkeras.run_dir.file_lock import take_lock
 
 # A shard has at most this many bytes, unless one block of rows is larger.
 SHARD_BYTES = 64 * 2**20

@@ -1,4 +1,4 @@
-"""The lock of an entry, so that only one process writes it and none removes it meanwhile."""
+"""A lock on shared work, such as an entry of a cache. Whoever holds it may remove its file."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from tlkeras.run_dir.lock import lies_at, lock_file
 
 
 @contextlib.contextmanager
-def entry_lock(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[bool]:
+def file_lock(path: Path, *, wait: bool = True, shared: bool = False) -> Iterator[bool]:
     """Holds a lock on a file. The file is created if it is missing.
 
     The holder of a lock may remove its file. A process that waited for a removed file starts again.
@@ -60,7 +60,9 @@ def take_lock(path: Path, *, wait: bool = True, shared: bool = False) -> int | N
             if not wait:
                 raise
             if not told:
-                messages.note("Another process uses the same features. This one waits for it.")
+                messages.note(
+                    f"Another process uses the same part of {path.parent.parent}. This one waits for it."
+                )
             told = True
             time.sleep(0.2)
             continue
