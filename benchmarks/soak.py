@@ -1,6 +1,7 @@
 """Runs the tests that take too long for CI: killed runs, generated mistakes, and memory over many epochs.
 
-Command:  scripts/soak.sh [--only=kills|mirrored|words|memory] [--runs=30] [--minutes=20] [--seed=0]
+Command:  scripts/soak.sh [--only=kills|mirrored|modalities|words|memory] [--runs=30] [--minutes=20]
+          [--seed=0]
 
 The script prints a line per run and a verdict per part, and exits with 1 if a part failed. Killed runs are
 compared with the same run without interruption: weights, optimizer, logs, metrics and predictions must be
@@ -15,15 +16,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FAULTS = ROOT / "tests" / "faults"
-sys.path.insert(0, str(FAULTS))
+sys.path[:0] = [str(FAULTS), str(FAULTS.parent)]
 
 from commands_process import CommandServer  # noqa: E402
 from fault_words import ADAPTING, MIRRORED, settings, train  # noqa: E402
 from kill_chain import run_with_kills  # noqa: E402
+from modality_runs import KINDS, write  # noqa: E402
 from run_outcome import check_books, differences, outcome  # noqa: E402
 
 DANN = [*ADAPTING, *settings("adaptation.method=dann", "adaptation.options={}")]
@@ -31,22 +34,25 @@ TWIN = settings("adaptation.twin=true")
 # experiment, and its share of the runs
 ONE_DEVICE = {"plain": [], "wasserstein": ADAPTING, "dann with its twin": [*DANN, *TWIN]}
 TWO_REPLICAS = {"plain": MIRRORED, "wasserstein": [*ADAPTING, *MIRRORED]}
+OF_PICTURES = {name: lambda place, more=more: train(place, *more) for name, more in ONE_DEVICE.items()}
+MIRRORED_RUNS = {name: lambda place, more=more: train(place, *more) for name, more in TWO_REPLICAS.items()}
 MB = 1024
 
 
 def main() -> int:
     """Runs the selected parts and returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=["kills", "mirrored", "words", "memory"])
+    parser.add_argument("--only", choices=["kills", "mirrored", "modalities", "words", "memory"])
     parser.add_argument(
-        "--runs", type=int, default=30, help="killed runs on one device; a third on two replicas"
+        "--runs", type=int, default=30, help="killed runs of a part; a third as many on two replicas"
     )
     parser.add_argument("--minutes", type=float, default=20, help="length of the memory part")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     parts = {
-        "kills": lambda folder: kills(folder, ONE_DEVICE, asked.runs, asked.seed),
-        "mirrored": lambda folder: kills(folder, TWO_REPLICAS, -(-asked.runs // 3), asked.seed),
+        "kills": lambda folder: kills(folder, OF_PICTURES, asked.runs, asked.seed),
+        "mirrored": lambda folder: kills(folder, MIRRORED_RUNS, -(-asked.runs // 3), asked.seed),
+        "modalities": lambda folder: kills(folder, of_modalities(folder), asked.runs, asked.seed),
         "words": lambda folder: words(),
         "memory": lambda folder: memory(folder, asked.minutes),
     }
@@ -60,13 +66,31 @@ def main() -> int:
     return 0 if good else 1
 
 
-def kills(folder: Path, trained: dict[str, list[str]], runs: int, seed: int) -> bool:
-    """Kills runs up to four times each, at file events and at random times, and compares the results."""
+def of_modalities(folder: Path) -> dict[str, Callable[[Path], list[str]]]:
+    """Writes rows of every kind of input, and returns the commands that train on them, by kind."""
+
+    def command(kind: str) -> Callable[[Path], list[str]]:
+        config = write(kind, folder / f"rows_{kind}")
+        flags = lambda place: [f"--workdir={place / 'run'}", *settings(f"cache.dir={place / 'cache'}")]  # noqa: E731
+        return lambda place: ["train", f"--config={config}", *flags(place)]
+
+    return {kind: command(kind) for kind in KINDS}
+
+
+def kills(folder: Path, trained: dict[str, Callable[[Path], list[str]]], runs: int, seed: int) -> bool:
+    """Kills runs up to four times each, at file events and at random times, and compares the results.
+
+    Args:
+        folder: Folder of the runs.
+        trained: Functions from the folder of a run to its command, by name.
+        runs: Number of runs.
+        seed: Seed of the moments.
+    """
     server = CommandServer(folder, {"TF_ENABLE_ONEDNN_OPTS": "0"})
     alone, seconds = {}, {}
-    for name, more in trained.items():
+    for name, command in trained.items():
         began = time.monotonic()
-        ended = server.run(*train(folder / name, *more))
+        ended = server.run(*command(folder / name))
         if ended.code:
             print(f"{name}, without interruption: exit code {ended.code}: {ended.error}")
             return False
@@ -78,7 +102,7 @@ def kills(folder: Path, trained: dict[str, list[str]], runs: int, seed: int) -> 
         place = folder / f"killed_{number}"
         chain = run_with_kills(
             server,
-            train(place, *trained[name]),
+            trained[name](place),
             place,
             rng.randint(1, 4),
             rng,

@@ -274,7 +274,7 @@ def read_domains(
     """
     size = BACKBONES.get(config.model.first_network).size or None
     how = {"seed": config.seed, "lenient": lenient, "kept_in": kept_in(config.cache)}
-    data = _with_tokenizer(config.data, config.model)
+    data = with_tokenizer(config.data, config.model)
     source = load_domain(data, default_image_size=size, arrays=arrays, **how)
     domains = {"source": source}
     data = data.model_copy(update={"columns": source.config.columns})  # those of the training rows
@@ -292,9 +292,15 @@ def read_domains(
     return _without_labelled_targets(domains)
 
 
-def _with_tokenizer(data: DataConfig, model: ModelConfig) -> DataConfig:
-    """Returns the config of the data with the tokenizer next to the weights, if texts have no other
-    tokenizer.
+def with_tokenizer(data: DataConfig, model: ModelConfig) -> DataConfig:
+    """Returns the config of the data with the tokenizer next to the weights, if texts have no other one.
+
+    Args:
+        data: Config of the data.
+        model: Config of the model that reads the texts.
+
+    Raises:
+        UserError: There is no tokenizer, or it is another one than that next to the weights.
     """
     kind = data.source.partition(":")[0]
     texts = data.text is not None or (kind in SOURCES and SOURCES.get(kind).holds_texts)

@@ -184,7 +184,7 @@ def test_inspect_shows_each_column(place):
         ("model.beside={}", "set model.beside.columns.backbone"),
         ('verdict.twins=["text_alone"]', "rows have image and columns"),
         ("data.leave_out=text", "part of the rows in data.leave_out"),
-        ("data.seconds=1", "a sound has no further parts"),
+        ("data.seconds=1", "Unreadable sounds with columns"),
         ("stages.0.train=column=all", "part in train.*column"),
     ],
 )

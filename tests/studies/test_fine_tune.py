@@ -106,7 +106,8 @@ def test_a_frame_of_paths_trains(pictures, tmp_path):
     [
         (3, "Received: int"),
         ("no_such_folder", "There is no such file or folder"),
-        (pandas.DataFrame({"a": [1]}), "needs one column of paths or texts"),
+        (pandas.DataFrame({"a": [1]}), "needs one column of labels"),
+        (pandas.DataFrame({"y": [1]}), "needs columns of inputs"),
         (lambda: tf.data.Dataset.from_tensor_slices(np.zeros((3, 2))), "must yield (x, y) or"),
         (lambda: tf.data.Dataset.from_tensor_slices((np.zeros((3, 2)), [0, 1, 0])).repeat(), "be finite"),
     ],

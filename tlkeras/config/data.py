@@ -19,21 +19,21 @@ READ_ALIKE = ("image_size", "resize", "interpolation", "crop_fraction", "batch_s
               "max_pixels", "picture", "text", "columns", "leave_out", "tokenizer", "max_length",
               "seconds", "sample_rate")  # fmt: skip
 ALIKE_IN_TASKS = ("on_error", "max_pixels")
-Part = Literal["image", "text", "columns"]
+Part = Literal["image", "sound", "text", "columns"]
 Task = Literal["multiclass", "binary", "multilabel", "regression"]
 
 
 # Fields of `AugmentConfig` that change texts.
 WORD_CHANGES = ("token_dropout", "word_deletion", "word_swap")
 # Fields of `AugmentConfig` that change only sounds.
-SOUND_CHANGES = ("shift", "gain", "time_mask", "band_mask", "snr")
+SOUND_CHANGES = ("window", "shift", "gain", "time_mask", "band_mask", "snr")
 
 
 class AugmentConfig(Config):
     """Random augmentation of training rows. The defaults change nothing.
 
     Vectors allow only noise and mixup, and texts only the changes of words. Sounds allow noise, mixup and the
-    changes from `shift` on, which images do not allow.
+    changes from `window` on, which images do not allow.
 
     Attributes:
         flip: Axis along which an image is mirrored with probability one half.
@@ -49,6 +49,8 @@ class AugmentConfig(Config):
         token_dropout: Probability with which a token of a text is masked, so that no other token sees it.
         word_deletion: Probability with which a word of a text is left out (Wei and Zou 2019, "EDA").
         word_swap: Probability with which two neighbouring words of a text are swapped.
+        window: Whether a random window of `data.seconds` is taken from a longer sound. Otherwise training
+            takes its beginning.
         shift: Largest shift of a sound in time, in both directions, as a fraction of its duration.
         gain: Largest change of the loudness of a sound in decibels, in both directions.
         time_mask: Largest fraction of a sound's duration that is silenced (SpecAugment, Park et al. 2019).
@@ -70,6 +72,7 @@ class AugmentConfig(Config):
     token_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     word_deletion: Annotated[float, Field(ge=0, lt=1)] = 0.0
     word_swap: Fraction = 0.0
+    window: bool = False
     shift: Fraction = 0.0
     gain: Annotated[float, Field(ge=0, le=60)] = 0.0
     time_mask: Fraction = 0.0
@@ -125,13 +128,14 @@ class DataConfig(Config):
         memory_mb: Memory for decoded images in this process, in MiB. Images that do not fit are decoded
             again in each epoch.
         views: Number of fixed augmented views of each training row. None draws a new view in each epoch.
-        picture: Column that holds pictures (the paths of their files). With `text` or `columns`, a row has
-            several parts. None means the column `path`, or no pictures if `text` or `columns` is given.
+        picture: Column that holds pictures, or sounds if `seconds` is given (the paths of their files). With
+            `text` or `columns`, a row has several parts. None means the column `path`, or no pictures if
+            `text` or `columns` is given.
         text: Column of a list (CSV, JSON lines, Parquet) or of the emoji that holds texts, or two columns for
             pairs of texts.
         columns: Columns of a list with numbers or categories: names, or kinds by name; see `ColumnConfig`.
         leave_out: Parts of each row that are left out as if they were missing. The twins `image_alone`,
-            `text_alone` and `columns_alone` do so.
+            `sound_alone`, `text_alone` and `columns_alone` do so.
         tokenizer: `tokenizer.json`, `vocab.txt` or a folder with one of them, which makes strings texts. None
             takes the tokenizer beside the weights if `text` is given.
         max_length: Number of tokens of a text, with those that mark its beginning and end. Shorter texts
@@ -216,8 +220,6 @@ class DataConfig(Config):
                 "text must be one column beside a picture or columns. "
                 f"Received: {', '.join(beside)}, text={list(self.text_columns)}"
             )
-        if beside and self.seconds is not None:
-            raise ValueError(f"a sound has no further parts. Received: seconds, {', '.join(beside)}")
         return self
 
     @model_validator(mode="after")

@@ -106,7 +106,8 @@ class ExperimentConfig(Config):
     def parts(self) -> tuple[str, ...]:
         """The parts of a row: the first, which `model.backbone` takes, and those of `model.beside`."""
         pictures = self.data.picture is not None or "text" in self.model.beside
-        first = "text" if self.data.text and not pictures else "image"
+        files = "image" if self.data.seconds is None else "sound"
+        first = "text" if self.data.text and not pictures else files
         return (first, *self.model.beside)
 
     def one_fold(self, fold: int) -> "ExperimentConfig":

@@ -324,7 +324,7 @@ class ModelConfig(Config):
         adapter: Private input branch, whose vectors are the inputs of the backbone, or None.
         nested: Complete earlier model as a part of this model, or None.
         beside: Backbones of further parts of a row, by the name of the part. `backbone` takes the first part
-            of picture, text and columns; `beside.text` and `beside.columns` take those after it.
+            of picture or sound, text and columns; `beside.text` and `beside.columns` take those after it.
         columns: Facts about the columns of the data. A run sets them; see `DataConfig.columns`.
         join: Way in which the features of several backbones become one vector.
         neck: Pooling, private branches and bottleneck.

@@ -53,8 +53,8 @@ class ProbeConfig(Config):
     mapping: MappingConfig | None = None
 
 
-Twin = Literal["scratch", "random_features", "frozen_probe", "source_only", "image_alone", "text_alone",
-               "columns_alone"]  # fmt: skip
+Twin = Literal["scratch", "random_features", "frozen_probe", "source_only", "image_alone", "sound_alone",
+               "text_alone", "columns_alone"]  # fmt: skip
 
 
 class VerdictConfig(Config):
@@ -64,7 +64,7 @@ class VerdictConfig(Config):
         twins: Kinds of twins. `scratch` is the same network from random weights, fully trained from the
             first step. `random_features` trains only the head, on the standardised outputs of a random
             backbone. `frozen_probe` trains only the head, on the pretrained backbone. `source_only` is the
-            twin of an adaptation that does not use the target. `image_alone`, `text_alone` and
+            twin of an adaptation that does not use the target. `image_alone`, `sound_alone`, `text_alone` and
             `columns_alone` use one part of rows of several parts, and show what the others are worth.
         seeds: Number of seeds of the run and of each twin.
     """

@@ -251,3 +251,23 @@ def columns_like_training(x: Any, shape: dict[str, tuple[int, ...]]) -> np.ndarr
     for part in parts.values():
         check_numbers(part, "predict")
     return rows
+
+
+def batch_like_training(x: Any, shape: Any) -> np.ndarray:
+    """Returns inputs in the form of training arrays that every array of the shape may have.
+
+    Args:
+        x: Inputs `(n, *shape)`, or a dict of inputs.
+        shape: Shape of one row, or a dict of shapes.
+
+    Raises:
+        UserError: The inputs have another shape, or a value is no finite number.
+    """
+    if isinstance(shape, dict):
+        return columns_like_training(x, shape)
+    x = np.asarray(x)
+    if x.shape[1:] != shape or not len(x):
+        wanted = ", ".join(["n", *map(str, shape)])
+        raise UserError(f"x must be a batch of shape ({wanted}). Received: {x.shape}")
+    check_numbers(x, "predict")
+    return x.astype(np.float32)

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 
 from tlkeras.data.domains import Domain
+from tlkeras.data.input_shapes import by_column, columns
 from tlkeras.data.rows import Rows
+from tlkeras.data.scan import contents
 from tlkeras.errors import UserError
 from tlkeras.run_dir import replacing
 
@@ -20,6 +22,12 @@ def write_kept_rows(path: str | os.PathLike, domain: Domain) -> None:
     for split, rows in domain.splits.items():
         rows = rows.spread(ROWS)
         inputs = rows.inputs.astype(str) if rows.kind == "files" else rows.inputs
+        if rows.kind == "columns" and (files := rows.encoded) is not None:
+            # NumPy would write objects as code, and the files may be gone later
+            held = [contents(one) for one in files]
+            arrays[f"lengths_{split}"] = np.array([len(one) for one in held])
+            arrays[f"files_{split}"] = np.frombuffer(b"".join(held), np.uint8)
+            inputs = rows.without_objects.inputs
         if rows.kind == "bytes":
             arrays[f"lengths_{split}"] = np.array([len(one) for one in inputs])
             inputs = np.frombuffer(b"".join(inputs), np.uint8)
@@ -49,9 +57,16 @@ def read_kept_rows(path: str | os.PathLike, like: Domain) -> Domain:
         kind, _, split = name.partition("_")
         if kind == "inputs":
             inputs = arrays[name].astype(object) if arrays[name].dtype.kind == "U" else arrays[name]
-            if f"lengths_{split}" in arrays:
-                ends, whole = np.cumsum(arrays[f"lengths_{split}"]), inputs.tobytes()
-                begins = [0, *ends[:-1]]
-                inputs = np.array([whole[b:e] for b, e in zip(begins, ends, strict=True)], object)
+            if f"files_{split}" in arrays:  # pictures or sounds, which are the first part of a row
+                held = _divided(arrays[f"files_{split}"], arrays[f"lengths_{split}"])
+                inputs = columns({like.modality.made_of[0]: held, **by_column(inputs)})
+            elif f"lengths_{split}" in arrays:
+                inputs = _divided(inputs, arrays[f"lengths_{split}"])
             splits[split] = Rows(inputs, arrays.get(f"labels_{split}"), arrays[f"ids_{split}"].astype(object))
     return like.with_splits(splits)
+
+
+def _divided(whole: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Returns the contents of files that were joined, object `(n,)`."""
+    ends, content = np.cumsum(lengths), whole.tobytes()
+    return np.array([content[b:e] for b, e in zip([0, *ends[:-1]], ends, strict=True)], object)

@@ -17,17 +17,13 @@ from tlkeras.data.sources import read_source
 _KINDS = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
 
 
-def lists_in(paths: Any, config: DataConfig, modality: Modality) -> list[Path]:
+def lists_in(paths: Any) -> list[Path]:
     """Returns paths if all of them are lists whose rows can be inputs, else an empty list.
 
     Args:
         paths: One path or several.
-        config: Config of the data. Without `data.text`, texts are the lines of any file, also of a CSV file.
-        modality: Modality of the rows.
     """
     given = paths if isinstance(paths, list | tuple) else [paths]
-    if modality.name == "text" and not config.text:
-        return []
     if not all(isinstance(path, str | os.PathLike) for path in given):
         return []
     found = [Path(path) for path in given]
@@ -39,7 +35,8 @@ def list_batches(
 ) -> Iterator[tuple[Any, list[str], list[tuple[str, str]]]]:
     """Yields `(inputs, names, [(name, reason), ...])` of the rows of lists; see `Modality.file_batches`.
 
-    A list has the columns of the training data; a column of labels is not needed. A row is named by its
+    A list has the columns of the training data; a column of labels is not needed. Texts of training data
+    without columns are the column `text`, and those of pairs `text` and `text_pair`. A row is named by its
     place, e.g. `line:7`, or by its path if it is a picture or a sound alone.
 
     Args:

@@ -149,7 +149,7 @@ def training_batches(
         if domain.draws_pairs:
             pictures = tf.repeat(tf.range(batch_size), 2)
             return two_views(read(indices), settings, seed, view, indices), pictures
-        x = _cast(domain.modality.augmented(read(indices), settings, seed, view, indices), domain)
+        x = _cast(domain.modality.drawn(read, settings, seed, view, indices), domain)
         if not with_labels:
             return x
         y = drawn_turns(seed, view, indices) if domain.turns_pictures else labels(indices)
@@ -174,7 +174,7 @@ def evaluation_batches(rows: Rows, domain: Domain, *, batch_size: int, pad: bool
         Batches `(x, y, weight)`. `x` and `y` have the form that `training_batches` describes; `y` is zero
         if rows have no labels. `weight` is `float32` `(b,)`.
     """
-    return _in_order(rows, domain, batch_size, pad, lambda x, indices: x)
+    return _in_order(rows, domain, batch_size, pad, lambda read, indices: read(indices))
 
 
 def batches_of_blocks(
@@ -205,12 +205,12 @@ def batches_of_blocks(
         Batches `x` of `count * width` rows, in the form that `training_batches` describes.
     """
 
-    def change(x, indices):
+    def draw(read, indices):
         if view is None or augment is None:
-            return x
-        return domain.modality.augmented(x, augment, seed, tf.constant(view, tf.int64), indices)
+            return read(indices)
+        return domain.modality.drawn(read, augment, seed, tf.constant(view, tf.int64), indices)
 
-    batch_at = _batch_at(rows, domain, change)
+    batch_at = _batch_at(rows, domain, draw)
 
     @tf.autograph.experimental.do_not_convert
     def batch_of(starts):
@@ -238,18 +238,20 @@ def view_pair_batches(
     """
     view = tf.constant(0, tf.int64)
 
-    def change(x, indices):
-        return two_views(x, augment, (seed + random_streams.EVALUATION_VIEWS) % 2**31, view, indices)
+    def draw(read, indices):
+        return two_views(
+            read(indices), augment, (seed + random_streams.EVALUATION_VIEWS) % 2**31, view, indices
+        )
 
     def in_pairs(x, y, weight):
         pictures = tf.where(weight > 0, tf.range(batch_size), PADDING)
         return x, tf.repeat(pictures, 2), tf.repeat(weight, 2)
 
-    return _dataset(_in_order(rows, domain, batch_size, True, change).map(in_pairs), rows)
+    return _dataset(_in_order(rows, domain, batch_size, True, draw).map(in_pairs), rows)
 
 
-def _in_order(rows, domain, batch_size, pad, change):
-    batch_at, count = _batch_at(rows, domain, change), len(rows)
+def _in_order(rows, domain, batch_size, pad, draw):
+    batch_at, count = _batch_at(rows, domain, draw), len(rows)
 
     @tf.autograph.experimental.do_not_convert
     def batch_of(start, width):
@@ -266,13 +268,16 @@ def _in_order(rows, domain, batch_size, pad, change):
     return _dataset(batches, rows)
 
 
-def _batch_at(rows: Rows, domain: Domain, change):
-    """Returns a function of positions `(b,)`: `(x, y, weight)`. A position after the last has weight 0."""
+def _batch_at(rows: Rows, domain: Domain, draw):
+    """Returns a function of positions `(b,)`: `(x, y, weight)`. A position after the last has weight 0.
+
+    `draw` is a function of the reader and of indices, which returns inputs.
+    """
     read, labels, count = domain.modality.reader(rows, domain.config), _label_reader(rows, domain), len(rows)
 
     def batch(positions):
         indices = tf.minimum(positions, count - 1)
-        x, y = _cast(change(read(indices), indices), domain), labels(indices)
+        x, y = _cast(draw(read, indices), domain), labels(indices)
         return turned(x, y) if domain.turns_pictures else x, y, tf.cast(positions < count, tf.float32)
 
     return batch

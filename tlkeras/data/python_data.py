@@ -7,9 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tlkeras.config.data import DataConfig
 from tlkeras.data import huggingface
+from tlkeras.data.array_parts import is_named, settings_of
+from tlkeras.data.frames import arrays_of_frame, is_frame
 from tlkeras.data.sources.base import SOURCES
-from tlkeras.errors import UserError, nearest, unknown
+from tlkeras.errors import UserError, nearest
 
 
 class Given(NamedTuple):
@@ -26,44 +29,52 @@ class Given(NamedTuple):
     settings: dict[str, Any] = {}
 
 
-_PATHS = ("path", "file", "filename", "image", "text")
-_WEIGHTS = "sample_weights of fine_tune"
-_LABELS = ("label", "class", "target", "y")
+# Settings of `data` that name the inputs of rows.
+INPUTS = ("picture", "text", "columns")
 _OF_FILES = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet", ".npz": "npz"}
 
 
-def source_or_arrays(data: Any, sample_weights: Any = None) -> Given:
+def source_or_arrays(
+    data: Any, sample_weights: Any = None, labels: Any = None, named: Mapping[str, Any] | None = None
+) -> Given:
     """Returns data of one of these kinds in the form that a run takes.
 
     Args:
         data: Data of one of these kinds: a folder with one sub-folder per class; a `.csv`, `.jsonl`,
-            `.parquet` or `.npz` file; a value of `data.source`; a tuple `(x, y)` or `(x, y, weights)`; a dict
-            of splits `{"train": (x, y), ...}`; a pandas DataFrame with a column of paths or texts (`path`,
-            `file`, `filename`, `image`, `text`), a column of labels (`label`, `class`, `target`, `y`) and
-            optionally `split`; a finite `tf.data.Dataset` of `(x, y)` or `(x, y, weights)`, batched or not.
-            The values of a dict of splits can also be data sets; or a `datasets.Dataset` or `DatasetDict` of
-            Hugging Face (`tlkeras.data.huggingface`).
+            `.parquet` or `.npz` file; a value of `data.source`; a tuple `(x, y)` or `(x, y, weights)`, where
+            `x` is an array, a list of paths or texts, or a dict of named inputs
+            (`tlkeras.data.array_parts`); such an `x` alone if there are `labels`; a pandas DataFrame
+            (`tlkeras.data.frames`); a finite `tf.data.Dataset` of `(x, y)` or `(x, y, weights)`, batched or
+            not; a dict of splits `{"train": (x, y), ...}`, whose values can also be data sets or DataFrames;
+            or a `datasets.Dataset` or `DatasetDict` of Hugging Face (`tlkeras.data.huggingface`).
         sample_weights: Weights of the training rows: an array `(n,)` for `(x, y)`, for the split `train` of a
             dict or for a DataFrame; the name of a column for a DataFrame or a file; or None.
+        labels: Labels `(n,)` of `data`, if these are inputs without labels; or None.
+        named: The settings `picture`, `text` and `columns` of `data`, as far as they are given. They name the
+            inputs in a DataFrame.
 
     Raises:
         UserError: The data or the weights have another type, or a path does not exist.
     """
+    if isinstance(data, tuple) and len(data) == 2 and labels is None and is_frame(data[0]):
+        data, labels = data
+    if is_frame(data):
+        return Given(None, *arrays_of_frame(data, labels, sample_weights, named))
+    if labels is not None:
+        if not (hasattr(data, "shape") or isinstance(data, list | Mapping)):
+            raise UserError(
+                "labels belong to an array, a list, a dict of inputs or a DataFrame. "
+                f"Received: labels for {type(data).__name__}"
+            )
+        return _of_arrays({"all": _weighted((data, labels), sample_weights)}, named)
     if huggingface.is_dataset(data):
-        return _of_huggingface(data, sample_weights)
+        return _of_huggingface(data, sample_weights, (named or {}).get("text"))
     if isinstance(data, str | os.PathLike):
         return Given(_source(os.fspath(data)), None, _column_of_weights(sample_weights))
     if isinstance(data, tuple):
-        return Given(None, {"all": _weighted(data, sample_weights)})
+        return _of_arrays({"all": _weighted(data, sample_weights)}, named)
     if isinstance(data, Mapping):
-        arrays = {split: _arrays_of(rows) for split, rows in data.items()}
-        if sample_weights is not None and "train" not in arrays:
-            raise UserError(f"sample_weights belong to the split train. Received: splits {', '.join(arrays)}")
-        if sample_weights is not None:
-            arrays["train"] = _weighted(arrays["train"], sample_weights)
-        return Given(None, arrays)
-    if hasattr(data, "iloc") and hasattr(data, "columns"):
-        return Given(None, _splits_of_frame(data, sample_weights))
+        return _of_splits(data, sample_weights, named)
     if hasattr(data, "element_spec"):
         return Given(None, {"all": _weighted(_arrays_of(data), sample_weights)})
     raise UserError(
@@ -72,9 +83,44 @@ def source_or_arrays(data: Any, sample_weights: Any = None) -> Given:
     )
 
 
-def _of_huggingface(data: Any, weights: Any) -> Given:
+def _of_splits(data: Mapping[str, Any], weights: Any, named: Mapping[str, Any] | None) -> Given:
+    """Returns the arrays of a dict of splits, whose values are arrays, data sets or DataFrames."""
+    if not {"train", "all"} & set(data) and not any(isinstance(rows, tuple) for rows in data.values()):
+        raise UserError(
+            "A dict holds splits ('train', 'val', 'test'), or inputs and needs labels: (inputs, labels). "
+            f"Received: a dict of {', '.join(map(str, data)) or 'nothing'}"
+        )
+    arrays, settings = {}, {}
+    for split, rows in data.items():
+        frame, labels = rows if isinstance(rows, tuple) and len(rows) == 2 else (rows, None)
+        if not is_frame(frame):
+            arrays[split] = _arrays_of(rows)
+            continue
+        frame = frame.drop(columns="split", errors="ignore")
+        of_frame, found = arrays_of_frame(frame, labels, None, settings or named)
+        arrays[split], settings = of_frame["all"], settings or found
+    if weights is not None and "train" not in arrays:
+        raise UserError(f"sample_weights belong to the split train. Received: splits {', '.join(arrays)}")
+    if weights is not None:
+        arrays["train"] = _weighted(arrays["train"], weights)
+    return Given(None, arrays, settings) if settings else _of_arrays(arrays, named)
+
+
+def _of_arrays(arrays: dict[str, Any], named: Mapping[str, Any] | None) -> Given:
+    """Returns arrays by split with the settings that name the inputs of a dict."""
+    rows = next(iter(arrays.values()))
+    x = rows[0] if isinstance(rows, tuple) else rows
+    if not is_named(x):
+        return Given(None, arrays)
+    found = settings_of(x, DataConfig(source="arrays", **(named or {})))
+    if "columns" in found:
+        found["columns"] = {name: {} for name in found["columns"]}
+    return Given(None, arrays, dict(named or {}) | found)
+
+
+def _of_huggingface(data: Any, weights: Any, text: str | None) -> Given:
     column = weights if isinstance(weights, str) else None
-    arrays, settings = huggingface.converted(data, weights=column)
+    arrays, settings = huggingface.converted(data, text=text, weights=column)
     if weights is not None and column is None:
         split = "train" if "train" in arrays else "all"
         arrays[split] = _weighted(arrays[split], weights)
@@ -113,35 +159,6 @@ def _source(text: str) -> str:
         "data must name a folder, a .csv, .jsonl, .parquet or .npz file, or a source of `tlkeras list "
         f"sources`.{nearest(path.name, here)} There is no such file or folder. Received: {text!r}"
     )
-
-
-def _splits_of_frame(frame: Any, weights: Any) -> dict[str, tuple]:
-    columns = [str(name) for name in frame.columns]
-    chosen = [_column(columns, _PATHS, "paths or texts"), _column(columns, _LABELS, "labels")]
-    if isinstance(weights, str):
-        if weights not in columns:
-            raise unknown("column of sample_weights", weights, columns)
-        chosen.append(weights)
-    elif weights is not None:
-        if len(weights) != len(frame):
-            raise UserError(f"sample_weights needs {len(frame)} numbers. Received: {len(weights)}")
-        frame = frame.assign(**{_WEIGHTS: np.asarray(weights)})
-        chosen.append(_WEIGHTS)
-    parts = dict(list(frame.groupby("split"))) if "split" in columns else {"all": frame}
-    return {
-        str(split): (rows[chosen[0]].tolist(), *(rows[name].to_numpy() for name in chosen[1:]))
-        for split, rows in parts.items()
-    }
-
-
-def _column(columns: list[str], known: tuple[str, ...], what: str) -> str:
-    found = [name for name in columns if name.lower() in known]
-    if len(found) != 1:
-        raise UserError(
-            f"A DataFrame needs one column of {what}: {', '.join(known)}. "
-            f"Received: columns {', '.join(columns) or 'none'}"
-        )
-    return found[0]
 
 
 def _arrays_of(rows: Any) -> Any:

@@ -16,7 +16,7 @@ SECOND_CLASSIFIER = 100  # initial weights of MCD's second classifier
 SPLIT, LIMIT, FOLD, SHOTS = range(4)
 
 # These are the streams of a row in an epoch, of which there can be eight.
-AUGMENT, RANDAUGMENT, MIX, MIXUP, CUTMIX, TURNS, NOISE = range(7)
+AUGMENT, RANDAUGMENT, MIX, MIXUP, CUTMIX, TURNS, NOISE, WINDOW = range(8)
 
 
 def seed_of_part(seed: int, index: int) -> int:

@@ -17,6 +17,7 @@ from tlkeras.data.resize import resize
 from tlkeras.data.rows import Rows
 from tlkeras.data.scan import contents
 from tlkeras.data.sound_files import SoundSpec, UnreadableSound, as_floats, read_sound
+from tlkeras.data.sound_windows import drawn_begins, lengths_of
 from tlkeras.errors import UserError
 
 
@@ -136,26 +137,58 @@ def image_reader(rows: Rows, config: DataConfig):
     return _read_once(read, kept, shape, spec, dtype, config.memory_mb)
 
 
-def sound_reader(rows: Rows, config: DataConfig):
-    """Returns a function from row indices `(b,)` int64 to sounds, for use inside tf.data.
+class SoundReader:
+    """A function from row indices `(b,)` int64 to sounds, float32 `(b, samples)`, for use inside tf.data.
 
-    The sounds are float32 `(b, samples)`. Those that fit into `config.memory_mb` are decoded once.
+    Sounds that fit into `config.memory_mb` are decoded once.
+
+    Args:
+        rows: Rows of sounds.
+        config: Config of the domain.
     """
-    spec, kept, rows = SoundSpec.of(config), rows, weakref.proxy(rows)  # as in `image_reader`
-    shape = (spec.samples,)
 
-    def decode(indices):
-        return np.stack([_read_sound(rows.inputs[i], str(rows.ids[i]), spec) for i in indices])
+    def __init__(self, rows: Rows, config: DataConfig):
+        self.spec, self.rows = SoundSpec.of(config), weakref.proxy(rows)  # as in `image_reader`
+        self._shape, self._in_files = (self.spec.samples,), rows.kind != "vectors"
+        self._lengths = None
+        dtype = np.dtype(np.float32)
+        self._read = self._from_array
+        if self._in_files:
+            kept = config.memory_mb
+            self._read = _read_once(self._decoded, rows, self._shape, self.spec, dtype, kept)
 
-    if rows.kind == "vectors":
-        return lambda indices: _from_python(lambda i: as_floats(rows.inputs[i]), indices, tf.float32, shape)
-    read = lambda indices: _from_python(decode, indices, tf.float32, shape)  # noqa: E731
-    return _read_once(read, kept, shape, spec, np.dtype(np.float32), config.memory_mb)
+    def __call__(self, indices):
+        """Returns the beginning of each sound."""
+        return self._read(indices)
+
+    def window(self, indices, seed: int, epoch):
+        """Returns a random window of each sound, which depends only on the seed, the epoch and the row."""
+        if not self._in_files:
+            return self._read(indices)  # sounds in arrays have one window
+
+        def read(indices, epoch):
+            if self._lengths is None:
+                self._lengths = lengths_of(self.rows, self.spec)
+            return self._at(indices, drawn_begins(self._lengths, self.spec, seed, epoch, indices))
+
+        return _from_python(read, indices, tf.float32, self._shape, epoch)
+
+    def _at(self, indices, begins) -> np.ndarray:
+        inputs, ids = self.rows.inputs, self.rows.ids
+        each = zip(indices, begins, strict=True)
+        return np.stack([_read_sound(inputs[i], str(ids[i]), self.spec, int(begin)) for i, begin in each])
+
+    def _decoded(self, indices):
+        read = lambda indices: self._at(indices, np.zeros(len(indices)))  # noqa: E731
+        return _from_python(read, indices, tf.float32, self._shape)
+
+    def _from_array(self, indices):
+        return _from_python(lambda i: as_floats(self.rows.inputs[i]), indices, tf.float32, self._shape)
 
 
-def _read_sound(item, name: str, spec: SoundSpec) -> np.ndarray:
+def _read_sound(item, name: str, spec: SoundSpec, begin: int) -> np.ndarray:
     try:
-        return read_sound(item, spec)
+        return read_sound(item, spec, begin)
     except OSError as error:
         raise UserError(f"{name} cannot be opened. Received: {error.strerror or error}") from None
     except UnreadableSound as error:

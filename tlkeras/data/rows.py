@@ -114,7 +114,15 @@ class Rows:
             # packed, since the rows of a view would keep the bytes of the other columns
             inputs = self.inputs[names[0]] if len(names) == 1 else repack_fields(self.inputs[list(names)])
             parts[names] = replace(self, inputs=inputs)
+            if self.__dict__.get("facts") is not None and parts[names].encoded is not None:
+                parts[names].__dict__["facts"] = self.facts
         return parts[names]
+
+    @property
+    def without_objects(self) -> "Rows":
+        """The rows of several columns without the column of paths or encoded pictures."""
+        types = self.inputs.dtype
+        return self.part(*(name for name in types.names or () if not types[name].hasobject))
 
     @cached_property
     def facts(self) -> Facts | MaybeNone:
@@ -130,8 +138,7 @@ class Rows:
         if self.kind in ("files", "bytes"):
             return self.facts.digests
         if self.encoded is not None:
-            rest = [name for name in self.inputs.dtype.names or () if not self.inputs.dtype[name].hasobject]
-            both = np.concatenate([self.facts.digests, self.part(*rest).digests], axis=1)
+            both = np.concatenate([self.facts.digests, self.without_objects.digests], axis=1)
             return _digests(both)
         return _digests(np.ascontiguousarray(self.inputs))
 

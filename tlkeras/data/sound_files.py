@@ -58,11 +58,29 @@ class SoundSpec:
 
         The last window ends with the sound. A rest that is shorter than half a window is left out.
         """
-        count = math.floor(len(samples) / self.samples + 0.5)
-        if count < 2:
-            return self.fitted(samples)[None]
-        begins = [min(k * self.samples, len(samples) - self.samples) for k in range(count)]
-        return np.stack([samples[begin : begin + self.samples] for begin in begins])
+        return np.stack([self.fitted(samples[begin:]) for begin in self.begins(len(samples))])
+
+    def begins(self, length: int) -> list[int]:
+        """Returns where the windows of a sound with this number of samples begin; see `windows`."""
+        count = max(1, math.floor(length / self.samples + 0.5))
+        return [max(0, min(k * self.samples, length - self.samples)) if k else 0 for k in range(count)]
+
+
+@dataclass(frozen=True)
+class SoundWindow:
+    """A window of a sound in a file.
+
+    Attributes:
+        item: Path of the file, or its content as bytes.
+        begin: First sample of the window, at the rate of the spec with which it is read.
+    """
+
+    item: Any
+    begin: int
+
+    def read(self) -> bytes:
+        """Returns the content of the file."""
+        return contents(self.item)
 
 
 def fitted(samples: np.ndarray, length: int) -> np.ndarray:
@@ -81,18 +99,22 @@ SOUND_FACTS = np.dtype(
 )  # fmt: skip
 
 
-def read_sound(item, spec: SoundSpec) -> np.ndarray:
-    """Returns the beginning of a sound in the form that a model takes, float32 `(spec.samples,)`.
+def read_sound(item, spec: SoundSpec, begin: int = 0) -> np.ndarray:
+    """Returns a window of a sound in the form that a model takes, float32 `(spec.samples,)`.
 
     Args:
-        item: Path of a file, or the content of a file as bytes.
+        item: Path of a file, the content of a file as bytes, or a `SoundWindow`.
         spec: Form of the samples.
+        begin: First sample of the window at the rate of the spec. A `SoundWindow` has its own.
 
     Raises:
         UnreadableSound: The sound cannot be read.
         OSError: The file cannot be opened.
     """
-    return spec.fitted(_resampled(*_decoded(contents(item), spec), spec.rate))
+    begin = item.begin if isinstance(item, SoundWindow) else begin
+    samples, rate = _decoded(contents(item), spec, begin)
+    _, before = _first_frame(begin, rate, spec.rate)
+    return spec.fitted(_resampled(samples, rate, spec.rate)[before:])
 
 
 def read_windows(item, spec: SoundSpec) -> np.ndarray:
@@ -168,9 +190,9 @@ def _facts(samples: np.ndarray, rate: int, size: int, digest: bytes) -> tuple:
     return size, digest, len(samples) / rate, rate, samples.shape[1], float(heights.max()), clipped
 
 
-def _decoded(content: bytes, spec: SoundSpec | None = None) -> tuple[np.ndarray, int]:
-    """Returns samples, float32 `(n, channels)`, and their rate. With a spec, only the needed part is
-    decoded.
+def _decoded(content: bytes, spec: SoundSpec | None = None, begin: int = 0) -> tuple[np.ndarray, int]:
+    """Returns samples, float32 `(n, channels)`, and their rate. With a spec, only the part that determines
+    the window at `begin` is decoded; it starts at the `_first_frame`.
     """
     if not content:
         raise UnreadableSound("is empty (0 bytes)")
@@ -179,7 +201,9 @@ def _decoded(content: bytes, spec: SoundSpec | None = None) -> tuple[np.ndarray,
         with module.SoundFile(io.BytesIO(content)) as file:
             rate, length = file.samplerate, file.frames
             _check_header(rate, length)
-            samples = file.read(_needed(spec, rate), dtype="float32", always_2d=True)
+            if begin and spec is not None:
+                file.seek(_first_frame(begin, rate, spec.rate)[0])
+            samples = file.read(_needed(spec, rate, begin), dtype="float32", always_2d=True)
     except module.LibsndfileError as error:
         known = content[:4] in (b"RIFF", b"fLaC", b"OggS", b"FORM") or content[:3] == b"ID3"
         raise UnreadableSound(
@@ -205,11 +229,27 @@ def _check_header(rate: int, length: int) -> None:
         raise UnreadableSound(f"lasts {length / rate:.0f} seconds, but at most {LONGEST_SECONDS} can be read")
 
 
-def _needed(spec: SoundSpec | None, rate: int) -> int:
-    """Returns the number of samples at `rate` that determine the samples of a spec. -1 means all."""
+def _first_frame(begin: int, rate: int, wanted: int) -> tuple[int, int]:
+    """Returns the frame of a file from which a window at another rate can be computed, and how many samples
+    at that rate come before the window.
+
+    It stands where a sample of both rates falls on the same time, so that the window has the samples that it
+    has in the whole sound.
+    """
+    if rate == wanted:
+        return begin, 0
+    common = math.gcd(rate, wanted)
+    margin = math.ceil((_TAPS + 2) * max(1, wanted / rate))
+    steps = max(0, begin - margin) // (wanted // common)
+    return steps * (rate // common), begin - steps * (wanted // common)
+
+
+def _needed(spec: SoundSpec | None, rate: int, begin: int) -> int:
+    """Returns the number of samples at `rate` that determine the window of a spec. -1 means all."""
     if spec is None:
         return -1
-    return math.ceil(spec.samples * rate / spec.rate) + math.ceil((_TAPS + 2) * max(1, rate / spec.rate)) + 2
+    samples = spec.samples + _first_frame(begin, rate, spec.rate)[1]
+    return math.ceil(samples * rate / spec.rate) + math.ceil((_TAPS + 2) * max(1, rate / spec.rate)) + 2
 
 
 def _resampled(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:

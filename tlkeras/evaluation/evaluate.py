@@ -1,6 +1,7 @@
 """Prediction of each split of each domain, and the files of the results."""
 
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -85,6 +86,8 @@ def with_features(model: keras.Model) -> keras.Model:
 def predict_split(model, domain: Domain, split: str, batch_size: int, runtime=None) -> Predictions:
     """Returns the predictions of a model for one split, in the order of its rows.
 
+    The logits and features of a long sound are the means of those of its windows.
+
     Args:
         model: Model from inputs to logits.
         domain: Domain with the split.
@@ -93,15 +96,29 @@ def predict_split(model, domain: Domain, split: str, batch_size: int, runtime=No
         runtime: Runtime whose replicas share each batch, or None for one device.
     """
     rows = domain.splits[split]
-    batches = evaluation_batches(rows, domain, batch_size=batch_size, pad=True)
-    return predict_rows(
+    read, owners = domain.modality.windows(rows, domain.config) or (rows, None)
+    if owners is not None:  # each is read once, so that there is nothing to keep
+        domain = replace(domain, config=domain.config.model_copy(update={"memory_mb": 0}))
+    batches = evaluation_batches(read, domain, batch_size=batch_size, pad=True)
+    found = predict_rows(
         model,
         runtime.distribute(batches) if runtime is not None else batches,
         task=domain.task,
         class_names=domain.class_names,
-        ids=np.asarray(rows.ids),
-        labels=rows.labels,
+        ids=np.asarray(read.ids),
+        labels=read.labels,
     )
+    if owners is None:
+        return found
+    begins = np.searchsorted(owners, np.arange(len(rows)))
+    counts = np.bincount(owners)[:, None]
+    logits, features = (
+        None if x is None else np.add.reduceat(x, begins) / counts for x in (found.logits, found.features)
+    )
+    return Predictions.from_logits(
+        logits, task=domain.task, labels=rows.labels, ids=np.asarray(rows.ids),
+        class_names=domain.class_names, features=features,
+    )  # fmt: skip
 
 
 def measure(evaluated: Evaluated, config: ExperimentConfig | None, own=()) -> dict[str, dict[str, Any]]:

@@ -130,6 +130,12 @@ _PARTS = {
         "`read_picture` in `preprocess.py`",
         "a picture of zeros",
     ),
+    "sound": _Part(
+        "import numpy as np",
+        '"sound": np.load({argument})[None]',
+        "`numpy.load` (of samples in a `.npy` file)",
+        "a sound of zeros",
+    ),
     "ids": _Part(
         "from read_text import read_text",
         "**read_text([{argument}])",

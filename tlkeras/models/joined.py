@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from tlkeras.config import JoinConfig, ModelConfig, NeckConfig
+from tlkeras.config import FrontEndConfig, JoinConfig, ModelConfig, NeckConfig
 from tlkeras.data.input_shapes import Shape
 from tlkeras.data.modalities.several import PARTS
 from tlkeras.models.adapter import moved
@@ -15,6 +15,7 @@ from tlkeras.models.backbones.registry import BACKBONES
 from tlkeras.models.cuts.cut_points import Block, CutPoint, find_blocks
 from tlkeras.models.cuts.graph import RenamedCopies, replay, replayed_tensors
 from tlkeras.models.cuts.towers import Tower
+from tlkeras.models.front_end import picture_shape
 from tlkeras.models.naming import reproducible
 from tlkeras.models.neck import build_neck, pool
 from tlkeras.models.weights.load import WeightReport, load_backbone
@@ -50,8 +51,11 @@ def build_joined(
         network = _Network(config if part == parts[0] else beside[part])
         own = {name: inputs[name] for name in PARTS[part]}
         with reproducible(seed, f"backbone_{part}"):
-            make = _columns_tower if part == "columns" else _tower
-            tower, reports[part] = make(part, network, own, config.columns)
+            if part == "columns":
+                tower, reports[part] = _columns_tower(part, network, own, config.columns)
+            else:
+                front_end = config.front_end if part == "sound" else None
+                tower, reports[part] = _tower(part, network, own, front_end)
         towers.append(tower)
     features = [tower.blocks[-1].cut.tensors[0] for tower in towers]
     joined = layers.Concatenate(name="towers_join")(features)
@@ -73,17 +77,20 @@ class _Network:
         self.pooling = pooling or self.row.family.pooling
 
 
-def _tower(part: str, network: _Network, inputs: dict, columns: Mapping) -> tuple[Tower, WeightReport]:
+def _tower(
+    part: str, network: _Network, inputs: dict, front_end: FrontEndConfig | None
+) -> tuple[Tower, WeightReport]:
     shape: Shape = {name: tuple(x.shape[1:]) for name, x in inputs.items()}
     single = len(inputs) == 1
-    backbone, report = load_backbone(
-        network.row, network.weights, shape[part] if single else shape, network.options
-    )
+    taken = shape[part] if single else shape
+    taken = taken if front_end is None else picture_shape(taken[0], front_end)
+    backbone, report = load_backbone(network.row, network.weights, taken, network.options)
     raw = inputs[part] if single else inputs
     copies, beside = RenamedCopies(f"{part}_"), ()
     x = raw
     if single:
-        x = replay(build_preprocessing(network.row.family.preprocessing, shape[part]), raw, copies)
+        mode = network.row.family.preprocessing
+        x = replay(build_preprocessing(mode, shape[part], front_end=front_end), raw, copies)
         beside = (_is_there(raw),)
     known = replayed_tensors(backbone, x, copies)
     blocks = moved(_blocks(backbone, network), known, beside)
@@ -116,9 +123,10 @@ def _columns_tower(
     ), report
 
 
-def _is_there(image):
-    """Returns 1 for pictures and 0 for missing (black) ones, float32 `(b, 1)`."""
-    return ops.cast(ops.max(image, axis=(1, 2, 3)) > 0, "float32")[:, None]
+def _is_there(x):
+    """Returns 1 for pictures and sounds, and 0 for missing (black or silent) ones, float32 `(b, 1)`."""
+    size = ops.max(x, axis=(1, 2, 3)) if len(x.shape) == 4 else ops.max(ops.abs(x), axis=1)
+    return ops.cast(size > 0, "float32")[:, None]
 
 
 def _blocks(backbone: keras.Model, network: _Network) -> list[Block]:

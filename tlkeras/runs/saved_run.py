@@ -14,6 +14,7 @@ from tlkeras.backend import set_determinism
 from tlkeras.config import DataConfig, ExperimentConfig, apply_overrides, assignments, load_config
 from tlkeras.data import Domain, check_files, load_domain
 from tlkeras.data.array_form import ArrayForm
+from tlkeras.data.array_parts import in_parts
 from tlkeras.data.fact_store import kept_in
 from tlkeras.data.input_shapes import Shape, shape_from_json
 from tlkeras.data.list_files import list_batches, lists_in
@@ -126,7 +127,7 @@ class SavedRun:
         Raises:
             UserError: A path does not exist or holds no readable file, or the model takes no files.
         """
-        if lists := lists_in(paths, self._reading, self.modality):
+        if lists := lists_in(paths):
             return list_batches(lists, self._reading, self.modality, batch_size=32)
         return self.modality.file_batches(paths, self._reading, batch_size=32)
 
@@ -210,13 +211,14 @@ class SavedRun:
             x: Raw inputs. For a run on arrays, they have the form of the training arrays, and are scaled
                 and resized in the same way. Otherwise they are images `(n, height, width, 3)` in 0..255 at
                 the model's size, or vectors `(n, d)`, or a list of texts, or what else the run's modality
-                takes; several inputs are a dict of arrays.
+                takes. Several inputs are a dict or a DataFrame with the names of the training data.
             batch_size: Number of rows per step.
 
         Raises:
             UserError: `x` is not a batch, its rows have another size, or its values are in another range.
         """
         form = ArrayForm.read(self.manifest.get("arrays"))
+        x = in_parts(x, self._reading, self.modality)
         inputs = self.modality.inputs_like_training(x, form, self.input_shape)
         rows = Rows(inputs, None, np.arange(len(inputs)))
         read = self.modality.reader(rows, self._reading.model_copy(update={"memory_mb": 0}))

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import keras
 
 from tlkeras.config import ExperimentConfig, LinearHeadConfig, NeckConfig, load_config
+from tlkeras.data import Domain
 from tlkeras.models import BACKBONES, build_model
 from tlkeras.models.backbones.preprocessing import build_preprocessing
-from tlkeras.models.cuts.graph import output_of, replay
+from tlkeras.models.cuts.graph import inputs_of, output_of, replay
+from tlkeras.models.facts_of_data import with_facts_of_data
 from tlkeras.models.source_head import network_with_head
 from tlkeras.run_dir import RunDir
 from tlkeras.runs.saved_run import load_model
@@ -46,13 +48,13 @@ def image_size(candidate: Candidate, config: ExperimentConfig):
     return config.data.image_size or BACKBONES.get(candidate.name).size or None
 
 
-def candidate_network(candidate: Candidate, config: ExperimentConfig, input_shape: tuple) -> CandidateNetwork:
+def candidate_network(candidate: Candidate, config: ExperimentConfig, source: Domain) -> CandidateNetwork:
     """Builds the network of a candidate.
 
     Args:
         candidate: Candidate to build.
         config: Config of the target task.
-        input_shape: Shape of one raw input.
+        source: Data of the target task, as the candidate takes them.
 
     Raises:
         UserError: The weights are not available, or the input does not fit.
@@ -69,10 +71,11 @@ def candidate_network(candidate: Candidate, config: ExperimentConfig, input_shap
             "head": LinearHeadConfig(),
         }
     )  # fmt: skip
-    model = build_model(model_config, input_shape=input_shape, num_outputs=2, seed=config.seed)
+    model_config = with_facts_of_data(model_config, source)
+    model = build_model(model_config, input_shape=source.input_shape, num_outputs=2, seed=config.seed)
     trunk = model.trunk()
     packaged = candidate.weights == "imagenet" and row.weights_package and pooling is None
-    head = _packaged_head(row, input_shape) if packaged else None
+    head = _packaged_head(row, source.input_shape) if packaged else None
     return CandidateNetwork(trunk, trunk.output_shape[-1], 0, False, trunk.count_params(), head)
 
 
@@ -105,9 +108,9 @@ def head_of_weights(candidate: Candidate) -> Candidate | None:
 
 def _of_run(run: RunDir) -> CandidateNetwork:
     model = load_model(run.best_model)
-    (inputs,), (logits,) = model.inputs, model.outputs
+    (logits,) = model.outputs
     features = output_of(model, "features")
-    return _joined(inputs, features, logits, binary=run.read_json("manifest.json")["task"] == "binary")
+    return _joined(inputs_of(model), features, logits, binary=run.read_json("manifest.json")["task"] == "binary")
 
 
 def _packaged_head(row, input_shape: tuple) -> keras.Model | None:

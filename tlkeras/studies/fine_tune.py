@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from tlkeras.config import ExperimentConfig, load_config
-from tlkeras.data.python_data import source_or_arrays
+from tlkeras.config import load_config
+from tlkeras.data.python_data import INPUTS, source_or_arrays
 from tlkeras.errors import UserError
 from tlkeras.studies.experiment import run_experiment
+from tlkeras.studies.recipes import parts_of_data, recipe_of
 
 if TYPE_CHECKING:
     from tlkeras.studies.finished_run import FinishedRun
@@ -23,6 +22,7 @@ _ADAPTATION = {"method": "dann"}
 
 def fine_tune(
     data: Any,
+    labels: Any = None,
     *,
     backbone: Any = None,
     epochs: int | None = None,
@@ -39,13 +39,16 @@ def fine_tune(
     """Trains a head on a pretrained backbone, fine-tunes the last blocks of the backbone, and evaluates the
     result.
 
-    The function calls `run_experiment` with the recipe of the shipped experiment `image_folder`. For vectors,
-    it trains dense layers from random weights. An interrupted call continues if it is repeated.
+    The function calls `run_experiment` with the recipe of the shipped experiment `image_folder`, for texts
+    `text_folder`, and for rows of several parts `csv_with_pictures_and_text`. For vectors and columns of a
+    table, it trains dense layers from random weights. An interrupted call continues if it is repeated.
 
     Args:
-        data: Folder with one sub-folder per class, file, data source, arrays, DataFrame, `tf.data.Dataset` or
-            `datasets.Dataset`; see `source_or_arrays`. If there are no test rows or validation rows, they are
-            split off.
+        data: Folder with one sub-folder per class, file, data source, arrays, dict of named inputs,
+            DataFrame, `tf.data.Dataset` or `datasets.Dataset`; see `source_or_arrays`. If there are no test
+            rows or validation rows, they are split off.
+        labels: Labels `(n,)` if `data` are inputs without labels: an array, a list, a DataFrame, or a dict
+            such as `{"image": pictures, "text": texts, "age": ages}`. None if the data contain them.
         backbone: Registered name, or a functional `keras.Model` from raw inputs to features. None uses the
             backbone of the recipe.
         epochs: Number of epochs of each stage, or None for the numbers of the recipe.
@@ -53,7 +56,8 @@ def fine_tune(
             reversal (DANN), and a second run without the target shows whether this helped.
         workdir: Run directory. None uses `runs/NAME` with the name of the data.
         verdict: Whether runs without the transfer (from random weights, and a probe on the frozen backbone)
-            are also trained, so that the result says whether the transfer helped.
+            are also trained, so that the result says whether the transfer helped. For rows of several parts,
+            these are runs on each part alone.
         loss: See `run_experiment`.
         metrics: See `run_experiment`.
         callbacks: See `run_experiment`.
@@ -76,10 +80,13 @@ def fine_tune(
         >>> run = fine_tune("PICTURES", epochs=5)
         >>> run.predict_files("NEW_PICTURES")
     """
-    source, arrays, given = source_or_arrays(data, sample_weights)
+    named = {name: settings[f"data__{name}"] for name in INPUTS if settings.get(f"data__{name}")}
+    source, arrays, given = source_or_arrays(data, sample_weights, labels, named)
+    settings = {path: value for path, value in settings.items() if path not in _settled(given)}
     changes = [f"data.source={source}"] if source is not None else []
+    known = {path.removeprefix("data__"): value for path, value in settings.items()} | given
+    config = load_config(recipe_of(arrays, known))
     changes += [f"data.{name}={_text(value)}" for name, value in given.items()]
-    config = load_config("text_folder" if "text" in given else _recipe(arrays))
     name = re.sub(r"[^A-Za-z0-9_.\-]+", "_", Path((source or "arrays").partition(":")[2] or "arrays").stem)
     changes.append(f"name={name[:64] or 'run'}")
     if isinstance(backbone, str):
@@ -93,7 +100,8 @@ def fine_tune(
         adaptation = _ADAPTATION | {"target": {"source": _target(target)}}
         config = load_config(config.model_dump(mode="json") | {"adaptation": adaptation})
     elif verdict:
-        changes.append('verdict.twins=["scratch","frozen_probe"]')
+        alone = [f"{part}_alone" for part in parts_of_data(known)] if config.model.beside else None
+        changes.append(f"verdict.twins={_text(alone or ['scratch', 'frozen_probe'])}")
     changes += [f"{path.replace('__', '.')}={_text(value)}" for path, value in settings.items()]
     return run_experiment(
         load_config(config, changes),
@@ -107,19 +115,9 @@ def fine_tune(
     )
 
 
-def _recipe(arrays: Mapping[str, tuple] | None) -> str | dict | ExperimentConfig:
-    """Returns the recipe for the kind of the data."""
-    if arrays is None:
-        return "image_folder"
-    x = np.asarray(next(iter(arrays.values()))[0])
-    if x.ndim != 2:
-        return "image_folder"
-    stage = {"name": "all", "train": "all", "epochs": 30}
-    return {
-        "data": {"source": "arrays", "batch_size": 32},
-        "model": {"backbone": "mlp", "weights": None},
-        "stages": [stage],
-    }
+def _settled(given: Mapping[str, Any]) -> set[str]:
+    """Returns the settings of inputs that the data already have, with the kinds of their columns."""
+    return {f"data__{name}" for name in INPUTS if name in given}
 
 
 def _target(target: Any) -> str:

@@ -19,6 +19,7 @@ from tlkeras.config.data import ALIKE_IN_TASKS
 from tlkeras.config.loading import as_of_today
 from tlkeras.data import check_files, load_domain
 from tlkeras.data.fact_store import kept_in
+from tlkeras.data.modalities import Text
 from tlkeras.data.roles import Role
 from tlkeras.data.splits import limited
 from tlkeras.errors import UserError
@@ -30,6 +31,7 @@ from tlkeras.evaluation.transfer_scores import SCORES
 from tlkeras.features.cache import FeatureCache, Request
 from tlkeras.methods.probe.probes import cross_validated, held_out_logits
 from tlkeras.models.probabilities import softmax
+from tlkeras.prepare import with_tokenizer
 from tlkeras.run_dir import (
     RunDir,
     SharedWork,
@@ -90,6 +92,11 @@ def rank(
     if config.data.task not in ("multiclass", "binary"):
         raise UserError(
             f"rank scores candidates for tasks with one class per row. Received: data.task={config.data.task}"
+        )
+    if config.model.beside:
+        raise UserError(
+            "rank scores backbones for rows of one part: pictures, texts or sounds alone, or columns alone. "
+            f"Received: model.beside.{', model.beside.'.join(config.model.beside)}"
         )
     check_single_process("rank")
     folder = Path(workdir).expanduser()
@@ -202,7 +209,7 @@ class _Scorer:
         Raises:
             UserError: The data cannot be read, or candidates cannot be ranked on it.
         """
-        domains = self._at(image_size(candidate, self.config))
+        domains = self._for(candidate)
         _labels(domains["source"])
         make_metrics(self.config.measured, domains["source"].task, domains["source"].num_outputs)
         return domains
@@ -211,7 +218,7 @@ class _Scorer:
         """Returns a candidate's table row, and the contribution of each data row to its probe's score."""
         keras.backend.clear_session()
         domains = self.read(candidate)
-        network = candidate_network(candidate, self.config, domains["source"].input_shape)
+        network = candidate_network(candidate, self.config, domains["source"])
         outputs = {name: self._outputs(network, domain, candidate) for name, domain in domains.items()}
         features, labels = outputs["source"][:, : network.features], _labels(domains["source"])
         accuracy, right = cross_validated("logistic_regression", features, labels, self.config.seed)
@@ -242,13 +249,23 @@ class _Scorer:
         )
         return score_of(predictions, self.config.judge).rows(predictions)
 
-    def _at(self, size) -> dict:
+    def _for(self, candidate: Candidate) -> dict:
+        """Returns the domains at the image size and with the tokenizer of a candidate."""
+        data = self.config.data
+        if candidate.is_run:
+            data = Text().config_of_run(data, candidate.name)
+        else:
+            update = {"backbone": candidate.name, "weights": candidate.weights}
+            data = with_tokenizer(data, self.config.model.model_copy(update=update))
+        return self._at(image_size(candidate, self.config), data.tokenizer)
+
+    def _at(self, size, tokenizer: str | None = None) -> dict:
         """Returns the domains at an image size, with a limited number of training rows."""
-        if size in self._domains:
-            return self._domains[size]
-        configs = {"source": self.config.data}
+        if (size, tokenizer) in self._domains:
+            return self._domains[size, tokenizer]
+        configs = {"source": self.config.data.model_copy(update={"tokenizer": tokenizer})}
         if self.config.adaptation is not None:
-            configs["target"] = self.config.adaptation.target.following(self.config.data)
+            configs["target"] = self.config.adaptation.target.following(configs["source"])
         elif self.config.tasks is not None:
             configs["task"] = self.config.tasks.source.following(self.config.data, ALIKE_IN_TASKS)
         found = {}
@@ -274,7 +291,7 @@ class _Scorer:
                 classes = train.labels if Role.of(name) is Role.SOURCE else None
                 train = train.take(limited(classes, len(train), self.rows, self.config.seed))
             found[name] = replace(domain, splits={"train": train})
-        self._domains[size] = found
+        self._domains[size, tokenizer] = found
         return found
 
     def _outputs(self, network, domain, candidate: Candidate) -> np.ndarray:
@@ -292,8 +309,8 @@ class _Scorer:
             run = head_of_weights(candidate)
             network = top_model(candidate)
             if run is not None:
-                domain = self._at(image_size(run, self.config))["source"]
-                network = candidate_network(run, self.config, domain.input_shape)
+                domain = self._for(run)["source"]
+                network = candidate_network(run, self.config, domain)
             elif network is not None:
                 domain = self._at(network.trunk.input_shape[1:3])["source"]
             else:

@@ -80,6 +80,7 @@ def check_searchable(config: ExperimentConfig) -> None:
         (data.task not in ("multiclass", "binary"), f"data.task={data.task}", "auto compares classifiers"),
         (model.nested, "model.nested", "another backbone does not fit"),
         (model.adapter, "model.adapter", "another backbone does not fit"),
+        (model.beside, "model.beside", "it tries backbones for rows of one part"),
         (model.head.name == "neighbors", "model.head.name=neighbors", "that head is not trained"),
     ]
     for there, name, reason in reasons:

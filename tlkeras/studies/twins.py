@@ -37,6 +37,7 @@ NAMES = {
     "random_features": "head on random features",
     "frozen_probe": "linear probe on the frozen source",
     "image_alone": "picture alone",
+    "sound_alone": "sound alone",
     "text_alone": "text alone",
     "columns_alone": "columns alone",
 }
@@ -46,6 +47,7 @@ ADVICE = {
     "random_features": "The pretrained weights do not help here: check them, or rank other candidates.",
     "frozen_probe": "Fine-tuning damages the features: train fewer blocks, at a lower rate, or regularise.",
     "image_alone": "The other parts do harm: check them, or train on the pictures alone.",
+    "sound_alone": "The other parts do harm: check them, or train on the sounds alone.",
     "text_alone": "The other parts do harm: check them, or train on the texts alone.",
     "columns_alone": "The other parts do harm: check them, or train on the columns alone.",
 }
@@ -97,6 +99,7 @@ def twin_config(config: ExperimentConfig, name: str, steps: int) -> ExperimentCo
         "random_features": _random_features,
         "frozen_probe": _frozen_probe,
         "image_alone": functools.partial(_alone, "image"),
+        "sound_alone": functools.partial(_alone, "sound"),
         "text_alone": functools.partial(_alone, "text"),
         "columns_alone": functools.partial(_alone, "columns"),
     }[name]

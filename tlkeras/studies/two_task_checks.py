@@ -35,6 +35,12 @@ def _of_every_strategy(config: ExperimentConfig, data: Mapping[str, tuple] | Non
                 f"Folds and tasks each need several runs: use one fold at a time ({where}.fold=0). "
                 f"Received: {where}.folds={domain.folds} and tasks"
             )
+        if domain.columns:
+            yield (
+                "The first layers of columns belong to their values, so that two tasks have no common part: "
+                "use pictures, texts, sounds or vectors (npz:FILE). "
+                f"Received: {where}.columns={','.join(domain.columns)} and tasks"
+            )
     if config.model.nested is not None:
         yield (
             "model.nested and tasks are two ways to use a source model: choose one of them. "

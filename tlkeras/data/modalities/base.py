@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tlkeras.config.data import AugmentConfig, DataConfig
-from tlkeras.data.array_form import ArrayForm, check_numbers, columns_like_training
+from tlkeras.data.array_form import ArrayForm, batch_like_training
 from tlkeras.data.facts import Facts
 from tlkeras.data.input_shapes import Shape, by_column, shape_in_words, shape_of
 from tlkeras.data.rows import Rows
@@ -255,6 +255,16 @@ class Modality:
         """
         return AugmentConfig(**{name: getattr(augment, name) for name in self.augmentations})
 
+    def drawn(self, read: Any, augment: AugmentConfig, seed: int, epoch: Any, indices: Any) -> Any:
+        """Returns what `read`, the `reader`, reads of rows for training, `augmented`."""
+        return self.augmented(read(indices), augment, seed, epoch, indices)
+
+    def windows(self, rows: Rows, config: DataConfig) -> tuple[Rows, np.ndarray] | None:
+        """Returns the inputs of rows that have several as rows of their own, and for each the number of its
+        row, int64 `(m,)`. The answer for a row is the mean of those for its inputs. None if all have one.
+        """
+        return
+
     def augmented(self, x: Any, augment: AugmentConfig, seed: int, epoch: Any, indices: Any) -> Any:
         """Returns an augmented batch, in tf.data. It is a pure function of the seed, the epoch and the row.
 
@@ -308,14 +318,7 @@ class Modality:
         Raises:
             UserError: The array has another shape, or its values are not finite numbers.
         """
-        if isinstance(shape, dict):
-            return columns_like_training(x, shape)
-        x = np.asarray(x)
-        if x.shape[1:] != shape or not len(x):
-            wanted = ", ".join(["n", *map(str, shape)])
-            raise UserError(f"x must be a batch of shape ({wanted}). Received: {x.shape}")
-        check_numbers(x, "predict")
-        return x.astype(np.float32)
+        return batch_like_training(x, shape)
 
     def file_batches(
         self, paths: Any, config: DataConfig, batch_size: int

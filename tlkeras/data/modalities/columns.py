@@ -160,8 +160,25 @@ def _ids(rows, split: str) -> Any:
     return row_ids(len(rows), split) if rows.ids is rows.inputs else rows.ids
 
 
-def _is_missing(cell: Any) -> bool:
-    return cell is None or str(cell).strip().lower() in MISSING
+def is_absent(value: Any) -> bool:
+    """Whether a value stands for nothing: None, an empty text, NaN, or what pandas has for a missing value.
+
+    Args:
+        value: A value of a dict or a DataFrame.
+    """
+    if isinstance(value, str):
+        return not value.strip()
+    nan = isinstance(value, float) and np.isnan(value)
+    return value is None or nan or type(value).__name__ == "NAType"
+
+
+def is_missing(cell: Any) -> bool:
+    """Whether a cell of a table has no value. Words such as `NA` also stand for none.
+
+    Args:
+        cell: Value of a column.
+    """
+    return is_absent(cell) or str(cell).strip().lower() in MISSING
 
 
 def _number(cell: Any) -> float | None:
@@ -179,7 +196,7 @@ def _word(cell: Any) -> str:
 
 def _fitted(name: str, column: ColumnConfig, cells: np.ndarray) -> ColumnConfig:
     """Returns a column with what it does not say taken from the cells `(n,)` of the training rows."""
-    there = [cell for cell in cells if not _is_missing(cell)]
+    there = [cell for cell in cells if not is_missing(cell)]
     if not there:
         raise UserError(f"data.columns: leave {name!r} out. Received: no value in {len(cells)} training rows")
     flag = len(there) < len(cells) if column.flag is None else column.flag
@@ -205,9 +222,9 @@ def _encoded(name: str, column: ColumnConfig, cells: np.ndarray) -> np.ndarray:
     """Returns the cells `(n,)` of a column as float32 values."""
     if column.kind == "category":
         places = {value: place for place, value in enumerate(column.values or ())}
-        found = [np.nan if _is_missing(cell) else places.get(_word(cell), UNKNOWN) for cell in cells]
+        found = [np.nan if is_missing(cell) else places.get(_word(cell), UNKNOWN) for cell in cells]
         return np.array(found, np.float32)
-    numbers = [np.nan if _is_missing(cell) else _number(cell) for cell in cells]
+    numbers = [np.nan if is_missing(cell) else _number(cell) for cell in cells]
     for row, number in enumerate(numbers):
         if number is None or np.isinf(np.float32(number)):
             raise UserError(

@@ -1,7 +1,8 @@
-"""Rows of several parts: pictures with texts, and columns of a table beside either."""
+"""Rows of several parts: pictures or sounds with texts, and columns of a table beside any of them."""
 
+import functools
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -9,21 +10,29 @@ from typing import Any
 import numpy as np
 
 from tlkeras.data.array_form import ArrayForm
-from tlkeras.data.input_shapes import Shape, by_column, columns
+from tlkeras.data.input_shapes import by_column, columns
 from tlkeras.data.modalities.base import Modality
-from tlkeras.data.modalities.columns import Columns
+from tlkeras.data.modalities.columns import Columns, is_absent
 from tlkeras.data.modalities.image import Image
+from tlkeras.data.modalities.sound import Sound
 from tlkeras.data.modalities.text import Text
 from tlkeras.data.rows import Rows
+from tlkeras.data.shown_sounds import wav
+from tlkeras.data.sound_files import SoundSpec
+from tlkeras.data.sound_windows import all_windows
 from tlkeras.errors import UserError, unknown
 from tlkeras.lazy import LateModule
 
 PIL = LateModule("PIL")
 
 # The parts of a row, in the order of the towers of the model, and the inputs of each.
-PARTS = {"image": ("image",), "text": ("ids", "mask"), "columns": ("columns",)}
-SETS = [parts for count in (2, 3) for parts in combinations(PARTS, count)]
-_WORDS = {"image": "pictures", "text": "texts", "columns": "columns"}
+PARTS = {"image": ("image",), "sound": ("sound",), "text": ("ids", "mask"), "columns": ("columns",)}
+# One column of a list has the paths, which are pictures or sounds.
+SETS = [
+    parts for count in (2, 3) for parts in combinations(PARTS, count) if not {"image", "sound"} <= set(parts)
+]
+FILES = ("image", "sound")  # parts that may be files
+_WORDS = {"image": "pictures", "sound": "sounds", "text": "texts", "columns": "columns"}
 
 
 def several_name(parts: Iterable[str]) -> str:
@@ -38,18 +47,26 @@ def missing_picture() -> bytes:
     return file.getvalue()
 
 
-class Several(Modality):
-    """Rows of several parts: `image` float32 `(height, width, 3)`, a text as `ids` and `mask` int32
-    `(max_length,)`, and `columns` float32 `(columns,)`.
+@functools.cache
+def missing_file(part: str) -> bytes:
+    """Returns what stands for the missing picture or sound of a row, as the content of a file.
 
-    Each part of a row may be missing. A missing picture is black, a missing text has a mask of zeros, and a
-    missing column is NaN.
+    Args:
+        part: `image` or `sound`.
+    """
+    return missing_picture() if part == "image" else wav(np.zeros(1, np.float32), 8000)
+
+
+class Several(Modality):
+    """Rows of several parts: `image` float32 `(height, width, 3)` or `sound` float32 `(samples,)`, a text as
+    `ids` and `mask` int32 `(max_length,)`, and `columns` float32 `(columns,)`.
+
+    Each part of a row may be missing. A missing picture is black, a missing sound is silent, a missing text
+    has a mask of zeros, and a missing column is NaN.
 
     Args:
         parts: Modalities of the parts, in the order of `PARTS`.
     """
-
-    views_advice = Image.views_advice
 
     def __init__(self, parts: Sequence[Modality]):
         self.parts = {part.name: part for part in parts}
@@ -62,7 +79,7 @@ class Several(Modality):
         self.dtypes = {"ids": "int32", "mask": "int32"} if "text" in self.parts else {}
         found = dict.fromkeys(name for part in parts for name in part.augmentations)
         self.augmentations = tuple(name for name in found if name not in ("mixup", "cutmix"))
-        self.searched = parts[0].searched
+        self.searched, self.views_advice = parts[0].searched, parts[0].views_advice
         beside = " and ".join(f"model.beside.{name}.backbone" for name in self.made_of[1:])
         self.backbones_advice = f": set {beside}"
 
@@ -90,7 +107,7 @@ class Several(Modality):
             raise unknown("part of the rows in data.leave_out", part, self.parts)
         inputs = rows.inputs.copy()
         for name in PARTS[part]:
-            inputs[name] = _missing(name, inputs.dtype[name])
+            inputs[name] = missing_file(name) if inputs.dtype[name].hasobject else _missing(name)
         return replace(rows, inputs=inputs)
 
     def of_run(self, folder):
@@ -140,25 +157,35 @@ class Several(Modality):
     def reader(self, rows, config):
         readers = {name: part.reader(rows.part(*PARTS[name]), config) for name, part in self.parts.items()}
 
-        def read(indices):
-            made = {name: reader(indices) for name, reader in readers.items()}
-            return {n: x for name, part in made.items() for n, x in _named(name, part).items()}
+        return _Readers(readers)
 
-        return read
-
-    def augmented(self, x, augment, seed, epoch, indices):
+    def drawn(self, read: Any, augment, seed, epoch, indices):
         found = {}
         for name, part in self.parts.items():
-            own = _of_part(name, x)
-            if part.augmentations:
-                own = part.augmented(own, part.drawable(augment), seed, epoch, indices)
-            found |= _named(name, own)
+            own = read.of_part[name]
+            drawn = (
+                part.drawn(own, part.drawable(augment), seed, epoch, indices) if part.augmentations else None
+            )
+            found |= _named(name, own(indices) if drawn is None else drawn)
         return found
+
+    def windows(self, rows, config):
+        sounds = self.parts.get("sound")
+        if sounds is None or rows.encoded is None:
+            return None
+        return all_windows(rows, SoundSpec.of(config), "sound")
+
+    def scan(self, config, kept_in=None):
+        return next(iter(self.parts.values())).scan(config, kept_in)
 
     def facts_of_rows(self, rows, config):
         facts = {}
+        first = self.made_of[0]
         if rows.encoded is not None:
-            facts["without a picture"] = int((rows.encoded == missing_picture()).sum())
+            there = np.asarray(rows.encoded != missing_file(first))
+            facts[f"without a {_WORDS[first][:-1]}"] = int((~there).sum())
+            if first == "sound":
+                facts |= self.parts[first].facts_of_rows(rows.take(there).part(first), config)
         if "text" in self.parts:
             there = self._with_text(rows)
             facts["without a text"] = int((~there).sum())
@@ -208,8 +235,8 @@ class Several(Modality):
             if part.tokenizer is None:
                 raise UserError("The run has no tokenizer: give ids and mask. Received: texts")
             return by_column(part.tokenizer.encode(texts_or_missing(x), own["ids"][0], missing=True))
-        if part.name == "image" and not isinstance(x, np.ndarray):
-            return _pictures_or_missing(x, part, form, own)
+        if part.name in FILES:
+            return files_of(x, part.name, lambda values: part.inputs_like_training(values, form, own))
         return part.inputs_like_training(x, form, own)
 
     def picture_spec(self, config):
@@ -219,7 +246,11 @@ class Several(Modality):
         return self.parts["image"].image_sizes(rows.part("image")) if "image" in self.parts else None
 
     def pictures(self, x):
-        return x["image"] if "image" in self.parts else None
+        shown = next((name for name in FILES if name in self.parts), None)
+        return None if shown is None else self.parts[shown].pictures(x[shown])
+
+    def recordings(self, x):
+        return self.parts["sound"].recordings(x["sound"]) if "sound" in self.parts else None
 
     def texts(self, x):
         shown = [
@@ -230,6 +261,17 @@ class Several(Modality):
     def _by_input(self, shape_of) -> dict[str, tuple]:
         shapes = {name: shape_of(name, part) for name, part in self.parts.items()}
         return {n: shape for name, own in shapes.items() for n, shape in _named(name, own).items()}
+
+
+class _Readers:
+    """A function from row indices to a dict of inputs. `of_part` has the readers of the parts."""
+
+    def __init__(self, of_part: Mapping[str, Callable]):
+        self.of_part = of_part
+
+    def __call__(self, indices):
+        made = {name: reader(indices) for name, reader in self.of_part.items()}
+        return {n: x for name, part in made.items() for n, x in _named(name, part).items()}
 
 
 def parts_of(x: Any, names: Sequence[str]) -> dict[str, Any]:
@@ -261,10 +303,10 @@ def parts_of(x: Any, names: Sequence[str]) -> dict[str, Any]:
 
 
 def texts_or_missing(texts: Iterable) -> list[str]:
-    """Returns texts in which None became an empty text. Raises `UserError` for anything but texts."""
+    """Returns texts in which a missing one is an empty text. Raises `UserError` for anything but texts."""
     if isinstance(texts, str):
         raise UserError(f"Texts come as a list, even a single one. Received: {texts[:60]!r}")
-    texts = ["" if one is None else one for one in texts]
+    texts = ["" if is_absent(one) else one for one in texts]
     other = next((one for one in texts if not isinstance(one, str)), None)
     if other is not None:
         raise UserError(f"text must hold texts. Received: {type(other).__name__}")
@@ -279,22 +321,37 @@ def _length(part: Any) -> int:
     return len(part)
 
 
-def _pictures_or_missing(x: Iterable, image: Modality, form, shape: Shape) -> np.ndarray:
-    """Returns pictures of a list, in which None is a missing one: paths, or arrays of pixels."""
-    items = list(x)
+def files_of(x: Iterable, part: str, convert: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Returns pictures or sounds of which some may be missing: paths and contents of files `(n,)`, or pixels
+    or samples `(n, ...)`.
+
+    Args:
+        x: Array, or a list of paths, contents of files or arrays, in which None is a missing one.
+        part: `image` or `sound`.
+        convert: Function that converts an array of pixels or samples.
+
+    Raises:
+        UserError: The inputs are of several kinds, or have several sizes.
+    """
+    if isinstance(x, np.ndarray) and x.dtype.kind not in "OUS":
+        return convert(x)
+    items = [None if is_absent(one) else one for one in x]
     there = [one for one in items if one is not None]
-    if all(isinstance(one, bytes) or hasattr(one, "__fspath__") or isinstance(one, str) for one in there):
-        kept = [missing_picture() if one is None else one for one in items]
+    encoded = [isinstance(one, str | bytes) or hasattr(one, "__fspath__") for one in there]
+    if all(encoded):
+        kept = [missing_file(part) if one is None else one for one in items]
         return np.array([one if isinstance(one, bytes) else str(one) for one in kept], object)
-    read = image.inputs_like_training(np.stack(there), form, shape)
+    shapes = sorted({np.shape(one) for one in there})
+    if any(encoded) or len(shapes) > 1:
+        received = "both" if any(encoded) else f"shapes {', '.join(map(str, shapes))}"
+        raise UserError(f"{part} must hold only paths, or only arrays of one shape. Received: {received}")
+    read = convert(np.stack(there))
     found = np.zeros((len(items), *read.shape[1:]), read.dtype)
     found[[place for place, one in enumerate(items) if one is not None]] = read
     return found
 
 
-def _missing(name: str, dtype: np.dtype) -> Any:
-    if dtype.hasobject:
-        return missing_picture()
+def _missing(name: str) -> float:
     return np.nan if name == "columns" else 0
 
 
@@ -310,5 +367,5 @@ def _named(name: str, made: Any) -> dict[str, Any]:
 
 def modalities() -> list[Several]:
     """Returns the modalities of rows of several parts."""
-    of = {"image": Image, "text": Text, "columns": Columns}
+    of = {"image": Image, "sound": Sound, "text": Text, "columns": Columns}
     return [Several([of[name]() for name in parts]) for parts in SETS]

@@ -3,6 +3,7 @@
 import functools
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from tlkeras.data.sound_files import (
     read_windows,
     scan_sounds,
 )
+from tlkeras.data.sound_windows import all_windows
 from tlkeras.data.text_column import TextColumn
 from tlkeras.errors import UserError
 
@@ -64,9 +66,16 @@ class Sound(Modality):
         pass  # all are cut or padded to one length
 
     def reader(self, rows, config):
-        from tlkeras.data.reading import sound_reader
+        from tlkeras.data.reading import SoundReader
 
-        return sound_reader(rows, config)
+        return SoundReader(rows, config)
+
+    def drawn(self, read: Any, augment, seed, epoch, indices):
+        x = read.window(indices, seed, epoch) if augment.window else read(indices)
+        return self.augmented(x, augment, seed, epoch, indices)
+
+    def windows(self, rows, config):
+        return None if rows.kind == "vectors" else all_windows(rows, SoundSpec.of(config))
 
     def facts_of_rows(self, rows, config):
         found = facts_of_samples(rows.inputs, config.sample_rate) if rows.facts is None else rows.facts

@@ -17,6 +17,7 @@ from tlkeras.data.tokenizer import FILE, Tokenizer
 from tlkeras.errors import UserError
 from tlkeras.maybe import MaybeNone
 
+PAIR = ("text", "text_pair")  # columns of texts in lists if data.text does not name them
 _NOTED_ROWS = 2000  # of which the share of cut texts is estimated when a training starts
 _NOTED_SHARE = 0.01
 
@@ -79,6 +80,11 @@ class Text(Modality):
     def assumed_shape(self, config, default_size=None):
         names = self.dtypes if len(config.text_columns) > 1 else ("ids", "mask")
         return dict.fromkeys(names, (config.max_length,))
+
+    def resolved(self, config, shape):
+        """Also gives the columns of a list names, by which `predict` reads it, if the data had none."""
+        names = PAIR if "types" in shape else PAIR[0]
+        return config if config.text else config.model_copy(update={"text": names})
 
     def fits(self, shape):
         return isinstance(shape, dict) and {"ids", "mask"} <= set(shape) <= set(self.dtypes)

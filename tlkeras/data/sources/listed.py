@@ -10,7 +10,7 @@ import numpy as np
 
 from tlkeras.config.data import DataConfig
 from tlkeras.data.input_shapes import columns as joined
-from tlkeras.data.modalities.several import missing_picture, several_name
+from tlkeras.data.modalities.several import FILES, missing_file, several_name
 from tlkeras.data.rows import Rows, checked_weights
 from tlkeras.data.sources.base import Table
 from tlkeras.data.text_column import TextColumn, TextColumnBuilder
@@ -67,10 +67,10 @@ def listed(
 
 
 def _parts(config: DataConfig) -> dict[str, tuple[str, ...]]:
-    """Returns the columns of each part of a row. Those of pictures are also those of sounds."""
+    """Returns the columns of each part of a row. With `data.seconds`, the column of paths has sounds."""
     picture = config.picture or (None if config.text or config.columns else "path")
     parts = {
-        "image": () if picture is None else (picture,),
+        "image" if config.seconds is None else "sound": () if picture is None else (picture,),
         "text": config.text_columns,
         "columns": tuple(config.columns),
     }
@@ -154,7 +154,7 @@ def _checked_inputs(
             named = " and ".join(filter(None, (", ".join(empty[:-1]), empty[-1])))
             named += " are" if len(empty) > 1 else " is"
             raise UserError(f"{file}, {line['line']}: the {named} empty. Received: {received}")
-        for picture in parts.get("image", ()):
+        for picture in (name for part in FILES for name in parts.get(part, ())):
             if "\0" in line[picture]:
                 received = shown([line[picture]])
                 raise UserError(
@@ -193,17 +193,17 @@ def _check_groups(file: Path, table: dict[str, TextColumn], splits: dict[str, np
 def _rows(file: Path, table: dict[str, TextColumn], parts: dict[str, tuple[str, ...]]) -> Rows:
     """Returns all rows of a list, with the labels and groups as the file has them."""
     labels, groups = table.get("label"), table.get("group")
-    if list(parts) == ["image"]:
-        paths = table[parts["image"][0]]
+    if len(parts) == 1 and set(parts) <= set(FILES):
+        paths = table[next(iter(parts.values()))[0]]
         return Rows(_files(file.parent, paths), labels, paths, groups)
     inputs = {}
     for part, names in parts.items():
         cells = [np.asarray(table[name]) for name in names]
         inputs[part] = np.stack(cells, axis=1) if part == "columns" or len(cells) > 1 else cells[0]
-    if "image" in inputs:
-        paths = table[parts["image"][0]]
-        inputs["image"] = np.asarray(_files(file.parent, paths))
-        inputs["image"][paths.lengths() == 0] = missing_picture()
+    for part in set(FILES) & set(inputs):
+        paths = table[parts[part][0]]
+        inputs[part] = np.asarray(_files(file.parent, paths))
+        inputs[part][paths.lengths() == 0] = missing_file(part)
     rows = joined(inputs) if len(inputs) > 1 else next(iter(inputs.values()))
     return Rows(rows, labels, _row_names(table), groups)
 

@@ -1,0 +1,118 @@
+"""Long sounds: a random window of each in training, and the mean of the answers for all windows elsewhere."""
+
+import numpy as np
+import pytest
+from sounds import RATE, tones
+
+from tlkeras import load_config, load_run, run_experiment
+from tlkeras.config import AugmentConfig
+from tlkeras.data import load_domain, training_batches
+from tlkeras.data.sound_files import SoundSpec, read_sound, read_windows
+from tlkeras.errors import UserError
+from tlkeras.evaluation import Predictions
+
+soundfile = pytest.importorskip("soundfile")
+
+SECONDS = 0.25
+SPEC = SoundSpec(RATE, round(SECONDS * RATE))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Sounds of one to five windows, of which only a part holds the tone."""
+    place, rng = tmp_path_factory.mktemp("long"), np.random.default_rng(0)
+    for i, (sound, name) in enumerate(zip(*tones(60, seconds=SECONDS), strict=True)):
+        parts = [rng.normal(0, 0.02, len(sound)) for _ in range(i % 5)]
+        parts.insert(rng.integers(len(parts) + 1), sound)
+        (place / name).mkdir(exist_ok=True)
+        soundfile.write(place / name / f"{i:02}.wav", np.concatenate(parts), RATE, subtype="FLOAT")
+    return place
+
+
+def config(folder, cache, *words):
+    tree = {
+        "name": "windows",
+        "data": {"source": f"folder:{folder}", "seconds": SECONDS, "sample_rate": RATE, "batch_size": 8},
+        "model": {
+            "backbone": "small_cnn", "weights": None, "backbone_options": {"filters": [4, 8]},
+            "front_end": {"bands": 16, "hop": 0.02, "window": 0.03},
+        },
+        "stages": [
+            {"name": "head", "train": "head", "epochs": 2, "augment": {"window": True}},
+            {"name": "all", "train": "all", "epochs": 2, "augment": {"window": True}},
+        ],
+    }  # fmt: skip
+    return load_config(tree, [f"cache.dir={cache}", *words])
+
+
+@pytest.mark.parametrize("rate", [RATE, 44_100, 22_050, 6_000])
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_a_window_has_the_samples_of_the_whole_sound(tmp_path, rate, suffix):
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 2 * rate), rate)
+    whole = np.concatenate(read_windows(str(path), SPEC))
+    assert len(whole) == 2 * RATE
+    for begin in (0, 1, 777, 5_000, len(whole) - SPEC.samples):
+        found = read_sound(str(path), SPEC, begin)
+        np.testing.assert_allclose(found, whole[begin : begin + SPEC.samples], atol=1e-6)
+
+
+def batches(folder, **how):
+    domain = load_domain(config(folder, folder).data, seed=0)
+    rows = domain.splits["train"]
+    how = {"batch_size": 8, "seed": 3, "augment": AugmentConfig(window=True), "with_labels": False} | how
+    return rows, [x.numpy() for x in training_batches(rows, domain, **how)]
+
+
+def test_each_epoch_draws_windows_that_depend_only_on_seed_epoch_and_row(folder):
+    rows, found = batches(folder, steps=40)
+    _, later = batches(folder, steps=40, start_step=17)
+    assert all(np.array_equal(*pair) for pair in zip(found[17:], later, strict=True))
+    others = batches(folder, steps=1, seed=4)[1]
+    assert not np.array_equal(found[0], others[0])
+    sounds = [soundfile.read(path, dtype="float32")[0] for path in rows.inputs]
+    begins = {}
+    for x in np.concatenate(found):
+        places = [
+            (row, begin)
+            for row, sound in enumerate(sounds)
+            for begin in np.flatnonzero(sound[: len(sound) - SPEC.samples + 1] == x[0])
+            if np.array_equal(sound[begin : begin + SPEC.samples], x)
+        ]
+        (place,) = places  # one piece of one sound
+        begins.setdefault(place[0], set()).add(place[1])
+    long = [row for row, sound in enumerate(sounds) if len(sound) > SPEC.samples]
+    assert all(begins[row] == {0} for row in range(len(sounds)) if row not in long)
+    assert np.mean([len(begins[row]) > 3 for row in long]) > 0.9
+    middle = np.mean([np.mean(list(begins[row])) / (len(sounds[row]) - SPEC.samples) for row in long])
+    assert 0.4 < middle < 0.6
+
+
+@pytest.fixture(scope="module")
+def finished(folder, tmp_path_factory):
+    where = tmp_path_factory.mktemp("run")
+    return run_experiment(config(folder, where / "cache", "data.views=2"), where / "run")
+
+
+def test_views_of_windows_are_stored_and_give_the_same_bits(finished, folder, tmp_path):
+    ledger = (finished.path / "ledger.jsonl").read_text()
+    assert '"extractor": "' in ledger
+    run_experiment(config(folder, tmp_path, "data.views=2", "cache.enabled=false"), tmp_path / "run")
+    pairs = zip(finished.model.get_weights(), load_run(tmp_path / "run").model.get_weights(), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_evaluation_answers_as_predict_does(finished, folder):
+    for split in ("val", "test", "train"):
+        kept = Predictions.load(finished.path / "evaluation" / f"predictions_{split}.npz")
+        found, _ = finished.predict_files([str(folder / name) for name in kept.ids])
+        np.testing.assert_allclose(found.logits * finished.temperature, kept.logits, atol=1e-5)
+    test = Predictions.load(finished.path / "evaluation" / "predictions_test.npz")
+    assert finished.metrics["source"]["test"]["rows"] == len(test) == 12
+    assert finished.evaluate()["source"] == finished.metrics["source"]
+
+
+def test_windows_of_pictures_are_refused(tmp_path):
+    words = ["stages.0.augment.window=true"]
+    with pytest.raises(UserError, match="augmentations that images cannot have"):
+        run_experiment(load_config("synthetic_smoke", words), tmp_path / "run")

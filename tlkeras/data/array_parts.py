@@ -1,0 +1,153 @@
+"""Rows of named inputs from Python: pictures, texts and columns of a table, in a dict or a DataFrame."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tlkeras.config.columns import ColumnConfig
+from tlkeras.config.data import DataConfig
+from tlkeras.data.frames import is_frame
+from tlkeras.data.input_shapes import columns as joined
+from tlkeras.data.modalities.base import Modality
+from tlkeras.data.modalities.columns import cells_of, is_absent, is_missing
+from tlkeras.data.modalities.several import files_of, parts_of, several_name, texts_or_missing
+from tlkeras.errors import UserError
+
+TEXT, COLUMNS = "text", "columns"
+
+
+def is_named(x: Any) -> bool:
+    """Whether inputs are a dict or a DataFrame of named inputs.
+
+    Args:
+        x: Inputs of a split.
+    """
+    return isinstance(x, Mapping) or is_frame(x)
+
+
+def settings_of(x: Any, data: DataConfig) -> dict[str, Any]:
+    """Returns the settings of `data` that name the parts of rows, as far as they are not set.
+
+    The input `image` holds pictures, with `data.seconds` the input `sound` sounds, and `text` texts. All
+    others are columns of a table, which may also be together in `columns`, a dict or a DataFrame itself.
+
+    Args:
+        x: Named inputs.
+        data: Config of the data.
+    """
+    names, found = list(_flat(x)), {}
+    if data.picture is None and _of_files(data) in names:
+        found["picture"] = _of_files(data)
+    if data.text is None and TEXT in names:
+        found["text"] = TEXT
+    if not data.columns:
+        others = {found.get("picture", data.picture), found.get("text"), *data.text_columns}
+        found["columns"] = {name: ColumnConfig() for name in names if name not in others}
+    return {name: value for name, value in found.items() if value}
+
+
+def in_parts(x: Any, data: DataConfig, modality: Modality) -> Any:
+    """Returns named inputs in the form that a modality takes: by part (`image`, `sound`, `text`, `columns`)
+    if rows have several, else the only part. Anything else is returned unchanged.
+
+    Args:
+        x: Named inputs as a user has them. Further columns of a DataFrame are left out.
+        data: Config that names the parts.
+        modality: Modality of the rows.
+    """
+    if not is_named(x) or modality.name == COLUMNS:
+        return _flat(x) if is_named(x) else x
+    found = _by_part(x, data)
+    return found if modality.made_of else found.get(modality.name, x)
+
+
+def _of_files(data: DataConfig) -> str:
+    """Returns the part that `data.picture` names."""
+    return "image" if data.seconds is None else "sound"
+
+
+def _by_part(x: Any, data: DataConfig) -> dict[str, Any]:
+    part = {data.picture: _of_files(data), data.text: TEXT} | dict.fromkeys(data.columns, COLUMNS)
+    found: dict[str, Any] = {}
+    for name, values in _flat(x).items():
+        if part.get(name) == COLUMNS:
+            found.setdefault(COLUMNS, {})[name] = values
+        elif name in part or not is_frame(x):
+            found[part.get(name, name)] = values
+    return found
+
+
+def rows_of_parts(
+    x: Any, data: DataConfig, where: str, convert: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, str | None]:
+    """Returns named inputs in the form that `Rows.inputs` may hold, and the name of their modality.
+
+    The name is None for pictures or texts alone, which are rows like those that have no names.
+
+    Args:
+        x: Named inputs `(n, ...)`: pictures as pixels, sounds as samples, or both as paths or the contents of
+            files; texts; and columns. In rows of several parts, None is a missing picture, sound or text, and
+            columns may have missing values.
+        data: Config that names the parts.
+        where: Name of the inputs in messages.
+        convert: Function that converts an array of pixels or of samples.
+
+    Raises:
+        UserError: An input is missing, or the inputs do not fit each other.
+    """
+    named = _flat(x)
+    pictures = [] if data.picture is None else [data.picture]
+    needed = [*pictures, *data.text_columns, *data.columns]
+    if missing := [name for name in needed if name not in named]:
+        raise UserError(
+            f"{where} lacks the input {missing[0]!r}, which data.picture, data.text or data.columns names. "
+            f"Received: {', '.join(map(str, named)) or 'nothing'}"
+        )
+    if len(data.text_columns) > 1:
+        given = [texts_or_missing(named[name]) for name in data.text_columns]
+        if len(given[0]) != len(given[1]):
+            raise UserError(
+                f"{where}: both texts of each pair are needed. Received: {len(given[0])} and {len(given[1])}"
+            )
+        return np.array(list(zip(*given, strict=True)), object), None
+    by_part = _by_part({name: named[name] for name in needed}, data)
+    if not by_part:
+        raise UserError(f"{where} has no inputs. Received: an empty dict")
+    found, gone = {}, []
+    for name, values in parts_of(by_part, list(by_part)).items():
+        if name == COLUMNS:
+            found[name] = cells_of(values, list(data.columns))
+            gone.append([all(map(is_missing, row)) for row in found[name]])
+        else:
+            items = [None if is_absent(one) else one for one in values]
+            gone.append([one is None for one in items])
+            if name == TEXT:
+                found[name] = np.array(texts_or_missing(items), object)
+            else:
+                found[name] = files_of(values, name, convert)
+    _check_filled(np.array(gone), list(found), where)
+    if len(found) > 1:
+        return joined(found), several_name(found)
+    return next(iter(found.values())), COLUMNS if COLUMNS in found else None
+
+
+def _flat(x: Any) -> dict[str, Any]:
+    """Returns named inputs in which those of `columns` stand beside the others."""
+    found: dict[str, Any] = {}
+    for name in x:
+        if name == COLUMNS and is_named(x[name]):
+            found |= {str(inner): x[name][inner] for inner in x[name]}
+        else:
+            found[str(name)] = x[name]
+    return found
+
+
+def _check_filled(gone: np.ndarray, parts: list[str], where: str) -> None:
+    """Raises `UserError` if a row lacks all its parts. `gone` is bool `(parts, n)`."""
+    rows = np.flatnonzero(gone.all(axis=0))
+    if len(rows):
+        raise UserError(
+            f"{where}, row {rows[0]}: {' and '.join(parts)} {'are' if len(parts) > 1 else 'is'} empty. "
+            f"Received: {len(rows)} such rows"
+        )
