@@ -141,6 +141,16 @@ def test_domain_specific_batch_norm_of_a_frozen_network_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    "strength", [{"schedule": "constant", "gamma": 5.0}, {"schedule": "linear", "gamma": 5.0}, {"start": 0.5}]
+)
+def test_a_setting_that_the_schedule_does_not_read_is_refused(tmp_path, strength):
+    name = list(strength)[-1]
+    with pytest.raises(UserError, match=rf"strength\.{name} has no effect .* Received: .*={strength[name]:g}$"):
+        run_experiment(config(strength=strength), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_adabn_alone_puts_the_targets_statistics_into_a_source_only_model(tmp_path):
     run = run_experiment(
         config(normalised=True, method="none", batch_norm="adabn", options={}, twin=True), tmp_path / "run"

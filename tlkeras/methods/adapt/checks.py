@@ -80,9 +80,23 @@ def _check_stages(config: ExperimentConfig) -> None:
             f"steps, or adaptation.method=none. Received: {received}"
         )
     if adaptation.method != "none":
+        _check_strength(adaptation)
         _check_source_model(config)
     if issubclass(METHODS.get(adaptation.method), Reweighting):
         _check_reweighting(config)
+
+
+def _check_strength(adaptation: AdaptationConfig) -> None:
+    """Raises `UserError` for a setting that the schedule of the strength does not read."""
+    strength = adaptation.strength
+    schedule = strength.schedule or make_method(adaptation.method, adaptation.options).schedule
+    for name, readers in (("gamma", ("ganin", "warm_start")), ("start", ("warm_start",))):
+        value = getattr(strength, name)
+        if schedule not in readers and value != StrengthConfig.model_fields[name].default:
+            raise UserError(
+                f"adaptation.strength.{name} has no effect with the schedule {schedule}: leave it out, or set "
+                f"strength.schedule={' or '.join(readers)}. Received: adaptation.strength.{name}={value:g}"
+            )
 
 
 def _check_reweighting(config: ExperimentConfig) -> None:
