@@ -146,7 +146,7 @@ def test_domain_specific_batch_norm_of_a_frozen_network_is_refused(tmp_path):
 )
 def test_a_setting_that_the_schedule_does_not_read_is_refused(tmp_path, strength):
     name = list(strength)[-1]
-    with pytest.raises(UserError, match=rf"strength\.{name} has no effect .* Received: .*={strength[name]:g}$"):
+    with pytest.raises(UserError, match=rf"strength\.{name} has no effect .*={strength[name]:g}$"):
         run_experiment(config(strength=strength), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

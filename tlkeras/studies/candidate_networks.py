@@ -110,7 +110,8 @@ def _of_run(run: RunDir) -> CandidateNetwork:
     model = load_model(run.best_model)
     (logits,) = model.outputs
     features = output_of(model, "features")
-    return _joined(inputs_of(model), features, logits, binary=run.read_json("manifest.json")["task"] == "binary")
+    binary = run.read_json("manifest.json")["task"] == "binary"
+    return _joined(inputs_of(model), features, logits, binary=binary)
 
 
 def _packaged_head(row, input_shape: tuple) -> keras.Model | None:
