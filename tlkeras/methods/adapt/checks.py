@@ -95,7 +95,8 @@ def _check_strength(adaptation: AdaptationConfig) -> None:
         if schedule not in readers and value != StrengthConfig.model_fields[name].default:
             raise UserError(
                 f"adaptation.strength.{name} has no effect with the schedule {schedule}: leave it out, or "
-                f"set strength.schedule={' or '.join(readers)}. Received: adaptation.strength.{name}={value:g}"
+                f"set strength.schedule={' or '.join(readers)}. "
+                f"Received: adaptation.strength.{name}={value:g}"
             )
 
 
