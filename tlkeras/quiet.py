@@ -1,6 +1,7 @@
-"""Suppresses the output of TensorFlow's import, whichever module imports it first."""
+"""Suppresses the output of TensorFlow's import, whichever module imports it first, and makes it shorter."""
 
 import contextlib
+import gc
 import importlib.machinery
 import os
 import sys
@@ -31,8 +32,20 @@ class _FirstImport:
         module.__spec__.loader = module.__loader__ = self._loader  # the module keeps no trace of this hook
         # Only fatal log lines are printed unless the user sets another level: real errors are exceptions.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        with stderr_kept_back():
+        with stderr_kept_back(), _without_garbage_collection():
             self._loader.exec_module(module)
+
+
+@contextlib.contextmanager
+def _without_garbage_collection():
+    """Context without the search for garbage, which finds little and takes a fifth of the import's time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def import_tensorflow_quietly() -> None:

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from tlkeras.config.data import AugmentConfig, DataConfig
-from tlkeras.data import memory
+from tlkeras.data import memory, reading
 from tlkeras.data.domains import load_domain
 from tlkeras.data.pipeline import (
     batches_of_blocks,
@@ -150,6 +150,27 @@ def test_each_image_is_decoded_once(mixed_folder):
             file.truncate()
     again = batches(domain, batch_size=len(domain.splits["train"]), steps=1)
     assert_same(first, again)
+
+
+def test_rows_taken_from_read_rows_are_not_read_again(mixed_folder):
+    domain = folder_domain(mixed_folder)
+    rows = domain.splits["train"]
+    ((whole, *_),) = evaluation_batches(rows, domain, batch_size=len(rows))
+    for path in rows.inputs:
+        with open(path, "wb") as file:
+            file.truncate()
+    for places in (np.array([2, 0]), np.arange(len(rows)) == 1):
+        ((taken, *_),) = evaluation_batches(rows.take(places), domain, batch_size=len(rows))
+        np.testing.assert_array_equal(taken, whole.numpy()[places])
+
+
+def test_all_datasets_share_the_graph_that_decodes(mixed_folder):
+    spec = reading.PixelSpec.of(folder_domain(mixed_folder, memory_mb=0).config)
+    for _ in range(2):
+        domain = folder_domain(mixed_folder, memory_mb=0)
+        batches(domain, steps=2)
+        list(evaluation_batches(domain.splits["train"], domain, batch_size=3))
+    assert reading._decode_function(spec).experimental_get_tracing_count() == 1
 
 
 def test_memory_is_given_back_with_its_rows(mixed_folder):

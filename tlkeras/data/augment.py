@@ -4,8 +4,10 @@ Operations work on a whole batch if they can: flip, crop and rotation are one pr
 random numbers of a row depend only on the seed, the epoch and the index of the row, never on its batch.
 """
 
+import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -20,11 +22,13 @@ _COLUMNS = 12
 _ASPECTS = (3 / 4, 4 / 3)
 
 
-def uniform(seed: int, epoch: tf.Tensor, indices: tf.Tensor, columns: int, stream: int) -> tf.Tensor:
+def uniform(
+    seed: int | tf.Tensor, epoch: tf.Tensor, indices: tf.Tensor, columns: int, stream: int
+) -> tf.Tensor:
     """Draws numbers in [0, 1) for rows. Equal (seed, epoch, index, stream) give equal numbers.
 
     Args:
-        seed: Seed in 0..2^31-1.
+        seed: Seed in 0..2^31-1, `int64` if it is a tensor.
         epoch: Number of the epoch, `int64` scalar.
         indices: Indices of the rows, `int64` `(b,)`.
         columns: Count of numbers per row.
@@ -39,9 +43,9 @@ def uniform(seed: int, epoch: tf.Tensor, indices: tf.Tensor, columns: int, strea
     return tf.map_fn(draw, indices, fn_output_signature=signature)
 
 
-def _seeds_of_rows(seed: int, epoch: tf.Tensor, stream: int) -> Callable:
+def _seeds_of_rows(seed: int | tf.Tensor, epoch: tf.Tensor, stream: int) -> Callable:
     """Returns a function from the index of a row to the seed `(2,)` of its draws."""
-    high = tf.constant(seed * 2**32, tf.int64) + epoch * 8 + stream
+    high = tf.convert_to_tensor(seed, tf.int64) * 2**32 + epoch * 8 + stream
     return lambda index: tf.stack([high, index])
 
 
@@ -61,11 +65,29 @@ def augment_batch(
     Returns:
         The unchanged input if the config changes nothing, else `float32` of the same shape.
     """
-    if config.noise:
-        quiet = augment_batch(images, config.model_copy(update={"noise": 0.0}), seed, epoch, indices)
-        return _add_noise(tf.cast(quiet, tf.float32), config.noise, seed, epoch, indices)
     if config.unmixed.is_identity:
         return images
+    return _by_graph(_augment, config.unmixed, images, tf.constant(seed, tf.int64), epoch, indices)
+
+
+def _by_graph(function: Callable, config: Any, *tensors: tf.Tensor):
+    """Returns `function(*tensors, config)`, from a graph that all datasets share, because it takes long to
+    make.
+    """
+    return _graph_of(function, config, *(tf.TensorSpec(x.shape, x.dtype) for x in tensors))(*tensors)
+
+
+@functools.lru_cache(maxsize=32)
+def _graph_of(function: Callable, config: Any, *specs: tf.TensorSpec):
+    return tf.function(functools.partial(function, config=config), input_signature=specs, autograph=False)
+
+
+def _augment(images, seed, epoch, indices, config):
+    if config.noise:
+        quiet = config.model_copy(update={"noise": 0.0})
+        if not quiet.is_identity:
+            images = _augment(images, seed, epoch, indices, quiet)
+        return _add_noise(tf.cast(images, tf.float32), config.noise, seed, epoch, indices)
     u = uniform(seed, epoch, indices, _COLUMNS, random_streams.AUGMENT)
     if config.flip != "none" or config.crop < 1 or config.rotation:
         images = _move(images, config, u)
@@ -200,6 +222,10 @@ def mix_batch(
     Returns:
         `(x, y)`, in which row `i` is mixed with row `i - 1`.
     """
+    return _by_graph(_mix, config, x, y, tf.constant(seed, tf.int64), epoch, indices)
+
+
+def _mix(x, y, seed, epoch, indices, config):
     partner_x, partner_y = tf.roll(x, 1, axis=0), tf.roll(y, 1, axis=0)
     u = uniform(seed, epoch, indices, 3, random_streams.MIX)
     by_cutmix = (

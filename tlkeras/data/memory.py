@@ -25,6 +25,11 @@ class PixelStore:
         self.pixels = np.empty((count, *shape), dtype)
         self.filled = np.zeros(count, bool)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether all rows are stored."""
+        return bool(self.filled.all())
+
     def has(self, indices: np.ndarray) -> np.bool_:
         """Whether all of these rows are stored."""
         return self.filled[indices].all()
@@ -40,13 +45,20 @@ class PixelStore:
         self.filled[indices] = True
         return pixels
 
+    def put_from(self, other: "PixelStore", positions: np.ndarray) -> None:
+        """Copies what another store has of these rows, which stand at `positions` there."""
+        known = other.filled[positions]
+        self.pixels[known] = other.pixels[positions][known]
+        self.filled |= known
+
 
 def pixel_store(
     rows: Rows, shape: tuple[int, ...], spec: tuple, dtype: np.dtype, memory_mb: int
 ) -> PixelStore | None:
     """Returns the store of these rows for one way of reading, or None if it does not fit into memory.
 
-    All stores of the process share the budget of `memory_mb`. A store lives as long as its rows.
+    All stores of the process share the budget of `memory_mb`. A store lives as long as its rows. Rows that
+    were taken from a table begin with what is stored of it.
 
     Args:
         rows: Rows to store.
@@ -63,4 +75,7 @@ def pixel_store(
             if taken + needed > memory_mb * 2**20:
                 return None
             own[spec] = PixelStore(len(rows), shape, dtype)
+            table, positions = rows.taken_from or (lambda: None, None)
+            if (whole := table()) is not None and spec in _stores.get(whole, {}):
+                own[spec].put_from(_stores[whole][spec], positions)
         return own[spec]

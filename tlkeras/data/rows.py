@@ -1,6 +1,7 @@
 """One split as a table with random access."""
 
 import hashlib
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -74,6 +75,8 @@ class Rows:
             originals=None if self.originals is None else self.originals[indices],
             weights=None if self.weights is None else self.weights[indices],
         )
+        if len(taken) <= _BLOCK:  # the places of many rows would take memory
+            taken.__dict__["taken_from"] = (weakref.ref(self), indices)
         if self.__dict__.get("facts") is not None:
             taken.__dict__["facts"] = self.facts.take(indices)
         return taken
@@ -85,6 +88,11 @@ class Rows:
             count: Largest number of rows, at least 1.
         """
         return self.take(np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int)))
+
+    @property
+    def taken_from(self) -> tuple[weakref.ref, np.ndarray] | MaybeNone:
+        """The table from which `take` took these rows, if they are few, and their places in it."""
+        return self.__dict__.get("taken_from")
 
     @property
     def kind(self) -> str:
