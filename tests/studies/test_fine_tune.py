@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import tlkeras
+from tlkeras.config import AugmentConfig
 from tlkeras.data.python_data import source_or_arrays
 from tlkeras.errors import UserError
 
@@ -71,6 +72,10 @@ def splits(arrays):
     return {split: tuple(np.asarray(part).shape for part in pair) for split, pair in arrays.items()}
 
 
+def as_content(files):
+    return tf.map_fn(tf.io.read_file, files) if files.shape.rank else tf.io.read_file(files)
+
+
 def test_forms_of_data(pictures, tmp_path):
     x, y = np.zeros((6, 4, 4, 3), "uint8"), np.arange(6) % 2
     assert source_or_arrays(str(pictures)).source == f"folder:{pictures}"
@@ -83,6 +88,14 @@ def test_forms_of_data(pictures, tmp_path):
     single = tf.data.Dataset.from_tensor_slices((x, y))
     for rows in (single, single.batch(4)):
         assert splits(source_or_arrays(rows)[1]) == {"all": expected}
+    files = sorted(str(file) for file in pictures.glob("*/*.png"))[:6]
+    single = tf.data.Dataset.from_tensor_slices((files, ["dark", "light"] * 3))
+    for rows in (single, single.batch(4)):  # paths and names of classes
+        assert source_or_arrays(rows).arrays == {"all": (files, ["dark", "light"] * 3)}
+        encoded = source_or_arrays(rows.map(lambda x, y: (as_content(x), y))).arrays["all"][0]
+        assert [Path(file).read_bytes() for file in files] == list(encoded)
+
+    single = tf.data.Dataset.from_tensor_slices((x, y))
     given = {"train": single.batch(2), "test": (x, y)}
     assert splits(source_or_arrays(given)[1]) == {"train": expected, "test": expected}
     np.testing.assert_array_equal(source_or_arrays(single.batch(4))[1]["all"][1], y)
@@ -110,12 +123,28 @@ def test_a_frame_of_paths_trains(pictures, tmp_path):
         (pandas.DataFrame({"y": [1]}), "needs columns of inputs"),
         (lambda: tf.data.Dataset.from_tensor_slices(np.zeros((3, 2))), "must yield (x, y) or"),
         (lambda: tf.data.Dataset.from_tensor_slices((np.zeros((3, 2)), [0, 1, 0])).repeat(), "be finite"),
+        (lambda: tf.data.Dataset.from_tensor_slices(({"a": np.zeros((3, 2))}, [0, 1, 0])), "each a tensor"),
+        (lambda: tf.data.Dataset.from_tensor_slices((np.zeros((3, 2)), [0, 1, 0])).take(0), "an empty one"),
     ],
 )
 def test_data_of_another_kind_are_refused(data, message):
     with pytest.raises(UserError) as caught:
         source_or_arrays(data() if callable(data) else data)
     assert message in str(caught.value)
+
+
+def test_settings_are_values_of_python(pictures, tmp_path):
+    """Parts of a config, values of NumPy and paths, as a program has them."""
+    changes = {
+        "stages__0__augment": AugmentConfig(flip="horizontal"),
+        "stages__0__optimizer__learning_rate": np.float32(0.5),
+        "cache__dir": tmp_path / "cache",
+        "stages__0__class_weights": np.array([1.0, 2.0]),
+    }
+    run = tlkeras.fine_tune(pictures, workdir=tmp_path / "run", **TINY, **changes)
+    stage = run.config.stages[0]
+    assert stage.augment.flip == "horizontal" and stage.optimizer.learning_rate == 0.5
+    assert run.config.cache.dir == str(tmp_path / "cache") and stage.class_weights == (1.0, 2.0)
 
 
 def test_a_typo_in_a_setting_is_refused(pictures, tmp_path):

@@ -1,7 +1,7 @@
 """Converts the usual kinds of data in Python to the form that a run takes: a source, or arrays by split."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,7 +45,8 @@ def source_or_arrays(
             `x` is an array, a list of paths or texts, or a dict of named inputs
             (`tlkeras.data.array_parts`); such an `x` alone if there are `labels`; a pandas DataFrame
             (`tlkeras.data.frames`); a finite `tf.data.Dataset` of `(x, y)` or `(x, y, weights)`, batched or
-            not; a dict of splits `{"train": (x, y), ...}`, whose values can also be data sets or DataFrames;
+            not, in which `x` holds pictures, encoded pictures, paths, texts or vectors; a dict of splits
+            `{"train": (x, y), ...}`, whose values can also be data sets or DataFrames;
             or a `datasets.Dataset` or `DatasetDict` of Hugging Face (`tlkeras.data.huggingface`).
         sample_weights: Weights of the training rows: an array `(n,)` for `(x, y)`, for the split `train` of a
             dict or for a DataFrame; the name of a column for a DataFrame or a file; or None.
@@ -166,14 +167,30 @@ def _arrays_of(rows: Any) -> Any:
     if not hasattr(rows, "element_spec"):
         return rows
     spec = rows.element_spec
-    if not isinstance(spec, tuple) or len(spec) not in (2, 3):
+    if not isinstance(spec, tuple) or len(spec) not in (2, 3) or not all(hasattr(x, "shape") for x in spec):
         raise UserError(
-            f"A tf.data.Dataset must yield (x, y) or (x, y, weights). Received: elements of {spec}"
+            "A tf.data.Dataset must yield (x, y) or (x, y, weights), each a tensor. Received: elements of "
+            f"{spec}"
         )
     if int(rows.cardinality()) == -1:  # tf.data.INFINITE_CARDINALITY
         raise UserError("A tf.data.Dataset must be finite: use take(n). Received: an infinite one")
-    x, *others = zip(*rows.as_numpy_iterator(), strict=True)
-    # pictures have three axes and vectors one, so that an even number of axes says that there are batches
-    batched = spec[0].shape.rank in (2, 4)
-    join = np.concatenate if batched else np.stack
-    return join(x), *(join(part) if batched else np.asarray(part) for part in others)
+    elements = list(rows.as_numpy_iterator())
+    if not elements:
+        raise UserError("A tf.data.Dataset must have rows. Received: an empty one")
+    # a picture has three axes, a vector one, and a path or text none: one axis more means batches
+    rank, is_text = spec[0].shape.rank, spec[0].dtype.name == "string"
+    batched = rank == 1 if is_text else rank in (2, 4)
+    return tuple(_joined(parts, batched) for parts in zip(*elements, strict=True))
+
+
+def _joined(parts: Sequence[Any], batched: bool) -> Any:
+    """Returns the values of all rows as an array, and paths and texts as a list of `str`."""
+    values = np.concatenate(parts) if batched else parts
+    if not isinstance(values[0], bytes):
+        return np.asarray(values)
+    try:
+        return [text.decode() for text in values]
+    except UnicodeDecodeError:  # encoded pictures, which are no UTF-8
+        encoded = np.empty(len(values), object)
+        encoded[:] = values
+        return encoded

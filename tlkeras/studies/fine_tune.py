@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tlkeras.config import load_config
+from tlkeras.config.base import Config
 from tlkeras.data.python_data import INPUTS, source_or_arrays
 from tlkeras.errors import UserError
 from tlkeras.studies.experiment import run_experiment
@@ -132,4 +135,11 @@ def _target(target: Any) -> str:
 def _text(value: Any) -> str:
     if value is None:
         return "none"
-    return value if isinstance(value, str) else json.dumps(value)
+    return os.fspath(value) if isinstance(value, str | os.PathLike) else json.dumps(value, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """Returns a part of a config, a NumPy value or a path as JSON has it."""
+    if isinstance(value, Config):
+        return value.model_dump(mode="json")
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else str(value)
