@@ -24,16 +24,21 @@ LAZY = [path for path in sorted((ROOT / "tlkeras").rglob("__init__.py")) if "laz
 def wheel(tmp_path_factory) -> Path:
     """A wheel that is built from a source distribution, as an index would get both."""
     folder = tmp_path_factory.mktemp("dist")
-    copy = folder / "copy"  # setuptools leaves build/ and an egg-info beside what it builds
-    for name in ("tlkeras", "experiments"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, copy)
-    build(f"build_sdist({str(folder)!r})", copy)
+    build(f"build_sdist({str(folder)!r})", copy_of_checkout(folder / "copy"))
     (sdist,) = folder.glob("*.tar.gz")
     shutil.unpack_archive(sdist, folder, filter="data")
     build(f"build_wheel({str(folder)!r})", folder / sdist.name.removesuffix(".tar.gz"))
     return next(folder.glob("*.whl"))
+
+
+def copy_of_checkout(copy: Path) -> Path:
+    """Copies what is built, because setuptools leaves build/ and an egg-info beside it."""
+    unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in ("tlkeras", "experiments"):
+        shutil.copytree(ROOT / name, copy / name, ignore=unwanted, symlinks=True)
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    return copy
 
 
 def build(call: str, folder: Path) -> None:
@@ -49,6 +54,16 @@ def test_the_wheel_has_every_file(wheel):
     names = {str(path.relative_to(ROOT)) for path in paths if path.suffix not in (".pyc", ".ipynb")}
     wanted = {f"tlkeras/{name}" if name.startswith("experiments/") else name for name in names}
     assert wanted == {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+
+
+def test_an_editable_install_is_a_path_that_editors_follow(tmp_path):
+    """Neither jedi nor pyright follows an import hook."""
+    copy = copy_of_checkout(tmp_path / "copy")
+    build(f"build_editable({str(tmp_path)!r})", copy)
+    archive = zipfile.ZipFile(next(tmp_path.glob("*.whl")))
+    code = [name for name in archive.namelist() if ".dist-info/" not in name]
+    assert len(code) == 1 and code[0].endswith(".pth")
+    assert archive.read(code[0]).decode().strip() == str(copy)
 
 
 def test_the_wheel_trains_where_the_checkout_is_not(wheel, tmp_path):

@@ -227,7 +227,8 @@ def items(entries):
 
 
 def test_wandb_keeps_one_offline_run(books, capfd):
-    wandb = pytest.importorskip("wandb", reason="Weights & Biases is not installed (extra wandb)")
+    import wandb
+
     tracked = load_config(config(tracking=[{"name": "wandb", "options": {"project": "of_tests"}}]))
     with Tracking(tracked, books) as found:
         found.report()
