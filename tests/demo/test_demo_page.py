@@ -4,7 +4,6 @@ import base64
 import http.client
 import io
 import json
-import shutil
 import signal
 import struct
 import subprocess
@@ -13,6 +12,7 @@ import zlib
 
 import numpy as np
 import pytest
+from chromium import BROWSER, needs_browser
 from PIL import Image, ImageDraw
 
 from tlkeras import load_run
@@ -22,7 +22,6 @@ from tlkeras.demo.uploads import MAX_BYTES
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def encoded(image, format="PNG", **settings) -> bytes:
@@ -185,7 +184,7 @@ def test_a_port_that_is_taken_and_a_host_that_is_elsewhere_are_refused(trained, 
     assert "This machine has no address 192.0.2.1" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no chromium binary on the PATH")
+@needs_browser
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 390)])
 def test_a_person_drops_a_picture_and_reads_the_answer(page, scheme, width):
     playwright = pytest.importorskip("playwright.sync_api")

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chromium import BROWSER, needs_browser
 
 from tlkeras.evaluation import Predictions, compute_metrics
 from tlkeras.report import write_comparison, write_report
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium binary on the PATH")
+pytestmark = needs_browser
 
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
