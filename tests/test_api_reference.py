@@ -4,6 +4,7 @@ import ast
 import functools
 import hashlib
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from chromium import BROWSER, needs_browser
 
 griffe = pytest.importorskip("griffe")
 pytest.importorskip("mkdocs")
@@ -47,12 +49,50 @@ def described(home: str):
     return found.final_target if found.is_alias else found
 
 
-def sections(thing) -> dict[str, list[str]]:
-    """Returns the sections of a docstring with the names that each lists."""
+def sections(thing) -> dict[str, dict[str, str]]:
+    """Returns the sections of a docstring, each with the texts of its entries by name."""
     found = {}
-    for section in thing.docstring.parse("google", warn_missing_types=False) if thing.docstring else ():
+    options = {"warn_missing_types": False, "returns_multiple_items": False}  # as in mkdocs.yml
+    for section in thing.docstring.parse("google", **options) if thing.docstring else ():
         entries = section.value if isinstance(section.value, list) else []
-        found[section.kind.value] = [getattr(entry, "name", "").lstrip("*") for entry in entries]
+        found[section.kind.value] = {
+            getattr(entry, "name", "").lstrip("*"): getattr(entry, "description", "") for entry in entries
+        }
+    return found
+
+
+# How a docstring states the shape of an array, what it holds, and the range or the unit of a number.
+SHAPE = re.compile(r"(?<!\w)\((?:[a-z*]\w*|\d+)?(?:, ?[\w*.]+)*,?\)|\bscalar\b|\bshape of\b")
+VALUES = re.compile(r"\b(float|int|uint8|bool|object|one-hot|integer|number|image|text|ind(ex|ices))", re.I)
+RANGE = re.compile(
+    r"at least|at most|above|below|between|\bin [\[(\d-]|\d\.\.\d|\bor more|[0-9]+, \d+ or \d+"
+    r"|number of|size of|units of|millions of|percent|seed|pixels|second|fraction|factor|share|See `",
+    re.I,
+)
+
+
+def vague_parameters(function, texts: dict[str, str], unannotated: str) -> list[str]:
+    """Returns the parameters whose texts leave out the shape of an array, or the range of a number."""
+    found = []
+    for parameter in function.parameters:
+        text, kind = texts.get(parameter.name, ""), str(parameter.annotation or unannotated)
+        if text.startswith("See `") or not text:
+            continue
+        if "ndarray" in kind and not (SHAPE.search(text) and VALUES.search(text)):
+            found.append(f"{parameter.name}: shape")
+        if re.fullmatch(r"(int|float)( \| None)?", kind) and not RANGE.search(text):
+            found.append(f"{parameter.name}: range")
+    return found
+
+
+def vague_in_function(function, of_class: str) -> list[str]:
+    """Returns what a docstring leaves vague. The functions on tensors have no annotations of tensors."""
+    said, text = sections(function), function.docstring.value if function.docstring else ""
+    unannotated = "ndarray" if function.path.startswith("tlkeras.methods.adapt.") and not of_class else ""
+    found = vague_parameters(function, said.get("parameters", {}), unannotated)
+    result = " ".join(said["returns"].values()) if "returns" in said else text
+    if "ndarray" in str(function.returns or unannotated) and not SHAPE.search(result):
+        found.append("result: shape")
     return found
 
 
@@ -83,7 +123,7 @@ def missing_in_function(function) -> list[str]:
         lacks.append("Returns")
     if _raises(function) and "raises" not in said:
         lacks.append("Raises")
-    return [f"{function.path} {lack}" for lack in lacks]
+    return [f"{function.path} {lack}" for lack in lacks + vague_in_function(function, of_class)]
 
 
 def missing(thing) -> list[str]:
@@ -94,14 +134,15 @@ def missing(thing) -> list[str]:
         return missing_in_function(thing)
     if not thing.is_class:
         return []
-    found, explained = [], set()
+    found, explained = [], {}
     for one in (thing, *thing.mro()):
         said = sections(one)
-        explained |= {*said.get("parameters", ()), *said.get("attributes", ())}
+        explained |= said.get("parameters", {}) | said.get("attributes", {})
     start = thing.members.get("__init__")
     if start is not None:
         names = [p.name for p in start.parameters if p.name not in ("self", "kwargs")]
         found += [f"{thing.path} Args: {name}" for name in names if name not in explained]
+        found += [f"{thing.path} {lack}" for lack in vague_parameters(start, explained, "")]
     for name, member in thing.members.items():
         if (
             name.startswith("_")
@@ -112,8 +153,12 @@ def missing(thing) -> list[str]:
             continue
         if member.is_function:
             found += missing_in_function(member)
-        elif member.docstring is None and name not in explained:
+            continue
+        if member.docstring is None and name not in explained:
             found.append(f"{member.path} docstring")
+        text = member.docstring.value if member.docstring else explained.get(name, "")
+        if "ndarray" in str(member.annotation or "") and not SHAPE.search(text):
+            found.append(f"{member.path} shape")
     return found
 
 
@@ -147,6 +192,36 @@ def test_the_site_asks_no_other_host(site):
     assert "<blockquote>" not in (site / "reference/training.html").read_text("utf-8")  # an example is code
 
 
+def test_a_site_on_disk_has_its_index_as_a_script(site):
+    """A page that was opened from disk may read no file but scripts, and may start no Worker."""
+    script = (site / "search/search_index.js").read_text("utf-8")
+    index = (site / "search/search_index.json").read_text("utf-8")
+    assert json.loads(script.removeprefix("var __index = ")) == json.loads(index)
+    for page in set(site.rglob("*.html")) - {site / "404.html"}:
+        first = re.findall(r'<script src="([^"]*)"', page.read_text("utf-8"))[0]
+        assert (page.parent / first).resolve() == site / "iframe-worker.js", page
+
+
+@needs_browser
+@pytest.mark.parametrize("start", ["index.html", "tutorials/adapt.html"])
+def test_the_search_works_in_a_site_on_disk(site, start):
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        sheet = browser.new_page()
+        mistakes = []
+        sheet.on("pageerror", lambda error: mistakes.append(str(error)))
+        sheet.goto((site / start).as_uri())
+        sheet.click("[data-md-component=search-query]")
+        sheet.keyboard.type("GradientReversal")
+        found = sheet.locator(".md-search-result__link[href*='reference/adaptation']").first
+        playwright.expect(found).to_be_visible(timeout=30_000)
+        found.click()
+        playwright.expect(sheet.locator("h1, h2").first).to_be_visible()
+        assert sheet.url.startswith((site / "reference/adaptation.html").as_uri()) and not mistakes
+        browser.close()
+
+
 def test_the_drawn_chart_is_that_of_the_page():
     """The site shows a picture of the chart in design.md, which names the SHA-256 of what was drawn."""
     page = (ROOT / "docs/design.md").read_text("utf-8")
@@ -178,6 +253,38 @@ def change(rate: float) -> float:
             "Returns",
             "Raises",
         ]
+
+
+def test_a_vague_docstring_is_found():
+    code = '''
+def scaled(x: np.ndarray, rate: float, seed: int = 0) -> np.ndarray:
+    """Returns scaled features.
+
+    Args:
+        x: Features.
+        rate: The rate.
+        seed: Seed of the noise.
+    """
+    return x * rate
+
+
+def clear(x: np.ndarray, rate: float) -> np.ndarray:
+    """Returns scaled features.
+
+    Args:
+        x: Features, float `(n, d)`.
+        rate: Rate above 0.
+
+    Returns:
+        Features of the
+        shape of `x`.
+    """
+    return x * rate
+'''
+    with griffe.temporary_visited_module(code) as module:
+        found = [lack.partition(" ")[2] for lack in missing(module["scaled"])]
+        assert found == ["x: shape", "rate: range", "result: shape"]
+        assert not missing(module["clear"])
 
 
 @pytest.mark.parametrize("name", NAMES)

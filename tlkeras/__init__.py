@@ -22,7 +22,7 @@ _HOMES = {
     "freeze": "models.plain_keras",
     "layer_decay": "models.plain_keras",
     "load_run": "studies.finished_run",
-    "load_model": "runs.saved_run",
+    "load_model": "runs.model_file",
     "predict": "runs.saved_run",
 }
 

@@ -7,7 +7,7 @@ from tlkeras.models.plain_keras import extract_features as extract_features
 from tlkeras.models.plain_keras import find_blocks as find_blocks
 from tlkeras.models.plain_keras import freeze as freeze
 from tlkeras.models.plain_keras import layer_decay as layer_decay
-from tlkeras.runs.saved_run import load_model as load_model
+from tlkeras.runs.model_file import load_model as load_model
 from tlkeras.runs.saved_run import predict as predict
 from tlkeras.studies.experiment import run_experiment as run_experiment
 from tlkeras.studies.fine_tune import fine_tune as fine_tune

@@ -21,7 +21,7 @@ from tlkeras.config import load_config
 from tlkeras.errors import UserError
 from tlkeras.models import build_model
 from tlkeras.models.weights.torch_files import read_tensors
-from tlkeras.runs.saved_run import load_model
+from tlkeras.runs.model_file import load_model
 
 
 @pytest.fixture

@@ -109,3 +109,31 @@ def test_mistakes_are_one_line(model, call, message):
     with pytest.raises(UserError) as caught:
         call(model)
     assert message in str(caught.value)
+
+
+class Subclassed(keras.Model):
+    def call(self, x):
+        return x
+
+
+PLAIN = {
+    "find_blocks": find_blocks,
+    "freeze": lambda model: freeze(model, "last:1"),
+    "layer_decay": lambda model: layer_decay(keras.optimizers.SGD(), model, 0.5),
+    "extract_features": lambda model: extract_features(model, DATA[0]),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_model_without_a_graph_or_with_two_outputs_is_refused(model, name):
+    layer = model.layers[1].name
+    two = keras.Model(model.inputs, [model.layers[1].output, model.outputs[0]], name="two")
+    for refused, words in (
+        (Subclassed(name="own"), "graph of a functional Keras model.*Received: own of class Subclassed"),
+        (keras.Sequential([keras.layers.Dense(2)], name="open"), "Received: open of class Sequential"),
+        ("resnet50", "Received: 'resnet50' of class str"),
+        (two, "Received: two with 2 outputs"),
+    ):
+        with pytest.raises(UserError, match=words):
+            PLAIN[name](refused)
+    assert extract_features(two, DATA[0], layer=layer).shape == (6, 8, 8, 4)

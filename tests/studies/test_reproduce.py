@@ -8,7 +8,7 @@ from tlkeras import run_experiment
 from tlkeras.cli.main import main
 from tlkeras.config import ExperimentConfig, apply_overrides
 from tlkeras.run_dir import RunDir
-from tlkeras.runs.saved_run import load_model
+from tlkeras.runs.model_file import load_model
 from tlkeras.studies.reproduce import _difference
 
 

@@ -26,6 +26,9 @@ def load_config(
             experiment, dict with the content of a `config.json`, or a config.
         overrides: Assignments such as `"stages.1.epochs=7"`, or a single one.
 
+    Returns:
+        Checked config with all defaults filled in. It cannot be changed.
+
     Raises:
         UserError: The config is not valid. The message has the field, the received value, the allowed values
             and the nearest name.
@@ -55,6 +58,9 @@ def apply_overrides(config: ExperimentConfig, overrides: str | Iterable[str]) ->
     Args:
         config: Config to change.
         overrides: Assignments `path=value`: one text, or several.
+
+    Returns:
+        New config. The given one is unchanged.
 
     Raises:
         UserError: A path does not exist, or a value does not fit its field.
@@ -123,9 +129,7 @@ def dump_config(config: ExperimentConfig) -> str:
 
 def shipped_experiments() -> dict[str, Path]:
     """Returns the files of the shipped experiments by name."""
-    package = Path(__file__).parent.parent
-    folders = (package / "experiments", package.parent / "experiments")  # installed, or a checkout
-    folder = next(folder for folder in folders if folder.is_dir())
+    folder = Path(__file__).parent.parent / "experiments"
     return {file.stem: file for file in sorted(folder.glob("[!_]*.py"))}
 
 

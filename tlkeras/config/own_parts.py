@@ -41,7 +41,7 @@ def with_own_parts(
     metrics: Sequence[Any] = (),
     callbacks: Sequence[Any] = (),
 ) -> tuple[ExperimentConfig, OwnParts]:
-    """Returns the config with the names of the passed objects, and the objects themselves.
+    """Records objects that were passed from Python in a config.
 
     Args:
         config: Config of the experiment.
@@ -51,6 +51,9 @@ def with_own_parts(
         metrics: Registered names and Keras metrics. A metric whose name is in the config replaces the
             registered metric of that name.
         callbacks: Keras callbacks.
+
+    Returns:
+        Config with the names of the objects, and the objects themselves.
 
     Raises:
         UserError: The loss takes probabilities, two metrics have the same name, the config names a loss from

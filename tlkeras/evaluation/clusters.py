@@ -19,7 +19,8 @@ class Clusters:
 
     Attributes:
         assigned: Number of the cluster of each row, int `(n,)`.
-        scores: Agreement with labels: `nmi`, `ari` and `matched_accuracy`. Empty without labels.
+        scores: Agreement with labels: `nmi` (normalised mutual information, 0..1), `ari` (adjusted Rand
+            index, at most 1) and `matched_accuracy` (0..1). Empty without labels.
     """
 
     assigned: np.ndarray
@@ -38,18 +39,19 @@ def cluster(
     """Standardises features, reduces them by PCA, and clusters them.
 
     Args:
-        features: Features `(n, d)`.
+        features: Features of the rows, float `(n, d)`.
         count: Number of clusters, at least 2.
         kind: Method: `k_means`, or `gaussian_mixture` with diagonal covariances.
         components: Number of principal components, or None for no reduction.
-        labels: Classes `(n,)`, which are used only for the scores.
+        labels: Class numbers, integers `(n,)`, which are used only for the scores.
         seed: Seed of the initial clusters.
 
     Returns:
         Number of the cluster of each row, and the scores if there are labels.
 
     Raises:
-        UserError: Fewer rows than clusters, or an unknown kind.
+        UserError: The features have another shape, there are fewer rows than clusters, or the kind is
+            unknown.
     """
     features = np.asarray(features, np.float64)
     if kind not in KINDS:

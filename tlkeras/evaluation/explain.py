@@ -40,7 +40,7 @@ def grad_cam(
         model: Functional model from raw images to logits.
         images: Images `(n, height, width, 3)` in 0..255.
         targets: Class numbers `(n,)`, or None for the predicted classes.
-        layer: Name of the layer whose outputs are weighted, or None for the one that `cam_layer` returns.
+        layer: Name of the layer whose outputs are weighted, or None for the last one with spatial outputs.
         size: Height and width of the maps, or None for those of the images.
 
     Returns:
@@ -81,11 +81,13 @@ def integrated_gradients(
         model: Model from raw inputs to logits.
         images: Images `(n, height, width, 3)` or vectors `(n, d)`.
         targets: Class numbers `(n,)`, or None for the predicted classes.
-        baseline: Neutral input in the same units, by default black.
+        baseline: Neutral input in the same units, float `(height, width, 3)` or `(d,)`, or one number for all
+            values; by default black.
         steps: Number of points on the straight line from the baseline to the image.
 
     Returns:
-        Attributions, float32 with the shape of `images`. `heat_of` makes one map per image of them.
+        Attributions of either sign, float32 with the shape of `images`, in units of the logit. `heat_of`
+        makes one map per image of them.
     """
 
     @_compiled_for(model)
@@ -120,7 +122,7 @@ def occlusion(
         targets: Class numbers `(n,)`, or None for the predicted classes.
         patch: Side of the patch in pixels, or None for a quarter of the shorter side of the image.
         stride: Distance of two patches in pixels, or None for half a patch.
-        fill: Value of the covered pixels.
+        fill: Value of the covered pixels, in 0..255.
 
     Returns:
         Maps float32 `(n, height, width)` in -1..1. For a single logit or a regression they are in units of
@@ -146,10 +148,13 @@ def occlusion(
 
 
 def heat_of(attributions: np.ndarray) -> np.ndarray:
-    """Returns one map in 0..1 per image, float32 `(n, h, w)`, from attributions `(n, h, w, c)`.
+    """Returns one map per image: the sum of the absolute attributions of a pixel over its channels.
 
     Args:
         attributions: Signed attributions of each pixel and channel, float `(n, h, w, c)`.
+
+    Returns:
+        Maps float32 `(n, h, w)` in 0..1, each divided by its maximum.
     """
     return normalised(np.abs(attributions).sum(axis=-1))
 

@@ -59,7 +59,7 @@ class Predictions:
             task: Task of the model.
             labels: True labels: class numbers (n,) or one-hot rows (n, k) for multiclass; 0 and 1, (n,) or
                 (n, 1), for binary; (n, k) for multilabel; (n,) or (n, k) for regression; None if unknown.
-            ids: Names of the rows, by default `row:0`, `row:1`, ...
+            ids: Names of the rows, text (n,), by default `row:0`, `row:1`, ...
             class_names: Names of the classes, by default `0`, `1`, ...
             features: Features of the rows, float (n, d), or None.
 
@@ -107,10 +107,13 @@ class Predictions:
         return self.probabilities.argmax(axis=1)
 
     def take(self, rows: np.ndarray) -> "Predictions":
-        """Returns the predictions of the rows with these indices (or this mask), in this order.
+        """Returns the predictions of some rows.
 
         Args:
             rows: Indices, integers `(m,)`, or a mask, bool `(n,)`.
+
+        Returns:
+            Predictions of these rows, in the order of the indices.
         """
         return dataclasses.replace(
             self,
@@ -129,6 +132,9 @@ class Predictions:
 
         Args:
             temperature: Temperature above 0, as `fit_temperature` returns it. 1 changes nothing.
+
+        Returns:
+            Predictions with the new logits and probabilities.
         """
         if temperature == 1:
             return self

@@ -59,13 +59,13 @@ class Verdict:
         run: Score of the run, mean over seeds.
         twin: Score of the twin, mean over seeds.
         twin_name: Name of the twin, e.g. `source only`.
-        majority: Score of the best constant prediction on these rows.
+        majority: Score of the best constant prediction on these rows, in units of the metric.
         broken_twin: Whether the twin is no better than the best constant prediction. If so, no gain is
             claimed.
         gains: Gain of each seed.
         seeds: Number of seeds.
         rows: Number of test rows.
-        confidence: Confidence level of the interval.
+        confidence: Confidence level of the interval, above 0 and below 1.
         warning: Warning from the label-free score, or None.
         information_maximization: Label-free scores of `run` and `twin`, mean over seeds, or None.
         lower_is_better: Whether a smaller score is better.
@@ -90,7 +90,11 @@ class Verdict:
     lower_is_better: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the attributes as JSON values."""
+        """Converts the verdict for a JSON file.
+
+        Returns:
+            Attributes as JSON values, by name.
+        """
         interval = None if self.interval is None else list(self.interval)
         return {**dataclasses.asdict(self), "interval": interval, "gains": list(self.gains)}
 

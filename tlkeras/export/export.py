@@ -46,11 +46,11 @@ def export_run(
         formats: Names of formats in `FORMATS`.
         data: Arrays on which the run was trained, if `run_experiment` received arrays from Python. None
             uses the rows that the run kept.
-        rows: Number of validation rows on which the export is compared with `predict`.
+        rows: Largest number of validation rows on which the export is compared with `predict`.
         accuracy_drop: Largest accepted loss of accuracy of a format, as a fraction.
 
     Returns:
-        The comparison of each format with `predict`, by name.
+        Comparison of each format with `predict`, a `Parity` by the name of the format.
 
     Raises:
         UserError: A format is unknown, a package is missing, or the data cannot be read or have changed.

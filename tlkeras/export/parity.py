@@ -22,13 +22,13 @@ class Parity:
 
     Attributes:
         rows: Number of compared rows.
-        difference: Largest absolute difference of a probability (or value).
+        difference: Largest absolute difference of a probability, in 0..1, or of a value for regression.
         relative: `difference` divided by the spread of the answers, which is the largest range over the
             rows of any output. A model that gives the same answer for every row has no spread, and rounding
             would look large. Therefore the spread is at least 1e-4 of the largest answer.
         agreement: Fraction of rows with the same answer (class, or all labels). None for regression.
-        accuracy: Accuracy of the export on the labelled rows. None for regression or without labels.
-        accuracy_before: Accuracy of `predict` on these rows.
+        accuracy: Accuracy of the export on the labelled rows, in 0..1. None for regression or without labels.
+        accuracy_before: Accuracy of `predict` on these rows, in 0..1, or None.
     """
 
     rows: int
@@ -46,7 +46,11 @@ class Parity:
         return self.accuracy_before - self.accuracy
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns all numbers, including the drop of accuracy."""
+        """Converts the comparison for a JSON file.
+
+        Returns:
+            All numbers, including the drop of accuracy, by name.
+        """
         return asdict(self) | {"accuracy_drop": self.accuracy_drop}
 
 

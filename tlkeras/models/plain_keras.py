@@ -11,7 +11,7 @@ from tlkeras.backend.stage_optimizer import stage_optimizer_class
 from tlkeras.errors import UserError, unknown
 from tlkeras.models.backbones.registry import BACKBONES, Family
 from tlkeras.models.cuts import cut_points, freezing
-from tlkeras.models.cuts.graph import inputs_of, leaf_layers, output_of
+from tlkeras.models.cuts.graph import functional, inputs_of, is_graph, leaf_layers, output_of
 
 _BY_WEIGHTS = Family(block_names=())
 
@@ -27,8 +27,11 @@ def find_blocks(model: keras.Model, backbone: str | None = None) -> dict[str, tu
         backbone: Registered name of the backbone, if its blocks should have the names that tlkeras uses. None
             names each block after its first layer with weights.
 
+    Returns:
+        Layers of each block by its name, in the order of the graph. Empty if no layer has weights.
+
     Raises:
-        UserError: There is no backbone of this name.
+        UserError: The model has no graph or several outputs, or there is no backbone of this name.
     """
     return {block.name: block.layers for block in _blocks(model, backbone)}
 
@@ -46,8 +49,12 @@ def freeze(model: keras.Model, train: str, *, bn: str = "frozen", backbone: str 
             `train`.
         backbone: See `find_blocks`.
 
+    Returns:
+        The given model.
+
     Raises:
-        UserError: The model has no such block or layer, or too few blocks.
+        UserError: The model has no graph or several outputs, no such block or layer, or too few blocks; or
+            `bn` has another value.
 
     Example:
         >>> model = freeze(keras.applications.ResNet50(), "last:3", backbone="resnet50")
@@ -78,8 +85,15 @@ def layer_decay(
         factor: Factor in (0, 1] between the rates of neighbouring blocks, often .65 to .9.
         backbone: See `find_blocks`.
 
+    Returns:
+        New optimizer of the same class and settings. The learning rate of a variable is that of the given
+        optimizer, or of its schedule, times the factor of its block.
+
     Raises:
-        UserError: The factor lies outside (0, 1].
+        UserError: The factor lies outside (0, 1], or the model has no graph or several outputs.
+
+    Example:
+        >>> optimizer = layer_decay(keras.optimizers.AdamW(1e-3), model, 0.75)
     """
     if not 0 < factor <= 1:
         raise UserError(f"The factor of layer_decay must be in (0, 1]. Received: {factor}")
@@ -100,8 +114,9 @@ def extract_features(
     """Returns the outputs of a layer for each row, in inference mode.
 
     Args:
-        model: Functional model.
-        data: Data that `keras.Model.predict` takes: arrays, or a finite `tf.data.Dataset`.
+        model: Functional model, with one output if `layer` is None.
+        data: Data that `keras.Model.predict` takes: inputs `(n, ...)` as the model takes them, or a finite
+            `tf.data.Dataset` of batches.
         layer: Name of the layer. None uses the input of the last block, which is the input of a classifier.
         batch_size: Number of rows per step, for arrays.
 
@@ -109,8 +124,13 @@ def extract_features(
         Features `(n, ...)` in the dtype of the layer.
 
     Raises:
-        UserError: There is no such layer.
+        UserError: The model has no graph, there is no such layer, or `layer` is None and there are several
+            outputs.
+
+    Example:
+        >>> features = extract_features(keras.applications.ResNet50(), x, layer="avg_pool")
     """
+    _require_graph(model)
     if layer is None:
         blocks = _blocks(model, None)
         output = blocks[-2].cut.tensors[0] if len(blocks) > 1 else model.outputs[0]
@@ -123,5 +143,21 @@ def extract_features(
 
 
 def _blocks(model: keras.Model, backbone: str | None) -> list[cut_points.Block]:
+    _require_graph(model)
+    if len(functional(model).outputs) != 1:
+        raise UserError(
+            "Blocks lead to one output: use keras.Model(inputs, one_of_the_outputs), which has the same "
+            f"layers. Received: {model.name} with {len(functional(model).outputs)} outputs"
+        )
     family = _BY_WEIGHTS if backbone is None else BACKBONES.get(backbone).family
     return cut_points.find_blocks(model, family)
+
+
+def _require_graph(model: keras.Model) -> None:
+    """Raises `UserError` for a subclassed model, which runs any Python code instead of a graph."""
+    if not is_graph(model):
+        raise UserError(
+            "Blocks and layers are found in the graph of a functional Keras model: build it with keras.Input "
+            f"and keras.Model(inputs, outputs). Received: {getattr(model, 'name', repr(model))} of class "
+            f"{type(model).__name__}"
+        )

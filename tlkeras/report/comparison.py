@@ -40,11 +40,14 @@ def compare_runs(paths: Sequence[str | os.PathLike]) -> list[dict[str, Any]]:
 
 
 def write_comparison(paths: Sequence[str | os.PathLike], output: str | os.PathLike) -> list[dict[str, Any]]:
-    """Writes the page and returns the rows of its table.
+    """Writes a page that compares runs.
 
     Args:
         paths: Run directories, or folders that contain runs.
         output: Path of the HTML file.
+
+    Returns:
+        Rows of the table of the page, one per run, each with its values by column.
 
     Raises:
         UserError: There are no runs, or one cannot be read.

@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -29,6 +28,7 @@ from tlkeras.models.weights.hub import run_on_hub
 from tlkeras.prepare import read_domains
 from tlkeras.run_dir import RunDir
 from tlkeras.runs.manifest import require_same_data
+from tlkeras.runs.model_file import load_model
 
 
 def load_run(path: str | os.PathLike) -> "SavedRun":
@@ -51,26 +51,6 @@ def load_run(path: str | os.PathLike) -> "SavedRun":
             f"The run in {run_dir.path} has no best.keras yet: start `tlkeras train` again to finish it."
         )
     return SavedRun(run_dir)
-
-
-def load_model(path: str | os.PathLike) -> keras.Model:
-    """Opens a saved model, which may contain layers of tlkeras. Code in the file is never executed.
-
-    Args:
-        path: `.keras` file, for example `best.keras` of a run.
-
-    Returns:
-        Model, not compiled.
-
-    Raises:
-        UserError: The file is missing or damaged, or it contains code.
-    """
-    if not Path(path).is_file():
-        raise UserError(f"There is no model file. Received: {path}")
-    try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError, KeyError) as error:
-        raise UserError(f"{path} cannot be opened as a model: {str(error).splitlines()[0]}") from error
 
 
 class SavedRun:
@@ -119,10 +99,13 @@ class SavedRun:
         return MODALITIES.get(self.manifest["modality"]).of_run(self.path)
 
     def file_batches(self, paths: str | os.PathLike | Iterable[str | os.PathLike]) -> Iterator[tuple]:
-        """Yields `(inputs, names, [(name, reason) of an unreadable file, ...])` for files and folders.
+        """Yields batches of the inputs of files and folders.
 
         Args:
             paths: Files and folders. Folders are searched for files of the kind that the model reads.
+
+        Yields:
+            Inputs `(b, ...)` with b of at most 32, their names, and `(name, reason)` of unreadable files.
 
         Raises:
             UserError: A path does not exist or holds no readable file, or the model takes no files.
@@ -150,6 +133,9 @@ class SavedRun:
         Args:
             target: Config of the target. It may have no labels.
 
+        Returns:
+            Domain with the splits of the target and the classes of the run.
+
         Raises:
             UserError: The rows or the labels do not fit the run.
         """
@@ -163,10 +149,16 @@ class SavedRun:
         return check_files(found)[0]
 
     def domains(self, config: ExperimentConfig | None = None) -> dict[str, Domain]:
-        """Returns the data of the run. An adapted run has only a target.
+        """Reads the data of the run again.
 
         Args:
             config: Config with other data, or None for the data of the run.
+
+        Returns:
+            Domains by name: `source` and `target`, or only one of them.
+
+        Raises:
+            UserError: The data cannot be read.
         """
         config = config or self.data_config
         if "adapted" in self.manifest:
@@ -202,7 +194,7 @@ class SavedRun:
         return tuple(self.manifest["class_names"])
 
     def predict(self, x: np.ndarray, batch_size: int = 32) -> Predictions:
-        """Returns predictions for raw inputs.
+        """Predicts raw inputs.
 
         The logits are those of `best.keras` divided by `temperature`, so the probabilities are calibrated.
         `unlike_training` of the predictions is set if the run has measured it.
@@ -213,6 +205,9 @@ class SavedRun:
                 the model's size, or vectors `(n, d)`, or a list of texts, or what else the run's modality
                 takes. Several inputs are a dict or a DataFrame with the names of the training data.
             batch_size: Number of rows per step.
+
+        Returns:
+            Predictions of the `n` rows, without labels.
 
         Raises:
             UserError: `x` is not a batch, its rows have another size, or its values are in another range.
@@ -243,12 +238,15 @@ class SavedRun:
     def predict_files(
         self, paths: str | os.PathLike | Iterable[str | os.PathLike]
     ) -> tuple[Predictions, list[tuple[str, str]]]:
-        """Returns predictions for files, for all files in folders or for the rows of lists, and what is
-        unreadable.
+        """Predicts files, all files in folders, or the rows of lists.
 
         Args:
             paths: Files and folders. Folders are searched for files of the kind that the model reads. A list
                 (CSV, JSON lines, Parquet) has the columns of the training data; labels are not needed.
+
+        Returns:
+            Predictions with the names of the files as `ids`, and `(name, reason)` of each file that cannot be
+            read.
 
         Raises:
             UserError: A path does not exist, no file can be read, or the model takes vectors.
@@ -259,12 +257,16 @@ class SavedRun:
     def conformal_sets(
         self, predictions: Predictions, coverage: float = 0.9, kind: str = "threshold"
     ) -> np.ndarray:
-        """Returns the classes that each row may have, bool `(n, k)`; see `evaluation.conformal`.
+        """Returns the classes that each row may have; see `evaluation.conformal`.
 
         Args:
             predictions: Predictions of this run, as `predict` returns them.
             coverage: Share of rows whose set holds the true class, between 0 and 1.
-            kind: Kind of the sets: `threshold`, `adaptive` or `regularized`.
+            kind: Kind of the sets: `threshold` (Sadinle et al. 2019), `adaptive` (Romano et al. 2020) or
+                `regularized` (Angelopoulos et al. 2021).
+
+        Returns:
+            Whether each class is in the set of each row, bool `(n, k)`.
 
         Raises:
             UserError: The task has other answers than one class per row, or the run has too few validation
@@ -273,11 +275,14 @@ class SavedRun:
         return conformal.conformal_sets(self.validation, predictions, coverage, kind)
 
     def conformal_intervals(self, predictions: Predictions, coverage: float = 0.9) -> np.ndarray:
-        """Returns the lower and the upper bound of each value of a regression, float64 `(n, k, 2)`.
+        """Returns an interval for each value of a regression.
 
         Args:
             predictions: Predictions of this run, as `predict` returns them.
             coverage: Share of rows whose true value is in the interval, between 0 and 1.
+
+        Returns:
+            Lower and upper bound of each value, float64 `(n, k, 2)`.
 
         Raises:
             UserError: The task is not a regression, or the run has too few validation rows.
@@ -290,7 +295,8 @@ class SavedRun:
         """Returns what a function of the run's inputs puts out for files and folders.
 
         Args:
-            answer: Function of a batch of inputs, such as `predict_on_batch` of the model or of a part of it.
+            answer: Function from a batch of inputs `(b, ...)` to a float array `(b, ...)`, such as
+                `predict_on_batch` of the model or of a part of it.
             paths: Paths of files and folders, or a single path.
 
         Returns:
@@ -310,13 +316,16 @@ class SavedRun:
         return *self.modality.combined(np.concatenate(outputs), readable), skipped
 
     def evaluate(self, overrides: str | Iterable[str] = ()) -> dict[str, Any]:
-        """Returns the metrics on the run's data, or on other data if `overrides` change the config.
+        """Evaluates the run on its data, or on other data if `overrides` change the config.
 
         Without overrides, `evaluation/` is replaced. With the versions and devices of the run, the metrics
         are the same as before. Splits without labels have no metrics.
 
         Args:
             overrides: Changes of the config, each `path=value`, e.g. `data.source=folder:OTHER`.
+
+        Returns:
+            Metrics by domain and split, as in `metrics`: `{"source": {"test": {"accuracy": ..., ...}}}`.
 
         Raises:
             UserError: The classes of the data are not those of the run, or without overrides, the data have
@@ -377,11 +386,17 @@ class SavedRun:
 
 
 def predict(run: str | os.PathLike, paths: str | os.PathLike | Iterable[str | os.PathLike]) -> Predictions:
-    """Returns the predictions of a run's model for image files and all images in folders.
+    """Opens a run and predicts files, all files in folders, or the rows of lists.
 
     Args:
         run: Path of a run directory.
         paths: Paths of files and folders, or a single path. Files that cannot be read are left out.
             `SavedRun.predict_files` also returns their names.
+
+    Returns:
+        Predictions with the names of the files as `ids`.
+
+    Raises:
+        UserError: The path is not a run directory, a path does not exist, or no file can be read.
     """
     return load_run(run).predict_files(paths)[0]

@@ -12,7 +12,7 @@ from tlkeras.models.cuts.graph import inputs_of, output_of, replay
 from tlkeras.models.facts_of_data import with_facts_of_data
 from tlkeras.models.source_head import network_with_head
 from tlkeras.run_dir import RunDir
-from tlkeras.runs.saved_run import load_model
+from tlkeras.runs.model_file import load_model
 from tlkeras.studies.candidates import Candidate
 
 

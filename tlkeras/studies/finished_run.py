@@ -59,7 +59,11 @@ class FinishedRun(saved_run.SavedRun):
         return pandas.DataFrame([{"stage": stage.name} | row for stage in stages for row in stage.epochs])
 
     def report(self) -> Path:
-        """Writes the report page again and returns its path."""
+        """Writes the report page again.
+
+        Returns:
+            Path of the page, `report.html` in the run directory.
+        """
         return report.write_report(self.path)
 
     def export(self, *formats: str) -> dict[str, Any]:
@@ -69,29 +73,47 @@ class FinishedRun(saved_run.SavedRun):
             *formats: Names of formats, by default `saved_model`.
 
         Returns:
-            The comparison of each export with `predict`, by format.
+            Comparison of each export with `predict`, a `Parity` by the name of the format.
+
+        Raises:
+            UserError: A format is unknown, a package is missing, or the data cannot be read.
+            ExportRefused: The answers of a format differ from those of `predict`.
         """
         return export.export_run(self, formats or ("saved_model",))
 
     def explain(
         self, images: np.ndarray, method: str = "grad_cam", targets: np.ndarray | None = None
     ) -> np.ndarray:
-        """Returns maps of the pixels that matter for a prediction, float32 `(n, height, width)`.
+        """Returns maps of the pixels that matter for a prediction.
 
         Args:
-            images: Images `(n, height, width, 3)` in 0..255, in the size of the model.
+            images: Images `(n, height, width, 3)`, float or integers in 0..255, in the size of the model.
+                `integrated_gradients` also takes vectors `(n, d)`.
             method: Method: `grad_cam`, `integrated_gradients` or `occlusion`; see
                 `tlkeras.evaluation.explain`. For vision transformers also `attention_rollout` or
                 `attention_relevance`; see `tlkeras.evaluation.attention_maps`.
             targets: Class numbers `(n,)` to explain, or None for the predicted classes.
 
+        Returns:
+            Maps float32 `(n, height, width)`, in 0..1 or for `occlusion` in -1..1. For `integrated_gradients`
+            attributions of either sign in the shape of `images`, of which
+            `tlkeras.evaluation.explain.heat_of` makes maps.
+
         Raises:
-            UserError: The method is unknown or does not fit the network, or the model does not take images.
+            UserError: The method is unknown or does not fit the network, the model does not take images, or
+                they have another size.
         """
         if method not in _EXPLANATIONS:
             raise unknown("explanation", method, _EXPLANATIONS)
+        x, kind = np.asarray(images, np.float32), self.modality.name
+        explained = kind == "image" or (kind == "vector" and method == "integrated_gradients")
+        if not explained or x.shape[1:] != self.input_shape:
+            raise UserError(
+                f"{method} explains images (n, height, width, 3) in the size of the model. Received: an "
+                f"array of shape {x.shape} for a model of {self.modality.plural} {self.input_shape}"
+            )
         module = getattr(evaluation, _EXPLANATIONS[method])
-        return getattr(module, method)(self.model, np.asarray(images, np.float32), targets)
+        return getattr(module, method)(self.model, x, targets)
 
     def __repr__(self) -> str:
         scores = [

@@ -173,7 +173,7 @@ def _results(run_dir: RunDir, place: str) -> list[str]:
 
 def _difference(left: Path, right: Path) -> float | None:
     """Returns the largest difference of any weight. It is 0 only if all weights are bit-identical."""
-    from tlkeras.runs.saved_run import load_model  # after `start`
+    from tlkeras.runs.model_file import load_model  # after `start`
 
     if not right.is_file():
         return None

@@ -28,8 +28,8 @@ class Table:
         white: Value of a white pixel in arrays before they were converted to 0..255: 1, 255 or 65535.
         modality: Modality of the rows, or its name. None means image for files, encoded images and arrays of
             pixels, and vector for arrays `(n, d)`.
-        draw: Function that makes the inputs of chosen rows if `Rows.inputs` holds only keys. It is called
-            after limits and splits are applied.
+        draw: Function from the keys of chosen rows, object or integer `(m,)`, to their inputs `(m, ...)`, if
+            `Rows.inputs` holds only keys. It is called after limits and splits are applied.
     """
 
     splits: dict[str, Rows]

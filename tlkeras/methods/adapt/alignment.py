@@ -80,25 +80,34 @@ def mmd(source, target, *, scales: Sequence[float] = (1.0,), linear: bool = Fals
     """Squared maximum mean discrepancy, unbiased (Gretton et al. 2012, lemma 6; Long et al. 2015).
 
     Args:
-        source: Features of the source, `(n, d)`.
-        target: Features of the target, `(m, d)`.
-        scales: Factors of the precision of the kernels, 1 / (median squared distance within the source).
-        linear: Whether the estimate uses n / 2 disjoint pairs, which requires `n == m`.
+        source: Features of the source rows, float `(n, d)` with n of at least 2.
+        target: Features of the target rows, float `(m, d)` with m of at least 2.
+        scales: Factors above 0 of the precision of each kernel, which is 1 / (median squared distance within
+            the source). The kernels are averaged.
+        linear: Whether the estimate uses n / 2 disjoint pairs, which requires `n == m`. Its
+            variance is larger.
 
     Returns:
-        A scalar, which may be negative because the estimate is unbiased.
+        Squared distance, a scalar in -2..2. It may be negative because the estimate is unbiased.
     """
     return joint_mmd([source], [target], scales=[scales], linear=linear)
 
 
-def joint_mmd(sources, targets, *, scales=None, linear: bool = False):
+def joint_mmd(sources, targets, *, scales: Sequence[Sequence[float]] | None = None, linear: bool = False):
     """MMD of the product of kernels over several layers (Long et al. 2017, eq. 8).
 
     Args:
-        sources: Outputs of the source, `(n, d)` per layer, e.g. features and class probabilities.
-        targets: Outputs of the target, `(m, d)` per layer.
-        scales: Kernel scales, one sequence per layer, by default `(1.0,)` for each.
+        sources: Outputs of the source rows, one float `(n, d)` per layer, e.g. features and class
+            probabilities. The layers may have different widths d.
+        targets: Outputs of the target rows, one float `(m, d)` per layer.
+        scales: Kernel scales above 0, one sequence per layer, by default `(1.0,)` for each; see `mmd`.
         linear: Whether the estimate uses disjoint pairs; see `mmd`.
+
+    Returns:
+        Squared distance, a scalar in -2..2. It may be negative because the estimate is unbiased.
+
+    Raises:
+        ValueError: `sources`, `targets` and `scales` differ in length.
     """
     scales = scales or [(1.0,)] * len(sources)
     within_source = within_target = between = 1.0
@@ -134,7 +143,7 @@ def entropy_per_row(logits):
 
 
 def entropy(logits):
-    """Returns the mean entropy of the predictions (Grandvalet & Bengio 2004).
+    """Mean entropy of the predictions (Grandvalet & Bengio 2004).
 
     Args:
         logits: Logits of target rows, float `(n, k)`.
@@ -152,8 +161,11 @@ def mcc(logits, temperature: float = 2.5):
     authors' code does it.
 
     Args:
-        logits: Logits of the target, `(n, classes)`.
-        temperature: Divisor of the logits, 2.5 in the paper.
+        logits: Logits of target rows, float `(n, k)`.
+        temperature: Divisor of the logits, above 0; 2.5 in the paper.
+
+    Returns:
+        Loss, a scalar in 0..1: the share of the confusion between different classes.
     """
     logits = logits / temperature
     probabilities = ops.softmax(logits)
@@ -171,7 +183,7 @@ def bnm(logits):
         logits: Logits of target rows, float `(n, k)`.
 
     Returns:
-        Loss, a scalar in -1..0.
+        Loss, a scalar in -1..0. It is small if predictions are certain and differ between the rows.
     """
     # the gradient of the nuclear norm ||P||_* is U V^T, which is computed as a constant
     probabilities = ops.softmax(logits)
@@ -193,17 +205,20 @@ def mcd(logits, other_logits):
 
 
 def mdd(source_logits, source_classes, target_logits, target_classes, margin: float = 4.0):
-    """Margin disparity discrepancy as the adversarial classifier minimises it (Zhang et al. 2019).
+    """Margin disparity discrepancy as the adversarial classifier minimises it (Zhang et al. 2019, eq. 27-30).
 
     It is `margin * CE(source) - mean log(1 - p(target))` for the classes that the main classifier predicts.
     The features are trained to maximise it.
 
     Args:
-        source_logits: Logits of the adversarial classifier for the source, `(n, classes)`.
-        source_classes: Predictions of the main classifier for the source, one-hot `(n, classes)`.
-        target_logits: Logits of the adversarial classifier for the target, `(m, classes)`.
-        target_classes: Predictions of the main classifier for the target, one-hot `(m, classes)`.
-        margin: Margin exp(rho) of the paper.
+        source_logits: Logits of the adversarial classifier for the source, float `(n, k)`.
+        source_classes: Predictions of the main classifier for the source, one-hot float `(n, k)`.
+        target_logits: Logits of the adversarial classifier for the target, float `(m, k)`.
+        target_classes: Predictions of the main classifier for the target, one-hot float `(m, k)`.
+        margin: Margin exp(rho) of the paper, above 0. It weighs the source against the target.
+
+    Returns:
+        Loss, a scalar of at least 0.
     """
     agree = -ops.mean(ops.sum(ops.log_softmax(source_logits) * source_classes, axis=-1))
     # log(1 - p) is computed as the log of the share of the other classes, as 1 - p may be 0 in float32
@@ -217,24 +232,25 @@ def afn(features, step: float = 1.0):
 
     Args:
         features: Features of the rows of either domain, float `(n, d)`.
-        step: Growth of the norm per training step, above 0.
+        step: Growth of the norm per training step, above 0, in units of the features.
 
     Returns:
-        Loss, a scalar.
+        Loss, a scalar. Its value is always `step ** 2`; only its gradient matters.
     """
     norms = ops.sqrt(ops.sum(ops.square(features), axis=1) + 1e-12)
     return ops.mean(ops.square(norms - (ops.stop_gradient(norms) + step)))
 
 
 def wasserstein(source_values, target_values):
-    """Difference of a critic's means, which estimates the Wasserstein-1 distance (Shen et al. 2018).
+    """Difference of a critic's means, an estimate of the Wasserstein-1 distance (Shen et al. 2018, alg. 1).
 
     Args:
         source_values: Outputs of the critic for source rows, float `(n, 1)`.
         target_values: Outputs of the critic for target rows, float `(m, 1)`.
 
     Returns:
-        Difference of the means, a scalar.
+        Difference of the means, a scalar of either sign. The critic maximises it, and the features minimise
+        it.
     """
     return ops.mean(source_values) - ops.mean(target_values)
 
@@ -243,7 +259,11 @@ def gradient_penalty(gradients):
     """Mean squared deviation of a critic's gradient norms from 1 (Gulrajani et al. 2017, eq. 3).
 
     Args:
-        gradients: Gradients of the critic with respect to its inputs between the domains, `(n, d)`.
+        gradients: Gradients of the critic with respect to its inputs, which lie between the domains, float
+            `(n, d)`.
+
+    Returns:
+        Penalty, a scalar of at least 0. The paper multiplies it by 10.
     """
     return ops.mean(ops.square(ops.sqrt(ops.sum(ops.square(gradients), axis=1) + 1e-12) - 1))
 
@@ -255,9 +275,13 @@ def domain_cross_entropy(source_logits, target_logits, weights=None):
     implementations use the sum, so that their weight 1 equals weight 2 here.
 
     Args:
-        source_logits: Logits of the source, `(n, 1)`.
-        target_logits: Logits of the target, `(m, 1)`.
-        weights: Row weights `(n,)` and `(m,)` with mean 1, or None.
+        source_logits: Logits of the source rows, float `(n, 1)`.
+        target_logits: Logits of the target rows, float `(m, 1)`.
+        weights: Two arrays of row weights, float `(n,)` and `(m,)`, each with mean 1; or None for equal
+            weights.
+
+    Returns:
+        Loss in nats, a scalar of at least 0. It is log(2) if all logits are 0.
     """
     source_loss = ops.softplus(-source_logits[:, 0])
     target_loss = ops.softplus(target_logits[:, 0])

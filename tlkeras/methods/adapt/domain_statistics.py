@@ -69,13 +69,16 @@ class DomainStatistics(keras.layers.Layer):
 def adapt_batch_norm(model: keras.Model, batches: Iterable) -> None:
     """Replaces all BatchNormalization statistics by those of the target (AdaBN, Li et al. 2016).
 
+    The model is changed in place. Its weights, gamma and beta stay as they are.
+
     All other layers run in inference mode. Means and variances are pooled over the rows of all
     batches, so that the batch size has little influence. In the single pass, each layer normalises by its
     batch.
 
     Args:
         model: Functional model with BatchNormalization, e.g. `TransferModel.to_functional()`.
-        batches: Batches of unlabelled target inputs `(n, ...)`.
+        batches: Batches of unlabelled target inputs, each `(n, ...)` as the model takes it, for example from
+            a `tf.data.Dataset` without labels. They are read once.
 
     Raises:
         UserError: The model has no BatchNormalization, or there is no batch.

@@ -35,15 +35,17 @@ class GradientNorm(keras.metrics.Metric):
 class GradientReversal(keras.layers.Layer):
     """Identity forward, `-strength * gradient` backward (Ganin & Lempitsky 2015, section 3.2).
 
+    The layer takes features of any shape, float `(n, ...)`, and returns them unchanged in their dtype.
+
     The strength is a non-trainable weight. It is saved with the model, and a training step can change it
     without a new trace. It scales only the gradient that passes this layer. A domain classifier behind the
     layer learns with its full gradient.
 
     Args:
-        strength: Initial strength, 0 or more.
+        strength: Initial strength, at least 0. At 0 the layers before this one get no gradient through it.
 
     Attributes:
-        strength: Weight with the strength, float32 `()`.
+        strength: Weight with the strength, float32 `()`, at least 0.
         gradient_norm: Metric of the incoming gradient before it is scaled. Zero means that the layers behind
             this one do not learn.
         loss_scale: Function that returns the factor of a loss-scaling optimizer in that gradient.

@@ -17,15 +17,22 @@ _MOST_ROWS = 2000  # rows of one quadratic program, whose time grows with their 
 
 
 def domain_odds(source, target, *, penalty: float = 1.0, folds: int = 5, seed: int = 0) -> np.ndarray:
-    """Returns weights `(n,)`: the odds of a logistic regression between the domains (Bickel et al. 2009).
+    """Odds of a logistic regression between the domains as weights (Bickel et al. 2009).
 
     Args:
-        source: Features of the source, `(n, d)`.
-        target: Features of the target, `(m, d)`.
-        penalty: Strength of the L2 penalty, the inverse of scikit-learn's `C`.
-        folds: Number of folds. Each row is weighted by a classifier that has not seen it. 1 uses one
-            classifier of all rows, whose odds are too extreme if there are many features.
+        source: Features of the source rows, float `(n, d)` with n of at least 2, best standardised.
+        target: Features of the target rows, float `(m, d)` with m of at least 2.
+        penalty: Strength of the L2 penalty, above 0: the inverse of scikit-learn's `C`.
+        folds: Number of folds, at most the rows of the smaller domain. Each row is weighted by a classifier
+            that has not seen it. 1 uses one classifier of all rows, whose odds are too extreme if there are
+            many features.
         seed: Seed of the folds.
+
+    Returns:
+        Weights of the source rows, float64 `(n,)`, above 0. Their mean is near 1.
+
+    Raises:
+        UserError: The features have other shapes, or a domain has fewer than two rows.
     """
     source, target = of_two_domains(source, target)
     rows = np.concatenate([source, target])
@@ -42,18 +49,24 @@ def domain_odds(source, target, *, penalty: float = 1.0, folds: int = 5, seed: i
 
 
 def kliep(source, target, *, gamma: float | None = None, centers: int = 100, seed: int = 0) -> np.ndarray:
-    """Returns weights `(n,)` by the Kullback-Leibler importance estimation procedure (Sugiyama et al. 2008).
+    """Weights by the Kullback-Leibler importance estimation procedure (Sugiyama et al. 2008, eq. 9).
 
     The weight of a row is a sum of Gaussian kernels at target rows. The coefficients maximise the likelihood
     of the target, and the mean weight is 1.
 
     Args:
-        source: Features of the source, `(n, d)`.
-        target: Features of the target, `(m, d)`.
-        gamma: Factor of the squared distance in the kernel. None chooses it by the likelihood of held-out
-            target rows (section 2.3), from multiples of the inverse of the median squared distance.
+        source: Features of the source rows, float `(n, d)` with n of at least 2, best standardised.
+        target: Features of the target rows, float `(m, d)` with m of at least 2.
+        gamma: Factor above 0 of the squared distance in the kernel. None chooses it by the likelihood of
+            held-out target rows (section 2.3), from multiples of the inverse of the median squared distance.
         centers: Largest number of target rows that are centres of kernels.
         seed: Seed of the choice of centres and of the folds.
+
+    Returns:
+        Weights of the source rows, float64 `(n,)`, at least 0 with mean 1.
+
+    Raises:
+        UserError: The features have other shapes, or a domain has fewer than two rows.
     """
     source, target = of_two_domains(source, target)
     target = target[np.random.default_rng(seed).permutation(len(target))]
@@ -110,20 +123,26 @@ def kmm(
     slack: float | None = None,
     seed: int = 0,
 ) -> np.ndarray:
-    """Returns weights `(n,)` by kernel mean matching (Huang et al. 2007, eq. 12).
+    """Weights by kernel mean matching (Huang et al. 2007, eq. 12).
 
     The weighted mean of the source in the feature space of a Gaussian kernel comes as close as possible to
     the mean of the target. More than 2000 source rows are divided at random into equal parts that
     are weighted separately, and as many target rows are drawn.
 
     Args:
-        source: Features of the source, `(n, d)`.
-        target: Features of the target, `(m, d)`.
-        gamma: Factor of the squared distance in the kernel. None uses the inverse of the median squared
-            distance.
-        bound: Largest weight B.
-        slack: Largest distance epsilon of the mean weight from 1. None uses `1 - 1 / sqrt(n)`.
+        source: Features of the source rows, float `(n, d)` with n of at least 2, best standardised.
+        target: Features of the target rows, float `(m, d)` with m of at least 2.
+        gamma: Factor above 0 of the squared distance in the kernel. None uses the inverse of the median
+            squared distance.
+        bound: Largest weight B, above 0.
+        slack: Largest distance epsilon of the mean weight from 1, at least 0. None uses `1 - 1 / sqrt(n)`.
         seed: Seed of the parts.
+
+    Returns:
+        Weights of the source rows, float64 `(n,)` in 0..bound.
+
+    Raises:
+        UserError: The features have other shapes, or a domain has fewer than two rows.
     """
     source, target = of_two_domains(source, target)
     gamma = 1 / _median_distance(source, target) if gamma is None else gamma

@@ -32,7 +32,7 @@ class Family:
             the MobileNets, `{alpha}`, `{alpha_}` and `{rows}`.
         weights_sides: Sides in pixels for which there are separate weights. The weights for 224 are used for
             all other image sizes.
-        min_size: Smallest side of an image that the network accepts.
+        min_size: Smallest side of an image in pixels that the network accepts.
         live_tensors: Number of tensors that may cross a cut. It is 2 for NASNet, whose cells read the
             outputs of the two cells before them.
         pooling: Pooling of the neck if a config has none, which is the one that the family's paper probes

@@ -19,8 +19,13 @@ def functional(model: keras.Model) -> keras.Model:
 
 def has_graph(model: keras.Model) -> bool:
     """Whether a model is functional or Sequential, with one input and one output."""
+    return is_graph(model) and len(functional(model).inputs) == len(functional(model).outputs) == 1
+
+
+def is_graph(model: keras.Model) -> bool:
+    """Whether a model is functional or Sequential, and built."""
     model = functional(model)
-    return compat.is_graph(model) and model.built and len(model.inputs) == len(model.outputs) == 1
+    return compat.is_graph(model) and model.built
 
 
 def inputs_of(model: keras.Model) -> list | dict:
