@@ -70,6 +70,7 @@ SMALLER = {  # with these words of `--set` added: a tiny network of random weigh
 ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a network
     "bash scripts/quickstart.sh": "tests/test_launch_scripts.py",
     "bash scripts/test.sh": "scripts/test.sh",
+    "bash scripts/release.sh release": "tests/test_package.py",
     "source .venv/bin/activate": "scripts/_environment.sh",
     "ruff check . '&&' ruff format .": "scripts/test.sh",
     "python -m pytest tests/data -q": "scripts/test.sh",
@@ -119,7 +120,7 @@ ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a networ
         "tests/studies/test_source_free.py",
 }  # fmt: skip
 ELSEWHERE_PAGES = {"docs/reports.md": "tests/report/test_reports_page.py"}
-LANGUAGES = {"bash", "sh", "python", "py", "mermaid", ""}  # py: code of other libraries, which is not run
+LANGUAGES = {"bash", "sh", "python", "py", "mermaid", ""}  # py: code that does not run here
 OTHER_PROGRAMS = (
     "bash", "git", "kubectl", "pip", "pyright", "python", "ruff", "sbatch", "source", "tensorboard",
 )  # fmt: skip
