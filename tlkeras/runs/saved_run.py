@@ -176,10 +176,7 @@ class SavedRun:
 
     @cached_property
     def unlike_training(self) -> unlike_training.UnlikeTraining | None:
-        """The score of rows that are unlike the training rows. None if the run has not measured it.
-
-        `evaluate` measures it for a run of an earlier version.
-        """
+        """The score of rows that are unlike the training rows. None if `evaluate` must measure it first."""
         file = self.run_dir.evaluation / unlike_training.FILE
         return unlike_training.UnlikeTraining.load(file) if file.is_file() else None
 
@@ -262,8 +259,7 @@ class SavedRun:
         Args:
             predictions: Predictions of this run, as `predict` returns them.
             coverage: Share of rows whose set holds the true class, between 0 and 1.
-            kind: Kind of the sets: `threshold` (Sadinle et al. 2019), `adaptive` (Romano et al. 2020) or
-                `regularized` (Angelopoulos et al. 2021).
+            kind: Kind of the sets: `threshold`, `adaptive` or `regularized`.
 
         Returns:
             Whether each class is in the set of each row, bool `(n, k)`.

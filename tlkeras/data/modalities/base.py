@@ -31,7 +31,9 @@ class Modality:
     too, and the backbone is a model with a dict of inputs whose names are those of the columns.
 
     In all methods, `rows` are the rows of one split, `config` is the config of the domain's data, `shape` is
-    the shape of one input without the batch axis, and `folder` is a run directory.
+    the shape of one input without the batch axis, and `folder` is a run directory. `augment` are the settings
+    of an augmentation, `seed` is the seed of the stage, `epoch` the number of an epoch or of a fixed view
+    (int64 scalar), and `indices` are those of the rows, int64 `(b,)`.
 
     Attributes:
         name: Registered name, which is also written to the manifest of a run.
@@ -256,7 +258,11 @@ class Modality:
         return AugmentConfig(**{name: getattr(augment, name) for name in self.augmentations})
 
     def drawn(self, read: Any, augment: AugmentConfig, seed: int, epoch: Any, indices: Any) -> Any:
-        """Returns what `read`, the `reader`, reads of rows for training, `augmented`."""
+        """Returns the batch of rows with these indices for training: read, then `augmented`.
+
+        Args:
+            read: Function that `reader` returned.
+        """
         return self.augmented(read(indices), augment, seed, epoch, indices)
 
     def windows(self, rows: Rows, config: DataConfig) -> tuple[Rows, np.ndarray] | None:
@@ -269,11 +275,7 @@ class Modality:
         """Returns an augmented batch, in tf.data. It is a pure function of the seed, the epoch and the row.
 
         Args:
-            x: Batch that the `reader` returned.
-            augment: Settings of the augmentation; see `drawable`.
-            seed: Seed of the stage.
-            epoch: Number of the epoch, or of a fixed view, int64 scalar.
-            indices: Indices of the rows, int64 `(b,)`.
+            x: Batch `(b, *shape)` that the `reader` returned.
         """
         from tlkeras.data.augment import augment_batch
 
