@@ -15,7 +15,7 @@ from tlkeras.models import build_model
 
 def main(place: str, pictures: str, name: str, index: int, workers: int) -> None:
     """Computes the features of all training rows together with the other workers."""
-    append, folder = unfinished.Claim.append, Path(place)
+    append, folder = unfinished.LockedShard.append, Path(place)
 
     def noted(self, rows):
         done = append(self, rows)
@@ -24,7 +24,7 @@ def main(place: str, pictures: str, name: str, index: int, workers: int) -> None
                 print(self.number, file=log)
         return done
 
-    unfinished.Claim.append = noted
+    unfinished.LockedShard.append = noted
     data = DataConfig(source=f"folder:{pictures}", image_size=160, val_fraction=0, test_fraction=0)
     domain = load_domain(data, seed=0, kept_in=folder / "cache")
     config = ModelConfig(backbone="mobilenet_v2", weights=None)

@@ -36,7 +36,7 @@ def compute(folder: Path, part: tuple[int, int], ready=lambda: None):
 def main(folder: Path, name: str, index: int, seconds: float) -> None:
     """Waits for a second process, computes with it, and writes the features to FOLDER/NAME.npy."""
     unfinished.BLOCK_ROWS = BLOCK_ROWS
-    append = unfinished.Claim.append
+    append = unfinished.LockedShard.append
 
     def slow(self, rows):
         time.sleep(seconds)
@@ -51,7 +51,7 @@ def main(folder: Path, name: str, index: int, seconds: float) -> None:
         while len(list(folder.glob("*.ready"))) < 2:
             time.sleep(0.01)
 
-    unfinished.Claim.append = slow
+    unfinished.LockedShard.append = slow
     features, computed = compute(folder, (index, 2), wait_for_the_other)
     np.save(folder / f"{name}.npy", features)
     print("computed", computed)

@@ -112,7 +112,7 @@ def test_an_entry_lost_as_soon_as_it_is_made_is_used_all_the_same(config, model,
 def test_an_extraction_that_ended_goes_on_where_it_was(config, model, domain, monkeypatch, capsys):
     monkeypatch.setattr(unfinished, "BLOCK_ROWS", 32)
     wanted = opened(config, model, domain, dir=config.cache.dir + "2").features[0].take(ROWS)
-    append, shards = unfinished.Claim.append, []
+    append, shards = unfinished.LockedShard.append, []
 
     def dies_after_one(self, rows):
         if len(shards) == 1:
@@ -120,19 +120,19 @@ def test_an_extraction_that_ended_goes_on_where_it_was(config, model, domain, mo
         shards.append(self.number)
         return append(self, rows)
 
-    monkeypatch.setattr(unfinished.Claim, "append", dies_after_one)
+    monkeypatch.setattr(unfinished.LockedShard, "append", dies_after_one)
     with pytest.raises(KeyboardInterrupt):
         opened(config, model, domain)
     assert FeatureStore(config.cache.dir).entries() == []
-    monkeypatch.setattr(unfinished.Claim, "append", append)
+    monkeypatch.setattr(unfinished.LockedShard, "append", append)
     capsys.readouterr()
     again = opened(config, model, domain)
     assert again.computed_rows == 75 - 32 and "75/75 rows" in capsys.readouterr().out
     np.testing.assert_array_equal(again.features[0].take(ROWS), wanted)
 
 
-def started(folder, name, index):
-    words = [sys.executable, one_worker.__file__, str(folder), name, str(index), "0.25"]
+def started(folder, name, index, seconds=0.25):
+    words = [sys.executable, one_worker.__file__, str(folder), name, str(index), str(seconds)]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.Popen(words, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
@@ -172,3 +172,27 @@ def test_two_workers_divide_an_entry_and_the_part_of_a_killed_one_is_done(tmp_pa
     undisturbed, computed = one_worker.compute(tmp_path / "alone", (0, 1))
     assert computed == 360 and content(tmp_path) == content(tmp_path / "alone")
     np.testing.assert_array_equal(np.load(tmp_path / "second.npy"), undisturbed)
+
+
+def test_after_all_workers_are_killed_the_next_start_computes_only_what_is_missing(tmp_path, monkeypatch):
+    killed = [started(tmp_path, name, index, 0.4) for index, name in enumerate(("first", "second"))]
+    try:
+        while not all(shards(tmp_path, name) for name in ("first", "second")):
+            assert all(process.poll() is None for process in killed)
+            time.sleep(0.01)
+    finally:
+        for process in killed:
+            process.kill()
+            process.communicate()
+    finished = shards(tmp_path, "first") + shards(tmp_path, "second")
+    monkeypatch.setattr(unfinished, "BLOCK_ROWS", one_worker.BLOCK_ROWS)
+    (entry,) = unfinished.unfinished_entries(FeatureStore(tmp_path / "cache"))
+    left = 360 - entry.done_rows()
+    assert left == 360 - sum(entry.rows_of(number) for number in finished) > 0
+    again = started(tmp_path, "third", 0, 0)
+    said, wrong = again.communicate(timeout=300)
+    assert again.returncode == 0, wrong
+    assert sorted(finished + shards(tmp_path, "third")) == list(range(one_worker.SHARDS))
+    assert f"computed {left}" in said
+    one_worker.compute(tmp_path / "alone", (0, 1))
+    assert content(tmp_path) == content(tmp_path / "alone")

@@ -80,8 +80,35 @@ def test_shards_of_a_process_that_ended_are_kept_and_the_rest_is_written(entries
     np.testing.assert_array_equal(open_entry(entries, info, 1).take(np.arange(50)), values)
 
 
+def test_the_command_shows_and_clears_what_is_unfinished(entries, values, capsys):
+    facts = {"backbone": "small_cnn", "split": "train", "view": None, "extractor": "exact"}
+    entry = UnfinishedEntry(entries, KEY, 50, (3, 7), "float32", facts)
+    entry.begin(True)
+    entry.leave()
+    assert not entry.folder.exists()  # nothing is left of a process that finished no shard
+    entry.begin(True)
+    for _ in range(2):
+        claim = entry.claim()
+        claim.append(values[claim.begin : claim.end])
+    entry.leave()
+    words = [f"--dir={entries.directory}"]
+    assert main(["cache", "list", *words]) == 0
+    shown = capsys.readouterr().out
+    (line,) = [line for line in shown.splitlines() if KEY[:12] in line]
+    assert "20 of 50" in line and "unfinished" in line and "small_cnn" in line and "3x7" in line
+    assert "1 entries lack shards" in shown
+    assert main(["cache", "clear", *words]) == 2 and "and 1 unfinished" in capsys.readouterr().err
+    with entries.shared(KEY):  # a process works on it
+        assert main(["cache", "clear", "01", *words]) == 0
+    assert "is kept" in capsys.readouterr().out and entry.done_rows() == 20
+    assert main(["cache", "clear", "01", *words]) == 0
+    assert "KiB freed" in capsys.readouterr().out and not entry.folder.exists()
+    write(entries, KEY, values)
+    assert unfinished.unfinished_entries(entries) == []
+
+
 def test_a_process_that_dies_while_it_completes_an_entry_loses_nothing(entries, values, monkeypatch):
-    replace, left = os.replace, [8]
+    replace, left = os.replace, [9]
 
     def dies(source, target):
         left[0] -= 1

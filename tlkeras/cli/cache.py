@@ -1,8 +1,8 @@
 """Shows and removes cached features, which runs share: `tlkeras cache list`, `tlkeras cache clear [KEY ...]`.
 
-The first digits of a key are enough. Without keys, `clear` removes everything, also what is kept about files
-of data, except features that a run is computing at that moment. It asks before it does so; without a terminal
-it requires `--yes`.
+Entries that lack shards are listed with the number of rows that are there. The first digits of a key are
+enough. Without keys, `clear` removes everything, also what is kept about files of data, except features that
+a run is computing at that moment. It asks before it does so; without a terminal it requires `--yes`.
 """
 
 import sys
@@ -51,6 +51,8 @@ def _agreed(store) -> bool:
     """Asks whether to remove everything. Raises `UserError` if there is no terminal to ask in."""
     entries = store.entries()
     everything = f"all {len(entries)} entries ({_size(sum(e.nbytes for e in entries))}) in {store.directory}"
+    if unfinished := len(features.unfinished_entries(store)):
+        everything += f", and {unfinished} unfinished"
     if not sys.stdin.isatty():
         raise UserError(
             f"'clear' without a KEY removes {everything}: add --yes, or name entries. Received: cache clear"
@@ -62,41 +64,55 @@ def _agreed(store) -> bool:
 
 
 def _list(store) -> None:
-    entries = store.entries()
-    rows = [
-        {
-            "key": info.key[:12],
-            "backbone": info.facts.get("backbone"),
-            "trained": info.facts.get("train"),
-            "data": info.facts.get("data"),
-            "split": _split(info.facts),
-            "rows": info.rows,
-            "shape": "x".join(map(str, info.shape)),
-            "dtype": info.dtype,
-            "extractor": info.facts.get("extractor"),
-            "size": _size(info.nbytes),
-            "made": time.strftime("%Y-%m-%d %H:%M", time.localtime(info.created)),
-        }
-        for info in entries
-    ]
+    entries, unfinished = store.entries(), features.unfinished_entries(store)
+    made = lambda info: time.strftime("%Y-%m-%d %H:%M", time.localtime(info.created))  # noqa: E731
+    rows = [_row(info, info.rows, made(info)) for info in entries]
+    rows += [_row(entry, f"{_rows_there(entry):,} of {entry.rows:,}", "unfinished") for entry in unfinished]
     print_table(rows, title=f"Features in {store.directory}")
     if entries:
         messages.result(f"{len(entries)} entries, {_size(sum(info.nbytes for info in entries))}")
+    if unfinished:
+        messages.result(
+            f"{len(unfinished)} entries lack shards. The processes that compute them, or the next run that "
+            "needs them, complete them."
+        )
+
+
+def _row(entry, rows: int | str, made: str) -> dict:
+    """Returns the line of an entry, complete or not."""
+    return {
+        "key": entry.key[:12],
+        "backbone": entry.facts.get("backbone"),
+        "trained": entry.facts.get("train"),
+        "data": entry.facts.get("data"),
+        "split": _split(entry.facts),
+        "rows": rows,
+        "shape": "x".join(map(str, entry.shape)),
+        "dtype": entry.dtype,
+        "extractor": entry.facts.get("extractor"),
+        "size": _size(entry.rows * entry.row_bytes),
+        "made": made,
+    }
+
+
+def _rows_there(entry) -> int:
+    try:
+        return entry.done_rows()
+    except FileNotFoundError:  # it became whole, or somebody removed it
+        return 0
 
 
 def _remove(store, keys: list[str]) -> None:
-    entries = store.entries()
+    known = dict.fromkeys(entry.key for entry in (*store.entries(), *features.unfinished_entries(store)))
     for key in keys:
-        found = [info for info in entries if info.key.startswith(key)]
+        found = [whole for whole in known if whole.startswith(key)]
         if len(found) != 1:
             raise UserError(
                 f"A key must match the beginning of exactly one entry ('tlkeras cache list' shows them). "
                 f"Received: {key!r}, which matches {len(found)}"
             )
-        freed, busy = store.clear([found[0].key])
-        messages.result(
-            f"{found[0].key[:12]} {KEPT}" if busy else f"{_size(freed)} freed ({found[0].key[:12]})"
-        )
+        freed, busy = store.clear(found)
+        messages.result(f"{found[0][:12]} {KEPT}" if busy else f"{_size(freed)} freed ({found[0][:12]})")
 
 
 def _split(facts: dict) -> str:

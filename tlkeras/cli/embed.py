@@ -1,4 +1,8 @@
-"""Writes feature vectors of files and folders, or their nearest training images, or their clusters."""
+"""Writes feature vectors of files and folders, or their nearest training images, or their clusters.
+
+Started several times with the same run and the same files, also on several machines, it divides the files. A
+process that dies leaves what it has finished, and the next start computes only the rest.
+"""
 
 import sys
 from pathlib import Path
@@ -41,6 +45,12 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
     absl_flags.DEFINE_boolean(
         "mixture", False, "Find the clusters with a Gaussian mixture.", flag_values=flags
     )
+    absl_flags.DEFINE_string(
+        "cache_dir", None,
+        "Folder in which several such processes share the features of many files. The default is that of the "
+        "run, cache.dir.",
+        flag_values=flags,
+    )  # fmt: skip
 
 
 def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
@@ -52,9 +62,12 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     output: str = flags.output or _default_output(flags) or ""
     if output:
         check_writable(Path(output).parent)
+    else:
+        messages.set_verbosity(min(flags.verbosity, -1))  # standard output is for the answer
     import_tensorflow()
     saved = runs.saved_run.load_run(arguments[0])
-    found = runs.retrieval.embed_files(saved, arguments[1:])
+    cache = saved.config.cache.model_copy(update={"dir": flags.cache_dir or saved.config.cache.dir})
+    found = runs.retrieval.embed_files(saved, arguments[1:], cache)
     for path, reason in found.skipped:
         messages.error(f"skipped {path}: {reason}")
     if flags.clusters:

@@ -9,8 +9,8 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Callable, Container
-from concurrent.futures import Executor
+from collections.abc import Callable, Container, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,49 @@ _CODE = ("utf-8", "surrogatepass")  # names of files need not be valid UTF-8
 def kept_in(cache: CacheConfig) -> Path | None:
     """Returns the cache directory in which facts about files are kept, or None if there is no cache."""
     return cache_directory(cache.dir) if cache.enabled else None
+
+
+def identity_of_file(file: Any) -> tuple[str, int]:
+    """Returns a text that tells the content of a file from any other, and the time of its last change.
+
+    The text consists of the path, the size and the time, which is in nanoseconds.
+
+    Args:
+        file: Path, or a part of a file with a method `identity()`.
+
+    Raises:
+        OSError: The file cannot be found.
+    """
+    if isinstance(file, bytes):
+        raise FileNotFoundError("The content of a picture, as of a missing one, has no file.")
+    if not isinstance(file, str):
+        return file.identity()
+    facts = os.stat(file)
+    return f"{os.path.abspath(file)}\0{facts.st_size}\0{facts.st_mtime_ns}", facts.st_mtime_ns
+
+
+def digest_of_files(files: Sequence[str]) -> str | None:
+    """Returns a digest (32 hexadecimal digits) of the paths, sizes and times of files in their order.
+
+    It is None if a file is missing, or is so young that it could still change without a change of its time.
+
+    Args:
+        files: Paths.
+    """
+    digest, settled = hashlib.blake2b(digest_size=16), time.time_ns() - _SETTLED
+
+    def identities(begin: int) -> list[tuple[str, int]]:
+        return [identity_of_file(file) for file in files[begin : begin + _BLOCK]]
+
+    try:
+        with ThreadPoolExecutor() as pool:
+            for found in pool.map(identities, range(0, len(files), _BLOCK)):
+                if max(changed for _, changed in found) > settled:
+                    return None
+                digest.update("".join(f"{text}\0" for text, _ in found).encode(*_CODE))
+    except OSError:
+        return None
+    return digest.hexdigest()
 
 
 class FactStore:
@@ -72,16 +115,7 @@ class FactStore:
         Raises:
             OSError: The file cannot be found.
         """
-        if isinstance(file, bytes):
-            raise FileNotFoundError("The content of a picture, as of a missing one, has no file.")
-        if isinstance(file, str):
-            facts = os.stat(file)
-            text, changed = (
-                f"{os.path.abspath(file)}\0{facts.st_size}\0{facts.st_mtime_ns}",
-                facts.st_mtime_ns,
-            )
-        else:
-            text, changed = file.identity()
+        text, changed = identity_of_file(file)
         digest = self._way.copy()
         digest.update(text.encode(*_CODE))
         whole = digest.digest()

@@ -13,6 +13,8 @@ from tlkeras.data.reading import read_image
 from tlkeras.data.sources.folder import IMAGES, SOUNDS, FileKind, files_below
 from tlkeras.errors import UserError
 
+FILES_AT_ONCE = 32  # files that are read for one step of a model
+
 
 def sound_files_in(paths: str | os.PathLike | Iterable[str | os.PathLike]) -> list[str]:
     """Returns the files in `paths` and the sounds below the folders in it; see `files_in`."""
@@ -83,3 +85,14 @@ def readable_batches(
             bad = [(name, reason) for name, reason in found if isinstance(reason, str)]
             images = np.stack([image for _, image in good]) if good else np.empty((0,))
             yield images, [name for name, _ in good], bad
+
+
+def require_readable(names: list[str], skipped: list[tuple[str, str]]) -> None:
+    """Raises `UserError` if no file could be read.
+
+    Args:
+        names: Files that could be read.
+        skipped: Pairs `(path, reason)` of the other files.
+    """
+    if not names:
+        raise UserError(f"None of {len(skipped)} files can be read. The first is {': '.join(skipped[0])}")

@@ -36,7 +36,9 @@ def feature_model(model: keras.Model) -> keras.Model:
         return _PARTS[model]
     if not has_layer(model, "features"):
         raise UserError(f"The model has no layer called 'features'. Received: model {model.name!r}")
-    return _PARTS.setdefault(model, keras.Model(inputs_of(model), output_of(model, "features")))
+    # with a name that does not depend on how many models the process has made
+    part = keras.Model(inputs_of(model), output_of(model, "features"), name="part_with_features")
+    return _PARTS.setdefault(model, part)
 
 
 def features_of(model: keras.Model, rows: Rows, domain: Domain, batch_size: int = 32) -> np.ndarray:

@@ -12,6 +12,7 @@ _HOMES = {
     "FeatureCache": "cache",
     "Request": "identity",
     "StageFeatures": "stage_features",
+    "unfinished_entries": "unfinished",
 }
 
 __all__ = sorted(_HOMES)

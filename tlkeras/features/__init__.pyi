@@ -6,3 +6,4 @@ from tlkeras.features.identity import Request as Request
 from tlkeras.features.stage_features import StageFeatures as StageFeatures
 from tlkeras.features.store import EntryInfo as EntryInfo
 from tlkeras.features.store import FeatureStore as FeatureStore
+from tlkeras.features.unfinished import unfinished_entries as unfinished_entries

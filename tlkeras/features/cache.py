@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,14 +17,15 @@ from tlkeras.backend.devices import accelerators
 from tlkeras.backend.extraction import local_replicas
 from tlkeras.config import CacheConfig, ExperimentConfig
 from tlkeras.data.feature_batches import Features
-from tlkeras.errors import RunError, UserError
-from tlkeras.features.arrays import ArrayFeatures, fits_memory, open_entry
+from tlkeras.errors import UserError
+from tlkeras.features.arrays import ArrayFeatures, fits_memory
 from tlkeras.features.extractor_choice import Chosen, accepted, expected_seconds_per_row, named_by
 from tlkeras.features.extractors import Trunk
 from tlkeras.features.identity import Request, identity_of
 from tlkeras.features.progress import ExtractionProgress
+from tlkeras.features.shared_pass import NotStored, SharedPass
 from tlkeras.features.store import FeatureStore, numpy_dtype
-from tlkeras.features.unfinished import Claim, Span, UnfinishedEntry
+from tlkeras.features.unfinished import Span
 from tlkeras.maybe import MaybeNone
 
 FORMAT = 1
@@ -33,7 +33,6 @@ FORMAT = 1
 DISK_BYTES_PER_SECOND = 200e6
 # Number of rows that a device computes at once. Rows of one device do not depend on the number of devices.
 _BLOCK, _BLOCK_ON_GPU = 32, 128
-_LOOK_EVERY_SECONDS = 0.2
 
 
 class NotWorthwhile(Exception):
@@ -162,12 +161,18 @@ class _Work:
 
     def _one(self, request: Request, name: str) -> Features:
         key = self.cache.key(self.identity, request, name)
-        found = self._read(key)
+        together = self._shared_pass(key, request, name)
+        found = together.stored()
         if found is not None:
             return found
         if self._accepted(name, request).name != name:  # of a damaged entry
             return self._one(request, self.chosen.name)
-        return self._compute(key, request)
+        try:
+            return together.complete()
+        except NotStored as reason:
+            return self._in_memory_only(request, str(reason))
+        finally:
+            self.computed += together.computed
 
     def _accepted(self, name: str, request: Request) -> Chosen:
         """Returns the named extractor if it agrees with `exact` on a first real batch, else `exact`."""
@@ -175,29 +180,6 @@ class _Work:
             batch = lambda: self._first_batch(request)  # noqa: E731
             self.chosen = accepted(name, self.trunk, batch, self.cache.config.tolerance)
         return self.chosen
-
-    def _read(self, key: str) -> Features | None:
-        """Returns the features of a complete entry, or None."""
-        info = self.store.find(key)
-        return self._opened(key) if info is not None and self.store.damaged(info) is None else None
-
-    def _opened(self, key: str) -> Features | None:
-        """Returns the features of an entry, or None if another process has removed it."""
-        info = self.store.find(key)
-        try:
-            return info and open_entry(self.store, info, self.cache.config.memory_mb)
-        except FileNotFoundError:
-            return None
-
-    def _remove_damaged(self, key: str) -> None:
-        if self.store.find(key) is None:
-            return
-        with self.store.locked(key):
-            info = self.store.find(key)
-            damaged = info and self.store.damaged(info)
-            if damaged:
-                messages.note(f"{damaged} is damaged: its features are computed again.")
-                self.store.remove(key)
 
     def _first_batch(self, request: Request) -> np.ndarray | dict[str, np.ndarray]:
         starts = [self.block * i for i in range(self.blocks)]
@@ -224,88 +206,14 @@ class _Work:
     def _row_bytes(self) -> int:
         return int(np.prod(self.trunk.output_shape)) * numpy_dtype(self.cache.config.dtype).itemsize
 
-    def _compute(self, key: str, request: Request) -> Features:
-        """Computes and stores the features of a request, together with other processes, and returns them."""
-        reason = "it cannot be written"
-        if self.store.usable():
-            try:
-                for _ in range(2):
-                    self._remove_damaged(key)
-                    own = self._write(key, request)
-                    # what other processes have written is verified
-                    if found := self._opened(key) if own == len(request.rows) else self._read(key):
-                        self.computed += own or 0
-                        return found
-                reason = "files that are written there are removed by others"
-            except RunError as error:  # the disk is full
-                self.store.clear([key])
-                reason = str(error)
-        return self._in_memory_only(request, reason)
-
-    def _write(self, key: str, request: Request) -> int | None:
-        """Computes the missing shards of an entry until all are there. Returns the number of own rows.
-
-        It returns None if somebody has removed the files meanwhile.
-        """
-        facts = {**self.facts, "extractor": self.chosen.name, "data": request.domain.config.source}
+    def _shared_pass(self, key: str, request: Request, name: str) -> SharedPass:
+        facts = {**self.facts, "extractor": name, "data": request.domain.config.source}
         facts |= {"split": request.split, "view": request.view}
-        shape, dtype = self.trunk.output_shape, self.cache.config.dtype
-        with self.store.shared(key) as locks:
-            entry = UnfinishedEntry(self.store, key, len(request.rows), shape, dtype, facts, self.cache.part)
-            try:
-                entry.begin(locks)
-                done = entry.done_rows() if self.store.find(key) is None else 0
-                with self._progress(request, done) as progress:
-                    self._until_whole(entry, request, progress)
-                    return progress.own
-            except FileNotFoundError:
-                return None
-            finally:
-                entry.leave()
-
-    def _until_whole(self, entry: UnfinishedEntry, request: Request, progress: ExtractionProgress) -> None:
-        told = False
-        while self.store.find(entry.key) is None:
-            try:
-                computed = self._compute_missing(entry, request, progress)
-                if entry.finish():
-                    break
-                progress.at(entry.done_rows())
-            except FileNotFoundError:
-                if self.store.find(entry.key) is None:
-                    raise
-                break
-            if not computed:
-                if not told:
-                    messages.note("Other processes compute the last shards. This one waits for them.")
-                told = True
-                time.sleep(_LOOK_EVERY_SECONDS)
-        progress.at(entry.rows)
-
-    def _compute_missing(self, entry: UnfinishedEntry, request: Request, progress: ExtractionProgress) -> int:
-        """Computes all shards that are missing and that no other process computes. Returns their number."""
-        first = entry.claim()
-        if first is None:
-            return 0
-        claimed, stopped = [first], False
-
-        def claims() -> Iterator[Claim]:  # called in a thread of tf.data
-            yield first
-            while not stopped and (claim := entry.claim()):
-                claimed.append(claim)
-                yield claim
-
-        try:
-            for claim, _, kept in self._outputs(request, claims):
-                done = claim.append(kept)
-                progress.advance(len(kept))
-                if done:
-                    progress.at(entry.done_rows())
-        finally:
-            stopped = True
-            for claim in claimed:
-                claim.close()
-        return len(claimed)
+        shape, config = self.trunk.output_shape, self.cache.config
+        return SharedPass(
+            self.store, key, len(request.rows), shape, config.dtype, facts, self._title(request),
+            lambda shards: self._outputs(request, shards), config.memory_mb, self.cache.part,
+        )  # fmt: skip
 
     def _in_memory_only(self, request: Request, reason: str) -> Features:
         rows = len(request.rows)
@@ -313,17 +221,16 @@ class _Work:
             raise NotWorthwhile(f"{self.store.directory} holds no features: {reason}")
         messages.note(f"Features are kept in memory only. {self.store.directory}: {reason}")
         array = np.empty((rows, *self.trunk.output_shape), numpy_dtype(self.cache.config.dtype))
-        with self._progress(request) as progress:
+        with ExtractionProgress(self._title(request), rows, self.chosen.name) as progress:
             for _, begin, kept in self._outputs(request, lambda: iter([Span(0, rows)])):
                 array[begin : begin + len(kept)] = kept
                 progress.advance(len(kept))
         self.computed += rows
         return ArrayFeatures(array)
 
-    def _progress(self, request: Request, done: int = 0) -> ExtractionProgress:
-        name = f"{self.title}: features of {request.domain.name} {request.split}"
-        name += "" if request.view is None else f", view {request.view + 1}"
-        return ExtractionProgress(name, len(request.rows), self.chosen.name, done)
+    def _title(self, request: Request) -> str:
+        view = "" if request.view is None else f", view {request.view + 1}"
+        return f"{self.title}: features of {request.domain.name} {request.split}{view}"
 
     def _outputs(self, request: Request, spans: Callable[[], Iterator[Span]]):
         """Yields `(span, first row, features)` of each block of rows, in the order of the spans.

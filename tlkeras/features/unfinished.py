@@ -25,6 +25,7 @@ BLOCK_ROWS = 128
 # More shards make a better division among many machines, and more files.
 _MOST_SHARDS = 256
 _SHARD = re.compile(r"^(\d{5,})(?:-([0-9a-f]{8}))?\.bin$")
+_WANTED = "wanted.json"  # what the entry will be
 
 
 def shard_rows(rows: int, row_bytes: int) -> int:
@@ -79,6 +80,9 @@ class UnfinishedEntry:
         """
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / _WANTED).exists():
+            facts = {"rows": self.rows, "shape": self.shape, "dtype": self.dtype, "facts": self.facts}
+            write_text(self.folder / _WANTED, json.dumps(plain(facts)))
         for name in self._names().values():
             if os.path.getsize(self.folder / name) != self._size(_number_and_checksum(name)[0]):
                 (self.folder / name).unlink()  # after a power cut
@@ -86,14 +90,14 @@ class UnfinishedEntry:
             first = random.SystemRandom().randrange(self.count)
             self._order = [*range(first, self.count), *range(first)]
 
-    def claim(self) -> "Claim | None":
+    def claim(self) -> "LockedShard | None":
         """Returns a missing shard that no other process computes, or None."""
         try:
             return self._claim()
         except FileNotFoundError:  # the folder has become the entry, or somebody has removed it
             return None
 
-    def _claim(self) -> "Claim | None":
+    def _claim(self) -> "LockedShard | None":
         there = self._names()
         for number in self._order:
             if number in there or number in self._claimed:
@@ -102,7 +106,7 @@ class UnfinishedEntry:
                 lock = take_lock(self._lock_path(number), wait=False)
             except BlockingIOError:
                 continue
-            claim = Claim(self, number, lock)
+            claim = LockedShard(self, number, lock)
             if number not in self._names():  # another process may have completed it a moment ago
                 self._claimed.add(number)
                 return claim
@@ -145,8 +149,10 @@ class UnfinishedEntry:
                 os.close(lock)
 
     def leave(self) -> None:
-        """Removes the folder if it is empty."""
+        """Removes the folder if it holds no shard."""
         with contextlib.suppress(OSError):
+            if os.listdir(self.folder) == [_WANTED]:
+                (self.folder / _WANTED).unlink()
             self.folder.rmdir()
 
     def _complete(self, names: dict[int, str]) -> None:
@@ -193,6 +199,16 @@ class UnfinishedEntry:
         return self.store.directory / "locks" / f"{self.key}-{name}"
 
 
+def unfinished_entries(store: FeatureStore) -> list[UnfinishedEntry]:
+    """Returns the entries of a store that lack shards, which a process computes or has left."""
+    found = []
+    for folder in sorted((store.directory / "features").glob(".*.parts")):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            wanted = json.loads((folder / _WANTED).read_text("utf-8"))
+            found.append(UnfinishedEntry(store, folder.name[1:].removesuffix(".parts"), **wanted))
+    return found
+
+
 @dataclass
 class Span:
     """Consecutive rows.
@@ -211,8 +227,12 @@ class Span:
             yield self, begin, min(begin + width, self.end)
 
 
-class Claim(Span):
-    """A shard that this process computes.
+class LockedShard(Span):
+    """A shard that this process computes, while it holds the lock of its file.
+
+    It is not a `TakenPiece` of `run_dir.shared_work`: a shard takes seconds and may be computed twice without
+    harm, so that a lock that the system releases at once is enough. A run takes hours and must not be trained
+    twice in one folder, also where there are no locks, so that it needs heartbeats and files that stay.
 
     Args:
         entry: Unfinished entry.

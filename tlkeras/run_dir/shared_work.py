@@ -76,7 +76,7 @@ class SharedWork:
         self._thread.join()
         self._write_heartbeat(ended=True)
 
-    def take(self, name: str) -> "Claim | None":
+    def take(self, name: str) -> "TakenPiece | None":
         """Takes a piece of work, or returns None if another process has it or it has failed.
 
         A piece that had failed before this process joined is free, unless the process in which it failed is
@@ -92,7 +92,7 @@ class SharedWork:
             return None
         path = self._claim(name, newest + 1)
         content = {"process": self.number, "state": WORKING, "reason": ""}
-        return Claim(self, name, path, content) if _create(path, content) else None
+        return TakenPiece(self, name, path, content) if _create(path, content) else None
 
     def divide(
         self, names: Iterable[str], work: Callable[[str], str | None], is_finished: Callable[[str], bool]
@@ -151,7 +151,7 @@ class SharedWork:
             names = self.taken(names)
         return names
 
-    def _next(self, pending: list[str], is_finished: Callable[[str], bool]) -> "Claim | None":
+    def _next(self, pending: list[str], is_finished: Callable[[str], bool]) -> "TakenPiece | None":
         """Takes the first piece that is free. Pieces that are finished or have failed leave the list."""
         said = False
         while True:
@@ -242,8 +242,10 @@ class SharedWork:
         return self.folder / "processes" / f"{number}.json"
 
 
-class Claim:
+class TakenPiece:
     """A piece of work that this process has taken. It is done at the end of its `with` block.
+
+    It needs no locks, and no two processes ever hold it, unlike a `LockedShard` of the feature cache.
 
     After an error or an interruption the piece is given back, so that another process can take it.
 
@@ -267,7 +269,7 @@ class Claim:
         self._content |= {"state": state, "reason": reason}
         write_json(self._path, self._content)
 
-    def __enter__(self) -> "Claim":
+    def __enter__(self) -> "TakenPiece":
         return self
 
     def __exit__(self, kind, error, trace) -> bool:

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from tlkeras.config import CacheConfig
 from tlkeras.data import Domain
+from tlkeras.data.files import require_readable
 from tlkeras.errors import UserError
 from tlkeras.evaluation.embedding import feature_model, features_of, nearest
 from tlkeras.evaluation.nearest_training_rows import TrainingRows, label_texts
+from tlkeras.maybe import MaybeNone
 from tlkeras.prepare import read_domains
 from tlkeras.run_dir import replacing
+from tlkeras.runs.file_features import features_together
 from tlkeras.runs.saved_run import SavedRun
 
 
@@ -31,18 +35,48 @@ class Embedded:
     skipped: list[tuple[str, str]]
 
 
-def embed_files(run: SavedRun, paths: str | os.PathLike | Iterable[str | os.PathLike]) -> Embedded:
+def embed_files(
+    run: SavedRun,
+    paths: str | os.PathLike | Iterable[str | os.PathLike],
+    cache: CacheConfig | MaybeNone = None,
+) -> Embedded:
     """Returns the features of image files and of all images in folders.
 
     Args:
         run: Finished run on images.
         paths: Paths of files and folders, or a single path.
+        cache: Cache in which processes that embed the same files with the same model share the features, or
+            None. It is not used for fewer than 129 files, for lists, or for files of many rows.
 
     Raises:
         UserError: A path does not exist, no file can be read, or the model takes vectors.
     """
+    shared = None if cache is None or not cache.enabled else _embedded_together(run, paths, cache)
+    if shared is not None:
+        return shared
     features, names, skipped = run.outputs_for_files(feature_model(run.model).predict_on_batch, paths)
     return Embedded(names, features.reshape(len(names), -1).astype(np.float32), skipped)
+
+
+def _embedded_together(run: SavedRun, paths, cache: CacheConfig) -> Embedded | None:
+    """Returns the features of files that several processes may compute, or None where they cannot share."""
+    files = run.input_files(paths)
+    found = None if files is None else features_together(run, files, cache)
+    if files is None or found is None:
+        return None
+    there = ~np.isnan(found).all(axis=1)
+    bad = _reasons(run, [files[row] for row in np.flatnonzero(~there)])
+    there |= np.array([file not in bad for file in files])
+    names = [file for file, kept in zip(files, there, strict=True) if kept]
+    require_readable(names, list(bad.items()))
+    return Embedded(names, found[there], list(bad.items()))
+
+
+def _reasons(run: SavedRun, files: list[str]) -> dict[str, str]:
+    """Returns the reasons why files cannot be read, of those that cannot."""
+    if not files:
+        return {}
+    return {name: reason for _, _, unreadable in run.file_batches(files) for name, reason in unreadable}
 
 
 def folder_labels(names: Iterable[str], paths: Iterable[str | os.PathLike]) -> list[str | None]:

@@ -15,6 +15,7 @@ from tlkeras.data import Domain, check_files, load_domain
 from tlkeras.data.array_form import ArrayForm
 from tlkeras.data.array_parts import in_parts
 from tlkeras.data.fact_store import kept_in
+from tlkeras.data.files import FILES_AT_ONCE, require_readable
 from tlkeras.data.input_shapes import Shape, shape_from_json
 from tlkeras.data.list_files import list_batches, lists_in
 from tlkeras.data.modalities import MODALITIES, Modality
@@ -111,8 +112,19 @@ class SavedRun:
             UserError: A path does not exist or holds no readable file, or the model takes no files.
         """
         if lists := lists_in(paths):
-            return list_batches(lists, self._reading, self.modality, batch_size=32)
-        return self.modality.file_batches(paths, self._reading, batch_size=32)
+            return list_batches(lists, self._reading, self.modality, batch_size=FILES_AT_ONCE)
+        return self.modality.file_batches(paths, self._reading, batch_size=FILES_AT_ONCE)
+
+    def input_files(self, paths: str | os.PathLike | Iterable[str | os.PathLike]) -> list[str] | None:
+        """Returns the files that `file_batches` reads, in its order, or None for lists and lines of files.
+
+        Args:
+            paths: Files and folders.
+
+        Raises:
+            UserError: A path does not exist or holds no readable file.
+        """
+        return None if lists_in(paths) else self.modality.input_files(paths)
 
     @property
     def runs(self) -> dict[str, "SavedRun"]:
@@ -307,8 +319,7 @@ class SavedRun:
             if names:
                 outputs.append(answer(inputs))
                 readable += names
-        if not readable:
-            raise UserError(f"None of {len(skipped)} files can be read. The first is {': '.join(skipped[0])}")
+        require_readable(readable, skipped)
         return *self.modality.combined(np.concatenate(outputs), readable), skipped
 
     def evaluate(self, overrides: str | Iterable[str] = ()) -> dict[str, Any]:

@@ -31,9 +31,9 @@ class Modality:
     too, and the backbone is a model with a dict of inputs whose names are those of the columns.
 
     In all methods, `rows` are the rows of one split, `config` is the config of the domain's data, `shape` is
-    the shape of one input without the batch axis, and `folder` is a run directory. `augment` are the settings
-    of an augmentation, `seed` is the seed of the stage, `epoch` the number of an epoch or of a fixed view
-    (int64 scalar), and `indices` are those of the rows, int64 `(b,)`.
+    the shape of one input without the batch axis, `folder` is a run directory, and `paths` are those of files
+    and folders. `augment` are the settings of an augmentation, `seed` is the seed of the stage, `epoch` the
+    number of an epoch or of a fixed view (int64 scalar), and `indices` are those of the rows, int64 `(b,)`.
 
     Attributes:
         name: Registered name, which is also written to the manifest of a run.
@@ -322,14 +322,16 @@ class Modality:
         """
         return batch_like_training(x, shape)
 
+    def input_files(self, paths: Any) -> list[str] | None:
+        """Returns the files in `paths` that `file_batches` reads. None if a file holds several rows."""
+        return None
+
     def file_batches(
         self, paths: Any, config: DataConfig, batch_size: int
     ) -> Iterator[tuple[Any, list[str], list[tuple[str, str]]]]:
         """Yields `(inputs, names, [(name, reason), ...])` of files. The last item lists unreadable files.
 
         Args:
-            paths: Paths of files and folders.
-            config: Config of the domain.
             batch_size: Largest number of rows per batch.
 
         Raises:

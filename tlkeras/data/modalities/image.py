@@ -71,10 +71,15 @@ class Image(Modality):
     def inputs_like_training(self, x, form, shape) -> np.ndarray:
         return images_like_training(x, form, shape)
 
-    def file_batches(self, paths, config, batch_size):
-        from tlkeras.data.files import files_in, readable_batches
+    def input_files(self, paths):
+        from tlkeras.data.files import files_in
 
-        return readable_batches(files_in(paths), config, batch_size)
+        return files_in(paths)
+
+    def file_batches(self, paths, config, batch_size):
+        from tlkeras.data.files import readable_batches
+
+        return readable_batches(self.input_files(paths), config, batch_size)
 
     def pixel_spec(self, config):
         from tlkeras.data.reading import PixelSpec

@@ -105,12 +105,15 @@ class Sound(Modality):
     def inputs_like_training(self, x, form, shape) -> np.ndarray:
         return sounds_in_array(x, "predict", shape[0])
 
-    def file_batches(self, paths, config, batch_size):
-        """Reads each file as consecutive windows. `combined` merges their answers."""
+    def input_files(self, paths):
         from tlkeras.data.files import sound_files_in
 
+        return list(dict.fromkeys(sound_files_in(paths)))
+
+    def file_batches(self, paths, config, batch_size):
+        """Reads each file as consecutive windows. `combined` merges their answers."""
         spec = SoundSpec.of(config)
-        for path in dict.fromkeys(sound_files_in(paths)):
+        for path in self.input_files(paths):
             try:
                 windows = read_windows(path, spec)
             except UnreadableSound as error:
