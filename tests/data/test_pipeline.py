@@ -5,12 +5,11 @@ from PIL import Image
 from tlkeras.config.data import AugmentConfig, DataConfig
 from tlkeras.data import memory, reading
 from tlkeras.data.domains import load_domain
+from tlkeras.data.orders import epoch_order, rows_of_step
 from tlkeras.data.pipeline import (
     batches_of_blocks,
     effective_batch_size,
-    epoch_order,
     evaluation_batches,
-    rows_of_step,
     training_batches,
 )
 from tlkeras.data.reading import read_image

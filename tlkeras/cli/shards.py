@@ -1,5 +1,7 @@
 """Writes the rows of a data source into shards: TFRecord files, or tar files of WebDataset's layout."""
 
+import shlex
+
 from absl import flags as absl_flags
 
 from tlkeras import messages
@@ -7,7 +9,7 @@ from tlkeras.backend import import_tensorflow
 from tlkeras.cli.common import config_from, define_config_flags, no_arguments
 from tlkeras.errors import UserError
 
-USAGE = "tlkeras shards --config=FILE|NAME --output=DIR [--format=tfrecords|webdataset] [--shard_mb=256]"
+USAGE = "tlkeras shards --config=FILE|NAME --output=DIR [--format=tfrecords|webdataset] [--shuffle] [flags]"
 
 
 def define_flags(flags: absl_flags.FlagValues) -> None:
@@ -19,6 +21,9 @@ def define_flags(flags: absl_flags.FlagValues) -> None:
     )
     absl_flags.DEFINE_integer(
         "shard_mb", 256, "Size in MiB from which on a new file begins.", lower_bound=1, flag_values=flags
+    )
+    absl_flags.DEFINE_boolean(
+        "shuffle", False, "Shuffle the rows of each split, for data.order=shards.", flag_values=flags
     )
 
 
@@ -33,8 +38,11 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     from tlkeras.prepare import read_domains
 
     domain = read_domains(config)["source"]
-    written = write_shards(domain, flags.output.rstrip("/"), flags.format, flags.shard_mb)
+    seed = config.seed if flags.shuffle else None
+    written = write_shards(domain, flags.output.rstrip("/"), flags.format, flags.shard_mb, seed)
+    settings = (f"data.source={flags.format}:{flags.output}", *written.settings)
+    needed = " ".join(f"--set {shlex.quote(setting)}" for setting in settings)
     messages.result(
         f"{written.rows:,} rows, {written.size / 2**20:,.0f} MiB in {written.shards} files of "
-        f"{flags.output}. Train on them with --set data.source={flags.format}:{flags.output}"
+        f"{flags.output}. Train on them with {needed}"
     )

@@ -127,6 +127,10 @@ class DataConfig(Config):
             against small files that decode to huge pictures.
         memory_mb: Memory for decoded images in this process, in MiB. Images that do not fit are decoded
             again in each epoch.
+        order: Order of the training rows in an epoch. `rows` is a shuffle of all rows. `shards` is a shuffle
+            of the shards, and of the rows in a window, so that shards are read in sequence. `auto` takes
+            `shards` for shards on a bucket (`gs://`).
+        order_window: Number of rows among which the order `shards` shuffles rows.
         views: Number of fixed augmented views of each training row. None draws a new view in each epoch.
         picture: Column that holds pictures, or sounds if `seconds` is given (the paths of their files). With
             `text` or `columns`, a row has several parts. None means the column `path`, or no pictures if
@@ -167,6 +171,8 @@ class DataConfig(Config):
     exclude: str | None = None
     max_pixels: PositiveInt = MAX_PIXELS
     memory_mb: Annotated[int, Field(ge=0)] = 2048
+    order: Literal["auto", "rows", "shards"] = "auto"
+    order_window: PositiveInt = 2048
     views: PositiveInt | None = None
     picture: str | None = None
     text: str | tuple[str, str] | None = None

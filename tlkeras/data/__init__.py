@@ -13,7 +13,7 @@ _HOMES = {
     "PixelSpec": "reading",
     "read_image": "reading",
     "effective_batch_size": "pipeline",
-    "epoch_order": "pipeline",
+    "epoch_order": "orders",
     "training_batches": "pipeline",
     "evaluation_batches": "pipeline",
     "batches_of_blocks": "pipeline",

@@ -5,9 +5,9 @@ from tlkeras.data.domains import Domain as Domain
 from tlkeras.data.domains import load_domain as load_domain
 from tlkeras.data.inspection import Inspection as Inspection
 from tlkeras.data.inspection import inspect_domain as inspect_domain
+from tlkeras.data.orders import epoch_order as epoch_order
 from tlkeras.data.pipeline import batches_of_blocks as batches_of_blocks
 from tlkeras.data.pipeline import effective_batch_size as effective_batch_size
-from tlkeras.data.pipeline import epoch_order as epoch_order
 from tlkeras.data.pipeline import evaluation_batches as evaluation_batches
 from tlkeras.data.pipeline import training_batches as training_batches
 from tlkeras.data.pipeline import view_pair_batches as view_pair_batches

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkeras.data.pipeline import rows_of_step
+from tlkeras.data.orders import Order, rows_of_step
 from tlkeras.errors import UserError
 
 
@@ -52,13 +52,20 @@ def pair_batches(source: tf.data.Dataset, *target_views: tf.data.Dataset) -> tf.
 
 
 def with_row_weights(
-    batches: tf.data.Dataset, weights: np.ndarray, batch_size: int, seed: int, start_step: int, steps: int
+    batches: tf.data.Dataset,
+    weights: np.ndarray,
+    order: Order,
+    batch_size: int,
+    seed: int,
+    start_step: int,
+    steps: int,
 ) -> tf.data.Dataset:
     """Returns batches `(x, y, weight)` of training batches `(x, y)`.
 
     Args:
         batches: Batches of `training_batches` with the same arguments.
         weights: Weight of each row, float32 `(n,)`.
+        order: Order of the rows.
         batch_size: Number of rows per step.
         seed: Seed of the order.
         start_step: First step.
@@ -67,7 +74,7 @@ def with_row_weights(
     factors = tf.constant(weights, tf.float32)
 
     def rows_of(step):
-        return rows_of_step(len(weights), seed, step, batch_size)[1]
+        return rows_of_step(order, seed, step, batch_size)[1]
 
     @tf.autograph.experimental.do_not_convert
     def weigh(batch, step):

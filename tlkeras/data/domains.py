@@ -141,6 +141,11 @@ def load_domain(
             "data.weights names a column of a list: csv:FILE, jsonl:FILE or parquet:FILE. Weights of arrays "
             f"stand beside them: (x, y, weights). Received: data.weights={config.weights}, {where}"
         )
+    if config.order == "shards" and all(rows.window is None for rows in table.splits.values()):
+        raise UserError(
+            "data.order=shards is for rows in shards: tfrecords:DIR or webdataset:DIR. "
+            f"Received: data.order=shards, {where}"
+        )
     table = _in_its_modality(table, config)
     splits = {split: rows for split, rows in table.splits.items() if len(rows)}
     if config.class_names is not None:
@@ -227,8 +232,9 @@ def _kind_of_rows(table: Table) -> str:
 
 def _encoded(rows: Rows, table: Table, modality: Modality, config: DataConfig) -> Rows:
     keys = rows.inputs
-    inputs = modality.encoded(keys if table.draw is None else table.draw(np.asarray(keys)), config)
-    return rows if inputs is keys else replace(rows, inputs=inputs, originals=np.asarray(keys))
+    given = keys if table.draw is None else table.draw(np.asarray(keys))
+    inputs = modality.encoded(given, config)
+    return rows if inputs is keys else replace(rows, inputs=inputs, originals=np.asarray(given))
 
 
 def _domain(name, modality, splits, names, config, default_image_size):
@@ -324,7 +330,7 @@ def concatenated(tables: list[Rows]) -> Rows:
         parts = [np.ones(len(t), np.float32) if t.weights is None else t.weights for t in tables]
         weights = np.concatenate(parts)
     columns: dict[str, Any] = {name: column(name) for name in ("inputs", "labels", "ids", "groups")}
-    return Rows(**columns, weights=weights)
+    return Rows(**columns, weights=weights, window=tables[0].window)
 
 
 def _limit(rows: Rows, split: str, config: DataConfig, seed: int, by_hash: bool) -> Rows:

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.data.domains import Domain
-from tlkeras.data.pipeline import label_column, rows_of_step
+from tlkeras.data.orders import order_of, rows_of_step
+from tlkeras.data.pipeline import label_column
 from tlkeras.data.rows import Rows
 
 # The largest chunk of rows that is gathered at once.
@@ -63,12 +64,12 @@ def training_batches(
     Returns:
         `steps - start_step` batches `(x, y)`, or `x` alone. `x` has the dtype of the features.
     """
-    labels = label_column(rows, domain) if with_labels else None
+    labels, order = label_column(rows, domain) if with_labels else None, order_of(rows)
     row_bytes = int(np.prod(views[0].shape[1:])) * views[0].dtype.itemsize
     width = int(np.clip(_CHUNK_BYTES // (row_bytes * batch_size), 1, _CHUNK_STEPS))
 
     def chunk(begin, end):
-        places = [rows_of_step(len(rows), seed, step, batch_size) for step in range(begin, end)]
+        places = [rows_of_step(order, seed, step, batch_size) for step in range(begin, end)]
         x = np.empty((end - begin, batch_size, *views[0].shape[1:]), views[0].dtype)
         for view in {epoch % len(views) for epoch, _ in places}:
             chosen = [i for i, (epoch, _) in enumerate(places) if epoch % len(views) == view]

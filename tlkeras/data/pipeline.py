@@ -16,6 +16,7 @@ from tlkeras.data import random_streams
 from tlkeras.data.augment import mix_batch
 from tlkeras.data.domains import Domain
 from tlkeras.data.input_shapes import SINGLE
+from tlkeras.data.orders import order_of, rows_of_step
 from tlkeras.data.rows import Rows
 from tlkeras.data.turns_and_views import PADDING, drawn_turns, turned, two_views
 from tlkeras.errors import UserError
@@ -66,35 +67,6 @@ def filling_a_batch(domain: Domain, batch_size: int) -> Domain:
     return domain.with_splits({**domain.splits, "train": repeated})
 
 
-@functools.lru_cache(maxsize=8)
-def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
-    """Returns the order of the rows in an epoch, integers `(count,)`. It depends only on the arguments.
-
-    Args:
-        count: Number of rows.
-        seed: Seed of the stage.
-        epoch: Number of the epoch, from 0.
-    """
-    order = np.random.default_rng([seed, epoch]).permutation(count)
-    order = order.astype(np.uint32 if count < 2**32 else np.int64)  # several epochs are kept
-    order.setflags(write=False)
-    return order
-
-
-def rows_of_step(count: int, seed: int, step: int, batch_size: int) -> tuple[int, np.ndarray]:
-    """Returns the epoch of a step and the indices of its rows. An incomplete last batch is dropped.
-
-    Args:
-        count: Number of rows.
-        seed: Seed of the stage.
-        step: Number of the step, from 0.
-        batch_size: Number of rows per step.
-    """
-    epoch, batch = divmod(int(step), count // batch_size)
-    order = epoch_order(count, seed, epoch)
-    return epoch, order[batch * batch_size : (batch + 1) * batch_size].astype(np.int64)
-
-
 def training_batches(
     rows: Rows,
     domain: Domain,
@@ -105,6 +77,7 @@ def training_batches(
     start_step: int = 0,
     steps: int,
     with_labels: bool = True,
+    part: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Returns one continuous dataset over all epochs of a stage.
 
@@ -117,6 +90,8 @@ def training_batches(
         start_step: First step, counted from the beginning of the stage.
         steps: Last step of the stage, plus one. An epoch has `len(rows) // batch_size` steps.
         with_labels: Whether the batches contain labels. If not, labels do not enter the pipeline at all.
+        part: Index of this worker and number of workers. Only the rows of this worker are read, which are the
+            index-th of the equal parts of each batch. The other rows are zeros, which `distribute` drops.
 
     Returns:
         `steps - start_step` batches `(x, y)`, or `x` alone. `x` is `float32` `(b, h, w, 3)` in 0..255,
@@ -134,10 +109,11 @@ def training_batches(
     settings = augment or AugmentConfig()
     _check_augment(settings, domain, with_labels)
     read, labels = domain.modality.reader(rows, domain.config), _label_reader(rows, domain)
-    mixes, count = bool(settings.mixup or settings.cutmix), len(rows)
+    mixes, order = bool(settings.mixup or settings.cutmix), order_of(rows)
+    own = slice(0, batch_size) if mixes or domain.draws_pairs else _own_rows(batch_size, *part)
 
     def indices_of(step):
-        epoch, indices = rows_of_step(count, seed, step, batch_size)
+        epoch, indices = rows_of_step(order, seed, step, batch_size)
         return np.int64(epoch), indices
 
     @tf.autograph.experimental.do_not_convert
@@ -149,7 +125,8 @@ def training_batches(
         if domain.draws_pairs:
             pictures = tf.repeat(tf.range(batch_size), 2)
             return two_views(read(indices), settings, seed, view, indices), pictures
-        x = _cast(domain.modality.drawn(read, settings, seed, view, indices), domain)
+        x = domain.modality.drawn(read, settings, seed, view, indices[own])
+        x = _cast(_among_zeros(x, own, batch_size), domain)
         if not with_labels:
             return x
         y = drawn_turns(seed, view, indices) if domain.turns_pictures else labels(indices)
@@ -159,6 +136,23 @@ def training_batches(
         return mix_batch(x, y, settings, seed, epoch, indices) if mixes else (x, y)
 
     return _dataset(tf.data.Dataset.range(start_step, steps).map(batch_of, tf.data.AUTOTUNE), rows)
+
+
+def _own_rows(batch_size: int, index: int, workers: int) -> slice:
+    """Returns the rows of a batch that a worker needs: all if the batch cannot be divided evenly."""
+    if batch_size % workers:
+        return slice(0, batch_size)
+    share = batch_size // workers
+    return slice(index * share, (index + 1) * share)
+
+
+def _among_zeros(x, own: slice, batch_size: int):
+    """Returns rows as those of a whole batch, whose other rows are zeros."""
+    if own == slice(0, batch_size):
+        return x
+    around = [own.start, batch_size - own.stop]
+    pad = lambda part: tf.pad(part, [around, *[[0, 0]] * (part.shape.rank - 1)])  # noqa: E731
+    return tf.nest.map_structure(pad, x)
 
 
 def evaluation_batches(rows: Rows, domain: Domain, *, batch_size: int, pad: bool = False) -> tf.data.Dataset:

@@ -41,6 +41,8 @@ class Rows:
         originals: Data from which the inputs were made, object `(n, ...)`, e.g. the texts of token ids. None
             if the inputs are those of the source.
         weights: Factors of the class loss of the rows, float32 `(n,)`, at least 0. None weights all alike.
+        window: Number of rows among which rows in shards are shuffled, so that they are read in sequence.
+            None shuffles all rows; see `tlkeras.data.orders`.
     """
 
     inputs: Any
@@ -50,6 +52,7 @@ class Rows:
     scan: Callable[..., Facts] = scan
     originals: np.ndarray | None = None
     weights: np.ndarray | None = None
+    window: int | None = None
 
     def __post_init__(self):
         inputs = as_text_column(self.inputs)

@@ -14,9 +14,12 @@ import numpy as np
 from tlkeras.data.array_form import as_png
 from tlkeras.data.domains import Domain
 from tlkeras.data.image_header import image_format
+from tlkeras.data.modalities.several import FILES, missing_file
 from tlkeras.data.rows import Rows
 from tlkeras.data.scan import contents
-from tlkeras.data.sources.shards import CLASSES
+from tlkeras.data.shard_places import ARRAY, GROUP, LABEL, WEIGHT
+from tlkeras.data.sound_files import as_floats
+from tlkeras.data.sources.shards import CLASSES, TEXT
 from tlkeras.errors import UserError, unknown
 from tlkeras.lazy import LateModule
 from tlkeras.run_dir import check_writable, replacing
@@ -25,72 +28,203 @@ tf = LateModule("tensorflow")
 
 MIB = 2**20
 _SOUND_HEADS = {b"RIFF": "wav", b"fLaC": "flac", b"OggS": "ogg", b"FORM": "aiff"}
+_RESERVED = (LABEL, GROUP, WEIGHT, ARRAY, "id")
 
 
 class Written(NamedTuple):
-    """What was written: numbers of rows, of files and of bytes."""
+    """What was written: numbers of rows, of files and of bytes, and the settings that reading it needs."""
 
     rows: int
     shards: int
     size: int
+    settings: tuple[str, ...] = ()
 
 
-def write_shards(domain: Domain, folder: str, format: str, shard_mb: int = 256) -> Written:
-    """Writes all splits of a domain, each into shards `SPLIT-00000...`, in the order of their rows.
+class Row(NamedTuple):
+    """What a shard holds of a row.
 
-    Pictures and sounds from files stay as they are encoded. Arrays of pictures become PNG files. If the
-    labels are classes, their numbers are written, and their names into `classes.txt`.
+    Attributes:
+        name: Name of the row in its source.
+        number: Number of the row in its split.
+        content: Encoded picture or sound, or None.
+        array: Numbers, float32 `(...)`, or None.
+        texts: Columns of texts and cells by name.
+        label: Number of the class, other labels as text (`a|b`), or None.
+        group: Name of the group, or None.
+        weight: Weight of the row, or None.
+    """
+
+    name: str
+    number: int
+    content: bytes | None
+    array: np.ndarray | None
+    texts: dict[str, str]
+    label: int | str | None
+    group: str | None
+    weight: float | None
+
+
+def write_shards(
+    domain: Domain, folder: str, format: str, shard_mb: int = 256, shuffle_seed: int | None = None
+) -> Written:
+    """Writes all splits of a domain, each into shards `SPLIT-00000...`.
+
+    Pictures and sounds from files stay as they are encoded. Pictures in arrays of whole numbers become PNG
+    files, and other arrays stay numbers. Texts and cells of tables stay texts. Labels, groups and weights are
+    written beside them. If the labels are classes, their numbers are written, and their names into
+    `classes.txt`.
 
     Args:
         domain: Domain, whose unreadable rows were left out.
         folder: Output folder, which is empty or missing. It may lie on a bucket (`gs://`).
         format: `tfrecords` or `webdataset`.
         shard_mb: Size in MiB from which on a new shard begins, at least 1.
+        shuffle_seed: Seed with which the rows of each split are shuffled, or None to keep their order.
 
     Raises:
-        UserError: The rows are neither pictures nor sounds, or the folder is not empty.
+        UserError: The rows have a form that shards do not hold, or the folder is not empty.
     """
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
     ending, writer = FORMATS[format]
-    for split, rows in domain.splits.items():
-        if rows.kind not in ("files", "bytes") and not (
-            rows.kind == "images" and rows.inputs.dtype == np.uint8
-        ):
-            raise UserError(
-                "Shards hold encoded pictures or sounds, and pictures of whole numbers become PNG files. "
-                f"Received: {domain.modality.plural} as {rows.kind} of {rows.inputs.dtype} in {split}"
-            )
+    rows_of = {split: _Reader(rows, domain, split) for split, rows in domain.splits.items()}
     _check_empty(folder)
-    total = Written(0, 0, 0)
-    for split, rows in domain.splits.items():
-        begin, number = 0, 0
+    total = Written(0, 0, 0, rows_of["train"].settings)
+    for split, rows in rows_of.items():
+        begin, number, order = 0, 0, np.arange(len(rows))
+        if shuffle_seed is not None:
+            order = np.random.default_rng(shuffle_seed).permutation(order)
         while begin < len(rows):
             with _creating(f"{folder}/{split}-{number:05d}.{ending}") as path, writer(path) as write:
-                end, size = _fill(write, rows, domain, begin, shard_mb * MIB)
-            total = Written(total.rows + end - begin, total.shards + 1, total.size + size)
+                end, size = _fill(write, rows, order, begin, shard_mb * MIB)
+            total = Written(total.rows + end - begin, total.shards + 1, total.size + size, total.settings)
             begin, number = end, number + 1
-    if domain.task in ("multiclass", "binary") and domain.class_names:
+    if domain.task != "regression" and domain.class_names:
         with _creating(f"{folder}/{CLASSES}") as path, tf.io.gfile.GFile(path, "wb") as file:
             file.write("".join(f"{name}\n" for name in domain.class_names).encode())
     return total
 
 
-def _fill(write: Any, rows: Rows, domain: Domain, begin: int, room: int) -> tuple[int, int]:
+def _fill(write: Any, rows: "_Reader", order: np.ndarray, begin: int, room: int) -> tuple[int, int]:
     """Writes rows into a shard until it is full. Returns the first row of the next, and the bytes written."""
-    size, row = 0, begin
-    while row < len(rows) and size < room:
-        content = as_png(rows.inputs[row]) if rows.kind == "images" else _content(rows, row)
-        write.append(content, rows.ids[row], row, None if rows.labels is None else _label(rows, domain, row))
-        size, row = size + len(content), row + 1
-    return row, size
+    size, place = 0, begin
+    while place < len(rows) and size < room:
+        row = rows.row(int(order[place]), place)
+        write.append(row)
+        size += len(row.content or b"") + (0 if row.array is None else row.array.nbytes)
+        size, place = size + sum(map(len, row.texts.values())), place + 1
+    return place, size
 
 
-def _content(rows: Rows, row: int) -> bytes:
-    try:
-        return contents(rows.inputs[row])
-    except OSError as error:
-        raise UserError(f"{rows.ids[row]} cannot be opened. Received: {error.strerror or error}") from None
+class _Reader:
+    """The rows of a split in the form in which a shard holds them.
+
+    Args:
+        rows: Rows of the split.
+        domain: Their domain.
+        split: Name of the split in messages.
+
+    Attributes:
+        settings: Settings that reading the shards needs, such as `data.text=text`.
+    """
+
+    def __init__(self, rows: Rows, domain: Domain, split: str):
+        self._rows, self._domain = rows, domain
+        given: Any = rows.inputs if rows.originals is None else rows.originals
+        self._given, config = given, domain.config
+        fields = given.dtype.names or (_form_of(domain, given),)
+        self._parts = {field: given[field] if given.dtype.names else given for field in fields}
+        names = {TEXT: config.text_columns or (TEXT,), "columns": tuple(config.columns)}
+        self._columns = {field: names[field] for field in fields if field in names}
+        self._check(split)
+        self.settings = ()
+        if TEXT in self._parts:
+            self.settings += (f"data.text={_setting(self._columns[TEXT])}",)
+        if "columns" in self._parts:
+            self.settings += (f"data.columns={','.join(self._columns['columns'])}",)
+        if len(self._parts) > 1 and any(part in FILES for part in self._parts):
+            self.settings += (f"data.picture={config.picture or 'image'}",)
+        if rows.weights is not None:
+            self.settings += (f"data.weights={WEIGHT}",)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def row(self, number: int, place: int) -> Row:
+        """Returns a row.
+
+        Args:
+            number: Number of the row in the split.
+            place: Number of the row in the shards of the split.
+        """
+        rows, content, array, texts = self._rows, None, None, {}
+        for field, values in self._parts.items():
+            value = values[number]
+            if field in FILES:
+                content = self._content(field, value, number)
+            elif field == ARRAY:
+                array = as_floats(value) if self._domain.modality.name == "sound" else value
+            else:
+                cells = value if isinstance(value, np.ndarray | tuple | list) else (value,)
+                texts |= dict(zip(self._columns[field], map(_as_text, cells), strict=True))
+        label = None if rows.labels is None else _label(rows, self._domain, number)
+        group = None if rows.groups is None else str(rows.groups[number])
+        weight = None if rows.weights is None else float(rows.weights[number])
+        return Row(str(rows.ids[number]), place, content, array, texts, label, group, weight)
+
+    def _content(self, field: str, value: Any, number: int) -> bytes | None:
+        if isinstance(value, np.ndarray):
+            return as_png(value)
+        if isinstance(value, bytes) and len(self._parts) > 1 and value == missing_file(field):
+            return None
+        try:
+            return contents(value)
+        except OSError as error:
+            name = self._rows.ids[number]
+            raise UserError(f"{name} cannot be opened. Received: {error.strerror or error}") from None
+
+    def _check(self, split: str) -> None:
+        refused = [field for field in self._parts if field not in (*FILES, TEXT, "columns", ARRAY)]
+        refused += [
+            f"{field} of {values.dtype}"
+            for field, values in self._parts.items()
+            if field in FILES and values.dtype not in (object, np.uint8)
+        ]
+        if refused:
+            raise UserError(
+                "Shards hold pictures, sounds, texts, columns of tables, and arrays of numbers. "
+                f"Received: {self._domain.modality.plural} as {', '.join(refused)} in {split}"
+            )
+        for field, names in self._columns.items():
+            values = self._parts[field]
+            count = 1 if values.ndim == 1 else values.shape[1]
+            if len(names) != count:
+                raise UserError(
+                    f"Shards hold columns under their names: set data.{field}. "
+                    f"Received: {len(names)} names for {count} columns in {split}"
+                )
+            if wrong := [name for name in names if name in _RESERVED]:
+                raise UserError(
+                    f"A column of shards cannot be called {', '.join(_RESERVED[:-1])} or {_RESERVED[-1]}. "
+                    f"Received: data.{field}={wrong[0]}"
+                )
+
+
+def _form_of(domain: Domain, given: Any) -> str:
+    """Returns what rows of one part are in a shard: `image` (also sounds), `array`, `text` or `columns`."""
+    if domain.modality.name in (TEXT, "columns"):
+        return domain.modality.name
+    if given.dtype == object or (given.dtype == np.uint8 and given.ndim > 2):
+        return "image"
+    return ARRAY if given.dtype.kind in "fiu" else str(given.dtype)
+
+
+def _setting(names: tuple[str, ...]) -> str:
+    return names[0] if len(names) == 1 else json.dumps(names)
+
+
+def _as_text(cell: Any) -> str:
+    return "" if cell is None else cell if isinstance(cell, str) else str(cell)
 
 
 def _label(rows: Rows, domain: Domain, row: int) -> int | str:
@@ -114,21 +248,36 @@ class _Records:
     def __exit__(self, *error):
         self._file.close()
 
-    def append(self, content: bytes, name: str, row: int, label: int | str | None) -> None:
+    def append(self, row: Row) -> None:
         """Appends a row."""
-        texts = {"image/encoded": content, "image/filename": name.encode("utf-8", "backslashreplace")}
-        features = {k: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for k, v in texts.items()}
-        if isinstance(label, int):
-            features["image/class/label"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
-        elif label is not None:
-            coded = tf.train.BytesList(value=[label.encode()])
-            features["image/class/label"] = tf.train.Feature(bytes_list=coded)
+        features = {"image/filename": _bytes(row.name), **{name: _bytes(v) for name, v in row.texts.items()}}
+        if row.content is not None:
+            kind = "image" if image_format(row.content[:16]) else "audio"
+            features[f"{kind}/encoded"] = _bytes(row.content)
+        if row.array is not None:
+            features[ARRAY] = tf.train.Feature(float_list=tf.train.FloatList(value=row.array.ravel()))
+            shape = tf.train.Int64List(value=row.array.shape)
+            features[f"{ARRAY}/shape"] = tf.train.Feature(int64_list=shape)
+        if isinstance(row.label, int):
+            number = tf.train.Int64List(value=[row.label])
+            features["image/class/label"] = tf.train.Feature(int64_list=number)
+        elif row.label is not None:
+            features["image/class/label"] = _bytes(row.label)
+        if row.group is not None:
+            features[GROUP] = _bytes(row.group)
+        if row.weight is not None:
+            features[WEIGHT] = tf.train.Feature(float_list=tf.train.FloatList(value=[row.weight]))
         example = tf.train.Example(features=tf.train.Features(feature=features))
         self._file.write(example.SerializeToString())
 
 
+def _bytes(value: str | bytes) -> Any:
+    content = value if isinstance(value, bytes) else value.encode("utf-8", "backslashreplace")
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[content]))
+
+
 class _Members:
-    """A tar file with the members KEY.jpg and KEY.cls, or KEY.json for labels that are not one class."""
+    """A tar file with the members KEY.jpg (or KEY.npy), and KEY.cls, or KEY.json for all else."""
 
     def __init__(self, path: str):
         self._file = tf.io.gfile.GFile(path, "wb")
@@ -141,13 +290,22 @@ class _Members:
         self._tar.close()
         self._file.close()
 
-    def append(self, content: bytes, name: str, row: int, label: int | str | None) -> None:
+    def append(self, row: Row) -> None:
         """Appends a row."""
-        self._add(f"{row:08d}.{_ending(content)}", content)
-        if isinstance(label, int):
-            self._add(f"{row:08d}.cls", str(label).encode())
-        elif label is not None:
-            self._add(f"{row:08d}.json", json.dumps({"label": label, "id": name}).encode())
+        if row.content is not None:
+            self._add(f"{row.number:08d}.{_ending(row.content)}", row.content)
+        if row.array is not None:
+            content = io.BytesIO()
+            np.save(content, row.array, allow_pickle=False)
+            self._add(f"{row.number:08d}.npy", content.getvalue())
+        more: dict[str, Any] = {GROUP: row.group, WEIGHT: row.weight}
+        more = {name: value for name, value in more.items() if value is not None} | row.texts
+        if isinstance(row.label, int):
+            self._add(f"{row.number:08d}.cls", str(row.label).encode())
+        elif row.label is not None:
+            more[LABEL] = row.label
+        if more:
+            self._add(f"{row.number:08d}.json", json.dumps(more | {"id": row.name}).encode())
 
     def _add(self, name: str, content: bytes) -> None:
         member = tarfile.TarInfo(name)

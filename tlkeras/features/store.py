@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tlkeras.data import fact_store
-from tlkeras.data.sources import shards
+from tlkeras.data import fact_store, shard_places
 from tlkeras.run_dir import cache_directory
 from tlkeras.run_dir.file_lock import file_lock
 
@@ -58,7 +57,7 @@ class EntryInfo:
         return self.rows * self.row_bytes
 
 
-_OF_DATA = (fact_store.FOLDER, shards.FOLDER)  # what is kept about files, beside the features
+_OF_DATA = (fact_store.FOLDER, shard_places.FOLDER)  # what is kept about files, beside the features
 
 
 class FeatureStore:

@@ -10,6 +10,7 @@ import numpy as np
 from tlkeras.config import CacheConfig
 from tlkeras.data import Domain
 from tlkeras.data.files import require_readable
+from tlkeras.data.list_files import lists_in
 from tlkeras.errors import UserError
 from tlkeras.evaluation.embedding import feature_model, features_of, nearest
 from tlkeras.evaluation.nearest_training_rows import TrainingRows, label_texts
@@ -60,7 +61,7 @@ def embed_files(
 
 def _embedded_together(run: SavedRun, paths, cache: CacheConfig) -> Embedded | None:
     """Returns the features of files that several processes may compute, or None where they cannot share."""
-    files = run.input_files(paths)
+    files = None if lists_in(paths) else run.modality.input_files(paths)
     found = None if files is None else features_together(run, files, cache)
     if files is None or found is None:
         return None

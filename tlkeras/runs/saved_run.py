@@ -115,17 +115,6 @@ class SavedRun:
             return list_batches(lists, self._reading, self.modality, batch_size=FILES_AT_ONCE)
         return self.modality.file_batches(paths, self._reading, batch_size=FILES_AT_ONCE)
 
-    def input_files(self, paths: str | os.PathLike | Iterable[str | os.PathLike]) -> list[str] | None:
-        """Returns the files that `file_batches` reads, in its order, or None for lists and lines of files.
-
-        Args:
-            paths: Files and folders.
-
-        Raises:
-            UserError: A path does not exist or holds no readable file.
-        """
-        return None if lists_in(paths) else self.modality.input_files(paths)
-
     @property
     def runs(self) -> dict[str, "SavedRun"]:
         """The runs inside this one, by relative path: `fold_0`, `source`, `twin`, `seeds/1`, ..."""

@@ -12,7 +12,8 @@ from tlkeras import messages
 from tlkeras.backend import set_determinism
 from tlkeras.config import AdaptationConfig, DataConfig, ExperimentConfig
 from tlkeras.data import Domain, evaluation_batches, random_streams, training_batches
-from tlkeras.data.pipeline import filling_a_batch, rows_of_step
+from tlkeras.data.orders import rows_of_step
+from tlkeras.data.pipeline import filling_a_batch
 from tlkeras.errors import UserError
 from tlkeras.evaluation import Predictions, judge
 from tlkeras.evaluation.domain_gap import shares_of
@@ -171,7 +172,7 @@ def _rows(domain: Domain, batch_size: int, seed: int) -> TargetRows:
             rows, domain, batch_size=batch_size, seed=seed, start_step=begin, steps=end, with_labels=False
         )
         for step, x in zip(range(begin, end), batches, strict=True):
-            yield x, rows_of_step(len(rows), seed, step, batch_size)[1]
+            yield x, rows_of_step(rows, seed, step, batch_size)[1]
 
     return TargetRows(in_order, shuffled, steps)
 

@@ -76,6 +76,7 @@ def joint_batches(parts: Parts, batches: StageBatches, stage: FitStageConfig, st
         domain.splits["train"], domain, batch_size=parts.batch_size,
         seed=parts.config.seed + random_streams.SECOND_TASK, augment=stage.augment.unmixed,
         start_step=first_step, steps=steps.total,
+        part=(parts.runtime.worker_index, parts.runtime.workers),
     )  # fmt: skip
     source = objectives.with_label_form(source, stage, domain)
     return parts.runtime.distribute(side_by_side(batches.training(stage, steps, first_step), source))

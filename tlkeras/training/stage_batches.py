@@ -7,7 +7,8 @@ import numpy as np
 from tlkeras.config import AugmentConfig, FitStageConfig
 from tlkeras.data import Domain, evaluation_batches, random_streams, training_batches, view_pair_batches
 from tlkeras.data.combined_batches import in_turn, pair_batches, with_row_weights
-from tlkeras.data.pipeline import filling_a_batch, rows_of_step
+from tlkeras.data.orders import order_of, rows_of_step
+from tlkeras.data.pipeline import filling_a_batch
 from tlkeras.errors import UserError
 from tlkeras.features.stage_features import StageFeatures
 from tlkeras.prepare import Parts
@@ -97,7 +98,7 @@ class StageBatches:
         """Returns the names of the source rows in a step."""
         domain = self.sources[step % len(self.sources)]
         rows = domain.splits["train"]
-        _, indices = rows_of_step(len(rows), self.config.seed, step // len(self.sources), self.batch_size)
+        _, indices = rows_of_step(rows, self.config.seed, step // len(self.sources), self.batch_size)
         return [str(name) for name in rows.ids[indices]]
 
     def _in_turn(self, domains, augment: AugmentConfig, seed, first_step, total, *, labels: bool):
@@ -118,7 +119,8 @@ class StageBatches:
         weights = self._weights_of(domain) if labels else None
         if weights is None:
             return batches
-        return with_row_weights(batches, weights, self.batch_size, seed, first_step, total)
+        order = order_of(domain.splits["train"])
+        return with_row_weights(batches, weights, order, self.batch_size, seed, first_step, total)
 
     def _weights_of(self, domain: Domain) -> np.ndarray | None:
         """Returns the sample weights of a source times those of the stage, or None if no source has any."""
@@ -143,6 +145,7 @@ class StageBatches:
             start_step=first_step,
             steps=total,
             with_labels=labels,
+            part=(self.runtime.worker_index, self.runtime.workers),
         )
 
 

@@ -34,6 +34,7 @@ class Modality:
     the shape of one input without the batch axis, `folder` is a run directory, and `paths` are those of files
     and folders. `augment` are the settings of an augmentation, `seed` is the seed of the stage, `epoch` the
     number of an epoch or of a fixed view (int64 scalar), and `indices` are those of the rows, int64 `(b,)`.
+    `batch_size` is the largest number of rows per batch.
 
     Attributes:
         name: Registered name, which is also written to the manifest of a run.
@@ -330,9 +331,6 @@ class Modality:
         self, paths: Any, config: DataConfig, batch_size: int
     ) -> Iterator[tuple[Any, list[str], list[tuple[str, str]]]]:
         """Yields `(inputs, names, [(name, reason), ...])` of files. The last item lists unreadable files.
-
-        Args:
-            batch_size: Largest number of rows per batch.
 
         Raises:
             UserError: This modality is not read from files, a path does not exist, or there are no files.

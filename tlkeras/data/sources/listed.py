@@ -42,7 +42,7 @@ def listed(
     file = Path(argument).expanduser()
     if not argument or not file.is_file():
         raise UserError(f"data.source: no such {kind} file. Received: {str(file)!r}")
-    parts = _parts(config)
+    parts = parts_in_columns(config)
     columns = tuple(column for names in parts.values() for column in names)
     _check_no_answer(config)
     lines = lines_of(file, columns if config.weights is None else (*columns, config.weights))
@@ -66,7 +66,7 @@ def listed(
     return Table(tables, modality=several or ("columns" if config.columns else None))
 
 
-def _parts(config: DataConfig) -> dict[str, tuple[str, ...]]:
+def parts_in_columns(config: DataConfig) -> dict[str, tuple[str, ...]]:
     """Returns the columns of each part of a row. With `data.seconds`, the column of paths has sounds."""
     picture = config.picture or (None if config.text or config.columns else "path")
     parts = {

@@ -1,95 +1,47 @@
-"""Rows in shards: large files that hold many pictures or sounds, on a disk or on a bucket (`gs://`).
+"""Rows in shards: large files that hold many rows, on a disk or on a bucket (`gs://`).
 
-Each shard is read once to find where its rows lie, and the places are kept in the cache directory. From then
-on a row is a part of a file, so that order, resuming and workers are those of any other data.
+Each shard is read once to find where its pictures or sounds lie, and the places are kept in the cache
+directory. From then on a picture is a part of a file. Texts, cells of tables and numbers are held in memory,
+as those of any other source.
 """
 
-import contextlib
-import hashlib
 import os
 import re
-import time
-import zipfile
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from tlkeras import messages
 from tlkeras.config.data import DataConfig
-from tlkeras.data.rows import Rows
+from tlkeras.data.input_shapes import columns as joined
+from tlkeras.data.modalities.several import FILES, missing_file, several_name
+from tlkeras.data.rows import Rows, checked_weights
 from tlkeras.data.shard_column import Shard, ShardColumn, opened
+from tlkeras.data.shard_places import GROUP, LABEL, Places, ShardFormat, Wanted, known_places
 from tlkeras.data.sources.base import Table
-from tlkeras.data.text_column import TextColumn, TextColumnBuilder
-from tlkeras.errors import RunError, UserError, nearest
+from tlkeras.data.sources.listed import parts_in_columns
+from tlkeras.data.text_column import TextColumn, TextColumnBuilder, joined_columns
+from tlkeras.errors import UserError, nearest
 from tlkeras.lazy import LateModule
-from tlkeras.run_dir import replacing
 
 tf = LateModule("tensorflow")
 
 CLASSES = "classes.txt"
-FOLDER = "shard_places"
+TEXT = "text"  # the column of texts if the config names none
 _SPLIT_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
                 "dev": "val", "test": "test"}  # fmt: skip
-_SETTLED = 2 * 10**9  # as in `fact_store`
 _THREADS = 4
-
-
-class Places(NamedTuple):
-    """Where the rows of one shard lie.
-
-    Attributes:
-        offset: First byte of each picture or sound, int64 `(n,)`.
-        length: Number of its bytes, int64 `(n,)`.
-        keys: Names of the rows in the shard.
-        labels: Labels as texts, empty where a row has none.
-    """
-
-    offset: np.ndarray
-    length: np.ndarray
-    keys: TextColumn
-    labels: TextColumn
-
-
-class PlacesBuilder:
-    """Collects the rows of one shard."""
-
-    def __init__(self):
-        self._places, self._keys, self._labels = [], TextColumnBuilder(), TextColumnBuilder()
-
-    def append(self, offset: int, length: int, key: str, label: str | None) -> None:
-        """Appends a row. `label` is None if it has none."""
-        self._places.append((offset, length))
-        self._keys.append(key)
-        self._labels.append(label or "")
-
-    def places(self) -> Places:
-        """Returns the rows."""
-        found = np.array(self._places, np.int64).reshape(-1, 2)
-        return Places(found[:, 0], found[:, 1], self._keys.column(), self._labels.column())
-
-
-@dataclass(frozen=True)
-class ShardFormat:
-    """One kind of shards.
-
-    Attributes:
-        name: Name of the data source.
-        suffix: Pattern of the names of the files.
-        places: Function of a shard, which finds its rows. It raises `UserError` for a damaged shard.
-        way: Settings that the places depend on.
-    """
-
-    name: str
-    suffix: str
-    places: Callable[[Shard], Places]
-    way: str = ""
+_SORTED = 0.9  # share of neighbouring rows of one class from which on shards count as sorted
 
 
 def table_of_shards(argument: str, config: DataConfig, kept_in: Path | None, how: ShardFormat) -> Table:
     """Returns the rows of shards.
+
+    A row has an encoded picture or sound, or numbers; or the columns of `data.text` and `data.columns`,
+    beside `data.picture` or alone; and optionally a label, a group and the weight that `data.weights` names.
 
     Args:
         argument: A folder of shards, or a pattern of their names such as `DIR/train-*.tar`. A word `train`,
@@ -110,15 +62,35 @@ def table_of_shards(argument: str, config: DataConfig, kept_in: Path | None, how
             f"{how.name}:{argument}: some shards have a split in their names and others have none. "
             f"Received: {splits['all'][0]}"
         )
+    parts = _parts(config)
+    texts = tuple(name for part, names in parts.items() if part not in FILES for name in names)
+    texts += () if config.weights is None else (config.weights,)
+    wanted = Wanted(any(part in FILES for part in parts), _alone(parts), texts)
+
+    def find(file: str) -> tuple[Shard, Places]:
+        shard = _shard(file)
+        return shard, known_places(shard, wanted, kept_in, how)
+
     with ThreadPoolExecutor(_THREADS) as pool:
-        tables = {
-            split: _rows(root, names, list(pool.map(lambda file: _known(file, kept_in, how), names)), how)
-            for split, names in splits.items()
-        }
+        found = {split: list(pool.map(find, names)) for split, names in splits.items()}
+    tables = {split: _rows(root, found[split], config, parts, how) for split in splits}
     names = _class_names(root)
-    if names is not None:
+    if names is not None and config.task in ("multiclass", "binary"):
         tables = {split: _numbered(rows, names, root) for split, rows in tables.items()}
-    return Table(tables, names)
+    modality = several_name(parts) if len(parts) > 1 else "columns" if config.columns else None
+    return Table(tables, names, modality=modality)
+
+
+def _parts(config: DataConfig) -> dict[str, tuple[str, ...]]:
+    """Returns the columns of each part of a row. A tokenizer alone reads the column `text`."""
+    if config.tokenizer is not None and not (config.text or config.columns or config.picture):
+        return {"text": (TEXT,)}
+    return parts_in_columns(config)
+
+
+def _alone(parts: dict[str, tuple[str, ...]]) -> bool:
+    """Whether a row is a picture or a sound, and nothing else."""
+    return len(parts) == 1 and set(parts) <= set(FILES)
 
 
 def _files(argument: str, how: ShardFormat) -> tuple[str, list[str]]:
@@ -163,68 +135,126 @@ def _split_of(file: str, config: DataConfig) -> str:
     return "all"
 
 
-def _known(file: str, kept_in: Path | None, how: ShardFormat) -> tuple[Shard, Places]:
-    """Returns a shard and the places of its rows, which an earlier process may have found."""
+def _shard(file: str) -> Shard:
     try:
         facts = tf.io.gfile.stat(file)
     except tf.errors.OpError as error:
         raise UserError(f"{file} cannot be read ({_line(error)}).") from None
-    path = file if "://" in file else os.path.abspath(file)
-    shard = Shard(path, int(facts.length), int(facts.mtime_nsec))
-    name = hashlib.blake2b(repr((how.name, how.way, shard)).encode(), digest_size=16).hexdigest()
-    kept = None if kept_in is None else kept_in / FOLDER / f"{name}.npz"
-    if kept is not None and kept.exists():
-        with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return shard, _read(kept)
-    places = how.places(shard)
-    if kept is not None and 0 < shard.time < time.time_ns() - _SETTLED:
-        with contextlib.suppress(OSError, RunError, UserError):
-            _write(kept, places)
-    return shard, places
+    return Shard(file if "://" in file else os.path.abspath(file), int(facts.length), int(facts.mtime_nsec))
 
 
-def _write(path: Path, places: Places) -> None:
-    texts: dict[str, Any] = {
-        f"{name}_{part}": np.frombuffer(getattr(column, part), np.uint8)
-        if part == "content" else getattr(column, part)
-        for name, column in (("keys", places.keys), ("labels", places.labels))
-        for part in ("content", "bounds", "places")
-    }  # fmt: skip
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, offset=places.offset, length=places.length, **texts)
-
-
-def _read(path: Path) -> Places:
-    with np.load(path, allow_pickle=False) as kept:
-        keys, labels = (
-            TextColumn(kept[f"{name}_content"].tobytes(), kept[f"{name}_bounds"], kept[f"{name}_places"])
-            for name in ("keys", "labels")
-        )
-        return Places(kept["offset"], kept["length"], keys, labels)
-
-
-def _rows(root: str, files: list[str], found: list[tuple[Shard, Places]], how: ShardFormat) -> Rows:
+def _rows(
+    root: str, found: list[tuple[Shard, Places]], config: DataConfig, parts: dict[str, tuple[str, ...]],
+    how: ShardFormat,
+) -> Rows:  # fmt: skip
     """Returns the rows of the shards of one split."""
-    ids, labels = TextColumnBuilder(), TextColumnBuilder()
-    for file, (_, places) in zip(files, found, strict=True):
-        name = _below(root, file)
-        for key, label in zip(places.keys, places.labels, strict=True):
+    root = root if "://" in root else os.path.abspath(root)
+    ids = TextColumnBuilder()
+    for shard, places in found:
+        name = _below(root, shard.path)
+        for key in places.keys:
             ids.append(f"{name}:{key}")
-            labels.append(label)
-    column, names = labels.column(), ids.column()
-    missing = column.lengths() == 0
+    names, first = ids.column(), found[0][1]
+    columns = {name: joined_columns([places.columns[name] for _, places in found]) for name in first.columns}
+    inputs = _inputs(found, names, columns, parts, how)
+    labels, weights = _labels(columns[LABEL], names, how), None
+    if config.weights is not None:
+        weights = checked_weights(np.asarray(columns[config.weights]), how.name, names)
+    window = _window(found, config, parts, how)
+    if window is not None:
+        _note_sorted(labels, how)
+        inputs = inputs.in_blocks(window)
+    return Rows(inputs, labels, names, _groups(columns[GROUP], names), weights=weights, window=window)
+
+
+def _inputs(found, names: TextColumn, columns, parts: dict[str, tuple[str, ...]], how: ShardFormat) -> Any:
+    """Returns the inputs of rows in the form that `Rows` holds."""
+    inputs, there = {}, {}
+    for part, of_part in parts.items():
+        if part in FILES:
+            inputs[part], there[part] = _content(found, how)
+        else:
+            cells = [np.asarray(columns[name]) for name in of_part]
+            inputs[part] = np.stack(cells, axis=1) if part == "columns" or len(cells) > 1 else cells[0]
+            filled = np.stack([columns[name].lengths() > 0 for name in of_part])
+            there[part] = filled.any(axis=0) if part == "columns" else filled.all(axis=0)
+    empty = ~np.any(list(there.values()), axis=0)
+    if empty.any():
+        wanted = [part for part in parts if part in FILES]
+        wanted += [name for part, of_part in parts.items() for name in of_part if part not in FILES]
+        raise UserError(
+            f"{how.name}: {names[int(np.flatnonzero(empty)[0])]} has no {' and no '.join(wanted)}. "
+            f"Received: {empty.sum()} of {len(names)} such rows"
+        )
+    if len(inputs) == 1:
+        return next(iter(inputs.values()))
+    for part in (part for part in inputs if part in FILES):
+        inputs[part] = np.asarray(inputs[part])
+        inputs[part][~there[part]] = missing_file(part)
+    return joined(inputs)
+
+
+def _content(found: list[tuple[Shard, Places]], how: ShardFormat) -> tuple[Any, np.ndarray]:
+    """Returns the pictures, sounds or numbers of rows, and which rows have any."""
+    arrays = [places.array for _, places in found if places.array is not None]
+    if len(arrays) == len(found):
+        shapes = {array.shape[1:] for array in arrays}
+        if len(shapes) > 1:
+            received = " and ".join(sorted(map(str, shapes)))
+            raise UserError(f"{how.name}: all rows must have numbers of one shape. Received: {received}")
+        return np.concatenate(arrays), np.ones(sum(map(len, arrays)), bool)
+    counts = [len(places.offset) for _, places in found]
+    number = np.repeat(np.arange(len(found), dtype=np.int32), counts)
+    offset = np.concatenate([places.offset for _, places in found])
+    length = np.concatenate([places.length for _, places in found])
+    column = ShardColumn(tuple(shard for shard, _ in found), number, offset, length)
+    return column, np.concatenate([places.there for _, places in found])
+
+
+def _labels(labels: TextColumn, names: TextColumn, how: ShardFormat) -> TextColumn | None:
+    missing = labels.lengths() == 0
     if missing.any() and not missing.all():
         raise UserError(
             f"{how.name}: {names[int(np.flatnonzero(missing)[0])]} has no label, but others have one. "
             f"Received: {missing.sum()} of {len(missing)} rows without a label"
         )
-    counts = [len(places.offset) for _, places in found]
-    inputs = ShardColumn(
-        tuple(shard for shard, _ in found),
-        np.repeat(np.arange(len(found), dtype=np.int32), counts),
-        *(np.concatenate([getattr(places, part) for _, places in found]) for part in ("offset", "length")),
+    return None if missing.all() else labels
+
+
+def _groups(groups: TextColumn, names: TextColumn) -> TextColumn | None:
+    """Returns the groups of rows. A row without a group is a group of its own."""
+    alone = groups.lengths() == 0
+    if alone.all() or not alone.any():
+        return None if alone.all() else groups
+    return TextColumn.of(
+        name if one else group for one, group, name in zip(alone, groups, names, strict=True)
     )
-    return Rows(inputs, None if missing.all() else column, names)
+
+
+def _window(found, config: DataConfig, parts: dict[str, tuple[str, ...]], how: ShardFormat) -> int | None:
+    """Returns the number of rows among which rows are shuffled, or None if all rows are."""
+    in_sequence = _alone(parts) and all(places.array is None for _, places in found)
+    if config.order == "shards" and not in_sequence:
+        raise UserError(
+            "data.order=shards is for pictures or sounds that are read from shards. "
+            f"Received: {', '.join(parts)} of {how.name}, which are held in memory"
+        )
+    on_bucket = any("://" in shard.path for shard, _ in found)
+    wanted = config.order == "shards" or (config.order == "auto" and on_bucket and in_sequence)
+    return config.order_window if wanted else None
+
+
+def _note_sorted(labels: TextColumn | None, how: ShardFormat) -> None:
+    """Warns of shards whose rows are sorted by class, in which a window holds few classes."""
+    if labels is None or len(labels) < 2:
+        return
+    classes, of_row = labels.distinct()
+    alike, largest = (np.diff(of_row) == 0).mean(), np.bincount(of_row).max() / len(of_row)
+    if alike > max(_SORTED, largest) and len(classes) > 1:
+        messages.warn(
+            f"The rows in the shards of {how.name} are sorted by class, so that a batch has few classes. "
+            "Write them with 'tlkeras shards --shuffle', or set data.order=rows."
+        )
 
 
 def _class_names(root: str) -> tuple[str, ...] | None:
@@ -249,8 +279,7 @@ def _numbered(rows: Rows, names: tuple[str, ...], root: str) -> Rows:
                 f"{root}/{CLASSES} lists {len(names)} classes, so labels must be 0..{len(names) - 1}. "
                 f"Received: {text!r}"
             )
-    labels = np.array([int(text) for text in texts], np.int32)[number]
-    return Rows(rows.inputs, labels, rows.ids)
+    return replace(rows, labels=np.array([int(text) for text in texts], np.int32)[number])
 
 
 def unknown_feature(what: str, wanted: str, found: list[str], where: str) -> UserError:

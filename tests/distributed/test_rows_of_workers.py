@@ -1,0 +1,50 @@
+"""Two workers of a source in shards see each row of an epoch once, and read no row of each other."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from worker_processes import SERVER, finish, free_ports, start_script
+
+from tlkeras.config import DataConfig
+from tlkeras.data import load_domain
+from tlkeras.data.orders import rows_of_step
+from tlkeras.data.shard_writing import write_shards
+
+SCRIPT = Path(__file__).parent / "rows_of_worker.py"
+ROWS, BATCH, STEPS = 96, 16, 12  # as in the script
+
+
+@pytest.mark.parametrize("order", ["rows", "shards"])
+def test_two_workers_divide_each_batch(tmp_path, monkeypatch, order):
+    monkeypatch.setattr("tlkeras.data.shard_writing.MIB", 2**9)
+    pixels = np.zeros((ROWS, 8, 8, 3), np.uint8) + np.arange(ROWS, dtype=np.uint8)[:, None, None, None]
+    config = DataConfig(source="arrays", val_fraction=0, test_fraction=0)
+    source = load_domain(config, seed=0, arrays={"train": (pixels, np.arange(ROWS) % 2)})
+    assert write_shards(source, str(tmp_path / "shards"), "tfrecords", 1).shards > 5
+    addresses, together = [f"127.0.0.1:{port}" for port in free_ports(2)], SERVER.Barrier(2)
+
+    def started(index):
+        task = {"type": "worker", "index": index}
+        cluster = json.dumps({"cluster": {"worker": addresses}, "task": task})
+        words = (str(tmp_path / "shards"), order, str(tmp_path / f"{index}.npz"))
+        log = tmp_path / f"{index}.log"
+        return start_script(SCRIPT, *words, cluster=cluster, log=log, together=together)
+
+    finish([started(index) for index in range(2)])
+    first, second = (dict(np.load(tmp_path / f"{index}.npz")) for index in range(2))
+    both = np.concatenate([first["got"], second["got"]], axis=1)
+    assert both.shape == (STEPS, BATCH)
+    for epoch in np.split(both, 2):
+        assert sorted(epoch.ravel()) == list(range(ROWS))
+    settings = {"order": order, "order_window": 20, "image_size": 8, "val_fraction": 0, "test_fraction": 0}
+    config = DataConfig(source=f"tfrecords:{tmp_path / 'shards'}", **settings)
+    rows = load_domain(config, seed=0).splits["train"]
+    for step, got in enumerate(both):  # as one process
+        assert got.tolist() == rows_of_step(rows, 3, step, BATCH)[1].tolist()
+    for worker in (first, second):
+        assert sorted(worker["read"]) == sorted(worker["got"].ravel())
+    shards = [set(worker["shard"][worker["got"][: STEPS // 2].ravel()]) for worker in (first, second)]
+    shared, all_shards = len(shards[0] & shards[1]), len(shards[0] | shards[1])
+    assert shared <= 2 if order == "shards" else shared > all_shards / 2
