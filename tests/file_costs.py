@@ -3,6 +3,8 @@
 # The longest first, since a file's tests stay in one process: what begins last should be short.
 LONG = (
     "distributed/test_whole_runs.py",
+    "distributed/test_modalities_on_workers.py",
+    "faults/test_kills_of_modalities.py",
     "test_experiments.py",
     "methods/test_pretext_tasks.py",
     "methods/test_acceptance.py",

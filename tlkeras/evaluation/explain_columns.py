@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from tlkeras.evaluation.explain_texts import answers
+
 
 def leave_out(
     model: keras.Model, x: np.ndarray, targets: np.ndarray | None, backbone: str
@@ -22,13 +24,13 @@ def leave_out(
         not fall.
     """
     x = np.asarray(x)
-    whole = np.asarray(model.predict_on_batch(x))
+    whole = answers(model, x)
     asked = whole.argmax(axis=-1) if targets is None else np.asarray(targets)
     asked = asked if whole.shape[-1] > 1 else np.zeros(len(x), int)
     rows, loss = np.arange(len(x)), np.zeros(x.shape, np.float32)
     for column in range(x.shape[1]):
         without = x.copy()
         without[:, column] = np.nan
-        logits = np.asarray(model.predict_on_batch(without))
+        logits = answers(model, without)
         loss[:, column] = np.maximum(whole[rows, asked] - logits[rows, asked], 0)
     return loss / np.maximum(loss.max(axis=1, keepdims=True), 1e-6), "leaving out"

@@ -1,5 +1,7 @@
 """Explains predictions on texts: how much each token matters."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -23,7 +25,7 @@ def leave_out(
     """
     x = {name: np.asarray(part) for name, part in x.items()}
     ids, mask = x["ids"], x["mask"]
-    whole = np.asarray(model.predict_on_batch(x))
+    whole = answers(model, x)
     asked = whole.argmax(axis=-1) if targets is None else np.asarray(targets)
     asked = asked if whole.shape[-1] > 1 else np.zeros(len(ids), int)
     loss = np.zeros(ids.shape, np.float32)
@@ -32,7 +34,19 @@ def leave_out(
         without = np.repeat(mask[row : row + 1], len(places), axis=0)
         without[np.arange(len(places)), places] = 0
         repeated = {name: np.repeat(part[row : row + 1], len(places), axis=0) for name, part in x.items()}
-        logits = np.asarray(model.predict_on_batch(repeated | {"mask": without}))
+        logits = answers(model, repeated | {"mask": without})
         loss[row, places] = np.maximum(whole[row, asked[row]] - logits[:, asked[row]], 0)
     # tokens come before padding, so the first weights belong to the tokens that are shown
     return loss / np.maximum(loss.max(axis=1, keepdims=True), 1e-6), "leaving out"
+
+
+def answers(model: keras.Model, x: Any) -> np.ndarray:
+    """Returns the outputs of a model, NumPy `(n, k)`, on the device of this process alone.
+
+    `predict` of a model that several workers built waits for all of them, and only one explains.
+
+    Args:
+        model: Model from inputs to logits.
+        x: Inputs `(n, ...)`, or a dict of them.
+    """
+    return keras.ops.convert_to_numpy(model(x, training=False))
