@@ -23,38 +23,57 @@ def blobs(seed):
     return source.astype("float32"), labels, shifted.astype("float32"), labels
 
 
-def accuracies(problem, seed, *, strength=6.0, sign=1.0, method="dann", units=(), steps=3000):
-    """Returns accuracy on source and target, of weights that are averaged over some hundred steps.
+class Dann:
+    """Trains the network on a problem with one seed after the other, by a step that is traced only once.
 
-    The two players circle each other, so the weights of any one step are a lottery: over 20 seeds on the
-    blobs the lower decile of the target's accuracy is .69 for the last step and .80 for the average.
+    The accuracies are those of weights that are averaged over some hundred steps. The two players circle each
+    other, so the weights of any one step are a lottery: over 20 seeds on the blobs the lower decile of the
+    target's accuracy is .69 for the last step and .80 for the average.
     """
-    source, labels, target, target_labels = problem(seed)
-    model = sigmoid_network(seed=10 * seed)
-    adaptation = adaptation_model(
-        model,
-        method,
-        steps=steps,
-        options={"units": units} if method == "dann" else {},
-        strength=StrengthConfig(schedule="constant", value=strength),
-        seed=seed,
-    )
-    (term,) = adaptation.terms
-    strength_at = term.strength_at
-    term.strength_at = lambda p: sign * strength_at(p)
-    adaptation.compile(
-        optimizer=keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.99),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        steps_per_execution=500,
-    )
-    data = batches(source, target, labels, seed=seed)
-    adaptation.fit(data, steps_per_epoch=steps, verbose=0, shuffle=False)
-    predicted = [model(x).numpy().argmax(axis=1) for x in (source, target)]
-    return (predicted[0] == labels).mean(), (predicted[1] == target_labels).mean()
+
+    def __init__(self, *, strength=6.0, sign=1.0, method="dann", units=(), steps=3000):
+        self.method, self.units, self.steps = method, units, steps
+        self.strength = StrengthConfig(schedule="constant", value=strength)
+        self.model, self.trainee = self._fresh(0)
+        (term,) = self.trainee.terms
+        strength_at = term.strength_at
+        term.strength_at = lambda p: sign * strength_at(p)
+
+    def _fresh(self, seed):
+        """Returns a network and its training model, compiled and with the state before the first step."""
+        model = sigmoid_network(seed=10 * seed)
+        options = {"units": self.units} if self.method == "dann" else {}
+        trainee = adaptation_model(
+            model, self.method, steps=self.steps, options=options, strength=self.strength, seed=seed
+        )
+        trainee.compile(
+            optimizer=keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.99),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            steps_per_execution=500,
+        )
+        trainee.optimizer.build(trainee.trainable_variables)
+        return model, trainee
+
+    def accuracies(self, problem, seed):
+        """Returns the accuracies on source and target after a training from the weights of this seed."""
+        source, labels, target, target_labels = problem(seed)
+        _, fresh = self._fresh(seed)
+        for mine, new in zip(_state(self.trainee), _state(fresh), strict=True):
+            assert mine.shape == new.shape
+            mine.assign(new)
+        data = batches(source, target, labels, seed=seed)
+        self.trainee.fit(data, steps_per_epoch=self.steps, verbose=0, shuffle=False)
+        predicted = [self.model(x).numpy().argmax(axis=1) for x in (source, target)]
+        return (predicted[0] == labels).mean(), (predicted[1] == target_labels).mean()
+
+
+def _state(trainee):
+    return [*trainee.variables, *trainee.further_variables, *trainee.optimizer.variables]
 
 
 def medians(problem, seeds=SEEDS, **settings):
-    runs = [accuracies(problem, seed, **settings) for seed in seeds]
+    dann = Dann(**settings)
+    runs = [dann.accuracies(problem, seed) for seed in seeds]
     return tuple(statistics.median(x) for x in zip(*runs, strict=True))
 
 

@@ -27,5 +27,6 @@ def traced_in_a_replica(strategy: tf.distribute.Strategy, function: Callable[[],
         function: Function without arguments. Tensors in its result have a shape and no value.
     """
     found = []
-    tf.function(lambda: strategy.run(lambda: found.append(function()))).get_concrete_function()
+    trace = tf.function(lambda: strategy.run(lambda: found.append(function())), autograph=False)
+    trace.get_concrete_function()
     return found[0]

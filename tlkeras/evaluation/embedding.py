@@ -50,7 +50,7 @@ def features_of(model: keras.Model, rows: Rows, domain: Domain, batch_size: int 
         domain: Domain of the rows.
         batch_size: Number of rows per step.
     """
-    batches = evaluation_batches(rows, domain, batch_size=batch_size).map(lambda x, y, weight: x)
+    batches = evaluation_batches(rows, domain, batch_size=batch_size)
     features = feature_model(model).predict(batches, verbose=0)
     return np.asarray(features, np.float32).reshape(len(rows), -1)
 
