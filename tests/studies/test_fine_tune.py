@@ -58,6 +58,11 @@ def test_a_finished_run_shows_what_it_found(run):
     assert run.report().is_file()
     with pytest.raises(UserError, match="Did you mean 'grad_cam'"):
         run.explain(np.zeros((1, 16, 16, 3)), "gradcam")
+    x = np.full((2, 16, 16, 3), 99)
+    assert run.explain(x, "integrated_gradients").shape == x.shape
+    for wrong in (x[0], x[:, :8], x[..., 0]):
+        with pytest.raises(UserError, match=r"in the size of the model. Received: an array of shape \("):
+            run.explain(wrong)
     with pytest.raises(UserError, match="need a vision transformer"):
         run.explain(np.zeros((1, 16, 16, 3)), "attention_rollout")
 
