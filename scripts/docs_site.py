@@ -156,6 +156,8 @@ def on_files(files, config):
         text = (ROOT / f"{name}.md").read_text("utf-8")
         text = text.replace("](docs/README.md", "](README.md").replace("](docs/", "](")
         pages[f"{name.lower()}.md"] = text.replace("](CHANGELOG.md", "](changelog.md")
+    # its long list has every word, and would be the first that a search finds
+    pages["changelog.md"] = "---\nsearch: {boost: 0.1}\n---\n" + pages["changelog.md"]
     for notebook in sorted((ROOT / "docs/tutorials").glob("*.ipynb")):
         pages[f"tutorials/{notebook.stem}.md"] = notebook_page(notebook)
     for name, text in pages.items():

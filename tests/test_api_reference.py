@@ -213,6 +213,11 @@ def test_the_search_works_in_a_site_on_disk(site, start):
         sheet.on("pageerror", lambda error: mistakes.append(str(error)))
         sheet.goto((site / start).as_uri())
         sheet.click("[data-md-component=search-query]")
+        sheet.keyboard.type("resume")
+        first = sheet.locator(".md-search-result__link").first
+        playwright.expect(first).to_be_visible(timeout=30_000)
+        assert "changelog" not in first.get_attribute("href")
+        sheet.keyboard.press("Control+a")
         sheet.keyboard.type("GradientReversal")
         found = sheet.locator(".md-search-result__link[href*='reference/adaptation']").first
         playwright.expect(found).to_be_visible(timeout=30_000)
