@@ -316,6 +316,10 @@ def test_the_page_on_the_design_shows_the_floors():
     assert [tuple(re.findall(r"`(\w+)`", row)) for row in rows] == list(FLOORS)
 
 
+def test_the_readme_is_short():
+    assert len(PAGES["README.md"].read_text("utf-8").splitlines()) <= 120
+
+
 def test_the_index_names_every_page():
     index = (ROOT / "docs/README.md").read_text("utf-8")
     missing = [p.name for p in (ROOT / "docs").glob("*.md") if p.name != "README.md" and p.name not in index]

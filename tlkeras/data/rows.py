@@ -94,7 +94,7 @@ class Rows:
 
     @property
     def taken_from(self) -> tuple[weakref.ref, np.ndarray] | MaybeNone:
-        """The table from which `take` took these rows, if they are few, and their places in it."""
+        """The table from which `take` took these rows, if they are few, and their places, integers `(n,)`."""
         return self.__dict__.get("taken_from")
 
     @property
