@@ -157,6 +157,17 @@ def test_mistakes_in_tar_files(tmp_path):
         load(f"tfrecords:{tmp_path}")
 
 
+@pytest.mark.parametrize("names", ["cat\ndog", "cat\ndog\n", "cat\r\ndog\r\n", "cat\r\ndog"])
+def test_names_of_classes_end_their_lines_as_any_editor_does(names, tmp_path):
+    members = {}
+    for number in range(4):
+        members |= {f"{number}.png": pixels(), f"{number}.cls": str(number % 2).encode()}
+    tar_of(tmp_path / "a.tar", members)
+    (tmp_path / "classes.txt").write_bytes(names.encode())
+    domain = load(f"webdataset:{tmp_path}", val_fraction=0, test_fraction=0)
+    assert domain.class_names == ("cat", "dog") and domain.splits["train"].labels.tolist() == [0, 1, 0, 1]
+
+
 def test_mistakes_in_records(tmp_path):
     records_of(tmp_path / "a.tfrecord", [{"picture": pixels(), "kind": 3}])
     with pytest.raises(UserError, match=r"\?content=NAME.*Received: kind, picture"):

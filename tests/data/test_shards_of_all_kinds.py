@@ -83,8 +83,10 @@ def test_pictures_of_floats_with_several_labels_each(kind, tmp_path):
     x = np.random.default_rng(0).uniform(0, 255, (24, 6, 5, 3)).astype(np.float32)
     y = np.eye(3)[np.arange(24) % 3]
     y[:6, 1] = 1
+    y[[1, 7]] = 0  # rows without a class
     names = ("z", "a", "m")  # not sorted
-    domain = domain_of({"train": (x, y), "test": (x[:4], y[:4])}, task="multilabel", class_names=names)
+    arrays = {"train": (x, y), "val": (x[:4], 0 * y[:4]), "test": (x[:4], y[:4])}
+    domain = domain_of(arrays, task="multilabel", class_names=names)
     again = there_and_back(domain, kind, tmp_path, class_names=None)
     same(domain, again)
     assert again.class_names == names and again.input_shape == domain.input_shape

@@ -232,7 +232,8 @@ def _label(rows: Rows, domain: Domain, row: int) -> int | str:
     if domain.task in ("multiclass", "binary"):
         return int(label)
     if domain.task == "multilabel":
-        return "|".join(name for name, there in zip(domain.class_names, label, strict=True) if there)
+        named = "|".join(name for name, there in zip(domain.class_names, label, strict=True) if there)
+        return named or "|"  # an empty text would be no label
     return "|".join(repr(float(value)) for value in label)
 
 

@@ -261,7 +261,8 @@ def _class_names(root: str) -> tuple[str, ...] | None:
     """Returns the names of the classes in their order, which a file beside the shards lists, or None."""
     try:
         with opened(f"{root or '.'}/{CLASSES}") as file:
-            return tuple(file.read().decode("utf-8").split("\n")[:-1]) or None
+            text = file.read().decode("utf-8").removesuffix("\n")
+        return tuple(line.removesuffix("\r") for line in text.split("\n")) if text else None
     except (OSError, tf.errors.OpError):
         return None
     except UnicodeDecodeError:
