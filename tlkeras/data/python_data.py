@@ -93,7 +93,8 @@ def _of_splits(data: Mapping[str, Any], weights: Any, named: Mapping[str, Any] |
         )
     arrays, settings = {}, {}
     for split, rows in data.items():
-        frame, labels = rows if isinstance(rows, tuple) and len(rows) == 2 else (rows, None)
+        pair: Any = rows if isinstance(rows, tuple) and len(rows) == 2 else (rows, None)
+        frame, labels = pair
         if not is_frame(frame):
             arrays[split] = _arrays_of(rows)
             continue

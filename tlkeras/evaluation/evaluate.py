@@ -112,9 +112,8 @@ def predict_split(model, domain: Domain, split: str, batch_size: int, runtime=No
         return found
     begins = np.searchsorted(owners, np.arange(len(rows)))
     counts = np.bincount(owners)[:, None]
-    logits, features = (
-        None if x is None else np.add.reduceat(x, begins) / counts for x in (found.logits, found.features)
-    )
+    features = None if found.features is None else np.add.reduceat(found.features, begins) / counts
+    logits = np.add.reduceat(found.logits, begins) / counts
     return Predictions.from_logits(
         logits, task=domain.task, labels=rows.labels, ids=np.asarray(rows.ids),
         class_names=domain.class_names, features=features,

@@ -158,8 +158,8 @@ def _training_range(pairs: Mapping[str, tuple], where: str, config: Any) -> tupl
     split = next(split for split in _TRAINING if split in pairs)
     x = pairs[split][0]
     if is_named(x):
-        named = config is not None and config.seconds is None
-        x = next((x[name] for name in x if named and name == config.picture), ())
+        picture = config.picture if config is not None and config.seconds is None else None
+        x = next((x[name] for name in x if name == picture), ())
         if not isinstance(x, np.ndarray):
             x = [one for one in x if isinstance(one, np.ndarray)]
     x = _as_array(x, "x", f"{where} ({split})")
