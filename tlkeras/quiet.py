@@ -1,7 +1,6 @@
-"""Suppresses the output of TensorFlow's import, whichever module imports it first, and makes it shorter."""
+"""Suppresses the output of TensorFlow's import, whichever module imports it first."""
 
 import contextlib
-import gc
 import importlib.machinery
 import os
 import sys
@@ -32,20 +31,8 @@ class _FirstImport:
         module.__spec__.loader = module.__loader__ = self._loader  # the module keeps no trace of this hook
         # Only fatal log lines are printed unless the user sets another level: real errors are exceptions.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        with stderr_kept_back(), _without_garbage_collection():
+        with stderr_kept_back():
             self._loader.exec_module(module)
-
-
-@contextlib.contextmanager
-def _without_garbage_collection():
-    """Context without the search for garbage, which finds little and takes a fifth of the import's time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def import_tensorflow_quietly() -> None:
