@@ -86,7 +86,7 @@ run tlkeras push runs/mine --to=published
 run tlkeras predict published PICTURES/apples
 run demo
 run tlkeras sweep --config=synthetic_smoke --seeds=2 --workdir=runs/seeds
-run tlkeras merge runs/seeds/* --workdir=runs/soup
+run tlkeras merge runs/seeds/synthetic_smoke_* --workdir=runs/soup
 run tlkeras rank "${pictures[@]}" --candidates='*lite0,small_cnn' --workdir=runs/ranking
 run tlkeras auto --config=synthetic_smoke --budget=1m --workdir=runs/search
 run tlkeras adapt runs/mine --target=folder:PICTURES
