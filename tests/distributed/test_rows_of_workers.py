@@ -1,11 +1,14 @@
 """Two workers of a source in shards see each row of an epoch once, and read no row of each other."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from worker_processes import SERVER, finish, free_ports, start_script
+from worker_processes import ENVIRONMENT, free_ports
 
 from tlkeras.config import DataConfig
 from tlkeras.data import load_domain
@@ -23,16 +26,26 @@ def test_two_workers_divide_each_batch(tmp_path, monkeypatch, order):
     config = DataConfig(source="arrays", val_fraction=0, test_fraction=0)
     source = load_domain(config, seed=0, arrays={"train": (pixels, np.arange(ROWS) % 2)})
     assert write_shards(source, str(tmp_path / "shards"), "tfrecords", 1).shards > 5
-    addresses, together = [f"127.0.0.1:{port}" for port in free_ports(2)], SERVER.Barrier(2)
+    addresses, processes = [f"127.0.0.1:{port}" for port in free_ports(2)], []
 
     def started(index):
         task = {"type": "worker", "index": index}
         cluster = json.dumps({"cluster": {"worker": addresses}, "task": task})
-        words = (str(tmp_path / "shards"), order, str(tmp_path / f"{index}.npz"))
-        log = tmp_path / f"{index}.log"
-        return start_script(SCRIPT, *words, cluster=cluster, log=log, together=together)
+        words = [SCRIPT, tmp_path / "shards", order, *(tmp_path / f"{i}.npz" for i in (index, 1 - index))]
+        with open(tmp_path / f"{index}.log", "w") as log:
+            environment = {**os.environ, **ENVIRONMENT, "TF_CONFIG": cluster}
+            command = [sys.executable, *map(str, words)]
+            processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
 
-    finish([started(index) for index in range(2)])
+    try:
+        for index in range(2):
+            started(index)
+        codes = [process.wait(timeout=300) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert codes == [0, 0], [(tmp_path / f"{index}.log").read_text()[-3000:] for index in range(2)]
     first, second = (dict(np.load(tmp_path / f"{index}.npz")) for index in range(2))
     both = np.concatenate([first["got"], second["got"]], axis=1)
     assert both.shape == (STEPS, BATCH)
