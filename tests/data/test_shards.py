@@ -1,8 +1,10 @@
 """Shards as data: TFRecord and tar files, written from any source and read as if each row were a file."""
 
+import contextlib
 import io
 import json
 import os
+import shutil
 import tarfile
 
 import numpy as np
@@ -11,9 +13,9 @@ import tensorflow as tf
 from PIL import Image
 
 from tlkeras.config import DataConfig
-from tlkeras.data import check_files, load_domain, training_batches
+from tlkeras.data import check_files, load_domain, shard_writing, training_batches
 from tlkeras.data.shard_writing import write_shards
-from tlkeras.errors import UserError
+from tlkeras.errors import RunError, UserError
 
 LONG_AGO = 1_600_000_000
 SUFFIX = {"tfrecords": "tfrecord", "webdataset": "tar"}
@@ -132,6 +134,47 @@ def test_a_damaged_shard_is_one_line(kind, pictures, tmp_path):
         load(f"{kind}:{tmp_path}")
     with pytest.raises(UserError, match="empty or a new folder"):
         write_shards(load(f"folder:{pictures}"), str(tmp_path), kind)
+
+
+@both
+@pytest.mark.parametrize("place", ["disk", "ram"])
+def test_shards_that_were_not_written_to_their_end_are_no_set(kind, place, pictures, tmp_path):
+    copy = shutil.copytree(pictures, tmp_path / "pictures")
+    out = str(tmp_path / "out") if place == "disk" else f"ram://unfinished-{kind}/out"
+    domain, last = load(f"folder:{copy}"), copy / "test" / "dog" / "39.jpg"
+    content = last.read_bytes()
+    last.unlink()
+    with pytest.raises(UserError, match=r"39\.jpg cannot be opened"):
+        write_shards(domain, out, kind)
+    ending = SUFFIX[kind]
+    assert sorted(tf.io.gfile.listdir(out)) == [f"train-00000.{ending}", "unfinished", f"val-00000.{ending}"]
+    for source in (out, f"{out}/*"):
+        with pytest.raises(UserError, match=r"not written to their end.*'tlkeras shards'.*'unfinished'"):
+            load(f"{kind}:{source}")
+    last.write_bytes(content)
+    with pytest.raises(UserError, match=r"empty or a new folder"):
+        write_shards(domain, out, kind)
+    tf.io.gfile.rmtree(out)
+    write_shards(domain, out, kind)
+    assert not tf.io.gfile.exists(f"{out}/unfinished") and len(load(f"{kind}:{out}").splits["test"]) == 8
+
+
+@both
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_full_disk_is_one_line_that_does_not_speak_of_memory(kind, pictures, tmp_path, monkeypatch):
+    real = shard_writing.replacing
+
+    @contextlib.contextmanager
+    def full(path):
+        with real(path) as temporary:
+            yield "/dev/full" if "train-" in path else temporary
+
+    monkeypatch.setattr(shard_writing, "replacing", full)
+    with pytest.raises(
+        RunError, match=r"No space is left to write .*train-00000.*free some space, empty the"
+    ):
+        write_shards(load(f"folder:{pictures}"), str(tmp_path / "out"), kind)
+    assert sorted(os.listdir(tmp_path / "out")) == ["unfinished"]
 
 
 def test_mistakes_in_tar_files(tmp_path):

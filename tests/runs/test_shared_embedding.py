@@ -1,5 +1,6 @@
 """Several processes embed one folder: each computes a part, and what a killed one has finished is kept."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -12,6 +13,9 @@ from PIL import Image
 
 from tlkeras.cli.main import main
 from tlkeras.config import CacheConfig
+from tlkeras.data import files as files_module
+from tlkeras.data import reading
+from tlkeras.errors import UserError
 from tlkeras.features import FeatureStore, unfinished
 from tlkeras.runs.retrieval import embed_files
 from tlkeras.runs.saved_run import load_run
@@ -113,3 +117,24 @@ def test_features_of_files_are_kept_until_a_file_changes(trained, pictures, tmp_
     embed_files(run, files[1:], cache.model_copy(update={"enabled": False}))
     assert entries() == 2
     os.utime(files[0], (LONG_AGO, LONG_AGO))
+
+
+def test_an_error_of_reading_that_has_passed_is_not_kept(trained, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(unfinished, "BLOCK_ROWS", embedding_worker.BLOCK_ROWS)
+    run, cache = load_run(trained), CacheConfig(dir=str(tmp_path / "cache"))
+    files = sorted(map(str, pictures.iterdir()))[:60]
+    alone, real, lost = embed_files(run, files), reading.read_image, {files[3], files[50]}
+
+    def failing(image, spec):
+        if image in lost:
+            raise UserError(f"{image} cannot be read. Received: {os.strerror(errno.ESTALE)}")
+        return real(image, spec)
+
+    monkeypatch.setattr(files_module, "read_image", failing)
+    first = embed_files(run, files, cache)
+    assert {path for path, _ in first.skipped} == lost | {files[40]}
+    monkeypatch.setattr(files_module, "read_image", real)
+    again = embed_files(run, files, cache)
+    assert again.skipped == alone.skipped and again.names == alone.names
+    np.testing.assert_allclose(again.features, alone.features, rtol=1e-5, atol=1e-6)
+    assert len(FeatureStore(tmp_path / "cache").entries()) == 1

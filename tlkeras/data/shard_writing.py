@@ -5,7 +5,7 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +19,8 @@ from tlkeras.data.rows import Rows
 from tlkeras.data.scan import contents
 from tlkeras.data.shard_places import ARRAY, GROUP, LABEL, WEIGHT
 from tlkeras.data.sound_files import as_floats
-from tlkeras.data.sources.shards import CLASSES, TEXT
-from tlkeras.errors import UserError, unknown
+from tlkeras.data.sources.shards import CLASSES, TEXT, UNFINISHED
+from tlkeras.errors import RunError, UserError, unknown
 from tlkeras.lazy import LateModule
 from tlkeras.run_dir import check_writable, replacing
 
@@ -72,7 +72,7 @@ def write_shards(
     Pictures and sounds from files stay as they are encoded. Pictures in arrays of whole numbers become PNG
     files, and other arrays stay numbers. Texts and cells of tables stay texts. Labels, groups and weights are
     written beside them. If the labels are classes, their numbers are written, and their names into
-    `classes.txt`.
+    `classes.txt`. A file `unfinished` stands beside them until all is written.
 
     Args:
         domain: Domain, whose unreadable rows were left out.
@@ -83,6 +83,7 @@ def write_shards(
 
     Raises:
         UserError: The rows have a form that shards do not hold, or the folder is not empty.
+        RunError: A file cannot be written, as when the disk is full.
     """
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
@@ -90,6 +91,7 @@ def write_shards(
     rows_of = {split: _Reader(rows, domain, split) for split, rows in domain.splits.items()}
     _check_empty(folder)
     total = Written(0, 0, 0, rows_of["train"].settings)
+    _write(f"{folder}/{UNFINISHED}", "The shards in this folder are not complete.\n")
     for split, rows in rows_of.items():
         begin, number, order = 0, 0, np.arange(len(rows))
         if shuffle_seed is not None:
@@ -100,8 +102,9 @@ def write_shards(
             total = Written(total.rows + end - begin, total.shards + 1, total.size + size, total.settings)
             begin, number = end, number + 1
     if domain.task != "regression" and domain.class_names:
-        with _creating(f"{folder}/{CLASSES}") as path, tf.io.gfile.GFile(path, "wb") as file:
-            file.write("".join(f"{name}\n" for name in domain.class_names).encode())
+        _write(f"{folder}/{CLASSES}", "".join(f"{name}\n" for name in domain.class_names))
+    with _errors_of_writing(folder):
+        tf.io.gfile.remove(f"{folder}/{UNFINISHED}")
     return total
 
 
@@ -339,16 +342,42 @@ def _check_empty(folder: str) -> None:
             f"--output must be an empty or a new folder. Received: {folder} with {sorted(there)[:1]}"
         )
     if remote:
-        tf.io.gfile.makedirs(folder)
+        with _errors_of_writing(folder):
+            tf.io.gfile.makedirs(folder)
     else:
         check_writable(Path(folder))
+
+
+def _write(path: str, text: str) -> None:
+    with _creating(path) as place, tf.io.gfile.GFile(place, "wb") as file:
+        file.write(text.encode())
 
 
 @contextmanager
 def _creating(path: str) -> Iterator[str]:
     """Yields the path to write to. On a disk the file appears only when it is complete."""
-    if "://" in path:
+    with _errors_of_writing(path), (_removed_on_error if "://" in path else replacing)(path) as place:
+        yield str(place)
+
+
+@contextmanager
+def _removed_on_error(path: str) -> Iterator[str]:
+    try:
         yield path
-    else:
-        with replacing(path) as temporary:
-            yield str(temporary)
+    except BaseException:
+        with suppress(tf.errors.OpError):
+            tf.io.gfile.remove(path)
+        raise
+
+
+@contextmanager
+def _errors_of_writing(path: str) -> Iterator[None]:
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:  # of the disk, not of memory
+        raise RunError(
+            f"No space is left to write {path}: free some space, empty the folder and start again. "
+            f"Received: {error.message}"
+        ) from None
+    except tf.errors.OpError as error:
+        raise RunError(f"{path} cannot be written. Received: {error.message}") from None

@@ -60,17 +60,34 @@ def features_together(run: SavedRun, files: list[str], cache: CacheConfig) -> np
     return found.take(np.arange(len(files)))
 
 
+def features_now(run: SavedRun, files: list[str]) -> tuple[np.ndarray, dict[str, str]]:
+    """Returns the feature vectors of files without the cache, and the reasons why files cannot be read.
+
+    Args:
+        run: Finished run.
+        files: Paths.
+
+    Returns:
+        Features, float32 `(n, d)` with NaN for a file that cannot be read; and the reasons by path.
+    """
+    model = feature_model(run.model)
+    return _features(run, model, files, (int(np.prod(model.output_shape[1:])),))
+
+
 def _outputs(run: SavedRun, model, files: list[str], shape, shards: Callable[[], Iterator[LockedShard]]):
     """Yields `(shard, first row, features)` of the files that are read at once."""
     for shard in shards():
         for _, begin, end in shard.blocks(FILES_AT_ONCE):
-            yield shard, begin, _features(run, model, files[begin:end], shape)
+            yield shard, begin, _features(run, model, files[begin:end], shape)[0]
 
 
-def _features(run: SavedRun, model, files: list[str], shape: tuple[int, ...]) -> np.ndarray:
+def _features(
+    run: SavedRun, model, files: list[str], shape: tuple[int, ...]
+) -> tuple[np.ndarray, dict[str, str]]:
     rows = np.full((len(files), *shape), np.nan, np.float32)
-    outputs, names = [], []
-    for inputs, readable, _ in run.file_batches(files):
+    outputs, names, reasons = [], [], {}
+    for inputs, readable, unreadable in run.file_batches(files) if files else ():
+        reasons.update(unreadable)
         if readable:
             outputs.append(model.predict_on_batch(inputs))
             names += readable
@@ -81,7 +98,7 @@ def _features(run: SavedRun, model, files: list[str], shape: tuple[int, ...]) ->
         for row, file in enumerate(files):  # files that cannot be read are missing among the names
             if file == name:
                 rows[row], name = next(found), next(names)
-    return rows
+    return rows, reasons
 
 
 def _place(files: list[str]) -> str:

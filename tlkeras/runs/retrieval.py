@@ -17,7 +17,7 @@ from tlkeras.evaluation.nearest_training_rows import TrainingRows, label_texts
 from tlkeras.maybe import MaybeNone
 from tlkeras.prepare import read_domains
 from tlkeras.run_dir import replacing
-from tlkeras.runs.file_features import features_together
+from tlkeras.runs.file_features import features_now, features_together
 from tlkeras.runs.saved_run import SavedRun
 
 
@@ -65,19 +65,14 @@ def _embedded_together(run: SavedRun, paths, cache: CacheConfig) -> Embedded | N
     found = None if files is None else features_together(run, files, cache)
     if files is None or found is None:
         return None
-    there = ~np.isnan(found).all(axis=1)
-    bad = _reasons(run, [files[row] for row in np.flatnonzero(~there)])
-    there |= np.array([file not in bad for file in files])
+    lost = np.flatnonzero(np.isnan(found).all(axis=1))
+    # An error of reading may have passed since the row was kept, or meet this process alone.
+    found[lost], bad = features_now(run, [files[row] for row in lost])
+    there = np.ones(len(files), bool)
+    there[lost] = [files[row] not in bad for row in lost]
     names = [file for file, kept in zip(files, there, strict=True) if kept]
     require_readable(names, list(bad.items()))
     return Embedded(names, found[there], list(bad.items()))
-
-
-def _reasons(run: SavedRun, files: list[str]) -> dict[str, str]:
-    """Returns the reasons why files cannot be read, of those that cannot."""
-    if not files:
-        return {}
-    return {name: reason for _, _, unreadable in run.file_batches(files) for name, reason in unreadable}
 
 
 def folder_labels(names: Iterable[str], paths: Iterable[str | os.PathLike]) -> list[str | None]:

@@ -30,6 +30,7 @@ from tlkeras.lazy import LateModule
 tf = LateModule("tensorflow")
 
 CLASSES = "classes.txt"
+UNFINISHED = "unfinished"  # stands beside shards that are still being written, or were not written to the end
 TEXT = "text"  # the column of texts if the config names none
 _SPLIT_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
                 "dev": "val", "test": "test"}  # fmt: skip
@@ -51,7 +52,8 @@ def table_of_shards(argument: str, config: DataConfig, kept_in: Path | None, how
         how: Kind of the shards.
 
     Raises:
-        UserError: There are no shards, a shard is damaged, or only some rows of a split have a label.
+        UserError: There are no shards, they are not complete, a shard is damaged, or only some rows of a
+            split have a label.
     """
     root, files = _files(argument, how)
     splits: dict[str, list[str]] = {}
@@ -117,6 +119,12 @@ def _files(argument: str, how: ShardFormat) -> tuple[str, list[str]]:
         raise UserError(
             f"data.source: there are no shards of {how.name}. Received: {path!r} with {len(found)} files"
         )
+    for folder in sorted({os.path.dirname(shard) or "." for shard in shards}):
+        if tf.io.gfile.exists(f"{folder}/{UNFINISHED}"):
+            raise UserError(
+                "These shards were not written to their end: remove the folder and start 'tlkeras shards' "
+                f"again. Received: {folder} with the file {UNFINISHED!r}"
+            )
     return root, shards
 
 
