@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tlkeras import messages
 from tlkeras.config import CacheConfig
 from tlkeras.errors import RunError, UserError
 from tlkeras.run_dir import cache_directory, replacing
@@ -138,25 +139,36 @@ class FactStore:
                     found[path] = part
         return found
 
-    def add(self, part: np.ndarray) -> None:
-        """Writes facts with their keys, and merges the files if there are many.
-
-        Nothing is kept where the folder cannot be written to.
+    def add(self, part: np.ndarray) -> Path | None:
+        """Writes facts with their keys. Returns the path of the file, or None where none can be written.
 
         Args:
             part: Facts with keys, a structured array `(m,)`.
         """
         with contextlib.suppress(OSError, RunError, UserError):
-            self._write(part)
-            if len(self._paths()) < _FILES:
-                return
-            old = self.parts(_without_key(part.dtype))
-            if len(old) >= _FILES:
-                whole = np.concatenate(list(old.values()))
-                kept = self._write(whole[np.unique(whole[["key", "more"]], return_index=True)[1]])
-                for path in old:
-                    if path != kept:
-                        path.unlink(missing_ok=True)
+            return self._write(part)
+        return None
+
+    def merge(self, dtype: np.dtype) -> None:
+        """Makes one file of all files with these columns if there are many.
+
+        Args:
+            dtype: Columns of the facts.
+        """
+        if len(self._paths()) < _FILES:
+            return
+        parts = self.parts(dtype)
+        if len(parts) < _FILES:
+            return
+        old, whole = list(parts), np.concatenate([*parts.values()])
+        del parts
+        whole = whole[np.lexsort((whole["more"], whole["key"]))]
+        again = (whole["key"][1:] == whole["key"][:-1]) & (whole["more"][1:] == whole["more"][:-1])
+        with contextlib.suppress(OSError, RunError, UserError):
+            kept = self._write(whole[np.append(True, ~again)])
+            for path in old:
+                if path != kept:
+                    path.unlink(missing_ok=True)
 
     def _paths(self) -> list[Path]:
         return sorted(self.folder.glob(f"*{_SUFFIX}"))
@@ -193,12 +205,18 @@ class KnownFacts:
             look: Function of the numbers of files, in their order, which writes their facts into `table` and
                 returns the numbers of the files whose facts are to be kept.
         """
-        missing = np.ones(len(table), bool)
+        missing, told = np.ones(len(table), bool), False
         self._fill(table, missing)
+        if not missing.any():
+            return
         rows = max(_LEAST_GROUP, -(-len(table) // _MOST_GROUPS))
         groups = [slice(begin, begin + rows) for begin in range(0, len(table), rows)]
         while groups := [group for group in groups if not self._completed(group, table, missing, look)]:
+            if not told:
+                messages.note("Other processes look at the last files. This one waits for them.")
+            told = True
             time.sleep(_LOOK_EVERY_SECONDS)
+        self._store.merge(table.dtype)
 
     def _completed(self, group: slice, table: np.ndarray, missing: np.ndarray, look) -> bool:
         """Completes a group of files. Returns whether it is complete, or another process looks at it."""
@@ -225,12 +243,13 @@ class KnownFacts:
         parts = {} if self._store.anew else self._store.parts(table.dtype, self._read)
         self._read |= parts.keys()
         for part in parts.values():
-            places = np.minimum(np.searchsorted(part["key"], self._marks["key"]), len(part) - 1)
-            known = missing & (part["key"][places] == self._marks["key"])
-            known &= part["more"][places] == self._marks["more"]
+            rows = np.flatnonzero(missing)
+            keys, more = self._marks["key"][rows], self._marks["more"][rows]
+            places = np.minimum(np.searchsorted(part["key"], keys), len(part) - 1)
+            known = (part["key"][places] == keys) & (part["more"][places] == more)
             for column in table.dtype.fields or ():
-                table[column][known] = part[column][places[known]]
-            missing &= ~known
+                table[column][rows[known]] = part[column][places[known]]
+            missing[rows[known]] = False
 
     def _keep(self, table: np.ndarray, rows: np.ndarray) -> None:
         """Keeps facts that were found anew, of files that did not change meanwhile."""
@@ -243,7 +262,8 @@ class KnownFacts:
         part["key"], part["more"] = before["key"][same], before["more"][same]
         for column in table.dtype.fields or ():
             part[column] = table[column][rows]
-        self._store.add(part)
+        if path := self._store.add(part):
+            self._read.add(path)
 
     def _marked(self, rows: np.ndarray) -> np.ndarray:
         """Returns key and time of files. The time of a file that cannot be found is 0."""

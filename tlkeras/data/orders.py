@@ -11,6 +11,7 @@ local disk. Where one read takes long (a bucket), rows in shards have an order w
 """
 
 import functools
+import threading
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +19,10 @@ import numpy as np
 from tlkeras.data.rows import Rows
 from tlkeras.data.shard_column import STREAMS
 
-_KEPT_EPOCHS = 8  # the batches of neighbouring epochs are made at the same time
+# The batches of neighbouring epochs, and of several domains, are made at the same time.
+_KEPT_EPOCHS, _KEPT_EPOCHS_OF_SHARDS = 8, 2
+# Threads that make batches ask for a new epoch together. One of them computes it.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class Order(Protocol):
@@ -66,13 +70,17 @@ class ShuffleOfShards:
         bounds = np.flatnonzero(np.diff(np.asarray(shard)[rows])) + 1
         self._shards = np.split(rows.astype(np.uint32 if len(rows) < 2**32 else np.int64), bounds)
         self._count = len(rows)
-        self.epoch = functools.lru_cache(maxsize=_KEPT_EPOCHS)(self._epoch)
+        self._kept = functools.lru_cache(maxsize=_KEPT_EPOCHS_OF_SHARDS)(self._epoch)
 
     def __len__(self) -> int:
         return self._count
 
-    def _epoch(self, seed: int, epoch: int, batch_size: int) -> np.ndarray:
+    def epoch(self, seed: int, epoch: int, batch_size: int) -> np.ndarray:
         """Returns the indices of all rows in their order, of which an incomplete last batch is no part."""
+        with _ONE_AT_A_TIME:
+            return self._kept(seed, epoch, batch_size)
+
+    def _epoch(self, seed: int, epoch: int, batch_size: int) -> np.ndarray:
         rng = np.random.default_rng([seed, epoch])
         sequence = np.concatenate([self._shards[i] for i in rng.permutation(len(self._shards))])
         sequence = np.roll(sequence, rng.integers(self._count))
@@ -107,7 +115,6 @@ def order_of(rows: Rows | int) -> Order:
     return rows.__dict__["order"]
 
 
-@functools.lru_cache(maxsize=_KEPT_EPOCHS)
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     """Returns the order of the rows in an epoch, integers `(count,)`. It depends only on the arguments.
 
@@ -116,6 +123,12 @@ def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
         seed: Seed of the stage.
         epoch: Number of the epoch, from 0.
     """
+    with _ONE_AT_A_TIME:
+        return _epoch_order(count, seed, epoch)
+
+
+@functools.lru_cache(maxsize=_KEPT_EPOCHS)
+def _epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     order = np.random.default_rng([seed, epoch]).permutation(count)
     order = order.astype(np.uint32 if count < 2**32 else np.int64)  # several epochs are kept
     order.setflags(write=False)

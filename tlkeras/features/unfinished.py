@@ -149,11 +149,13 @@ class UnfinishedEntry:
                 os.close(lock)
 
     def leave(self) -> None:
-        """Removes the folder if it holds no shard."""
+        """Removes the folder if it holds no shard and no other process has begun one."""
         with contextlib.suppress(OSError):
-            if os.listdir(self.folder) == [_WANTED]:
-                (self.folder / _WANTED).unlink()
-            self.folder.rmdir()
+            finishing = self._lock_path("finish")
+            begun = [path for path in self.store.locks_of_shards(self.key) if path != finishing]
+            if not begun and not set(os.listdir(self.folder)) - {_WANTED}:
+                (self.folder / _WANTED).unlink(missing_ok=True)
+                self.folder.rmdir()
 
     def _complete(self, names: dict[int, str]) -> None:
         info = EntryInfo(
