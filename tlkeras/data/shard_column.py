@@ -51,8 +51,9 @@ class Blocks:
         """Returns bytes of a shard, fewer at its end. Raises `OSError` if it cannot be read."""
         first, end = offset // BLOCK_BYTES, offset + length
         numbers = range(first, max(-(-end // BLOCK_BYTES), first + 1))
-        content = b"".join(self._block(shard, number) for number in numbers)
-        return content[offset - first * BLOCK_BYTES :][:length]
+        parts = [self._block(shard, number) for number in numbers]
+        content, begin = parts[0] if len(parts) == 1 else b"".join(parts), offset - first * BLOCK_BYTES
+        return content[begin : begin + length]  # one slice, so that no block is copied
 
     def _block(self, shard: "Shard", number: int) -> bytes:
         place = (shard.path, number)
