@@ -86,9 +86,10 @@ run tlkeras push runs/mine --to=published
 run tlkeras predict published PICTURES/apples
 run demo
 run tlkeras sweep --config=synthetic_smoke --seeds=2 --workdir=runs/seeds
-run tlkeras merge runs/seeds/synthetic_smoke_* --workdir=runs/soup
+run tlkeras train --config=synthetic_smoke --set stages.0.optimizer.learning_rate=2e-3 --workdir=runs/other_rate
+run tlkeras merge runs/smoke runs/other_rate --workdir=runs/soup
 run tlkeras rank "${pictures[@]}" --candidates='*lite0,small_cnn' --workdir=runs/ranking
-run tlkeras auto --config=synthetic_smoke --budget=1m --workdir=runs/search
+run tlkeras auto --config=synthetic_smoke --candidates=small_cnn --budget=4m --workdir=runs/search
 run tlkeras adapt runs/mine --target=folder:PICTURES
 run tlkeras reproduce runs/smoke
 run tlkeras find_lr --config=synthetic_smoke

@@ -105,7 +105,7 @@ ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a networ
     "tlkeras predict runs/mine A_FOLDER --coverage=.9": "tests/runs/test_trusted_answers.py",
     "tlkeras demo runs/mine": "tests/demo/test_demo_page.py",
     "tlkeras push runs/mine --to=hf://me/mine --create=private": "tests/publish/test_push.py",
-    "tlkeras merge runs/heads/heads_* --workdir=runs/soup": "tests/studies/test_merge.py",
+    "tlkeras merge runs/heads/heads_0 runs/heads/heads_1 --workdir=runs/soup": "tests/studies/test_merge.py",
     "tlkeras train --config=synthetic_smoke --workdir=runs/tracked --set 'tracking=[\"mlflow\"]'":
         "tests/faults/test_mlflow_server.py",
     "tlkeras inspect --config=image_folder --set data.source=folder:PICTURES --features --workdir=suspects":
