@@ -116,3 +116,31 @@ def test_windows_of_pictures_are_refused(tmp_path):
     words = ["stages.0.augment.window=true"]
     with pytest.raises(UserError, match="augmentations that images cannot have"):
         run_experiment(load_config("synthetic_smoke", words), tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def beside_columns(folder, tmp_path_factory):
+    """A finished run on long sounds with columns beside them, and its list, in which sounds are missing."""
+    where = tmp_path_factory.mktemp("beside")
+    lines = ["path,age,label"]
+    for i, path in enumerate(sorted(folder.glob("*/*.wav"))):
+        lines.append(f"{path if i % 9 else ''},{i % 7},{path.parent.name}")
+    (where / "rows.csv").write_text("\n".join(lines) + "\n")
+    words = [f"data.source=csv:{where / 'rows.csv'}", "data.picture=path", "data.columns=age"]
+    words += ["model.beside.columns.backbone=mlp", "model.beside.columns.weights=none"]
+    return run_experiment(config(folder, where / "cache", *words), where / "run"), where / "rows.csv"
+
+
+def test_sounds_with_columns_are_answered_alike_by_evaluation_list_and_paths(beside_columns):
+    run, file = beside_columns
+    of_list, skipped = run.predict_files(str(file))
+    rows = [line.split(",") for line in file.read_text().splitlines()[1:]]
+    x = {"sound": [path or None for path, _, _ in rows], "columns": {"age": [int(age) for _, age, _ in rows]}}
+    of_paths = run.predict(x)
+    assert not skipped and len(of_list) == len(of_paths) == len(rows)
+    place = {name: i for i, name in enumerate(of_list.ids)}
+    for split in ("val", "test", "train"):
+        kept = Predictions.load(run.path / "evaluation" / f"predictions_{split}.npz")
+        places = [place[name] for name in kept.ids]
+        for found in (of_list, of_paths):
+            np.testing.assert_allclose(found.logits[places] * run.temperature, kept.logits, atol=1e-5)

@@ -12,6 +12,7 @@ from tlkeras.config.data import DataConfig
 from tlkeras.data.check import unreadable
 from tlkeras.data.domains import concatenated
 from tlkeras.data.modalities.base import Modality
+from tlkeras.data.rows import Rows
 from tlkeras.data.sources import read_source
 
 _KINDS = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
@@ -37,13 +38,14 @@ def list_batches(
 
     A list has the columns of the training data; a column of labels is not needed. Texts of training data
     without columns are the column `text`, and those of pairs `text` and `text_pair`. A row is named by its
-    place, e.g. `line:7`, or by its path if it is a picture or a sound alone.
+    place, e.g. `line:7`, or by its path if it is a picture or a sound alone. A long sound gives several
+    inputs with the same name, whose outputs `Modality.combined` merges.
 
     Args:
         files: Lists.
         config: Config of the data, with its sizes resolved.
         modality: Modality of the rows, with what it was fitted to.
-        batch_size: Largest number of rows per batch.
+        batch_size: Largest number of inputs per batch.
 
     Raises:
         UserError: A list cannot be read, or lacks a column.
@@ -62,7 +64,25 @@ def list_batches(
         yield [], [], [(f"{file}, {rows.ids[row]}", reason) for row, reason in bad.items()]
         rows = rows.take(np.setdiff1d(np.arange(len(rows)), list(bad))) if bad else rows
         named = [str(name) if len(files) == 1 else f"{file}:{name}" for name in rows.ids]
-        read = modality.reader(rows, config.model_copy(update={"memory_mb": 0}))
-        for begin in range(0, len(rows), batch_size):
-            places = np.arange(begin, min(begin + batch_size, len(rows)))
-            yield read(places), named[begin : begin + batch_size], []
+        for inputs, places in batches_in_order(rows, config, modality, batch_size):
+            yield inputs, [named[place] for place in places], []
+
+
+def batches_in_order(
+    rows: Rows, config: DataConfig, modality: Modality, batch_size: int
+) -> Iterator[tuple[Any, np.ndarray]]:
+    """Yields `(inputs, places)` of rows, where `places` are the numbers of the rows, int64 `(b,)`.
+
+    A row with a long sound gives an input for each window, and its number comes several times in sequence.
+
+    Args:
+        rows: Rows that can be read.
+        config: Config of the data, with its sizes resolved.
+        modality: Modality of the rows.
+        batch_size: Largest number of inputs per batch.
+    """
+    windows, owners = modality.windows(rows, config) or (rows, np.arange(len(rows)))
+    read = modality.reader(windows, config.model_copy(update={"memory_mb": 0}))
+    for begin in range(0, len(windows), batch_size):
+        places = np.arange(begin, min(begin + batch_size, len(windows)))
+        yield read(places), owners[places]

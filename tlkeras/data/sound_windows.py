@@ -1,6 +1,8 @@
 """Windows of long sounds: one that is drawn at random, and all of them as rows of their own."""
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +34,24 @@ def drawn_begins(
         for index in indices
     ]
     return (np.array(draws) * free).astype(np.int64)
+
+
+def mean_by_owner(values: np.ndarray, owners: Iterable) -> tuple[np.ndarray, list]:
+    """Returns the means of the values for all windows of each sound, and the sounds in their order.
+
+    Args:
+        values: Values of windows, float `(m, ...)`.
+        owners: Number or name of the sound of each window, `(m,)`.
+
+    Returns:
+        Means `(n, ...)` of the dtype of the values, and the n numbers or names.
+    """
+    places: dict[Any, int] = {}
+    rows = np.array([places.setdefault(owner, len(places)) for owner in owners])
+    totals = np.zeros((len(places), *values.shape[1:]))
+    np.add.at(totals, rows, values)
+    counts = np.bincount(rows).reshape(-1, *[1] * (values.ndim - 1))
+    return (totals / counts).astype(values.dtype), list(places)
 
 
 def all_windows(rows: Rows, spec: SoundSpec, column: str | None = None) -> tuple[Rows, np.ndarray] | None:

@@ -11,6 +11,7 @@ from tlkeras.backend.distributed_fit import DistributedFit
 from tlkeras.config import ExperimentConfig
 from tlkeras.data import Domain, evaluation_batches
 from tlkeras.data.roles import Role
+from tlkeras.data.sound_windows import mean_by_owner
 from tlkeras.evaluation import calibration
 from tlkeras.evaluation.intervals import score_interval
 from tlkeras.evaluation.metrics import compute_metrics, write_confusion
@@ -110,10 +111,8 @@ def predict_split(model, domain: Domain, split: str, batch_size: int, runtime=No
     )
     if owners is None:
         return found
-    begins = np.searchsorted(owners, np.arange(len(rows)))
-    counts = np.bincount(owners)[:, None]
-    features = None if found.features is None else np.add.reduceat(found.features, begins) / counts
-    logits = np.add.reduceat(found.logits, begins) / counts
+    logits = mean_by_owner(found.logits, owners)[0]
+    features = None if found.features is None else mean_by_owner(found.features, owners)[0]
     return Predictions.from_logits(
         logits, task=domain.task, labels=rows.labels, ids=np.asarray(rows.ids),
         class_names=domain.class_names, features=features,

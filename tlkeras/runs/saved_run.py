@@ -17,7 +17,7 @@ from tlkeras.data.array_parts import in_parts
 from tlkeras.data.fact_store import kept_in
 from tlkeras.data.files import FILES_AT_ONCE, require_readable
 from tlkeras.data.input_shapes import Shape, shape_from_json
-from tlkeras.data.list_files import list_batches, lists_in
+from tlkeras.data.list_files import batches_in_order, list_batches, lists_in
 from tlkeras.data.modalities import MODALITIES, Modality
 from tlkeras.data.rows import Rows
 from tlkeras.errors import UserError
@@ -201,7 +201,8 @@ class SavedRun:
             x: Raw inputs. For a run on arrays, they have the form of the training arrays, and are scaled
                 and resized in the same way. Otherwise they are images `(n, height, width, 3)` in 0..255 at
                 the model's size, or vectors `(n, d)`, or a list of texts, or what else the run's modality
-                takes. Several inputs are a dict or a DataFrame with the names of the training data.
+                takes. Several inputs are a dict or a DataFrame with the names of the training data. A
+                long sound in a file is answered by the mean over its windows.
             batch_size: Number of rows per step.
 
         Returns:
@@ -213,10 +214,11 @@ class SavedRun:
         form = ArrayForm.read(self.manifest.get("arrays"))
         x = in_parts(x, self._reading, self.modality)
         inputs = self.modality.inputs_like_training(x, form, self.input_shape)
-        rows = Rows(inputs, None, np.arange(len(inputs)))
-        read = self.modality.reader(rows, self._reading.model_copy(update={"memory_mb": 0}))
-        places = [np.arange(i, min(i + batch_size, len(rows))) for i in range(0, len(rows), batch_size)]
-        return self._predictions(np.concatenate([self._answers(read(i)) for i in places]))
+        rows = Rows(inputs, None, np.arange(len(inputs)), scan=self.modality.scan(self._reading))
+        batches = batches_in_order(rows, self._reading, self.modality, batch_size)
+        answers, owners = zip(*((self._answers(batch), places) for batch, places in batches), strict=True)
+        owners = np.concatenate(owners).tolist()
+        return self._predictions(self.modality.combined(np.concatenate(answers), owners)[0])
 
     @property
     def validation(self) -> Predictions:

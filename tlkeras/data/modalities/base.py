@@ -337,12 +337,12 @@ class Modality:
         """
         raise UserError(f"The model takes {self.plural}, not files.")
 
-    def combined(self, outputs: np.ndarray, names: list[str]) -> tuple[np.ndarray, list[str]]:
-        """Returns outputs `(n, ...)` by file, and the files, of which each may have given several inputs.
+    def combined(self, outputs: np.ndarray, names: list) -> tuple[np.ndarray, list]:
+        """Returns outputs `(n, ...)` by file or row, and their names. Each may have given several inputs.
 
         Args:
-            outputs: Outputs of the model by input, float `(n, ...)`.
-            names: File of each input.
+            outputs: Outputs of the model by input, float `(m, ...)`.
+            names: Name of the file, or name or number of the row, of each input.
         """
         return outputs, names
 

@@ -19,7 +19,7 @@ from tlkeras.data.modalities.text import Text
 from tlkeras.data.rows import Rows
 from tlkeras.data.shown_sounds import wav
 from tlkeras.data.sound_files import SoundSpec
-from tlkeras.data.sound_windows import all_windows
+from tlkeras.data.sound_windows import all_windows, mean_by_owner
 from tlkeras.errors import UserError, unknown
 from tlkeras.lazy import LateModule
 
@@ -174,6 +174,9 @@ class Several(Modality):
         if sounds is None or rows.encoded is None:
             return None
         return all_windows(rows, SoundSpec.of(config), "sound")
+
+    def combined(self, outputs, names):
+        return mean_by_owner(outputs, names) if "sound" in self.parts else (outputs, names)
 
     def scan(self, config, kept_in=None):
         return next(iter(self.parts.values())).scan(config, kept_in)

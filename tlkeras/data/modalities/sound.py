@@ -18,7 +18,7 @@ from tlkeras.data.sound_files import (
     read_windows,
     scan_sounds,
 )
-from tlkeras.data.sound_windows import all_windows
+from tlkeras.data.sound_windows import all_windows, mean_by_owner
 from tlkeras.data.text_column import TextColumn
 from tlkeras.errors import UserError
 
@@ -133,11 +133,7 @@ class Sound(Modality):
         return [wav(samples, self.rate) for samples in np.asarray(x)]
 
     def combined(self, outputs, names):
-        files = list(dict.fromkeys(names))
-        places = {name: [] for name in files}
-        for place, name in enumerate(names):
-            places[name].append(place)
-        return np.stack([outputs[places[name]].mean(axis=0) for name in files]), files
+        return mean_by_owner(outputs, names)
 
 
 _SILENT = 1e-3  # the largest magnitude of a silent sound, 60 decibels below full scale
