@@ -144,3 +144,24 @@ def test_sounds_with_columns_are_answered_alike_by_evaluation_list_and_paths(bes
         places = [place[name] for name in kept.ids]
         for found in (of_list, of_paths):
             np.testing.assert_allclose(found.logits[places] * run.temperature, kept.logits, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"noise": 0.1}, {"time_mask": 1.0}, {"window": True, "noise": 0.1}, {"window": True}],
+    ids=lambda change: "-".join(change),
+)
+def test_no_change_makes_a_missing_sound_there_or_a_sound_missing(folder, beside_columns, change):
+    words = [f"data.source=csv:{beside_columns[1]}", "data.picture=path", "data.columns=age"]
+    words += ["model.beside.columns.backbone=mlp", "model.beside.columns.weights=none"]
+    domain = load_domain(config(folder, folder, *words).data, seed=0)
+    rows = domain.splits["train"]
+    missing = np.array([isinstance(one, bytes) for one in rows.inputs["sound"]])
+    assert 0 < missing.sum() < len(rows)
+    augment, places = AugmentConfig(**change), np.arange(len(rows))
+    read = domain.modality.reader(rows, domain.config)
+    unchanged = read(places)["sound"].numpy()
+    for epoch in range(3):
+        found = domain.modality.drawn(read, augment, 0, np.int64(epoch), places)["sound"].numpy()
+        assert not found[missing].any() and found[~missing].any(axis=1).all()
+        assert not np.array_equal(found, unchanged)

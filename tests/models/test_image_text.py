@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from tlkeras import load_config, load_run, run_experiment
-from tlkeras.config import JoinConfig, ModelConfig
+from tlkeras.config import AugmentConfig, JoinConfig, ModelConfig
+from tlkeras.data import load_domain
 from tlkeras.errors import UserError
 from tlkeras.models import build_model
 from tlkeras.prepare import inspect_data
@@ -201,3 +202,21 @@ def test_a_row_needs_a_part(place, tmp_path):
     (tmp_path / "rows.csv").write_text("\n".join([*lines, ",,yes"]))
     with pytest.raises(UserError, match=r"line 162: the file and title are empty"):
         run_experiment(config(place, tmp_path, f"data.source=csv:{tmp_path}/rows.csv"), tmp_path / "run")
+
+
+@pytest.mark.parametrize("change", [{"noise": 9.0}, {"color": 1.0}, {"randaugment": 3}])
+def test_no_change_makes_a_missing_picture_there(place, tmp_path, change):
+    lines = (place / "rows.csv").read_text().splitlines()
+    lines[-20:] = ["," + line.split(",", 1)[1] for line in lines[-20:]]
+    (place / "fewer.csv").write_text("\n".join(lines))
+    domain = load_domain(config(place, tmp_path, f"data.source=csv:{place}/fewer.csv").data, seed=0)
+    rows = domain.splits["train"]
+    missing = np.array([isinstance(one, bytes) for one in rows.inputs["image"]])
+    assert 0 < missing.sum() < len(rows)
+    read, places = domain.modality.reader(rows, domain.config), np.arange(len(rows))
+    unchanged = read(places)["image"].numpy()
+    for epoch in range(2):
+        augment = AugmentConfig(**change)
+        found = domain.modality.drawn(read, augment, 0, np.int64(epoch), places)["image"].numpy()
+        assert not found[missing].any() and found[~missing].any(axis=(1, 2, 3)).all()
+        assert not np.array_equal(found, unchanged)

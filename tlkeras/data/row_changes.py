@@ -6,6 +6,17 @@ import numpy as np
 import tensorflow as tf
 
 
+def still_there(x: tf.Tensor, changed: tf.Tensor) -> tf.Tensor:
+    """Returns changed pictures or sounds `(b, ...)`, but those unchanged that are missing (zeros), or of
+    which the changes leave only zeros.
+
+    A model takes zeros as a missing part. Noise would make it a part that is there in training alone.
+    """
+    axes = list(range(1, x.shape.rank))
+    before, after = (tf.reduce_any(tf.not_equal(part, 0), axes, keepdims=True) for part in (x, changed))
+    return tf.where(before & after, changed, tf.cast(x, changed.dtype))
+
+
 def changed_rows(
     x: Mapping[str, tf.Tensor],
     change: Callable[[dict[str, np.ndarray], np.random.Generator], Mapping[str, np.ndarray]],

@@ -34,7 +34,7 @@ class Modality:
     the shape of one input without the batch axis, `folder` is a run directory, and `paths` are those of files
     and folders. `augment` are the settings of an augmentation, `seed` is the seed of the stage, `epoch` the
     number of an epoch or of a fixed view (int64 scalar), and `indices` are those of the rows, int64 `(b,)`.
-    `batch_size` is the largest number of rows per batch.
+    `batch_size` is the largest number of rows per batch. `read` is a function that `reader` returned.
 
     Attributes:
         name: Registered name, which is also written to the manifest of a run.
@@ -259,12 +259,12 @@ class Modality:
         return AugmentConfig(**{name: getattr(augment, name) for name in self.augmentations})
 
     def drawn(self, read: Any, augment: AugmentConfig, seed: int, epoch: Any, indices: Any) -> Any:
-        """Returns the batch of rows with these indices for training: read, then `augmented`.
+        """Returns the batch of rows with these indices for training: `chosen`, then `augmented`."""
+        return self.augmented(self.chosen(read, augment, seed, epoch, indices), augment, seed, epoch, indices)
 
-        Args:
-            read: Function that `reader` returned.
-        """
-        return self.augmented(read(indices), augment, seed, epoch, indices)
+    def chosen(self, read: Any, augment: AugmentConfig, seed: int, epoch: Any, indices: Any) -> Any:
+        """Returns the inputs of rows before they are `augmented`; of a longer row the piece that is drawn."""
+        return read(indices)
 
     def windows(self, rows: Rows, config: DataConfig) -> tuple[Rows, np.ndarray] | None:
         """Returns the inputs of rows that have several as rows of their own, and for each the number of its

@@ -62,7 +62,7 @@ class Several(Modality):
     `ids` and `mask` int32 `(max_length,)`, and `columns` float32 `(columns,)`.
 
     Each part of a row may be missing. A missing picture is black, a missing sound is silent, a missing text
-    has a mask of zeros, and a missing column is NaN.
+    has a mask of zeros, and a missing column is NaN. No random change affects a missing picture or sound.
 
     Args:
         parts: Modalities of the parts, in the order of `PARTS`.
@@ -160,13 +160,16 @@ class Several(Modality):
         return _Readers(readers)
 
     def drawn(self, read: Any, augment, seed, epoch, indices):
+        from tlkeras.data.row_changes import still_there
+
         found = {}
         for name, part in self.parts.items():
-            own = read.of_part[name]
-            drawn = (
-                part.drawn(own, part.drawable(augment), seed, epoch, indices) if part.augmentations else None
-            )
-            found |= _named(name, own(indices) if drawn is None else drawn)
+            own, settings = read.of_part[name], part.drawable(augment)
+            x = part.chosen(own, settings, seed, epoch, indices)
+            if part.augmentations:
+                changed = part.augmented(x, settings, seed, epoch, indices)
+                x = still_there(x, changed) if name in FILES else changed
+            found |= _named(name, x)
         return found
 
     def windows(self, rows, config):

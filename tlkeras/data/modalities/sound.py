@@ -70,9 +70,8 @@ class Sound(Modality):
 
         return SoundReader(rows, config)
 
-    def drawn(self, read: Any, augment, seed, epoch, indices):
-        x = read.window(indices, seed, epoch) if augment.window else read(indices)
-        return self.augmented(x, augment, seed, epoch, indices)
+    def chosen(self, read: Any, augment, seed, epoch, indices):
+        return read.window(indices, seed, epoch) if augment.window else read(indices)
 
     def windows(self, rows, config):
         return None if rows.kind == "vectors" else all_windows(rows, SoundSpec.of(config))
