@@ -1,5 +1,8 @@
 """Long sounds: a random window of each in training, and the mean of the answers for all windows elsewhere."""
 
+import io
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sounds import RATE, tones
@@ -7,7 +10,7 @@ from sounds import RATE, tones
 from tlkeras import load_config, load_run, run_experiment
 from tlkeras.config import AugmentConfig
 from tlkeras.data import load_domain, training_batches
-from tlkeras.data.sound_files import SoundSpec, read_sound, read_windows
+from tlkeras.data.sound_files import SoundSpec, read_pieces, read_windows
 from tlkeras.errors import UserError
 from tlkeras.evaluation import Predictions
 
@@ -53,7 +56,7 @@ def test_a_window_has_the_samples_of_the_whole_sound(tmp_path, rate, suffix):
     whole = np.concatenate(read_windows(str(path), SPEC))
     assert len(whole) == 2 * RATE
     for begin in (0, 1, 777, 5_000, len(whole) - SPEC.samples):
-        found = read_sound(str(path), SPEC, begin)
+        found = read_pieces(str(path), SPEC, [begin])[0]
         np.testing.assert_allclose(found, whole[begin : begin + SPEC.samples], atol=1e-6)
 
 
@@ -165,3 +168,52 @@ def test_no_change_makes_a_missing_sound_there_or_a_sound_missing(folder, beside
         found = domain.modality.drawn(read, augment, 0, np.int64(epoch), places)["sound"].numpy()
         assert not found[missing].any() and found[~missing].any(axis=1).all()
         assert not np.array_equal(found, unchanged)
+
+
+@pytest.mark.parametrize("in_memory", [False, True], ids=["path", "content"])
+def test_the_windows_of_a_long_sound_are_read_in_one_pass(tmp_path, monkeypatch, in_memory):
+    path, windows = tmp_path / "a.wav", 64
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, windows * SPEC.samples).astype(np.float32)
+    soundfile.write(path, samples, RATE, subtype="FLOAT")
+    (tmp_path / "rows.csv").write_text(f"path,label,split\n{path},a,train\n{path},b,train\n{path},b,test\n")
+    domain = load_domain(config(tmp_path, tmp_path, f"data.source=csv:{tmp_path / 'rows.csv'}").data, seed=0)
+    rows = domain.splits["test"]
+    if in_memory:
+        content = np.empty(1, object)
+        content[0] = path.read_bytes()
+        rows = replace(rows, inputs=content)
+    found, owners = domain.modality.windows(rows, domain.config)
+    read = domain.modality.reader(found, domain.config.model_copy(update={"memory_mb": 0}))
+    opened, frames = [], []
+    real = soundfile.SoundFile
+
+    class Counting(real):
+        def __init__(self, *given, **named):
+            opened.append(1)
+            super().__init__(*given, **named)
+
+        def read(self, count=-1, *given, **named):
+            frames.append(count)
+            return super().read(count, *given, **named)
+
+    monkeypatch.setattr(soundfile, "SoundFile", Counting)
+    sounds = np.concatenate([read(np.arange(begin, begin + 16)) for begin in range(0, windows, 16)])
+    np.testing.assert_array_equal(sounds, samples.reshape(windows, -1))
+    assert owners.tolist() == [0] * windows and len(opened) == windows / 16
+    assert sum(frames) < 1.1 * len(samples)  # of each window, only its part
+
+
+def test_only_the_part_of_a_file_on_a_disk_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(100 * SPEC.samples), RATE)
+    sizes = []
+
+    class Counting(io.FileIO):
+        def readinto(self, buffer):
+            sizes.append(super().readinto(buffer))
+            return sizes[-1]
+
+    opening = lambda file, mode: io.BufferedReader(Counting(file, mode))  # noqa: E731
+    monkeypatch.setattr("tlkeras.data.sound_files.open", opening, raising=False)
+    read_pieces(str(path), SPEC, [50 * SPEC.samples])
+    assert 2 * SPEC.samples <= sum(sizes) < path.stat().st_size / 5

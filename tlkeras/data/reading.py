@@ -1,6 +1,7 @@
 """Reading of rows with TensorFlow ops: files, encoded images or arrays become pixels of the model's size."""
 
 import functools
+import itertools
 import weakref
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from tlkeras.data.preprocess import JPEG_RATIOS, jpeg_ratio
 from tlkeras.data.resize import resize
 from tlkeras.data.rows import Rows
 from tlkeras.data.scan import contents
-from tlkeras.data.sound_files import SoundSpec, UnreadableSound, as_floats, read_sound
+from tlkeras.data.sound_files import SoundSpec, SoundWindow, UnreadableSound, as_floats, read_pieces
 from tlkeras.data.sound_windows import drawn_begins, lengths_of
 from tlkeras.errors import UserError
 
@@ -174,9 +175,14 @@ class SoundReader:
         return _from_python(read, indices, tf.float32, self._shape, epoch)
 
     def _at(self, indices, begins) -> np.ndarray:
+        found = []
         inputs, ids = self.rows.inputs, self.rows.ids
         each = zip(indices, begins, strict=True)
-        return np.stack([_read_sound(inputs[i], str(ids[i]), self.spec, int(begin)) for i, begin in each])
+        pieces = [_piece(inputs[i], int(begin), str(ids[i])) for i, begin in each]
+        # the windows of a sound stand side by side, so that each sound of a batch is opened once
+        for (item, name), same in itertools.groupby(pieces, lambda piece: piece[:2]):
+            found.append(_read_pieces(item, name, self.spec, [begin for _, _, begin in same]))
+        return np.concatenate(found)
 
     def _decoded(self, indices):
         read = lambda indices: self._at(indices, np.zeros(len(indices)))  # noqa: E731
@@ -186,9 +192,13 @@ class SoundReader:
         return _from_python(lambda i: as_floats(self.rows.inputs[i]), indices, tf.float32, self._shape)
 
 
-def _read_sound(item, name: str, spec: SoundSpec, begin: int) -> np.ndarray:
+def _piece(item, begin: int, name: str) -> tuple[Any, str, int]:
+    return (item.item, name, item.begin) if isinstance(item, SoundWindow) else (item, name, begin)
+
+
+def _read_pieces(item, name: str, spec: SoundSpec, begins: list[int]) -> np.ndarray:
     try:
-        return read_sound(item, spec, begin)
+        return read_pieces(item, spec, begins)
     except OSError as error:
         raise UserError(f"{name} cannot be opened. Received: {error.strerror or error}") from None
     except UnreadableSound as error:

@@ -1,9 +1,11 @@
 """Decodes sound files to samples with the same rate."""
 
+import contextlib
 import functools
 import hashlib
 import io
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,10 +80,6 @@ class SoundWindow:
     item: Any
     begin: int
 
-    def read(self) -> bytes:
-        """Returns the content of the file."""
-        return contents(self.item)
-
 
 def fitted(samples: np.ndarray, length: int) -> np.ndarray:
     """Returns samples `(..., n)` cut at the end, or with as much silence before as after them."""
@@ -99,22 +97,27 @@ SOUND_FACTS = np.dtype(
 )  # fmt: skip
 
 
-def read_sound(item, spec: SoundSpec, begin: int = 0) -> np.ndarray:
-    """Returns a window of a sound in the form that a model takes, float32 `(spec.samples,)`.
+def read_pieces(item, spec: SoundSpec, begins: Iterable[int]) -> np.ndarray:
+    """Returns windows of one sound, which is opened once, float32 `(k, spec.samples)`.
+
+    Only the parts that the windows need are decoded. Of a file on a disk, only these are read.
 
     Args:
-        item: Path of a file, the content of a file as bytes, or a `SoundWindow`.
+        item: Path of a file, or the content of a file as bytes.
         spec: Form of the samples.
-        begin: First sample of the window at the rate of the spec. A `SoundWindow` has its own.
+        begins: First sample of each window at the rate of the spec.
 
     Raises:
         UnreadableSound: The sound cannot be read.
         OSError: The file cannot be opened.
     """
-    begin = item.begin if isinstance(item, SoundWindow) else begin
-    samples, rate = _decoded(contents(item), spec, begin)
-    _, before = _first_frame(begin, rate, spec.rate)
-    return spec.fitted(_resampled(samples, rate, spec.rate)[before:])
+    found = []
+    with _opened(item) as file:
+        for begin in begins:
+            frame, before = _first_frame(begin, file.samplerate, spec.rate)
+            samples = _samples(file, _needed(spec, file.samplerate, begin), frame)
+            found.append(spec.fitted(_resampled(samples, file.samplerate, spec.rate)[before:]))
+    return np.stack(found)
 
 
 def read_windows(item, spec: SoundSpec) -> np.ndarray:
@@ -128,7 +131,7 @@ def read_windows(item, spec: SoundSpec) -> np.ndarray:
         UnreadableSound: The sound cannot be read.
         OSError: The file cannot be opened.
     """
-    return spec.windows(_resampled(*_decoded(contents(item)), spec.rate))
+    return spec.windows(_resampled(*_decoded(item), spec.rate))
 
 
 def scan_sounds(inputs: Any, *, full: bool = False, kept_in: Path | None = None) -> Facts:
@@ -190,34 +193,47 @@ def _facts(samples: np.ndarray, rate: int, size: int, digest: bytes) -> tuple:
     return size, digest, len(samples) / rate, rate, samples.shape[1], float(heights.max()), clipped
 
 
-def _decoded(content: bytes, spec: SoundSpec | None = None, begin: int = 0) -> tuple[np.ndarray, int]:
-    """Returns samples, float32 `(n, channels)`, and their rate. With a spec, only the part that determines
-    the window at `begin` is decoded; it starts at the `_first_frame`.
-    """
-    if not content:
-        raise UnreadableSound("is empty (0 bytes)")
+def _decoded(item) -> tuple[np.ndarray, int]:
+    """Returns all samples of a sound, float32 `(n, channels)`, and their rate."""
+    with _opened(item) as file:
+        samples = _samples(file)
+        if len(samples) < file.frames:
+            raise UnreadableSound(f"is truncated ({len(samples)} of {file.frames} samples)")
+        return samples, file.samplerate
+
+
+@contextlib.contextmanager
+def _opened(item) -> Iterator[Any]:
+    """Opens a sound and turns the errors of its decoder into `UnreadableSound`."""
     module = soundfile()
-    try:
-        with module.SoundFile(io.BytesIO(content)) as file:
-            rate, length = file.samplerate, file.frames
-            _check_header(rate, length)
-            if begin and spec is not None:
-                file.seek(_first_frame(begin, rate, spec.rate)[0])
-            samples = file.read(_needed(spec, rate, begin), dtype="float32", always_2d=True)
-    except module.LibsndfileError as error:
-        known = content[:4] in (b"RIFF", b"fLaC", b"OggS", b"FORM") or content[:3] == b"ID3"
-        raise UnreadableSound(
-            f"is damaged or truncated ({error.error_string})" if known else NO_SOUND
-        ) from None
-    except (MemoryError, RuntimeError, TypeError, ValueError) as error:
-        raise UnreadableSound(f"is damaged or truncated ({type(error).__name__})") from None
+    with open(item, "rb") if isinstance(item, str) else io.BytesIO(contents(item)) as stream:
+        head = stream.read(4)
+        if not head:
+            raise UnreadableSound("is empty (0 bytes)")
+        stream.seek(0)
+        try:
+            with module.SoundFile(stream) as file:
+                _check_header(file.samplerate, file.frames)
+                yield file
+        except module.LibsndfileError as error:
+            known = head in (b"RIFF", b"fLaC", b"OggS", b"FORM") or head[:3] == b"ID3"
+            raise UnreadableSound(
+                f"is damaged or truncated ({error.error_string})" if known else NO_SOUND
+            ) from None
+        except (MemoryError, RuntimeError, TypeError, ValueError) as error:
+            raise UnreadableSound(f"is damaged or truncated ({type(error).__name__})") from None
+
+
+def _samples(file, count: int = -1, frame: int = 0) -> np.ndarray:
+    """Returns samples of an opened sound from a frame on, float32 `(n, channels)`. -1 means all."""
+    if frame or file.tell():
+        file.seek(frame)
+    samples = file.read(count, dtype="float32", always_2d=True)
     if not len(samples):
         raise UnreadableSound("holds no samples")
-    if spec is None and len(samples) < length:
-        raise UnreadableSound(f"is truncated ({len(samples)} of {length} samples)")
     if not np.isfinite(samples).all():
         raise UnreadableSound("holds a sample that is not a finite number")
-    return samples, rate
+    return samples
 
 
 def _check_header(rate: int, length: int) -> None:
@@ -244,10 +260,8 @@ def _first_frame(begin: int, rate: int, wanted: int) -> tuple[int, int]:
     return steps * (rate // common), begin - steps * (wanted // common)
 
 
-def _needed(spec: SoundSpec | None, rate: int, begin: int) -> int:
-    """Returns the number of samples at `rate` that determine the window of a spec. -1 means all."""
-    if spec is None:
-        return -1
+def _needed(spec: SoundSpec, rate: int, begin: int) -> int:
+    """Returns the number of samples at `rate` that determine the window of a spec."""
     samples = spec.samples + _first_frame(begin, rate, spec.rate)[1]
     return math.ceil(samples * rate / spec.rate) + math.ceil((_TAPS + 2) * max(1, rate / spec.rate)) + 2
 
