@@ -60,6 +60,18 @@ def test_a_window_has_the_samples_of_the_whole_sound(tmp_path, rate, suffix):
         np.testing.assert_allclose(found, whole[begin : begin + SPEC.samples], atol=1e-6)
 
 
+def test_a_window_of_an_mp3_file_has_the_samples_of_the_whole_sound(tmp_path):
+    path, spec = tmp_path / "a.mp3", SoundSpec(16_000, 8_000)
+    rng = np.random.default_rng(0)
+    with soundfile.SoundFile(path, "w", spec.rate, 1) as file:
+        for _ in range(60):
+            file.write(np.clip(rng.normal(0, 0.1, spec.rate), -1, 1))
+    whole, _ = soundfile.read(path, dtype="float32")
+    begins = range(500, 900_000, 12_345)
+    for begin, found in zip(begins, read_pieces(str(path), spec, begins), strict=True):
+        np.testing.assert_allclose(found, whole[begin : begin + spec.samples], atol=1e-6)
+
+
 def batches(folder, **how):
     domain = load_domain(config(folder, folder).data, seed=0)
     rows = domain.splits["train"]

@@ -27,6 +27,7 @@ LONGEST_SECONDS = 3600  # a small file can hold days of silence
 _RATES = (1_000, 400_000)
 _FULL_SCALE = 32768  # of 16-bit samples
 _NEAR_FULL_SCALE = 0.999  # samples above it are clipped
+_RESERVOIR = 4608  # samples before a place in an MP3 file whose bits its decoder needs, and leaves out
 _TAPS = 10  # half the length of `resample_poly`'s filter, in samples of the lower rate
 
 
@@ -226,9 +227,10 @@ def _opened(item) -> Iterator[Any]:
 
 def _samples(file, count: int = -1, frame: int = 0) -> np.ndarray:
     """Returns samples of an opened sound from a frame on, float32 `(n, channels)`. -1 means all."""
+    before = min(frame, _RESERVOIR) if file.format in ("MP3", "MPEG") else 0
     if frame or file.tell():
-        file.seek(frame)
-    samples = file.read(count, dtype="float32", always_2d=True)
+        file.seek(frame - before)
+    samples = file.read(count + before if count >= 0 else -1, dtype="float32", always_2d=True)[before:]
     if not len(samples):
         raise UnreadableSound("holds no samples")
     if not np.isfinite(samples).all():
