@@ -238,3 +238,77 @@ def test_a_file_that_lacks_a_named_array_is_named(tmp_path):
             tmp_path / "run",
         )  # fmt: skip
     assert not (tmp_path / "run").exists()
+
+
+def test_a_frame_of_paths_trains_and_is_predicted(place, tmp_path):
+    _, frame, _, _ = place
+    frame = frame.dropna(subset="photo").rename(columns={"photo": "file"})[["file", "label"]]
+    settings = {name: value for name, value in SMALL.items() if "text" not in name}
+    run = tlkeras.fine_tune(frame, workdir=tmp_path / "run", **settings | {"stages__1__train": "last:1"})
+    assert run.config.data.picture == "file" and run.modality.name == "image"
+    answers = run.predict(frame[["file"]]).logits
+    np.testing.assert_allclose(answers, run.predict_files(list(frame["file"]))[0].logits, atol=1e-6)
+    assert np.array_equal(run.predict({"file": list(frame["file"])}).logits, answers)
+    with pytest.raises(UserError, match=r"lacks the input 'file'.*Received: photo"):
+        run.predict(frame[["file"]].rename(columns={"file": "photo"}))
+    with pytest.raises(UserError, match="row 1: image is empty"):
+        run.predict(pandas.DataFrame({"file": [frame["file"].iloc[0], None]}))
+
+
+def test_a_frame_of_pairs_of_texts_trains_and_is_predicted(place, tmp_path):
+    folder, _, _, _ = place
+    _, texts, _, _, labels = made_up(60)
+    frame = pandas.DataFrame({"premise": texts, "hypothesis": texts[::-1], "label": labels})
+    run = tlkeras.fine_tune(
+        frame, workdir=tmp_path / "run", backbone="bert_base", model__backbone_options=BERT, epochs=1,
+        model__weights=None, data__text=("premise", "hypothesis"), data__tokenizer=str(folder),
+        data__max_length=12, runtime__strategy="none", stages__1__train="last:1",
+    )  # fmt: skip
+    pairs = list(zip(frame["premise"], frame["hypothesis"], strict=True))
+    answers = run.predict(frame.drop(columns="label")).logits
+    assert np.array_equal(answers, run.predict(pairs).logits)
+    assert np.array_equal(answers, run.predict({n: list(frame[n]) for n in ("premise", "hypothesis")}).logits)
+    with pytest.raises(UserError, match=r"lacks the input 'hypothesis'.*Received: premise"):
+        run.predict(frame[["premise"]])
+
+
+def test_a_dict_of_sounds_and_columns_trains_and_is_predicted(tmp_path):
+    rng = np.random.default_rng(0)
+    high = rng.integers(2, size=48)
+    time = np.arange(2000) / 8000
+    sounds = 0.3 * np.sin(2 * np.pi * np.where(high, 1200, 300)[:, None] * time)
+    x = {"sound": sounds.astype("float32"), "age": rng.normal(40, 9, 48)}
+    settings = {
+        "backbone": "small_cnn", "model__weights": None, "model__backbone_options": {"filters": [4, 8]},
+        "model__front_end": {"bands": 16, "hop": 0.02, "window": 0.03}, "data__seconds": 0.25,
+        "data__sample_rate": 8000, "runtime__strategy": "none", "epochs": 1, "tensorboard__images": False,
+        "stages__1__train": "sound=last:1",
+    }  # fmt: skip
+    run = tlkeras.fine_tune(x, high, workdir=tmp_path / "run", **settings)
+    assert run.modality.name == "sound_columns" and run.config.data.picture == "sound"
+    assert list(run.config.data.columns) == ["age"] and run.config.data.seconds == 0.25
+    answers = run.predict(x).logits
+    assert answers.shape == (48, 2)
+    assert (run.predict(x | {"sound": sounds[::-1].astype("float32")}).logits != answers).any()
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ({"cache__dir": object()}, r"cache\.dir must be a value of a config.*Received: object"),
+        (
+            {"stages__0__augment": {"flip": [object()]}},
+            r"stages\.0\.augment\.flip\.0 must .*Received: object",
+        ),
+    ],
+)
+def test_settings_that_are_no_values_are_refused(tmp_path, setting, named):
+    with pytest.raises(UserError, match=named):
+        tlkeras.fine_tune(np.zeros((4, 2)), [0, 1, 0, 1], workdir=tmp_path / "run", **setting)
+    assert not (tmp_path / "run").exists()
+
+
+def test_keys_of_settings_may_be_numbers_of_numpy(tmp_path):
+    x = np.random.default_rng(0).normal(size=(40, 2))
+    with pytest.raises(UserError, match=r"data\.limit.*Received: {'0': 5}"):
+        tlkeras.fine_tune(x, x[:, 0] > 0, workdir=tmp_path / "run", data__limit={np.int64(0): 5})

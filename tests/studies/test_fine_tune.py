@@ -119,6 +119,27 @@ def test_a_frame_of_paths_trains(pictures, tmp_path):
     assert run.class_names == ("dark", "light")
 
 
+def of_two_sizes(rows):
+    """Returns batches of pictures, or for one row single ones, of two sizes."""
+    shape = (None, None, 3) if rows == 1 else (None, None, None, 3)
+    spec = (tf.TensorSpec(shape, tf.uint8), tf.TensorSpec(None, tf.int32))
+    sizes = [(side, side, 3) if rows == 1 else (rows, side, side, 3) for side in (4, 5)]
+    labels = 0 if rows == 1 else [0] * rows
+    return tf.data.Dataset.from_generator(
+        lambda: ((np.zeros(size, np.uint8), labels) for size in sizes), output_signature=spec
+    )
+
+
+def test_a_data_set_without_known_ranks_is_read_by_its_elements():
+    x, y = np.arange(48, dtype=np.uint8).reshape(4, 2, 2, 3), np.array([0, 1, 1, 0])
+    unknown = (tf.TensorSpec(None, tf.uint8), tf.TensorSpec(None, tf.int32))
+    for elements in (list(zip(x, y, strict=True)), [(x[:3], y[:3]), (x[3:], y[3:])]):
+        rows = tf.data.Dataset.from_generator(lambda found=elements: iter(found), output_signature=unknown)
+        found = source_or_arrays(rows).arrays["all"]
+        np.testing.assert_array_equal(found[0], x)
+        np.testing.assert_array_equal(found[1], y)
+
+
 @pytest.mark.parametrize(
     "data, message",
     [
@@ -130,6 +151,14 @@ def test_a_frame_of_paths_trains(pictures, tmp_path):
         (lambda: tf.data.Dataset.from_tensor_slices((np.zeros((3, 2)), [0, 1, 0])).repeat(), "be finite"),
         (lambda: tf.data.Dataset.from_tensor_slices(({"a": np.zeros((3, 2))}, [0, 1, 0])), "each a tensor"),
         (lambda: tf.data.Dataset.from_tensor_slices((np.zeros((3, 2)), [0, 1, 0])).take(0), "an empty one"),
+        (
+            lambda: of_two_sizes(1),
+            "resize its pictures, or yield their paths. Received: shapes (4, 4, 3), (5",
+        ),
+        (
+            lambda: of_two_sizes(2),
+            "one shape: resize its pictures, or yield their paths. Received: shapes (4",
+        ),
     ],
 )
 def test_data_of_another_kind_are_refused(data, message):

@@ -1,6 +1,6 @@
 """Config of the columns of a table: numbers and categories."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -39,7 +39,8 @@ def _by_name(given: Any) -> Any:
     """Returns columns by name, from a mapping, from a list of names, or from names with commas in between."""
     if isinstance(given, str):
         given = [] if given.lower() == "none" else given.split(",")
-    return given if isinstance(given, Mapping) or given is None else {str(n).strip(): {} for n in given}
+    listed = isinstance(given, Iterable) and not isinstance(given, Mapping)
+    return {str(name).strip(): {} for name in given} if listed else given
 
 
 Columns = Annotated[dict[str, ColumnConfig], BeforeValidator(_by_name)]

@@ -71,6 +71,28 @@ def white_of(x: np.ndarray) -> int:
     return 1 if x.dtype.kind == "f" and _within(x, 1) else 255
 
 
+def as_array(values: Any) -> np.ndarray:
+    """Returns values as an array. In a list with texts, other values stay as they are, such as None and NaN,
+    which NumPy would turn into texts.
+
+    Args:
+        values: Array, or anything that NumPy makes one of.
+
+    Raises:
+        ValueError: The values have several shapes.
+    """
+    if not isinstance(values, list | tuple):
+        return np.asarray(values)
+    if not any(isinstance(one, str) for one in values):
+        made = np.asarray(values)
+        return np.array(values, object) if made.dtype.kind == "U" else made  # pairs of texts
+    if any(isinstance(one, list | tuple | np.ndarray) for one in values):
+        raise ValueError("texts beside lists")
+    found = np.empty(len(values), object)
+    found[:] = values
+    return found
+
+
 def as_inputs(
     x: np.ndarray, where: str, white: int | None = None, darkest: float | None = None
 ) -> np.ndarray:
@@ -90,11 +112,14 @@ def as_inputs(
         fits = x.ndim == 1 or (x.ndim == 2 and x.shape[1] == 2)
         if x.dtype == object and x.ndim == 1 and len(x) and all(isinstance(one, bytes) for one in x):
             return x
-        other = [one for one in x.ravel() if not isinstance(one, str | os.PathLike)] if fits else []
+        flat = x.ravel()
+        other = [i for i, one in enumerate(flat) if not isinstance(one, str | os.PathLike)] if fits else []
         if not fits or other:
-            received = f"{type(other[0]).__name__} in it" if other else f"dtype={x.dtype}, shape={x.shape}"
+            row = f", row {other[0] * len(x) // len(flat)}" if other else ""
+            wrong = f"{type(flat[other[0]]).__name__} in it" if other else ""
+            received = wrong or f"dtype={x.dtype}, shape={x.shape}"
             raise UserError(
-                f"{where}: x must hold numbers, paths, texts, or pairs of texts. Received: {received}"
+                f"{where}{row}: x must hold numbers, paths, texts, or pairs of texts. Received: {received}"
             )
         return np.array([str(one) for one in x.ravel()], object).reshape(x.shape)
     if x.ndim and not len(x):

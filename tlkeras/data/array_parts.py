@@ -1,17 +1,19 @@
 """Rows of named inputs from Python: pictures, texts and columns of a table, in a dict or a DataFrame."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tlkeras.config.columns import ColumnConfig
 from tlkeras.config.data import DataConfig
-from tlkeras.data.frames import is_frame
+from tlkeras.data.array_form import ArrayForm
+from tlkeras.data.frames import is_frame, with_text_names
+from tlkeras.data.input_shapes import Shape
 from tlkeras.data.input_shapes import columns as joined
 from tlkeras.data.modalities.base import Modality
 from tlkeras.data.modalities.columns import cells_of, is_absent, is_missing
-from tlkeras.data.modalities.several import files_of, parts_of, several_name, texts_or_missing
+from tlkeras.data.modalities.several import FILES, files_of, parts_of, several_name, texts_or_missing
 from tlkeras.errors import UserError
 
 TEXT, COLUMNS = "text", "columns"
@@ -58,8 +60,58 @@ def in_parts(x: Any, data: DataConfig, modality: Modality) -> Any:
     """
     if not is_named(x) or modality.name == COLUMNS:
         return _flat(x) if is_named(x) else x
+    if len(data.text_columns) > 1 and (is_frame(x) or set(data.text_columns) & set(_flat(x))):
+        return _pairs(_flat(x), data.text_columns, "x")
     found = _by_part(x, data)
+    if is_frame(x) and not modality.made_of and modality.name not in found:
+        wanted = data.text if modality.name == TEXT else data.picture
+        raise UserError(
+            f"x lacks the input {wanted!r} of the training data. Received: {', '.join(_flat(x)) or 'nothing'}"
+        )
     return found if modality.made_of else found.get(modality.name, x)
+
+
+def inputs_like_training(
+    x: Any, data: DataConfig, modality: Modality, form: ArrayForm | None, shape: Shape
+) -> np.ndarray:
+    """Returns raw inputs in the form that `Rows.inputs` may hold. Inputs with names may be paths.
+
+    Args:
+        x: Inputs `(n, ...)` as a user has them, with names or without.
+        data: Config that names the parts.
+        modality: Modality of the rows.
+        form: Form of the training arrays, or None.
+        shape: Shape of one row.
+
+    Raises:
+        UserError: The inputs do not fit those of the training.
+    """
+    items = in_parts(x, data, modality)
+    if not is_named(x) or modality.name not in FILES or is_named(items):
+        return modality.inputs_like_training(items, form, shape)
+    numbers = isinstance(items, np.ndarray) and items.dtype != object
+    missing = [] if numbers else [row for row, one in enumerate(items) if is_absent(one)]
+    if missing:
+        raise UserError(f"x, row {missing[0]}: {modality.name} is empty. Received: {len(missing)} such rows")
+    return files_of(items, modality.name, lambda values: modality.inputs_like_training(values, form, shape))
+
+
+def _pairs(named: Mapping[str, Any], names: Sequence[str], where: str) -> np.ndarray:
+    """Returns pairs of texts, object `(n, 2)`. Raises `UserError` where one is missing."""
+    if missing := [name for name in names if name not in named]:
+        raise UserError(f"{where} lacks the input {missing[0]!r}. Received: {', '.join(named) or 'nothing'}")
+    given = [texts_or_missing(named[name]) for name in names]
+    if len(given[0]) != len(given[1]):
+        raise UserError(
+            f"{where}: both texts of each pair are needed. Received: {len(given[0])} and {len(given[1])}"
+        )
+    pairs = np.array(list(zip(*given, strict=True)), object)
+    rows = np.flatnonzero((pairs == "").any(axis=1))
+    if len(rows):
+        raise UserError(
+            f"{where}, row {rows[0]}: both texts of each pair are needed. Received: {len(rows)} rows without"
+        )
+    return pairs
 
 
 def _of_files(data: DataConfig) -> str:
@@ -105,12 +157,7 @@ def rows_of_parts(
             f"Received: {', '.join(map(str, named)) or 'nothing'}"
         )
     if len(data.text_columns) > 1:
-        given = [texts_or_missing(named[name]) for name in data.text_columns]
-        if len(given[0]) != len(given[1]):
-            raise UserError(
-                f"{where}: both texts of each pair are needed. Received: {len(given[0])} and {len(given[1])}"
-            )
-        return np.array(list(zip(*given, strict=True)), object), None
+        return _pairs(named, data.text_columns, where), None
     by_part = _by_part({name: named[name] for name in needed}, data)
     if not by_part:
         raise UserError(f"{where} has no inputs. Received: an empty dict")
@@ -134,6 +181,7 @@ def rows_of_parts(
 
 def _flat(x: Any) -> dict[str, Any]:
     """Returns named inputs in which those of `columns` stand beside the others."""
+    x = with_text_names(x) if is_frame(x) else x
     found: dict[str, Any] = {}
     for name in x:
         if name == COLUMNS and is_named(x[name]):

@@ -20,7 +20,8 @@ class Given(NamedTuple):
 
     Attributes:
         source: Value of `data.source`, or None if there are arrays.
-        arrays: Arrays by split, `{"train": (x, y), ...}` or `{"train": (x, y, weights), ...}`, or None.
+        arrays: Arrays by split, `{"train": (x, y), ...}`, also `(x, y, weights)` or
+            `(x, y, weights, groups)`, or None.
         settings: Further settings of `data` that the data determine.
     """
 
@@ -29,8 +30,8 @@ class Given(NamedTuple):
     settings: dict[str, Any] = {}
 
 
-# Settings of `data` that name the inputs of rows.
-INPUTS = ("picture", "text", "columns")
+# Settings of `data` that name the inputs of rows. With `seconds`, files and samples are sounds.
+INPUTS = ("picture", "text", "columns", "seconds")
 _OF_FILES = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet", ".npz": "npz"}
 
 
@@ -51,12 +52,13 @@ def source_or_arrays(
         sample_weights: Weights of the training rows: an array `(n,)` for `(x, y)`, for the split `train` of a
             dict or for a DataFrame; the name of a column for a DataFrame or a file; or None.
         labels: Labels `(n,)` of `data`, if these are inputs without labels; or None.
-        named: The settings `picture`, `text` and `columns` of `data`, as far as they are given. They name the
-            inputs in a DataFrame.
+        named: The settings `picture`, `text`, `columns` and `seconds` of `data`, as far as they are given.
+            They name the inputs in a dict or a DataFrame, and say whether these are sounds.
 
     Raises:
         UserError: The data or the weights have another type, or a path does not exist.
     """
+    DataConfig(source="arrays", **(named or {}))  # names a mistake in one of them
     if isinstance(data, tuple) and len(data) == 2 and labels is None and is_frame(data[0]):
         data, labels = data
     if is_frame(data):
@@ -98,8 +100,7 @@ def _of_splits(data: Mapping[str, Any], weights: Any, named: Mapping[str, Any] |
         if not is_frame(frame):
             arrays[split] = _arrays_of(rows)
             continue
-        frame = frame.drop(columns="split", errors="ignore")
-        of_frame, found = arrays_of_frame(frame, labels, None, settings or named)
+        of_frame, found = arrays_of_frame(frame, labels, None, settings or named, one_split=True)
         arrays[split], settings = of_frame["all"], settings or found
     if weights is not None and "train" not in arrays:
         raise UserError(f"sample_weights belong to the split train. Received: splits {', '.join(arrays)}")
@@ -142,10 +143,11 @@ def _weighted(rows: Any, weights: Any) -> Any:
     """Returns `(x, y, weights)`, or the rows unchanged without weights."""
     if weights is None:
         return rows
-    if isinstance(weights, str) or not isinstance(rows, tuple) or len(rows) != 2:
+    without = isinstance(rows, tuple) and (len(rows) == 2 or (len(rows) == 4 and rows[2] is None))
+    if isinstance(weights, str) or not without:
         received = f"sample_weights={weights!r}" if isinstance(weights, str) else "weights in both"
         raise UserError(f"sample_weights is an array with one number per row of (x, y). Received: {received}")
-    return (*rows, weights)
+    return (*rows[:2], weights, *rows[3:])
 
 
 def _source(text: str) -> str:
@@ -179,13 +181,19 @@ def _arrays_of(rows: Any) -> Any:
     if not elements:
         raise UserError("A tf.data.Dataset must have rows. Received: an empty one")
     # a picture has three axes, a vector one, and a path or text none: one axis more means batches
-    rank, is_text = spec[0].shape.rank, spec[0].dtype.name == "string"
-    batched = rank == 1 if is_text else rank in (2, 4)
+    first = np.asarray(elements[0][0])
+    batched = first.ndim == 1 if first.dtype.kind in "OS" else first.ndim in (2, 4)
     return tuple(_joined(parts, batched) for parts in zip(*elements, strict=True))
 
 
 def _joined(parts: Sequence[Any], batched: bool) -> Any:
     """Returns the values of all rows as an array, and paths and texts as a list of `str`."""
+    shapes = {np.shape(part)[1:] if batched else np.shape(part) for part in parts}
+    if len(shapes) > 1:
+        raise UserError(
+            "A tf.data.Dataset must yield rows of one shape: resize its pictures, or yield their paths. "
+            f"Received: shapes {', '.join(map(str, sorted(shapes)[:4]))}"
+        )
     values = np.concatenate(parts) if batched else parts
     if not isinstance(values[0], bytes):
         return np.asarray(values)

@@ -13,7 +13,7 @@ from tlkeras.backend import set_determinism
 from tlkeras.config import DataConfig, ExperimentConfig, apply_overrides, assignments, load_config
 from tlkeras.data import Domain, check_files, load_domain
 from tlkeras.data.array_form import ArrayForm
-from tlkeras.data.array_parts import in_parts
+from tlkeras.data.array_parts import inputs_like_training
 from tlkeras.data.fact_store import kept_in
 from tlkeras.data.files import FILES_AT_ONCE, require_readable
 from tlkeras.data.input_shapes import Shape, shape_from_json
@@ -212,8 +212,7 @@ class SavedRun:
             UserError: `x` is not a batch, its rows have another size, or its values are in another range.
         """
         form = ArrayForm.read(self.manifest.get("arrays"))
-        x = in_parts(x, self._reading, self.modality)
-        inputs = self.modality.inputs_like_training(x, form, self.input_shape)
+        inputs = inputs_like_training(x, self._reading, self.modality, form, self.input_shape)
         rows = Rows(inputs, None, np.arange(len(inputs)), scan=self.modality.scan(self._reading))
         batches = batches_in_order(rows, self._reading, self.modality, batch_size)
         answers, owners = zip(*((self._answers(batch), places) for batch, places in batches), strict=True)

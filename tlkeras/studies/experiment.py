@@ -45,7 +45,7 @@ def run_experiment(
         workdir: Run directory. None uses `runs/NAME`. For a place on Google Drive or gs:// the run works in
             a local folder, which is copied there after each checkpoint.
         data: Arrays that replace `config.data.source`, as `{"train": (x, y), "val": ..., "test": ...}`
-            or with weights of the rows `{"train": (x, y, weights), ...}`. `x`
+            or with weights of the rows, and groups that stay in one split: `(x, y, weights, groups)`. `x`
             holds images, uint8 or float `(n, h, w, 3)` in 0..255 or float in 0..1, or float vectors `(n,
             d)`. `y` holds class numbers `(n,)` or one-hot rows `(n, classes)`.
         fresh: Whether to start over. The old run is kept under another name.

@@ -89,7 +89,7 @@ def fine_tune(
     changes = [f"data.source={source}"] if source is not None else []
     known = {path.removeprefix("data__"): value for path, value in settings.items()} | given
     config = load_config(recipe_of(arrays, known))
-    changes += [f"data.{name}={_text(value)}" for name, value in given.items()]
+    changes += [f"data.{name}={_text(f'data.{name}', value)}" for name, value in given.items()]
     name = re.sub(r"[^A-Za-z0-9_.\-]+", "_", Path((source or "arrays").partition(":")[2] or "arrays").stem)
     changes.append(f"name={name[:64] or 'run'}")
     if isinstance(backbone, str):
@@ -104,8 +104,9 @@ def fine_tune(
         config = load_config(config.model_dump(mode="json") | {"adaptation": adaptation})
     elif verdict:
         alone = [f"{part}_alone" for part in parts_of_data(known)] if config.model.beside else None
-        changes.append(f"verdict.twins={_text(alone or ['scratch', 'frozen_probe'])}")
-    changes += [f"{path.replace('__', '.')}={_text(value)}" for path, value in settings.items()]
+        changes.append(f"verdict.twins={json.dumps(alone or ['scratch', 'frozen_probe'])}")
+    dotted = {path.replace("__", "."): value for path, value in settings.items()}
+    changes += [f"{path}={_text(path, value)}" for path, value in dotted.items()]
     return run_experiment(
         load_config(config, changes),
         workdir,
@@ -132,14 +133,26 @@ def _target(target: Any) -> str:
     return source
 
 
-def _text(value: Any) -> str:
+def _text(path: str, value: Any) -> str:
+    """Returns the text by which a value is set at a path of the config."""
     if value is None:
         return "none"
-    return os.fspath(value) if isinstance(value, str | os.PathLike) else json.dumps(value, default=_plain)
+    return os.fspath(value) if isinstance(value, str | os.PathLike) else json.dumps(_plain(path, value))
 
 
-def _plain(value: Any) -> Any:
-    """Returns a part of a config, a NumPy value or a path as JSON has it."""
+def _plain(path: str, value: Any) -> Any:
+    """Returns a part of a config, values of NumPy and paths as JSON has them."""
     if isinstance(value, Config):
         return value.model_dump(mode="json")
-    return value.tolist() if isinstance(value, np.generic | np.ndarray) else str(value)
+    if isinstance(value, np.generic | np.ndarray):
+        return _plain(path, value.tolist())
+    if isinstance(value, Mapping):
+        return {str(key): _plain(f"{path}.{key}", inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(f"{path}.{place}", inner) for place, inner in enumerate(value)]
+    if value is None or isinstance(value, str | int | float | os.PathLike):
+        return os.fspath(value) if isinstance(value, os.PathLike) else value
+    raise UserError(
+        f"{path} must be a value of a config: a number, a text, a path, a list, a dict or a part of a "
+        f"config. Received: {type(value).__name__}"
+    )

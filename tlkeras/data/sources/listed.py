@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tlkeras.config.data import DataConfig
+from tlkeras.data.groups import check_groups, completed_groups
 from tlkeras.data.input_shapes import columns as joined
 from tlkeras.data.modalities.several import FILES, missing_file, several_name
 from tlkeras.data.rows import Rows, checked_weights
@@ -51,7 +52,8 @@ def listed(
         raise UserError(f"{file} has no rows. Received: an empty {kind} file")
     wanted = {theirs: ours for ours, theirs in config.split_names.items()}
     splits = {wanted.get(name, name): rows for name, rows in _rows_by_split(file, table).items()}
-    _check_groups(file, table, splits)
+    if "group" in table:
+        check_groups(file, {s: (table["group"][rows], table["line"][rows]) for s, rows in splits.items()})
     if config.task in ("multiclass", "binary"):
         _check_labels(file, table, splits)
     several = several_name(parts) if len(parts) > 1 else None
@@ -173,23 +175,6 @@ def _check_labels(file: Path, table: dict[str, TextColumn], splits: dict[str, np
             )
 
 
-def _check_groups(file: Path, table: dict[str, TextColumn], splits: dict[str, np.ndarray]) -> None:
-    if "group" not in table:
-        return
-    names, group_of = table["group"].distinct()
-    home = np.full(len(names), -1)
-    for number, (split, rows) in enumerate(splits.items()):
-        groups = group_of[rows]
-        moved = np.flatnonzero((home[groups] >= 0) & (table["group"][rows].lengths() > 0))
-        if len(moved):
-            row = rows[moved[0]]
-            raise UserError(
-                f"{file}, {table['line'][row]}: a group must not be in two splits. Received: group "
-                f"{names[group_of[row]]!r} in {list(splits)[home[group_of[row]]]} and {split}"
-            )
-        home[groups] = number
-
-
 def _rows(file: Path, table: dict[str, TextColumn], parts: dict[str, tuple[str, ...]]) -> Rows:
     """Returns all rows of a list, with the labels and groups as the file has them."""
     labels, groups = table.get("label"), table.get("group")
@@ -216,12 +201,8 @@ def _of_split(rows: Rows, table: dict[str, TextColumn], places: np.ndarray) -> R
     labels, groups = rows.labels, rows.groups
     if labels is not None and not labels.lengths().any():
         labels = None
-    alone = np.zeros(0, bool) if groups is None else groups.lengths() == 0
-    if alone.all():
-        groups = None
-    elif groups is not None and alone.any():
-        names = _row_names({"line": table["line"][places]})
-        groups = TextColumn.of(names[i] if alone[i] else group for i, group in enumerate(groups))
+    if groups is not None:
+        groups = completed_groups(groups, _row_names({"line": table["line"][places]}))
     return replace(rows, labels=labels, groups=groups)
 
 

@@ -2,19 +2,23 @@
 
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tlkeras.config.data import DataConfig
-from tlkeras.data.array_form import as_inputs, white_of
+from tlkeras.data.array_form import as_array, as_inputs, white_of
 from tlkeras.data.array_parts import is_named, rows_of_parts
+from tlkeras.data.groups import check_groups, completed_groups
 from tlkeras.data.input_shapes import by_column
+from tlkeras.data.modalities.columns import is_absent
 from tlkeras.data.rows import Rows, checked_weights, row_ids
 from tlkeras.data.sound_arrays import sounds_in_array
 from tlkeras.data.sound_files import SoundSpec
 from tlkeras.data.sources.base import Source, Table, check_splits
+from tlkeras.data.text_column import TextColumn
 from tlkeras.errors import UserError
 
 _TRAINING = ("train", "all")
@@ -90,10 +94,11 @@ def table_of_arrays(
     """Makes a table of arrays `{"train": (x, y), "test": (x, y)}`.
 
     Args:
-        arrays: Arrays by split: `(x, y)`, `(x, y, weights)`, `(x, None)` or `x`. `x` holds images
-            `(n, h, w[, c])`, vectors `(n, d)`, a list of file paths or of texts, or is a dict of named
-            inputs; see `tlkeras.data.array_parts`. `y` is `(n,)` or
-            `(n, k)`, and `weights` is `(n,)`.
+        arrays: Arrays by split: `(x, y)`, `(x, y, weights)`, `(x, y, weights, groups)`, `(x, None)` or `x`.
+            `x` holds images `(n, h, w[, c])`, vectors `(n, d)`, a list of file paths or of texts, or is a
+            dict of named inputs; see `tlkeras.data.array_parts`. `y` is `(n,)` or `(n, k)`. `weights` is
+            `(n,)` or None. `groups` are texts `(n,)`, empty where a row has none; the rows of a group stay
+            in one split.
         where: Name of the arrays in messages.
         class_names: Class names in the order of integer labels.
         config: Config of the domain, whose `seconds` makes arrays of numbers sounds, and which names the
@@ -101,27 +106,26 @@ def table_of_arrays(
     """
     require_splits(arrays)
     check_splits(arrays, where)
-    pairs = {split: _triple(given, f"{where} ({split})") for split, given in arrays.items()}
+    pairs = {split: _four(given, f"{where} ({split})") for split, given in arrays.items()}
     (white, darkest), splits, modality = _training_range(pairs, where, config), {}, None
-    for split, (x, y, weights) in pairs.items():
+    for split, (x, y, weights, groups) in pairs.items():
         label = f"{where} ({split})"
         ranged = (None, None) if split in _TRAINING else (white, darkest)
         inputs, modality = _inputs(x, label, ranged, config)
-        labels = None if y is None else _as_array(y, "y", label)
+        labels = None if y is None else _labels(_as_array(y, "y", label), label)
         if labels is not None and labels.shape[:1] != (len(inputs),):
             rows = len(labels) if labels.ndim else labels.item()
             raise UserError(f"{label}: x and y differ in length. Received: {len(inputs)} and {rows}")
-        # Ids must be unique within a domain, because a hash of the id chooses the split.
-        names = row_ids(len(inputs)) if split == "all" else row_ids(len(inputs), split)
         named = inputs.dtype == object and inputs.ndim == 1 and not isinstance(inputs[0], bytes)
-        ids = inputs if named else names
+        ids = inputs if named else _row_names(split, len(inputs))
         if weights is not None:
             weights = checked_weights(weights, label)
             if len(weights) != len(inputs):
                 raise UserError(
                     f"{label}: x and weights differ in length. Received: {len(inputs)} and {len(weights)}"
                 )
-        splits[split] = Rows(inputs, labels, ids, weights=weights)
+        splits[split] = Rows(inputs, labels, ids, _groups(groups, len(inputs), label), weights=weights)
+    splits = _grouped(splits, where)
     shapes = {split: _row_shape(rows.inputs) for split, rows in splits.items()}
     if len({shape[:2] for shape in shapes.values()}) > 1:
         received = ", ".join(f"{split} {shape}" for split, shape in shapes.items())
@@ -177,20 +181,57 @@ def require_splits(arrays: object) -> None:
         )
 
 
-def _triple(given: object, label: str) -> tuple[object, object, object]:
-    """Returns x, y and weights of a split that is given as `(x, y)`, `(x, y, weights)` or as `x` alone."""
-    if isinstance(given, tuple) and len(given) not in (2, 3):
+def _four(given: Any, label: str) -> tuple[Any, Any, Any, Any]:
+    """Returns x, y, weights and groups of a split, in which the last ones may be left out."""
+    if isinstance(given, tuple) and len(given) not in (2, 3, 4):
         raise UserError(
-            f"{label}: a split is (x, y), (x, y, weights), or x alone. Received: a tuple of {len(given)}"
+            f"{label}: a split is (x, y), (x, y, weights), (x, y, weights, groups), or x alone. "
+            f"Received: a tuple of {len(given)}"
         )
-    if isinstance(given, tuple) and len(given) == 3:
-        return given
-    return (*given, None) if isinstance(given, tuple | list) and len(given) == 2 else (given, None, None)
+    pair = isinstance(given, tuple) or (isinstance(given, list) and len(given) == 2)
+    x, y, weights, groups = (*given, None, None)[:4] if pair else (given, None, None, None)
+    return x, y, weights, groups
+
+
+def _labels(labels: np.ndarray, label: str) -> np.ndarray | None:
+    """Returns labels, or None if all are missing. Some that are missing are refused."""
+    if labels.dtype != object or labels.ndim != 1:
+        return labels
+    missing = [row for row, one in enumerate(labels) if not isinstance(one, str) and is_absent(one)]
+    if missing and len(missing) < len(labels):
+        raise UserError(
+            f"{label}, row {missing[0]}: the label is missing, but in other rows it is not. "
+            f"Received: {len(missing)} rows without a label"
+        )
+    return None if missing else labels
+
+
+def _row_names(split: str, count: int) -> TextColumn:
+    """Returns names that are unique within a domain, because a hash of them can choose the split."""
+    return row_ids(count) if split == "all" else row_ids(count, split)
+
+
+def _grouped(splits: dict[str, Rows], where: str) -> dict[str, Rows]:
+    """Returns rows of which those without a group are groups of their own."""
+    named = {s: (r.groups, _row_names(s, len(r))) for s, r in splits.items() if r.groups is not None}
+    check_groups(where, named)
+    return splits | {s: replace(splits[s], groups=completed_groups(*both)) for s, both in named.items()}
+
+
+def _groups(groups: Any, count: int, label: str) -> TextColumn | None:
+    if groups is None:
+        return None
+    if np.ndim(groups) != 1:
+        raise UserError(f"{label}: groups are one name per row. Received: {type(groups).__name__}")
+    column = TextColumn.of("" if is_absent(one) else str(one).strip() for one in groups)
+    if len(column) != count:
+        raise UserError(f"{label}: x and groups differ in length. Received: {count} and {len(column)}")
+    return column
 
 
 def _as_array(value: object, name: str, label: str) -> np.ndarray:
     try:
-        return np.asarray(value)
+        return as_array(value)
     except (ValueError, TypeError) as error:
         raise UserError(
             f"{label}: {name} is not one array with rows of equal shape. Received: {type(value).__name__}"

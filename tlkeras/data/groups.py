@@ -1,0 +1,43 @@
+"""Groups of rows that stay in one split, such as the pictures of one person."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from tlkeras.data.text_column import TextColumn
+from tlkeras.errors import UserError
+
+
+def check_groups(where: object, splits: Mapping[str, tuple[TextColumn, TextColumn]]) -> None:
+    """Raises `UserError` if a group is in two splits. An empty name is no group.
+
+    Args:
+        where: Name of the data in messages.
+        splits: Groups and names of the rows, each `(n,)`, by split.
+    """
+    home: dict[str, str] = {}
+    for split, (groups, places) in splits.items():
+        names, of_row = groups.distinct()
+        moved = [i for i, name in enumerate(names) if name and home.setdefault(name, split) != split]
+        if moved:
+            row = int(np.flatnonzero(np.isin(of_row, moved))[0])
+            raise UserError(
+                f"{where}, {places[row]}: a group must not be in two splits. Received: group "
+                f"{groups[row]!r} in {home[groups[row]]} and {split}"
+            )
+
+
+def completed_groups(groups: TextColumn, row_names: Iterable[str]) -> TextColumn | None:
+    """Returns groups in which each row without one is a group of its own, or None if no row has one.
+
+    Args:
+        groups: Names of the groups `(n,)`, empty where a row has none.
+        row_names: Names of the rows `(n,)`.
+    """
+    alone = groups.lengths() == 0
+    if alone.all():
+        return None
+    if not alone.any():
+        return groups
+    pairs = zip(groups, row_names, strict=True)
+    return TextColumn.of(group or name for group, name in pairs)
