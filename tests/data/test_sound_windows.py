@@ -13,6 +13,9 @@ from tlkeras.data import load_domain, training_batches
 from tlkeras.data.sound_files import SoundSpec, read_pieces, read_windows
 from tlkeras.errors import UserError
 from tlkeras.evaluation import Predictions
+from tlkeras.prepare import checked, prepare
+from tlkeras.training.stage_batches import StageBatches
+from tlkeras.training.stages import Steps
 
 soundfile = pytest.importorskip("soundfile")
 
@@ -229,3 +232,26 @@ def test_only_the_part_of_a_file_on_a_disk_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr("tlkeras.data.sound_files.open", opening, raising=False)
     read_pieces(str(path), SPEC, [50 * SPEC.samples])
     assert 2 * SPEC.samples <= sum(sizes) < path.stat().st_size / 5
+
+
+def adapting(folder, strong):
+    words = [f'adaptation={{"method": "adamatch", "target": {{"source": "folder:{folder}"}}, "twin": false}}']
+    words += ['adaptation.strong_augment={"randaugment": 0, "cutout": 0}', "cache.enabled=false", *strong]
+    return checked(config(folder, folder, *words))
+
+
+def test_both_views_of_a_long_sound_show_the_same_window(folder):
+    parts = prepare(adapting(folder, ["adaptation.strong_augment.noise=1e-4"]))
+    stage, steps = parts.config.stages[0], Steps(total=20, per_epoch=10, epochs=2)
+    views = [views for _, views in StageBatches(parts).training(stage, steps, 0, 2)]
+    weak, strong = (np.concatenate([pair[i].numpy() for pair in views]) for i in (0, 1))
+    assert 0 < np.abs(strong - weak).max() < 1e-3 < np.abs(weak).max()
+    rows = parts.targets[0].splits["train"]
+    beginnings = parts.targets[0].modality.reader(rows, parts.targets[0].config)(np.arange(len(rows))).numpy()
+    drawn = [not (x == beginnings).all(axis=1).any() for x in weak]
+    assert np.mean(drawn) > 0.5
+
+
+def test_a_window_alone_is_no_second_view(folder):
+    with pytest.raises(UserError, match="compares two views of each target row, which would be equal"):
+        prepare(adapting(folder, []))

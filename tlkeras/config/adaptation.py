@@ -53,6 +53,7 @@ class AdaptationConfig(Config):
         twin: Whether a source-only twin is trained for the verdict.
         seeds: Number of seeds (of run and twin) for the verdict.
         strong_augment: Augmentation of the second view of target rows, for methods that compare two views.
+            Both views show the same window of a long sound, as `augment.window` of the stage says.
         options: Further settings of the method, e.g. `{"units": [1024, 1024]}`.
     """
 

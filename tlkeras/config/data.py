@@ -89,6 +89,16 @@ class AugmentConfig(Config):
         """The same settings without mixup and cutmix, which need labels."""
         return self.model_copy(update={"mixup": 0.0, "cutmix": 0.0})
 
+    def beside(self, other: "AugmentConfig") -> "AugmentConfig":
+        """Returns these settings for a second view of rows whose first view has others.
+
+        Both views show the same piece of a long sound, because a method compares them.
+
+        Args:
+            other: Settings of the first view.
+        """
+        return self.model_copy(update={"window": other.window})
+
 
 class DataConfig(Config):
     """One domain: a source of labelled (or unlabelled) examples and how they are read.

@@ -67,8 +67,9 @@ class StageBatches:
         source = objectives.with_label_form(source, stage, self.source, self.parts.own.loss)
         if target_views == 0:
             return self.runtime.distribute(source)
-        # both views have the same seed, so that they show the same rows
-        views = [stage.augment.unmixed, self.config.adaptation.strong_augment][:target_views]
+        # both views have the same seed, so that they show the same rows and the same windows of them
+        strong = self.config.adaptation.strong_augment.beside(stage.augment)
+        views = [stage.augment.unmixed, strong][:target_views]
         batches = [
             self._in_turn(
                 self.targets, view, seed + random_streams.TARGET, first_step, steps.total, labels=False

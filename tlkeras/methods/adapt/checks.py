@@ -146,7 +146,8 @@ def _check_source_model(config: ExperimentConfig) -> None:
 
 def _check_views(adaptation: AdaptationConfig, stage: StageConfig, modality: Modality) -> None:
     """Raises `UserError` if both views of a target row would be equal."""
-    weak, strong = (_as_drawn(a, modality) for a in (stage.augment, adaptation.strong_augment))
+    both = (stage.augment, adaptation.strong_augment.beside(stage.augment))
+    weak, strong = (_as_drawn(augment, modality) for augment in both)
     if weak != strong:
         return
     raise UserError(
