@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Builds the sdist and the wheel of the last commit, checks them, installs the wheel into a new environment, and runs every
 # command of README's table once, far from the checkout. Needs a package index and takes some minutes.
-# Argument: a folder to work in; dist/ in it holds what was built. The default is a temporary folder, which is removed.
+# Argument: a folder. If all commands succeed, dist/ in it gets what was built, in place of what an earlier run has built.
 set -euo pipefail
 source "$(dirname "$0")/_environment.sh"
+built=
 if [ $# -gt 0 ]; then
-  work=$(mkdir -p "$1" && cd "$1" && pwd)
-else
-  work=$(mktemp -d)
-  trap 'rm -rf "$work"' EXIT
+  built=$(mkdir -p "$1/dist" && cd "$1/dist" && pwd)
 fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 python=$(find_python)
 
 echo "Building"
@@ -96,4 +96,8 @@ run tlkeras find_lr --config=synthetic_smoke
 run tlkeras profile --config=synthetic_smoke
 run tlkeras cache list
 run tlkeras cache clear --yes
+if [ -n "$built" ]; then
+  rm -f "$built"/tlkeras-*
+  cp "$work"/dist/* "$built"
+fi
 echo "All commands succeeded."

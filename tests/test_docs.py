@@ -70,7 +70,7 @@ SMALLER = {  # with these words of `--set` added: a tiny network of random weigh
 ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a network
     "bash scripts/quickstart.sh": "tests/test_launch_scripts.py",
     "bash scripts/test.sh": "scripts/test.sh",
-    "bash scripts/release.sh release": "tests/test_package.py",
+    "bash scripts/release.sh release": "scripts/release.sh",
     "source .venv/bin/activate": "scripts/_environment.sh",
     "ruff check . '&&' ruff format .": "scripts/test.sh",
     "python -m pytest tests/data -q": "scripts/test.sh",

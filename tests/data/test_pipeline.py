@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -161,6 +163,34 @@ def test_rows_taken_from_read_rows_are_not_read_again(mixed_folder):
     for places in (np.array([2, 0]), np.arange(len(rows)) == 1):
         ((taken, *_),) = evaluation_batches(rows.take(places), domain, batch_size=len(rows))
         np.testing.assert_array_equal(taken, whole.numpy()[places])
+
+
+def test_rows_that_were_taken_stay_those_if_the_array_of_their_places_changes(mixed_folder):
+    domain = folder_domain(mixed_folder)
+    rows = domain.splits["train"]
+    ((whole, *_),) = evaluation_batches(rows, domain, batch_size=len(rows))
+    places = np.array([2, 0])
+    taken = rows.take(places)
+    places[:] = 1
+    ((found, *_),) = evaluation_batches(taken, domain, batch_size=2)
+    np.testing.assert_array_equal(found, whole.numpy()[[2, 0]])
+
+
+def test_pixels_are_copied_between_stores_without_a_copy_beside_them():
+    count, shape = 64, (64, 64, 3)
+    whole = memory.PixelStore(count, shape, np.dtype(np.uint8))
+    pixels = np.random.default_rng(0).integers(0, 256, (count, *shape)).astype(np.uint8)
+    whole.put(np.arange(0, count, 2), pixels[::2])
+    for positions in (np.arange(count)[::-1], np.arange(count) > 3):
+        places = np.arange(count)[positions]
+        own = memory.PixelStore(len(places), shape, np.dtype(np.uint8))
+        tracemalloc.start()
+        own.put_from(whole, positions)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 4 * pixels[0].nbytes
+        assert np.array_equal(own.filled, places % 2 == 0)
+        assert np.array_equal(own.pixels[own.filled], pixels[places[own.filled]])
 
 
 def test_all_datasets_share_the_graph_that_decodes(mixed_folder):

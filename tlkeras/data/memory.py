@@ -47,8 +47,11 @@ class PixelStore:
 
     def put_from(self, other: "PixelStore", positions: np.ndarray) -> None:
         """Copies what another store has of these rows, which stand at `positions` there."""
-        known = other.filled[positions]
-        self.pixels[known] = other.pixels[positions][known]
+        places = np.arange(len(other.filled))[positions]  # positions may be a mask
+        known = other.filled[places]
+        # row by row, because all of them at once would be a copy outside the budget
+        for row in np.flatnonzero(known):
+            self.pixels[row] = other.pixels[places[row]]
         self.filled |= known
 
 

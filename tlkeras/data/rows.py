@@ -79,7 +79,10 @@ class Rows:
             weights=None if self.weights is None else self.weights[indices],
         )
         if len(taken) <= _BLOCK:  # the places of many rows would take memory
-            taken.__dict__["taken_from"] = (weakref.ref(self), indices)
+            taken.__dict__["taken_from"] = (
+                weakref.ref(self),
+                np.array(indices),
+            )  # the caller may change its array
         if self.__dict__.get("facts") is not None:
             taken.__dict__["facts"] = self.facts.take(indices)
         return taken
