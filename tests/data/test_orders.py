@@ -20,6 +20,7 @@ from tlkeras.data.orders import ShuffleOfShards, rows_of_step, streams_of
 from tlkeras.data.shard_writing import write_shards
 from tlkeras.errors import UserError
 from tlkeras.features.arrays import ArrayFeatures
+from tlkeras.run_dir import CheckpointStore
 
 ROWS = 500
 
@@ -181,6 +182,11 @@ def test_what_is_not_in_shards_has_no_such_order(source, image_folder, tmp_path,
     write_shards(sorted_domain, str(tmp_path / "sorted"), "tfrecords")
     load(tmp_path / "sorted", order="shards")
     assert "sorted by class" in capsys.readouterr().err
+    sorted_test = source.with_splits({"train": source.splits["train"], "test": by_class})
+    write_shards(sorted_test, str(tmp_path / "sorted_test"), "tfrecords")
+    found = load(tmp_path / "sorted_test", order="shards", order_window=10_000).splits
+    assert "sorted" not in capsys.readouterr().err  # only the order of training rows matters
+    assert found["test"].inputs.blocks.most <= found["train"].inputs.blocks.most
     write_shards(sorted_domain, str(tmp_path / "shuffled"), "tfrecords", shuffle_seed=1)
     domain = load(tmp_path / "shuffled", order="shards")
     assert "sorted" not in capsys.readouterr().err
@@ -210,8 +216,11 @@ def test_a_killed_run_goes_on_to_the_same_bits(written, tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL and not (tmp_path / "killed" / "best.keras").exists()
+    assert max(CheckpointStore(checkpoints / "checkpoint").steps()) > 0
     subprocess.run(command, check=True, capture_output=True)
     whole = run_experiment(config, tmp_path / "whole")
     killed = load_run(tmp_path / "killed")
+    assert killed.run_dir.ledger.last(event="resumed") is not None  # it did not train anew
+    assert whole.run_dir.ledger.last(event="resumed") is None
     for one, other in zip(whole.model.get_weights(), killed.model.get_weights(), strict=True):
         assert one.tobytes() == other.tobytes()

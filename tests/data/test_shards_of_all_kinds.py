@@ -1,8 +1,10 @@
 """Shards hold what the other sources hold: what is written comes back, or is refused in one line."""
 
 import csv
+import io
 import json
 import shlex
+import tarfile
 
 import captioned_modality
 import numpy as np
@@ -67,7 +69,7 @@ def test_vectors_with_values_as_labels_and_weights(kind, tmp_path):
         assert found.dtype == np.float32
         np.testing.assert_array_equal(found, getattr(rows, field))
     assert again.modality.name == "vector"
-    with pytest.raises(UserError, match=r"all rows must have numbers of one shape.*\(3,\) and \(4,\)"):
+    with pytest.raises(UserError, match=r"numbers of one dtype and shape.*float32 \(3,\) and float32 \(4,\)"):
         (tmp_path / "two").mkdir()
         for width in (3, 4):
             part = domain_of({"train": (x[:, :width], y), "test": (x[:, :width], y)}, task="regression")
@@ -197,8 +199,68 @@ def test_members_of_others_with_texts_are_read(table):
     source = {"source": f"webdataset:{table}/a.tar", "text": "txt", "tokenizer": str(table / "vocab.txt")}
     domain = domain_of(**source, max_length=6)
     assert domain.splits["train"].inputs["ids"][0].tolist() == [2, 5, 8, 3, 0, 0]
+    with tarfile.open(table / "a.tar") as tar:
+        members = {one.name: tar.extractfile(one).read() for one in tar}
+    renamed = {name.replace("txt", "Title").replace("json", "JSON"): one for name, one in members.items()}
+    tar_of(table / "b.tar", renamed)
+    capitals = domain_of(**{**source, "source": f"webdataset:{table}/b.tar", "text": "Title"}, max_length=6)
+    same(domain, capitals)
     with pytest.raises(UserError, match=r"a\.tar:000 has no caption. Received: 20 of 20"):
         domain_of(**{**source, "text": "caption"})
+
+
+def numbers_of(path, arrays):
+    """Writes arrays as members KEY.npy of a tar file, in two classes."""
+    members = {}
+    for number, one in enumerate(arrays):
+        file = io.BytesIO()
+        np.save(file, one)
+        members |= {f"{number:03}.npy": file.getvalue(), f"{number:03}.cls": b"ab"[number % 2 :][:1]}
+    tar_of(path, members)
+
+
+def test_numbers_of_others_are_converted_as_arrays_are(tmp_path):
+    rng = np.random.default_rng(0)
+    bright, dark = rng.uniform(0, 1, (12, 6, 5, 3)), rng.uniform(0, 0.3, (6, 6, 5, 3))
+    bright[0, 0, 0], labels = 1, lambda x: np.array(list("ab"))[np.arange(len(x)) % 2]
+    grey = rng.integers(0, 256, (12, 6, 5)).astype(np.uint8)
+    deep = rng.integers(0, 65536, (12, 6, 5)).astype(np.uint16)
+    sounds = rng.integers(-(2**15), 2**15, (12, 200)).astype(np.int16)
+    for number, (train, test, settings) in enumerate((
+        (bright, dark, {}), (grey, grey[:6], {}), (deep, deep[:6] // 300, {}),
+        (sounds, sounds[:6], {"seconds": 0.25, "sample_rate": 1000}), (bright[:, 0, 0], dark[:, 0, 0], {}),
+    )):  # fmt: skip
+        folder, settings = tmp_path / f"{number}", {"val_fraction": 0, **settings}
+        folder.mkdir()
+        numbers_of(folder / "train-0.tar", train[:7])
+        numbers_of(folder / "train-1.tar", train[7:])
+        numbers_of(folder / "test.tar", test)
+        arrays = {
+            "train": (train, np.concatenate([labels(train[:7]), labels(train[7:])])),
+            "test": (test, labels(test)),
+        }
+        expected = domain_of(arrays, **settings)
+        found = domain_of(source=f"webdataset:{folder}", **settings)
+        assert found.modality.name == expected.modality.name
+        assert found.arrays == expected.arrays
+        for split, rows in expected.splits.items():
+            assert found.splits[split].inputs.dtype == rows.inputs.dtype
+        same(expected, found)
+
+
+@pytest.mark.parametrize("one, reason", [
+    (np.array([1.0, np.nan]), "not finite. Received: nan"),
+    (np.array(["a", "b"]), "must hold real numbers. Received: dtype=<U1"),
+    (np.full((4, 4), 300.0), r"pixels must lie in 0\.\.255.*float64 in 300\.\.300"),
+    (np.array(3.0), r"must have shape.*Received: \(12,\)"),
+])  # fmt: skip
+def test_numbers_of_others_that_are_no_inputs_are_one_line(one, reason, tmp_path):
+    numbers_of(tmp_path / "a.tar", [one] * 12)
+    with pytest.raises(UserError, match=reason):
+        domain_of(source=f"webdataset:{tmp_path}")
+    numbers_of(tmp_path / "b.tar", [np.zeros(2, np.int16)])
+    with pytest.raises(UserError, match=r"one dtype and shape|must hold real numbers"):
+        domain_of(source=f"webdataset:{tmp_path}")
 
 
 @both

@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from tlkeras.config.data import DataConfig
 from tlkeras.data.input_shapes import by_column, columns, shape_in_words, shape_of
+from tlkeras.data.sound_arrays import sounds_in_array
+from tlkeras.data.sound_files import SoundSpec
 from tlkeras.errors import UserError
 from tlkeras.lazy import LateModule
 
@@ -137,6 +140,38 @@ def as_inputs(
         received = f"{x.dtype} in {float(x.min()):g}..{float(x.max()):g}"
         raise UserError(f"{where}: pixels must lie in {allowed}. Received: {received}")
     return _pixels(x, white)
+
+
+def inputs_of_source(
+    x: np.ndarray, where: str, white: int | None = None, darkest: float | None = None,
+    config: DataConfig | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Converts an array of a data source as `as_inputs` does; with `data.seconds`, numbers are sounds.
+
+    Args:
+        x: Array as in `as_inputs`, or sounds as in `sounds_in_array`.
+        where: Name of the array in messages.
+        white: Value of a white pixel. None finds it out, which is for training arrays.
+        darkest: Largest value of the darkest training image in 0..255, or None if it is not known.
+        config: Config of the domain, or None.
+
+    Raises:
+        UserError: The shape, the dtype or the range of the values is not allowed.
+    """
+    if config is not None and config.seconds is not None and x.dtype.kind not in "OUS":
+        return sounds_in_array(x, where, SoundSpec.of(config).samples)
+    return as_inputs(x, where, white, darkest)
+
+
+def training_range(x: np.ndarray) -> tuple[int, float | None]:
+    """Returns what white is in training pixels, for all splits, and the largest value of the darkest.
+
+    Args:
+        x: Training array before its conversion. For what are no pixels, 255 and None are returned.
+    """
+    if x.ndim not in (3, 4) or not x.size or x.dtype.kind not in "fiub":
+        return 255, None
+    return white_of(x), float(x.reshape(len(x), -1).max(axis=1).min())
 
 
 def check_numbers(x: np.ndarray, where: str) -> None:

@@ -45,7 +45,7 @@ class Places:
         length: Number of its bytes, int64 `(n,)`.
         keys: Names of the rows in the shard.
         columns: Labels, groups and other columns of texts by name, empty where a row has none.
-        array: Numbers of each row, float32 `(n, ...)`, or None if rows have none.
+        array: Numbers of each row as they are stored, `(n, ...)`, or None if rows have none.
     """
 
     offset: np.ndarray
@@ -93,17 +93,17 @@ class PlacesBuilder:
             self._arrays.append(array)
 
     def places(self) -> Places:
-        """Returns the rows. Raises `UserError` if only some of them have numbers, or another shape."""
-        shapes = {one.shape for one in self._arrays}
-        if self._arrays and (len(shapes) > 1 or len(self._arrays) < len(self._places)):
-            received = " and ".join(sorted(map(str, shapes)))
+        """Returns the rows. Raises `UserError` if only some of them have numbers, or another form."""
+        forms = {f"{one.dtype} {one.shape}" for one in self._arrays}
+        if self._arrays and (len(forms) > 1 or len(self._arrays) < len(self._places)):
+            received = " and ".join(sorted(forms))
             raise UserError(
-                f"{self._where}: all rows must have numbers of one shape. "
+                f"{self._where}: all rows must have numbers of one dtype and shape. "
                 f"Received: {len(self._arrays)} of {len(self._places)} rows with {received}"
             )
         found = np.array(self._places, np.int64).reshape(-1, 2)
         columns = {name: column.column() for name, column in self._columns.items()}
-        array = np.stack(self._arrays).astype(np.float32) if self._arrays else None
+        array = np.stack(self._arrays) if self._arrays else None
         return Places(found[:, 0], found[:, 1], self._keys.column(), columns, array)
 
 

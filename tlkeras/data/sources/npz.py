@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 
 from tlkeras.config.data import DataConfig
-from tlkeras.data.array_form import as_array, as_inputs, white_of
+from tlkeras.data.array_form import as_array, inputs_of_source, training_range
 from tlkeras.data.array_parts import is_named, rows_of_parts
 from tlkeras.data.groups import check_groups, completed_groups
 from tlkeras.data.input_shapes import by_column
 from tlkeras.data.modalities.columns import is_absent
 from tlkeras.data.rows import Rows, checked_weights, row_ids
-from tlkeras.data.sound_arrays import sounds_in_array
-from tlkeras.data.sound_files import SoundSpec
 from tlkeras.data.sources.base import Source, Table, check_splits
 from tlkeras.data.text_column import TextColumn
 from tlkeras.errors import UserError
@@ -137,12 +135,10 @@ def _inputs(x: Any, label: str, ranged: tuple, config: DataConfig | None) -> tup
     """Returns the inputs of a split in the form that `Rows.inputs` may hold, and the name of their modality,
     which is None for inputs without names.
     """
-    seconds, modality = None if config is None else config.seconds, None
+    modality = None
 
     def convert(x: np.ndarray) -> np.ndarray:
-        if config is not None and seconds is not None and x.dtype.kind not in "OUS":
-            return sounds_in_array(x, label, SoundSpec.of(config).samples)
-        return as_inputs(x, label, *ranged)
+        return inputs_of_source(x, label, *ranged, config=config)
 
     if is_named(x):
         x, modality = rows_of_parts(x, config or DataConfig(source="arrays"), label, convert)
@@ -166,10 +162,7 @@ def _training_range(pairs: Mapping[str, tuple], where: str, config: Any) -> tupl
         x = next((x[name] for name in x if name == picture), ())
         if not isinstance(x, np.ndarray):
             x = [one for one in x if isinstance(one, np.ndarray)]
-    x = _as_array(x, "x", f"{where} ({split})")
-    if x.ndim not in (3, 4) or not x.size or x.dtype.kind not in "fiub":
-        return 255, None
-    return white_of(x), float(x.reshape(len(x), -1).max(axis=1).min())
+    return training_range(_as_array(x, "x", f"{where} ({split})"))
 
 
 def require_splits(arrays: object) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from tlkeras import messages
 from tlkeras.config.data import DataConfig
+from tlkeras.data.array_form import check_numbers, inputs_of_source, training_range
 from tlkeras.data.input_shapes import columns as joined
 from tlkeras.data.modalities.several import FILES, missing_file, several_name
 from tlkeras.data.rows import Rows, checked_weights
@@ -34,6 +35,7 @@ UNFINISHED = "unfinished"  # stands beside shards that are still being written, 
 TEXT = "text"  # the column of texts if the config names none
 _SPLIT_WORDS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
                 "dev": "val", "test": "test"}  # fmt: skip
+_TRAINING = ("train", "all")
 _THREADS = 4
 _SORTED = 0.9  # share of neighbouring rows of one class from which on shards count as sorted
 
@@ -75,12 +77,13 @@ def table_of_shards(argument: str, config: DataConfig, kept_in: Path | None, how
 
     with ThreadPoolExecutor(_THREADS) as pool:
         found = {split: list(pool.map(find, names)) for split, names in splits.items()}
-    tables = {split: _rows(root, found[split], config, parts, how) for split in splits}
+    tables = {split: _rows(root, found[split], config, parts, how, split in _TRAINING) for split in splits}
     names = _class_names(root)
     if names is not None and config.task in ("multiclass", "binary"):
         tables = {split: _numbered(rows, names, root) for split, rows in tables.items()}
     modality = several_name(parts) if len(parts) > 1 else "columns" if config.columns else None
-    return Table(tables, names, modality=modality)
+    tables, white = _with_checked_numbers(tables, config, how) if _alone(parts) else (tables, 255)
+    return Table(tables, names, white=white, modality=modality)
 
 
 def _parts(config: DataConfig) -> dict[str, tuple[str, ...]]:
@@ -153,9 +156,9 @@ def _shard(file: str) -> Shard:
 
 def _rows(
     root: str, found: list[tuple[Shard, Places]], config: DataConfig, parts: dict[str, tuple[str, ...]],
-    how: ShardFormat,
+    how: ShardFormat, in_training: bool,
 ) -> Rows:  # fmt: skip
-    """Returns the rows of the shards of one split."""
+    """Returns the rows of the shards of one split, and prepares those of the training for their order."""
     root = root if "://" in root else os.path.abspath(root)
     ids = TextColumnBuilder()
     for shard, places in found:
@@ -170,8 +173,9 @@ def _rows(
         weights = checked_weights(np.asarray(columns[config.weights]), how.name, names)
     window = _window(found, config, parts, how)
     if window is not None:
-        _note_sorted(labels, how)
-        inputs = inputs.in_blocks(window)
+        if in_training:
+            _note_sorted(labels, how)
+        inputs = inputs.in_blocks(window if in_training else 0)  # others are read from begin to end
     return Rows(inputs, labels, names, _groups(columns[GROUP], names), weights=weights, window=window)
 
 
@@ -206,17 +210,38 @@ def _content(found: list[tuple[Shard, Places]], how: ShardFormat) -> tuple[Any, 
     """Returns the pictures, sounds or numbers of rows, and which rows have any."""
     arrays = [places.array for _, places in found if places.array is not None]
     if len(arrays) == len(found):
-        shapes = {array.shape[1:] for array in arrays}
-        if len(shapes) > 1:
-            received = " and ".join(sorted(map(str, shapes)))
-            raise UserError(f"{how.name}: all rows must have numbers of one shape. Received: {received}")
-        return np.concatenate(arrays), np.ones(sum(map(len, arrays)), bool)
+        forms = {f"{array.dtype} {array.shape[1:]}" for array in arrays}
+        if len(forms) > 1:
+            received = " and ".join(sorted(forms))
+            raise UserError(
+                f"{how.name}: all rows must have numbers of one dtype and shape. Received: {received}"
+            )
+        numbers = np.concatenate(arrays)
+        check_numbers(numbers, how.name)
+        return numbers, np.ones(len(numbers), bool)
     counts = [len(places.offset) for _, places in found]
     number = np.repeat(np.arange(len(found), dtype=np.int32), counts)
     offset = np.concatenate([places.offset for _, places in found])
     length = np.concatenate([places.length for _, places in found])
     column = ShardColumn(tuple(shard for shard, _ in found), number, offset, length)
     return column, np.concatenate([places.there for _, places in found])
+
+
+def _with_checked_numbers(
+    tables: dict[str, Rows], config: DataConfig, how: ShardFormat
+) -> tuple[dict[str, Rows], int]:
+    """Returns rows whose numbers are checked and converted as those of arrays, and what white is in them."""
+    training = next((split for split in _TRAINING if split in tables), next(iter(tables)))
+    given, ranged = tables[training].inputs, (255, None)
+    if isinstance(given, np.ndarray):
+        ranged = training_range(given)
+    converted = dict(tables)
+    for split, rows in tables.items():
+        if isinstance(rows.inputs, np.ndarray):
+            where = f"{how.name} ({split})"
+            known = (None, None) if split == training else ranged
+            converted[split] = replace(rows, inputs=inputs_of_source(rows.inputs, where, *known, config))
+    return converted, ranged[0]
 
 
 def _labels(labels: TextColumn, names: TextColumn, how: ShardFormat) -> TextColumn | None:

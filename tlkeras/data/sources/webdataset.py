@@ -42,6 +42,9 @@ def _places(shard: Shard, wanted: Wanted) -> Places:
                 if not member.isfile():
                     continue
                 name, ending = _split_name(member.name)
+                ending = (
+                    ending if ending in read else ending.lower()
+                )  # KEY.Title is a column, KEY.JPG a picture
                 if name != key:
                     _finish(builder, key, row, wanted, shard)
                     key, row = name, {}
@@ -62,7 +65,7 @@ def _split_name(name: str) -> tuple[str, str]:
     """Returns the key of a member, its name up to the first dot of the last part, and its last ending."""
     folder, slash, last = name.rpartition("/")
     key, _, ending = last.partition(".")
-    return f"{folder}{slash}{key}", ending.rpartition(".")[2].lower()
+    return f"{folder}{slash}{key}", ending.rpartition(".")[2]
 
 
 def _finish(builder: PlacesBuilder, key: str | None, row: dict, wanted: Wanted, shard: Shard) -> None:
