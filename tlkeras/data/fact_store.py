@@ -130,10 +130,8 @@ class FactStore:
             but: Paths of files to leave out.
         """
         found = {}
-        for path in self._paths():
+        for path in (path for path in self._paths() if path not in but):
             with contextlib.suppress(OSError, ValueError, EOFError):
-                if path in but:
-                    continue
                 part = np.load(path, allow_pickle=False)
                 if part.dtype == _with_key(dtype) and _name(part) == path.stem:
                     found[path] = part
@@ -146,7 +144,7 @@ class FactStore:
             part: Facts with keys, a structured array `(m,)`.
         """
         with contextlib.suppress(OSError, RunError, UserError):
-            return self._write(part)
+            return self._write(part[np.argsort(part["key"], kind="stable")])
         return None
 
     def merge(self, dtype: np.dtype) -> None:
@@ -174,7 +172,6 @@ class FactStore:
         return sorted(self.folder.glob(f"*{_SUFFIX}"))
 
     def _write(self, part: np.ndarray) -> Path:
-        part = part[np.argsort(part["key"], kind="stable")]
         path = self.folder / f"{_name(part)}{_SUFFIX}"
         with replacing(path) as temporary, open(temporary, "wb") as file:
             np.save(file, part, allow_pickle=False)
