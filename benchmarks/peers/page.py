@@ -1,0 +1,122 @@
+"""Writes the measured tables of docs/peers.md from the results of run.py."""
+
+import os
+import platform
+import statistics
+from collections import defaultdict
+from pathlib import Path
+
+PAGE = Path(__file__).parents[2] / "docs" / "peers.md"
+BEGIN, END = "<!-- measured: written by benchmarks/peers/run.py --page -->\n", "<!-- end -->"
+OURS = "tlkeras"
+
+
+def write_page(results: list[dict], steps: list[dict]) -> None:
+    """Replaces the tables in the page.
+
+    Args:
+        results: Runs as run.py records them, in the order of the tables.
+        steps: Times of steps as steps.py records them.
+    """
+    text = PAGE.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    parts = ["## Accuracy", accuracies(results), "## Time", times(results)]
+    parts += ["## Steps", step_times(steps)] if steps else []
+    parts.append(versions(results))
+    PAGE.write_text(before + BEGIN + "\n" + "\n\n".join(parts) + "\n\n" + END + after, encoding="utf-8")
+
+
+def accuracies(results: list[dict]) -> str:
+    """Returns the table of test accuracies: mean, spread and number of seeds of each task and peer."""
+    peers = list(dict.fromkeys(found["peer"] for found in results))
+    by_place: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+    for found in results:
+        by_place[found["task"], found["peer"]][found["seed"]] = found["accuracy"]
+    tasks = list(dict.fromkeys(found["task"] for found in results))
+    rows = [
+        [f"`{task}`", *(_mean_and_spread(by_place.get((task, peer))) for peer in peers)] for task in tasks
+    ]
+    shared = [task for task in tasks if all((task, peer) in by_place for peer in peers)]
+    if shared:
+        means = [statistics.fmean(_mean(by_place[task, peer]) for task in shared) for peer in peers]
+        rows.append([f"mean of {len(shared)} tasks that all ran", *(f"{_points(mean)}" for mean in means)])
+    return _table(["task", *peers], rows)
+
+
+def _mean(by_seed: dict[int, float]) -> float:
+    return statistics.fmean(by_seed.values())
+
+
+def _mean_and_spread(by_seed: dict[int, float] | None) -> str:
+    if not by_seed:
+        return "not run"
+    spread = f" ± {100 * statistics.stdev(by_seed.values()):.1f}" if len(by_seed) > 1 else ""
+    return f"{_points(_mean(by_seed))}{spread} ({len(by_seed)})"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def times(results: list[dict]) -> str:
+    """Returns the table of times, relative to the tlkeras run of the same task and seed in the same call."""
+    timed = {(f["task"], f["seed"], f["peer"]): f for f in results if f["timed"]}
+    rows = []
+    for peer in dict.fromkeys(found["peer"] for found in results):
+        found = [f for f in timed.values() if f["peer"] == peer and (f["task"], f["seed"], OURS) in timed]
+        if not found:
+            continue
+        ours = [timed[f["task"], f["seed"], OURS] for f in found]
+        rows.append([
+            peer, str(len(found)), *(_ratio(found, ours, name) for name in ("seconds", "cpu_seconds")),
+            f"{statistics.median(f['seconds'] for f in found):.0f}",
+            f"{statistics.median(f['training_seconds'] for f in found):.0f}",
+            f"{max(f['peak_mb'] for f in found):.0f}",
+        ])  # fmt: skip
+    head = [
+        "peer",
+        "pairs",
+        "time / tlkeras' time",
+        "CPU time / tlkeras' CPU time",
+        "seconds",
+        "of these training",
+    ]
+    return _table([*head, "peak MiB"], rows)
+
+
+def _ratio(found: list[dict], ours: list[dict], name: str) -> str:
+    ratios = [one[name] / own[name] for one, own in zip(found, ours, strict=True)]
+    return f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def step_times(steps: list[dict]) -> str:
+    """Returns the table of milliseconds a picture, and torch's time over tlkeras' of the same round."""
+    rows = []
+    for found in steps:
+        ours, others = found["ms"][OURS], [name for name in found["ms"] if name != OURS]
+        cells = [f"{statistics.median(found['ms'][name]):.1f}" for name in (OURS, *others)]
+        for name in others:
+            ratios = [one / own for one, own in zip(found["ms"][name], ours, strict=True)]
+            cells.append(f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f})")
+        rows.append([f"`{found['network']}`", found["kind"], str(len(ours)), *cells])
+    head = [*steps[0]["ms"], *(f"{name} / tlkeras" for name in steps[0]["ms"] if name != OURS)]
+    return _table(["network", "what", "rounds", *head], rows)
+
+
+def versions(results: list[dict]) -> str:
+    """Returns a sentence on machine and versions."""
+    found: dict[str, str] = {}
+    for one in results:
+        found |= one["versions"]
+    packages = ", ".join(f"{name} {version}" for name, version in sorted(found.items()))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (
+        f"Machine: {cores} cores ({platform.machine()}), {platform.system()}, Python "
+        f"{platform.python_version()}, no accelerator. Versions: {packages}."
+    )
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

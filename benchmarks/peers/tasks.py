@@ -1,0 +1,217 @@
+"""Writes the tasks on which the peers are compared, as folders of PNG files.
+
+Command:  python benchmarks/peers/tasks.py DIR --fashion=DIR --mnist=FILE [--task=NAME ...]
+Packages: those of tlkeras' extra `quickstart`, and benchmarks/peers/requirements.txt (fonts)
+Files:    `--fashion` is the folder with the four files `*-ubyte.gz` of keras.datasets.fashion_mnist,
+          `--mnist` the `mnist.npz` of keras.datasets.mnist.
+
+DIR/TASK gets `train`, `val` and `test`, each with one folder of pictures per class, and `task.json` with the
+size in pixels that all peers use. All draws have fixed seeds. No drawing is in two splits: emoji are divided
+by emoji, letters by family of fonts, icons by icon, the others by row.
+"""
+
+import argparse
+import gzip
+import importlib.util
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from tlkeras.config import DataConfig
+from tlkeras.data.sources import read_source
+
+SIZE = 64
+SPLITS = ("train", "val", "test")
+DIGITS = tuple("0123456789")
+CLOTHES = ("top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
+Picture = tuple[str, str, Image.Image]  # split, class, picture
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files that no package has."""
+
+    fashion: Path
+    mnist: Path
+
+
+def emoji(style: str) -> Iterator[Picture]:
+    """Yields 1372 emoji of 8 categories. A hash of the code point decides the split, in both styles alike."""
+    table = read_source(DataConfig(source=f"emoji:{style}", test_fraction=0.68, val_fraction=0.12), seed=0)
+    for split, rows in table.splits.items():
+        pictures = (
+            [Image.open(path) for path in rows.inputs] if table.draw is None else table.draw(rows.inputs)
+        )
+        for picture, label in zip(pictures, rows.labels, strict=True):
+            yield split, label, on_white(picture if table.draw is None else Image.fromarray(picture))
+
+
+def on_white(picture: Image.Image) -> Image.Image:
+    """Returns a picture without transparency, so that all peers see the same pixels."""
+    white = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
+
+
+def arrays(x, y, x_test, y_test, names: tuple[str, ...], counts: dict[str, list[int]]) -> Iterator[Picture]:
+    """Yields rows of two arrays: train and val from the first, test from the second.
+
+    Args:
+        x, y: Pictures uint8 `(n, h, w)` and labels `(n,)` for train and val.
+        x_test, y_test: Pictures and labels for test.
+        names: Names of the classes.
+        counts: Number of rows of each class by split.
+    """
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(names):
+        first, second = (rng.permutation(np.flatnonzero(v == label)) for v in (y, y_test))
+        train, val, test = (counts[split][label] for split in SPLITS)
+        parts = {"train": first[:train], "val": first[train : train + val], "test": second[:test]}
+        for split, rows in parts.items():
+            images = x_test if split == "test" else x
+            for row in rows:
+                yield split, name, Image.fromarray(images[row]).convert("RGB")
+
+
+def fashion(files: Files, train: list[int], val: list[int]) -> Iterator[Picture]:
+    """Yields Fashion-MNIST with these numbers of rows of each class, and 100 test rows of each."""
+
+    def read(name: str, start: int) -> np.ndarray:
+        content = gzip.decompress((files.fashion / f"{name}-ubyte.gz").read_bytes())
+        return np.frombuffer(content, np.uint8, offset=start)
+
+    x, x_test = (read(f"{name}-images-idx3", 16).reshape(-1, 28, 28) for name in ("train", "t10k"))
+    y, y_test = (read(f"{name}-labels-idx1", 8) for name in ("train", "t10k"))
+    return arrays(x, y, x_test, y_test, CLOTHES, {"train": train, "val": val, "test": [100] * 10})
+
+
+def mnist(files: Files) -> Iterator[Picture]:
+    """Yields MNIST with 10 training rows of each class."""
+    with np.load(files.mnist) as data:
+        rows = [data[name] for name in ("x_train", "y_train", "x_test", "y_test")]
+    return arrays(*rows, DIGITS, {"train": [10] * 10, "val": [5] * 10, "test": [100] * 10})
+
+
+def digits() -> Iterator[Picture]:
+    """Yields scikit-learn's digits of 8 x 8 pixels with 20 training rows of each class."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    x, y = (255 * (data.images / 16)).astype(np.uint8), data.target
+    first = np.random.default_rng(1).permutation(len(x))
+    learned, tested = first[:500], first[500:]
+    counts = {"train": [20] * 10, "val": [10] * 10, "test": [100] * 10}
+    return arrays(x[learned], y[learned], x[tested], y[tested], DIGITS, counts)
+
+
+# Families of fonts by package; the families of a package are the words before a hyphen in its files.
+FONT_PACKAGES = (
+    "matplotlib", "font_roboto", "font_source_sans_pro", "font_source_serif_pro", "font_fredoka_one",
+    "font_hanken_grotesk", "font_intuitive", "font_manrope", "font_amatic_sc", "font_caladea", "font_lato",
+)  # fmt: skip
+_WITHOUT_LETTERS = ("cmex", "cmmi", "cmsy", "STIXNonUni", "STIXSiz", "LastResort")
+
+
+def letters() -> Iterator[Picture]:
+    """Yields the capital letters in many fonts. The families of test and val are not in train."""
+    families: dict[str, list[Path]] = {}
+    for package in FONT_PACKAGES:
+        files = [f for f in package_folder(package).rglob("*") if f.suffix in (".ttf", ".otf")]
+        for file in sorted(f for f in files if not f.name.startswith(_WITHOUT_LETTERS)):
+            family = file.stem.partition("-")[0].rstrip("0123456789")
+            families.setdefault(family, []).append(file)
+    names = np.random.default_rng(0).permutation(sorted(families)).tolist()
+    third = len(names) // 3
+    parts = {
+        "train": names[:third],
+        "val": names[third : third + third // 2],
+        "test": names[third + third // 2 :],
+    }
+    for split, chosen in parts.items():
+        for file in (file for name in chosen for file in families[name]):
+            for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ":
+                yield split, letter, glyph(letter, file)
+
+
+def glyph(character: str, font: Path) -> Image.Image:
+    """Returns a character in black in the middle of a white picture."""
+    picture = Image.new("RGB", (SIZE, SIZE), "white")
+    place, drawn = (SIZE / 2, SIZE / 2), ImageFont.truetype(str(font), 44)
+    ImageDraw.Draw(picture).text(place, character, font=drawn, fill="black", anchor="mm")
+    return picture
+
+
+ICON_FAMILIES = (
+    "codicon",
+    "elusiveicons",
+    "fontawesome5-solid",
+    "materialdesignicons6",
+    "phosphor",
+    "remixicon",
+)
+
+
+def icons() -> Iterator[Picture]:
+    """Yields icons of six sets. The class is the set that an icon belongs to: 45, 20 and 150 of each."""
+    rng = np.random.default_rng(0)
+    folder = package_folder("qtawesome") / "fonts"
+    for family in ICON_FAMILIES:
+        (font,) = folder.glob(f"{family}-webfont*.ttf")
+        (charmap,) = folder.glob(f"{family}-charmap*.json")
+        points = sorted({int(p, 16) for p in json.loads(charmap.read_text(encoding="utf-8")).values()})
+        for place, point in enumerate(rng.permutation(points)[:215]):
+            split = "train" if place < 45 else "val" if place < 65 else "test"
+            yield split, family, glyph(chr(point), font)
+
+
+def package_folder(package: str) -> Path:
+    """Returns the folder of an installed package without importing it."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise SystemExit(f"{package} is not installed: pip install -r benchmarks/peers/requirements.txt")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+TASKS: dict[str, Callable[[Files], Iterator[Picture]]] = {
+    "twemoji": lambda files: emoji("twemoji"),
+    "openmoji": lambda files: emoji("openmoji"),
+    "fashion_500": lambda files: fashion(files, [50] * 10, [20] * 10),
+    "fashion_unbalanced": lambda files: fashion(files, [96, 70, 51, 37, 27, 19, 14, 10, 7, 5], [10] * 10),
+    "mnist_10": mnist,
+    "digits": lambda files: digits(),
+    "letters": lambda files: letters(),
+    "icons": lambda files: icons(),
+    "fashion_5000": lambda files: fashion(files, [500] * 10, [50] * 10),
+}
+
+
+def write(task: str, folder: Path, files: Files) -> dict[str, int]:
+    """Writes a task. Returns its number of rows by split."""
+    counts = dict.fromkeys(SPLITS, 0)
+    for split, label, picture in TASKS[task](files):
+        place = folder / split / label
+        place.mkdir(parents=True, exist_ok=True)
+        picture.save(place / f"{counts[split]:05d}.png")
+        counts[split] += 1
+    (folder / "task.json").write_text(json.dumps({"size": SIZE, "rows": counts}) + "\n", encoding="utf-8")
+    return counts
+
+
+def main() -> None:
+    """Writes the tasks that are not there yet."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--fashion", type=Path, required=True)
+    parser.add_argument("--mnist", type=Path, required=True)
+    parser.add_argument("--task", action="append", choices=list(TASKS))
+    given = parser.parse_args()
+    for task in given.task or TASKS:
+        if not (given.folder / task / "task.json").exists():
+            print(task, write(task, given.folder / task, Files(given.fashion, given.mnist)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
