@@ -11,19 +11,16 @@ BEGIN, END = "<!-- measured: written by benchmarks/peers/run.py --page -->\n", "
 OURS = "tlkeras"
 
 
-def write_page(results: list[dict], steps: list[dict]) -> None:
+def write_page(results: list[dict]) -> None:
     """Replaces the tables in the page.
 
     Args:
         results: Runs as run.py records them, in the order of the tables.
-        steps: Times of steps as steps.py records them.
     """
     text = PAGE.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    parts = ["## Accuracy", accuracies(results), "## Time", times(results)]
-    parts += ["## Steps", step_times(steps)] if steps else []
-    parts.append(versions(results))
+    parts = ["## Accuracy", accuracies(results), "## Time", times(results), versions(results)]
     PAGE.write_text(before + BEGIN + "\n" + "\n\n".join(parts) + "\n\n" + END + after, encoding="utf-8")
 
 
@@ -88,20 +85,6 @@ def times(results: list[dict]) -> str:
 def _ratio(found: list[dict], ours: list[dict], name: str) -> str:
     ratios = [one[name] / own[name] for one, own in zip(found, ours, strict=True)]
     return f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f})"
-
-
-def step_times(steps: list[dict]) -> str:
-    """Returns the table of milliseconds a picture, and torch's time over tlkeras' of the same round."""
-    rows = []
-    for found in steps:
-        ours, others = found["ms"][OURS], [name for name in found["ms"] if name != OURS]
-        cells = [f"{statistics.median(found['ms'][name]):.1f}" for name in (OURS, *others)]
-        for name in others:
-            ratios = [one / own for one, own in zip(found["ms"][name], ours, strict=True)]
-            cells.append(f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f})")
-        rows.append([f"`{found['network']}`", found["kind"], str(len(ours)), *cells])
-    head = [*steps[0]["ms"], *(f"{name} / tlkeras" for name in steps[0]["ms"] if name != OURS)]
-    return _table(["network", "what", "rounds", *head], rows)
 
 
 def versions(results: list[dict]) -> str:

@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from page import write_page
-from steps import RESULTS as STEPS
 from tasks import TASKS
 
 HERE = Path(__file__).parent
@@ -61,7 +60,7 @@ def main() -> None:
     """Runs what is missing in the results, and writes the page."""
     given = _arguments()
     if given.page:
-        write_page(read_lines(given.results), read_lines(STEPS))
+        write_page(read_lines(given.results))
         return
     weights = weights_file()
     pythons = dict.fromkeys(HERE_TOO, sys.executable)
