@@ -11,22 +11,24 @@ BEGIN, END = "<!-- measured: written by benchmarks/peers/run.py --page -->\n", "
 OURS = "tlkeras"
 
 
-def write_page(results: list[dict]) -> None:
+def write_page(results: list[dict], peers: list[str]) -> None:
     """Replaces the tables in the page.
 
     Args:
-        results: Runs as run.py records them, in the order of the tables.
+        results: Runs as run.py records them, with the tasks in the order of the tables.
+        peers: Names of all peers in the order of the tables. Those without runs are left out.
     """
     text = PAGE.read_text(encoding="utf-8")
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    parts = ["## Accuracy", accuracies(results), "## Time", times(results), versions(results)]
+    ran = {found["peer"] for found in results}
+    peers = [peer for peer in peers if peer in ran]
+    parts = ["## Accuracy", accuracies(results, peers), "## Time", times(results, peers), versions(results)]
     PAGE.write_text(before + BEGIN + "\n" + "\n\n".join(parts) + "\n\n" + END + after, encoding="utf-8")
 
 
-def accuracies(results: list[dict]) -> str:
+def accuracies(results: list[dict], peers: list[str]) -> str:
     """Returns the table of test accuracies: mean, spread and number of seeds of each task and peer."""
-    peers = list(dict.fromkeys(found["peer"] for found in results))
     by_place: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     for found in results:
         by_place[found["task"], found["peer"]][found["seed"]] = found["accuracy"]
@@ -37,7 +39,9 @@ def accuracies(results: list[dict]) -> str:
     shared = [task for task in tasks if all((task, peer) in by_place for peer in peers)]
     if shared:
         means = [statistics.fmean(_mean(by_place[task, peer]) for task in shared) for peer in peers]
-        rows.append([f"mean of {len(shared)} tasks that all ran", *(f"{_points(mean)}" for mean in means)])
+        rows.append(
+            [f"mean of the {len(shared)} tasks that all ran", *(f"{_points(mean)}" for mean in means)]
+        )
     return _table(["task", *peers], rows)
 
 
@@ -56,11 +60,11 @@ def _points(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
-def times(results: list[dict]) -> str:
+def times(results: list[dict], peers: list[str]) -> str:
     """Returns the table of times, relative to the tlkeras run of the same task and seed in the same call."""
     timed = {(f["task"], f["seed"], f["peer"]): f for f in results if f["timed"]}
     rows = []
-    for peer in dict.fromkeys(found["peer"] for found in results):
+    for peer in peers:
         found = [f for f in timed.values() if f["peer"] == peer and (f["task"], f["seed"], OURS) in timed]
         if not found:
             continue

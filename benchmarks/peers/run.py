@@ -60,7 +60,7 @@ def main() -> None:
     """Runs what is missing in the results, and writes the page."""
     given = _arguments()
     if given.page:
-        write_page(read_lines(given.results))
+        write_page(read_lines(given.results), [peer.name for peer in PEERS])
         return
     weights = weights_file()
     pythons = dict.fromkeys(HERE_TOO, sys.executable)
