@@ -54,6 +54,8 @@ CASES = (
     ("convnextv2_tiny", {}, "timm", "convnextv2_tiny", {}, (224, 160)),
     ("convnextv2_atto", {}, "transformers", "ConvNextV2",
      {"depths": [2, 2, 6, 2], "hidden_sizes": [40, 80, 160, 320], "layer_norm_eps": 1e-6}, (224, 288)),
+    ("dinov3_convnext_tiny", {}, "timm", "convnext_tiny", {}, (224, 160)),
+    ("dinov3_convnext_tiny", {}, "transformers", "DINOv3ConvNext", {}, (224, 160)),
     ("mobilenetv4_conv_small", {}, "timm", "mobilenetv4_conv_small", {}, (224, 162)),
     ("mobilenetv4_conv_medium", {}, "timm", "mobilenetv4_conv_medium", {}, (256, 192)),
     ("mobilenetv4_conv_large", {}, "timm", "mobilenetv4_conv_large", {}, (384, 256)),
@@ -63,6 +65,10 @@ CASES = (
     ("dinov2_base", {}, "timm", "vit_base_patch14_dinov2", {"img_size": 224}, (224, 154)),
     ("dinov2_small_registers", {}, "timm", "vit_small_patch14_reg4_dinov2", {"img_size": 224}, (224, 154)),
     ("dinov2_small_registers", {}, "transformers", "Dinov2WithRegisters", _SMALL, (224, 154)),
+    ("dinov3_small", {}, "timm", "vit_small_patch16_dinov3_qkvb", {"img_size": 224}, (224, 160)),
+    ("dinov3_small", {}, "transformers", "DINOv3ViT",
+     {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536, "num_register_tokens": 4},
+     (224, 160)),
     ("clip_base_16", {}, "timm", "vit_base_patch16_clip_quickgelu_224", {}, (224, 160)),
     ("clip_base_32", {}, "transformers", "CLIPVision", {}, (224, 288)),
     ("siglip_base", {"activation": "gelu"}, "timm", "vit_base_patch16_siglip_224", {}, (224, 160)),
@@ -96,16 +102,21 @@ _OF_HF = {"hidden_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3, "
           "patch_size": 8, "image_size": 32}  # fmt: skip
 _OF_TEXT = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8,
             "vocab_size": 4, "max_position_embeddings": 4}  # fmt: skip
+_NEXT = {"depths": [1, 1, 2, 1], "width": 4}
 _PAIR = {"vision_config": _OF_HF, "text_config": _OF_TEXT}
 TINY = (
     ("vit_tiny", _SIZE, "timm", "vit_tiny_patch16_224", _OF_TIMM, (32, 48)),
     ("vit_tiny", _SIZE, "transformers", "ViT", _OF_HF, (32, 16)),
     ("deit_tiny_distilled", _SIZE, "timm", "deit_tiny_distilled_patch16_224", _OF_TIMM, (32, 16)),
     ("deit_tiny_distilled", _SIZE, "transformers", "DeiT", _OF_HF, (32, 48)),
-    ("convnextv2_atto", {"depths": [1, 1, 2, 1], "width": 4}, "timm", "convnextv2_atto",
+    ("convnextv2_atto", _NEXT, "timm", "convnextv2_atto",
      {"depths": [1, 1, 2, 1], "dims": [4, 8, 16, 32]}, (32, 72)),
-    ("convnextv2_atto", {"depths": [1, 1, 2, 1], "width": 4}, "transformers", "ConvNextV2",
+    ("convnextv2_atto", _NEXT, "transformers", "ConvNextV2",
      {"depths": [1, 1, 2, 1], "hidden_sizes": [4, 8, 16, 32], "layer_norm_eps": 1e-6}, (32, 48)),
+    ("dinov3_convnext_tiny", _NEXT, "timm", "convnext_tiny",
+     {"depths": [1, 1, 2, 1], "dims": [4, 8, 16, 32]}, (32, 72)),
+    ("dinov3_convnext_tiny", _NEXT, "transformers", "DINOv3ConvNext",
+     {"depths": [1, 1, 2, 1], "hidden_sizes": [4, 8, 16, 32]}, (32, 48)),
     ("mobilenetv4_conv_small", {"stem": 8, "stages": MOBILENET_V4}, "timm", "mobilenetv4",
      {"stem_size": 8, "stages": MOBILENET_V4}, (32, 50)),
     ("dinov2_small", _SIZE, "timm", "vit_small_patch14_dinov2", _OF_TIMM, (32, 16)),
@@ -113,6 +124,8 @@ TINY = (
     ("dinov2_small", _SIZE, "transformers", "Dinov2", _OF_HF, (32, 16)),
     ("dinov2_small_registers", _SIZE, "timm", "vit_small_patch14_reg4_dinov2", _OF_TIMM, (32, 16)),
     ("dinov2_small_registers", _SIZE, "transformers", "Dinov2WithRegisters", _OF_HF, (32, 16)),
+    ("dinov3_small", _SIZE, "timm", "vit_small_patch16_dinov3", _OF_TIMM, (32, 16)),
+    ("dinov3_small", _SIZE, "transformers", "DINOv3ViT", _OF_HF | {"num_register_tokens": 4}, (32, 48)),
     ("clip_base_16", _SIZE, "timm", "vit_base_patch16_clip_quickgelu_224", _OF_TIMM, (32, 16)),
     ("clip_base_16", _SIZE, "transformers", "CLIP", _PAIR, (32, 48)),
     ("siglip_base", _SIZE | {"activation": "gelu"}, "timm", "vit_base_patch16_siglip_224", _OF_TIMM,
@@ -312,8 +325,10 @@ def of_transformers(kind: str, arguments, settle: bool):
             found = other(x).last_hidden_state
             side = math.isqrt(found.shape[1])
             return {"features": found.unflatten(1, (side, side))}
+        if kind == "DINOv3ConvNext":  # it normalises its maps
+            return {"pooled": model(x).pooler_output}
         tower = getattr(model, "vision_model", model)
-        if kind.startswith("Dinov2"):
+        if kind.startswith(("Dinov2", "DINOv3")):
             return {"features": tower(x).last_hidden_state}
         found = tower(x, interpolate_pos_encoding=True)
         if kind.startswith("CLIP"):  # it normalises the class token only

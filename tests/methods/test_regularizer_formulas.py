@@ -190,7 +190,7 @@ def test_lora_of_an_attention_is_a_matrix_of_all_heads(name):
     x = rng.normal(size=(2, *inputs)).astype("float32")
     layer = keras.layers.EinsumDense(equation, outputs, name=name)
     model = keras.Sequential([keras.Input(inputs), layer])
-    model.backbone = model
+    model.backbone = model.tail = model
     setting = Setting(model, stage=SimpleNamespace(name="a", train="all"))
     term = make_regularizer("lora", None, {"rank": 2, "alpha": 6})
     if both is None:

@@ -182,6 +182,43 @@ def test_lora_updates_the_layers_that_which_names():
 
 
 @pytest.mark.parametrize(
+    ("backbone", "options"),
+    [
+        ("vit_tiny", {"width": 12, "depth": 2, "heads": 3, "patch": 8}),
+        ("swin_tiny", {"width": 12, "depths": [2, 2], "heads": 1, "window": 2}),
+        ("convnextv2_atto", {"depths": [1, 2], "width": 4}),
+    ],
+)
+def test_lora_has_the_gradients_of_the_summed_kernels_and_the_outputs_of_the_network(backbone, options):
+    rng = np.random.default_rng(0)
+    config = ModelConfig(backbone=backbone, weights=None, backbone_options=options)
+    model = build_model(config, input_shape=(32, 32, 3), num_outputs=3)
+    model.select("last:1")
+    term = make_regularizer("lora", options={"rank": 2, "alpha": 4})
+    term.act_on(Setting(model, stage=StageConfig(name="a", train="last:1")))
+    for _, b in term._pairs:
+        b.assign(rng.normal(0, 0.1, b.shape))
+    term.after_update()
+    x, variables = rng.uniform(0, 255, (4, 32, 32, 3)).astype("float32"), term.own.trainable_variables
+
+    def gradients():
+        with tf.GradientTape() as tape:
+            _, logits = term.forward(model, x, 0)
+            loss = tf.reduce_sum(logits**2)
+        return logits.numpy(), tape.gradient(loss, [v.value for v in variables])
+
+    logits, beside = gradients()
+    np.testing.assert_array_equal(logits, model(x, training=True))
+    assert len(term._products) >= 2
+    term._products = {}
+    summed, through_sums = gradients()
+    np.testing.assert_allclose(logits, summed, rtol=1e-5, atol=1e-6)
+    for one, other in zip(beside, through_sums, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5 * np.abs(other).max())
+        assert np.abs(other).max() > 0
+
+
+@pytest.mark.parametrize(
     ("weight", "options", "message"),
     [
         (1.0, {"alpha": 8}, r"a weight or alpha.* Received: weight=1.0, options.alpha=8"),

@@ -31,6 +31,14 @@ def randomise_statistics():
 
 
 @pytest.fixture
+def half_precision():
+    """Builds networks in mixed bfloat16."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
 def pixels():
     """Returns `pixels(n, side)`: random images of 0..255."""
 

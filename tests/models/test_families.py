@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from random_tensors import random_pictures, random_tensor
+from tiny_families import SIZE, TINY
 
 from tlkeras.config import (
     CacheConfig,
@@ -30,45 +31,6 @@ from tlkeras.prepare import prepare
 from tlkeras.run_dir import RunDir
 from tlkeras.training.trainer import Trainer
 
-SIZE = {"width": 12, "depth": 3, "heads": 3, "patch": 8}
-SWIN = {"width": 12, "depths": [2, 2], "heads": 1, "window": 4}
-SWIN_BLOCKS = "stem stage_0_block_0 stage_0_block_1 stage_1_downsample stage_1_block_0 stage_1_block_1"
-
-# backbone: options that make it tiny, names of its blocks then
-TINY = {
-    "vit_tiny": (SIZE | {"drop_path_rate": 0.1}, "stem block_0 block_1 block_2"),
-    "deit_tiny_distilled": (SIZE, "stem block_0 block_1 block_2"),
-    "dinov2_small_registers": (SIZE, "stem block_0 block_1 block_2"),
-    "clip_base_16": (SIZE, "stem block_0 block_1 block_2"),
-    "siglip_base": (SIZE, "stem block_0 block_1 block_2"),
-    "convnextv2_atto": (
-        {"depths": [1, 1, 2, 1], "width": 4, "drop_path_rate": 0.1},
-        "stem stage_0_block_0 stage_1_downsample stage_1_block_0 stage_2_downsample stage_2_block_0 "
-        "stage_2_block_1 stage_3_downsample stage_3_block_0",
-    ),
-    "mobilenetv4_conv_small": (
-        {
-            "stem": 8,
-            "stages": [
-                "conv3/2 8",
-                "fused3/2*2 8",
-                "uib5|5/2*3 16, uib-|3*2 16",
-                "uib3|-/2*6 16, uib-|-*4 8",
-            ],
-            "drop_path_rate": 0.1,
-        },
-        "stem stage_0_block_0 stage_1_block_0 stage_2_block_0 stage_2_block_1 stage_3_block_0 "
-        "stage_3_block_1 top",
-    ),
-    "swin_tiny": (
-        SWIN | {"drop_path_rate": 0.1},
-        SWIN_BLOCKS,
-    ),
-    "swinv2_tiny": (
-        SWIN,
-        SWIN_BLOCKS,
-    ),
-}
 ORIGINALS = json.loads((Path(__file__).parent / "tiny_originals.json").read_text("utf-8"))
 
 
@@ -183,6 +145,35 @@ def test_best_keras_opens_in_a_process_without_tlkeras_and_safetensors(tmp_path)
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True)
     assert done.stdout.split() == sorted(TINY), done.stderr[-2000:]
+
+
+def dtypes_of_operations(model):
+    """Returns the dtypes with which each kind of operation computes in a training step of a network."""
+
+    @tf.function(autograph=False)
+    def step(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.cast(model(x, training=True), "float32") ** 2)
+        return tape.gradient(loss, [v.value for v in model.trainable_variables])
+
+    graph = step.get_concrete_function(tf.TensorSpec((4, 32, 32, 3))).graph.as_graph_def()
+    found = {}
+    for node in [*graph.node, *(node for function in graph.library.function for node in function.node_def)]:
+        for attribute in ("T", "U"):  # U is that of a batch normalisation's statistics
+            if attribute in node.attr:
+                dtype = tf.as_dtype(node.attr[attribute].type).name
+                found.setdefault(f"{node.op}.{attribute}", set()).add(dtype)
+    return found
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_softmax_and_normalisations_stay_in_float32_under_mixed_precision(name, half_precision):
+    found = dtypes_of_operations(build(name))
+    assert "bfloat16" in found.get("Einsum.T", set()) | found.get("Conv2D.T", set())
+    exact = {"Softmax.T", "Rsqrt.T", "RsqrtGrad.T", "Sqrt.T", "FusedBatchNormV3.U"} & set(found)
+    attends = "conv" not in name
+    assert ("Softmax.T" in exact) == attends and {"Rsqrt.T", "FusedBatchNormV3.U"} & exact
+    assert {dtype for kind in exact for dtype in found[kind]} == {"float32"}
 
 
 @pytest.mark.parametrize("original", ORIGINALS, ids=lambda x: f"{x['backbone']}-{x['library']}")

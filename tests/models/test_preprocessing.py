@@ -11,13 +11,6 @@ from tlkeras.models.backbones.preprocessing import build_preprocessing
 APPLICATIONS = [name for name, row in BACKBONES.items() if row.is_application]
 
 
-@pytest.fixture
-def half_precision():
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    yield
-    keras.config.set_dtype_policy("float32")
-
-
 def reference(name):
     function = getattr(keras.applications, BACKBONES.get(name).builder.split(":")[1])
     return importlib.import_module(function.__module__).preprocess_input

@@ -157,9 +157,15 @@ class TransferModel(DistributedFit):
             return ops.cast(x, (route.tail or route.neck).inputs[0].dtype)
         return route.to_cut(self.preprocess(x))
 
-    def through_tail(self, x, training=None):
-        """Returns the output of the backbone for the result of `before_tail`."""
-        return self._route.value.through_tail(x, training)
+    def through_tail(self, x, training=None, instead=lambda operation: operation):
+        """Returns the output of the backbone for the result of `before_tail`.
+
+        Args:
+            x: Result of `before_tail`.
+            training: Whether layers that behave differently in training do so.
+            instead: Function that returns the replacement of an operation of the tail.
+        """
+        return self._route.value.through_tail(x, training, instead)
 
     def classify(self, features, training=None):
         """Returns float32 logits for feature vectors `(b, features)`."""

@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Sequence
+import string
+from collections.abc import Callable, Sequence
 
 import keras
 from keras import ops
@@ -13,10 +14,10 @@ from tlkeras.data.random_streams import seed_of_part
 from tlkeras.errors import UserError
 from tlkeras.methods.regularize.base import REGULARIZERS, Regularizer
 from tlkeras.methods.term import Setting
-from tlkeras.models.cuts.graph import replay
+from tlkeras.models.cuts.graph import nodes_in_order, replay
 
 
-def forward_with(model, x, values):
+def forward_with(model, x, values, instead=lambda operation: operation):
     """Returns features and logits of a training step in which tensors replace variables.
 
     Gradients flow to the inputs of these tensors. Layers still update their statistics and the states of
@@ -26,9 +27,11 @@ def forward_with(model, x, values):
         model: Transfer model.
         x: Inputs of the model.
         values: Pairs of a variable and the tensor that replaces it.
+        instead: Function that returns the replacement of an operation of the tail.
     """
     with keras.StatelessScope(state_mapping=values) as scope:
-        features = model.features(x, training=True)
+        tail = model.through_tail(model.before_tail(x), training=True, instead=instead)
+        features = model.neck(tail, training=True)
         logits = model.classify(features, training=True)
     for variable in model.non_trainable_variables:
         value = scope.get_current_value(variable)
@@ -84,6 +87,9 @@ class LoRA(Regularizer):
     Keras stores A and B in the layer, so that later stages and the saved model depend on them. Here the
     kernels always contain the sum, and the saved model is the plain network.
 
+    The forward pass is that of the kernels. The gradients of A and B of a Dense or EinsumDense layer are
+    computed from its inputs and outputs, as in the paper, so that no gradient of a kernel is needed.
+
     Args:
         weight: Factor alpha / rank of the paper. With 0 the backbone does not change.
         rank: Rank of the update, at least 1.
@@ -134,7 +140,8 @@ class LoRA(Regularizer):
                 f"Received: stages.{setting.stage.name}.train={setting.stage.train!r}"
             )
         self._start = [keras.Variable(k, trainable=False, name="start") for k in self._kernels]
-        self._pairs = []
+        self._pairs: list[tuple] = []
+        self._products = self._products_of(setting.model.tail)
         for index, kernel in enumerate(self._kernels):
             seed = seed_of_part(setting.seed, index)
             inputs, outputs = shapes[id(kernel)]
@@ -153,9 +160,39 @@ class LoRA(Regularizer):
             return True
         return any(re.search(rf"(?:^|_){re.escape(word)}(?:_|$)", name) for word in self.which)
 
+    def _products_of(self, tail) -> dict[int, tuple]:
+        """Returns the index of the kernel and the function of `product_of` by the id of a layer of the tail.
+
+        Kernels of other layers are replaced by their sums.
+        """
+        places = {id(kernel): index for index, kernel in enumerate(self._kernels)}
+        found = {}
+        for layer in (node.operation for node in nodes_in_order(tail)):
+            product = product_of(layer)
+            if product is not None and id(compat.kernel_of(layer)) in places:
+                found[id(layer)] = places[id(compat.kernel_of(layer))], product
+        return found
+
     def forward(self, model, x, step):
         """Returns features and logits with gradients for A and B."""
-        return forward_with(model, x, list(zip(self._kernels, self._sums(), strict=True)))
+        beside = {index for index, _ in self._products.values()}
+        pairs = enumerate(zip(self._kernels, self._sums(), strict=True))
+        return forward_with(model, x, [pair for i, pair in pairs if i not in beside], self._beside)
+
+    def _beside(self, operation):
+        """Returns a layer whose outputs have the gradients of A and B, or another operation unchanged."""
+        if id(operation) not in self._products:
+            return operation
+        index, product = self._products[id(operation)]
+
+        def call(x, **settings):
+            y = operation(x, **settings)
+            constant = ops.stop_gradient(ops.cast(x, y.dtype))
+            a, b = (ops.cast(part, y.dtype) for part in self._pairs[index])
+            update = self.weight * product(constant, a, b)
+            return y + (update - ops.stop_gradient(update))  # the kernel already contains the update
+
+        return call
 
     def after_update(self) -> None:
         """Assigns the sums to the kernels."""
@@ -195,6 +232,34 @@ def matrix_of(layer) -> tuple[tuple[int, ...], int] | None:
     inputs = math.prod(size for axis, size in sizes.items() if axis in x)
     outputs = math.prod(size for axis, size in sizes.items() if axis in result)
     return ((inputs,), outputs) if min(inputs, outputs) > 1 else None
+
+
+def product_of(layer) -> Callable | None:
+    """Returns a function from inputs, A and B to the inputs times `A B`, without the product of A and B.
+
+    None means that the layer is not linear, or has no kernel whose first axes are those of the inputs.
+    """
+    if getattr(layer, "activation", None) is not keras.activations.linear or matrix_of(layer) is None:
+        return None
+    if type(layer) is keras.layers.Dense:
+        return lambda x, a, b: ops.matmul(ops.matmul(x, a), b)
+    if type(layer) is not keras.layers.EinsumDense:
+        return None
+    operands, _, result = layer.equation.partition("->")
+    x_axes, _, axes = operands.partition(",")
+    shape = tuple(compat.kernel_of(layer).shape)
+    inputs = "".join(axis for axis in axes if axis in x_axes)
+    if not axes.startswith(inputs):
+        return None
+    count, outputs = len(inputs), axes[len(inputs) :]
+    rank = next(letter for letter in string.ascii_letters if letter not in layer.equation)
+    narrow = "".join(axis for axis in x_axes if axis not in inputs) + rank
+
+    def product(x, a, b):
+        x = ops.einsum(f"{x_axes},{inputs}{rank}->{narrow}", x, ops.reshape(a, (*shape[:count], -1)))
+        return ops.einsum(f"{narrow},{rank}{outputs}->{result}", x, ops.reshape(b, (-1, *shape[count:])))
+
+    return product
 
 
 @REGULARIZERS.register("stochastic_norm")

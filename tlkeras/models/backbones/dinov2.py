@@ -24,6 +24,6 @@ _ROWS = (
 for _name, _width, _heads, _prefix, _parameters, _macs, _top1 in _ROWS:
     _arguments = {"width": _width, "depth": 12, "heads": _heads, "patch": 14, "prefix_tokens": _prefix}
     _facts = (_name, vision_transformer, _FAMILY, 224, _parameters, "", "stem block_0..11")
-    _more = {"arguments": _arguments | {"layer_scale": True, "name": _name}, "licence": "Apache-2.0"}
+    _more = {"arguments": _arguments | {"layer_scale": 1e-5, "name": _name}, "licence": "Apache-2.0"}
     _more |= {"million_macs": _macs, "top1": _top1}
     BACKBONES.add(_name, Backbone(*_facts, **_more))

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tlkeras.lazy import LateModule
 
 if TYPE_CHECKING:
@@ -37,3 +39,24 @@ def drop_path(x, last_rate: float, index: int, count: int, name: str):
     if not rate:
         return x
     return layers.Dropout(rate, noise_shape=(None, *[1] * (len(x.shape) - 1)), name=name)(x)
+
+
+def constant(x, values: np.ndarray):
+    """Returns values as a tensor in the graph of `x`, because layers take only such tensors.
+
+    Args:
+        x: Symbolic tensor with four axes or more.
+        values: Integers, which become int32, or floats, which get the dtype of `float_of`.
+    """
+    dtype = "int32" if values.dtype.kind == "i" else float_of(x)
+    return ops.sum(ops.zeros_like(x[:1, 0, 0, 0], dtype=dtype)) + values.astype(dtype)
+
+
+def in_float32(x):
+    """Returns a tensor in the dtype of `float_of`."""
+    return ops.cast(x, float_of(x))
+
+
+def float_of(x) -> str:
+    """Returns the dtype of a tensor, or float32 for half precision."""
+    return keras.backend.result_type(x.dtype, "float32")

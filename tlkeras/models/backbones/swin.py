@@ -12,7 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from tlkeras.models.backbones.parts import drop_path, keras, layers, ops, small_normal
+from tlkeras.models.backbones.parts import (
+    constant,
+    drop_path,
+    float_of,
+    in_float32,
+    keras,
+    layers,
+    ops,
+    small_normal,
+)
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
 from tlkeras.models.backbones.transformer import mlp
 from tlkeras.models.weights.positions import resized_relative_positions
@@ -192,10 +201,10 @@ class _Attention:
         places)`.
         """
         if self.version == 1:
-            return _in_float32(ops.einsum("bgnth,bgnsh->bgnts", query * query.shape[-1] ** -0.5, key))
-        query, key = (ops.normalize(_in_float32(part), axis=-1) for part in (query, key))
+            return in_float32(ops.einsum("bgnth,bgnsh->bgnts", query * query.shape[-1] ** -0.5, key))
+        query, key = (ops.normalize(in_float32(part), axis=-1) for part in (query, key))
         scale = _learned(x, (self.heads,), f"{name}_scale", keras.initializers.Constant(math.log(10)))
-        scale = ops.exp(ops.minimum(_in_float32(scale), math.log(100)))
+        scale = ops.exp(ops.minimum(in_float32(scale), math.log(100)))
         cosines = ops.einsum("bgnth,bgnsh->bgnts", query, key)
         return cosines * ops.reshape(scale, (1, 1, self.heads, 1, 1))
 
@@ -208,11 +217,11 @@ class _Attention:
         if self.version == 1:
             table = _learned(x, (self.heads, distances), f"{name}_positions", small_normal())
         else:
-            y = _constant(x, _log_distances(self.window, self.trained))
+            y = constant(x, _log_distances(self.window, self.trained))
             y = layers.Dense(512, "relu", kernel_initializer=small_normal(), name=f"{name}_positions_1")(y)
             last = {"use_bias": False, "kernel_initializer": small_normal(), "name": f"{name}_positions_2"}
             table = ops.transpose(layers.Dense(self.heads, **last)(y), (0, 2, 1))
-        table = ops.take(_in_float32(table), _indices(self.window).ravel(), axis=2)
+        table = ops.take(in_float32(table), _indices(self.window).ravel(), axis=2)
         table = ops.reshape(table, (1, 1, self.heads, places, places))
         return table if self.version == 1 else 16 * ops.sigmoid(table)
 
@@ -226,9 +235,9 @@ class _Attention:
         )
         (m, n), (high, wide) = self._counts, self.window
         regions = (3 * rows[:, None] + columns).reshape(m, high, n, wide).transpose(0, 2, 1, 3)
-        regions = _constant(x, regions.reshape(1, m * n, 1, high * wide))
+        regions = constant(x, regions.reshape(1, m * n, 1, high * wide))
         apart = ops.not_equal(ops.expand_dims(regions, -1), ops.expand_dims(regions, -2))
-        return ops.cast(apart, _float(x)) * -100.0
+        return ops.cast(apart, float_of(x)) * -100.0
 
 
 def _indices(window: tuple[int, int]) -> np.ndarray:
@@ -246,28 +255,11 @@ def _log_distances(window: tuple[int, int], trained: int) -> np.ndarray:
     return np.sign(distances) * np.log2(np.abs(distances) + 1) / math.log2(8)
 
 
-def _constant(x, values: np.ndarray):
-    """Returns values as a tensor in the graph of `x`, `(b, windows, places, c)`, because layers take only
-    such tensors.
-    """
-    dtype = "int32" if values.dtype.kind == "i" else _float(x)
-    return ops.sum(ops.zeros_like(x[:1, 0, 0, 0], dtype=dtype)) + values.astype(dtype)
-
-
 def _learned(x, shape: tuple[int, ...], name: str, initializer):
     """Returns a weight as a tensor of the graph of `x`, `(1, *shape)`."""
     axes = "nr"[: len(shape)]
     options = {"output_shape": shape, "kernel_initializer": initializer, "name": name}
-    return layers.EinsumDense(f"bo,o{axes}->b{axes}", **options)(_constant(x, np.ones((1, 1))))
-
-
-def _in_float32(x):
-    return ops.cast(x, _float(x))
-
-
-def _float(x) -> str:
-    """Returns the dtype of `x`, or float32 for half precision."""
-    return keras.backend.result_type(x.dtype, "float32")
+    return layers.EinsumDense(f"bo,o{axes}->b{axes}", **options)(constant(x, np.ones((1, 1))))
 
 
 def _norm(x, name: str):

@@ -8,9 +8,12 @@ arguments of `vision_transformer`.
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from tlkeras.models.backbones.parts import drop_path, keras, layers, ops, small_normal
+from tlkeras.models.backbones.rotary import Rotation
 from tlkeras.models.weights.positions import resized_positions
 from tlkeras.models.weights.tensors import Tensors
 
@@ -25,9 +28,10 @@ def vision_transformer(
     prefix_tokens: int = 1,
     mlp_ratio: float = 4.0,
     activation: str = "gelu",
-    layer_scale: bool = False,
+    layer_scale: float = 0.0,
     norm_first: bool = False,
     attention_pool: bool = False,
+    rotary: float = 0.0,
     epsilon: float = 1e-6,
     drop_path_rate: float = 0.0,
     name: str = "vision_transformer",
@@ -36,7 +40,7 @@ def vision_transformer(
 
     The first layer with weights, `stem`, embeds the patches. Its bias is a table with one row for each token.
     The first rows are the class token and the registers, whose inputs are zeros. The other rows are the
-    positions of the patches.
+    positions of the patches; with `rotary` they are alike at first.
 
     Args:
         input_shape: Shape of an image, `(height, width, 3)`. Both sides are multiples of `patch`.
@@ -48,10 +52,12 @@ def vision_transformer(
             registers.
         mlp_ratio: Width of the hidden layer of each block's MLP, as a multiple of `width`.
         activation: Activation of each block's MLP: `gelu`, `gelu_tanh` or `quick_gelu`.
-        layer_scale: Whether each branch ends in a learned factor per channel (Touvron et al. 2021, "Going
-            deeper with Image Transformers", section 2).
+        layer_scale: First value of the learned factor per channel in which each branch ends (Touvron et al.
+            2021, "Going deeper with Image Transformers", section 2). 0 stands for no such factor.
         norm_first: Whether the tokens are normalised before the first block, as in CLIP.
         attention_pool: Whether a learned query pools the tokens at the end, as in SigLIP.
+        rotary: Base of the angles of rotary positions, as in DINOv3, whose keys have no bias. 0 stands for
+            the table of positions.
         epsilon: Epsilon of every LayerNormalization.
         drop_path_rate: Stochastic depth of the last block (Huang et al. 2016); earlier blocks have
             proportionally less.
@@ -74,12 +80,14 @@ def vision_transformer(
         raise ValueError(f"heads must divide the width. Received: width={width}, heads={heads}")
     settings = {"heads": heads, "hidden": round(mlp_ratio * width), "activation": activation}
     settings |= {"layer_scale": layer_scale, "epsilon": epsilon}
+    grid = input_shape[0] // patch, input_shape[1] // patch
+    rotation = Rotation(*grid, prefix_tokens, rotary) if rotary else None
     inputs = keras.Input(input_shape, name="backbone_inputs")
     x = _embed(inputs, patch, width, prefix_tokens)
     if norm_first:
         x = layers.LayerNormalization(epsilon=epsilon, name="stem_norm")(x)
     for i in range(depth):
-        x = block(x, f"block_{i}", drop=(drop_path_rate, i, depth), **settings)
+        x = block(x, f"block_{i}", drop=(drop_path_rate, i, depth), rotation=rotation, **settings)
     x = layers.LayerNormalization(epsilon=epsilon, name="norm")(x)
     if attention_pool:
         x = _attention_pool(x, **{k: settings[k] for k in ("heads", "hidden", "activation", "epsilon")})
@@ -99,7 +107,7 @@ def _embed(x, patch: int, width: int, prefix_tokens: int):
     return _linear(x, "btp,pd->btd", shape, "td", "stem", bias_initializer=small_normal())
 
 
-def block(x, name: str, heads, hidden, activation, layer_scale, epsilon, drop, mask=None):
+def block(x, name: str, heads, hidden, activation, layer_scale, epsilon, drop, mask=None, rotation=None):
     """Returns the tokens after one pre-norm block: attention, then an MLP, each added to its input.
 
     Args:
@@ -108,29 +116,30 @@ def block(x, name: str, heads, hidden, activation, layer_scale, epsilon, drop, m
         heads: Number of attention heads.
         hidden: Width of the hidden layer of the MLP.
         activation: Activation of the MLP.
-        layer_scale: Whether each branch ends in a learned factor per channel.
+        layer_scale: First value of the factor per channel in which each branch ends; 0 for none.
         epsilon: Epsilon of both LayerNormalizations.
         drop: Stochastic depth as arguments of `drop_path`: last rate, index and count.
         mask: Boolean mask of the attention, which broadcasts to `(b, heads, t, t)`; see `self_attention`.
+        rotation: Rotary positions; see `self_attention`.
     """
     width = x.shape[-1]
 
     def added(x, branch, part):
         if layer_scale:
             # a kernel of one token: a factor for each channel, five times as fast as EinsumDense
-            start = keras.initializers.Constant(1e-5)
+            start = keras.initializers.Constant(layer_scale)
             scale = {"depthwise_initializer": start, "use_bias": False, "name": f"{name}_scale_{part}"}
             branch = layers.DepthwiseConv1D(1, **scale)(branch)
         branch = drop_path(branch, *drop, name=f"{name}_drop_{part}")
         return layers.Add(name=f"{name}_add_{part}")([x, branch])
 
     y = layers.LayerNormalization(epsilon=epsilon, name=f"{name}_norm_1")(x)
-    x = added(x, self_attention(y, heads, f"{name}_attention", mask), 1)
+    x = added(x, self_attention(y, heads, f"{name}_attention", mask, rotation), 1)
     y = layers.LayerNormalization(epsilon=epsilon, name=f"{name}_norm_2")(x)
     return added(x, mlp(y, hidden, width, activation, f"{name}_mlp"), 2)
 
 
-def self_attention(x, heads: int, name: str, mask=None):
+def self_attention(x, heads: int, name: str, mask=None, rotation: Rotation | None = None):
     """Returns the tokens after self-attention.
 
     Args:
@@ -139,12 +148,16 @@ def self_attention(x, heads: int, name: str, mask=None):
         name: Start of the names of the layers.
         mask: Boolean mask that broadcasts to `(b, heads, t, t)`, true where a token attends to another. None
             stands for all tokens.
+        rotation: Turns queries and keys by the places of the tokens. The keys then have no bias.
     """
     tokens, width = x.shape[1:]
     shape = (tokens, heads, width // heads)
     query, key, value = (
-        _linear(x, "btd,dnh->btnh", shape, "nh", f"{name}_{part}") for part in ("query", "key", "value")
+        _linear(x, "btd,dnh->btnh", shape, bias, f"{name}_{part}")
+        for part, bias in (("query", "nh"), ("key", None if rotation else "nh"), ("value", "nh"))
     )
+    if rotation:
+        query, key = rotation(query, key)
     x = ops.dot_product_attention(query, key, value, mask=mask)
     return _linear(x, "btnh,nhd->btd", (tokens, width), "d", f"{name}_output")
 
@@ -192,13 +205,14 @@ def _attention_pool(x, heads: int, hidden: int, activation: str, epsilon: float)
     return layers.Add(name="pool_add")([x, mlp(y, hidden, width, activation, "pool_mlp")])
 
 
-def _linear(x, equation: str, shape: tuple, bias_axes: str, name: str, **options):
+def _linear(x, equation: str, shape: tuple, bias_axes: str | None, name: str, **options):
     options = {"kernel_initializer": small_normal(), **options}
     return layers.EinsumDense(equation, shape, bias_axes=bias_axes, name=name, **options)(x)
 
 
 _TOWER = r"^(?:(?!text_model\.)\w+\.)?"  # of a pair of towers, that of the images
 _HF = _TOWER + r"(?:vision_model\.)?encoder\.layers?\.(\d+)\."
+_DINOV3 = r"^(?:model\.)?layer\.(\d+)\."
 _TIMM = r"^(?:visual\.)?(?:trunk\.)?blocks\.(\d+)\."
 
 
@@ -218,10 +232,10 @@ def two_tower_names(start: str) -> tuple[tuple[str, str], ...]:
     )
 
 
-# Names of tensors in timm, in Meta's files, and in transformers (ViT, DeiT, DINOv2; CLIP, SigLIP).
+# Names of tensors in timm, in Meta's files, and in transformers (ViT, DeiT, DINOv2, DINOv3; CLIP, SigLIP).
 TENSOR_NAMES = (
     (r"^patch_embed\.proj\.", "patches."),
-    (_TOWER + r"embeddings\.patch_embeddings\.projection\.", "patches."),
+    (_TOWER + r"embeddings\.patch_embeddings\.(?:projection\.)?", "patches."),
     (_TOWER + r"embeddings\.patch_embedding\.", "patches."),
     (r"^pos_embed$", "timm_positions"),
     (_TOWER + r"embeddings\.position_embeddings$", "positions"),
@@ -234,9 +248,15 @@ TENSOR_NAMES = (
     (_TIMM + r"norm([12])\.", r"block_\1_norm_\2."),
     (_TIMM + r"attn\.qkv\.", r"block_\1_attention_qkv."),
     (_TIMM + r"attn\.proj\.", r"block_\1_attention_output."),
-    (_TIMM + r"ls([12])\.gamma$", r"block_\1_scale_\2.weight"),
+    (_TIMM + r"(?:ls([12])\.gamma|gamma_([12]))$", r"block_\1_scale_\2\3.weight"),
+    (_TIMM + r"attn\.([qv])_bias$", r"block_\1_attention_\2.bias"),
     (_TIMM + r"mlp\.fc([12])\.", r"block_\1_mlp_\2."),
     *two_tower_names(_HF),
+    (_DINOV3 + r"norm([12])\.", r"block_\1_norm_\2."),
+    (_DINOV3 + r"attention\.([qkvo])_proj\.", r"block_\1_attention_\2."),
+    (_DINOV3 + r"layer_scale([12])\.lambda1$", r"block_\1_scale_\2.weight"),
+    (_DINOV3 + r"mlp\.up_proj\.", r"block_\1_mlp_1."),
+    (_DINOV3 + r"mlp\.down_proj\.", r"block_\1_mlp_2."),
     (_HF + r"(?:layernorm_before|norm1)\.", r"block_\1_norm_1."),
     (_HF + r"(?:layernorm_after|norm2)\.", r"block_\1_norm_2."),
     (_HF + r"attention\.attention\.(query|key|value)\.", r"block_\1_attention_\2."),
@@ -270,13 +290,30 @@ def fit_tensors(tensors: Tensors, model: keras.Model) -> None:
     """
     for name in [n for n in tensors if "_attention_qkv." in n]:
         tensors.split(name, [name.replace("qkv", part) for part in ("query", "key", "value")])
-    if "patches.weight" in tensors and ("positions" in tensors or "timm_positions" in tensors):
+    rotary = model.get_layer("block_0_attention_key").bias is None
+    if rotary:
+        _fit_rotary(tensors, model)
+    if "patches.weight" in tensors and (rotary or "positions" in tensors or "timm_positions" in tensors):
         _fit_stem(tensors, model)
     if all(layer.name != "pool_query" for layer in model.layers):
         for name in [n for n in tensors if n.startswith("pool_")]:
             tensors.take(name)
     elif "pool_probe" in tensors:
         _fit_pool(tensors)
+
+
+def _fit_rotary(tensors: Tensors, model: keras.Model) -> None:
+    """Gives the projections of DINOv3 the names of the others, and zeros to those without a bias in timm."""
+    words = {"q": "query", "k": "key", "v": "value", "o": "output"}
+    for name in list(tensors):
+        if found := re.fullmatch(r"(\w+_attention_)([qkvo])(\.\w+)", name):
+            start, letter, role = found.groups()
+            tensors.put(f"{start}{words[letter]}{role}", tensors[name], name)
+            tensors.take(name)
+    for layer in model.layers:
+        if layer.name.endswith(("_attention_query", "_attention_value")):
+            zeros = np.zeros(np.prod(layer.bias.shape), "float32")
+            tensors.setdefault(f"{layer.name}.bias", zeros)
 
 
 def _fit_stem(tensors: Tensors, model: keras.Model) -> None:
@@ -299,7 +336,10 @@ def _fit_stem(tensors: Tensors, model: keras.Model) -> None:
     # registers, Meta's own code adds an offset to the new size.
     antialias = (in_timm and not of_meta) or has_registers
     offset = 0.1 if in_timm and of_meta and not has_registers else 0.0
-    table = resized_positions(table.reshape(-1, width), rows, columns, antialias, offset)
+    if table is None:  # rotary positions
+        table = np.zeros((rows * columns, width), "float32")
+    else:
+        table = resized_positions(table.reshape(-1, width), rows, columns, antialias, offset)
     with_position = len(table) - rows * columns
     prefix[:with_position] += table[:with_position]
     bias = tensors.take("patches.bias", np.zeros(width, "float32"))

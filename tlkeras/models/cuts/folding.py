@@ -33,21 +33,28 @@ class Folded:
         self.model = model
         self._pairs = _pairs(model)
 
-    def __call__(self, x, training: bool | None = False):
-        """Returns the output for `x`. `training` is passed to every layer, as in a call of the model."""
+    def __call__(self, x, training: bool | None = False, instead=lambda operation: operation):
+        """Returns the output for `x`.
+
+        Args:
+            x: Inputs of the model.
+            training: Is passed to every layer, as in a call of the model.
+            instead: Function that returns the replacement of an operation that is not folded.
+        """
         folding = {conv: bn for conv, bn in self._pairs.items() if not (training and bn.trainable)}
         folded_away = set(folding.values())
 
-        def instead(operation):
+        def replaced(operation):
             if operation in folding:
                 return lambda inputs, **_: _convolve(operation, folding[operation], inputs)
             if operation in folded_away:
                 return lambda inputs, **_: inputs
+            called = instead(operation)
             if training is not None and _takes_training(operation):
-                return lambda *args, **kwargs: operation(*args, **{**kwargs, "training": training})
-            return operation
+                return lambda *args, **kwargs: called(*args, **{**kwargs, "training": training})
+            return called
 
-        return replay(self.model, x, instead)
+        return replay(self.model, x, replaced)
 
 
 def _convolve(conv, bn, x):

@@ -39,11 +39,11 @@ class Route:
         """Returns the output of the trunk for preprocessed inputs."""
         return x if self.trunk is None else self.folded_trunk(x, training=False)
 
-    def through_tail(self, x, training):
-        """Returns the output of the backbone for the output of the trunk."""
+    def through_tail(self, x, training, instead=lambda operation: operation):
+        """Returns the output of the backbone for the output of the trunk; `instead` as in `Folded`."""
         if self.tail is None:
             return x
-        return self.folded_tail(x, training=training if self.tail_trains else False)
+        return self.folded_tail(x, training if self.tail_trains else False, instead)
 
     def after_cut(self, x, training):
         """Returns the output of the neck for the output of `TransferModel.trunk`."""
