@@ -222,11 +222,72 @@ def test_rows_that_do_not_fit_are_named(x, named):
         ({"data": pandas.DataFrame({"age": [1], "y": [0]}), "named": {"columns": ["agee"]}}, "mean 'age'"),
         ({"data": pandas.DataFrame({"age": [1, 2]}), "labels": [0]}, "labels needs 2 values.*Received: 1"),
         ({"data": pandas.DataFrame({"text": ["a"], "review": ["b"], "y": [0]})}, "column of texts: name it"),
+        (
+            {"data": ({"sound": [None, "a.WAV"], "age": [1, 2]}, [0, 1])},
+            r"input 'sound' holds sounds, which need data\.seconds.*Received: data\.seconds=none",
+        ),
+        ({"data": ({"sound": np.zeros((2, 8)), "age": [1, 2]}, [0, 1])}, r"which need data\.seconds"),
+        ({"data": {"train": ({"sound": [b"RIFF"], "text": ["a"]}, [0])}}, r"which need data\.seconds"),
+        (
+            {"data": ({"sound": ["a.wav"], "image": ["a.png"]}, [0]), "named": {"seconds": 1.5}},
+            r"input 'image' holds images, but data\.seconds.*Received: data\.seconds=1\.5",
+        ),
     ],
 )  # fmt: skip
 def test_mistakes_in_data_from_python_are_named(given, named):
     with pytest.raises(UserError, match=named):
         source_or_arrays(**given)
+
+
+def test_a_column_called_sound_may_hold_words():
+    given = source_or_arrays(({"sound": ["loud", "low"], "age": [1, 2]}, [0, 1]))
+    assert given.settings["columns"] == {"sound": {}, "age": {}}
+
+
+@pytest.mark.parametrize("of", ["list", "dict"])
+def test_sounds_that_are_read_as_pictures_are_named(tmp_path, of):
+    paths = [str(tmp_path / f"{i}.wav") for i in range(4)]
+    for path in paths:
+        with open(path, "wb") as file:
+            file.write(b"RIFF")
+    x = paths if of == "list" else {"clip": paths, "age": [1, 2, 3, 4]}
+    named = {} if of == "list" else {"data__picture": "clip", "model__beside__columns__backbone": "mlp",
+                                     "model__beside__columns__weights": None}  # fmt: skip
+    with pytest.raises(UserError, match=r"If they are sounds, set data\.seconds.*Received: 4 unreadable"):
+        tlkeras.fine_tune(
+            x, [0, 1, 0, 1], backbone="small_cnn", workdir=tmp_path / "run", model__weights=None, **named
+        )
+
+
+@pytest.mark.parametrize("with_test", [False, True])
+def test_rows_without_a_group_are_divided_alike_in_a_frame_and_in_lists(tmp_path, with_test):
+    rng = np.random.default_rng(0)
+    rows = {
+        "age": rng.integers(20, 60, 90),
+        "title": [f"row {i}\nof two lines" for i in range(90)],
+        "label": rng.integers(3, size=90),
+        "group": ["" if i % 3 else f"g{i // 6}" for i in range(90)],
+    }
+    if with_test:
+        rows["split"] = ["test" if i % 6 == 5 else "train" for i in range(90)]
+    frame = pandas.DataFrame(rows)
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    frame.to_json(tmp_path / "rows.jsonl", orient="records", lines=True)
+    given = source_or_arrays(frame, named={"columns": ["age"]})
+    found = {
+        name: load_domain(DataConfig(source=source, columns=["age"]), seed=3, arrays=arrays)
+        for name, source, arrays in (
+            ("frame", "arrays", given.arrays),
+            ("csv", f"csv:{tmp_path}/rows.csv", None),
+            ("jsonl", f"jsonl:{tmp_path}/rows.jsonl", None),
+        )
+    }
+    for domain in found.values():
+        assert set(domain.splits) == {"train", "val", "test"} and 3 < len(domain.splits["val"]) < 30
+        for split, of_frame in found["frame"].splits.items():
+            same = domain.splits[split]
+            np.testing.assert_array_equal(same.inputs, of_frame.inputs)
+            np.testing.assert_array_equal(same.labels, of_frame.labels)
 
 
 def test_a_file_that_lacks_a_named_array_is_named(tmp_path):

@@ -17,7 +17,7 @@ from test_shards import tar_of
 from tlkeras.cli.main import main
 from tlkeras.config import DataConfig, load_config
 from tlkeras.data import load_domain
-from tlkeras.data.modalities.several import missing_picture
+from tlkeras.data.presence import missing_file
 from tlkeras.data.shard_writing import write_shards
 from tlkeras.errors import UserError
 
@@ -170,10 +170,10 @@ def test_rows_of_lists_with_missing_parts_groups_and_weights(kind, parts, table,
         for name in rows.inputs.dtype.names:
             if name != "image":
                 np.testing.assert_array_equal(found.inputs[name], rows.inputs[name])
-        missing = [picture == missing_picture() for picture in rows.inputs["image"]]
-        assert [picture == missing_picture() for picture in found.inputs["image"]] == missing
+        missing = [picture == missing_file("image") for picture in rows.inputs["image"]]
+        assert [picture == missing_file("image") for picture in found.inputs["image"]] == missing
         np.testing.assert_array_equal(found.facts.digests, rows.facts.digests)
-    assert any(picture == missing_picture() for picture in domain.splits["train"].inputs["image"])
+    assert any(picture == missing_file("image") for picture in domain.splits["train"].inputs["image"])
 
 
 def test_the_command_says_how_to_read_what_it_wrote(table, capsys, monkeypatch):

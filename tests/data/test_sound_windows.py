@@ -185,6 +185,58 @@ def test_no_change_makes_a_missing_sound_there_or_a_sound_missing(folder, beside
         assert not np.array_equal(found, unchanged)
 
 
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory):
+    """A folder with a tone, silence, both one after the other, and noise that is hardly there."""
+    place, silence = tmp_path_factory.mktemp("quiet"), np.zeros(SPEC.samples)
+    tone = tones(1, seconds=SECONDS)[0][0]
+    hardly = np.random.default_rng(0).uniform(-1e-9, 1e-9, SPEC.samples)
+    both = np.concatenate([tone, silence])
+    for name, sound in {"tone": tone, "silence": silence, "both": both, "hardly": hardly}.items():
+        soundfile.write(place / f"{name}.wav", sound, RATE, subtype="FLOAT")
+    return place
+
+
+@pytest.mark.parametrize("of", ["path", "content", "list", "arrays"])
+def test_a_silent_sound_is_not_a_missing_one(beside_columns, quiet, of):
+    run, names = beside_columns[0], ("tone", "silence", "hardly")
+
+    def answers(*sounds):
+        x = {"sound": list(sounds), "columns": {"age": [3] * len(sounds)}}
+        if of != "list":
+            return run.predict(x).logits
+        lines = ["path,age", *(f"{'' if path is None else path},3" for path in sounds)]
+        (quiet / "new.csv").write_text("\n".join(lines) + "\n")
+        return run.predict_files(str(quiet / "new.csv"))[0].logits
+
+    read = {"path": str, "content": lambda path: path.read_bytes(), "list": str,
+            "arrays": lambda path: soundfile.read(path, dtype="float32")[0]}[of]  # fmt: skip
+    tone, silence, hardly, missing = answers(*(read(quiet / f"{name}.wav") for name in names), None)
+    assert np.abs(silence - missing).max() > 1e-3
+    np.testing.assert_allclose(silence, hardly, atol=1e-5)  # the network does not see how it is marked
+    if of != "arrays":
+        both, _ = answers(read(quiet / "both.wav"), None)
+        np.testing.assert_allclose(both, (tone + silence) / 2, atol=1e-5)
+
+
+@pytest.mark.parametrize("change", [{}, {"window": True, "noise": 0.1}], ids=["none", "noise"])
+def test_silent_sounds_are_there_in_training(folder, quiet, change):
+    (quiet / "rows.csv").write_text(
+        "path,age,label,split\n"
+        + "".join(f"{name},{i},{i % 2},train\n" for i, name in enumerate(["silence.wav", "", "tone.wav", ""]))
+        + "silence.wav,1,0,val\n"
+    )
+    words = [f"data.source=csv:{quiet}/rows.csv", "data.picture=path", "data.columns=age"]
+    domain = load_domain(config(folder, folder, *words, "data.test_fraction=0").data, seed=0)
+    read = domain.modality.reader(domain.splits["train"], domain.config)
+    drawn = domain.modality.drawn(read, AugmentConfig(**change), 0, np.int64(0), np.arange(4))
+    found = drawn["sound"].numpy()
+    assert found.any(axis=1).tolist() == [True, False, True, False]
+    assert np.count_nonzero(found[0]) == 1 and np.abs(found[0]).max() < 1e-20
+    left_out = domain.modality.without(domain.splits["train"], "sound")
+    assert not domain.modality.reader(left_out, domain.config)(np.arange(4))["sound"].numpy().any()
+
+
 @pytest.mark.parametrize("in_memory", [False, True], ids=["path", "content"])
 def test_the_windows_of_a_long_sound_are_read_in_one_pass(tmp_path, monkeypatch, in_memory):
     path, windows = tmp_path / "a.wav", 64

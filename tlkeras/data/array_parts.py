@@ -8,6 +8,7 @@ import numpy as np
 from tlkeras.config.columns import ColumnConfig
 from tlkeras.config.data import DataConfig
 from tlkeras.data.array_form import ArrayForm
+from tlkeras.data.file_kinds import IMAGES, SOUNDS
 from tlkeras.data.frames import is_frame, with_text_names
 from tlkeras.data.input_shapes import Shape
 from tlkeras.data.input_shapes import columns as joined
@@ -37,8 +38,12 @@ def settings_of(x: Any, data: DataConfig) -> dict[str, Any]:
     Args:
         x: Named inputs.
         data: Config of the data.
+
+    Raises:
+        UserError: The sounds or pictures of `x` would become columns, because of `data.seconds`.
     """
-    names, found = list(_flat(x)), {}
+    named, found = _flat(x), {}
+    names = list(named)
     if data.picture is None and _of_files(data) in names:
         found["picture"] = _of_files(data)
     if data.text is None and TEXT in names:
@@ -46,7 +51,23 @@ def settings_of(x: Any, data: DataConfig) -> dict[str, Any]:
     if not data.columns:
         others = {found.get("picture", data.picture), found.get("text"), *data.text_columns}
         found["columns"] = {name: ColumnConfig() for name in names if name not in others}
+        _check_no_files({name: named[name] for name in found["columns"] if name in FILES}, data)
     return {name: value for name, value in found.items() if value}
+
+
+def _check_no_files(columns: Mapping[str, Any], data: DataConfig) -> None:
+    """Raises `UserError` if the column `sound` or `image` holds sounds or pictures instead of cells."""
+    for name, values in columns.items():
+        one = next((one for one in values if not is_absent(one)), None)
+        kind = SOUNDS if name == "sound" else IMAGES
+        if np.ndim(one) or isinstance(one, bytes) or str(one).lower().endswith(kind.suffixes):
+            wanted = "which need data.seconds, their duration in seconds, such as data.seconds=2"
+            if name == "image":
+                wanted = "but data.seconds makes the files of rows sounds, so that rows have no pictures"
+            raise UserError(
+                f"The input {name!r} holds {kind.plural}, {wanted}. "
+                f"Received: data.seconds={'none' if data.seconds is None else f'{data.seconds:g}'}"
+            )
 
 
 def in_parts(x: Any, data: DataConfig, modality: Modality) -> Any:

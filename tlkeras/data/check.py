@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from tlkeras.data.domains import Domain
+from tlkeras.data.file_kinds import SOUNDS
 from tlkeras.data.rows import Rows
 from tlkeras.errors import UserError
 
@@ -39,11 +40,21 @@ def check_files(domain: Domain, *, full: bool = False) -> tuple[Domain, list[tup
         more = f"; and {len(skipped) - _NAMED} more" if len(skipped) > _NAMED else ""
         raise UserError(
             f"Unreadable {domain.modality.plural} in {domain.config.source}: {named}{more}. Repair or "
-            f"remove them, or set data.on_error=skip. Received: {len(skipped)} unreadable"
+            f"remove them, or set data.on_error=skip.{_hint(domain)} "
+            f"Received: {len(skipped)} unreadable"
         )
     if skipped:
         _check_what_is_left(domain, splits)
     return _with_splits(domain, splits, skipped), skipped
+
+
+def _hint(domain: Domain) -> str:
+    """Returns what is missing in the config if the files are sounds that were read as images."""
+    inputs = [rows.encoded for rows in domain.splits.values() if rows.encoded is not None]
+    named = (str(one).lower() for column in inputs for one in column if isinstance(one, str))
+    if domain.config.seconds is None and any(one.endswith(SOUNDS.suffixes) for one in named):
+        return " If they are sounds, set data.seconds, their duration in seconds."
+    return ""
 
 
 def unreadable(rows: Rows, *, full: bool = False) -> dict[int, str]:

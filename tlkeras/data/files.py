@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tlkeras.config.data import DataConfig
+from tlkeras.data.file_kinds import IMAGES, SOUNDS, FileKind, files_below
 from tlkeras.data.reading import read_image
-from tlkeras.data.sources.folder import IMAGES, SOUNDS, FileKind, files_below
 from tlkeras.errors import UserError
 
 FILES_AT_ONCE = 32  # files that are read for one step of a model

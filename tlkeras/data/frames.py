@@ -7,6 +7,7 @@ import numpy as np
 
 from tlkeras import messages
 from tlkeras.data.array_form import as_array
+from tlkeras.data.groups import column_of_groups, completed_groups, names_of_places
 from tlkeras.data.modalities.columns import is_absent
 from tlkeras.errors import UserError, unknown
 
@@ -72,6 +73,8 @@ def arrays_of_frame(
     answers = [name for name in (split, group, label, weight) if name is not None]
     settings = _given(frame, answers, named or {}) or _found(frame, answers, None if labels is None else y)
     groups = None if group is None else frame[group].to_numpy()
+    if groups is not None and not one_split:  # before the splits, because the place of a row is that in all
+        groups = completed_groups(column_of_groups(groups), names_of_places(range(len(frame))))
     beside = [y] if weights is None and groups is None else [y, weights]
     beside += [] if groups is None else [groups]
     splits = {

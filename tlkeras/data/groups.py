@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from tlkeras.data.modalities.columns import is_absent
 from tlkeras.data.text_column import TextColumn
 from tlkeras.errors import UserError
 
@@ -27,12 +28,30 @@ def check_groups(where: object, splits: Mapping[str, tuple[TextColumn, TextColum
             )
 
 
+def column_of_groups(groups: Iterable) -> TextColumn:
+    """Returns names of groups from Python as texts `(n,)`, which are empty where a row has none."""
+    return TextColumn.of("" if is_absent(one) else str(one).strip() for one in groups)
+
+
+def names_of_places(places: Iterable[int]) -> Iterable[str]:
+    """Yields the names of rows that are groups of their own.
+
+    The order of these names has an influence on the choice of the splits. They are the same for a row of a
+    DataFrame and of a list in any file format: the line that the row has in a CSV file, if each row takes
+    one line.
+
+    Args:
+        places: Numbers of the rows in the data, from 0 on.
+    """
+    return (f"line:{place + 2}" for place in places)
+
+
 def completed_groups(groups: TextColumn, row_names: Iterable[str]) -> TextColumn | None:
     """Returns groups in which each row without one is a group of its own, or None if no row has one.
 
     Args:
         groups: Names of the groups `(n,)`, empty where a row has none.
-        row_names: Names of the rows `(n,)`.
+        row_names: Names of the rows `(n,)`, such as `names_of_places` gives.
     """
     alone = groups.lengths() == 0
     if alone.all():

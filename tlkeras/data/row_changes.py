@@ -5,6 +5,26 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from tlkeras.data.presence import FAINT
+
+
+def marked_as_there(x: tf.Tensor, known: np.ndarray, indices: tf.Tensor) -> tf.Tensor:
+    """Returns pictures or sounds, float32 `(b, ...)`, in which those that are there have a value that is not
+    zero, even if they are black or silent.
+
+    Args:
+        x: Pixels or samples `(b, ...)`.
+        known: Whether the part is there in each row of the data, bool `(n,)`.
+        indices: Indices of the rows of the batch, int64 `(b,)`.
+    """
+    x = tf.cast(x, tf.float32)
+    axes = list(range(1, x.shape.rank))
+    there = tf.numpy_function(lambda places: known[places], [indices], tf.bool, stateful=False)
+    there = tf.reshape(there, [-1, *[1] * len(axes)])
+    faint = np.zeros(x.shape[1:], np.float32)
+    faint.flat[0] = FAINT
+    return tf.where(there & tf.reduce_all(tf.equal(x, 0), axes, keepdims=True), faint, x)
+
 
 def still_there(x: tf.Tensor, changed: tf.Tensor) -> tf.Tensor:
     """Returns changed pictures or sounds `(b, ...)`, but those unchanged that are missing (zeros), or of

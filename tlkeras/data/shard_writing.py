@@ -14,7 +14,8 @@ import numpy as np
 from tlkeras.data.array_form import as_png
 from tlkeras.data.domains import Domain
 from tlkeras.data.image_header import image_format
-from tlkeras.data.modalities.several import FILES, missing_file
+from tlkeras.data.modalities.several import FILES
+from tlkeras.data.presence import missing_file
 from tlkeras.data.rows import Rows
 from tlkeras.data.scan import contents
 from tlkeras.data.shard_places import ARRAY, GROUP, LABEL, WEIGHT

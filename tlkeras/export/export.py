@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tlkeras.data import Domain, kept_rows
+from tlkeras.data.sound_files import SoundSpec
 from tlkeras.data.sources import arrays
 from tlkeras.errors import RunError, UserError, install
 from tlkeras.evaluation.prediction_files import one_line
@@ -98,6 +99,7 @@ def serve(run: SavedRun, domain: Domain) -> ServedModel:
         representative=lambda: one_by_one(train.spread(REPRESENTATIVE_ROWS), domain),
         dtypes=domain.modality.dtypes,
         files=domain.modality.files,
+        sound=None if domain.config.seconds is None else SoundSpec.of(domain.config),
         facts={
             "name": run.config.name,
             "backbone": run.config.model.backbone,
@@ -179,7 +181,8 @@ def _write_notes(run: SavedRun, served: ServedModel) -> None:
     present = [name for name in FORMATS.names() if (run.run_dir.export / name).is_dir()]
     if present:
         run.run_dir.write_text(run.run_dir.export / "serve.md", serving_notes(present, served))
-        for name, text in row_readers(present[0], served.input_shape, served.picture, served.files).items():
+        shape, files = served.input_shape, served.files
+        for name, text in row_readers(present[0], shape, served.picture, files, served.sound).items():
             run.run_dir.write_text(run.run_dir.export / name, text)
 
 

@@ -1,4 +1,4 @@
-"""Writes modules that turn pictures, texts and columns into inputs without tlkeras and TensorFlow."""
+"""Writes modules that turn pictures, sounds, texts and columns into inputs without tlkeras and TensorFlow."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,9 @@ from tlkeras.data.input_shapes import Shape
 from tlkeras.data.modalities.columns import FILE as COLUMNS
 from tlkeras.data.modalities.columns import MISSING, UNKNOWN
 from tlkeras.data.modalities.text import Text
+from tlkeras.data.presence import FAINT
 from tlkeras.data.reading import PixelSpec
+from tlkeras.data.sound_files import SoundSpec
 from tlkeras.data.tokenizer import FILE as TOKENIZER
 from tlkeras.export.preprocess_file import preprocess_text
 
@@ -74,20 +76,67 @@ def _value(column, cell):
 '''
 
 
+_READ_SOUND = '''"""Turns sound files into an input of the models. It needs NumPy, SciPy and soundfile."""
+
+import math
+
+import numpy as np
+import scipy.signal
+import soundfile
+
+RATE = {rate}  # samples per second
+SAMPLES = {samples}  # of one input
+FAINT = {faint:g}  # first sample of silence, because beside other inputs a sound of zeros is a missing one
+
+
+def read_sound(path):
+    """Returns the consecutive windows of a sound, float32 `(windows, SAMPLES)`.
+
+    A sound that is not longer than one and a half windows has one: it is cut, or gets silence on both sides.
+
+    Args:
+        path: Path of a file (WAV, FLAC, OGG, MP3, AIFF).
+    """
+    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    mono = samples.mean(axis=1, dtype=np.float64)
+    if rate != RATE:
+        common = math.gcd(rate, RATE)
+        mono = scipy.signal.resample_poly(mono, RATE // common, rate // common)
+    windows = max(1, math.floor(len(mono) / SAMPLES + 0.5))
+    x = np.zeros((windows, SAMPLES), np.float32)
+    for number, row in enumerate(x):
+        begin = max(0, min(number * SAMPLES, len(mono) - SAMPLES)) if number else 0
+        part = mono[begin : begin + SAMPLES]
+        before = (SAMPLES - len(part)) // 2
+        row[before : before + len(part)] = part
+        if not row.any():
+            row[0] = FAINT
+    return x
+'''
+
+
 def row_readers(
-    folder: str, input_shape: Shape, spec: PixelSpec | None, files: Mapping[str, str]
+    folder: str,
+    input_shape: Shape,
+    spec: PixelSpec | None,
+    files: Mapping[str, str],
+    sound: SoundSpec | None = None,
 ) -> dict[str, str]:
-    """Returns those of `preprocess.py`, `read_text.py` and `read_columns.py` that a model needs, by name.
+    """Returns those of `preprocess.py`, `read_sound.py`, `read_text.py` and `read_columns.py` that a model
+    needs, by name.
 
     Args:
         folder: Name of the folder, next to the modules, in which `files` lie.
         input_shape: Shape of one input of the model, or a dict of shapes.
         spec: How the picture of a row is read. None for rows without one.
         files: Text files by name that lie beside the model, such as a tokenizer.
+        sound: Form of the samples of a sound. None for rows without one.
     """
     readers = {}
     if spec is not None:
         readers["preprocess.py"] = preprocess_text(spec)
+    if sound is not None:
+        readers["read_sound.py"] = _READ_SOUND.format(rate=sound.rate, samples=sound.samples, faint=FAINT)
     if TOKENIZER in files:
         names = tuple(name for name in input_shape if name in Text.dtypes)
         readers["read_text.py"] = _READ_TEXT.format(

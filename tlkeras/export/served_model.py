@@ -11,6 +11,7 @@ import tensorflow as tf
 from tlkeras.config.data import Task
 from tlkeras.data.input_shapes import SINGLE, Shape, like, shapes_by_name
 from tlkeras.data.reading import PixelSpec
+from tlkeras.data.sound_files import SoundSpec
 from tlkeras.maybe import MaybeNone
 from tlkeras.models.cuts.graph import inputs_of
 
@@ -32,6 +33,7 @@ class ServedModel:
         picture: How the picture of a row is read, also beside other inputs. None for rows without one.
         files: Text files by name that are written beside each model, because inputs cannot be read without
             them, such as the tokenizer of texts.
+        sound: Form of the samples of the sound of a row. None for rows without one.
     """
 
     model: keras.Model
@@ -44,6 +46,7 @@ class ServedModel:
     dtypes: Mapping[str, str] = field(default_factory=dict)
     picture: PixelSpec | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    sound: SoundSpec | None = None
 
     @property
     def input_name(self) -> str:
@@ -89,6 +92,7 @@ class ServedModel:
     def describe(self) -> dict[str, Any]:
         """Returns the content of `model.json`: task, labels, input and output."""
         image = self.spec is not None
+        sounds = None if self.sound is None else {"rate": self.sound.rate, "samples": self.sound.samples}
         return {
             "task": self.task,
             "labels": list(self.class_names),
@@ -98,6 +102,7 @@ class ServedModel:
                 "in_the_model": "everything after resizing: it takes pixels in 0..255" if image else "none",
                 "before_the_model": self._resizing() if image else ", ".join(self.files) or "none",
             },
+            **({} if sounds is None else {"sound": sounds}),
             **self.facts,
         }
 

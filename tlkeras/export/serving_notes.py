@@ -3,6 +3,8 @@
 from typing import NamedTuple
 
 from tlkeras.data.modalities.columns import FILE as COLUMNS
+from tlkeras.data.presence import FAINT
+from tlkeras.data.sound_files import SoundSpec
 from tlkeras.data.tokenizer import FILE as TOKENIZER
 from tlkeras.export.served_model import ServedModel
 
@@ -105,6 +107,15 @@ x = read_columns(json.loads(sys.argv[1]))""",
 instances = read_columns(json.loads(sys.argv[1])).tolist()""",
     "signature": "serving_default",
 }
+_SOUND = _SINGLE | {
+    "load_inputs": """from read_sound import read_sound
+
+x = read_sound(sys.argv[1])[:1]""",
+    "serving_instances": """from read_sound import read_sound
+
+instances = read_sound(sys.argv[1])[:1].tolist()""",
+    "signature": "serving_default",
+}
 _NAMED = {"signature": "serving_default", "constants": "**x", "arguments": "**x", "feed": "x"}
 _INSTANCES = "\ninstances = [{{name: part[0].tolist() for name, part in x.items()}}]"
 _TEXT = _NAMED | {
@@ -131,9 +142,9 @@ _PARTS = {
         "a picture of zeros",
     ),
     "sound": _Part(
-        "import numpy as np",
-        '"sound": np.load({argument})[None]',
-        "`numpy.load` (of samples in a `.npy` file)",
+        "from read_sound import read_sound",
+        '"sound": read_sound({argument})[:1]',
+        "`read_sound` in `read_sound.py` (windows of a sound, of which the clients take the first)",
         "a sound of zeros",
     ),
     "ids": _Part(
@@ -195,6 +206,8 @@ def _kind(served: ServedModel) -> dict[str, str]:
         return kind | {"serving_instances": kind["load_inputs"] + _INSTANCES}
     if COLUMNS in served.files:
         return _COLUMNS
+    if served.sound is not None:
+        return _SOUND
     return _VECTOR if served.spec is None else _IMAGE
 
 
@@ -248,6 +261,8 @@ def _inputs(served: ServedModel) -> list[str]:
         return [_texts(served)]
     if COLUMNS in served.files:
         return [_columns(served)]
+    if served.sound is not None:
+        return [_sounds(served.sound)]
     if served.spec is not None:
         return _pictures(served)
     return [f"Every format takes float32 vectors of shape (rows, {served.input_shape[0]})."]
@@ -294,15 +309,29 @@ def _columns(served: ServedModel) -> str:
     )
 
 
+def _sounds(spec: SoundSpec) -> str:
+    return (
+        f"Every format takes float32 samples of one channel of shape (rows, {spec.samples}), at "
+        f"{spec.rate:,} samples per second, where 1 is full scale. The model contains the spectrogram. "
+        "`read_sound` in `read_sound.py`, next to this page, makes windows of this length from a sound file, "
+        "as `tlkeras predict` does. It needs NumPy, SciPy and soundfile. Copy it with the model. The clients "
+        "below answer for the first window; `tlkeras predict` takes the mean of the logits of all windows. "
+        "LiteRT takes one row at a time."
+    )
+
+
 def _several(served: ServedModel, parts: list[str]) -> str:
     inputs = ", ".join(
         f"`{spec.name}` ({spec.dtype.name}, (rows, {', '.join(map(str, spec.shape[1:]))}))"
         for spec in served.signature()
     )
     missing = ", ".join(_PARTS[part].missing for part in parts)
+    faint = ""
+    if {"image", "sound"} & set(parts):
+        faint = f" A black picture or a silent sound that is there has {FAINT:g} as its first value."
     return (
         f"Every format takes several inputs: {inputs}. Pixels are RGB in 0..255. "
         f"{', '.join(_PARTS[part].reader for part in parts)}, next to this page, make the inputs as "
         "`tlkeras predict` does. Copy these modules with the model and the files beside it. Values "
-        f"that stand for a missing part: {missing}. LiteRT takes one row at a time."
+        f"that stand for a missing part: {missing}.{faint} LiteRT takes one row at a time."
     )

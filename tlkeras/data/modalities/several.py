@@ -1,7 +1,5 @@
 """Rows of several parts: pictures or sounds with texts, and columns of a table beside any of them."""
 
-import functools
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -16,14 +14,11 @@ from tlkeras.data.modalities.columns import Columns, is_absent
 from tlkeras.data.modalities.image import Image
 from tlkeras.data.modalities.sound import Sound
 from tlkeras.data.modalities.text import Text
+from tlkeras.data.presence import files_there, marked_samples, missing_file
 from tlkeras.data.rows import Rows
-from tlkeras.data.shown_sounds import wav
 from tlkeras.data.sound_files import SoundSpec
 from tlkeras.data.sound_windows import all_windows, mean_by_owner
 from tlkeras.errors import UserError, unknown
-from tlkeras.lazy import LateModule
-
-PIL = LateModule("PIL")
 
 # The parts of a row, in the order of the towers of the model, and the inputs of each.
 PARTS = {"image": ("image",), "sound": ("sound",), "text": ("ids", "mask"), "columns": ("columns",)}
@@ -40,29 +35,14 @@ def several_name(parts: Iterable[str]) -> str:
     return "_".join(part for part in PARTS if part in parts)
 
 
-def missing_picture() -> bytes:
-    """Returns what stands for the missing picture of a row: a black picture, as a PNG file."""
-    file = io.BytesIO()
-    PIL.Image.new("RGB", (1, 1)).save(file, "PNG")
-    return file.getvalue()
-
-
-@functools.cache
-def missing_file(part: str) -> bytes:
-    """Returns what stands for the missing picture or sound of a row, as the content of a file.
-
-    Args:
-        part: `image` or `sound`.
-    """
-    return missing_picture() if part == "image" else wav(np.zeros(1, np.float32), 8000)
-
-
 class Several(Modality):
     """Rows of several parts: `image` float32 `(height, width, 3)` or `sound` float32 `(samples,)`, a text as
     `ids` and `mask` int32 `(max_length,)`, and `columns` float32 `(columns,)`.
 
-    Each part of a row may be missing. A missing picture is black, a missing sound is silent, a missing text
-    has a mask of zeros, and a missing column is NaN. No random change affects a missing picture or sound.
+    Each part of a row may be missing. A missing picture or sound consists of zeros, a missing text has a mask
+    of zeros, and a missing column is NaN. No random change affects a missing picture or sound. A black
+    picture or a silent sound that is there has one faint value (`tlkeras.data.presence`). In arrays without
+    None, zeros are a missing part.
 
     Args:
         parts: Modalities of the parts, in the order of `PARTS`.
@@ -156,8 +136,8 @@ class Several(Modality):
 
     def reader(self, rows, config):
         readers = {name: part.reader(rows.part(*PARTS[name]), config) for name, part in self.parts.items()}
-
-        return _Readers(readers)
+        files = [name for name in FILES if name in self.parts and rows.inputs.dtype[name].hasobject]
+        return _Readers(readers, {name: files_there(rows.inputs[name], name) for name in files})
 
     def drawn(self, read: Any, augment, seed, epoch, indices):
         from tlkeras.data.row_changes import still_there
@@ -169,7 +149,7 @@ class Several(Modality):
             if part.augmentations:
                 changed = part.augmented(x, settings, seed, epoch, indices)
                 x = still_there(x, changed) if name in FILES else changed
-            found |= _named(name, x)
+            found |= _named(name, read.marked(name, x, indices))
         return found
 
     def windows(self, rows, config):
@@ -188,7 +168,7 @@ class Several(Modality):
         facts = {}
         first = self.made_of[0]
         if rows.encoded is not None:
-            there = np.asarray(rows.encoded != missing_file(first))
+            there = files_there(rows.encoded, first)
             facts[f"without a {_WORDS[first][:-1]}"] = int((~there).sum())
             if first == "sound":
                 facts |= self.parts[first].facts_of_rows(rows.take(there).part(first), config)
@@ -270,13 +250,24 @@ class Several(Modality):
 
 
 class _Readers:
-    """A function from row indices to a dict of inputs. `of_part` has the readers of the parts."""
+    """A function from row indices to a dict of inputs. `of_part` has the readers of the parts.
 
-    def __init__(self, of_part: Mapping[str, Callable]):
-        self.of_part = of_part
+    Args:
+        of_part: Readers by part.
+        there: Whether a part that is a file is there in each row, bool `(n,)`, by part.
+    """
+
+    def __init__(self, of_part: Mapping[str, Callable], there: Mapping[str, np.ndarray]):
+        self.of_part, self._there = of_part, there
+
+    def marked(self, name: str, x, indices):
+        """Returns a batch of a part, in which black pictures and silent sounds are marked as being there."""
+        from tlkeras.data.row_changes import marked_as_there
+
+        return marked_as_there(x, self._there[name], indices) if name in self._there else x
 
     def __call__(self, indices):
-        made = {name: reader(indices) for name, reader in self.of_part.items()}
+        made = {name: self.marked(name, read(indices), indices) for name, read in self.of_part.items()}
         return {n: x for name, part in made.items() for n, x in _named(name, part).items()}
 
 
@@ -352,6 +343,7 @@ def files_of(x: Iterable, part: str, convert: Callable[[np.ndarray], np.ndarray]
         received = "both" if any(encoded) else f"shapes {', '.join(map(str, shapes))}"
         raise UserError(f"{part} must hold only paths, or only arrays of one shape. Received: {received}")
     read = convert(np.stack(there))
+    read = marked_samples(read) if part == "sound" else read
     found = np.zeros((len(items), *read.shape[1:]), read.dtype)
     found[[place for place, one in enumerate(items) if one is not None]] = read
     return found

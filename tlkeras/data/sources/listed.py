@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from tlkeras.config.data import DataConfig
-from tlkeras.data.groups import check_groups, completed_groups
+from tlkeras.data.groups import check_groups, completed_groups, names_of_places
 from tlkeras.data.input_shapes import columns as joined
-from tlkeras.data.modalities.several import FILES, missing_file, several_name
+from tlkeras.data.modalities.several import FILES, several_name
+from tlkeras.data.presence import missing_file
 from tlkeras.data.rows import Rows, checked_weights
 from tlkeras.data.sources.base import Table
 from tlkeras.data.text_column import TextColumn, TextColumnBuilder
@@ -58,7 +59,7 @@ def listed(
         _check_labels(file, table, splits)
     several = several_name(parts) if len(parts) > 1 else None
     whole = _rows(file, table, parts)
-    tables = {split: _of_split(whole.take(rows), table, rows) for split, rows in splits.items()}
+    tables = {split: _of_split(whole.take(rows), rows) for split, rows in splits.items()}
     if config.weights is not None:
         given, places = np.asarray(table[config.weights]), table["line"]
         tables = {
@@ -193,7 +194,7 @@ def _rows(file: Path, table: dict[str, TextColumn], parts: dict[str, tuple[str, 
     return Rows(rows, labels, _row_names(table), groups)
 
 
-def _of_split(rows: Rows, table: dict[str, TextColumn], places: np.ndarray) -> Rows:
+def _of_split(rows: Rows, places: np.ndarray) -> Rows:
     """Returns the rows of a split without labels or groups if none is filled in.
 
     A row without a group is a group of its own.
@@ -202,7 +203,7 @@ def _of_split(rows: Rows, table: dict[str, TextColumn], places: np.ndarray) -> R
     if labels is not None and not labels.lengths().any():
         labels = None
     if groups is not None:
-        groups = completed_groups(groups, _row_names({"line": table["line"][places]}))
+        groups = completed_groups(groups, names_of_places(places))
     return replace(rows, labels=labels, groups=groups)
 
 

@@ -6,10 +6,10 @@ import numpy as np
 
 from tlkeras.config.data import DataConfig
 from tlkeras.data.decode import decode
+from tlkeras.data.file_kinds import IMAGES, files_below
 from tlkeras.data.rows import Rows
 from tlkeras.data.sources.base import SOURCES, Source, Table
 from tlkeras.data.sources.emoji import package
-from tlkeras.data.sources.folder import IMAGES, files_below
 from tlkeras.errors import UserError, unknown
 
 # Photographs with much texture, because dark ones would leave no domain gap. The paper used BSDS500.

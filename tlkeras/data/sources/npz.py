@@ -11,7 +11,7 @@ import numpy as np
 from tlkeras.config.data import DataConfig
 from tlkeras.data.array_form import as_array, inputs_of_source, training_range
 from tlkeras.data.array_parts import is_named, rows_of_parts
-from tlkeras.data.groups import check_groups, completed_groups
+from tlkeras.data.groups import check_groups, column_of_groups, completed_groups, names_of_places
 from tlkeras.data.input_shapes import by_column
 from tlkeras.data.modalities.columns import is_absent
 from tlkeras.data.rows import Rows, checked_weights, row_ids
@@ -208,6 +208,9 @@ def _grouped(splits: dict[str, Rows], where: str) -> dict[str, Rows]:
     """Returns rows of which those without a group are groups of their own."""
     named = {s: (r.groups, _row_names(s, len(r))) for s, r in splits.items() if r.groups is not None}
     check_groups(where, named)
+    if "all" in named:
+        groups, names = named["all"]
+        named["all"] = (groups, names_of_places(range(len(names))))
     return splits | {s: replace(splits[s], groups=completed_groups(*both)) for s, both in named.items()}
 
 
@@ -216,7 +219,7 @@ def _groups(groups: Any, count: int, label: str) -> TextColumn | None:
         return None
     if np.ndim(groups) != 1:
         raise UserError(f"{label}: groups are one name per row. Received: {type(groups).__name__}")
-    column = TextColumn.of("" if is_absent(one) else str(one).strip() for one in groups)
+    column = column_of_groups(groups)
     if len(column) != count:
         raise UserError(f"{label}: x and groups differ in length. Received: {count} and {len(column)}")
     return column

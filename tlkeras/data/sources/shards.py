@@ -17,8 +17,10 @@ import numpy as np
 from tlkeras import messages
 from tlkeras.config.data import DataConfig
 from tlkeras.data.array_form import check_numbers, inputs_of_source, training_range
+from tlkeras.data.groups import completed_groups
 from tlkeras.data.input_shapes import columns as joined
-from tlkeras.data.modalities.several import FILES, missing_file, several_name
+from tlkeras.data.modalities.several import FILES, several_name
+from tlkeras.data.presence import missing_file
 from tlkeras.data.rows import Rows, checked_weights
 from tlkeras.data.shard_column import Shard, ShardColumn, opened
 from tlkeras.data.shard_places import GROUP, LABEL, Places, ShardFormat, Wanted, known_places
@@ -176,7 +178,9 @@ def _rows(
         if in_training:
             _note_sorted(labels, how)
         inputs = inputs.in_blocks(window if in_training else 0)  # others are read from begin to end
-    return Rows(inputs, labels, names, _groups(columns[GROUP], names), weights=weights, window=window)
+    return Rows(
+        inputs, labels, names, completed_groups(columns[GROUP], names), weights=weights, window=window
+    )
 
 
 def _inputs(found, names: TextColumn, columns, parts: dict[str, tuple[str, ...]], how: ShardFormat) -> Any:
@@ -252,16 +256,6 @@ def _labels(labels: TextColumn, names: TextColumn, how: ShardFormat) -> TextColu
             f"Received: {missing.sum()} of {len(missing)} rows without a label"
         )
     return None if missing.all() else labels
-
-
-def _groups(groups: TextColumn, names: TextColumn) -> TextColumn | None:
-    """Returns the groups of rows. A row without a group is a group of its own."""
-    alone = groups.lengths() == 0
-    if alone.all() or not alone.any():
-        return None if alone.all() else groups
-    return TextColumn.of(
-        name if one else group for one, group, name in zip(alone, groups, names, strict=True)
-    )
 
 
 def _window(found, config: DataConfig, parts: dict[str, tuple[str, ...]], how: ShardFormat) -> int | None:

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from tlkeras.config.data import DataConfig
+from tlkeras.data.file_kinds import TEXTS
 from tlkeras.data.rows import Rows
 from tlkeras.data.sources.base import Source, Table
-from tlkeras.data.sources.folder import TEXTS, table_of_folder
+from tlkeras.data.sources.folder import table_of_folder
 from tlkeras.errors import UserError
 
 
