@@ -199,7 +199,9 @@ def quiet(tmp_path_factory):
 
 @pytest.mark.parametrize("of", ["path", "content", "list", "arrays"])
 def test_a_silent_sound_is_not_a_missing_one(beside_columns, quiet, of):
-    run, names = beside_columns[0], ("tone", "silence", "hardly")
+    run, names = load_run(beside_columns[0].path), ("tone", "silence", "hardly")
+    # a black spectrogram has features that are not zero, as in pretrained networks
+    run.model.get_layer("sound_conv_2_bn").beta.assign(np.linspace(0, 2, 8))
 
     def answers(*sounds):
         x = {"sound": list(sounds), "columns": {"age": [3] * len(sounds)}}
