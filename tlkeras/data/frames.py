@@ -72,10 +72,10 @@ def arrays_of_frame(
     weights, weight = _weights(frame, weights)
     answers = [name for name in (split, group, label, weight) if name is not None]
     settings = _given(frame, answers, named or {}) or _found(frame, answers, None if labels is None else y)
-    groups = None if group is None else frame[group].to_numpy()
+    groups: Any = None if group is None else frame[group].to_numpy()
     if groups is not None and not one_split:  # before the splits, because the place of a row is that in all
         groups = completed_groups(column_of_groups(groups), names_of_places(range(len(frame))))
-    beside = [y] if weights is None and groups is None else [y, weights]
+    beside: list[Any] = [y] if weights is None and groups is None else [y, weights]
     beside += [] if groups is None else [groups]
     splits = {
         name: (

@@ -208,10 +208,10 @@ def _grouped(splits: dict[str, Rows], where: str) -> dict[str, Rows]:
     """Returns rows of which those without a group are groups of their own."""
     named = {s: (r.groups, _row_names(s, len(r))) for s, r in splits.items() if r.groups is not None}
     check_groups(where, named)
-    if "all" in named:
-        groups, names = named["all"]
-        named["all"] = (groups, names_of_places(range(len(names))))
-    return splits | {s: replace(splits[s], groups=completed_groups(*both)) for s, both in named.items()}
+    for split, (groups, names) in named.items():
+        alone = names_of_places(range(len(names))) if split == "all" else names
+        splits = splits | {split: replace(splits[split], groups=completed_groups(groups, alone))}
+    return splits
 
 
 def _groups(groups: Any, count: int, label: str) -> TextColumn | None:
