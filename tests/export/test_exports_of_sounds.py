@@ -44,12 +44,12 @@ def finished(request, tmp_path_factory):
 def exported(finished):
     for package in ("tf2onnx", "onnxruntime", "ai_edge_litert"):
         pytest.importorskip(package)
-    return export_run(finished[0].path, NAMES, rows=64)
+    return export_run(finished[0].path, NAMES, rows=16)
 
 
 def test_every_format_answers_as_predict_does(finished, exported):
     assert set(exported) == set(NAMES)
-    for name in ("saved_model", "litert", "onnx", "keras"):
+    for name in NAMES:
         assert exported[name].relative < 1e-4 and exported[name].agreement == 1, (name, exported[name])
         facts = json.loads((finished[0].path / "export" / name / "model.json").read_text())
         assert facts["sound"] == {"rate": RATE, "samples": SPEC.samples}
@@ -74,7 +74,7 @@ def test_the_clients_of_serve_md_give_the_answer_of_predict(finished, exported, 
     for client in clients:
         exec(client, {})
         said = capsys.readouterr().out
-        assert f"{expected.probabilities.max():.4f}"[: 4 if "float16" in client else 5] in said
+        assert f"{expected.probabilities.max():.4f}"[:5] in said
 
 
 @pytest.mark.parametrize(
@@ -92,8 +92,8 @@ def test_the_reader_of_an_export_makes_the_windows_of_predict(finished, exported
     assert silence.any(axis=1).all() and silence.max() < 1e-20
 
 
-@pytest.mark.parametrize("name", ["saved_model", "onnx", "litert"])
-def test_an_export_that_does_not_hear_is_refused(finished, monkeypatch, name):
+def test_an_export_that_does_not_hear_is_refused(finished, exported, monkeypatch):
+    name = "saved_model"
     run, row = finished[0], FORMATS.get(name)
 
     def load(folder):
@@ -104,5 +104,5 @@ def test_an_export_that_does_not_hear_is_refused(finished, monkeypatch, name):
     monkeypatch.setitem(FORMATS._entries, name, dataclasses.replace(row, load=load))
     before = sorted((run.path / "export" / name).rglob("*"))
     with pytest.raises(ExportRefused, match=f"The {name} export is refused"):
-        export_run(run.path, [name], rows=64)
+        export_run(run.path, [name], rows=16)
     assert sorted((run.path / "export" / name).rglob("*")) == before

@@ -58,7 +58,7 @@ def settings_of(x: Any, data: DataConfig) -> dict[str, Any]:
 def _check_no_files(columns: Mapping[str, Any], data: DataConfig) -> None:
     """Raises `UserError` if the column `sound` or `image` holds sounds or pictures instead of cells."""
     for name, values in columns.items():
-        one = next((one for one in values if not is_absent(one)), None)
+        one: Any = next((one for one in values if not is_absent(one)), None)
         kind = SOUNDS if name == "sound" else IMAGES
         if np.ndim(one) or isinstance(one, bytes) or str(one).lower().endswith(kind.suffixes):
             wanted = "which need data.seconds, their duration in seconds, such as data.seconds=2"
