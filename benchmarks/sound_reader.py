@@ -47,7 +47,9 @@ def speed(suffix: str, rate: int, seconds: float, window: bool) -> float:
             moment = np.arange(round(seconds * rate)) / rate
             sound = 0.3 * np.sin(2 * np.pi * rng.uniform(200, 2000) * moment)
             sound += rng.normal(0, 0.05, len(moment))
-            soundfile.write(place / name / f"{number}.{suffix}", sound, rate)
+            with soundfile.SoundFile(place / name / f"{number}.{suffix}", "w", rate, 1) as file:
+                for begin in range(0, len(sound), rate):  # libsndfile crashes on a minute of OGG at once
+                    file.write(sound[begin : begin + rate])
         data = DataConfig(
             source=f"folder:{folder}", seconds=SECONDS, sample_rate=RATE, memory_mb=0, val_fraction=0,
             test_fraction=0,

@@ -6,7 +6,8 @@ Command:  tlkeras train --config=csv_with_pictures_and_text --set data.source=cs
           --set data.text=title. Numbers and categories too: --set data.columns=age,city
           --set model.beside.columns.backbone=mlp
 Time:     not measured.
-Expect:   not measured.
+Expect:   a test accuracy of .79 on the emoji of benchmarks/emoji_rows.py (.77 for the text alone, .62 for the
+          picture alone; one seed, 272 rows; docs/several_inputs.md)
 
 The head learns first on the features of both. Then the last blocks of both backbones are fine-tuned. The
 verdict says what each part is worth beside the other. Each part of a row may be empty.
