@@ -234,7 +234,7 @@ def test_silent_sounds_are_there_in_training(folder, quiet, change):
     drawn = domain.modality.drawn(read, AugmentConfig(**change), 0, np.int64(0), np.arange(4))
     found = drawn["sound"].numpy()
     assert found.any(axis=1).tolist() == [True, False, True, False]
-    assert np.count_nonzero(found[0]) == 1 and np.abs(found[0]).max() < 1e-20
+    assert found[0].all() and (np.abs(found[0]).max() > 0.1) == bool(change)  # it gets noise as others do
     left_out = domain.modality.without(domain.splits["train"], "sound")
     assert not domain.modality.reader(left_out, domain.config)(np.arange(4))["sound"].numpy().any()
 

@@ -134,7 +134,7 @@ def test_the_client_of_an_export_reads_pictures_and_columns(finished, place, cap
 
 
 def test_the_reader_of_an_export_reads_cells_as_the_run_does(finished):
-    reader = row_readers(str(finished.path), (2,), None, finished.modality.files)["read_columns.py"]
+    reader = row_readers(str(finished.path), (2,), None, finished.modality.files, None)["read_columns.py"]
     names = {"__file__": str(finished.path / "read_columns.py")}
     exec(reader, names)
     columns = finished.modality.parts["columns"]

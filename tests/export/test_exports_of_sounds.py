@@ -13,6 +13,7 @@ from modality_runs import BERT, RATE, SECONDS, write
 from tlkeras import load_config, run_experiment
 from tlkeras.data.sound_files import SoundSpec, read_windows
 from tlkeras.export import FORMATS, ExportRefused, export_run
+from tlkeras.publish.folder import write_folder
 
 soundfile = pytest.importorskip("soundfile")
 SPEC = SoundSpec(RATE, round(SECONDS * RATE))
@@ -90,6 +91,26 @@ def test_the_reader_of_an_export_makes_the_windows_of_predict(finished, exported
     soundfile.write(path, 0 * samples, rate)
     silence = names["read_sound"](path)
     assert silence.any(axis=1).all() and silence.max() < 1e-20
+
+
+def test_the_card_of_a_published_run_reads_its_sounds(finished, tmp_path, monkeypatch):
+    run, rows = finished
+    card = write_folder(run.path, tmp_path / "published")
+    text = card.read_text("utf-8")
+    code = text.partition("```python\n")[2].partition("```")[0].replace("SOUND.wav", str(rows / "0.wav"))
+    monkeypatch.chdir(card.parent)
+    monkeypatch.syspath_prepend(str(card.parent))
+    for module in ("read_sound", "read_text", "read_columns"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    names: dict = {}
+    exec(code.replace('"COLUMN": "VALUE"', '"city": "Lima"'), names)
+    if run.modality.name == "sound":
+        expected, _ = run.predict_files(rows / "0.wav")
+    else:
+        cells = {"age": None, "city": "Lima"}
+        expected = run.predict({"sound": [str(rows / "0.wav")], "text": ["A text."], "columns": [cells]})
+    np.testing.assert_allclose(names["probabilities"], expected.probabilities, atol=1e-5)
+    assert "SciPy and soundfile" in text
 
 
 def test_an_export_that_does_not_hear_is_refused(finished, exported, monkeypatch):

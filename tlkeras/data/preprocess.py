@@ -16,6 +16,7 @@ import io
 import numpy as np
 from PIL import Image, ImageOps
 
+BLACK = 0  # pixels of a black picture; more than 0 beside other inputs, because zeros are a missing picture
 SETTINGS = {"size": (224, 224), "mode": "stretch", "interpolation": "bilinear", "crop_fraction": 1.0}
 
 NO_WHITE = "holds floating-point numbers, whose range for white is not known"
@@ -39,7 +40,8 @@ def read_picture(picture, settings=SETTINGS):
     file = io.BytesIO(picture) if isinstance(picture, bytes) else picture
     with Image.open(file) as image:
         shrink_jpeg(image, settings)
-        return resized(rgb(image), **settings).astype(np.float32)
+        pixels = resized(rgb(image), **settings).astype(np.float32)
+    return pixels if pixels.any() else np.full_like(pixels, BLACK)
 
 
 def rgb(image):

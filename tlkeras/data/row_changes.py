@@ -9,7 +9,7 @@ from tlkeras.data.presence import FAINT
 
 
 def marked_as_there(x: tf.Tensor, known: np.ndarray, indices: tf.Tensor) -> tf.Tensor:
-    """Returns pictures or sounds, float32 `(b, ...)`, in which those that are there have a value that is not
+    """Returns pictures or sounds, float32 `(b, ...)`, in which those that are there have values that are not
     zero, even if they are black or silent.
 
     Args:
@@ -21,9 +21,7 @@ def marked_as_there(x: tf.Tensor, known: np.ndarray, indices: tf.Tensor) -> tf.T
     axes = list(range(1, x.shape.rank))
     there = tf.numpy_function(lambda places: known[places], [indices], tf.bool, stateful=False)
     there = tf.reshape(there, [-1, *[1] * len(axes)])
-    faint = np.zeros(x.shape[1:], np.float32)
-    faint.flat[0] = FAINT
-    return tf.where(there & tf.reduce_all(tf.equal(x, 0), axes, keepdims=True), faint, x)
+    return tf.where(there & tf.reduce_all(tf.equal(x, 0), axes, keepdims=True), FAINT, x)
 
 
 def still_there(x: tf.Tensor, changed: tf.Tensor) -> tf.Tensor:

@@ -12,11 +12,17 @@ from tlkeras.data import preprocess
 from tlkeras.data.reading import PixelSpec
 
 
-def preprocess_text(spec: PixelSpec) -> str:
-    """Returns the text of `preprocess.py`: the reader module of `predict` with the settings of a run."""
-    source = Path(preprocess.__file__).read_text(encoding="utf-8")
-    text, found = re.subn(r"^SETTINGS = .*$", f"SETTINGS = {spec.settings}", source, flags=re.MULTILINE)
-    assert found == 1, "preprocess.py has one line of settings"
+def preprocess_text(spec: PixelSpec, black: float = 0) -> str:
+    """Returns the text of `preprocess.py`: the reader module of `predict` with the settings of a run.
+
+    Args:
+        spec: How a picture is resized.
+        black: Value of all pixels of a black picture.
+    """
+    text = Path(preprocess.__file__).read_text(encoding="utf-8")
+    for name, value in {"SETTINGS": f"{spec.settings}", "BLACK": f"{black:g}"}.items():
+        text, found = re.subn(rf"^{name} = [^#\n]*[^#\s]", f"{name} = {value}", text, flags=re.MULTILINE)
+        assert found == 1, f"preprocess.py has one line of {name}"
     return text
 
 

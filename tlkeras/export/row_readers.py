@@ -86,7 +86,7 @@ import soundfile
 
 RATE = {rate}  # samples per second
 SAMPLES = {samples}  # of one input
-FAINT = {faint:g}  # first sample of silence, because beside other inputs a sound of zeros is a missing one
+FAINT = {faint:g}  # samples of silence, because beside other inputs a sound of zeros is a missing one
 
 
 def read_sound(path):
@@ -110,7 +110,7 @@ def read_sound(path):
         before = (SAMPLES - len(part)) // 2
         row[before : before + len(part)] = part
         if not row.any():
-            row[0] = FAINT
+            row[:] = FAINT
     return x
 '''
 
@@ -120,7 +120,7 @@ def row_readers(
     input_shape: Shape,
     spec: PixelSpec | None,
     files: Mapping[str, str],
-    sound: SoundSpec | None = None,
+    sound: SoundSpec | None,
 ) -> dict[str, str]:
     """Returns those of `preprocess.py`, `read_sound.py`, `read_text.py` and `read_columns.py` that a model
     needs, by name.
@@ -134,7 +134,8 @@ def row_readers(
     """
     readers = {}
     if spec is not None:
-        readers["preprocess.py"] = preprocess_text(spec)
+        beside_others = isinstance(input_shape, Mapping)
+        readers["preprocess.py"] = preprocess_text(spec, black=float(FAINT) if beside_others else 0)
     if sound is not None:
         readers["read_sound.py"] = _READ_SOUND.format(rate=sound.rate, samples=sound.samples, faint=FAINT)
     if TOKENIZER in files:

@@ -43,7 +43,12 @@ class Request:
         config = self.domain.config
         view = None if self.view is None else [self.augment.model_dump(), self.seed, self.view]
         turned = {"turned": True} if self.domain.turns_pictures else {}
-        return turned | {
+        # distinguishes these features from earlier ones, for which silence and black pictures were missing
+        several = self.rows.inputs.dtype.names is not None and self.rows.encoded is not None
+        there = {"zeros in files": "there"} if several else {}
+        return {
+            **turned,
+            **there,
             "data": self.rows.fingerprint(),
             "split": self.split,
             "input_shape": shape_as_json(self.domain.input_shape),

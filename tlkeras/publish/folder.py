@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tlkeras.data.rows import row_ids
+from tlkeras.data.sound_files import SoundSpec
 from tlkeras.errors import UserError
 from tlkeras.evaluation import calibration, unlike_training
 from tlkeras.evaluation.prediction_files import one_line
@@ -40,8 +41,8 @@ def write_folder(
     It consists of the model card `README.md`, `best.keras`, `labels.txt`, `config.json`, `manifest.json`,
     what was measured (metrics, temperature, the answers to the validation rows without their names, and the
     features of training rows that tell unlike inputs), and the modules and files that read rows: for
-    pictures, for texts with their tokenizer, and for columns. Paths of this machine are shortened to their
-    last part.
+    pictures, for sounds, for texts with their tokenizer, and for columns. Paths of this machine are shortened
+    to their last part.
 
     Args:
         run: Directory of a finished run.
@@ -105,11 +106,12 @@ def _without_names(predictions: Predictions) -> Predictions:
 def _texts(run: SavedRun) -> dict[str, str]:
     """Returns the text files by name that a user of the model needs: labels, readers and their files."""
     modality, shape = run.modality, run.input_shape
-    spec = modality.picture_spec(modality.resolved(run.config.data, shape))
+    data = modality.resolved(run.config.data, shape)
+    spec, sound = modality.picture_spec(data), None if data.seconds is None else SoundSpec.of(data)
     texts = dict(modality.files)
     if run.class_names:
         texts["labels.txt"] = "".join(f"{one_line(str(name))}\n" for name in run.class_names)
-    return texts | row_readers(".", shape, spec, modality.files)
+    return texts | row_readers(".", shape, spec, modality.files, sound)
 
 
 def portable(value: Any) -> Any:

@@ -6,7 +6,7 @@ Sources: Mitchell et al. 2019, "Model Cards for Model Reporting"; the Hub's meta
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tlkeras.data.input_shapes import SINGLE, Shape, shape_from_json, shape_in_words, shapes_by_name
 from tlkeras.data.modalities import MODALITIES, Modality
@@ -25,10 +25,43 @@ _ANSWERS = {
     "binary": ("sigmoid", 'print(f"probability of {labels[1]}:", probabilities[0, 0])'),
     "multilabel": ("sigmoid", "print(dict(zip(labels, probabilities[0].tolist())))"),
 }
-# how a file beside the model makes inputs: the import, and the line that reads an input
+
+
+class _Reader(NamedTuple):
+    """A module beside the model that makes an input."""
+
+    imported: str
+    value: str
+    entry: str  # the value in a dict of inputs
+    words: str
+
+
+# by the input that each makes, or one of them; in the order of the parts of a row
 _READERS = {
-    "preprocess.py": ("from preprocess import read_picture", 'x = read_picture("PICTURE.jpg")[None]'),
-    "read_text.py": ("from read_text import read_text", 'x = read_text(["A text."])'),
+    "image": _Reader(
+        "from preprocess import read_picture",
+        'read_picture("PICTURE.jpg")[None]',
+        '"image": ',
+        "`read_picture` reads a picture as in training and needs Pillow and NumPy",
+    ),
+    "sound": _Reader(
+        "from read_sound import read_sound",
+        'read_sound("SOUND.wav")[:1]',
+        '"sound": ',
+        "`read_sound` makes windows of a sound as in training and needs NumPy, SciPy and soundfile",
+    ),
+    "ids": _Reader(
+        "from read_text import read_text",
+        'read_text(["A text."])',
+        "**",
+        "`read_text` reads a text as in training and needs the packages tokenizers and NumPy",
+    ),
+    "columns": _Reader(
+        "from read_columns import read_columns",
+        'read_columns({"COLUMN": "VALUE"})',
+        '"columns": ',
+        "`read_columns` takes the values of columns by name and needs NumPy",
+    ),
 }
 
 
@@ -41,9 +74,10 @@ def write_card(
         record: Record that `finished_run` returned.
         path: Path of the card, usually `README.md`.
         license: Licence of the model, as an identifier of the Hub, e.g. `"apache-2.0"`.
-        files: Names of the files beside the card and `best.keras`. The card shows how to read inputs by
-            `preprocess.py` or `read_text.py` if they are among them.
+        files: Names of the files beside the card and `best.keras`. The card shows how to read inputs by the
+            modules that are among them, such as `preprocess.py`.
     """
+    readers = _readers(shape_from_json(record.manifest["input_shape"]), files)
     return render(
         "card.md",
         path,
@@ -58,8 +92,8 @@ def write_card(
         seed=record.manifest.get("seed"),
         versions=_versions(record),
         takes=_takes(record),
-        usage=_usage(record, files),
-        reader=next((name for name in _READERS if name in files), None),
+        usage=_usage(record, readers),
+        readers=[reader.words for reader in readers],
     )
 
 
@@ -177,13 +211,22 @@ def _modality(record: RunRecord) -> Modality:
     return MODALITIES.get(name) if name is not None and name in MODALITIES else Modality()
 
 
-def _usage(record: RunRecord, files: Collection[str]) -> list[str]:
+def _readers(shape: Shape, files: Collection[str]) -> list[_Reader]:
+    """Returns the readers of all inputs, or none if an input has no reader among the files."""
+    there = [name for name, reader in _READERS.items() if f"{reader.imported.split()[1]}.py" in files]
+    inputs = [name for name in _READERS if name in shape] if isinstance(shape, dict) else there[:1]
+    return [_READERS[name] for name in inputs] if there == inputs else []
+
+
+def _usage(record: RunRecord, readers: list[_Reader]) -> list[str]:
     """Returns the lines of Python that load the model with Keras alone and ask it."""
     shape = shape_from_json(record.manifest["input_shape"])
-    imported, read = next((_READERS[name] for name in _READERS if name in files), ("", _zeros(record, shape)))
+    entries = ", ".join(f"{reader.entry}{reader.value}" for reader in readers)
+    read = f"x = {{{entries}}}" if len(readers) > 1 else f"x = {readers[0].value}" if readers else ""
+    read = read or _zeros(record, shape)
     activation, shown = _ANSWERS.get(record.task, ("", "print(model.predict(x))"))
     lines = ["from pathlib import Path", ""] * bool(activation) + ["import keras"]
-    lines += ["import numpy as np"] * (not imported) + [imported] * bool(imported)
+    lines += [reader.imported for reader in readers] or ["import numpy as np"]
     lines += ["", 'model = keras.models.load_model("best.keras", compile=False)', read]
     logits = "model.predict(x)"
     if record.temperature != 1:

@@ -14,7 +14,7 @@ from tlkeras.data.modalities.columns import Columns, is_absent
 from tlkeras.data.modalities.image import Image
 from tlkeras.data.modalities.sound import Sound
 from tlkeras.data.modalities.text import Text
-from tlkeras.data.presence import files_there, marked_samples, missing_file
+from tlkeras.data.presence import files_there, marked, missing_file
 from tlkeras.data.rows import Rows
 from tlkeras.data.sound_files import SoundSpec
 from tlkeras.data.sound_windows import all_windows, mean_by_owner
@@ -41,7 +41,7 @@ class Several(Modality):
 
     Each part of a row may be missing. A missing picture or sound consists of zeros, a missing text has a mask
     of zeros, and a missing column is NaN. No random change affects a missing picture or sound. A black
-    picture or a silent sound that is there has one faint value (`tlkeras.data.presence`). In arrays without
+    picture or a silent sound that is there has faint values (`tlkeras.data.presence`). In arrays without
     None, zeros are a missing part.
 
     Args:
@@ -145,11 +145,11 @@ class Several(Modality):
         found = {}
         for name, part in self.parts.items():
             own, settings = read.of_part[name], part.drawable(augment)
-            x = part.chosen(own, settings, seed, epoch, indices)
+            x = read.marked(name, part.chosen(own, settings, seed, epoch, indices), indices)
             if part.augmentations:
                 changed = part.augmented(x, settings, seed, epoch, indices)
                 x = still_there(x, changed) if name in FILES else changed
-            found |= _named(name, read.marked(name, x, indices))
+            found |= _named(name, x)
         return found
 
     def windows(self, rows, config):
@@ -327,6 +327,10 @@ def files_of(x: Iterable, part: str, convert: Callable[[np.ndarray], np.ndarray]
         part: `image` or `sound`.
         convert: Function that converts an array of pixels or samples.
 
+    Returns:
+        The pictures or sounds. Missing ones have the content of `missing_file`, or zeros. Black or silent
+        arrays beside None or in a list are faint.
+
     Raises:
         UserError: The inputs are of several kinds, or have several sizes.
     """
@@ -342,8 +346,7 @@ def files_of(x: Iterable, part: str, convert: Callable[[np.ndarray], np.ndarray]
     if any(encoded) or len(shapes) > 1:
         received = "both" if any(encoded) else f"shapes {', '.join(map(str, shapes))}"
         raise UserError(f"{part} must hold only paths, or only arrays of one shape. Received: {received}")
-    read = convert(np.stack(there))
-    read = marked_samples(read) if part == "sound" else read
+    read = marked(convert(np.stack(there)))
     found = np.zeros((len(items), *read.shape[1:]), read.dtype)
     found[[place for place, one in enumerate(items) if one is not None]] = read
     return found
