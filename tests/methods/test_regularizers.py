@@ -231,6 +231,12 @@ def test_contradicting_options_of_lora_are_refused(weight, options, message):
         make_regularizer("lora", weight, options)
 
 
+def test_lora_with_averaged_weights_is_refused():
+    stage = StageConfig(name="tune", train="all", optimizer={"ema_momentum": 0.9})
+    with pytest.raises(UserError, match=r"not reach the kernels.*stages.tune.optimizer.ema_momentum=0.9"):
+        make_regularizer("lora").act_on(Setting(model=None, stage=stage))
+
+
 def test_lora_moves_as_keras_does(train):
     """One step of gradient descent on A and B is that of a Dense layer with `enable_lora`."""
     from tlkeras.methods.regularize.forward_passes import LoRA

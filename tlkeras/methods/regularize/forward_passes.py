@@ -125,6 +125,12 @@ class LoRA(Regularizer):
 
     def act_on(self, setting: Setting) -> None:
         """Creates A and B for each opened kernel of a dense layer or an ordinary convolution."""
+        averaged = setting.stage.optimizer.ema_momentum
+        if averaged is not None:  # the average of A B is not the product of the averages of A and B
+            raise UserError(
+                "lora cannot train with a moving average of the weights, which would not reach the kernels. "
+                f"Received: stages.{setting.stage.name}.optimizer.ema_momentum={averaged:g}"
+            )
         opened = setting.backbone_variables
         self._frozen = {id(v) for v in opened}
         shapes = {
