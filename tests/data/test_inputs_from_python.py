@@ -232,6 +232,15 @@ def test_rows_that_do_not_fit_are_named(x, named):
             {"data": ({"sound": ["a.wav"], "image": ["a.png"]}, [0]), "named": {"seconds": 1.5}},
             r"input 'image' holds images, but data\.seconds.*Received: data\.seconds=1\.5",
         ),
+        (
+            {"data": ({"photo": ["a.png"], "image": ["b.png"]}, [0]), "named": {"picture": "photo"}},
+            r"input 'image' holds images, but data\.picture names another.*Received: data\.picture=photo",
+        ),
+        (
+            {"data": ({"clip": ["a.wav"], "sound": ["b.wav"]}, [0]),
+             "named": {"picture": "clip", "seconds": 2.0}},
+            r"input 'sound' holds sounds, but data\.picture names another.*Received: data\.picture=clip",
+        ),
     ],
 )  # fmt: skip
 def test_mistakes_in_data_from_python_are_named(given, named):
@@ -288,6 +297,19 @@ def test_rows_without_a_group_are_divided_alike_in_a_frame_and_in_lists(tmp_path
             same = domain.splits[split]
             np.testing.assert_array_equal(same.inputs, of_frame.inputs)
             np.testing.assert_array_equal(same.labels, of_frame.labels)
+
+
+def test_groups_that_are_numbers_have_one_name_in_frames_and_lists(tmp_path):
+    table = "age,title,label,group\n" + "".join(
+        f"{i},row {i},{i % 2},{'' if i % 3 else i // 6}\n" for i in range(60)
+    )
+    (tmp_path / "rows.csv").write_text(table)
+    frame = pandas.read_csv(tmp_path / "rows.csv")  # its groups are floats
+    given = source_or_arrays(frame, named={"columns": ["age"]})
+    of_frame = load_domain(DataConfig(source="arrays", columns=["age"]), seed=3, arrays=given.arrays)
+    of_list = load_domain(DataConfig(source=f"csv:{tmp_path}/rows.csv", columns=["age"]), seed=3)
+    for split, rows in of_list.splits.items():
+        np.testing.assert_array_equal(rows.inputs, of_frame.splits[split].inputs)
 
 
 def test_a_file_that_lacks_a_named_array_is_named(tmp_path):

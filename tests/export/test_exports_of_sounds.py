@@ -91,6 +91,10 @@ def test_the_reader_of_an_export_makes_the_windows_of_predict(finished, exported
     soundfile.write(path, 0 * samples, rate)
     silence = names["read_sound"](path)
     assert silence.any(axis=1).all() and silence.max() < 1e-20
+    for refused in (samples[:0], samples + np.nan):
+        soundfile.write(path, refused, rate, subtype="FLOAT")
+        with pytest.raises(ValueError, match=r"a\.wav has no samples"):
+            names["read_sound"](path)
 
 
 def test_the_card_of_a_published_run_reads_its_sounds(finished, tmp_path, monkeypatch):

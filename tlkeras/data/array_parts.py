@@ -40,7 +40,8 @@ def settings_of(x: Any, data: DataConfig) -> dict[str, Any]:
         data: Config of the data.
 
     Raises:
-        UserError: The sounds or pictures of `x` would become columns, because of `data.seconds`.
+        UserError: The sounds or pictures of `x` would become columns, because of `data.seconds` or
+            `data.picture`.
     """
     named, found = _flat(x), {}
     names = list(named)
@@ -62,12 +63,13 @@ def _check_no_files(columns: Mapping[str, Any], data: DataConfig) -> None:
         kind = SOUNDS if name == "sound" else IMAGES
         if np.ndim(one) or isinstance(one, bytes) or str(one).lower().endswith(kind.suffixes):
             wanted = "which need data.seconds, their duration in seconds, such as data.seconds=2"
-            if name == "image":
+            received = f"data.seconds={'none' if data.seconds is None else f'{data.seconds:g}'}"
+            if data.picture is not None:
+                wanted = "but data.picture names another input of files, and rows have only one"
+                received = f"data.picture={data.picture}"
+            elif name == "image":
                 wanted = "but data.seconds makes the files of rows sounds, so that rows have no pictures"
-            raise UserError(
-                f"The input {name!r} holds {kind.plural}, {wanted}. "
-                f"Received: data.seconds={'none' if data.seconds is None else f'{data.seconds:g}'}"
-            )
+            raise UserError(f"The input {name!r} holds {kind.plural}, {wanted}. Received: {received}")
 
 
 def in_parts(x: Any, data: DataConfig, modality: Modality) -> Any:

@@ -1,6 +1,7 @@
 """Groups of rows that stay in one split, such as the pictures of one person."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -29,8 +30,17 @@ def check_groups(where: object, splits: Mapping[str, tuple[TextColumn, TextColum
 
 
 def column_of_groups(groups: Iterable) -> TextColumn:
-    """Returns names of groups from Python as texts `(n,)`, which are empty where a row has none."""
-    return TextColumn.of("" if is_absent(one) else str(one).strip() for one in groups)
+    """Returns names of groups from Python as texts `(n,)`, which are empty where a row has none.
+
+    Whole floats are written as integers, because pandas turns the numbers of a column with an empty cell into
+    floats.
+    """
+    return TextColumn.of("" if is_absent(one) else _name(one) for one in groups)
+
+
+def _name(group: Any) -> str:
+    whole = isinstance(group, float | np.floating) and float(group).is_integer()
+    return str(int(group) if whole else group).strip()
 
 
 def names_of_places(places: Iterable[int]) -> Iterable[str]:

@@ -8,7 +8,7 @@ from tlkeras.data.modalities.columns import MISSING, UNKNOWN
 from tlkeras.data.modalities.text import Text
 from tlkeras.data.presence import FAINT
 from tlkeras.data.reading import PixelSpec
-from tlkeras.data.sound_files import SoundSpec
+from tlkeras.data.sound_files import LONGEST_SECONDS, SoundSpec
 from tlkeras.data.tokenizer import FILE as TOKENIZER
 from tlkeras.export.preprocess_file import preprocess_text
 
@@ -86,18 +86,29 @@ import soundfile
 
 RATE = {rate}  # samples per second
 SAMPLES = {samples}  # of one input
+LONGEST_SECONDS = {longest}
 FAINT = {faint:g}  # samples of silence, because beside other inputs a sound of zeros is a missing one
 
 
 def read_sound(path):
     """Returns the consecutive windows of a sound, float32 `(windows, SAMPLES)`.
 
-    A sound that is not longer than one and a half windows has one: it is cut, or gets silence on both sides.
+    A sound that is shorter than one and a half windows has one: it is cut, or gets silence on both sides.
 
     Args:
         path: Path of a file (WAV, FLAC, OGG, MP3, AIFF).
+
+    Raises:
+        ValueError: The sound is empty, is longer than an hour, or holds a value that is not finite.
+        soundfile.LibsndfileError: The file cannot be read.
     """
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    with soundfile.SoundFile(path) as file:
+        rate = file.samplerate
+        if file.frames > LONGEST_SECONDS * rate:
+            raise ValueError(f"{{path}} is longer than {{LONGEST_SECONDS}} seconds")
+        samples = file.read(dtype="float32", always_2d=True)
+    if not len(samples) or not np.isfinite(samples).all():
+        raise ValueError(f"{{path}} has no samples, or samples that are not finite")
     mono = samples.mean(axis=1, dtype=np.float64)
     if rate != RATE:
         common = math.gcd(rate, RATE)
@@ -137,7 +148,9 @@ def row_readers(
         beside_others = isinstance(input_shape, Mapping)
         readers["preprocess.py"] = preprocess_text(spec, black=float(FAINT) if beside_others else 0)
     if sound is not None:
-        readers["read_sound.py"] = _READ_SOUND.format(rate=sound.rate, samples=sound.samples, faint=FAINT)
+        readers["read_sound.py"] = _READ_SOUND.format(
+            rate=sound.rate, samples=sound.samples, faint=FAINT, longest=LONGEST_SECONDS
+        )
     if TOKENIZER in files:
         names = tuple(name for name in input_shape if name in Text.dtypes)
         readers["read_text.py"] = _READ_TEXT.format(

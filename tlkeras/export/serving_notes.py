@@ -328,7 +328,10 @@ def _several(served: ServedModel, parts: list[str]) -> str:
     missing = ", ".join(_PARTS[part].missing for part in parts)
     faint = ""
     if {"image", "sound"} & set(parts):
-        faint = f" A black picture or a silent sound that is there consists of {FAINT:g}."
+        faint = (
+            f" A black picture or a silent sound that is there consists of {FAINT:g}. LiteRT int8 rounds it "
+            "to zero, and so takes it as missing."
+        )
     return (
         f"Every format takes several inputs: {inputs}. Pixels are RGB in 0..255. "
         f"{', '.join(_PARTS[part].reader for part in parts)}, next to this page, make the inputs as "
