@@ -36,12 +36,9 @@ def accuracies(results: list[dict], peers: list[str]) -> str:
     rows = [
         [f"`{task}`", *(_mean_and_spread(by_place.get((task, peer))) for peer in peers)] for task in tasks
     ]
-    shared = [task for task in tasks if all((task, peer) in by_place for peer in peers)]
-    if shared:
-        means = [statistics.fmean(_mean(by_place[task, peer]) for task in shared) for peer in peers]
-        rows.append(
-            [f"mean of the {len(shared)} tasks that all ran", *(f"{_points(mean)}" for mean in means)]
-        )
+    if all((task, peer) in by_place for task in tasks for peer in peers):
+        means = [statistics.fmean(_mean(by_place[task, peer]) for task in tasks) for peer in peers]
+        rows.append(["mean", *map(_points, means)])
     return _table(["task", *peers], rows)
 
 
