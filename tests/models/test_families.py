@@ -296,6 +296,29 @@ def test_a_patch_that_does_not_fill_the_image_is_refused():
         build("vit_tiny", side=36)
 
 
+@pytest.mark.parametrize("name", ["vit_tiny", "dinov2_small_registers", "dinov3_small"])
+def test_weights_of_a_network_for_another_size_keep_their_places(name, tmp_path):
+    small = build(name)
+    kernel, table = small.get_layer("stem").get_weights()
+    tokens = len(table) - 16  # before those of 4 x 4 patches
+    table[tokens:] = np.tile(np.arange(4.0), 4)[:, None]  # the number of the column
+    small.get_layer("stem").set_weights([kernel, table])
+    small.save(tmp_path / "small.keras")
+    large, report = load_backbone(
+        BACKBONES.get(name), str(tmp_path / "small.keras"), (48, 64, 3), TINY[name][0]
+    )
+    assert not report.unmatched
+    new = large.get_layer("stem").get_weights()[1]
+    np.testing.assert_array_equal(new[:tokens], table[:tokens])
+    rows = new[tokens:, 0].reshape(6, 8)
+    np.testing.assert_allclose(rows, np.tile(rows[0], (6, 1)), atol=1e-5)
+    np.testing.assert_allclose(rows[0, 2:6], np.arange(2.5, 6.5) / 2 - 0.5, atol=0.1)
+    for layer in small.layers:
+        if layer.name != "stem":
+            for one, other in zip(layer.weights, large.get_layer(layer.name).weights, strict=True):
+                np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize(
     ("pooling", "expected"),
     [

@@ -6,9 +6,9 @@ of DINOv3 are in `convnext_v2.py`.
 """
 
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
-from tlkeras.models.backbones.transformer import TENSOR_NAMES, fit_tensors, vision_transformer
+from tlkeras.models.backbones.transformer import READERS, vision_transformer
 
-_FAMILY = Family("torch", min_size=16, pooling="class", tensor_names=TENSOR_NAMES, fit_tensors=fit_tensors)
+_FAMILY = Family("torch", min_size=16, pooling="class", **READERS)
 
 # name, width, heads; at 224 pixels: parameters, millions of multiply-adds
 _ROWS = (

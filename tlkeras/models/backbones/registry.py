@@ -41,6 +41,9 @@ class Family:
         tensor_names: Names of its weights in other libraries: (pattern, template) for `re.sub`, to the name
             of a layer here followed by `.weight`, `.bias`, `.running_mean` or `.running_var`.
         fit_tensors: Called with the `Tensors` of a checkpoint and the model, where renaming is not enough.
+        fit_layer: Called with the name of a layer whose weights in a Keras model, such as that of a run, have
+            other shapes, and with the layers of this and of the other network by name. Returns the weights
+            for the layer, such as a resized table of positions, or None.
         sample_rate: Samples per second of the sounds that it takes; 0 for any rate and for other inputs.
         stated_epsilon: Pattern of the names of those layer norms whose epsilon the `layer_norm_eps` of
             transformers is; all by default.
@@ -56,6 +59,7 @@ class Family:
     pads: bool = False
     tensor_names: tuple[tuple[str, str], ...] = ()
     fit_tensors: Callable | None = None
+    fit_layer: Callable | None = None
     sample_rate: int = 0
     stated_epsilon: str = ".*"
 

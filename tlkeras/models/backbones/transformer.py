@@ -8,13 +8,14 @@ arguments of `vision_transformer`.
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
 
 from tlkeras.models.backbones.parts import drop_path, keras, layers, ops, small_normal
 from tlkeras.models.backbones.rotary import Rotation
-from tlkeras.models.weights.positions import resized_positions
+from tlkeras.models.weights.positions import resized_grid, resized_positions
 from tlkeras.models.weights.tensors import Tensors
 
 
@@ -40,7 +41,7 @@ def vision_transformer(
 
     The first layer with weights, `stem`, embeds the patches. Its bias is a table with one row for each token.
     The first rows are the class token and the registers, whose inputs are zeros. The other rows are the
-    positions of the patches; with `rotary` they are alike at first.
+    positions of the patches; with `rotary` and the weights of a checkpoint they are alike at first.
 
     Args:
         input_shape: Shape of an image, `(height, width, 3)`. Both sides are multiples of `patch`.
@@ -348,6 +349,26 @@ def _fit_stem(tensors: Tensors, model: keras.Model) -> None:
     tensors.put("stem.weight", flat, "patches.weight")
 
 
+def fit_positions(name: str, layers: dict, given: dict) -> list[np.ndarray] | None:
+    """Returns the weights of the stem of a network for images of another size, with resized positions.
+
+    Args:
+        name: Name of a layer. None is returned for all but the stem.
+        layers: Layers of the network by name.
+        given: Layers of the network that has the weights.
+    """
+    if name != "stem" or "stem_rows" not in given:
+        return None
+    kernel, table = given[name].get_weights()
+    grid, before = (found["stem_rows"].target_shape[::2] for found in (layers, given))
+    prefix = len(table) - math.prod(before)
+    shapes = [tuple(weight.shape) for weight in layers[name].weights]
+    if shapes != [kernel.shape, (prefix + math.prod(grid), table.shape[1])]:
+        return None
+    patches = resized_grid(table[prefix:].reshape(*before, -1), *grid, antialias=True)
+    return [kernel, np.concatenate([table[:prefix], patches])]
+
+
 def _fit_pool(tensors: Tensors) -> None:
     """Replaces the query by its projection, which is computed in float64."""
     for name in [n for n in tensors if n.startswith(("pool_qkv.", "pool_kv."))]:
@@ -357,3 +378,7 @@ def _fit_pool(tensors: Tensors) -> None:
     probe = tensors.take("pool_probe").ravel().astype("float64")
     weight, bias = tensors.take("pool_q.weight"), tensors.take("pool_q.bias")
     tensors.put("pool_query.weight", (weight @ probe + bias).astype("float32"), "pool_probe")
+
+
+# what the families of vision transformers share of `Family`: how weights of other files and networks are read
+READERS = {"tensor_names": TENSOR_NAMES, "fit_tensors": fit_tensors, "fit_layer": fit_positions}

@@ -1,7 +1,7 @@
 """Loading of a backbone's weights, with a report about each of its layers."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,8 @@ def load_backbone(
     if (checkpoint := checkpoint_in(path)) is not None and checkpoint.is_file():
         return model, _load_checkpoint(model, row, weights, checkpoint)
     if path.is_dir():
-        report = transfer_parameters(model, best_model(path, "model.weights"), weights)
+        source = best_model(path, "model.weights")
+        report = transfer_parameters(model, source, weights, row.family.fit_layer)
         return model, replace(report, licence=_noted_licence(stated_licence(path), weights))
     if not path.is_file() and str(path) not in PASSED:
         raise UserError(
@@ -88,7 +89,8 @@ def load_backbone(
         return model, _load_weights_file(model, path)
     if path.suffix == ".keras":
         files = (path,) if path.is_file() else ()
-        return model, replace(transfer_parameters(model, read_model(path), weights), files=files)
+        report = transfer_parameters(model, read_model(path), weights, row.family.fit_layer)
+        return model, replace(report, files=files)
     raise UserError(
         f"A file of weights must end in .weights.h5, .keras or {', '.join(SUFFIXES)}. "
         f"Received: model.weights={weights!r}"
@@ -110,13 +112,16 @@ def _noted_licence(licence: str, whose: str) -> str:
     return licence
 
 
-def transfer_parameters(model: keras.Model, source: keras.Model, name: str) -> WeightReport:
+def transfer_parameters(
+    model: keras.Model, source: keras.Model, name: str, fit_layer: Callable | None = None
+) -> WeightReport:
     """Copies weights between layers of the same name whose weights have the same shapes.
 
     Args:
         model: Model that gets the weights.
         source: Model with the weights. It may have other layers, e.g. a head.
         name: Name of `source` in the report.
+        fit_layer: `Family.fit_layer` of the model's family.
 
     Returns:
         The report. Layers of `model` without weights are named in a message.
@@ -127,9 +132,13 @@ def transfer_parameters(model: keras.Model, source: keras.Model, name: str) -> W
     targets, named = _layers_with_weights(model), _layers_with_weights(source)
     # layers are renumbered only if this gives more matches
     sources = max((named, _renumbered(named)), key=lambda layers: len(_partners(targets, layers)))
-    matched = _partners(targets, sources)
-    for layer_name in matched:
-        set_weights(targets[layer_name], sources[layer_name].get_weights())
+    matched = {n: sources[n].get_weights() for n in _partners(targets, sources)}
+    if fit_layer is not None:
+        layers = [{x.name: x for x in leaf_layers([network])} for network in (model, source)]
+        missing = [n for n in targets if n not in matched and n in sources]
+        matched |= {n: fitted for n in missing if (fitted := fit_layer(n, *layers)) is not None}
+    for layer_name, weights in matched.items():
+        set_weights(targets[layer_name], weights)
     unmatched = tuple(n for n in targets if n not in matched)
     unused = tuple(n for n in sources if n not in matched)
     if not matched and targets:
@@ -143,7 +152,7 @@ def transfer_parameters(model: keras.Model, source: keras.Model, name: str) -> W
             f"weights: {', '.join(unmatched)}"
         )
     _fold_efficientnet_scale(model)
-    return WeightReport(name, tuple(matched), unmatched, unused)
+    return WeightReport(name, tuple(n for n in targets if n in matched), unmatched, unused)
 
 
 def _partners(targets: dict, sources: dict) -> list[str]:

@@ -31,10 +31,28 @@ def resized_positions(
         raise ValueError(f"its table of positions does not belong to a square grid: {len(table)} rows")
     if rows == columns == side:
         return table.astype("float32")
-    grid = table[prefix:].reshape(side, side, -1).astype("float64")
-    along = (_bicubic(side, new, (new + offset) / side, antialias) for new in (rows, columns))
-    grid = np.einsum("ri,cj,ijd->rcd", *along, grid, optimize=True)
-    return np.concatenate([table[:prefix], grid.reshape(rows * columns, -1)]).astype("float32")
+    grid = table[prefix:].reshape(side, side, -1)
+    return np.concatenate(
+        [table[:prefix], resized_grid(grid, rows, columns, antialias, offset)], dtype="float32"
+    )
+
+
+def resized_grid(
+    grid: np.ndarray, rows: int, columns: int, antialias: bool, offset: float = 0.0
+) -> np.ndarray:
+    """Returns the positions of a grid of `rows` x `columns` patches, float32 `(rows * columns, d)`.
+
+    Args:
+        grid: Positions of another grid, `(r, c, d)`.
+        rows: Number of patches from top to bottom.
+        columns: Number of patches from left to right.
+        antialias: As for `resized_positions`.
+        offset: As for `resized_positions`.
+    """
+    sides = zip(grid.shape[:2], (rows, columns), strict=True)
+    along = (_bicubic(side, new, (new + offset) / side, antialias) for side, new in sides)
+    new = np.einsum("ri,cj,ijd->rcd", *along, grid.astype("float64"), optimize=True)
+    return new.reshape(rows * columns, -1).astype("float32")
 
 
 def resized_relative_positions(table: np.ndarray, high: int, wide: int) -> np.ndarray:
