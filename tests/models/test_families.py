@@ -296,6 +296,11 @@ def test_a_patch_that_does_not_fill_the_image_is_refused():
         build("vit_tiny", side=36)
 
 
+def test_rotary_positions_need_pairs_of_pairs():
+    with pytest.raises(UserError, match=r"dinov3_small: rotary positions need .* width=12, heads=2"):
+        build("dinov3_small", heads=2)
+
+
 @pytest.mark.parametrize("name", ["vit_tiny", "dinov2_small_registers", "dinov3_small"])
 def test_weights_of_a_network_for_another_size_keep_their_places(name, tmp_path):
     small = build(name)

@@ -88,7 +88,7 @@ def _maps(model, images, targets, size, after_block) -> np.ndarray:
     grid = patch_grid(flat)
     if grid is None or not any(_attends(layer) for layer in flat.operations):
         raise UserError(
-            "Attention maps need a vision transformer (vit, deit, dinov2, clip, siglip). "
+            "Attention maps need a vision transformer (vit, deit, dinov2, dinov3, clip, siglip). "
             f"Received: {model.name}, without attention between all patches; use grad_cam"
         )
     last = next(i for i, layer in enumerate(flat.operations) if layer.name == "norm")

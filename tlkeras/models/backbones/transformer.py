@@ -70,7 +70,7 @@ def vision_transformer(
 
     Raises:
         ValueError: The side of the image is not a multiple of the patch, or the width is not a multiple of
-            the number of heads.
+            the number of heads (with `rotary`, of four times that number).
     """
     if input_shape[0] % patch or input_shape[1] % patch:
         raise ValueError(
@@ -79,6 +79,11 @@ def vision_transformer(
         )
     if width % heads:
         raise ValueError(f"heads must divide the width. Received: width={width}, heads={heads}")
+    if rotary and width // heads % 4:
+        raise ValueError(
+            "rotary positions need width / heads to be a multiple of 4. "
+            f"Received: width={width}, heads={heads}"
+        )
     settings = {"heads": heads, "hidden": round(mlp_ratio * width), "activation": activation}
     settings |= {"layer_scale": layer_scale, "epsilon": epsilon}
     grid = input_shape[0] // patch, input_shape[1] // patch
