@@ -51,7 +51,8 @@ def exported(finished):
 def test_every_format_answers_as_predict_does(finished, exported):
     assert set(exported) == set(NAMES)
     for name in NAMES:
-        assert exported[name].relative < 1e-4 and exported[name].agreement == 1, (name, exported[name])
+        limit = 0.05 if name == "litert_float16" else 1e-4  # of the answers' spread, which is small
+        assert exported[name].relative < limit and exported[name].agreement == 1, (name, exported[name])
         facts = json.loads((finished[0].path / "export" / name / "model.json").read_text())
         assert facts["sound"] == {"rate": RATE, "samples": SPEC.samples}
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tlkeras.config import StageConfig
 from tlkeras.errors import UserError
 from tlkeras.methods.regularize import REGULARIZERS, make_regularizer
 from tlkeras.methods.regularize.forward_passes import StochasticNormalization
@@ -191,7 +192,7 @@ def test_lora_of_an_attention_is_a_matrix_of_all_heads(name):
     layer = keras.layers.EinsumDense(equation, outputs, name=name)
     model = keras.Sequential([keras.Input(inputs), layer])
     model.backbone = model.tail = model
-    setting = Setting(model, stage=SimpleNamespace(name="a", train="all"))
+    setting = Setting(model, stage=StageConfig(name="a", train="all"))
     term = make_regularizer("lora", None, {"rank": 2, "alpha": 6})
     if both is None:
         with pytest.raises(UserError, match="lora finds no kernel"):
