@@ -1,6 +1,6 @@
 """The loss of small backbones in mixed precision beside float32, on scikit-learn's digits.
 
-    python benchmarks/precision.py [--seeds=3] [--epochs=20]    (about 15 min on two cores)
+    python benchmarks/precision.py [--seeds=3] [--epochs=20] [--networks=vit_tiny,...]
 
 Networks of the same seed start from the same weights and see the same batches, in float32 and in mixed
 precision. The script prints the training loss after some epochs (mean over the seeds) and the test accuracy
@@ -69,6 +69,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--networks", default=",".join(NETWORKS))
     asked = parser.parse_args()
+    if asked.seeds < 2:
+        parser.error(f"the distance between seeds needs at least two. Received: --seeds={asked.seeds}")
     shown = sorted({1, asked.epochs // 4, asked.epochs // 2, asked.epochs} - {0})
     with tempfile.TemporaryDirectory() as folder:
         for network in asked.networks.split(","):
