@@ -20,7 +20,6 @@ from tlkeras.backend import import_tensorflow
 
 import_tensorflow()
 
-import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 from tlkeras.backend.tracing import traced  # noqa: E402
@@ -37,21 +36,10 @@ from tlkeras.config import (  # noqa: E402
 from tlkeras.data.combined_batches import repeated  # noqa: E402
 from tlkeras.prepare import checked, prepare  # noqa: E402
 from tlkeras.run_dir import RunDir  # noqa: E402
+from tlkeras.training.profile import StepClock  # noqa: E402
 from tlkeras.training.trainer import Trainer  # noqa: E402
 
 CLASSES = 10
-
-
-class Clock(keras.callbacks.Callback):
-    """Records the end of each step, for which it reads the loss."""
-
-    def __init__(self):
-        super().__init__()
-        self.times: list[float] = []
-
-    def on_train_batch_end(self, batch, logs=None):
-        float((logs or {}).get("loss", 0.0))
-        self.times.append(time.perf_counter())
 
 
 def config_of(asked: dict) -> ExperimentConfig:
@@ -97,7 +85,7 @@ def pass_of(asked: dict, folder: str):
     batch = next(iter(data))
 
     def steps(count: int) -> float:
-        clock = Clock()
+        clock = StepClock()
         endless = parts.runtime.distribute(repeated(batch))
         trainee.fit(endless, steps_per_epoch=count + 1, callbacks=[clock], shuffle=False, verbose=0)
         return (clock.times[-1] - clock.times[0]) / count

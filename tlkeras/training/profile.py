@@ -143,12 +143,12 @@ def _call(function, x) -> float:
 
 def _step(trainee, repeated) -> float:
     """Returns the median milliseconds of a whole step on a batch that is already loaded."""
-    clock = _Clock()
+    clock = StepClock()
     trainee.fit(repeated, steps_per_epoch=STEPS + 2, callbacks=[clock], shuffle=False, verbose=0)
     return 1e3 * float(np.median(np.diff(clock.times)[1:]))
 
 
-class _Clock(keras.callbacks.Callback):
+class StepClock(keras.callbacks.Callback):
     """Records the end of each step. It reads the loss, which waits for the device."""
 
     def __init__(self):

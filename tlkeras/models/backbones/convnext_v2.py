@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tlkeras.models.backbones.parts import drop_path, keras, layers, ops, small_normal
+from tlkeras.models.backbones.parts import channel_scale, drop_path, keras, layers, ops, small_normal
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
 
-_V2, _DINOV3 = "CC-BY-NC-4.0", "DINOv3 License"
+# licence, further arguments
+_V2 = ("CC-BY-NC-4.0", {})
+_DINOV3 = ("DINOv3 License", {"response_norm": False})
 
-# name, licence, number of blocks in each of the four stages, channels of the first stage, parameters,
+# name, one of these, number of blocks in each of the four stages, channels of the first stage, parameters,
 # millions of multiply-adds, top-1 (timm's table, at 288 pixels; from nano on pretrained on ImageNet-22k)
 _ROWS = (
     ("convnextv2_atto", _V2, (2, 2, 6, 2), 40, 3_387_400, 549, 77.8),
@@ -86,9 +88,7 @@ def _block(x, name: str, response_norm: bool, drop: tuple[float, int, int]):
         x = _response_norm(x, name)
     x = layers.Dense(width, kernel_initializer=small_normal(), name=f"{name}_project")(x)
     if not response_norm:
-        start = keras.initializers.Constant(1e-6)
-        scale = {"depthwise_initializer": start, "use_bias": False, "name": f"{name}_scale"}
-        x = layers.DepthwiseConv2D(1, **scale)(x)
+        x = channel_scale(x, 1e-6, f"{name}_scale")
     x = drop_path(x, *drop, name=f"{name}_drop")
     return layers.Add(name=f"{name}_add")([x, shortcut])
 
@@ -166,13 +166,12 @@ _FAMILY = Family(
     stated_epsilon="norm",
 )
 
-for _name, _licence, _depths, _width, _parameters, _macs, _top1 in _ROWS:
+for _name, (_licence, _options), _depths, _width, _parameters, _macs, _top1 in _ROWS:
     _blocks = ["stem"]
     for _stage, _depth in enumerate(_depths):
         _blocks += [f"stage_{_stage}_downsample"] * bool(_stage) + [f"stage_{_stage}_block_0..{_depth - 1}"]
     _last = f"stage_3_block_{_depths[-1] - 1}_add"
     _facts = (_name, convnext_v2, _FAMILY, 224, _parameters, _last, " ".join(_blocks))
-    _arguments = {"depths": _depths, "width": _width, "name": _name}
-    _arguments |= {"response_norm": False} if _licence == _DINOV3 else {}
+    _arguments = {"depths": _depths, "width": _width, "name": _name} | _options
     _more = {"licence": _licence, "million_macs": _macs, "top1": _top1}
     BACKBONES.add(_name, Backbone(*_facts, arguments=_arguments, **_more))

@@ -9,11 +9,10 @@ arguments of `vision_transformer`.
 from __future__ import annotations
 
 import math
-import re
 
 import numpy as np
 
-from tlkeras.models.backbones.parts import drop_path, keras, layers, ops, small_normal
+from tlkeras.models.backbones.parts import channel_scale, drop_path, keras, layers, ops, small_normal
 from tlkeras.models.backbones.rotary import Rotation
 from tlkeras.models.weights.positions import resized_grid, resized_positions
 from tlkeras.models.weights.tensors import Tensors
@@ -132,10 +131,7 @@ def block(x, name: str, heads, hidden, activation, layer_scale, epsilon, drop, m
 
     def added(x, branch, part):
         if layer_scale:
-            # a kernel of one token: a factor for each channel, five times as fast as EinsumDense
-            start = keras.initializers.Constant(layer_scale)
-            scale = {"depthwise_initializer": start, "use_bias": False, "name": f"{name}_scale_{part}"}
-            branch = layers.DepthwiseConv1D(1, **scale)(branch)
+            branch = channel_scale(branch, layer_scale, f"{name}_scale_{part}")
         branch = drop_path(branch, *drop, name=f"{name}_drop_{part}")
         return layers.Add(name=f"{name}_add_{part}")([x, branch])
 
@@ -255,11 +251,15 @@ TENSOR_NAMES = (
     (_TIMM + r"attn\.qkv\.", r"block_\1_attention_qkv."),
     (_TIMM + r"attn\.proj\.", r"block_\1_attention_output."),
     (_TIMM + r"(?:ls([12])\.gamma|gamma_([12]))$", r"block_\1_scale_\2\3.weight"),
-    (_TIMM + r"attn\.([qv])_bias$", r"block_\1_attention_\2.bias"),
+    (_TIMM + r"attn\.q_bias$", r"block_\1_attention_query.bias"),
+    (_TIMM + r"attn\.v_bias$", r"block_\1_attention_value.bias"),
     (_TIMM + r"mlp\.fc([12])\.", r"block_\1_mlp_\2."),
     *two_tower_names(_HF),
     (_DINOV3 + r"norm([12])\.", r"block_\1_norm_\2."),
-    (_DINOV3 + r"attention\.([qkvo])_proj\.", r"block_\1_attention_\2."),
+    (_DINOV3 + r"attention\.q_proj\.", r"block_\1_attention_query."),
+    (_DINOV3 + r"attention\.k_proj\.", r"block_\1_attention_key."),
+    (_DINOV3 + r"attention\.v_proj\.", r"block_\1_attention_value."),
+    (_DINOV3 + r"attention\.o_proj\.", r"block_\1_attention_output."),
     (_DINOV3 + r"layer_scale([12])\.lambda1$", r"block_\1_scale_\2.weight"),
     (_DINOV3 + r"mlp\.up_proj\.", r"block_\1_mlp_1."),
     (_DINOV3 + r"mlp\.down_proj\.", r"block_\1_mlp_2."),
@@ -309,13 +309,7 @@ def fit_tensors(tensors: Tensors, model: keras.Model) -> None:
 
 
 def _fit_rotary(tensors: Tensors, model: keras.Model) -> None:
-    """Gives the projections of DINOv3 the names of the others, and zeros to those without a bias in timm."""
-    words = {"q": "query", "k": "key", "v": "value", "o": "output"}
-    for name in list(tensors):
-        if found := re.fullmatch(r"(\w+_attention_)([qkvo])(\.\w+)", name):
-            start, letter, role = found.groups()
-            tensors.put(f"{start}{words[letter]}{role}", tensors[name], name)
-            tensors.take(name)
+    """Gives zeros to the projections of DINOv3 that have no bias in timm."""
     for layer in model.layers:
         if layer.name.endswith(("_attention_query", "_attention_value")):
             zeros = np.zeros(np.prod(layer.bias.shape), "float32")

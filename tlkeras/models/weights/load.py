@@ -133,9 +133,9 @@ def transfer_parameters(
     # layers are renumbered only if this gives more matches
     sources = max((named, _renumbered(named)), key=lambda layers: len(_partners(targets, layers)))
     matched = {n: sources[n].get_weights() for n in _partners(targets, sources)}
-    if fit_layer is not None:
+    missing = [n for n in targets if n not in matched and n in sources]
+    if missing and fit_layer is not None:
         layers = [{x.name: x for x in leaf_layers([network])} for network in (model, source)]
-        missing = [n for n in targets if n not in matched and n in sources]
         matched |= {n: fitted for n in missing if (fitted := fit_layer(n, *layers)) is not None}
     for layer_name, weights in matched.items():
         set_weights(targets[layer_name], weights)
