@@ -48,10 +48,15 @@ def test_a_worker_that_is_not_the_chief_is_silent(capsys):
 
 def test_every_command_takes_verbosity(capsys):
     assert main(["list", "heads", "--verbosity=-1"]) == 0
-    assert not messages.notes_appear()
     assert "linear" in capsys.readouterr().out
     assert main(["list", "heads", "--verbosity=loud"]) == 2
     assert "verbosity" in capsys.readouterr().err
+
+
+def test_a_quiet_command_leaves_the_process_as_it_was(trained, capsys):
+    assert main(["embed", str(trained), "no_such_folder", "--verbosity=-1"]) == 2
+    assert "no_such_folder" in capsys.readouterr().err
+    assert messages.notes_appear()
 
 
 def test_a_run_can_be_quiet(tmp_path, capfd):

@@ -57,6 +57,16 @@ def set_verbosity(level: int) -> None:
     logger.setLevel(LEVELS[max(min(level, 1), -3)])
 
 
+@contextlib.contextmanager
+def verbosity_restored() -> Iterator[None]:
+    """Gives the process its verbosity back at the end, such as a notebook that called a command."""
+    level = logger.level
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def speak(speaks: bool) -> None:
     """Sets whether this process prints at all. If there are several workers, only the chief does."""
     _speaker.speaks = speaks

@@ -93,8 +93,9 @@ def _run_command(name: str, words: list[str]) -> int:
         from tlkeras.cli.hints import flag_mistake
 
         return _fail(flag_mistake(error, flags, words), 2)
-    messages.set_verbosity(flags.verbosity)
-    return _exit_code(lambda: command.run(flags, arguments), flags)
+    with messages.verbosity_restored():
+        messages.set_verbosity(flags.verbosity)
+        return _exit_code(lambda: command.run(flags, arguments), flags)
 
 
 def _exit_code(run, flags: absl_flags.FlagValues) -> int:
