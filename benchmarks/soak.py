@@ -1,6 +1,6 @@
 """Runs the tests that take too long for CI: killed runs, generated mistakes, and memory over many epochs.
 
-Command:  scripts/soak.sh [--only=kills|mirrored|modalities|families|words|memory] [--runs=30] [--minutes=20]
+Command:  scripts/soak.sh [--only=kills|mirrored|modalities|words|memory] [--runs=30] [--minutes=20]
           [--seed=0] [--kinds=text,sound]
 
 The script prints a line per run and a verdict per part, and exits with 1 if a part failed. Killed runs are
@@ -9,7 +9,6 @@ equal to the bit.
 """
 
 import argparse
-import json
 import os
 import random
 import shutil
@@ -29,7 +28,6 @@ from fault_words import ADAPTING, MIRRORED, settings, train  # noqa: E402
 from kill_chain import run_with_kills  # noqa: E402
 from modality_runs import KINDS, write  # noqa: E402
 from run_outcome import check_books, differences, outcome  # noqa: E402
-from tiny_families import TINY  # noqa: E402
 
 DANN = [*ADAPTING, *settings("adaptation.method=dann", "adaptation.options={}")]
 TWIN = settings("adaptation.twin=true")
@@ -44,7 +42,7 @@ MB = 1024
 def main() -> int:
     """Runs the selected parts and returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=["kills", "mirrored", "modalities", "families", "words", "memory"])
+    parser.add_argument("--only", choices=["kills", "mirrored", "modalities", "words", "memory"])
     parser.add_argument(
         "--runs", type=int, default=30, help="killed runs of a part; a third as many on two replicas"
     )
@@ -58,7 +56,6 @@ def main() -> int:
         "modalities": lambda folder: kills(
             folder, of_modalities(folder, asked.kinds), asked.runs, asked.seed
         ),
-        "families": lambda folder: kills(folder, of_families(), asked.runs, asked.seed),
         "words": lambda folder: words(),
         "memory": lambda folder: memory(folder, asked.minutes),
     }
@@ -86,17 +83,6 @@ def of_modalities(folder: Path, kinds: str) -> dict[str, Callable[[Path], list[s
         return lambda place: ["train", f"--config={config}", *flags(place)]
 
     return {kind: command(kind) for kind in kinds.split(",")}
-
-
-def of_families() -> dict[str, Callable[[Path], list[str]]]:
-    """Returns the commands that train a tiny network of each family of backbones, by backbone."""
-
-    def command(name: str) -> Callable[[Path], list[str]]:
-        options = json.dumps(TINY[name][0])
-        network = settings(f"model.backbone={name}", f"model.backbone_options={options}")
-        return lambda place: train(place, *network)
-
-    return {name: command(name) for name in TINY}
 
 
 def kills(folder: Path, trained: dict[str, Callable[[Path], list[str]]], runs: int, seed: int) -> bool:

@@ -44,6 +44,7 @@ def test_l2_sp(shape):  # Li et al. 2018, eq. 1 without the head
     now, start = arrays(shape)
     regularizer = make_regularizer("l2_sp")
     regularizer._start = [keras.Variable(start), keras.Variable(start[0])]
+    regularizer._factors = [1.0, 1.0]
 
     def loss(kernel, bias):
         regularizer._variables = [kernel, bias]

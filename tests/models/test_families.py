@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,25 +12,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from random_tensors import random_pictures, random_tensor
-from tiny_families import SIZE, TINY
+from tiny_families import SIZE, TINY, of_the_last_two, trained
 
-from tlkeras.config import (
-    CacheConfig,
-    DataConfig,
-    ExperimentConfig,
-    ModelConfig,
-    NeckConfig,
-    OptimizerConfig,
-    StageConfig,
-)
+from tlkeras.config import ModelConfig, NeckConfig
 from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES, build_model
+from tlkeras.models.backbones.rotary import Rotation
 from tlkeras.models.cuts.cut_points import find_blocks, split
 from tlkeras.models.naming import reproducible
 from tlkeras.models.weights.load import load_backbone
-from tlkeras.prepare import prepare
-from tlkeras.run_dir import RunDir
-from tlkeras.training.trainer import Trainer
 
 ORIGINALS = json.loads((Path(__file__).parent / "tiny_originals.json").read_text("utf-8"))
 
@@ -88,39 +79,12 @@ def test_the_last_two_blocks_train_and_frozen_features_serve_them(name, relative
     assert all(gradient is not None for gradient in gradients)
 
 
-def train(name, folder, cached):
-    """Returns the backbone's weights by name before and after a stage that trains two blocks."""
-    rng = np.random.default_rng(0)
-    y = np.arange(76) % 3
-    x = (rng.integers(0, 120, (76, 32, 32, 3)) + 60 * y[:, None, None, None]).astype(np.uint8)
-    splits = {"train": (x[:64], y[:64]), "val": (x[64:70], y[64:70]), "test": (x[70:], y[70:])}
-    keras.backend.clear_session()
-    # 32 rows are a batch of features, too; steps in a loop round in other places than a single one
-    fit = {"optimizer": OptimizerConfig(learning_rate=1e-2), "steps_per_execution": 1}
-    config = ExperimentConfig(
-        data=DataConfig(source="npz:memory", image_size=32, batch_size=32),
-        model=ModelConfig(backbone=name, weights=None, backbone_options=TINY[name][0]),
-        stages=[StageConfig(name="a", train="last:2", bn="train", epochs=1, **fit)],
-        cache=CacheConfig(enabled=cached, dir=str(folder / "cache"), extractor="exact"),
-    )
-    parts, run_dir = prepare(config, splits), RunDir(folder)
-    layers = [x for x in parts.model.backbone.layers if x.weights]
-    before = {x.name: x.get_weights() for x in layers}
-    run_dir.start(config.model_dump(mode="json"))
-    try:
-        Trainer(parts, run_dir).train()
-    finally:
-        run_dir.lock.release()
-    return before, {x.name: x.get_weights() for x in layers}
-
-
 @pytest.mark.parametrize("name", ["vit_tiny", "convnextv2_atto", "mobilenetv4_conv_small", "swinv2_tiny"])
 def test_a_run_moves_the_last_two_blocks_and_with_cached_features_to_the_same_weights(name, tmp_path):
-    before, cached = train(name, tmp_path / "a", True)
+    before, cached = trained(name, tmp_path / "a", True)
     moved = {n for n in cached if any(map(np.any, map(np.subtract, before[n], cached[n])))}
-    opened = tuple(f"{block}_" for block in TINY[name][1].split()[-2:])
-    assert moved == {n for n in cached if n.startswith((*opened, "head_")) or n == "norm"}
-    _, uncached = train(name, tmp_path / "b", False)
+    assert moved == of_the_last_two(name, cached)
+    _, uncached = trained(name, tmp_path / "b", False)
     atol = 1e-5 if name == "swinv2_tiny" else 0  # docs/backbones.md
     for name, values in cached.items():
         for a, b in zip(values, uncached[name], strict=True):
@@ -190,6 +154,56 @@ def test_outputs_are_those_of_the_original(original, tmp_path):
         found = np.asarray(model(random_pictures(2, int(side)))).ravel()
         found = found[:: max(found.size // 16, 1)][:16]
         assert np.abs(found - expected).max() < 3e-5 * spread
+
+
+OF_META = {  # timm's name: Meta's
+    "dinov3_small": [("reg_token", "storage_tokens"), (r"gamma_([12])$", r"ls\1.gamma")],
+    "dinov3_convnext_tiny": [
+        (r"^stem\.", "downsample_layers.0."),
+        (r"^stages\.(\d)\.downsample\.", r"downsample_layers.\1."),
+        (r"\.blocks\.", "."),
+        ("conv_dw", "dwconv"),
+        (r"mlp\.fc", "pwconv"),
+        (r"mlp\.grn\.weight", "grn.gamma"),
+        (r"mlp\.grn\.bias", "grn.beta"),
+        (r"head\.norm", "norm"),
+    ],
+}
+OF_META["convnextv2_atto"] = OF_META["dinov3_convnext_tiny"]
+
+
+@pytest.mark.parametrize("name", OF_META)
+def test_checkpoints_of_meta_have_names_of_their_own(name, tmp_path):
+    original = original_of("timm", name)
+    arrays = {k: random_tensor(k, tuple(v)) for k, v in original["shapes"].items()}
+    if name == "dinov3_small":  # with the biases that timm has as an option
+        more = {f"blocks.{i}.attn.{x}_bias": (12,) for i in range(2) for x in "qv"}
+        arrays |= {k: random_tensor(k, v) for k, v in more.items()}
+    np.savez(tmp_path / "timm.npz", **arrays)
+    for pattern, theirs in OF_META[name]:
+        arrays = {re.sub(pattern, theirs, k): v for k, v in arrays.items()}
+    unused = set()
+    if name == "dinov3_small":
+        for i in range(2):
+            start, keys = f"blocks.{i}.attn.", np.full(12, 9, "float32")
+            biases = [arrays.pop(f"{start}q_bias"), keys, arrays.pop(f"{start}v_bias")]
+            arrays[f"{start}qkv.bias"] = np.concatenate(biases)
+            arrays[f"{start}qkv.bias_mask"] = np.repeat(np.float32([1, 0, 1]), 12)
+            unused.add(f"{start}qkv.bias_mask")
+        arrays |= {"rope_embed.periods": np.ones(1, "float32"), "mask_token": np.zeros((1, 12), "float32")}
+        unused.add("rope_embed.periods")
+    elif name == "dinov3_convnext_tiny":
+        arrays |= {f"norms.3.{x}": arrays[f"norm.{x}"] for x in ("weight", "bias")}
+        unused |= {"norms.3.weight", "norms.3.bias"}
+    elif name == "convnextv2_atto":
+        arrays = {k: v.reshape(1, 1, 1, -1) if ".grn." in k else v for k, v in arrays.items()}
+    np.savez(tmp_path / "meta.npz", **arrays)
+    row, shape = BACKBONES.get(name), (32, 32, 3)
+    of_timm, _ = load_backbone(row, str(tmp_path / "timm.npz"), shape, original["options"])
+    of_meta, report = load_backbone(row, str(tmp_path / "meta.npz"), shape, original["options"])
+    assert set(report.unused) == unused and not report.unmatched
+    for one, other in zip(of_timm.weights, of_meta.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_folder_of_transformers_may_have_its_tensors_in_several_files(tmp_path):
@@ -294,6 +308,27 @@ def test_a_damaged_file_and_a_backbone_without_names_are_refused(tmp_path):
 def test_a_patch_that_does_not_fill_the_image_is_refused():
     with pytest.raises(UserError, match=r"vit_tiny: both sides .* multiples of the patch, 8 pixels\. .*36"):
         build("vit_tiny", side=36)
+
+
+def test_rotary_positions_turn_pairs_by_the_places_of_their_patches():
+    """DINOv3 with two frequencies and two rows of three patches, against complex numbers."""
+    rows, columns, prefix, size, base = 2, 3, 2, 8, 100.0
+    x = np.random.default_rng(0).normal(size=(2, prefix + rows * columns, 3, size)).astype("float32")
+    tokens = keras.Input(x.shape[1:])
+    found, twice = keras.Model(tokens, Rotation(rows, columns, prefix, base)(tokens, 2 * tokens))(x)
+    expected = x.copy()
+    for i, j in np.ndindex(rows, columns):
+        for k in range(
+            size // 2
+        ):  # the first half of the pairs belongs to the rows, the second to the columns
+            place = (2 * i + 1) / rows - 1 if k < 2 else (2 * j + 1) / columns - 1
+            period = base ** (2 * (k % 2) / (size / 2))
+            token = prefix + i * columns + j
+            pair = x[:, token, :, k] + 1j * x[:, token, :, k + size // 2]
+            pair = pair * np.exp(2j * np.pi * place / period)
+            expected[:, token, :, k], expected[:, token, :, k + size // 2] = pair.real, pair.imag
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(twice, 2 * expected, atol=1e-5)
 
 
 def test_rotary_positions_need_pairs_of_pairs():

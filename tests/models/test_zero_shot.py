@@ -96,8 +96,8 @@ def rows():
     return {"train": (x[:12], y[:12]), "val": (x[12:18], y[12:18]), "test": (x[18:], y[18:])}
 
 
-def experiment(kind, folder, stages):
-    data = DataConfig(source="arrays", batch_size=6, image_size=(32, 32))
+def experiment(kind, folder, stages, batch_size=6):
+    data = DataConfig(source="arrays", batch_size=batch_size, image_size=(32, 32))
     return ExperimentConfig(data=data, model=config_of(kind, folder), stages=stages)
 
 
@@ -124,6 +124,28 @@ def test_a_stage_starts_from_the_names(kind, folder, rows, tmp_path):
     end = keras.models.load_model(run.run_dir.best_model).get_layer("logits").get_weights()
     np.testing.assert_allclose(end[0], start[0], atol=1e-4)
     assert np.abs(end[0] - start[0]).max() > 0
+
+
+@of_clip
+@pytest.mark.parametrize("train", ["head", "last:1"])
+def test_the_names_are_an_anchor_of_the_head(kind, folder, rows, train, tmp_path):
+    config = config_of(kind, folder, class_names=sorted(NAMES), weights=str(folder))
+    start = build_model(config, input_shape=(32, 32, 3), num_outputs=3).head.layers[-1].get_weights()[0]
+
+    def distance(name, **regularizer):
+        near = (
+            {"regularizer": {"name": "l2_sp", "weight": 1.0, "options": regularizer}} if regularizer else {}
+        )
+        # a step of .05 with a factor of 20 goes straight back to the anchor
+        sgd = {"name": "sgd", "learning_rate": 0.05}
+        stage = StageConfig(name="tune", train=train, epochs=1, optimizer=sgd, **near)
+        run = run_experiment(experiment(kind, folder, [stage], batch_size=1), tmp_path / name, data=rows)
+        return np.linalg.norm(
+            keras.models.load_model(run.run_dir.best_model).get_layer("logits").kernel - start
+        )
+
+    free, held = distance("free"), distance("held", head=20.0)
+    assert 0 < held < 0.7 * free  # what is left is the last step
 
 
 @of_clip

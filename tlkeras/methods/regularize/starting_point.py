@@ -14,22 +14,40 @@ class L2SP(Regularizer):
     """Half the squared distance to the start weights (Li et al. 2018, "Explicit inductive bias", L2-SP).
 
     The loss is `weight / 2 * sum (w - w0)^2` over the trained variables of the backbone, where w0 are the
-    weights before the first stage of the run. The new head is left out, because its start is random. For the
-    decay of the head in the paper, set the optimizer's `weight_decay`.
+    weights before the first stage of the run. A new head is left out, because its start is random. For the
+    decay of the head in the paper, set the optimizer's `weight_decay`. The head `class_names` starts from the
+    names of the classes. With `head` above 0 they are an anchor: the squared distance of the head's variables
+    counts `head` times as much as that of the backbone's.
+
+    Args:
+        weight: Factor of the loss.
+        head: Factor of the head's part, at least 0. The columns of the kernel of `class_names` are as long as
+            the scale of the logits, 100 in CLIP, so that factors far below 1 are usual.
     """
 
     default_weight = 0.01
 
+    def __init__(self, weight: float | None = None, head: float = 0.0):
+        super().__init__(weight)
+        if not isinstance(head, int | float) or not 0 <= head < float("inf"):
+            raise UserError(f"l2_sp: options.head must be a number of at least 0. Received: {head!r}")
+        self.head, self.needs_backbone = float(head), not head
+
     def act_on(self, setting: Setting) -> None:
         """Copies the start weights."""
-        self._variables = setting.backbone_variables
+        opened = setting.backbone_variables
+        of_head = list(setting.model.head.trainable_variables) if self.head else []
+        self._variables = [*opened, *of_head]
+        self._factors = [1.0] * len(opened) + [self.head] * len(of_head)
         self._start = setting.start_copies(self._variables)
 
     def loss(self):
         """Returns half the squared distance of the weights."""
-        pairs = zip(self._variables, self._start, strict=True)
-        squares = [ops.sum(ops.square(ops.cast(v, "float32") - ops.cast(s, "float32"))) for v, s in pairs]
-        return 0.5 * sum(squares)
+        parts = zip(self._variables, self._start, self._factors, strict=True)
+        return 0.5 * sum(
+            factor * ops.sum(ops.square(ops.cast(v, "float32") - ops.cast(s, "float32")))
+            for v, s, factor in parts
+        )
 
 
 @REGULARIZERS.register("delta")

@@ -116,9 +116,10 @@ def _norm(x, name: str):
 _TIMM = r"^stages\.(\d+)\."
 _HF = r"^(?:\w+\.)?encoder\.stages\.(\d+)\."
 _HF_DINOV3 = r"^(?:model\.)?stages\.(\d+)\."
+_META = r"^stages\.(\d+)\.(\d+)\."
 _BLOCK = r"stage_\1_block_\2_"
 
-# Names of tensors in timm and in transformers.
+# Names of tensors in timm, in transformers, and in Meta's files.
 _TENSOR_NAMES = (
     (r"^stem\.0\.|^(?:\w+\.)?embeddings\.patch_embeddings\.", "stem_conv."),
     (r"^stem\.1\.|^(?:\w+\.)?embeddings\.layernorm\.", "stem_norm."),
@@ -146,6 +147,17 @@ _TENSOR_NAMES = (
     (_HF_DINOV3 + r"layers\.(\d+)\.pointwise_conv1\.", _BLOCK + "expand."),
     (_HF_DINOV3 + r"layers\.(\d+)\.pointwise_conv2\.", _BLOCK + "project."),
     (_HF_DINOV3 + r"layers\.(\d+)\.gamma$", _BLOCK + "scale.weight"),
+    (r"^downsample_layers\.0\.0\.", "stem_conv."),
+    (r"^downsample_layers\.0\.1\.", "stem_norm."),
+    (r"^downsample_layers\.(\d+)\.0\.", r"stage_\1_downsample_norm."),
+    (r"^downsample_layers\.(\d+)\.1\.", r"stage_\1_downsample_conv."),
+    (_META + r"(dwconv|norm)\.", _BLOCK + r"\3."),
+    (_META + r"pwconv1\.", _BLOCK + "expand."),
+    (_META + r"grn\.gamma$", _BLOCK + "grn.weight"),
+    (_META + r"grn\.beta$", _BLOCK + "grn.bias"),
+    (_META + r"pwconv2\.", _BLOCK + "project."),
+    (_META + r"gamma$", _BLOCK + "scale.weight"),
+    (r"^norm\.", "norm."),
     (r"^(?:model\.)?layer_norm\.", "norm."),
     (r"^head\.norm\.|^(?:\w+\.)?layernorm\.", "norm."),
 )

@@ -244,11 +244,11 @@ TENSOR_NAMES = (
     (_TOWER + r"embeddings\.position_embedding\.weight$", "positions"),
     (r"^(?:(?:\w+\.)?embeddings\.)?(?:cls_token|class_embedding)$", "class_token"),
     (r"^(?:(?:\w+\.)?embeddings\.)?(?:dist_token|distillation_token)$", "distillation_token"),
-    (r"^(?:(?:\w+\.)?embeddings\.)?(?:reg_token|register_tokens)$", "registers"),
+    (r"^(?:(?:\w+\.)?embeddings\.)?(?:reg_token|register_tokens|storage_tokens)$", "registers"),
     (r"^(?:(?:\w+\.)?embeddings\.)?mask_token$", "mask_token"),
     (r"^norm_pre\.|^(?:\w+\.)?pre_layrnorm\.", "stem_norm."),
     (_TIMM + r"norm([12])\.", r"block_\1_norm_\2."),
-    (_TIMM + r"attn\.qkv\.", r"block_\1_attention_qkv."),
+    (_TIMM + r"attn\.qkv\.(?!bias_mask)", r"block_\1_attention_qkv."),
     (_TIMM + r"attn\.proj\.", r"block_\1_attention_output."),
     (_TIMM + r"(?:ls([12])\.gamma|gamma_([12]))$", r"block_\1_scale_\2\3.weight"),
     (_TIMM + r"attn\.q_bias$", r"block_\1_attention_query.bias"),
@@ -309,8 +309,14 @@ def fit_tensors(tensors: Tensors, model: keras.Model) -> None:
 
 
 def _fit_rotary(tensors: Tensors, model: keras.Model) -> None:
-    """Gives zeros to the projections of DINOv3 that have no bias in timm."""
+    """Gives zeros to the projections of DINOv3 that have no bias in timm.
+
+    Meta's checkpoints have a bias for keys, too, which a mask sets to zero.
+    """
+    masked = any(name.endswith(".bias_mask") for name in tensors.unused)
     for layer in model.layers:
+        if masked and layer.name.endswith("_attention_key"):
+            tensors.take(f"{layer.name}.bias")
         if layer.name.endswith(("_attention_query", "_attention_value")):
             zeros = np.zeros(np.prod(layer.bias.shape), "float32")
             tensors.setdefault(f"{layer.name}.bias", zeros)
