@@ -10,6 +10,8 @@ import tensorflow as tf
 from tlkeras.backend import compat
 from tlkeras.backend.distributed_fit import DistributedFit
 from tlkeras.backend.stage_optimizer import stage_optimizer_class
+from tlkeras.backend.start import Runtime
+from tlkeras.config import RuntimeConfig
 
 
 @pytest.fixture
@@ -124,3 +126,19 @@ def test_no_other_file_touches_private_parts():
         text = path.read_text("utf-8")
         for private in PRIVATE:
             assert path.name == "compat.py" or private not in text, f"{path.name}: {private}"
+
+
+def test_no_iterator_of_a_distributed_dataset_has_an_autotuner(monkeypatch):
+    """Their deletion would wait for it; those that bring rows to devices take no options of the dataset."""
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+    dataset = Runtime("one", strategy, RuntimeConfig(), 0).distribute(tf.data.Dataset.range(4).batch(2))
+    enabled, begin = [], tf.data.Dataset.__iter__
+
+    def begun(dataset):
+        enabled.append(dataset.options().autotune.enabled)
+        return begin(dataset)
+
+    monkeypatch.setattr(tf.data.Dataset, "__iter__", begun)
+    batches = strategy.experimental_distribute_dataset(dataset)
+    assert [x.numpy().tolist() for x in batches] == [[0, 1], [2, 3]]
+    assert enabled and set(enabled) == {False}

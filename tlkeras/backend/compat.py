@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import tensorflow as tf
 from keras.src.backend.common import global_state
+from tensorflow.python.data.ops import multi_device_iterator_ops
 from tensorflow.python.framework.config import is_op_determinism_enabled
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -109,6 +110,24 @@ def assign_in_replicas(strategy, variable: keras.Variable, value) -> None:
         return inner.assign(new)
 
     strategy.extended.update(variable._value, assign, args=(value,), group=False)
+
+
+_create_device_dataset = multi_device_iterator_ops._create_device_dataset
+
+
+def _create_device_dataset_without_autotuner(*args):
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return _create_device_dataset(*args).with_options(options)
+
+
+def stop_autotuner_of_devices() -> None:
+    """Turns the autotuner of tf.data off in the iterators that bring the rows of a batch to the replicas.
+
+    They do not take over the options of the distributed dataset. There is nothing to tune in them, but the
+    deletion of one often waits for its autotuner, up to a minute.
+    """
+    multi_device_iterator_ops._create_device_dataset = _create_device_dataset_without_autotuner
 
 
 def optuna_trial_number(trial) -> int:

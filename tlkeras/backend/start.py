@@ -72,6 +72,7 @@ class Runtime:
           minute (with TensorFlow 2.21: 16 s on one device, 100 s mirrored). `tf.data.AUTOTUNE` then means as
           many parallel calls as there are threads.
         """
+        compat.stop_autotuner_of_devices()
         options = tf.data.Options()
         options.autotune.enabled = False
         if self.workers > 1:
