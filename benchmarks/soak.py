@@ -1,7 +1,10 @@
-"""Runs the tests that take too long for CI: killed runs, generated mistakes, and memory over many epochs.
+"""Runs the tests that take too long for CI: further variants, killed runs, generated mistakes, and memory.
 
-Command:  scripts/soak.sh [--only=kills|mirrored|modalities|words|memory] [--runs=30] [--minutes=20]
-          [--seed=0] [--kinds=text,sound]
+Command:  scripts/soak.sh [--only=tests|kills|mirrored|modalities|words|memory] [--runs=30]
+          [--minutes=20] [--seed=0] [--kinds=text,sound]
+
+The part `tests` is `pytest --long`: the further variants of tests of which CI runs one (`tests/variants.py`).
+The part `memory` trains many epochs.
 
 The script prints a line per run and a verdict per part, and exits with 1 if a part failed. Killed runs are
 compared with the same run without interruption: weights, optimizer, logs, metrics and predictions must be
@@ -36,13 +39,14 @@ ONE_DEVICE = {"plain": [], "wasserstein": ADAPTING, "dann with its twin": [*DANN
 TWO_REPLICAS = {"plain": MIRRORED, "wasserstein": [*ADAPTING, *MIRRORED]}
 OF_PICTURES = {name: lambda place, more=more: train(place, *more) for name, more in ONE_DEVICE.items()}
 MIRRORED_RUNS = {name: lambda place, more=more: train(place, *more) for name, more in TWO_REPLICAS.items()}
+PARTS = ("tests", "kills", "mirrored", "modalities", "words", "memory")
 MB = 1024
 
 
 def main() -> int:
     """Runs the selected parts and returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=["kills", "mirrored", "modalities", "words", "memory"])
+    parser.add_argument("--only", choices=PARTS)
     parser.add_argument(
         "--runs", type=int, default=30, help="killed runs of a part; a third as many on two replicas"
     )
@@ -51,6 +55,7 @@ def main() -> int:
     parser.add_argument("--kinds", default=",".join(KINDS), help="kinds of input of the part modalities")
     asked = parser.parse_args()
     parts = {
+        "tests": lambda folder: further_variants(folder),
         "kills": lambda folder: kills(folder, OF_PICTURES, asked.runs, asked.seed),
         "mirrored": lambda folder: kills(folder, MIRRORED_RUNS, -(-asked.runs // 3), asked.seed),
         "modalities": lambda folder: kills(
@@ -67,6 +72,12 @@ def main() -> int:
             print(f"{name}: {'held' if held else 'FAILED'}\n", flush=True)
             good &= held
     return 0 if good else 1
+
+
+def further_variants(folder: Path) -> bool:
+    """Runs the tests that only `--long` runs, in two processes."""
+    flags = ["--long", "-n2", "--dist=loadfile", "--no-loadscope-reorder", f"--basetemp={folder / 'tests'}"]
+    return subprocess.run([sys.executable, "-m", "pytest", *flags], cwd=ROOT, check=False).returncode == 0
 
 
 def of_modalities(folder: Path, kinds: str) -> dict[str, Callable[[Path], list[str]]]:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The long part of the fault tests (about an hour on two cores): killed runs, generated mistakes, memory.
-# Arguments go to benchmarks/soak.py, e.g. --only=memory.
+# What takes too long for CI (an hour and a half on two cores): further variants of its tests (pytest --long), killed
+# runs, generated mistakes, memory. Arguments go to benchmarks/soak.py, e.g. --only=tests or --only=memory.
 set -euo pipefail
 source "$(dirname "$0")/_environment.sh"
-install tensorflow,quickstart,export,test
+install tensorflow,quickstart,export,text,sound,test
 exec .venv/bin/python benchmarks/soak.py "$@"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Creates or reuses .venv, installs what the tests need, and runs them. Arguments go to pytest. --quick takes 90 s.
+# --long runs only the further variants of expensive tests, which scripts/soak.sh runs too.
 set -euo pipefail
 source "$(dirname "$0")/_environment.sh"
 install tensorflow,quickstart,export,text,sound,test

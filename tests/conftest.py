@@ -1,4 +1,4 @@
-"""Runs that several tests look at, each trained once; which files come first, and `--quick`."""
+"""Runs that several tests look at, each trained once; which files come first; `--quick` and `--long`."""
 
 import fcntl
 import gc
@@ -22,6 +22,11 @@ for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
 
 def pytest_addoption(parser):
     parser.addoption("--quick", action="store_true", help="run only the files in tests/file_costs.py: QUICK")
+    parser.addoption(
+        "--long",
+        action="store_true",
+        help="run only the further variants of expensive tests (those of tests/variants.py)",
+    )
 
 
 def pytest_ignore_collect(collection_path, config):
@@ -30,8 +35,16 @@ def pytest_ignore_collect(collection_path, config):
     return None
 
 
-def pytest_collection_modifyitems(items):
-    """Puts the tests of long files first, so that no process ends with one while the others are idle."""
+def pytest_collection_modifyitems(config, items):
+    """Selects the tests with or without the mark `long`, and puts those of long files first.
+
+    Then no process ends with a long file while the others are idle.
+    """
+    wanted = config.getoption("--long")
+    left_out = [item for item in items if (item.get_closest_marker("long") is not None) != wanted]
+    config.hook.pytest_deselected(items=left_out)
+    left_out = set(left_out)
+    items[:] = [item for item in items if item not in left_out]
     place = {TESTS / name: i for i, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(item.path, len(place)))
 

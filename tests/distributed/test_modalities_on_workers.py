@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from modality_runs import write
+from variants import further
 from worker_processes import finish, start
 
 from tlkeras.run_dir import CheckpointStore
@@ -15,7 +16,9 @@ def last_weights(workdir) -> dict[str, np.ndarray]:
     return {k: v for k, v in arrays.items() if k.startswith("model/") and "seed_generator" not in k}
 
 
-@pytest.mark.parametrize("kind", ["text", "sound", "columns", "image_text_columns"])
+@pytest.mark.parametrize(
+    "kind", ["image_text_columns", further("text"), further("sound"), further("columns")]
+)
 def test_two_workers_end_with_the_weights_of_one(kind, tmp_path):
     config = write(kind, tmp_path / "rows")
     for topology in ("one", "workers"):

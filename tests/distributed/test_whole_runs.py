@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from small_runs import experiment
+from variants import further
 from worker_processes import finish, start
 
 from tlkeras.run_dir import CheckpointStore, Ledger
@@ -60,8 +61,15 @@ def assert_equal_weights(one, other):
         np.testing.assert_allclose(other[name], values, rtol=0, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("topology", ["mirrored", "workers"])
-@pytest.mark.parametrize("name", ["stages", "adapted"])
+@pytest.mark.parametrize(
+    ("name", "topology"),
+    [
+        ("stages", "workers"),
+        ("adapted", "mirrored"),
+        further("stages", "mirrored"),
+        further("adapted", "workers"),
+    ],
+)
 def test_equal_weights_and_metrics(finished, name, topology):
     one, other = finished[name, "one"], finished[name, topology]
     assert_equal_weights(one, other)
@@ -71,7 +79,7 @@ def test_equal_weights_and_metrics(finished, name, topology):
             assert received[domain][split]["accuracy"] == values["accuracy"], (domain, split)
 
 
-@pytest.mark.parametrize("topology", ["mirrored", "workers", "one_with_onednn"])
+@pytest.mark.parametrize("topology", [further("mirrored"), further("workers"), "one_with_onednn"])
 def test_the_shipped_case_agrees_to_its_end(finished, topology):
     one, other = finished["smoke", "one"], finished["smoke", topology]
     assert_equal_weights(one, other)
@@ -88,10 +96,10 @@ def test_training_moved_the_weights(finished):
         assert any("conv" in k for k in moved) and any("head" in k or "logits" in k for k in moved), moved
 
 
-def test_features_were_cached_where_they_can_be(finished):
-    for topology in ("one", "mirrored", "workers"):
-        note = finished["adapted", topology] / "stages" / "00_head" / "features.json"
-        assert json.loads(note.read_text())["extractor"]
+@pytest.mark.parametrize("topology", ["one", "mirrored", further("workers")])
+def test_features_were_cached_where_they_can_be(finished, topology):
+    note = finished["adapted", topology] / "stages" / "00_head" / "features.json"
+    assert json.loads(note.read_text())["extractor"]
 
 
 def test_only_the_chief_writes(folder, finished):
@@ -102,7 +110,7 @@ def test_only_the_chief_writes(folder, finished):
     assert "epoch 1/3" in chief and "epoch 1/3" not in other
 
 
-@pytest.mark.parametrize(("first", "second"), [("mirrored", "one"), ("one", "mirrored")])
+@pytest.mark.parametrize(("first", "second"), [("mirrored", "one"), further("one", "mirrored")])
 def test_a_stopped_run_goes_on_with_another_number_of_replicas(folder, configs, finished, first, second):
     workdir, logs = folder / f"{first}_to_{second}", folder / "logs" / first
     (training,) = start(first, configs["stages"], workdir, logs)
@@ -113,7 +121,7 @@ def test_a_stopped_run_goes_on_with_another_number_of_replicas(folder, configs, 
     assert_equal_weights(finished["stages", "one"], workdir)
 
 
-@pytest.mark.parametrize(("lost", "again"), [(0, "workers"), (1, "workers_by_flags")])
+@pytest.mark.parametrize(("lost", "again"), [(0, "workers_by_flags"), further(1, "workers")])
 def test_a_killed_worker_ends_the_other_and_both_go_on(folder, configs, finished, lost, again):
     workdir, logs = folder / f"killed_{lost}", folder / "logs" / f"killed_{lost}"
     workers = start("workers", configs["stages"], workdir, logs)

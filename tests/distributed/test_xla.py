@@ -1,15 +1,14 @@
 """The train step compiles with XLA for a member of each family, as a TPU would do with it.
 
-XLA compiles slowly on CPU, so CI takes the quick ones. TLKERAS_XLA=all takes every one, in 3 to 10 minutes.
+XLA compiles slowly on CPU, so CI takes three. `--long` takes the others, in 3 to 10 minutes.
 """
-
-import os
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.python.util import _pywrap_determinism
+from variants import all_but
 
 from tlkeras.config import ModelConfig
 from tlkeras.models import build_model
@@ -18,16 +17,15 @@ ROWS = 4
 # smallest members at the smallest size that they take
 QUICK = ("vgg16", "resnet50", "mobilenet", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_lite0")
 MEMBERS = {"small_cnn": 16} | dict.fromkeys(QUICK, 32)
-if os.environ.get("TLKERAS_XLA") == "all":
-    SLOW = (
-        "resnet50_v2",
-        "efficientnet_b0",
-        "efficientnet_v2_b0",
-        "densenet121",
-        "convnext_tiny",
-        "nasnet_mobile",
-    )
-    MEMBERS |= dict.fromkeys(SLOW, 32) | {"xception": 71, "inception_v3": 75, "inception_resnet_v2": 75}
+SLOW = (
+    "resnet50_v2",
+    "efficientnet_b0",
+    "efficientnet_v2_b0",
+    "densenet121",
+    "convnext_tiny",
+    "nasnet_mobile",
+)
+MEMBERS |= dict.fromkeys(SLOW, 32) | {"xception": 71, "inception_v3": 75, "inception_resnet_v2": 75}
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +66,7 @@ def _take_statistics(model, x):
     model.backbone(model.preprocess(x), training=True)
 
 
-@pytest.mark.parametrize("backbone", MEMBERS)
+@pytest.mark.parametrize("backbone", all_but(["small_cnn", "efficientnet_lite0", "resnet50"], MEMBERS))
 def test_compiled_and_plain_steps_agree(backbone):
     plain_loss, plain = steps(backbone, False)
     loss, moves = steps(backbone, True)

@@ -1,7 +1,7 @@
 """Trains every case of the distribution tests on one topology and writes what came out.
 
-Run as `python topology_cases.py none|mirrored|multi_worker OUT.npz`, once per process; several workers are
-named by TF_CONFIG. Each case sees the same global batches on every topology, so all end alike.
+Run as `python topology_cases.py none|mirrored|multi_worker OUT.npz CASE...`, once per process; several
+workers are named by TF_CONFIG. Each case sees the same global batches on every topology, so all end alike.
 """
 
 import sys
@@ -9,7 +9,7 @@ import sys
 from tlkeras import backend
 from tlkeras.config import OptimizerConfig, RuntimeConfig, ScheduleConfig
 
-TOPOLOGY, OUT = sys.argv[1:]
+TOPOLOGY, OUT, *NAMES = sys.argv[1:]
 RUNTIME = backend.start(RuntimeConfig(strategy=TOPOLOGY, devices=2 if TOPOLOGY == "mirrored" else None), 0)
 
 import keras  # noqa: E402
@@ -231,5 +231,5 @@ def optimizer_state():
     return {"shapes": [str((v.path, tuple(v.shape))) for v in optimizer.variables]}
 
 
-results = {f"{name}/{key}": np.asarray(value) for name, run in CASES.items() for key, value in run().items()}
+results = {f"{name}/{key}": np.asarray(value) for name in NAMES for key, value in CASES[name]().items()}
 np.savez(OUT, **results)

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from variants import further
 
 from tlkeras import run_experiment
 from tlkeras.cli.main import main
@@ -121,7 +122,7 @@ np.savez(sys.argv[2], onnx=answers, litert=[lite(images=x)["probabilities"][0] f
 """
 
 
-@pytest.mark.parametrize("mode", ["crop", "pad"])
+@pytest.mark.parametrize("mode", ["crop", further("pad")])
 def test_odd_pictures_get_the_answers_of_predict_without_tensorflow(tmp_path, experiment, mode):
     for package in ("tf2onnx", "onnxruntime", "ai_edge_litert"):
         pytest.importorskip(package)

@@ -2,20 +2,35 @@
 
 import random
 
+import pytest
 from fault_words import ADAPTING, MIRRORED, train
 from kill_chain import run_with_kills
 from run_outcome import check_books, differences, outcome
+from variants import further
 
 
-def test_killed_run_ends_like_one_left_alone(server, tmp_path, alone):
-    check_killed_run(server, tmp_path, [], 3, 5, alone)
+@pytest.mark.parametrize(
+    ("words", "kills", "seed"), [([], 3, 5), further([*ADAPTING, *MIRRORED], 2, 7)], ids=["plain", "mirrored"]
+)
+def test_killed_run_ends_like_one_left_alone(server, tmp_path, request, words, kills, seed):
+    wanted, killed = alone(server, tmp_path, words, request), tmp_path / "killed"
+    chain = run_with_kills(server, train(killed, *words), killed, kills, random.Random(seed), events=70)
+    assert chain.code == 0, chain.output
+    assert len(chain.moments) == kills, chain.moments
+    assert differences(wanted, outcome(killed / "run")) == [], chain.moments
+    check_books(killed / "run", {"00_head": 2, "01_all": 2})
+    assert not list(killed.rglob(".*.tmp*")), "what killed processes left is cleared away"
+    again = server.run(*train(killed, *words))
+    assert again.code == 0 and "finished already" in again.output
 
 
-def test_and_so_where_it_adapts_on_two_replicas(server, tmp_path):
-    words = [*ADAPTING, *MIRRORED]
-    ended = server.run(*train(tmp_path / "alone", *words))
+def alone(server, folder, words, request):
+    """Returns what the run comes to if nobody disturbs it."""
+    if not words:  # other files look at the same run
+        return request.getfixturevalue("alone")
+    ended = server.run(*train(folder / "alone", *words))
     assert ended.code == 0, ended.output
-    check_killed_run(server, tmp_path / "killed", words, 2, 7, outcome(tmp_path / "alone/run"))
+    return outcome(folder / "alone/run")
 
 
 def test_and_so_where_it_adapts_and_a_stage_is_done(server, tmp_path):
@@ -29,15 +44,3 @@ def test_and_so_where_it_adapts_and_a_stage_is_done(server, tmp_path):
     ended = server.run(*words)
     assert ended.code == 0, ended.output
     assert differences(outcome(tmp_path / "alone/run"), outcome(killed / "run")) == []
-
-
-def check_killed_run(server, killed, words, kills, seed, wanted):
-    """Asserts that a run killed so often ends with the wanted outcome, its books in order."""
-    chain = run_with_kills(server, train(killed, *words), killed, kills, random.Random(seed), events=70)
-    assert chain.code == 0, chain.output
-    assert len(chain.moments) == kills, chain.moments
-    assert differences(wanted, outcome(killed / "run")) == [], chain.moments
-    check_books(killed / "run", {"00_head": 2, "01_all": 2})
-    assert not list(killed.rglob(".*.tmp*")), "what killed processes left is cleared away"
-    again = server.run(*train(killed, *words))
-    assert again.code == 0 and "finished already" in again.output

@@ -8,6 +8,7 @@ from fault_words import settings
 from kill_chain import run_with_kills
 from modality_runs import KINDS, write
 from run_outcome import check_books, differences, outcome, saved_weights
+from variants import all_but
 
 
 def train(config, folder, *more: str) -> list[str]:
@@ -15,7 +16,7 @@ def train(config, folder, *more: str) -> list[str]:
     return ["train", f"--config={config}", *places, *more]
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=all_but(["image_text_columns", "sound_columns"], KINDS))
 def undisturbed(request, server, tmp_path_factory):
     """The config of a run, and what the run comes to if nobody disturbs it."""
     folder = tmp_path_factory.mktemp(request.param)

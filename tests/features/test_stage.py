@@ -3,6 +3,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from variants import further
 
 from tlkeras.config import (
     AdaptationConfig,
@@ -51,12 +52,11 @@ def uncached(config):
 @pytest.mark.parametrize(
     "update",
     [
-        {"train": "head"},
-        {"train": "last:1", "bn": "train"},
-        {"train": "head", "label_smoothing": 0.1, "class_weights": "balanced"},
-        {"train": "head", "augment": AugmentConfig(flip="horizontal")},
+        further({"train": "head"}, id="head"),
+        pytest.param({"train": "last:1", "bn": "train"}, id="last"),
+        further({"train": "head", "label_smoothing": 0.1, "class_weights": "balanced"}, id="smoothed"),
+        pytest.param({"train": "head", "augment": AugmentConfig(flip="horizontal")}, id="views"),
     ],
-    ids=["head", "last", "smoothed", "views"],
 )
 def test_weights_are_those_of_training_on_pixels(config, pictures, tmp_path, update):
     config = apply_overrides(config, ["model.neck.dropout=0.3", "data.views=2"])

@@ -6,6 +6,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from variants import further
 
 from tlkeras import load_model, run_experiment
 from tlkeras.config import AdaptationConfig, DataConfig, ExperimentConfig, ModelConfig, StageConfig
@@ -229,7 +230,7 @@ def test_target_labels_come_in_through_target_labelled_alone(target_files, tmp_p
     assert runs["a"].metrics["target_labelled"]["train"]["rows"] == 16
 
 
-@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("precision", ["mixed_float16", further("mixed_bfloat16")])
 def test_adaptation_in_mixed_precision(tmp_path, precision):
     try:
         run = run_experiment(config(runtime={"precision": precision}), tmp_path / "run")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydantic import ValidationError
+from variants import further
 
 from tlkeras import run_experiment
 from tlkeras.config import (
@@ -72,7 +73,7 @@ def backbone(path):
     return [weights for layer in own for weights in layer.get_weights()]
 
 
-@pytest.mark.parametrize("name", ["rotation", "simclr"])
+@pytest.mark.parametrize("name", ["simclr", further("rotation")])
 def test_target_starts_from_what_was_learned_without_labels(config, tmp_path, name):
     run = run_experiment(config(name, "fix_common"), tmp_path / "run")
     source, target = (backbone(tmp_path / f"run/{task}/best.keras") for task in ("source", "target"))
@@ -93,7 +94,7 @@ def test_what_the_pretext_task_has_forgotten_is_measured(config, tmp_path):
     assert own["test"]["accuracy"] == pytest.approx(source["before"]["test"]["accuracy"])
 
 
-@pytest.mark.parametrize("name", ["rotation", "simclr"])
+@pytest.mark.parametrize("name", ["rotation", further("simclr")])
 def test_pretext_task_trains_beside_the_target(config, tmp_path, name):
     longer = ["stages.0.epochs=12", "stages.0.optimizer.learning_rate=0.003"]
     config = apply_overrides(config(name, "share_gradients"), longer)
@@ -149,7 +150,7 @@ def test_what_does_not_suit_the_pretext_task_is_one_line(name, words, message):
     assert "Received" in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["rotation_then_few_labels", "simclr_then_few_labels"])
+@pytest.mark.parametrize("name", ["simclr_then_few_labels", further("rotation_then_few_labels")])
 def test_named_experiments_run_end_to_end(name, tmp_path):
     words = ["tasks.stages.0.epochs=1", "stages.0.epochs=1", "tasks.source.limit=100",
              'model.backbone_options={"filters": [4, 8]}', f"cache.dir={tmp_path / 'cache'}"]  # fmt: skip

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from variants import further
 
 from tlkeras import run_experiment
 from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig, StageConfig
@@ -69,7 +70,7 @@ def moved(start, end) -> dict:
 
 
 @pytest.mark.parametrize("name", ["l2_sp", "delta", "bss", "mixout"])
-@pytest.mark.parametrize("bn", ["frozen", "train"])
+@pytest.mark.parametrize("bn", ["train", further("frozen")])
 def test_weight_zero_is_plain_fine_tuning_bit_for_bit(train, name, bn):
     _, plain, _ = train(None, "plain", bn=bn)
     _, zero, _ = train({"name": name, "weight": 0}, "zero", bn=bn)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from variants import all_but
 
 from tlkeras.backend import replicas
 from tlkeras.methods.adapt import METHODS, Pair, make_method
@@ -17,13 +18,20 @@ DIFFER = ("wasserstein", "stochastic_norm, statistics of each replica")
 ALL = [case for case in runpy.run_path(str(AGREEMENT))["CASES"] if case not in DIFFER]
 # of each kind: rows gathered with and without labels, a reversal, variables that a regularizer adds
 SOME = ("dann", "cdan_e", "mcc", "deep_coral", "bss", "co_tuning", "delta", "mixout", "lora")
+# the rows that their losses need from other replicas are those of cdan_e, mdd, jan, mcc or delta
+ALIKE = ("cdan", "mcd", "dan", "mean_distance", "afn", "none", "bnm", "l2_sp")
 
 
 @pytest.fixture(scope="module")
-def apart(last_json):
-    """The largest difference of weights and logs from one device, by case and topology."""
+def apart(last_json, request):
+    """The largest difference of weights and logs from one device, for the tests that run."""
+    here = [item for item in request.session.items if "apart" in getattr(item, "fixturenames", ())]
+    asked = [item.callspec.params for item in here]
+    some = dict.fromkeys(p["case"] for p in asked if "topology" in p)
+    mirrored = dict.fromkeys(p["case"] for p in asked if "topology" not in p)
+    topologies = ["mirrored", *(("copied", "workers") if some else ())]
     return last_json(
-        AGREEMENT, "--topologies", "mirrored", "copied", "workers", "--only", *ALL, "--some", *SOME
+        AGREEMENT, "--topologies", *topologies, "--only", *(mirrored or some), "--some", *(some or mirrored)
     )
 
 
@@ -37,13 +45,13 @@ def require_equal(found, topology):
     assert found[topology] < 1e-5
 
 
-@pytest.mark.parametrize("case", ALL)
+@pytest.mark.parametrize("case", all_but([case for case in ALL if case not in ALIKE], ALL))
 def test_two_mirrored_cpus_equal_one_device(apart, case):
     require_equal(apart[case], "mirrored")
 
 
 @pytest.mark.parametrize("topology", ["copied", "workers"])
-@pytest.mark.parametrize("case", SOME)
+@pytest.mark.parametrize("case", all_but(["cdan_e", "co_tuning", "mixout"], SOME))
 def test_two_workers_and_a_copying_strategy_equal_one_device(apart, case, topology):
     require_equal(apart[case], topology)
 

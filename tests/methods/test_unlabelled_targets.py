@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from variants import further
 
 from tlkeras.cli.main import main
 from tlkeras.config import AdaptationConfig, DataConfig, ExperimentConfig, ModelConfig, StageConfig
@@ -59,8 +60,9 @@ def verdict_of(run) -> dict:
     return json.loads((run / "evaluation/verdict.json").read_text())
 
 
-@pytest.mark.parametrize("target", [blobs, pictures])
-@pytest.mark.parametrize("twin", [True, False])
+@pytest.mark.parametrize(
+    ("target", "twin"), [(pictures, True), (blobs, False), further(blobs, True), further(pictures, False)]
+)
 def test_the_command_ends_with_all_that_needs_no_labels(target, twin, tmp_path, capsys):
     made = config(target(tmp_path), twin)
     (tmp_path / "config.json").write_text(made.model_dump_json())

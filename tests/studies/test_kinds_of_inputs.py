@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from modality_runs import BERT, WORDS, write
+from variants import further
 
 from tlkeras import load_config, load_run, run_experiment
 from tlkeras.config import TasksConfig
@@ -64,7 +65,7 @@ def test_auto_searches_over_columns(place, tmp_path):
     assert first.modality.name == "columns" and (first.path / "columns.json").is_file()
 
 
-@pytest.mark.parametrize("kind", ["columns", "image_text_columns"])
+@pytest.mark.parametrize("kind", ["columns", further("image_text_columns")])
 def test_merged_runs_keep_what_their_inputs_need(place, tmp_path, kind):
     runs = [
         run_experiment(config(place, kind, f"stages.1.optimizer.learning_rate={rate}"), tmp_path / str(rate))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from variants import further
 
 from tlkeras import run_experiment
 from tlkeras.cli.main import main
@@ -56,7 +57,11 @@ def accuracy(run, domain="target"):
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("coral", {"regularization": 1e-3}), ("subspace_alignment", {"dimensions": 6}), ("linear_map", {})],
+    [
+        ("linear_map", {}),
+        further("coral", {"regularization": 1e-3}),
+        further("subspace_alignment", {"dimensions": 6}),
+    ],
 )
 def test_mapped_probe_answers_on_the_target(config, tmp_path, name, options):
     plain = run_experiment(mapped(config, None), tmp_path / "plain")
