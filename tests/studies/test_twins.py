@@ -16,6 +16,7 @@ from tlkeras.config import (
     VerdictConfig,
     load_config,
 )
+from tlkeras.evaluation import Predictions
 from tlkeras.studies.twins import twin_config
 
 
@@ -80,6 +81,33 @@ def test_run_with_twins_ends_with_a_verdict_over_each(config, tmp_path):
     steps = [e["steps"] for e in run.run_dir.ledger.records() if e["event"] == "completed"]
     scratch = load_config(str(run.path / "twins" / "scratch" / "config.json"))
     assert scratch.stages[0].steps == sum(steps)
+
+
+def test_the_log_loss_at_fitted_temperatures_is_told_beside_each_verdict(config, tmp_path, caplog):
+    run = run_experiment(config, tmp_path / "run")
+    page = (run.path / "report.html").read_text("utf-8")
+    verdict = json.loads((run.path / "evaluation" / "verdict.json").read_text())
+    for name, found in verdict["twins"].items():
+        for side, path in (("run", run.path), ("twin", run.path / "twins" / name)):
+            temperature = json.loads((path / "evaluation/calibration.json").read_text())["temperature"]
+            assert temperature != 1
+            probabilities = Predictions.load(path / "evaluation/predictions_test.npz").at_temperature(
+                temperature
+            )
+            right = probabilities.probabilities[np.arange(len(probabilities)), probabilities.labels]
+            assert found["log_loss"][side] == pytest.approx(-np.log(np.maximum(right, 0.001)).mean())
+        assert found["log_loss"]["calibrated"] and found["log_loss"]["sentence"] in page
+        assert found["log_loss"]["sentence"] in caplog.text
+
+
+def test_probabilities_without_validation_rows_are_compared_as_they_are(config, tmp_path):
+    update = {
+        "data": config.data.model_copy(update={"val_fraction": 0.0}),
+        "verdict": VerdictConfig(twins=["frozen_probe"]),
+    }
+    run = run_experiment(config.model_copy(update=update), tmp_path / "run")
+    loss = json.loads((run.path / "evaluation" / "verdict.json").read_text())["log_loss"]
+    assert not loss["calibrated"] and "over-confidence counts too" in loss["sentence"]
 
 
 def test_further_seeds_have_twins_of_their_own(config, tmp_path):

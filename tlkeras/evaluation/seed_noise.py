@@ -39,3 +39,5 @@ OF_SCORES, OF_RANKINGS = SeedNoise(0.002), SeedNoise(0.005)
 OF_ERRORS = SeedNoise(0.015, lambda value: value)
 OF_R2 = SeedNoise(0.03, lambda value: 1 - value)
 OF_QUANTILES = SeedNoise(0.04, lambda value: value)
+# measured by benchmarks/verdict_power.py
+OF_LOG_LOSS = SeedNoise(0.005)

@@ -69,6 +69,10 @@ class Verdict:
         warning: Warning from the label-free score, or None.
         information_maximization: Label-free scores of `run` and `twin`, mean over seeds, or None.
         lower_is_better: Whether a smaller score is better.
+        log_loss: Comparison of the log losses, which does not change the verdict, or None; see
+            `tlkeras.evaluation.log_loss`. It has the losses of `run` and `twin`, the `gain` (how far the loss
+            fell) with its `interval`, `calibrated`, a `sentence`, and `verdict`: `fell`, `no_difference` or
+            `rose`.
     """
 
     verdict: Literal["helped", "no_difference", "hurt", "not_judged"]
@@ -88,6 +92,7 @@ class Verdict:
     warning: str | None = None
     information_maximization: dict[str, float] | None = None
     lower_is_better: bool = False
+    log_loss: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Converts the verdict for a JSON file.
@@ -135,7 +140,7 @@ def judge(
             "A verdict needs as many twins as runs, and test rows. "
             f"Received: {len(runs)} runs, {len(twins)} twins, rows={[len(run) for run in runs]}"
         )
-    twins = [_aligned(run, twin) for run, twin in zip(runs, twins, strict=True)]
+    twins = [aligned(run, twin) for run, twin in zip(runs, twins, strict=True)]
     if any(run.labels is None for run in runs):
         raise ValueError("A verdict needs labels of the test rows. Received: labels=None")
     score = score_of(runs[0], metric, own)
@@ -235,7 +240,8 @@ def decide(
     return "no_difference"
 
 
-def _aligned(run: Predictions, twin: Predictions) -> Predictions:
+def aligned(run: Predictions, twin: Predictions) -> Predictions:
+    """Returns the predictions of a twin in the order of the rows of its run."""
     if not np.array_equal(run.ids, twin.ids):
         if sorted(run.ids) != sorted(twin.ids):
             missing = next(iter(set(run.ids) ^ set(twin.ids)), "a row twice")

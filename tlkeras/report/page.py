@@ -198,6 +198,7 @@ def verdict_of(record: RunRecord) -> dict[str, Any] | None:
 
 def _in_words(verdict: dict[str, Any]) -> dict[str, Any]:
     words = verdict["verdict"].replace("_", " ")
+    verdict = {"log_loss": None} | verdict  # runs of earlier versions have none
     return verdict | {"words": words, "badge": _BADGES.get(verdict["verdict"], "neutral")}
 
 

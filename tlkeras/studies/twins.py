@@ -21,7 +21,8 @@ from tlkeras.config import (
     StageConfig,
     VerdictConfig,
 )
-from tlkeras.evaluation import Predictions, judge
+from tlkeras.evaluation import Predictions, calibration, judge
+from tlkeras.evaluation.log_loss import with_log_loss
 from tlkeras.evaluation.predictions import shown_split
 from tlkeras.evaluation.unlabelled import unlabelled_verdict
 from tlkeras.evaluation.verdict import FEW_LABELS
@@ -228,13 +229,24 @@ def write_verdict(config: ExperimentConfig, run_dir: RunDir, own: Sequence[Any] 
     found = {name: _judged(config, name, seeds, own) for name in config.twins}
     first = next(iter(found.values()))
     run_dir.write_json(run_dir.evaluation / "verdict.json", first | {"twins": found})
-    said = [verdict[key] for verdict in found.values() for key in ("sentence", "warning") if verdict[key]]
-    return "\n".join(said)
+    return "\n".join(text for verdict in found.values() for text in _said(verdict))
+
+
+def _said(verdict: dict[str, Any]) -> list[str]:
+    loss = (verdict["log_loss"] or {}).get("sentence")
+    return [text for text in (verdict["sentence"], loss, verdict["warning"]) if text]
 
 
 def _few_labels(run: RunDir) -> bool:
     training = run.evaluation_of("source") / "predictions_train.npz"
     return training.is_file() and len(Predictions.load(training)) < FEW_LABELS
+
+
+def _temperature(run: RunDir) -> float | None:
+    """Returns the temperature that was fitted on the validation rows of a run, or None without any."""
+    file = run.evaluation / calibration.FILE
+    facts = run.read_json(file) if file.is_file() else {"reason": "export.calibrate is false"}
+    return None if "reason" in facts else facts["temperature"]
 
 
 def _judged(config: ExperimentConfig, name: str, seeds: list[RunDir], own: Sequence[Any]) -> dict[str, Any]:
@@ -246,14 +258,10 @@ def _judged(config: ExperimentConfig, name: str, seeds: list[RunDir], own: Seque
         scores = tuple(float(np.mean([_information(p) for p in side])) for side in (runs, others))
     words = {"twin_name": NAMES[name], "information_maximization": scores}
     if all(run.labels is not None for run in runs):
-        found = judge(
-            runs,
-            others,
-            metric=config.judge,
-            own=own,
-            unstable=domain == "target" or _few_labels(seeds[0]),
-            **words,
-        )
+        unstable = domain == "target" or _few_labels(seeds[0])
+        found = judge(runs, others, metric=config.judge, own=own, unstable=unstable, **words)
+        temperatures = [(_temperature(run), _temperature(run.twin(name))) for run in seeds]
+        found = with_log_loss(found, runs, others, temperatures, unstable=unstable)
     else:
         found = unlabelled_verdict(runs, judged_by=config.judged_by, **words)
     verdict = found.to_json()
