@@ -4,8 +4,10 @@ In made-up pictures one patch at a random place determines the class: the direct
 transformer is trained on 4,000 of them. A map hits if its highest value lies on the patch; the place of the
 highest value of a random map lies there in 1 of 16 pictures.
 
-Run:  python benchmarks/attention_maps.py    (about 10 min on two cores)
+Run:  python benchmarks/attention_maps.py [--seeds=3]    (about 10 min on two cores)
 """
+
+import argparse
 
 import keras
 import numpy as np
@@ -59,9 +61,13 @@ def hits(heat: np.ndarray, corners: np.ndarray) -> float:
 
 
 def main() -> None:
+    """Prints the hits of each explanation, mean and range over the seeds."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    seeds = parser.parse_args().seeds
     for reads in ("class token", "mean of patches"):
         found, right = {name: [] for name in MAPS}, []
-        for seed in range(3):
+        for seed in range(seeds):
             model = trained(reads, seed)
             x, y, corners = pictures(256, 100 + seed)
             right.append((model.predict(x, verbose=0).argmax(axis=1) == y).mean())

@@ -17,8 +17,9 @@ from export_parity import random_network, smooth_images  # first: it imports Ten
 
 import keras  # isort: skip
 
-from tlkeras.evaluation.explain import cam_layer, grad_cam
+from tlkeras.evaluation.explain import cam_layer, grad_cam, patch_grid
 from tlkeras.models import BACKBONES
+from tlkeras.models.backbones.registry import Backbone
 from tlkeras.models.cuts.graph import output_of
 
 FILTER = flags.DEFINE_string("filter", "*", "Which backbones, as a wildcard.")
@@ -35,6 +36,8 @@ def activation_maps(model: keras.Model, images: np.ndarray, targets: np.ndarray,
     """
     # layer by layer, as in grad_cam: a compiled random network of 800 layers gives other maps
     maps = np.asarray(keras.Model(model.inputs, output_of(model, layer))(images, training=False))
+    if maps.ndim == 3:  # tokens before the last block
+        return None, maps
     features = np.asarray(keras.Model(model.inputs, output_of(model, "features"))(images, training=False))
     if features.shape != maps.mean(axis=(1, 2)).shape or not np.allclose(
         features, maps.mean(axis=(1, 2)), atol=1e-4 * np.abs(features).max()
@@ -55,10 +58,18 @@ def shuffle(model: keras.Model) -> None:
         variable.assign(values.reshape(variable.shape))
 
 
+def side_of(row: Backbone) -> int:
+    """Returns the side of small images that the backbone takes."""
+    patch, window = row.arguments.get("patch"), row.arguments.get("window")
+    if window:
+        return 32 * window
+    return 8 * patch if patch else max(2 * row.family.min_size, 96 if row.size > 32 else 32)
+
+
 def check(name: str) -> bool:
     """Checks one backbone and prints the result."""
     row, start = BACKBONES.get(name), time.perf_counter()
-    side = max(2 * row.family.min_size, 96 if row.size > 32 else 32)
+    side = side_of(row)
     images = smooth_images(8, side)
     model = random_network(name, side, images)
     layer = cam_layer(model, name)
@@ -72,10 +83,12 @@ def check(name: str) -> bool:
     shuffle(model)
     other = grad_cam(model, images, targets, layer)
     same = float(np.corrcoef(heat.ravel(), other.ravel())[0, 1]) if other.any() else 0.0
-    right = layer == row.grad_cam and heat.any() and difference < 2e-3 and same < 0.9
+    expected_layer = row.grad_cam or f"{row.block_names[-1]}_norm_1"  # of a vision transformer
+    right = layer == expected_layer and heat.any() and difference < 2e-3 and same < 0.9
+    shape = " x ".join(map(str, patch_grid(model) or maps.shape[1:3]))
     print(
         f"{'ok   ' if right else 'WRONG'} {name:20} {row.parameters or model.count_params():>12,} "
-        f"{layer:32} {maps.shape[1]:>2} x {maps.shape[2]:<2} {told:<14} shuffled {same:+.2f}  "
+        f"{layer:32} {shape:7} {told:<14} shuffled {same:+.2f}  "
         f"{time.perf_counter() - start:5.0f} s",
         flush=True,
     )

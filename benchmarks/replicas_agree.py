@@ -35,7 +35,7 @@ METHODS = {
 }  # fmt: skip
 REGULARIZERS = {
     "l2_sp": 1.0, "delta": 1.0, "bss": 0.1, "co_tuning": 1.0, "distillation": 1.0, "mixout": 0.5, "lora": 1.0,
-    "stochastic_norm": 0.5, "stochastic_norm, statistics of each replica": 0.5,
+    "patch_dropout": 0.5, "stochastic_norm": 0.5, "stochastic_norm, statistics of each replica": 0.5,
 }  # fmt: skip
 CASES = (*METHODS, *REGULARIZERS)
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -213,7 +213,7 @@ def adapted(runtime, case: str, folder: Path) -> dict:
 
 def regularized(runtime, case: str, folder: Path) -> dict:
     """Trains a regularizer on a small network with made-up rows, or with pictures if it needs
-    BatchNormalization.
+    BatchNormalization or patches.
     """
     import tensorflow as tf
 
@@ -223,18 +223,19 @@ def regularized(runtime, case: str, folder: Path) -> dict:
     from tlkeras.methods.regularize import make_regularizer
     from tlkeras.methods.training_model import TrainingModel
 
-    name, shape = case.split(",")[0], (8, 8, 3) if "norm" in case else (6,)
+    name = case.split(",")[0]
+    shape = {"patch_dropout": (16, 16, 3), "stochastic_norm": (8, 8, 3)}.get(name, (6,))
     x, labels = made_up(int(np.prod(shape)))
     x = x.reshape(-1, *shape)
     if len(shape) == 3:
         x = np.clip(128 + 40 * x, 0, 255).astype("uint8")
     options = {"teacher": str(folder)} if name == "distillation" else {}
-    config = DataConfig(source="npz:memory", image_size=8)
+    config = DataConfig(source="npz:memory", image_size=shape[0])
     domain = load_domain(config, seed=0, arrays=dict.fromkeys(("train", "val", "test"), (x, labels)))
     stage = StageConfig(name="tune", train="all", regularizer={"name": name}, bn="train")
     origin = ModelConfig(backbone="mlp", weights=str(folder))
     with runtime.scope():
-        model = network(shape)
+        model = network(shape, backbone="vit_tiny" if name == "patch_dropout" else "small_cnn")
         model.select("all", "train")
         if "each replica" not in case:
             synchronize_batch_norm(model)
@@ -247,14 +248,17 @@ def regularized(runtime, case: str, folder: Path) -> dict:
     return {"start": start, "weights": flat(learned), "logs": np.array(history["loss"])}
 
 
-def network(shape: tuple, seed: int = 0):
-    """Returns the same small transfer model in every process."""
+def network(shape: tuple, seed: int = 0, backbone: str = "small_cnn"):
+    """Returns the same small transfer model in every process; `backbone` is that of pictures."""
     from tlkeras.config import ModelConfig
     from tlkeras.models import build_model
 
-    pictures = len(shape) == 3
-    options = {"filters": [4, 6]} if pictures else {"units": [8, 5]}
-    config = ModelConfig(backbone="small_cnn" if pictures else "mlp", weights=None, backbone_options=options)
+    options = (
+        {"width": 8, "depth": 1, "heads": 2, "patch": 8} if backbone == "vit_tiny" else {"filters": [4, 6]}
+    )
+    if len(shape) == 1:
+        backbone, options = "mlp", {"units": [8, 5]}
+    config = ModelConfig(backbone=backbone, weights=None, backbone_options=options)
     return build_model(config, input_shape=shape, num_outputs=CLASSES, seed=seed)
 
 

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tlkeras.config import StageConfig
+from tlkeras.config import ModelConfig, NeckConfig, StageConfig
 from tlkeras.errors import UserError
 from tlkeras.methods.regularize import REGULARIZERS, make_regularizer
 from tlkeras.methods.regularize.forward_passes import StochasticNormalization
 from tlkeras.methods.regularize.starting_point import evenly_taken
 from tlkeras.methods.term import Pair, Setting
+from tlkeras.models import build_model
+from tlkeras.models.cuts.graph import output_of, replay
 
 SHAPES = [(4, 3), (6, 11), (32, 10), (256, 65)]
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -225,6 +227,59 @@ def test_stochastic_norm(shape):  # Kou et al. 2020, eq. 4-6
     moving, batch = by(mean, variance), by(x.mean(axis=0), x.var(axis=0))
     chosen = np.isclose(found, moving, rtol=1e-5, atol=1e-5).all(axis=0)
     np.testing.assert_allclose(found, np.where(chosen, moving, batch), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "train"),
+    [
+        ("deit_tiny_distilled", "all"),
+        ("deit_tiny_distilled", "last:1"),
+        ("clip_base_16", "all"),
+        ("siglip_base", "all"),
+    ],
+)
+def test_patch_dropout(backbone, train):  # Liu et al. 2023, section 3: only the tokens that stay exist
+    options = {"width": 12, "depth": 2, "heads": 3, "patch": 8, "drop_path_rate": 0.0}
+    neck = {} if backbone == "siglip_base" else {"pooling": "class_and_avg" if "deit" in backbone else "avg"}
+    config = ModelConfig(backbone=backbone, weights=None, backbone_options=options, neck=NeckConfig(**neck))
+    model = build_model(config, input_shape=(32, 48, 3), num_outputs=3)
+    for weight in model.trainable_variables:  # fresh ones are so small that all tokens are alike
+        weight.assign(weight + keras.random.normal(weight.shape, stddev=0.3, seed=len(weight.path)))
+    model.select(train, "train")
+    x = np.random.default_rng(1).uniform(0, 255, (2, 32, 48, 3)).astype("float32")
+    term = make_regularizer("patch_dropout", 0.75)
+    term.act_on(Setting(model, seed=4, stage=StageConfig(name="a", train=train)))
+    features, logits = term.forward(model, x, tf.constant(3))
+    again, other = (term.forward(model, x, tf.constant(step))[1] for step in (3, 5))
+    np.testing.assert_array_equal(logits, again)
+    assert np.abs(logits - other).max() > 1e-4
+    # by hand: 6 of 24 patches of the tensor at the cut, each example on its own
+    chosen = np.argsort(tf.random.stateless_uniform((2, 24), (4, 3)))[:, -6:]
+    first = output_of(model.backbone, {"last:1": "block_0_add_2", "all": "stem"}[train])
+    tokens = keras.Model(model.backbone.inputs, first)(model.preprocess(x)).numpy()
+    prefix = tokens.shape[1] - 24
+    kept = np.stack([t[[*range(prefix), *(prefix + c)]] for t, c in zip(tokens, chosen, strict=True)])
+    tokens = replay(keras.Model(first, model.backbone.outputs[0]), kept).numpy()
+    if backbone == "siglip_base":
+        expected = tokens
+    else:
+        parts = [tokens[:, 0]] * ("deit" in backbone) + [tokens[:, prefix:].mean(axis=1)]
+        expected = np.concatenate(parts, axis=-1)
+    np.testing.assert_allclose(features, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "pooling", "message"),
+    [("dinov3_small", "avg", "table of positions"), ("vit_tiny", "flatten", "order of the patches")],
+)
+def test_patch_dropout_is_refused_where_patches_need_their_places(backbone, pooling, message):
+    options = {"width": 12, "depth": 1, "heads": 3, "patch": 8}
+    neck = NeckConfig(pooling=pooling)
+    config = ModelConfig(backbone=backbone, weights=None, backbone_options=options, neck=neck)
+    model = build_model(config, input_shape=(16, 16, 3), num_outputs=3)
+    model.select("all")
+    with pytest.raises(UserError, match=message):
+        make_regularizer("patch_dropout").act_on(Setting(model, stage=StageConfig(name="a", train="all")))
 
 
 def test_none_is_left_out():

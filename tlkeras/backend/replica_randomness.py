@@ -47,3 +47,21 @@ def uniform_of_step(shape: tuple[int, ...], seed: int, step) -> tf.Tensor:
         step: Number of the step, an integer tensor of shape ().
     """
     return tf.random.stateless_uniform(shape, seed=tf.stack([seed, tf.cast(step, "int32")]))
+
+
+def uniform_of_rows(rows, width: int, seed: int, step) -> tf.Tensor:
+    """Returns uniform numbers in 0..1 for the rows of this replica, float32 `(rows, width)`.
+
+    A row of the whole batch has the same numbers on any number of replicas.
+
+    Args:
+        rows: Number of rows of this replica.
+        width: Count of numbers for each row.
+        seed: Seed, an int32 number.
+        step: Number of the step, an integer tensor of shape ().
+    """
+    context = tf.distribute.get_replica_context()
+    replicas, replica = (
+        (1, 0) if context is None else (context.num_replicas_in_sync, context.replica_id_in_sync_group)
+    )
+    return uniform_of_step((rows * replicas, width), seed, step)[rows * replica : rows * (replica + 1)]

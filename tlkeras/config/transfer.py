@@ -12,9 +12,9 @@ class RegularizerConfig(Config):
 
     Attributes:
         name: Name of the regularizer: `l2_sp`, `delta`, `bss`, `stochastic_norm`, `mixout`, `lora`,
-            `co_tuning` or `distillation`.
-        weight: Factor of its loss, or probability with which it replaces values. 0 means plain fine-tuning.
-            None uses the value of its paper.
+            `patch_dropout`, `co_tuning` or `distillation`.
+        weight: Factor of its loss, probability with which it replaces values, or part that it leaves out. 0
+            means plain fine-tuning. None uses the value of its paper.
         options: Further settings, e.g. `{"rank": 8}` or `{"teacher": "runs/large"}`.
     """
 

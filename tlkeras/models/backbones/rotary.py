@@ -39,3 +39,12 @@ class Rotation:
     def _turned(self, x, cosine, sine):
         first, second = ops.split(x, 2, axis=-1)
         return ops.concatenate([first * cosine - second * sine, second * cosine + first * sine], axis=-1)
+
+
+def has_rotary_positions(backbone) -> bool:
+    """Whether a vision transformer turns queries and keys by the places of its patches.
+
+    Its keys then have no bias.
+    """
+    keys = (layer for layer in backbone.layers if layer.name == "block_0_attention_key")
+    return any(layer.bias is None for layer in keys)

@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from tlkeras.models.backbones.parts import channel_scale, drop_path, keras, layers, ops, small_normal
-from tlkeras.models.backbones.rotary import Rotation
+from tlkeras.models.backbones.rotary import Rotation, has_rotary_positions
 from tlkeras.models.weights.positions import resized_grid, resized_positions
 from tlkeras.models.weights.tensors import Tensors
 
@@ -296,7 +296,7 @@ def fit_tensors(tensors: Tensors, model: keras.Model) -> None:
     """
     for name in [n for n in tensors if "_attention_qkv." in n]:
         tensors.split(name, [name.replace("qkv", part) for part in ("query", "key", "value")])
-    rotary = model.get_layer("block_0_attention_key").bias is None
+    rotary = has_rotary_positions(model)
     if rotary:
         _fit_rotary(tensors, model)
     if "patches.weight" in tensors and (rotary or "positions" in tensors or "timm_positions" in tensors):
