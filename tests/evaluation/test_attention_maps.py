@@ -7,6 +7,7 @@ from keras import ops
 
 from tlkeras.errors import UserError
 from tlkeras.evaluation.attention_maps import attention_relevance, attention_rollout
+from tlkeras.models.backbones.swin import swin
 from tlkeras.models.backbones.transformer import vision_transformer
 from tlkeras.models.cuts.graph import replay
 
@@ -100,5 +101,9 @@ def test_relevance_depends_on_the_class_and_rollout_does_not():
 def test_a_network_without_attention_between_all_patches_is_refused():
     inputs = keras.Input((SIDE, SIDE, 3))
     convolution = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(3, 3)(inputs))
-    with pytest.raises(UserError, match="vision transformer"):
-        attention_rollout(keras.Model(inputs, convolution), images())
+    maps = swin((SIDE, SIDE, 3), width=8, depths=[1], heads=1, window=3)(inputs)
+    windows = keras.layers.GlobalAveragePooling2D()(maps)
+    for output in (convolution, windows):
+        for explain in (attention_rollout, attention_relevance):
+            with pytest.raises(UserError, match=r"vision transformer .* use grad_cam"):
+                explain(keras.Model(inputs, output), images())
