@@ -5,12 +5,13 @@ import subprocess
 import sys
 
 import pytest
+from variants import further
 
 
 @pytest.mark.parametrize(
     "session",
     [
-        "import tlkeras, tensorflow as tf; tf.constant(1) + 1",
+        further("import tlkeras, tensorflow as tf; tf.constant(1) + 1"),
         "import tlkeras, keras; keras.ops.ones(2) + 1",
         "from tlkeras.data.resize import resize",
         "import importlib.util, tlkeras; importlib.util.find_spec('tensorflow'); import tensorflow as tf;"

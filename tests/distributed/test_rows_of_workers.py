@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from variants import further
 from worker_processes import ENVIRONMENT, free_ports
 
 from tlkeras.config import DataConfig
@@ -19,7 +20,7 @@ SCRIPT = Path(__file__).parent / "rows_of_worker.py"
 ROWS, BATCH, STEPS = 96, 16, 12  # as in the script
 
 
-@pytest.mark.parametrize("order", ["rows", "shards"])
+@pytest.mark.parametrize("order", ["shards", further("rows")])
 def test_two_workers_divide_each_batch(tmp_path, monkeypatch, order):
     monkeypatch.setattr("tlkeras.data.shard_writing.MIB", 2**9)
     pixels = np.zeros((ROWS, 8, 8, 3), np.uint8) + np.arange(ROWS, dtype=np.uint8)[:, None, None, None]

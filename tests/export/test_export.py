@@ -193,7 +193,7 @@ def _with_swapped_classes(model):
 
 
 @pytest.mark.parametrize("name", PLAIN)
-@pytest.mark.parametrize("change", [_without_scaling, _with_swapped_classes])
+@pytest.mark.parametrize("change", [_without_scaling, further(_with_swapped_classes)])
 def test_a_broken_export_is_refused_and_leaves_nothing(copied_run, monkeypatch, name, change):
     _breaking(monkeypatch, name, change)
     with pytest.raises(ExportRefused, match=f"The {name} export is refused"):

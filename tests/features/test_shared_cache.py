@@ -88,7 +88,7 @@ def test_who_waited_for_a_lock_that_was_removed_does_not_hold_it(tmp_path):
         time.sleep(0.01)
     with store.locked(KEY):
         order.append("third in")
-    thread.join(5)
+    thread.join(60)
     assert order == ["second in", "second out", "third in"]
 
 

@@ -202,11 +202,13 @@ def test_the_second_of_two_waits_for_the_first(entries, capsys):
     with entries.locked(KEY):
         thread = threading.Thread(target=work)
         thread.start()
-        time.sleep(0.3)
+        said = ""
+        while "waits for it" not in said:
+            time.sleep(0.01)
+            said += capsys.readouterr().out
         order.append("first")
-    thread.join(5)
+    thread.join(60)
     assert order == ["first", "second"]
-    assert "waits for it" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("answer", "left"), [(None, 1), ("", 1), ("no", 1), ("y", 0)])

@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from variants import further
 
 from tlkeras import run_experiment
 from tlkeras.cli.main import main
@@ -94,7 +95,7 @@ def test_private_first_trains_the_common_part_with_the_target_only(config, tmp_p
     assert all(same(source, given(config))) and not any(same(target, source))
 
 
-@pytest.mark.parametrize("batches", ["joint", "alternating"])
+@pytest.mark.parametrize("batches", ["joint", further("alternating")])
 def test_share_gradients_trains_both(config, tmp_path, batches):
     run = shared(config, tmp_path, strategy="share_gradients", batches=batches)
     assert not any(same(common(run.path / "target/best.keras"), given(config)))

@@ -5,6 +5,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from variants import further
 
 from tlkeras.config import ModelConfig
 from tlkeras.errors import UserError
@@ -211,7 +212,7 @@ def stem(model):
     return keras.Model(model.input, model.get_layer("stem_conv").output)
 
 
-@pytest.mark.parametrize("suffix", ["weights.h5", "keras"])
+@pytest.mark.parametrize("suffix", ["weights.h5", further("keras")])
 def test_efficientnet_from_a_file_keeps_the_rescaling_of_imagenet(
     suffix, tmp_path, monkeypatch, pixels, relative_difference
 ):

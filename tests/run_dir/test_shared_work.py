@@ -17,7 +17,7 @@ from tlkeras.run_dir import SharedWork, shared_work
 from tlkeras.run_dir.atomic import write_text
 
 folder, name, seconds, machine = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), sys.argv[4]
-shared_work.BEAT, shared_work.LOST_AFTER, shared_work.LOOK_EVERY = 0.05, 1.0, 0.02
+shared_work.BEAT, shared_work.LOST_AFTER, shared_work.LOOK_EVERY = 0.05, 2.0, 0.02
 if machine != "here":
     shared_work._machine = lambda: machine
 
@@ -29,6 +29,9 @@ def work(piece):
         return "no luck"
     write_text(folder / piece, name)
 
+(folder / f"{name}.ready").touch()
+while len(list(folder.glob("*.ready"))) < int(sys.argv[5]):
+    time.sleep(0.01)
 pieces = ["bad", *map(str, range(6))]
 with SharedWork(folder) as shared:
     print(shared.divide(pieces, work, lambda piece: (folder / piece).is_file()), flush=True)
@@ -37,11 +40,11 @@ with SharedWork(folder) as shared:
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts a process that takes part: `start(name, seconds of each piece, machine)`."""
+    """Starts a process that takes part: `start(name, seconds of each piece, machine, begin with so many)`."""
     started = []
 
-    def start(name, seconds=0.02, machine="here"):
-        words = [sys.executable, "-c", PROGRAM, tmp_path, name, str(seconds), machine]
+    def start(name, seconds=0.02, machine="here", together=1):
+        words = [sys.executable, "-c", PROGRAM, tmp_path, name, str(seconds), machine, str(together)]
         started.append(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))
         return started[-1]
 
@@ -63,20 +66,20 @@ def log(folder):
 
 
 def wait_for(condition):
-    until = time.monotonic() + 30
+    until = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.01)
 
 
 def test_each_piece_is_done_once_and_a_failure_is_not_tried_by_each(start, tmp_path):
-    processes = [start(name, 0.1) for name in "abc"]
-    said = [process.communicate(timeout=30)[0] for process in processes]
+    processes = [start(name, 0.1, together=3) for name in "abc"]
+    said = [process.communicate(timeout=300)[0] for process in processes]
     done = [piece for _, piece in log(tmp_path)]
     assert sorted(done) == sorted(["bad", *map(str, range(6))])
     assert len({name for name, _ in log(tmp_path)}) > 1
     assert [text.splitlines()[-1] for text in said] == [str({"bad": "no luck"})] * 3
-    again = start("d").communicate(timeout=30)[0]  # all have ended: what had failed is tried once more
+    again = start("d").communicate(timeout=300)[0]  # all have ended: what had failed is tried once more
     assert log(tmp_path)[-1] == ["d", "bad"] and len(log(tmp_path)) == 8
     assert again.splitlines()[-1] == str({"bad": "no luck"})
 
@@ -89,16 +92,16 @@ def test_another_process_takes_up_the_piece_of_a_killed_one(start, tmp_path, mac
     wait_for(lambda: len(log(tmp_path)) == 7)  # all others, while the first process is alive
     assert helper.poll() is None
     killed.send_signal(signal.SIGKILL)  # its parent has not waited for it: it is a zombie
-    helper.communicate(timeout=30)
+    helper.communicate(timeout=300)
     assert log(tmp_path)[-1] == ["b", "bad"] and len(log(tmp_path)) == 8
 
 
 def test_a_process_of_another_machine_that_lives_keeps_its_piece(start, tmp_path):
-    other = start("a", 2.5, "another")
+    other = start("a", 5, "another")
     wait_for(lambda: log(tmp_path))
     helper = start("b")
-    other.communicate(timeout=60)
-    helper.communicate(timeout=60)
+    other.communicate(timeout=300)
+    helper.communicate(timeout=300)
     assert sorted(piece for _, piece in log(tmp_path)) == sorted(["bad", *map(str, range(6))])
 
 
