@@ -88,22 +88,24 @@ def train_everywhere(cases: dict[str, list[str]], folder: Path) -> dict[str, dic
     Returns:
         What each process wrote, by its name.
     """
-    processes = {t: [(t, None)] for t in cases if t != "workers"}
-    if "workers" in cases:
-        addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
-        cluster = [{"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}} for i in (0, 1)]
-        processes["workers"] = [(f"workers_{i}", json.dumps(named)) for i, named in enumerate(cluster)]
     run_together([(write_teacher, (folder,), folder / "teacher.log")])
-    for topology, started in processes.items():
+    for topology in cases:
         run_together(
             [
                 (train_here, (topology, folder, name, cases[topology], cluster), folder / f"{name}.log")
-                for name, cluster in started
+                for name, cluster in processes_of(topology)
             ]
         )
-    return {
-        name: dict(np.load(folder / f"{name}.npz")) for started in processes.values() for name, _ in started
-    }
+    return {path.stem: dict(np.load(path)) for path in folder.glob("*.npz")}
+
+
+def processes_of(topology: str) -> list[tuple[str, str | None]]:
+    """Returns the name of each process and its TF_CONFIG. The ports of workers are free at this moment."""
+    if topology != "workers":
+        return [(topology, None)]
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    named = [{"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}} for i in (0, 1)]
+    return [(f"workers_{i}", json.dumps(one)) for i, one in enumerate(named)]
 
 
 def run_together(tasks: list[tuple]) -> None:

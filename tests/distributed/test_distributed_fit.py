@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from free_ports import free_ports
 from variants import further
-from worker_processes import SERVER, finish, free_ports, start_script
+from worker_processes import SERVER, finish, start_script
 
 SCRIPT = Path(__file__).parent / "topology_cases.py"
 TOPOLOGIES = ("mirrored", "worker_0", "worker_1")
@@ -32,12 +33,8 @@ def results(tmp_path_factory, request):
     """What each topology's process wrote: `{topology: {"case/key": array}}`, of the tests that run."""
     here = [item.callspec.params for item in request.session.items if item.path == request.path
             and hasattr(item, "callspec")]  # fmt: skip
-    cases = {
-        topology: {p["case"]: None for p in here if p["topology"] == topology and "case" in p}
-        for topology in TOPOLOGIES
-    }
+    by_workers = {p["case"] for p in here if p["topology"].startswith("worker") and "case" in p}
     folder = tmp_path_factory.mktemp("topologies")
-    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
     strategies = {
         "one": "none",
         "mirrored": "mirrored",
@@ -45,19 +42,20 @@ def results(tmp_path_factory, request):
         "worker_1": "multi_worker",
     }
 
-    def started(name, together):
-        cluster = None
+    def started(name, addresses, together):
+        cluster, asked = None, EQUAL_CASES
         if name.startswith("worker"):
             task = {"type": "worker", "index": int(name[-1])}
             cluster = json.dumps({"cluster": {"worker": addresses}, "task": task})
-        asked = EQUAL_CASES if name == "one" else cases[name]
+            asked = sorted(by_workers)
         words = (strategies[name], str(folder / f"{name}.npz"), *asked, *OTHER_CASES)
         log = folder / f"{name}.log"
         return start_script(SCRIPT, *words, cluster=cluster, log=log, together=together)
 
     for group in (("one", "mirrored"), ("worker_0", "worker_1")):  # two at a time: two cores will do
+        addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
         together = SERVER.Barrier(len(group))
-        finish([started(name, together) for name in group])
+        finish([started(name, addresses, together) for name in group])
     return {name: dict(np.load(folder / f"{name}.npz")) for name in strategies}
 
 

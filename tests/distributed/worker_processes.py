@@ -11,13 +11,14 @@ import multiprocessing
 import os
 import runpy
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from free_ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 FLAGS = {
@@ -31,17 +32,6 @@ FLAGS = {
 ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["tlkeras.cli.main", "tlkeras.run", "tlkeras.evaluation.evidence"])
-
-
-def free_ports(count: int) -> list[int]:
-    """Returns ports on 127.0.0.1 that were free a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @dataclass

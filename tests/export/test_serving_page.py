@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from free_ports import free_ports
 from PIL import Image
 
 from tlkeras import load_run
@@ -32,22 +33,20 @@ def service(finished_run, tmp_path_factory):
     shutil.copytree(finished_run / "export", folder)
     code = re.search(r"^```py\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)[1]
     (folder / "service.py").write_text(ALONE + code)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     process = subprocess.Popen(
         [sys.executable, folder / "service.py", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    for _ in range(300):
+    for _ in range(3000):  # it imports, which takes long where other tests run
         with socket.socket() as wanted:
             if wanted.connect_ex(("127.0.0.1", port)) == 0 or process.poll() is not None:
                 break
         time.sleep(0.1)
     yield f"http://127.0.0.1:{port}"
     process.terminate()
-    process.wait(30)
+    process.wait(300)
 
 
 def ask(address: str, content: bytes) -> tuple[int, dict]:

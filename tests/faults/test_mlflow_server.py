@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ import urllib.request
 
 import pytest
 from fault_words import settings, train
+from free_ports import free_ports
 
 from tlkeras.run_dir import RunDir
 
@@ -25,9 +25,7 @@ class Mlflow:
     """A tracking server with SQLite, and its answers."""
 
     def __init__(self, folder):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"http://127.0.0.1:{free.getsockname()[1]}"
+        self.address = f"http://127.0.0.1:{free_ports(1)[0]}"
         words = f"--backend-store-uri sqlite:///{folder}/runs.db --artifacts-destination {folder}/files "
         words += f"--workers 1 --port {self.address.rpartition(':')[2]}"
         quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -40,7 +38,7 @@ class Mlflow:
         end = time.monotonic() + 300
         while time.monotonic() < end and self.process.poll() is None:
             try:
-                urllib.request.urlopen(f"{self.address}/health", timeout=5).close()
+                urllib.request.urlopen(f"{self.address}/health", timeout=60).close()
                 return
             except OSError:
                 time.sleep(0.2)
