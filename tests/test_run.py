@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from variants import further
 
 from tlkeras import load_model, load_run, predict, run_experiment
 from tlkeras.cli.main import main
@@ -167,13 +168,13 @@ def test_other_tasks(tmp_path, task, labels, metric):
 @pytest.mark.parametrize(
     "change",
     [
-        {"class_weights": "balanced"},
+        further({"class_weights": "balanced"}),
         {"class_weights": (1.0, 2.0, 3.0)},
-        {"label_smoothing": 0.1},
-        {"augment": AugmentConfig(mixup=0.4)},
+        further({"label_smoothing": 0.1}),
+        further({"augment": AugmentConfig(mixup=0.4)}),
         {"label_smoothing": 0.1, "class_weights": "balanced", "augment": AugmentConfig(mixup=0.4)},
         {"optimizer": OptimizerConfig(name="sgd", learning_rate=0.1, ema_momentum=0.9, global_clipnorm=1.0)},
-        {"optimizer": OptimizerConfig(name="adamw", learning_rate=0.02, weight_decay=0.01)},
+        further({"optimizer": OptimizerConfig(name="adamw", learning_rate=0.02, weight_decay=0.01)}),
         {"optimizer": OptimizerConfig(learning_rate="auto")},
         {"layer_decay": 0.5, "learning_rate_multipliers": {"head": 2.0, "dense_1": 0.1}},
         {"early_stopping": EarlyStoppingConfig(monitor="val_accuracy", patience=2)},

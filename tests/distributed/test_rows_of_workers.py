@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from free_ports import free_ports
 from variants import further
-from worker_processes import ENVIRONMENT, free_ports
+from worker_processes import ENVIRONMENT
 
 from tlkeras.config import DataConfig
 from tlkeras.data import load_domain
