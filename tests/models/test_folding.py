@@ -110,3 +110,39 @@ def test_the_shift_is_added_by_the_op_that_tensorflow_fuses(model, x):
     graph = tf.function(Folded(model)).get_concrete_function(x).graph
     kinds = [operation.type for operation in graph.get_operations()]
     assert kinds.count("BiasAdd") == 5  # three that are folded, two layers with a bias of their own
+
+
+@pytest.mark.parametrize("options, one_operation", [
+    ({}, True),
+    ({"scale": False, "momentum": 0.7}, True),
+    ({"center": False, "epsilon": 0.1}, True),
+    ({"dtype": "mixed_bfloat16"}, True),
+    ({"epsilon": 1e-7}, False),
+    ({"synchronized": True}, False),
+    ({"axis": 1}, False),
+], ids=str)  # fmt: skip
+def test_batch_statistics_are_those_of_keras_in_one_operation(x, options, one_operation):
+    def trained(call, layer):
+        for variable in layer.trainable_variables:
+            variable.assign(np.linspace(0.5, 1.5, variable.shape[0]))
+        with tf.GradientTape() as tape:
+            tape.watch(inputs := tf.constant(x))
+            outputs = call(inputs)
+            loss = tf.reduce_sum(tf.cast(outputs, "float32") ** 3)
+        sources = [inputs, *(v.value for v in layer.trainable_variables)]
+        moved = [v.numpy() for v in layer.non_trainable_variables]
+        return [outputs.numpy().astype("float32"), *moved, *tape.gradient(loss, sources)]
+
+    x = 3 * x[..., :4] + 1
+    model = keras.Sequential([keras.Input(x.shape[1:]), layers.BatchNormalization(**options)])
+    plain = keras.models.clone_model(model)
+    expected = trained(lambda x: plain(x, training=True), plain.layers[0])
+    found = trained(lambda x: Folded(model)(x, training=True), model.layers[0])
+    for index, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
+        scale = np.abs(theirs).max()
+        assert scale > 1e-3
+        precision = 2e-2 if "dtype" in options else 1e-5 if index < 3 else 2e-4  # gradients come last
+        np.testing.assert_allclose(ours, theirs, atol=precision * scale)
+    graph = tf.function(lambda x: Folded(model)(x, training=True)).get_concrete_function(x).graph
+    kinds = [operation.type for operation in graph.get_operations()]
+    assert ("FusedBatchNormV3" in kinds) == one_operation

@@ -5,6 +5,7 @@ import inspect
 import keras
 from keras import ops
 
+from tlkeras.backend import batch_statistics
 from tlkeras.models.cuts.graph import nodes_in_order, replay
 
 
@@ -19,7 +20,8 @@ class Folded:
     as large as that of the plain model (1e-4 of the spread of the outputs for a deep network at 96 pixels,
     1e-6 for a shallow one).
 
-    Only float32 layers with channels last are folded.
+    Only float32 layers with channels last are folded. In training, a BatchNormalization that trains
+    normalises by the statistics of the batch, which TensorFlow computes in one operation.
 
     Args:
         model: Functional model with one output.
@@ -50,6 +52,8 @@ class Folded:
             if operation in folded_away:
                 return lambda inputs, **_: inputs
             called = instead(operation)
+            if training and called is operation and _normalises_by_batch(operation):
+                return lambda inputs, **_: batch_statistics.normalized(operation, inputs)
             if training is not None and _takes_training(operation):
                 return lambda *args, **kwargs: called(*args, **{**kwargs, "training": training})
             return called
@@ -95,6 +99,10 @@ def _pairs(model: keras.Model) -> dict:
         if once and _is_plain_batch_norm(following[0]):
             pairs[conv] = following[0]
     return pairs
+
+
+def _normalises_by_batch(operation) -> bool:
+    return batch_statistics.has_one_operation(operation) and operation.trainable
 
 
 def _is_plain_convolution(layer) -> bool:
