@@ -54,8 +54,9 @@ def with_log_loss(
     ):
         return verdict
     twins = [aligned(run, twin) for run, twin in zip(runs, twins, strict=True)]
-    calibrated = all(None not in pair for pair in temperatures)
-    used = temperatures if calibrated else [(1.0, 1.0)] * len(runs)
+    fitted = [(ours, theirs) for ours, theirs in temperatures if ours is not None and theirs is not None]
+    calibrated = len(fitted) == len(runs)
+    used = fitted if calibrated else [(1.0, 1.0)] * len(runs)
     ours = [row_losses(run, pair[0]) for run, pair in zip(runs, used, strict=True)]
     theirs = [row_losses(twin, pair[1]) for twin, pair in zip(twins, used, strict=True)]
     run, twin = (float(np.mean([rows.mean() for rows in side])) for side in (ours, theirs))

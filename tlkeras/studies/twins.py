@@ -245,8 +245,8 @@ def _few_labels(run: RunDir) -> bool:
 def _temperature(run: RunDir) -> float | None:
     """Returns the temperature that was fitted on the validation rows of a run, or None without any."""
     file = run.evaluation / calibration.FILE
-    facts = run.read_json(file) if file.is_file() else {"reason": "export.calibrate is false"}
-    return None if "reason" in facts else facts["temperature"]
+    facts = run.read_json(file) if file.is_file() else {}
+    return None if not facts or "reason" in facts else facts["temperature"]
 
 
 def _judged(config: ExperimentConfig, name: str, seeds: list[RunDir], own: Sequence[Any]) -> dict[str, Any]:
