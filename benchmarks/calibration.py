@@ -3,7 +3,7 @@
 Command:  python benchmarks/calibration.py DIR     (KERAS_HOME with Fashion-MNIST, or it is downloaded)
 Time:     about ten minutes on two CPU cores; runs that are finished in DIR are reused.
 
-It trains three seeds on the emoji (quickstart), on 500 rows of Fashion-MNIST and on the digits (both with a
+It trains three seeds of the experiment `emoji`, on 500 rows of Fashion-MNIST and on the digits (both with a
 small network), and prints:
 
 1. the expected calibration error on test rows before and after, the number of changed answers, and the
@@ -43,7 +43,7 @@ def trained(folder: Path) -> dict[str, list]:
         fashion_folder.main(fashion)
     fashion_words = [f"data.source=folder:{fashion}", "data.image_size=28", "stages.0.epochs=15"]
     kinds = {
-        "emoji": ("quickstart", []),
+        "emoji": ("emoji", []),
         "fashion": ("digits", ["name=fashion", *fashion_words]),
         "digits": ("digits", []),
     }

@@ -30,7 +30,7 @@ from tlkeras.prepare import read_domains  # noqa: E402
 
 RUNS = {
     # experiment, changes, number of its stages
-    "EfficientNet-Lite0, emoji, 96x96": ("quickstart", ["data.image_size=96"], 1),
+    "EfficientNet-Lite0, emoji, 96x96": ("emoji", ["data.image_size=96"], 1),
     "small CNN, shapes, 40x56": ("synthetic_smoke", ["data.image_size=[40,56]"], 2),
 }
 MODES = {"stretch": (), "crop": ("data.crop_fraction=0.875",), "pad": ()}

@@ -1,6 +1,6 @@
 """Merges runs on Twemoji and compares them on OpenMoji: `python benchmarks/merge.py [WORKDIR]`.
 
-`quickstart` is trained with five seeds. The runs become a uniform soup, a greedy soup and an ensemble. For
+`emoji` is trained with five seeds. The runs become a uniform soup, a greedy soup and an ensemble. For
 each seed, the line from the run after its first stage (only the head is trained) to the whole run gives the
 curve of WiSE-FT. No run sees OpenMoji before it is evaluated. Runs that exist in WORKDIR are used again.
 """
@@ -22,8 +22,8 @@ SHIFTED = AdaptationConfig(method="none", target=DataConfig(source="emoji:openmo
 
 
 def trained(folder: Path, seed: int, *, fine_tuned: bool) -> Path:
-    """Returns the run of a seed: all of `quickstart`, or only its first stage, which trains the head."""
-    config = load_config("quickstart", [f"seed={seed}"])
+    """Returns the run of a seed: all of `emoji`, or only its first stage, which trains the head."""
+    config = load_config("emoji", [f"seed={seed}"])
     stages = config.stages if fine_tuned else config.stages[:1]
     path = folder / f"{'fine_tuned' if fine_tuned else 'head'}_{seed}"
     with contextlib.redirect_stdout(io.StringIO()):

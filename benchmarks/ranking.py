@@ -36,7 +36,7 @@ def rank() -> None:
     candidates += [("small_cnn", str(WORK / f"{name}_large")) for name in made] + [("small_cnn", None)]
     head = StageConfig(name="head", epochs=30, optimizer=OptimizerConfig(learning_rate=3e-3))
     base = config(0, head, stage(epochs=10, rate=3e-4, bn="frozen"))
-    emoji = load_config("quickstart").data
+    emoji = load_config("emoji").data
     for title, data, per_class in (("clothes", base.data, 100), ("emoji", emoji, 60)):
         data = data.model_copy(update={"image_size": LARGE, "batch_size": 50, "per_class": per_class})
         _agreement(title, base.model_copy(update={"data": data}), candidates)

@@ -1,10 +1,11 @@
-"""Eight categories of emoji, learned from a thousand drawings by a network pretrained on photographs.
+"""Capital letters in unseen typefaces, learned from 312 drawings by a network pretrained on photographs.
 
 Command:  tlkeras train --config=quickstart --workdir=runs/quickstart
-Time:     about two minutes on two CPU cores, after the install: 90 s for the run and the rest for two twins.
-Expect:   a test accuracy of .66 (.662 for each of seeds 0 to 2) and two verdicts. The transfer helped by 26
-          points against a head on random features (seed 0). There is no difference from a logistic regression
-          on the frozen features (.632). No emoji is in two splits.
+Time:     200 s of CPU time on two cores with both twins, after the install.
+Expect:   a test accuracy of .66 (.657, .654, .683 for seeds 0 to 2) and two verdicts. The transfer helped by
+          35 points against the same network from scratch (.346, .285, .322), and by 18 points against a
+          logistic regression on the frozen features (.486). The typefaces of the test rows are in no other
+          split.
 """
 
 from tlkeras.config import (
@@ -23,28 +24,28 @@ def get_config() -> ExperimentConfig:
     """Returns the experiment."""
     return ExperimentConfig(
         name="quickstart",
-        data=DataConfig(source="emoji:twemoji", image_size=96, batch_size=32),
+        data=DataConfig(source="letters", image_size=64, batch_size=32),
         model=ModelConfig(backbone="efficientnet_lite0", weights="imagenet"),
         stages=[
             StageConfig(
                 name="head",
                 train="head",
                 epochs=10,
-                optimizer=OptimizerConfig(name="adam", learning_rate=2e-3),
+                optimizer=OptimizerConfig(name="adam", learning_rate=3e-3),
             ),
             StageConfig(
                 name="finetune",
-                train="last:6",
-                epochs=10,
+                train="last:8",
+                epochs=15,
                 bn="frozen",
                 optimizer=OptimizerConfig(
                     name="adam",
-                    learning_rate=3e-4,
-                    schedule=ScheduleConfig(name="cosine", warmup_steps=20),
+                    learning_rate=1e-3,
+                    schedule=ScheduleConfig(name="cosine", warmup_steps=5),
                 ),
                 layer_decay=0.8,
-                augment=AugmentConfig(flip="horizontal", crop=0.7, rotation=10),
+                augment=AugmentConfig(crop=0.7, rotation=10),
             ),
         ],
-        verdict=VerdictConfig(twins=["random_features", "frozen_probe"]),
+        verdict=VerdictConfig(twins=["scratch", "frozen_probe"]),
     )

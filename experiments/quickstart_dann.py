@@ -1,4 +1,4 @@
-"""Twemoji to OpenMoji: the quickstart's eight categories in another drawing style, without labels.
+"""Twemoji to OpenMoji: the eight categories of `emoji` in another drawing style, without labels.
 
 Command:  tlkeras train --config=quickstart_dann --workdir=runs/quickstart_dann
 Time:     about two minutes on two CPU cores, including the twin.

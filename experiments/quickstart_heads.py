@@ -1,4 +1,4 @@
-"""Twelve heads on the quickstart's frozen features, which are computed once, and their comparison.
+"""Twelve heads on the frozen features of `emoji`, which are computed once, and their comparison.
 
 Command:  tlkeras sweep --config=quickstart_heads --workdir=runs/heads
 Time:     two and a half minutes on two CPU cores.

@@ -1,8 +1,8 @@
 """An earlier model inside a new one: its answers on OpenMoji join the features of the backbone.
 
-Command:  tlkeras train --config=quickstart --workdir=runs/quickstart
+Command:  tlkeras train --config=emoji --workdir=runs/emoji
           tlkeras train --config=quickstart_nested --workdir=runs/nested
-Time:     about half a minute on two CPU cores, after the quickstart.
+Time:     about half a minute on two CPU cores, after `emoji`.
 Expect:   a test accuracy of .41 (.445, .390, .382 for seeds 0 to 2; without that model .423, .386, .397).
 """
 
@@ -24,7 +24,7 @@ def get_config() -> ExperimentConfig:
         model=ModelConfig(
             backbone="efficientnet_lite0",
             weights="imagenet",
-            nested=NestedConfig(source="runs/quickstart"),
+            nested=NestedConfig(source="runs/emoji"),
         ),
         stages=[
             StageConfig(

@@ -1,4 +1,4 @@
-"""Logistic regression, SVM, prototypes and kNN, fitted on the quickstart's frozen features.
+"""Logistic regression, SVM, prototypes and kNN, fitted on the frozen features of `emoji`.
 
 Command:  tlkeras sweep --config=quickstart_probes --workdir=runs/probes
 Time:     about half a minute on two CPU cores, most of it for the one pass through the backbone.

