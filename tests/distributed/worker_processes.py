@@ -154,7 +154,7 @@ def _become(target, words: list[str], cluster: str | None, log: str, together) -
             together.abort()
         else:
             with contextlib.suppress(threading.BrokenBarrierError):  # another worker failed
-                together.wait(timeout=60)
+                together.wait(timeout=300)
     sys.exit(code)
 
 

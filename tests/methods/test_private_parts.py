@@ -91,7 +91,7 @@ def private_layers(all_weights: dict) -> set[str]:
     return {name.split("/")[0] for name in all_weights} - set(COMMON)
 
 
-@pytest.mark.parametrize("name", ["fix_common", "share_weights", "private_first"])
+@pytest.mark.parametrize("name", ["share_weights", further("fix_common"), further("private_first")])
 def test_each_task_comes_in_by_its_own_adapter(config, tmp_path, name):
     config = strategy(config, name)
     run = run_experiment(config, tmp_path / "run")
