@@ -43,8 +43,8 @@ def images(size=32, count=3):
     ("backbone", "size", "options"),
     [
         ("small_cnn", 32, {}),
-        ("mobilenet", 32, {"alpha": 0.25}),
-        ("mobilenet_v2", 32, {"alpha": 0.35}),
+        ("mobilenet", 64, {"alpha": 0.25}),
+        ("mobilenet_v2", 64, {"alpha": 0.35}),
         ("efficientnet_lite0", 64, {}),
     ],
 )
@@ -98,6 +98,16 @@ def test_grad_cam_of_swin_is_class_activation_mapping():
     heat = keras.ops.image.resize(heat[..., None], (32, 32))[..., 0].numpy()
     found = grad_cam(model, x, np.array([1, 1, 1]))
     np.testing.assert_allclose(found, heat / heat.max(axis=(1, 2), keepdims=True), atol=1e-4)
+
+
+def test_a_map_of_one_position_is_not_explained():
+    """ConvNeXt V2 divides 32 pixels by 32: the map before has 2 x 2 positions."""
+    model, x = network("convnextv2_atto", 32, depths=[1, 1, 1, 1], width=4), images()
+    assert cam_layer(model, "convnextv2_atto") == "stage_3_downsample_norm"
+    maps, method = explain_images(model, x, backbone="convnextv2_atto")
+    assert method == "Grad-CAM" and (maps.std(axis=(1, 2)) > 0).any()
+    with pytest.raises(UserError, match="needs a layer with outputs"):
+        grad_cam(model, x, layer="stage_3_block_0_add")
 
 
 def test_a_nested_backbone_gives_the_map_of_the_flat_model():

@@ -182,9 +182,9 @@ def explain_images(
 def cam_layer(model: keras.Model, backbone: str | None = None) -> str | None:
     """Returns the layer that Grad-CAM uses, or None if there is none.
 
-    It is the one in the row of the backbone, or else the last layer with spatial outputs. In a vision
-    transformer it is the first norm of the last block: behind that block, a classifier that reads the class
-    token depends on no patch.
+    It is the one in the row of the backbone, or else the last layer with spatial outputs, of more than one
+    position. In a vision transformer it is the first norm of the last block: behind that block, a
+    classifier that reads the class token depends on no patch.
     """
     spatial = list(_spatial_tensors(flattened(model)))
     named = BACKBONES.get(backbone).grad_cam if backbone is not None and backbone in BACKBONES else ""
@@ -213,8 +213,10 @@ def _is_nested(layer) -> bool:
 
 
 def _is_spatial(node) -> bool:
+    """Whether the output is a map of more than one position; small images end in maps of one."""
     tensors = node.output_tensors
-    return not node.is_input and len(tensors) == 1 and len(tensors[0].shape) == 4
+    shape = tensors[0].shape if len(tensors) == 1 and not node.is_input else ()
+    return len(shape) == 4 and shape[1:3] != (1, 1)
 
 
 def _spatial_tensors(model) -> dict:
