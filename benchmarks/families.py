@@ -232,7 +232,7 @@ def _cell(row: dict) -> str:
         case "last_two":
             return f"{row['moved']} of {row['layers']} layers"
         case "killed":
-            return f"equal after {row['kills']} kills"
+            return f"equal ({row['kills']})"
         case "heat":
             return f"{row['method']}, {row['shown']} of {row['of']}"
         case "exports":
