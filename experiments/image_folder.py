@@ -2,7 +2,7 @@
 
 Command:  tlkeras train --config=image_folder --set data.source=folder:DIR --workdir=runs/mine
 Time:     about a minute for 500 pictures on two CPU cores.
-Expect:   a test accuracy of .81 on Fashion-MNIST with 500 pictures (docs/measured.md).
+Expect:   a test accuracy of .84 on Fashion-MNIST with 500 pictures (docs/measured.md).
 """
 
 from tlkeras.config import (
@@ -32,12 +32,12 @@ def get_config() -> ExperimentConfig:
             ),
             StageConfig(
                 name="finetune",
-                train="last:4",
+                train="last:8",
                 epochs=15,
                 bn="frozen",
                 optimizer=OptimizerConfig(
                     name="adam",
-                    learning_rate=1e-4,
+                    learning_rate=3e-4,
                     schedule=ScheduleConfig(name="cosine", warmup_steps=5),
                 ),
                 augment=AugmentConfig(flip="horizontal", crop=0.8),

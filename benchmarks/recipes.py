@@ -1,0 +1,135 @@
+"""Changes of the recipe of `image_folder`, each on all tasks with the same setting.
+
+    python benchmarks/recipes.py TASKS [--seed=0 ...] [--task=NAME ...] [--first=N] [--results=recipes.jsonl]
+
+TASKS is the folder that benchmarks/peers/tasks.py writes. Each candidate is the recipe that was the default
+before (the last four blocks at a rate of 1e-4) with the changes of one row of CANDIDATES. A finished training
+is a line of the results file and is not repeated. The table shows the gain in test accuracy over that
+recipe, in points: the mean over the seeds of each task, the mean over the tasks, and the standard deviation
+of the gain over the tasks. No candidate is adjusted to a task.
+"""
+
+import argparse
+import json
+import tempfile
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from tlkeras import load_config, run_experiment
+
+PROBE = 'stages.0={"name":"head","kind":"probe","probe":{"name":"logistic_regression"}}'
+DEEPER = [
+    "stages.1.train=all",
+    "stages.1.layer_decay=0.8",
+    "stages.1.optimizer.learning_rate=3e-4",
+]
+LONGER = ["stages.1.epochs=30", "stages.1.early_stopping=none"]
+FASTER_HEAD = ["stages.0.optimizer.learning_rate=3e-3"]
+LAST_8 = ["stages.1.train=last:8", "stages.1.optimizer.learning_rate=3e-4"]
+SMOOTHED = ["stages.0.label_smoothing=0.1", "stages.1.label_smoothing=0.1"]
+UNMIRRORED = ["stages.1.augment.flip=none"]
+BEFORE = ["stages.1.train=last:4", "stages.1.optimizer.learning_rate=1e-4"]
+BASE = "last:4, rate 1e-4"
+CANDIDATES = {
+    BASE: [],
+    "last:8, rate 3e-4": LAST_8,
+    "last:8, rate 3e-4, head rate 3e-3": [*FASTER_HEAD, *LAST_8],
+    "fine-tuning: rate 3e-4, head rate 3e-3": [*FASTER_HEAD, "stages.1.optimizer.learning_rate=3e-4"],
+    "last:8, rate 3e-4, head rate 3e-3, no flips": [*FASTER_HEAD, *LAST_8, *UNMIRRORED],
+    "last:8, rate 3e-4, head rate 3e-3, label smoothing .1": [*FASTER_HEAD, *LAST_8, *SMOOTHED],
+    "fine-tuning: rate 3e-4": ["stages.1.optimizer.learning_rate=3e-4"],
+    "head: rate 3e-3": FASTER_HEAD,
+    "no flips": UNMIRRORED,
+    "label smoothing .1": SMOOTHED,
+    "all blocks, layer decay .8, rate 3e-4": DEEPER,
+    "all blocks, layer decay .8, rate 3e-4, head rate 3e-3": [*FASTER_HEAD, *DEEPER],
+    "last:8, rate 1e-3, head rate 3e-3": [
+        *FASTER_HEAD,
+        "stages.1.train=last:8",
+        "stages.1.optimizer.learning_rate=1e-3",
+    ],
+    "fine-tuning: rate 1e-3": ["stages.1.optimizer.learning_rate=1e-3"],
+    "head: fitted probe": [PROBE],
+    "head: 30 epochs": ["stages.0.epochs=30"],
+    "fine-tuning: 30 epochs": LONGER,
+    "rotation 10, crop .7": ["stages.1.augment.rotation=10", "stages.1.augment.crop=0.7"],
+    "averaged weights": ["stages.1.optimizer.ema_momentum=0.98"],
+    "AdamW, decay .05": ["stages.1.optimizer.name=adamw", "stages.1.optimizer.weight_decay=0.05"],
+    "mixup .2": ["stages.1.augment.mixup=0.2"],
+    "batch statistics": ["stages.1.bn=train"],
+    "all blocks, layer decay .8, rate 3e-4, 30 epochs": [*DEEPER, *LONGER],
+    "all blocks, layer decay .8, rate 3e-4, 30 epochs, fitted probe": [PROBE, *DEEPER, *LONGER],
+}
+
+
+def main() -> None:
+    """Trains what is missing, and prints the table."""
+    parser = argparse.ArgumentParser(description="Compares changes of the recipe of image_folder.")
+    parser.add_argument("tasks", type=Path)
+    parser.add_argument("--seed", type=int, action="append")
+    parser.add_argument("--task", action="append", help="Names of tasks; all by default.")
+    parser.add_argument("--first", type=int, help="Only this number of candidates.")
+    parser.add_argument("--results", type=Path, default=Path("recipes.jsonl"))
+    flags = parser.parse_args()
+    cache = tempfile.mkdtemp()
+    names = flags.task or sorted(file.parent.name for file in flags.tasks.glob("*/task.json"))
+    for seed in flags.seed or [0]:
+        for candidate in list(CANDIDATES)[: flags.first]:
+            for task in names:
+                if (candidate, task, seed) not in known(flags.results):
+                    found = trained(flags.tasks / task, seed, CANDIDATES[candidate], cache)
+                    line = {"candidate": candidate, "task": task, "seed": seed, **found}
+                    with flags.results.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(line) + "\n")
+                    print(line, flush=True)
+    show(known(flags.results), names)
+
+
+def known(results: Path) -> dict[tuple[str, str, int], float]:
+    """Returns the accuracies in the results file, by candidate, task and seed."""
+    lines = results.read_text("utf-8").splitlines() if results.exists() else []
+    rows = map(json.loads, lines)
+    return {(row["candidate"], row["task"], row["seed"]): row["accuracy"] for row in rows}
+
+
+def trained(task: Path, seed: int, changes: list[str], cache: str) -> dict[str, float]:
+    """Returns the test accuracy, and the seconds of the stages. The runs share the trunk's outputs."""
+    size = json.loads((task / "task.json").read_text("utf-8"))["size"]
+    with tempfile.TemporaryDirectory() as folder:
+        common = [
+            f"data.source=folder:{task}", f"data.image_size={size}", f"seed={seed}",
+            f"cache.dir={cache}", "model.backbone=efficientnet_lite0", "model.fallback=none",
+        ]  # fmt: skip
+        run = run_experiment(load_config("image_folder", [*common, *BEFORE, *changes]), f"{folder}/run")
+        seconds = sum(
+            event["training_seconds"]
+            for event in run.run_dir.ledger.records()
+            if event["event"] == "completed"
+        )
+        return {"accuracy": run.metrics["source"]["test"]["accuracy"], "seconds": round(seconds, 1)}
+
+
+def show(accuracies: dict[tuple[str, str, int], float], tasks: Iterable[str]) -> None:
+    """Prints the gains over the recipe as it is, which the first row shows in per cent."""
+    per_task: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for (candidate, task, seed), accuracy in accuracies.items():
+        base = accuracies.get((BASE, task, seed))
+        if base is not None and task in tasks:
+            gain = accuracy if candidate == BASE else accuracy - base
+            per_task[candidate][task].append(100 * gain)
+    print(f"| | {' | '.join(tasks)} | mean | spread over tasks |\n|---|{'---|' * (len(list(tasks)) + 2)}")
+    for candidate, found in per_task.items():
+        if set(found) >= set(tasks):
+            sign = "" if candidate == BASE else "+"
+            means = [float(np.mean(found[task])) for task in tasks]
+            shown = " | ".join(f"{mean:{sign}.1f}" for mean in (*means, np.mean(means)))
+            print(f"| {candidate} | {shown} | {np.std(means, ddof=1):.1f} |")
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    main()
