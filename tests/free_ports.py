@@ -4,8 +4,8 @@ import contextlib
 import random
 import socket
 
-# Systems give ports from 32768 on to connections and to servers that ask for any port. A number below is not
-# taken by another test between this choice and the start of the server.
+# Most systems give ports from 32768 on to connections and to servers that ask for any port. A number below
+# is seldom taken by another process between this choice and the start of the server.
 CHOICE = range(20_000, 32_000)
 
 

@@ -41,6 +41,14 @@ def test_losses_are_the_log_loss():
     assert row_losses(many, 1.0) == pytest.approx(np.full(50, -np.log(1 / (1 + np.exp(-0.5)))))
 
 
+def test_a_sentence_says_on_which_rows_probabilities_are_calibrated():
+    run, twin = noisy(3.0), noisy(1.0, seed=1)
+    assert "calibrated" not in beside(run, twin).log_loss["sentence"]
+    assert "calibrated on the source" in beside(run, twin, of_source=True).log_loss["sentence"]
+    raw = beside(run, twin, [(None, 1.0)], of_source=True).log_loss["sentence"]
+    assert "are not calibrated" in raw and "source" not in raw
+
+
 def test_better_probabilities_with_the_same_answers_are_seen_and_change_no_verdict():
     """Wrong answers of the run are less certain than those of the twin."""
     run, labels = noisy(1.0), LABELS

@@ -390,6 +390,7 @@ def test_nothing_to_hold_back_is_refused(train, stage):
         ({"name": "bss", "options": {"q": 1}}, "bss refuses its options"),
         ({"name": "mixout", "weight": 1.0}, "below 1"),
         ({"name": "l2_sp", "options": {"head": -1}}, "options.head must be a number of at least 0"),
+        ({"name": "l2_sp", "options": {"head": 0.1}}, "not random: set model.head.name=class_names.*linear"),
         ({"name": "patch_dropout", "weight": 1}, "part below 1"),
         ({"name": "patch_dropout"}, "needs a vision transformer .*small_cnn"),
         ({"name": "distillation"}, "options.teacher"),

@@ -117,6 +117,8 @@ def test_the_shift_is_added_by_the_op_that_tensorflow_fuses(model, x):
     ({"scale": False, "momentum": 0.7}, True),
     ({"center": False, "epsilon": 0.1}, True),
     ({"dtype": "mixed_bfloat16"}, True),
+    ({"dtype": "mixed_float16"}, True),
+    ({"dtype": "float64"}, False),
     ({"epsilon": 1e-7}, False),
     ({"synchronized": True}, False),
     ({"axis": 1}, False),

@@ -16,7 +16,7 @@ def has_one_operation(layer: keras.layers.Layer) -> bool:
         and layer.input_spec.ndim == 4
         and layer.epsilon >= LEAST_EPSILON
         and not layer.synchronized
-        and not layer.renorm
+        and not getattr(layer, "renorm", False)  # Keras has it since 3.14
     )
 
 
@@ -40,7 +40,7 @@ def normalized(layer: keras.layers.BatchNormalization, x):
         x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=layer.epsilon, is_training=True
     )
     # The operation returns the unbiased variance, and Keras' moving variance is the biased one.
-    rows = ops.cast(tf.size(x) // x.shape[-1], "float32")
+    rows = ops.cast(tf.size(x, out_type=tf.int64) // x.shape[-1], "float32")
     biased = variance * ops.maximum(rows - 1, 1) / rows
     for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, biased)):
         moving.assign(moving * layer.momentum + value * (1 - layer.momentum))

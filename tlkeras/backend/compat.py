@@ -112,7 +112,7 @@ def assign_in_replicas(strategy, variable: keras.Variable, value) -> None:
     strategy.extended.update(variable._value, assign, args=(value,), group=False)
 
 
-_create_device_dataset = multi_device_iterator_ops._create_device_dataset
+_create_device_dataset = getattr(multi_device_iterator_ops, "_create_device_dataset", None)
 
 
 def _create_device_dataset_without_autotuner(*args):
@@ -125,9 +125,11 @@ def stop_autotuner_of_devices() -> None:
     """Turns the autotuner of tf.data off in the iterators that bring the rows of a batch to the replicas.
 
     They do not take over the options of the distributed dataset. There is nothing to tune in them, but the
-    deletion of one often waits for its autotuner, up to a minute.
+    deletion of one often waits for its autotuner, up to a minute. It applies to all distributed datasets of
+    the process, and has no effect if TensorFlow has renamed its function.
     """
-    multi_device_iterator_ops._create_device_dataset = _create_device_dataset_without_autotuner
+    if _create_device_dataset is not None:
+        multi_device_iterator_ops._create_device_dataset = _create_device_dataset_without_autotuner
 
 
 def optuna_trial_number(trial) -> int:

@@ -52,7 +52,9 @@ def uniform_of_step(shape: tuple[int, ...], seed: int, step) -> tf.Tensor:
 def uniform_of_rows(rows, width: int, seed: int, step) -> tf.Tensor:
     """Returns uniform numbers in 0..1 for the rows of this replica, float32 `(rows, width)`.
 
-    A row of the whole batch has the same numbers on any number of replicas.
+    A row of the whole batch has the same numbers on any number of replicas, if each replica has one run of
+    the batch. With rows of two domains in a step, each replica has a run of each of them, and the numbers
+    differ from those on one device.
 
     Args:
         rows: Number of rows of this replica.

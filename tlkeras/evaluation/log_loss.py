@@ -5,7 +5,8 @@ probable the right class was. It stands beside the verdict and does not change i
 mean a higher accuracy.
 
 The probabilities of both sides are calibrated on their validation rows, so that over-confidence alone does
-not decide. A single row cannot decide either: a probability counts as at least a hundredth of an even guess.
+not decide. With adaptation these are rows of the source, and over-confidence on the target counts. A single
+row cannot decide either: a probability counts as at least a hundredth of an even guess.
 The interval is that of the verdict (`gain_interval`). The log loss varies more between seeds than the
 accuracy: on the networks of `benchmarks/verdict_power.py`, the additional variance was 0.0006 of the mean
 square of the differences between rows with 300 labels, and 0.009 to 0.025 with few labels or under shift,
@@ -34,6 +35,7 @@ def with_log_loss(
     temperatures: Sequence[tuple[float | None, float | None]],
     *,
     unstable: bool = False,
+    of_source: bool = False,
 ) -> Verdict:
     """Returns a verdict with the comparison of the log losses in `log_loss`.
 
@@ -47,6 +49,7 @@ def with_log_loss(
         temperatures: Temperatures of run and twin for each seed, fitted on validation rows, or None if there
             were none. If one of them is None, no probabilities are calibrated.
         unstable: Whether trainings differ much between seeds; see `judge`.
+        of_source: Whether the temperatures were fitted on rows of another domain than the test rows.
     """
     sides = [*runs, *twins]
     if verdict.broken_twin or any(
@@ -67,7 +70,7 @@ def with_log_loss(
         "verdict": _CHANGES[decide(twin - run, interval, smallest=SMALLEST * twin)],
         "run": run, "twin": twin, "gain": twin - run, "interval": list(interval), "calibrated": calibrated,
     }  # fmt: skip
-    return dataclasses.replace(verdict, log_loss=facts | {"sentence": _sentence(facts, verdict)})
+    return dataclasses.replace(verdict, log_loss=facts | {"sentence": _sentence(facts, verdict, of_source)})
 
 
 def row_losses(predictions: Predictions, temperature: float) -> np.ndarray:
@@ -101,13 +104,15 @@ def loss_interval(
     return gain_interval(falls, same_rows=same_rows, prior=prior)
 
 
-def _sentence(facts: dict[str, Any], verdict: Verdict) -> str:
+def _sentence(facts: dict[str, Any], verdict: Verdict, of_source: bool) -> str:
     change = facts["verdict"]
     measured = (
         f"{facts['run']:.3f} against {facts['twin']:.3f}, "
         f"{measured_gain(facts['gain'], tuple(facts['interval']), is_share=False)}."
     )
     raw = "" if facts["calibrated"] else " The probabilities are not calibrated: over-confidence counts too."
+    if facts["calibrated"] and of_source:
+        raw = " The probabilities are calibrated on the source: over-confidence on the target counts too."
     if change == "no_difference":
         return f"The log loss shows no difference: {measured}{raw}"
     if verdict.verdict == {"fell": "helped", "rose": "hurt"}[change]:

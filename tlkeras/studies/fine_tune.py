@@ -53,7 +53,8 @@ def fine_tune(
         labels: Labels `(n,)` if `data` are inputs without labels: an array, a list, a DataFrame, or a dict
             such as `{"image": pictures, "text": texts, "age": ages}`. None if the data contain them.
         backbone: Registered name, or a functional `keras.Model` from raw inputs to features. None uses the
-            backbone of the recipe.
+            backbone of the recipe. The recipe for pictures opens the last eight blocks. A network with fewer
+            needs `stages__1__train="all"` or `"last:2"`.
         epochs: Number of epochs of each stage, or None for the numbers of the recipe.
         target: Folder, file or source of an unlabelled target domain. The run then adapts to it by gradient
             reversal (DANN), and a second run without the target shows whether this helped.

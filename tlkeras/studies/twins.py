@@ -261,7 +261,9 @@ def _judged(config: ExperimentConfig, name: str, seeds: list[RunDir], own: Seque
         unstable = domain == "target" or _few_labels(seeds[0])
         found = judge(runs, others, metric=config.judge, own=own, unstable=unstable, **words)
         temperatures = [(_temperature(run), _temperature(run.twin(name))) for run in seeds]
-        found = with_log_loss(found, runs, others, temperatures, unstable=unstable)
+        found = with_log_loss(
+            found, runs, others, temperatures, unstable=unstable, of_source=domain == "target"
+        )
     else:
         found = unlabelled_verdict(runs, judged_by=config.judged_by, **words)
     verdict = found.to_json()

@@ -8,17 +8,17 @@ Bitstream Vera, Computer Modern (BaKoMa) and STIX have licences of their own, an
 import colorsys
 import itertools
 import string
+from pathlib import Path
 
 import numpy as np
 
 from tlkeras.config.data import DataConfig
 from tlkeras.data.rows import Rows
 from tlkeras.data.sources.base import Source, Table
-from tlkeras.data.sources.emoji import package
 from tlkeras.errors import UserError
 from tlkeras.lazy import LateModule
 
-PIL = LateModule("PIL")
+PIL, matplotlib = LateModule("PIL"), LateModule("matplotlib")
 
 SIDE = 64
 LETTERS = string.ascii_uppercase
@@ -75,7 +75,7 @@ def glyph(letter: str, typeface: str) -> tuple[str, str]:
 def _draw(letter: str, typeface: str, rng: np.random.Generator) -> np.ndarray:
     """Draws a letter near the middle of a picture. Returns `uint8` `(64, 64, 3)`."""
     file, character = glyph(letter, typeface)
-    path = package("matplotlib", "matplotlib") / "mpl-data" / "fonts" / "ttf" / f"{file}.ttf"
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{file}.ttf"
     font = PIL.ImageFont.truetype(
         str(path), int(rng.integers(32, 50)), layout_engine=PIL.ImageFont.Layout.BASIC
     )

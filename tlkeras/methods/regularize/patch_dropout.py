@@ -17,7 +17,8 @@ class PatchDropout(Regularizer):
     The patches are left out where the trained part begins: behind the embedding of patches and positions, or
     in front of the first trained block. The class token and registers stay. Attention and MLP then have fewer
     tokens, so a step takes less time and memory. Validation, the saved model and exports use all patches.
-    Before the pooling, the mean of the patches that are left stands for each of the others.
+    Before the pooling, the mean of the patches that are left stands for each of the others. With gradient
+    accumulation, the n-th rows of the batches of one update keep the same places.
 
     Args:
         weight: Part of the patches that is left out, below 1. At least one is kept.

@@ -34,7 +34,18 @@ class L2SP(Regularizer):
         self.head, self.needs_backbone = float(head), not head
 
     def act_on(self, setting: Setting) -> None:
-        """Copies the start weights."""
+        """Copies the start weights.
+
+        Raises:
+            UserError: The head is to stay near a random start.
+        """
+        kind = setting.model_config.head.name if setting.model_config is not None else "class_names"
+        if self.head and kind != "class_names":
+            raise UserError(
+                "l2_sp keeps a head near its start only if this is not random: set "
+                "model.head.name=class_names, or leave options.head out. "
+                f"Received: options.head={self.head:g}, model.head.name={kind}"
+            )
         opened = setting.backbone_variables
         of_head = list(setting.model.head.trainable_variables) if self.head else []
         self._variables = [*opened, *of_head]

@@ -102,7 +102,11 @@ def _pairs(model: keras.Model) -> dict:
 
 
 def _normalises_by_batch(operation) -> bool:
-    return batch_statistics.has_one_operation(operation) and operation.trainable
+    return (
+        isinstance(operation, keras.layers.BatchNormalization)
+        and operation.trainable
+        and batch_statistics.has_one_operation(operation)
+    )
 
 
 def _is_plain_convolution(layer) -> bool:
