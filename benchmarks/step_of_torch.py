@@ -19,7 +19,11 @@ NAMES = {
     "dinov2_small": ("vit_small_patch14_dinov2", {"img_size": 224}),
     "convnextv2_tiny": ("convnextv2_tiny", {}),
     "swin_tiny": ("swin_tiny_patch4_window7_224", {}),
+    "mobilenet_v2": ("mobilenetv2_100", {}),
+    "resnet50": ("resnet50", {}),
+    "efficientnet_lite0": ("efficientnet_lite0", {}),
 }
+CONVOLUTIONAL = ("convnextv2_tiny", "mobilenet_v2", "resnet50", "efficientnet_lite0")
 CLASSES = 10
 
 
@@ -30,7 +34,7 @@ def pass_of(asked: dict):
     name, arguments = NAMES[asked["network"]]
     network = timm.create_model(name, num_classes=CLASSES, **arguments)
     x = 255 * torch.rand(asked["batch"], 3, 224, 224)
-    if asked["network"].startswith("convnext"):  # the faster layout for convolutions
+    if asked["network"] in CONVOLUTIONAL:  # the faster layout for convolutions
         network, x = (
             network.to(memory_format=torch.channels_last),
             x.contiguous(memory_format=torch.channels_last),
