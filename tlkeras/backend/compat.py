@@ -112,7 +112,7 @@ def assign_in_replicas(strategy, variable: keras.Variable, value) -> None:
     strategy.extended.update(variable._value, assign, args=(value,), group=False)
 
 
-_create_device_dataset = getattr(multi_device_iterator_ops, "_create_device_dataset", None)
+_create_device_dataset: Any = getattr(multi_device_iterator_ops, "_create_device_dataset", None)
 
 
 def _create_device_dataset_without_autotuner(*args):
