@@ -16,7 +16,7 @@ def has_one_operation(layer: keras.layers.Layer) -> bool:
         and layer.input_spec.ndim == 4
         and layer.epsilon >= LEAST_EPSILON
         and not layer.synchronized
-        and not getattr(layer, "renorm", False)  # Keras has it since 3.14
+        and not getattr(layer, "renorm", False)  # Keras 3.12 and 3.13 have no such attribute
     )
 
 
