@@ -168,8 +168,7 @@ def _summary(run_dir: RunDir, metrics: dict, judged_by: str | None) -> str:
         for domain, splits in metrics.items()
         for split, values in splits.items()
     ]
-    facts = run_dir.evaluation / calibration.FILE
-    calibrated = calibration.calibration_note(run_dir.read_json(facts)) if facts.is_file() else ""
+    calibrated = calibration.calibration_note(calibration.read_calibration(run_dir))
     notes = [text for text in (calibrated, few_rows_note(metrics), unlabelled_note(metrics)) if text]
     return "\n".join(["", "Finished:", *lines, *notes, f"Everything about this run is in {run_dir.path}/"])
 

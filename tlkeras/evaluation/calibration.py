@@ -7,6 +7,7 @@ import numpy as np
 
 from tlkeras.evaluation.predictions import Predictions, cross_entropy
 from tlkeras.lazy import LateModule
+from tlkeras.run_dir import RunDir
 
 scipy = LateModule("scipy")
 
@@ -122,8 +123,37 @@ def calibration_of(validation: Predictions | None) -> dict[str, Any]:
     }
 
 
+def read_calibration(run_dir: RunDir) -> dict[str, Any]:
+    """Returns the content of `calibration.json` of a run; see `calibration_of`. It is empty without the file.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    file = run_dir.evaluation / FILE
+    return run_dir.read_json(file) if file.is_file() else {}
+
+
+def temperature_of(run_dir: RunDir) -> float:
+    """Returns the temperature by which `predict` and exports divide the logits of a run; 1 without one."""
+    return read_calibration(run_dir).get("temperature", 1.0)
+
+
+def fitted_temperature(run_dir: RunDir) -> float | None:
+    """Returns the temperature that was fitted on validation rows of a run, or None if there were none."""
+    facts = read_calibration(run_dir)
+    return None if not facts or "reason" in facts else facts["temperature"]
+
+
 def calibration_note(facts: dict[str, Any]) -> str:
-    """Returns a sentence about the calibration of a run, for the terminal. It is empty for a regression."""
+    """Returns a sentence about the calibration of a run, for the terminal.
+
+    It is empty for a regression, and if `facts` are, because the run was not to be calibrated.
+
+    Args:
+        facts: Content of `calibration.json`; see `calibration_of`.
+    """
+    if not facts:
+        return ""
     if "reason" not in facts:
         return (
             f"Calibration: predict and exports divide the logits by {facts['temperature']:.3g}. The expected "

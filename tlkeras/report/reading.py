@@ -90,7 +90,7 @@ class RunRecord:
     @cached_property
     def temperature(self) -> float:
         """The temperature by which `predict` and exports divide the logits. 1 if there is none."""
-        return (self._json(self.run_dir.evaluation / calibration.FILE) or {}).get("temperature", 1.0)
+        return calibration.temperature_of(self.run_dir)
 
     def calibrated_error(self, domain: str) -> float | None:
         """Returns the expected calibration error of `predict` on the shown split, or None without one."""

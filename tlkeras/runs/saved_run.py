@@ -172,8 +172,7 @@ class SavedRun:
 
         It was fitted on validation rows. `export.calibrate=false` leaves it out.
         """
-        file = self.run_dir.evaluation / calibration.FILE
-        return self.run_dir.read_json(file)["temperature"] if file.is_file() else 1.0
+        return calibration.temperature_of(self.run_dir)
 
     @cached_property
     def unlike_training(self) -> unlike_training.UnlikeTraining | None:
