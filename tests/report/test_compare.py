@@ -11,6 +11,7 @@ from tlkeras.evaluation import Predictions
 from tlkeras.evaluation.intervals import score_interval
 from tlkeras.report import compare_runs, write_comparison
 from tlkeras.report.paired_test import holm, mcnemar, pair
+from tlkeras.run_dir import RunDir
 
 
 def predictions(right, ids=None):
@@ -19,6 +20,11 @@ def predictions(right, ids=None):
     return Predictions.from_logits(
         np.where(right, 2.0, -2.0)[:, None], task="binary", labels=np.ones(len(right), int), ids=ids
     )
+
+
+def paired(ours, theirs, domain="source"):
+    """The comparison of two runs without temperatures and training rows."""
+    return pair(ours, theirs, (RunDir("ours"), RunDir("theirs")), domain)
 
 
 def test_mcnemar_is_the_exact_binomial_test():
@@ -36,11 +42,23 @@ def test_holm_adjusts_from_the_smallest():
 def test_pairs_are_matched_by_id_and_need_the_same_labels():
     ours = predictions([True, False, True, True], ids=["a", "b", "c", "d"])
     theirs = predictions([True, False, False], ids=["d", "c", "b"])
-    found = pair(ours, theirs)
+    found = paired(ours, theirs)
     assert found.rows == 3 and found.gain == pytest.approx((2 - 1) / 3)
     other = Predictions.from_logits(np.ones((3, 1)), task="binary", labels=[0, 1, 1], ids=["d", "c", "b"])
-    assert pair(ours, other) is None
-    assert pair(ours, predictions([True], ids=["elsewhere"])) is None
+    assert paired(ours, other) is None
+    assert paired(ours, predictions([True], ids=["elsewhere"])) is None
+
+
+def test_a_pair_on_another_domain_or_with_few_labels_has_a_wider_interval(trained, run_copy):
+    ours, theirs = predictions(np.arange(400) % 4 > 0), predictions(np.arange(400) % 3 > 0)
+    path = run_copy / "evaluation/predictions_train.npz"
+    training = Predictions.load(path)
+    training.take(np.arange(99)).save(path)
+    widths = [
+        np.ptp(pair(ours, theirs, (RunDir(folder), RunDir(folder)), domain).interval)
+        for folder, domain in ((trained, "source"), (trained, "target"), (run_copy, "source"))
+    ]
+    assert widths[1] == widths[2] > 1.2 * widths[0]
 
 
 def test_the_interval_of_a_score_covers_as_the_normal_one_does():
@@ -62,6 +80,20 @@ def test_a_worse_run_is_called_worse(trained, run_copy):
     assert second["gain"] == pytest.approx(second["score"] - first["score"])
     assert second["verdict"] == "worse" and second["p"] < 1e-6
     assert second["gain_low"] < second["gain"] < second["gain_high"] < 0
+    assert first["log_loss"] is None and second["log_loss"] == "higher"
+    path = run_copy / "evaluation/calibration.json"  # other probabilities, made equal by their temperature
+    sharpness = 0.1
+    Predictions.from_logits(
+        sharpness * good.logits,
+        task="multiclass",
+        labels=good.labels,
+        ids=good.ids,
+        class_names=good.class_names,
+    ).save(run_copy / "evaluation/predictions_test.npz")
+    assert compare_runs([trained, run_copy])[1]["log_loss"] == "higher"
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps(facts | {"temperature": sharpness * facts["temperature"]}))
+    assert compare_runs([trained, run_copy])[1]["log_loss"] == "no difference"
 
 
 def test_the_page_names_what_differs(trained, run_copy, tmp_path, capsys):
@@ -74,7 +106,8 @@ def test_the_page_names_what_differs(trained, run_copy, tmp_path, capsys):
     text = page.read_text()
     assert ">stages.0.epochs<" in text and ">77<" in text and "<b>" not in text
     printed = capsys.readouterr().out
-    assert "smoke" in printed and "copy" in printed and "no difference" in printed
+    assert "smoke" in printed and "copy" in printed and printed.count("no difference") == 2
+    assert ">log loss<" in text and 'data-value="no difference"' in text
     write_comparison([run_copy.parent], page)  # a folder of runs
     assert ">copy<" in page.read_text()
 

@@ -8,6 +8,7 @@ import pytest
 from tlkeras import load_config, load_run, run_experiment
 from tlkeras.cli.main import main
 from tlkeras.errors import UserError
+from tlkeras.evaluation import Predictions
 from tlkeras.models.probabilities import softmax
 from tlkeras.studies.merge import LINE, mean_weights, merge_runs
 
@@ -37,7 +38,16 @@ def validation_score(path):
     return load_run(path).metrics["source"]["val"]["accuracy"]
 
 
-def test_a_uniform_soup_has_the_mean_of_the_weights(runs, tmp_path):
+def calibrated_loss(path):
+    """The log loss on the test rows of the probabilities that `predict` gives, each at least .001."""
+    found = Predictions.load(path / "evaluation/predictions_test.npz").at_temperature(
+        load_run(path).temperature
+    )
+    right = found.probabilities[np.arange(len(found)), found.labels]
+    return -np.log(np.maximum(right, 0.001)).mean()
+
+
+def test_a_uniform_soup_has_the_mean_of_the_weights(runs, tmp_path, caplog):
     soup = merge_runs([runs["fast"], runs["slow"]], tmp_path / "soup", "uniform")
     fast, slow = weights(runs["fast"]), weights(runs["slow"])
     for mean, one, other in zip(soup.model.get_weights(), fast, slow, strict=True):
@@ -45,6 +55,10 @@ def test_a_uniform_soup_has_the_mean_of_the_weights(runs, tmp_path):
     assert soup.evaluate() == soup.metrics
     verdict = json.loads((soup.path / "evaluation/verdict.json").read_text())
     assert verdict["run"] == pytest.approx(soup.metrics["source"]["test"]["accuracy"])
+    assert verdict["log_loss"]["calibrated"] and verdict["log_loss"]["sentence"] in caplog.text
+    assert verdict["log_loss"]["run"] == pytest.approx(calibrated_loss(soup.path))
+    best = max(("fast", "slow"), key=lambda name: validation_score(runs[name]))
+    assert verdict["log_loss"]["twin"] == pytest.approx(calibrated_loss(runs[best]))
     assert "best single run" in (soup.path / "report.html").read_text("utf-8")
 
 

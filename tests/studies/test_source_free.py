@@ -13,6 +13,8 @@ import tlkeras
 from tlkeras import load_config, load_run, run_experiment
 from tlkeras.cli.main import main
 from tlkeras.errors import UserError
+from tlkeras.evaluation import Predictions
+from tlkeras.evaluation.log_loss import row_losses
 from tlkeras.methods.adapt.domain_statistics import batch_norm_layers
 from tlkeras.methods.adapt.source_free import WAYS, Shot, TargetRows, pseudo_labels
 from tlkeras.models.cuts.graph import inputs_of
@@ -79,7 +81,9 @@ def test_each_method_changes_what_its_paper_changes(source, adapted, method):
     np.testing.assert_allclose(layer.moving_variance, np.var(inputs, axis=0), rtol=1e-5)
 
 
-def test_the_new_run_is_evaluated_predicted_exported_and_reported_without_its_source(source, tmp_path):
+def test_the_new_run_is_evaluated_predicted_exported_and_reported_without_its_source(
+    source, tmp_path, caplog
+):
     there = tmp_path / "alone"
     shutil.copytree(source, there)
     written = json.loads((there / "config.json").read_text("utf-8"))
@@ -93,6 +97,10 @@ def test_the_new_run_is_evaluated_predicted_exported_and_reported_without_its_so
     assert verdict["run"] == pytest.approx(run.metrics["target"]["test"]["accuracy"])
     assert verdict["twin_name"] == "unadapted run"
     assert set(verdict["information_maximization"]) == {"run", "twin"}
+    found = Predictions.load(run.path / "evaluation/target/predictions_test.npz")
+    assert verdict["log_loss"]["run"] == pytest.approx(row_losses(found, 1.0).mean())
+    assert not verdict["log_loss"]["calibrated"]  # the adapted run has no labelled validation rows
+    assert verdict["log_loss"]["sentence"] in caplog.text and verdict["log_loss"]["sentence"] in repr(run)
     rows = run.domains()["target"].splits["test"].inputs
     predicted = run.predict(np.asarray(rows)).predicted
     assert np.mean(predicted == run.domains()["target"].splits["test"].labels) == verdict["run"]

@@ -98,6 +98,9 @@ def test_the_log_loss_at_fitted_temperatures_is_told_beside_each_verdict(config,
             assert found["log_loss"][side] == pytest.approx(-np.log(np.maximum(right, 0.001)).mean())
         assert found["log_loss"]["calibrated"] and found["log_loss"]["sentence"] in page
         assert found["log_loss"]["sentence"] in caplog.text
+    events = b"".join(path.read_bytes() for path in (run.path / "tensorboard").glob("*.after"))
+    for sentence in (verdict["sentence"], verdict["log_loss"]["sentence"]):
+        assert sentence.encode() in events  # texts of an event file are not compressed
 
 
 def test_probabilities_without_validation_rows_are_compared_as_they_are(config, tmp_path):

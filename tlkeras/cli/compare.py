@@ -22,6 +22,7 @@ _PRINTED = (
     "gain_low",
     "gain_high",
     "verdict",
+    "log_loss",
     "p",
 )
 

@@ -18,6 +18,7 @@ from tlkeras.run_dir import RunDir, config_differences
 
 _SHOWN = ("macro_f1", "expected_calibration_error", "loss", "rmse")
 _WORDS = {"helped": "better", "hurt": "worse", "no_difference": "no difference"}
+_LOSSES = {"fell": "lower", "rose": "higher", "no_difference": "no difference"}
 _ABSENT = object()
 
 
@@ -26,9 +27,11 @@ def compare_runs(paths: Sequence[str | os.PathLike]) -> list[dict[str, Any]]:
 
     Each run is tested against the first. `gain` is the difference of the scores on the rows that both have,
     and `gain_low` and `gain_high` are its 99 % interval (see `tlkeras.evaluation.verdict`). `verdict` is
-    the conclusion, and `p` is McNemar's exact p-value, adjusted for the number of runs (Holm). The score is
-    the accuracy (R2 for regression) on the test split, or the metric of `judged_by` if all runs name the same
-    one; `metric` is its name. The domain is the target if all runs have one with labels, else the source.
+    the conclusion. `log_loss` says whether the log loss is `lower`, `higher` or shows `no difference` (see
+    `tlkeras.evaluation.log_loss`). `p` is McNemar's exact p-value, adjusted for the number of runs (Holm).
+    The score is the accuracy (R2 for regression) on the test split, or the metric of `judged_by` if all runs
+    name the same one; `metric` is its name. The domain is the target if all runs have one with labels, else
+    the source.
 
     Args:
         paths: Run directories, or folders that contain runs.
@@ -92,13 +95,13 @@ def _domain(records: dict[str, RunRecord]) -> str:
 def _rows(records: dict[str, RunRecord]) -> list[dict[str, Any]]:
     domain = _domain(records)
     predictions = {name: _predictions(record, domain) for name, record in records.items()}
-    reference, metric = next(iter(predictions.values())), _metric(records)
+    (first, reference), metric = next(iter(predictions.items())), _metric(records)
     rows = []
     for name, record in records.items():
         own = predictions[name]
         found = None
         if own is not None and reference is not None and own is not reference:
-            found = pair(own, reference, metric)
+            found = pair(own, reference, (record.run_dir, records[first].run_dir), domain, metric)
         numbers = _numbers(record, domain)
         named = None if own is None else score_of(own, metric)
         score, low, high = score_interval(own, metric) if own is not None else (None, None, None)
@@ -128,11 +131,12 @@ def _numbers(record: RunRecord, domain: str) -> dict[str, Any]:
 
 def _paired(found: Pair | None) -> dict[str, Any]:
     if found is None:
-        return dict.fromkeys(("gain", "gain_low", "gain_high", "verdict", "p", "paired_rows"))
+        return dict.fromkeys(("gain", "gain_low", "gain_high", "verdict", "log_loss", "p", "paired_rows"))
     low, high = found.interval or (None, None)
     return {
         "gain": found.gain, "gain_low": low, "gain_high": high,
-        "verdict": _WORDS[found.verdict], "p": found.p_value, "paired_rows": found.rows,
+        "verdict": _WORDS[found.verdict], "log_loss": found.log_loss and _LOSSES[found.log_loss["verdict"]],
+        "p": found.p_value, "paired_rows": found.rows,
     }  # fmt: skip
 
 

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from tlkeras.config import MetricConfig
+from tlkeras.evaluation.judged_runs import judge_runs
 from tlkeras.evaluation.predictions import Predictions
 from tlkeras.evaluation.score import row_scores
-from tlkeras.evaluation.verdict import judge
 from tlkeras.lazy import LateModule
+from tlkeras.run_dir import RunDir
 
 scipy = LateModule("scipy")
 
@@ -23,6 +24,7 @@ class Pair:
         gain: Score of the run minus that of the reference.
         interval: 99 % interval of the gain over rows and seeds. See `tlkeras.evaluation.verdict`.
         verdict: One of `helped`, `no_difference` and `hurt`.
+        log_loss: Comparison of the log losses, or None; see `tlkeras.evaluation.log_loss`.
         p_value: p-value of McNemar's exact test (McNemar 1947), which considers rows but not seeds. None if
             another metric than the accuracy decides, or predictions are not simply correct or wrong.
     """
@@ -31,23 +33,32 @@ class Pair:
     gain: float | None
     interval: tuple[float, float] | None
     verdict: str
+    log_loss: dict[str, Any] | None
     p_value: float | None
 
 
-def pair(run: Predictions, reference: Predictions, metric: MetricConfig | None = None) -> Pair | None:
+def pair(
+    run: Predictions,
+    reference: Predictions,
+    run_dirs: tuple[RunDir, RunDir],
+    domain: str,
+    metric: MetricConfig | None = None,
+) -> Pair | None:
     """Compares two runs on their common rows, matched by id. Returns None if they have none.
 
     Args:
         run: Labelled predictions of the run.
         reference: Labelled predictions of the reference run.
+        run_dirs: Directories of run and reference run.
+        domain: Domain of the rows.
         metric: Metric that decides, or None for the accuracy (R2 for regression).
     """
     ours, theirs = _common(run, reference)
     if ours is None or ours.task != theirs.task:
         return None
-    found = judge(ours, theirs, metric=metric)
+    found = judge_runs([ours], [theirs], [run_dirs], domain, metric=metric)
     p_value = mcnemar(ours, theirs) if found.metric == "accuracy" else None
-    return Pair(len(ours), found.gain, found.interval, found.verdict, p_value)
+    return Pair(len(ours), found.gain, found.interval, found.verdict, found.log_loss, p_value)
 
 
 def mcnemar(run: Predictions, reference: Predictions) -> float | None:

@@ -14,6 +14,7 @@ from PIL import Image
 from tensorboard.plugins.hparams import api
 
 from tlkeras.backend.event_files import EventWriter
+from tlkeras.evaluation.judged_runs import verdict_texts
 from tlkeras.evaluation.metrics import confusion_matrix
 from tlkeras.evaluation.prediction_files import one_line
 from tlkeras.report import figures
@@ -43,7 +44,8 @@ def write_tensorboard(run) -> None:
     with writer.at(step):
         writer.text("config", _code(as_json(record.config)))
         if record.verdict:
-            writer.text("verdict", f"**{record.verdict['verdict']}**: {record.verdict['sentence']}")
+            said = "\n\n".join(verdict_texts(record.verdict))
+            writer.text("verdict", f"**{record.verdict['verdict']}**: {said}")
         if record.config.get("tensorboard", {}).get("images", True):
             for name, pixels in _images(record).items():
                 writer.images(name, pixels)

@@ -9,6 +9,7 @@ import numpy as np
 from tlkeras import evaluation, export, report
 from tlkeras.errors import UserError, unknown
 from tlkeras.evaluation.intervals import score_line
+from tlkeras.evaluation.judged_runs import verdict_texts
 from tlkeras.runs import saved_run
 
 if TYPE_CHECKING:
@@ -121,10 +122,9 @@ class FinishedRun(saved_run.SavedRun):
             for domain, splits in self.metrics.items()
             for split, values in splits.items()
         ]
-        found = (self.verdict or {}).get(
-            "sentence", "there is no verdict, because no run without the transfer was trained"
-        )
-        return f"run in {self.path}\n{'; '.join(scores)}\n{found}"
+        missing = "there is no verdict, because no run without the transfer was trained"
+        found = [missing] if self.verdict is None else verdict_texts(self.verdict)
+        return "\n".join([f"run in {self.path}", "; ".join(scores), *found])
 
     def _repr_html_(self) -> str:
         return report.notebook.notebook_view(self.path)

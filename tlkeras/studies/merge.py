@@ -20,8 +20,8 @@ from tlkeras.data import Domain
 from tlkeras.data.roles import judged_first
 from tlkeras.data.rows import Rows
 from tlkeras.errors import UserError, unknown
-from tlkeras.evaluation import judge
 from tlkeras.evaluation.evaluate import Evaluated, predict_domains, write_evaluation
+from tlkeras.evaluation.judged_runs import judge_runs, verdict_texts
 from tlkeras.evaluation.predictions import Predictions, shown_split
 from tlkeras.evaluation.score import registered, score_of
 from tlkeras.prepare import read_domains
@@ -181,21 +181,24 @@ def _write(run_dir: RunDir, members: Members, merged: Merged, how: str) -> None:
         merged.model.save(temporary)
     write_evaluation(run_dir, merged.evaluated, members.first.config)
     run_dir.write_json("merge.json", facts)
-    verdict = _verdict(members, merged)
+    verdict = _verdict(run_dir, members, merged)
     run_dir.write_json(run_dir.evaluation / "verdict.json", verdict)
-    messages.note(f"Against the best single run, {paths[members.best]}: {verdict['sentence']}")
+    said = "\n".join(verdict_texts(verdict))
+    messages.note(f"Against the best single run, {paths[members.best]}: {said}")
     messages.note(f"Report: {write_report(run_dir.path)}")
     run_dir.mark_finished()
 
 
-def _verdict(members: Members, merged: Merged) -> dict[str, Any]:
+def _verdict(run_dir: RunDir, members: Members, merged: Merged) -> dict[str, Any]:
     """Returns the verdict on the target if its rows have labels, else on the source."""
     ours, theirs = merged.evaluated, members.evaluated[members.best]
+    run_dirs = [(run_dir, members.runs[members.best].run_dir)]
     for domain in judged_first(ours):
         split = shown_split(ours[domain])
         if split is not None and ours[domain][split].labels is not None:
-            pair = ours[domain][split], theirs[domain][split]
-            return judge(*pair, twin_name="best single run", metric=members.judge).to_json()
+            sides = [ours[domain][split]], [theirs[domain][split]]
+            words = {"twin_name": "best single run", "metric": members.judge}
+            return judge_runs(*sides, run_dirs, domain, **words).to_json()
     raise UserError("Merging needs labelled rows. Received: rows without labels")
 
 

@@ -15,11 +15,12 @@ from tlkeras.data import Domain, evaluation_batches, random_streams, training_ba
 from tlkeras.data.orders import rows_of_step
 from tlkeras.data.pipeline import filling_a_batch
 from tlkeras.errors import UserError
-from tlkeras.evaluation import Predictions, judge
+from tlkeras.evaluation import Predictions
 from tlkeras.evaluation.domain_gap import shares_of
 from tlkeras.evaluation.embedding import write_embedding
 from tlkeras.evaluation.evaluate import predict_domains, write_evaluation
 from tlkeras.evaluation.evidence import data_health
+from tlkeras.evaluation.judged_runs import judge_runs, verdict_texts
 from tlkeras.evaluation.predictions import shown_split, two_sided
 from tlkeras.evaluation.unlabelled import unlabelled_verdict
 from tlkeras.methods.adapt.source_free import WAYS, SourceFree, TargetRows
@@ -142,7 +143,7 @@ def _adapt(run_dir: RunDir, saved: FinishedRun, way: SourceFree, domain: Domain,
     with run_dir.replacing(run_dir.best_model) as temporary:
         model.save(temporary)
     write_evaluation(run_dir, {"target": after}, saved.config)
-    _write_evidence(run_dir, model, domain, saved.config, before, after, facts | {"losses": losses})
+    _write_evidence(run_dir, saved, model, domain, before, after, facts | {"losses": losses})
     messages.note(f"Report: {write_report(run_dir.path)}")
     run_dir.mark_finished()
 
@@ -179,9 +180,9 @@ def _rows(domain: Domain, batch_size: int, seed: int) -> TargetRows:
 
 def _write_evidence(
     run_dir: RunDir,
+    saved: SavedRun,
     model: keras.Model,
     domain: Domain,
-    config: ExperimentConfig,
     before: dict[str, Predictions],
     after: dict[str, Predictions],
     facts: dict[str, Any],
@@ -193,17 +194,19 @@ def _write_evidence(
         scores = tuple(information_maximization(two_sided(found[split])) for found in (after, before))
         words["information_maximization"] = scores
     if after[split].labels is None:
-        verdict = unlabelled_verdict([after[split]], judged_by=config.judged_by, **words)
+        found = unlabelled_verdict([after[split]], judged_by=saved.config.judged_by, **words)
     else:
-        verdict = judge(after[split], before[split], metric=config.judge, unstable=True, **words)
-    run_dir.write_json(run_dir.evaluation / "verdict.json", verdict.to_json())
+        run_dirs = [(run_dir, saved.run_dir)]
+        words["metric"] = saved.config.judge
+        found = judge_runs([after[split]], [before[split]], run_dirs, "target", **words)
+    verdict = found.to_json()
+    run_dir.write_json(run_dir.evaluation / "verdict.json", verdict)
     run_dir.write_json(_RESULT, facts | _label_free(before[split], after[split]))
     run_dir.write_json(run_dir.evaluation / "data_health.json", {"target": data_health(domain)})
-    known = {"target": {name: found.features for name, found in after.items()}}
-    write_embedding(
-        run_dir.evaluation / "embedding_after.npz", model, {"target": domain}, seed=config.seed, known=known
-    )
-    messages.note("\n".join(text for text in (verdict.sentence, verdict.warning) if text))
+    known = {"target": {name: rows.features for name, rows in after.items()}}
+    place = run_dir.evaluation / "embedding_after.npz"
+    write_embedding(place, model, {"target": domain}, seed=saved.config.seed, known=known)
+    messages.note("\n".join(verdict_texts(verdict)))
 
 
 def _label_free(before: Predictions, after: Predictions) -> dict[str, Any]:

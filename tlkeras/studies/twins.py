@@ -21,11 +21,10 @@ from tlkeras.config import (
     StageConfig,
     VerdictConfig,
 )
-from tlkeras.evaluation import Predictions, calibration, judge
-from tlkeras.evaluation.log_loss import with_log_loss
+from tlkeras.evaluation import Predictions
+from tlkeras.evaluation.judged_runs import judge_runs, verdict_texts
 from tlkeras.evaluation.predictions import shown_split
 from tlkeras.evaluation.unlabelled import unlabelled_verdict
-from tlkeras.evaluation.verdict import FEW_LABELS
 from tlkeras.methods.adapt.validators import information_maximization
 from tlkeras.run_dir import RunDir
 
@@ -229,24 +228,7 @@ def write_verdict(config: ExperimentConfig, run_dir: RunDir, own: Sequence[Any] 
     found = {name: _judged(config, name, seeds, own) for name in config.twins}
     first = next(iter(found.values()))
     run_dir.write_json(run_dir.evaluation / "verdict.json", first | {"twins": found})
-    return "\n".join(text for verdict in found.values() for text in _said(verdict))
-
-
-def _said(verdict: dict[str, Any]) -> list[str]:
-    loss = (verdict["log_loss"] or {}).get("sentence")
-    return [text for text in (verdict["sentence"], loss, verdict["warning"]) if text]
-
-
-def _few_labels(run: RunDir) -> bool:
-    training = run.evaluation_of("source") / "predictions_train.npz"
-    return training.is_file() and len(Predictions.load(training)) < FEW_LABELS
-
-
-def _temperature(run: RunDir) -> float | None:
-    """Returns the temperature that was fitted on the validation rows of a run, or None without any."""
-    file = run.evaluation / calibration.FILE
-    facts = run.read_json(file) if file.is_file() else {}
-    return None if not facts or "reason" in facts else facts["temperature"]
+    return "\n".join(text for verdict in found.values() for text in verdict_texts(verdict))
 
 
 def _judged(config: ExperimentConfig, name: str, seeds: list[RunDir], own: Sequence[Any]) -> dict[str, Any]:
@@ -258,12 +240,8 @@ def _judged(config: ExperimentConfig, name: str, seeds: list[RunDir], own: Seque
         scores = tuple(float(np.mean([_information(p) for p in side])) for side in (runs, others))
     words = {"twin_name": NAMES[name], "information_maximization": scores}
     if all(run.labels is not None for run in runs):
-        unstable = domain == "target" or _few_labels(seeds[0])
-        found = judge(runs, others, metric=config.judge, own=own, unstable=unstable, **words)
-        temperatures = [(_temperature(run), _temperature(run.twin(name))) for run in seeds]
-        found = with_log_loss(
-            found, runs, others, temperatures, unstable=unstable, of_source=domain == "target"
-        )
+        run_dirs = [(run, run.twin(name)) for run in seeds]
+        found = judge_runs(runs, others, run_dirs, domain, metric=config.judge, own=own, **words)
     else:
         found = unlabelled_verdict(runs, judged_by=config.judged_by, **words)
     verdict = found.to_json()
