@@ -52,6 +52,11 @@ class SoundSpec:
         """Returns the spec for the config of a domain in which `seconds` is set."""
         return cls(config.sample_rate, round(config.seconds * config.sample_rate))
 
+    @classmethod
+    def of_files(cls, config: DataConfig) -> "SoundSpec | None":
+        """Returns the spec for the config of a domain, or None if its files are no sounds."""
+        return None if config.seconds is None else cls.of(config)
+
     def fitted(self, samples: np.ndarray) -> np.ndarray:
         """Returns samples `(..., n)` as `(..., self.samples)`; see the function `fitted`."""
         return fitted(samples, self.samples)

@@ -99,7 +99,7 @@ def serve(run: SavedRun, domain: Domain) -> ServedModel:
         representative=lambda: one_by_one(train.spread(REPRESENTATIVE_ROWS), domain),
         dtypes=domain.modality.dtypes,
         files=domain.modality.files,
-        sound=None if domain.config.seconds is None else SoundSpec.of(domain.config),
+        sound=SoundSpec.of_files(domain.config),
         facts={
             "name": run.config.name,
             "backbone": run.config.model.backbone,

@@ -107,7 +107,7 @@ def _texts(run: SavedRun) -> dict[str, str]:
     """Returns the text files by name that a user of the model needs: labels, readers and their files."""
     modality, shape = run.modality, run.input_shape
     data = modality.resolved(run.config.data, shape)
-    spec, sound = modality.picture_spec(data), None if data.seconds is None else SoundSpec.of(data)
+    spec, sound = modality.picture_spec(data), SoundSpec.of_files(data)
     texts = dict(modality.files)
     if run.class_names:
         texts["labels.txt"] = "".join(f"{one_line(str(name))}\n" for name in run.class_names)
