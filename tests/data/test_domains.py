@@ -83,6 +83,24 @@ def test_hash_splits_never_look_at_labels():
         load(arrays={"train": (x, y)}, name="target", by_hash=True, per_class=2)
 
 
+def test_hash_splits_keep_groups_together():
+    x, y = vectors(400)["train"]
+    groups = [f"person {i // 8}" if i < 200 else None for i in range(400)]
+    how = {"name": "target", "by_hash": True, "class_names": ("0", "1", "2", "3")}
+    found = load(arrays={"all": (x, None, None, groups)}, **how)
+    names = [set(rows.groups) for rows in found.splits.values()]
+    assert len(names) == 3 and sum(map(len, names)) == 25 + 200
+    assert all(len(rows) for rows in found.splits.values())
+    turned = load(arrays={"all": (x[::-1], None, None, groups[:200] + groups[200:])}, **how)
+    assert [set(rows.groups) for rows in turned.splits.values()] == names
+    labelled = load(arrays={"all": (x, y, None, groups)}, seed=9, **how)
+    for split, rows in found.splits.items():
+        np.testing.assert_array_equal(rows.ids, labelled.splits[split].ids)
+    folds = [load(arrays={"all": (x, None, None, groups)}, folds=5, fold=k, **how) for k in range(5)]
+    tested = [set(fold.splits["test"].groups) for fold in folds]
+    assert sum(map(len, tested)) == len(set.union(*tested)) == 225
+
+
 def test_labels_one_hot_and_names():
     one_hot = load(arrays=vectors(labels=np.eye(4)[np.arange(100) % 4]))
     sparse = load(arrays=vectors())

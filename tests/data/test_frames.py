@@ -72,6 +72,53 @@ def test_groups_of_a_frame_are_split_as_those_of_a_list(tmp_path, group):
     assert len(groups) == 3 and sum(map(len, groups)) == len(set.union(*groups)) == 12
 
 
+def test_rows_of_a_frame_are_divided_as_those_of_its_file_if_some_have_no_group(tmp_path):
+    """pandas writes the numbers of a column with an empty cell as floats."""
+    frame = numbers().assign(group=lambda rows: rows["group"].where(rows["group"] != 4))
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    frame.to_json(tmp_path / "rows.jsonl", orient="records", lines=True)
+    frame.astype({"group": "Int64"}).to_parquet(tmp_path / "rows.parquet")
+    assert ",3.0," in (tmp_path / "rows.csv").read_text()
+    how = {"columns": ["age"]}
+    given = source_or_arrays(frame).arrays
+    domain = load_domain(DataConfig(source="arrays", **how), seed=3, arrays=given)
+    for kind in ("csv", "jsonl", "parquet"):
+        listed = load_domain(DataConfig(source=f"{kind}:{tmp_path}/rows.{kind}", **how), seed=3)
+        assert ages_by_split(domain) == ages_by_split(listed)
+        for split, rows in domain.splits.items():
+            assert list(rows.groups) == list(listed.splits[split].groups)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "binary"])
+@pytest.mark.parametrize("dtype", [bool, object, "boolean"])
+def test_booleans_are_the_same_classes_in_a_frame_and_in_its_file(tmp_path, dtype, task):
+    frame = numbers().assign(label=lambda rows: (rows["age"] > 40).astype(dtype))
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    frame.to_json(tmp_path / "rows.jsonl", orient="records", lines=True)
+    frame.to_parquet(tmp_path / "rows.parquet")
+    given = source_or_arrays(frame).arrays
+    how = {"columns": ["age"], "task": task}
+    domain = load_domain(DataConfig(source="arrays", **how), seed=3, arrays=given)
+    assert domain.class_names == ("False", "True")
+    for kind in ("csv", "jsonl", "parquet"):
+        listed = load_domain(DataConfig(source=f"{kind}:{tmp_path}/rows.{kind}", **how), seed=3)
+        assert listed.class_names == domain.class_names
+        for split, rows in domain.splits.items():
+            np.testing.assert_array_equal(rows.labels, listed.splits[split].labels)
+            assert (rows.labels == (rows.inputs[:, 0] > 40)).all()
+
+
+def test_booleans_number_the_classes_that_a_user_names():
+    given = {"train": (np.arange(40.0)[:, None], np.arange(40) % 4 == 0)}
+    domain = load_domain(DataConfig(source="arrays", class_names=("no", "yes")), seed=0, arrays=given)
+    assert domain.class_names == ("no", "yes")
+    like = load_domain(DataConfig(source="arrays"), seed=0, arrays=given, class_names=("no", "yes"))
+    turned = load_domain(DataConfig(source="arrays"), seed=0, arrays=given, class_names=("True", "False"))
+    for found, true in ((domain, 1), (like, 1), (turned, 0)):
+        rows = found.splits["train"]
+        np.testing.assert_array_equal(rows.labels == true, rows.inputs[:, 0] % 4 == 0)
+
+
 def test_weights_and_groups_stand_beside_each_other():
     frame = numbers().assign(w=2.0)
     weighted = source_or_arrays(frame, sample_weights="w").arrays

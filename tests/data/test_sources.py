@@ -26,6 +26,20 @@ def write_csv(folder, text, images=()):
     return f"csv:{folder / 'list.csv'}"
 
 
+def test_whole_numbers_with_and_without_a_point_are_one_group(tmp_path):
+    rows = [(i, "ab"[i % 2], i // 5 if i % 3 else f"{i // 5}.0") for i in range(40)]
+    lines = [f"{number}.png,{label},{group}" for number, label, group in rows]
+    source = write_csv(tmp_path, "path,label,group\n" + "\n".join(lines))
+    for how in ({}, {"folds": 3, "fold": 1}):
+        found = [set(part.groups) for part in load(source, **how).splits.values()]
+        assert len(found) > 1 and sum(map(len, found)) == 8
+        assert set.union(*found) == set("01234567")
+    split = [f"{line},{'test' if i == 7 else 'train'}" for i, line in enumerate(lines)]
+    source = write_csv(tmp_path, "path,label,group,split\n" + "\n".join(split))
+    with pytest.raises(UserError, match="Received: group '1' in train and test"):
+        load(source)
+
+
 def test_csv_labels_splits_and_groups(tmp_path):
     lines = [f"{i}.png,{'ab'[i % 2]},{i // 5}" for i in range(40)]
     source = write_csv(tmp_path, "path,label,group\n" + "\n".join(lines))

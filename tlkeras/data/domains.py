@@ -117,8 +117,9 @@ def load_domain(
             the size that all images share, or 224 if they share none.
         name: Name of the domain. Source domains must have labels; other domains may have none.
         arrays: Arrays from Python, `{"train": (x, y), "test": (x, y)}`, that replace `config.source`.
-        by_hash: Whether rows are divided and limited by a hash of their ids, so that labels have no
-            influence. This is for the unlabelled target of an adaptation.
+        by_hash: Whether rows are divided by a hash of their ids, or of their groups if they have any, and
+            limited by a hash of their ids, so that labels have no influence. This is for the unlabelled
+            target of an adaptation.
         class_names: Class names that the labels must match, in this order, such as those of the source
             domain.
         lenient: Whether classes on which nothing can be trained (a single class, or a class without rows)
@@ -289,9 +290,14 @@ def _divide(splits, table: Table, config: DataConfig, seed: int, by_hash: bool) 
     return {split: splits[split] for split in SPLITS if split in splits and len(splits[split])}
 
 
+def _hashed(rows: Rows) -> Any:
+    """Returns the names whose hash chooses the split: those of the groups, which stay together, if any."""
+    return rows.ids if rows.groups is None else rows.groups
+
+
 def _take_out(train: Rows, fractions, seed, by_hash) -> dict[str, Rows]:
     if by_hash:
-        parts = choose.split_by_hash(train.ids, fractions, "split")
+        parts = choose.split_by_hash(_hashed(train), fractions, "split")
     else:
         parts = choose.split_rows(_classes(train), train.groups, len(train), fractions, seed)
     if not len(parts["train"]):
@@ -306,7 +312,7 @@ def _fold(rows: Rows, config: DataConfig, seed: int, by_hash: bool) -> dict[str,
             f"data.folds must not exceed the rows. Received: folds={config.folds}, {len(rows)} rows"
         )
     if by_hash:
-        fold = (choose.hash_fractions(rows.ids, "fold") * config.folds).astype(int)
+        fold = (choose.hash_fractions(_hashed(rows), "fold") * config.folds).astype(int)
     else:
         fold = choose.fold_of_rows(_classes(rows), rows.groups, len(rows), config.folds, seed)
     held = config.fold or 0  # `inspect` names no fold and shows the first

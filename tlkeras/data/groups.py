@@ -1,11 +1,10 @@
 """Groups of rows that stay in one split, such as the pictures of one person."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 
-from tlkeras.data.modalities.columns import is_absent
+from tlkeras.data.modalities.columns import as_name, is_absent
 from tlkeras.data.text_column import TextColumn
 from tlkeras.errors import UserError
 
@@ -32,15 +31,19 @@ def check_groups(where: object, splits: Mapping[str, tuple[TextColumn, TextColum
 def column_of_groups(groups: Iterable) -> TextColumn:
     """Returns names of groups from Python as texts `(n,)`, which are empty where a row has none.
 
-    Whole floats are written as integers, because pandas turns the numbers of a column with an empty cell into
-    floats.
+    Whole numbers have no point, because pandas turns the numbers of a column with an empty cell into floats.
     """
-    return TextColumn.of("" if is_absent(one) else _name(one) for one in groups)
+    return TextColumn.of("" if is_absent(one) else as_name(one) for one in groups)
 
 
-def _name(group: Any) -> str:
-    whole = isinstance(group, float | np.floating) and float(group).is_integer()
-    return str(int(group) if whole else group).strip()
+def groups_of_list(groups: TextColumn) -> TextColumn:
+    """Returns the groups of a list with the names that `column_of_groups` gives, so that 3.0 is the group 3.
+
+    Args:
+        groups: Cells of the column `(n,)`, empty where a row has no group.
+    """
+    with_point = any(name.endswith(".0") for name in groups.distinct()[0])
+    return TextColumn.of(map(as_name, groups)) if with_point else groups
 
 
 def names_of_places(places: Iterable[int]) -> Iterable[str]:

@@ -19,8 +19,9 @@ def encode(
     """Converts the labels of all splits to numbers that mean the same in every split.
 
     Args:
-        raw: Labels by split: names, integers or floats `(n,)`; one-hot rows, multi-hot rows or values
-            `(n, k)`; None for a split without labels.
+        raw: Labels by split: names, integers, floats or booleans `(n,)`; one-hot rows, multi-hot rows or
+            values `(n, k)`; None for a split without labels. Booleans get the names `False` and `True`, as
+            in a CSV file, if there are no other names.
         task: Task of the config.
         own_names: Class names of the data source in the order of its integer labels, or None.
         wanted_names: Class names that the labels must match, such as those of another domain, or None.
@@ -54,7 +55,13 @@ def _tidy(labels):
 
 
 def _indices(given, own_names, wanted_names, where):
-    """Converts names, integers or one-hot rows to class indices."""
+    """Converts names, integers, booleans or one-hot rows to class indices."""
+    if (
+        _are_booleans(given)
+        and not own_names
+        and (not wanted_names or {"True", "False"} >= set(wanted_names))
+    ):
+        given = {split: y.astype(object) for split, y in given.items()}  # named as in a CSV file
     if any(y.dtype == object for y in given.values()):
         named = {split: TextColumn.of(y) for split, y in given.items()}
         found = {name for y in named.values() for name in y.distinct()[0]}
@@ -74,6 +81,10 @@ def _indices(given, own_names, wanted_names, where):
         named = {split: TextColumn.of(own_names[i] for i in y) for split, y in indices.items()}
         return _look_up(named, tuple(wanted_names), where), tuple(wanted_names)
     return indices, tuple(names)
+
+
+def _are_booleans(given) -> bool:
+    return all(y.dtype == bool and y.ndim == 1 for y in given.values())
 
 
 def _look_up(named, names, where):

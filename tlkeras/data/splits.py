@@ -47,15 +47,15 @@ def split_rows(
     return {"train": np.flatnonzero(free), **splits}
 
 
-def split_by_hash(ids: np.ndarray, fractions: dict[str, float], salt: str) -> dict[str, np.ndarray]:
-    """Divides rows like `split_rows`, but by a hash of their ids. Classes and seed are not used.
+def split_by_hash(names: np.ndarray, fractions: dict[str, float], salt: str) -> dict[str, np.ndarray]:
+    """Divides rows like `split_rows`, but by a hash of their names. Classes and seed are not used.
 
     Args:
-        ids: Names of the rows, `(n,)`.
+        names: Names of the rows, or of their groups, which then stay in the same split, `(n,)`.
         fractions: Fraction of each further split by its name.
         salt: Text that changes the hashes.
     """
-    place = hash_fractions(ids, salt)
+    place = hash_fractions(names, salt)
     splits, low = {}, 0.0
     for name, fraction in fractions.items():
         splits[name] = np.flatnonzero((place >= low) & (place < low + fraction))

@@ -17,6 +17,7 @@ FILE = "columns.json"  # its name in runs and exports
 UNKNOWN = -1.0  # stands for a category that no training row has
 MISSING = ("", "na", "n/a", "nan", "null", "none")
 _MOST_CATEGORIES = 1000
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class Columns(Modality):
@@ -188,8 +189,12 @@ def _number(cell: Any) -> float | None:
         return None
 
 
-def _word(cell: Any) -> str:
-    """Returns a category as text. Whole numbers have no point, so that 3 and 3.0 are the same."""
+def as_name(cell: Any) -> str:
+    """Returns a category or a group as text. Whole numbers have no point, so that 3 and 3.0 are the same.
+
+    Args:
+        cell: Value of a column.
+    """
     text = str(cell).strip()
     return text.removesuffix(".0") if text.removesuffix(".0").lstrip("-").isdigit() else text
 
@@ -209,7 +214,7 @@ def _fitted(name: str, column: ColumnConfig, cells: np.ndarray) -> ColumnConfig:
         mean = float(numbers.mean()) if column.mean is None else column.mean
         deviation = column.deviation or float(numbers.std()) or 1.0
         return ColumnConfig(kind=kind, mean=mean, deviation=deviation, flag=flag)
-    values = column.values or tuple(sorted({_word(cell) for cell in there}))
+    values = column.values or tuple(sorted({as_name(cell) for cell in there}))
     if len(values) > _MOST_CATEGORIES:
         raise UserError(
             f"data.columns: {name!r} is no category, as it has more than {_MOST_CATEGORIES} values: leave it "
@@ -222,11 +227,11 @@ def _encoded(name: str, column: ColumnConfig, cells: np.ndarray) -> np.ndarray:
     """Returns the cells `(n,)` of a column as float32 values."""
     if column.kind == "category":
         places = {value: place for place, value in enumerate(column.values or ())}
-        found = [np.nan if is_missing(cell) else places.get(_word(cell), UNKNOWN) for cell in cells]
+        found = [np.nan if is_missing(cell) else places.get(as_name(cell), UNKNOWN) for cell in cells]
         return np.array(found, np.float32)
     numbers = [np.nan if is_missing(cell) else _number(cell) for cell in cells]
     for row, number in enumerate(numbers):
-        if number is None or np.isinf(np.float32(number)):
+        if number is None or abs(number) > _LARGEST:
             raise UserError(
                 f"The column {name!r} holds numbers: correct it, or set data.columns.{name}=category before "
                 f"training. Received: {str(cells[row])[:40]!r}"

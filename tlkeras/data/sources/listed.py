@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tlkeras.config.data import DataConfig
-from tlkeras.data.groups import check_groups, completed_groups, names_of_places
+from tlkeras.data.groups import check_groups, completed_groups, groups_of_list, names_of_places
 from tlkeras.data.input_shapes import columns as joined
 from tlkeras.data.modalities.several import FILES, several_name
 from tlkeras.data.presence import missing_file
@@ -54,6 +54,7 @@ def listed(
     wanted = {theirs: ours for ours, theirs in config.split_names.items()}
     splits = {wanted.get(name, name): rows for name, rows in _rows_by_split(file, table).items()}
     if "group" in table:
+        table["group"] = groups_of_list(table["group"])
         check_groups(file, {s: (table["group"][rows], table["line"][rows]) for s, rows in splits.items()})
     if config.task in ("multiclass", "binary"):
         _check_labels(file, table, splits)

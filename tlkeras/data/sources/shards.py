@@ -17,7 +17,7 @@ import numpy as np
 from tlkeras import messages
 from tlkeras.config.data import DataConfig
 from tlkeras.data.array_form import check_numbers, inputs_of_source, training_range
-from tlkeras.data.groups import completed_groups
+from tlkeras.data.groups import completed_groups, groups_of_list
 from tlkeras.data.input_shapes import columns as joined
 from tlkeras.data.modalities.several import FILES, several_name
 from tlkeras.data.presence import missing_file
@@ -178,9 +178,8 @@ def _rows(
         if in_training:
             _note_sorted(labels, how)
         inputs = inputs.in_blocks(window if in_training else 0)  # others are read from begin to end
-    return Rows(
-        inputs, labels, names, completed_groups(columns[GROUP], names), weights=weights, window=window
-    )
+    groups = completed_groups(groups_of_list(columns[GROUP]), names)
+    return Rows(inputs, labels, names, groups, weights=weights, window=window)
 
 
 def _inputs(found, names: TextColumn, columns, parts: dict[str, tuple[str, ...]], how: ShardFormat) -> Any:
