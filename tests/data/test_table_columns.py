@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas
 import pytest
 from PIL import Image
 
@@ -140,12 +141,22 @@ def test_the_reader_of_an_export_reads_cells_as_the_run_does(finished):
     columns = finished.modality.parts["columns"]
     for row in (
         {"age": "40.5", "city": "Rome"},
-        {"age": None, "city": " Rome "},
-        {"city": "3.0"},
-        {"age": "NaN"},
+        {"city": " Rome ", "age": None, "name": "Ann"},
+        {"age": pandas.NA, "city": "3.0"},
+        {"age": "NaN", "city": float("nan")},
     ):
-        cells = np.array([[row.get("age"), row.get("city")]], object)
-        np.testing.assert_array_equal(names["read_columns"](row), columns.encoded(cells, None))
+        expected = columns.inputs_like_training([row], None, None)
+        np.testing.assert_array_equal(names["read_columns"](row), expected)
+    for row, named in (
+        ({"city": "Rome"}, "needs a column 'age'.* Received: city"),
+        ({}, "needs a column 'age'.* Received: nothing"),
+        ({"age": "old", "city": "Rome"}, "The column 'age' holds numbers.* Received: 'old'"),
+        ({"age": 1e39, "city": "Rome"}, "The column 'age' holds numbers.* Received: '1e\\+39'"),
+    ):
+        with pytest.raises(ValueError, match=named):
+            names["read_columns"](row)
+        with pytest.raises(UserError, match=named):
+            columns.inputs_like_training([row] if row else {}, None, None)
 
 
 def test_predict_reads_a_list_with_missing_parts_and_names_what_is_unreadable(

@@ -59,20 +59,40 @@ def read_columns(row):
     """Returns the input of one row, float32 `(1, columns)`.
 
     Args:
-        row: Dict from the name of a column to its value. A column that is left out is missing.
+        row: Dict from the name of each column to its value, None for a missing one. Further names are left
+            out.
+
+    Raises:
+        ValueError: A column is left out, or holds no number where the training data have numbers.
     """
-    return np.array([[_value(column, row.get(name)) for name, column in columns.items()]], np.float32)
+    for name in columns:
+        if name not in row:
+            raise ValueError(
+                f"row needs a column {{name!r}}, with None for a missing value. "
+                f"Received: {{', '.join(map(str, row)) or 'nothing'}}"
+            )
+    return np.array([[_value(name, column, row[name]) for name, column in columns.items()]], np.float32)
 
 
-def _value(column, cell):
+def _value(name, column, cell):
     text = str(cell).strip()
-    if cell is None or text.lower() in MISSING:
+    if cell is None or text.lower() in MISSING or type(cell).__name__ == "NAType":  # pandas.NA
         return np.nan
     if column["kind"] == "number":
-        return float(cell)
+        return _number(name, cell)
     whole = text.removesuffix(".0")  # 3 and 3.0 are the same category
     text = whole if whole.lstrip("-").isdigit() else text
     return column["values"].index(text) if text in column["values"] else UNKNOWN
+
+
+def _number(name, cell):
+    try:
+        number = float(cell)
+    except (TypeError, ValueError):
+        number = np.inf
+    if abs(number) > float(np.finfo(np.float32).max):
+        raise ValueError(f"The column {{name!r}} holds numbers. Received: {{str(cell)[:40]!r}}")
+    return number
 '''
 
 

@@ -304,7 +304,8 @@ def _columns(served: ServedModel) -> str:
     return (
         f"Every format takes float32 values of shape (rows, {served.input_shape[0]}), one for each column of "
         f"`{COLUMNS}`, which is next to each model. `read_columns` in `read_columns.py`, next to this page, "
-        "makes them from a dict, as `tlkeras predict` does. It needs NumPy. A missing value is NaN. "
+        "makes them from a dict, as `tlkeras predict` does. It needs NumPy. The dict has a value for each "
+        "column, and None is a missing one, which becomes NaN. "
         "Copy both files with the model. LiteRT takes one row at a time."
     )
 

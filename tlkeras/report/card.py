@@ -60,7 +60,7 @@ _READERS = {
         "from read_columns import read_columns",
         'read_columns({"COLUMN": "VALUE"})',
         '"columns": ',
-        "`read_columns` takes the values of columns by name and needs NumPy",
+        "`read_columns` takes the values of all columns by name, None for a missing one, and needs NumPy",
     ),
 }
 
