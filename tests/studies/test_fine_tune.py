@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas
 import PIL.Image
@@ -179,6 +180,44 @@ def test_settings_are_values_of_python(pictures, tmp_path):
     stage = run.config.stages[0]
     assert stage.augment.flip == "horizontal" and stage.optimizer.learning_rate == 0.5
     assert run.config.cache.dir == str(tmp_path / "cache") and stage.class_weights == (1.0, 2.0)
+
+
+def own_network(blocks):
+    """A functional model of convolutions, each of which is a block."""
+    x = inputs = keras.Input((16, 16, 3))
+    for number in range(blocks):
+        x = keras.layers.Conv2D(4, 3, padding="same", name=f"conv_{number}")(x)
+    return keras.Model(inputs, x)
+
+
+SHORT = {k: TINY[k] for k in TINY.keys() - {"backbone", "model__backbone_options", "stages__1__train"}}
+
+
+@pytest.mark.parametrize("network", ["own", "small_cnn"])
+def test_the_recipe_opens_all_blocks_of_a_small_network(pictures, tmp_path, capsys, network):
+    keras.utils.set_random_seed(0)
+    given = own_network(3) if network == "own" else network
+    run = tlkeras.fine_tune(pictures, workdir=tmp_path / "run", **SHORT | {"backbone": given})
+    said = " ".join(capsys.readouterr().out.split())
+    assert "trains all blocks of the network, which has 3" in said and "stages__1__train" in said
+    assert [stage.train for stage in run.config.stages] == ["head", "all"]
+    (_, finetune) = (event for event in run.run_dir.ledger.records() if event["event"] == "completed")
+    assert finetune["trainable_parameters"] == run.model.count_params() or network == "small_cnn"
+
+
+def test_a_stage_that_opens_too_many_blocks_of_a_small_network_is_refused_if_it_is_named(pictures, tmp_path):
+    """The names are those of the recipe, but a person wrote them."""
+    stages = [{"name": "head"}, {"name": "finetune", "train": "last:8"}]
+    for words in ({"stages__1__train": "last:8"}, {"stages": stages}):
+        words = {k: v for k, v in SHORT.items() if k != "epochs"} | words
+        with pytest.raises(UserError, match=r"has 3 blocks: N of train='last:N' must lie in 1..3"):
+            tlkeras.fine_tune(pictures, backbone=own_network(3), workdir=tmp_path / "run", **words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_with_enough_blocks_trains_the_last_of_them(pictures, tmp_path, capsys):
+    run = tlkeras.fine_tune(pictures, backbone=own_network(9), workdir=tmp_path / "run", **SHORT)
+    assert run.config.stages[1].train == "last:8" and "all blocks" not in capsys.readouterr().out
 
 
 def test_a_typo_in_a_setting_is_refused(pictures, tmp_path):

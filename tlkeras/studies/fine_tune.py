@@ -14,7 +14,7 @@ from tlkeras.config.base import Config
 from tlkeras.data.python_data import INPUTS, source_or_arrays
 from tlkeras.errors import UserError
 from tlkeras.studies.experiment import run_experiment
-from tlkeras.studies.recipes import parts_of_data, recipe_of
+from tlkeras.studies.recipes import all_of_small_networks, parts_of_data, recipe_of
 
 if TYPE_CHECKING:
     from tlkeras.studies.finished_run import FinishedRun
@@ -53,8 +53,8 @@ def fine_tune(
         labels: Labels `(n,)` if `data` are inputs without labels: an array, a list, a DataFrame, or a dict
             such as `{"image": pictures, "text": texts, "age": ages}`. None if the data contain them.
         backbone: Registered name, or a functional `keras.Model` from raw inputs to features. None uses the
-            backbone of the recipe. The recipe for pictures opens the last eight blocks. A network with fewer
-            needs `stages__1__train="all"` or `"last:2"`.
+            backbone of the recipe. The recipe for pictures opens the last eight blocks, or all of a network
+            with fewer. `stages__1__train="last:2"` opens others.
         epochs: Number of epochs of each stage, or None for the numbers of the recipe.
         target: Folder, file or source of an unlabelled target domain. The run then adapts to it by gradient
             reversal (DANN), and a second run without the target shows whether this helped.
@@ -107,6 +107,8 @@ def fine_tune(
         alone = [f"{part}_alone" for part in parts_of_data(known)] if config.model.beside else None
         changes.append(f"verdict.twins={json.dumps(alone or ['scratch', 'frozen_probe'])}")
     dotted = {path.replace("__", "."): value for path, value in settings.items()}
+    network = settings.get("model__backbone") if backbone is None else backbone
+    changes += all_of_small_networks(config, network, dotted)
     changes += [f"{path}={_text(path, value)}" for path, value in dotted.items()]
     return run_experiment(
         load_config(config, changes),

@@ -1,11 +1,18 @@
 """The recipes of `fine_tune`: which config trains which kind of data."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tlkeras.config import load_config
+from tlkeras import messages
+from tlkeras.config import ExperimentConfig, load_config
+from tlkeras.errors import UserError
+from tlkeras.lazy import LateModule
+from tlkeras.models.backbones import BACKBONES
+
+plain_keras = LateModule("tlkeras.models.plain_keras")
 
 _DENSE = {"backbone": "mlp", "weights": None}
 _UNITS = {"units": [64]}
@@ -40,6 +47,40 @@ def recipe_of(arrays: Mapping[str, tuple] | None, data: Mapping[str, Any]) -> st
         return _dense_layers()
     x = None if arrays is None else np.asarray(next(iter(arrays.values()))[0])
     return _dense_layers() if x is not None and x.ndim == 2 else "image_folder"
+
+
+def all_of_small_networks(config: ExperimentConfig, network: Any, given: Collection[str]) -> list[str]:
+    """Returns the changes of a recipe for a network that has fewer blocks than a stage opens: all train.
+
+    Args:
+        config: The recipe.
+        network: Registered name of the backbone, a functional Keras model, or None for that of the recipe.
+        given: Paths of the config that the caller sets, which stay as they are.
+    """
+    depth, changes = _number_of_blocks(network), []
+    for index, stage in enumerate(config.stages):
+        path, train = f"stages.{index}.train", stage.train if stage.kind == "fit" else ""
+        opened = re.fullmatch(r"last:(\d+)", train)
+        if opened is None or not 0 < depth < int(opened[1]) or path in given or "stages" in given:
+            continue
+        messages.note(
+            f"Stage {stage.name} trains all blocks of the network, which has {depth}. The recipe opens "
+            f"{train} of larger ones. To open others, set {path.replace('.', '__')}, such as 'last:1'."
+        )
+        changes.append(f"{path}=all")
+    return changes
+
+
+def _number_of_blocks(network: Any) -> int:
+    """Returns the number of blocks of a registered backbone or of a Keras model; 0 if it is not known."""
+    if network is None:
+        return 0
+    if isinstance(network, str):
+        return BACKBONES.get(network).depth if network in BACKBONES else 0
+    try:
+        return len(plain_keras.find_blocks(network))
+    except UserError:  # the run says why it cannot be a backbone
+        return 0
 
 
 def _dense_layers() -> dict[str, Any]:
