@@ -1,0 +1,98 @@
+"""Writes the problems on which the libraries for adaptation are compared, one .npz file for each seed.
+
+Command:  python benchmarks/peers/domain_adaptation/problems.py DIR [--task=NAME ...] [--seeds=0,1,2,3,4]
+
+`moons` and `blobs` are drawn by `benchmarks/adaptation.py`. Their target rows without labels are also those
+on which the accuracy is computed, as there, but there are fewer steps. `agreement` is `moons` with 10 steps,
+after which the weights are compared. A file also
+holds the order of the rows and the first weights of the network, so that all libraries begin with the same
+weights and see the same rows in the same steps. DIR/settings.json has the settings of the methods.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from adaptation import CONSTANT, ON_BLOBS, ROWS, blobs, moons
+from job import BATCH, glorot
+
+from tlkeras.methods.adapt import METHODS
+
+STEPS = {"moons": 1000, "blobs": 1000, "agreement": 10}
+
+
+def small(draw, seed: int) -> dict:
+    """Returns a problem of `benchmarks/adaptation.py` with its 15 sigmoid units."""
+    source, labels, target, target_labels = draw(seed)
+    held = {"source": source, "labels": labels, "target": target, "test": target}
+    return held | {"test_labels": target_labels, "hidden": 15, "activation": "sigmoid"}
+
+
+TASKS = {
+    "moons": lambda seed: small(moons, seed),
+    "blobs": lambda seed: small(blobs, seed),
+    "agreement": lambda seed: small(moons, seed),
+}
+
+
+def write(task: str, seed: int, file: Path) -> None:
+    """Writes the problem of a seed."""
+    held = TASKS[task](seed)
+    hidden, steps = held.pop("hidden"), STEPS[task]
+    rng = np.random.default_rng([seed, 7])
+    held["order"], held["target_order"] = (passes(len(held[n]), steps, rng) for n in ("source", "target"))
+    classes = int(np.max(held["labels"])) + 1
+    widths = [(held["source"].shape[1], hidden), (hidden, classes)]
+    for index, (inputs, outputs) in enumerate(widths):
+        held[f"first_{2 * index}"] = glorot(rng, inputs, outputs)
+        held[f"first_{2 * index + 1}"] = np.zeros(outputs, "float32")
+    for name in ("source", "target", "test"):
+        held[name] = np.asarray(held[name], "float32")
+    np.savez_compressed(file, task=task, seed=seed, **held)
+
+
+def passes(rows: int, steps: int, rng) -> np.ndarray:
+    """Returns the row numbers of all steps: passes over all rows, each in its own order."""
+    count = steps * BATCH
+    order = [rng.permutation(rows) for _ in range(-(-count // rows))]
+    return np.concatenate(order)[:count].astype("int32")
+
+
+def settings(task: str) -> dict[str, dict]:
+    """Returns the settings of the methods of a task in `benchmarks/adaptation.py`, as fields of `Setting`.
+
+    The adversarial classifier of `mdd` is linear, because that of adapt is a copy of the classifier.
+    """
+    found = {}
+    for name in METHODS.names():
+        weight, strength, options = (ON_BLOBS if task == "blobs" else ROWS).get(name, (1.0, CONSTANT, {}))
+        found[name] = {"weight": weight, "strength": strength.value, "start": strength.start}
+        found[name]["units"] = () if name == "mdd" else options.get("units", ())
+    return found
+
+
+def main() -> None:
+    """Writes the files that are not there yet."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--task", action="append", choices=list(TASKS))
+    parser.add_argument("--seeds", default="0,1,2,3,4")
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    held = json.dumps({task: settings(task) for task in TASKS}, indent=1)
+    (given.folder / "settings.json").write_text(held + "\n", encoding="utf-8")
+    for task in given.task or TASKS:
+        for seed in map(int, given.seeds.split(",")):
+            file = given.folder / f"{task}_{seed}.npz"
+            if not file.exists():
+                write(task, seed, file)
+                print(file, flush=True)
+
+
+if __name__ == "__main__":
+    main()
