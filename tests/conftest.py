@@ -4,6 +4,7 @@ import fcntl
 import gc
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -47,6 +48,22 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if item not in left_out]
     place = {TESTS / name: i for i, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef, request):
+    """Seeds Keras for each fixture, because several tests may share it; see `pytest_runtest_call`."""
+    random.seed(f"{request.node.nodeid} {fixturedef.argname}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item):
+    """Seeds Keras for each test, so that layers without a seed do not depend on which tests ran before.
+
+    Keras draws their seeds from the module `random`. Keras itself is not imported, because many tests do not
+    need it.
+    """
+    random.seed(item.nodeid)
 
 
 @pytest.fixture(scope="module", autouse=True)

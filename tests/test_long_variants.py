@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -74,3 +75,8 @@ def test_each_test_has_a_variant_that_runs_without_long():
     assert any(any(variants.values()) for variants in found.values())
     only_long = [name for name, variants in found.items() if all(variants.values())]
     assert not only_long
+
+
+def test_layers_without_a_seed_do_not_depend_on_earlier_tests(request):
+    """Keras draws their seeds from `random`, whose state here is that of this test alone."""
+    assert random.getstate() == random.Random(request.node.nodeid).getstate()
