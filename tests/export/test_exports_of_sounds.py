@@ -108,11 +108,14 @@ def test_the_card_of_a_published_run_reads_its_sounds(finished, tmp_path, monkey
     for module in ("read_sound", "read_text", "read_columns"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     names: dict = {}
-    exec(code.replace('"COLUMN": "VALUE"', '"city": "Lima"'), names)
+    exec(code, names)
     if run.modality.name == "sound":
         expected, _ = run.predict_files(rows / "0.wav")
     else:
-        cells = {"age": None, "city": "Lima"}
+        cells = json.loads(re.search(r"read_columns\((.*?)\)", code)[1])
+        columns = run.modality.parts["columns"].columns
+        assert cells["city"] == columns["city"].values[0]
+        assert cells["age"] == pytest.approx(columns["age"].mean, rel=0.01)
         expected = run.predict({"sound": [str(rows / "0.wav")], "text": ["A text."], "columns": [cells]})
     np.testing.assert_allclose(names["probabilities"], expected.probabilities, atol=1e-5)
     assert "SciPy and soundfile" in text

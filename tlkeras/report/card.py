@@ -3,6 +3,7 @@
 Sources: Mitchell et al. 2019, "Model Cards for Model Reporting"; the Hub's metadata for model cards.
 """
 
+import json
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 from tlkeras.data.input_shapes import SINGLE, Shape, shape_from_json, shape_in_words, shapes_by_name
 from tlkeras.data.modalities import MODALITIES, Modality
+from tlkeras.data.modalities.columns import FILE as COLUMNS
 from tlkeras.data.roles import Role
 from tlkeras.errors import UserError
 from tlkeras.evaluation.intervals import few_rows_note
@@ -58,7 +60,7 @@ _READERS = {
     ),
     "columns": _Reader(
         "from read_columns import read_columns",
-        'read_columns({"COLUMN": "VALUE"})',
+        "read_columns({COLUMNS})",
         '"columns": ',
         "`read_columns` takes the values of all columns by name, None for a missing one, and needs NumPy",
     ),
@@ -218,11 +220,23 @@ def _readers(shape: Shape, files: Collection[str]) -> list[_Reader]:
     return [_READERS[name] for name in inputs] if there == inputs else []
 
 
+def _usual_cells(record: RunRecord) -> str:
+    """Returns an entry of a dict for each column of a run: its mean, or its first category."""
+    columns = json.loads((record.path / COLUMNS).read_text("utf-8"))
+    cells = {
+        name: float(f"{column['mean']:.3g}") if column["kind"] == "number" else column["values"][0]
+        for name, column in columns.items()
+    }
+    return json.dumps(cells, ensure_ascii=False)[1:-1]
+
+
 def _usage(record: RunRecord, readers: list[_Reader]) -> list[str]:
     """Returns the lines of Python that load the model with Keras alone and ask it."""
     shape = shape_from_json(record.manifest["input_shape"])
     entries = ", ".join(f"{reader.entry}{reader.value}" for reader in readers)
     read = f"x = {{{entries}}}" if len(readers) > 1 else f"x = {readers[0].value}" if readers else ""
+    if "{COLUMNS}" in read:
+        read = read.replace("COLUMNS", _usual_cells(record))
     read = read or _zeros(record, shape)
     activation, shown = _ANSWERS.get(record.task, ("", "print(model.predict(x))"))
     lines = ["from pathlib import Path", ""] * bool(activation) + ["import keras"]
