@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from job import BATCH, EPSILON, RATE, Problem
+from job import BATCH, EPSILON, Problem
 from run import read_results
 
 UNITS, STRENGTH = (32, 32), 6.0
@@ -67,7 +67,7 @@ def trained(problem: Problem, factor: float, epsilon_first: bool) -> np.ndarray:
             correction = np.sqrt(1 - 0.999**step)
             epsilon = EPSILON / correction if epsilon_first else EPSILON
             move = means[i] / (1 - 0.9**step) / (np.sqrt(squares[i]) / correction + epsilon)
-            parts[i] = parts[i] - RATE * move
+            parts[i] = parts[i] - problem.rate * move
     return np.concatenate([part.ravel() for part in parts[:4]])
 
 

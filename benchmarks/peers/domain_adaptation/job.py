@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-BATCH, RATE, EPSILON, MOMENTUM = 32, 0.01, 1e-7, 0.99  # rows of a domain, Adam, average of the weights
+BATCH, EPSILON, MOMENTUM = 32, 1e-7, 0.99  # rows of a domain, Adam, average of the weights
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Problem:
         activation: Activation of the hidden layer, `sigmoid` or `relu`.
         first: First weights: kernel `(d, hidden)` and bias, kernel `(hidden, classes)` and bias.
         steps: Number of training steps.
+        rate: Learning rate of Adam.
         task, seed: Name and seed of the problem.
     """
 
@@ -72,6 +73,7 @@ class Problem:
         self.order, self.target_order = held["order"], held["target_order"]
         self.task, self.seed = str(held["task"]), int(held["seed"])
         self.activation, self.steps = str(held["activation"]), len(self.order) // BATCH
+        self.rate = float(held["rate"])
         self.classes = self.first[3].shape[0]
 
     @property

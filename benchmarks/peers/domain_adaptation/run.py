@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
 OURS = "tlkeras"
 KEY = ("library", "task", "method", "setting", "seed")
-TASKS = ("agreement", "moons", "blobs")
+TASKS = ("agreement", "moons", "blobs", "emoji")
 # library: its folder, methods, methods whose own defaults differ from the shared setting
 LIBRARIES: dict[str, tuple[str, str, str]] = {
     OURS: (

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from adapt import feature_based
 from adapt.instance_based import KLIEP, KMM
-from job import BATCH, EPSILON, MOMENTUM, RATE, Problem, Setting, Stopwatch, Trained, main
+from job import BATCH, EPSILON, MOMENTUM, Problem, Setting, Stopwatch, Trained, main
 
 layers = keras.layers
 
@@ -37,8 +37,8 @@ class AveragedAdam(keras.optimizers.Adam):
             super().finalize_variable_values(self._trainable_variables)
 
 
-def adam() -> AveragedAdam:
-    return AveragedAdam(RATE, epsilon=EPSILON, use_ema=True, ema_momentum=MOMENTUM)
+def adam(problem: Problem) -> AveragedAdam:
+    return AveragedAdam(problem.rate, epsilon=EPSILON, use_ema=True, ema_momentum=MOMENTUM)
 
 
 def networks(problem: Problem) -> tuple[keras.Sequential, keras.Sequential]:
@@ -93,9 +93,9 @@ def fitted(problem: Problem, kind, encoder, task, arguments: dict, setting: Sett
     phases = kind.__name__ in ("ADDA", "MCD")
     loss = keras.losses.CategoricalCrossentropy()
     if phases:
-        arguments |= {"pretrain__optimizer": adam(), "pretrain__loss": loss}
+        arguments |= {"pretrain__optimizer": adam(problem), "pretrain__loss": loss}
     model = kind(
-        encoder, task, copy=False, loss=loss, optimizer=adam(), verbose=0, random_state=problem.seed,
+        encoder, task, copy=False, loss=loss, optimizer=adam(problem), verbose=0, random_state=problem.seed,
         steps_per_execution=min(500, problem.steps // 2), **arguments,
     )  # fmt: skip
     source, labels, target = problem.stream(round(problem.steps * setting.start) if phases else None)
@@ -126,7 +126,7 @@ def source_only(problem: Problem, setting: Setting, weights=None) -> Trained:
     """Trains encoder and task network with Keras' `fit`, optionally with weights of the source rows."""
     keras.utils.set_random_seed(problem.seed)
     network = keras.Sequential(networks(problem))
-    optimizer = adam()
+    optimizer = adam(problem)
     network.compile(optimizer, "sparse_categorical_crossentropy", steps_per_execution=min(500, problem.steps))
     with Stopwatch() as watch:
         source, labels, _ = problem.stream()
@@ -144,7 +144,8 @@ def weighted(kind, of_shared):
 
     def train(problem: Problem, setting: Setting) -> Trained:
         def weights(problem):
-            rows = (problem.source, problem.target) if setting.own else problem.standardised
+            own = (problem.source.astype(float), problem.target.astype(float))  # cvxopt takes float64 alone
+            rows = own if setting.own else problem.standardised
             chosen = {} if setting.own else of_shared(problem)
             return kind(verbose=0, random_state=problem.seed, **chosen).fit_weights(*rows)
 

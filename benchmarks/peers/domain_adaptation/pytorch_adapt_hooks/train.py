@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
-from job import BATCH, EPSILON, RATE, Problem, Setting, Stopwatch, Trained, main
+from job import BATCH, EPSILON, Problem, Setting, Stopwatch, Trained, main
 from pytorch_adapt import adapters, hooks, layers
 from pytorch_adapt.containers import Misc, Models, Optimizers
 from pytorch_adapt.weighters import SumWeighter
@@ -37,8 +37,8 @@ def parts(problem: Problem, setting: Setting, discriminator: int | None = None) 
     return found
 
 
-def optimizers(names) -> Optimizers:
-    return Optimizers((torch.optim.Adam, {"lr": RATE, "eps": EPSILON}), keys=list(names))
+def optimizers(problem: Problem, names) -> Optimizers:
+    return Optimizers((torch.optim.Adam, {"lr": problem.rate, "eps": EPSILON}), keys=list(names))
 
 
 def trained(adapter, problem: Problem, network, steps: slice = slice(None)) -> Trained:
@@ -68,7 +68,7 @@ def trained(adapter, problem: Problem, network, steps: slice = slice(None)) -> T
 
 def source_only(problem: Problem, setting: Setting, steps: slice = slice(None), models=None) -> Trained:
     models = models or parts(problem, setting)
-    adapter = adapters.Classifier(models=Models(models), optimizers=optimizers(models))
+    adapter = adapters.Classifier(models=Models(models), optimizers=optimizers(problem, models))
     return trained(adapter, problem, nn.Sequential(models["G"], models["C"]), steps)
 
 
@@ -76,7 +76,7 @@ def dann(problem: Problem, setting: Setting) -> Trained:
     """Trains DANN. The default has a reversal of weight 1; there is no default domain classifier."""
     models = parts(problem, setting, problem.hidden)
     chosen = {} if setting.own else {"gradient_reversal_weight": setting.of_sum, "weighter": SumWeighter()}
-    adapter = adapters.DANN(models=Models(models), optimizers=optimizers(models), hook_kwargs=chosen)
+    adapter = adapters.DANN(models=Models(models), optimizers=optimizers(problem, models), hook_kwargs=chosen)
     return trained(adapter, problem, nn.Sequential(models["G"], models["C"]))
 
 
@@ -96,8 +96,8 @@ def conditional(kind, reversal: bool):
                 of_domains = dict.fromkeys(("g_src_domain_loss", "g_target_domain_loss"), factor)
                 chosen = {"g_weighter": SumWeighter(weights=of_domains), "d_weighter": SumWeighter()}
         adapter = kind(
-            models=Models(models), optimizers=optimizers(models), misc=Misc({"feature_combiner": combine}),
-            hook_kwargs=chosen,
+            models=Models(models), optimizers=optimizers(problem, models),
+            misc=Misc({"feature_combiner": combine}), hook_kwargs=chosen,
         )  # fmt: skip
         return trained(adapter, problem, nn.Sequential(models["G"], models["C"]))
 
@@ -126,7 +126,9 @@ def aligned(loss: Callable[[], nn.Module], own: Callable[[], nn.Module]):
         else:
             weights = {"features_confusion_loss": setting.weight * setting.strength}
             chosen = {"weighter": SumWeighter(weights=weights), "aligner_hook": hooks.AlignerHook(loss())}
-        adapter = adapters.Aligner(models=Models(models), optimizers=optimizers(models), hook_kwargs=chosen)
+        adapter = adapters.Aligner(
+            models=Models(models), optimizers=optimizers(problem, models), hook_kwargs=chosen
+        )
         return trained(adapter, problem, nn.Sequential(models["G"], models["C"]))
 
     return train
@@ -137,7 +139,9 @@ def mcc(problem: Problem, setting: Setting) -> Trained:
     term = hooks.MCCHook() if setting.own else hooks.MCCHook(loss_fn=layers.MCCLoss(T=2.5))
     weights = {"mcc_loss": setting.weight * setting.strength}
     chosen = {"post": [term]} | ({} if setting.own else {"weighter": SumWeighter(weights=weights)})
-    adapter = adapters.Classifier(models=Models(models), optimizers=optimizers(models), hook_kwargs=chosen)
+    adapter = adapters.Classifier(
+        models=Models(models), optimizers=optimizers(problem, models), hook_kwargs=chosen
+    )
     return trained(adapter, problem, nn.Sequential(models["G"], models["C"]))
 
 
@@ -151,7 +155,7 @@ def mcd(problem: Problem, setting: Setting) -> Trained:
         models["C"], perceptron(problem.head(problem.hidden, (), problem.classes))
     )
     chosen = {} if setting.own else {f"{phase}_weighter": SumWeighter() for phase in "xyz"}
-    adapter = adapters.MCD(models=Models(models), optimizers=optimizers(models), hook_kwargs=chosen)
+    adapter = adapters.MCD(models=Models(models), optimizers=optimizers(problem, models), hook_kwargs=chosen)
     return trained(adapter, problem, nn.Sequential(models["G"], models["C"], Sum()))
 
 
@@ -166,7 +170,7 @@ def adda(problem: Problem, setting: Setting) -> Trained:
     change = round(problem.steps * setting.start)
     of_source = {"G": models["G"], "C": models["C"]}
     first = source_only(problem, setting, slice(0, change), of_source)
-    adapter = adapters.ADDA(models=Models(models), optimizers=optimizers(["D", "T"]))
+    adapter = adapters.ADDA(models=Models(models), optimizers=optimizers(problem, ["D", "T"]))
     network = nn.Sequential(adapter.models["T"], models["C"])
     second = trained(adapter, problem, network, slice(change, None))
     return replace(

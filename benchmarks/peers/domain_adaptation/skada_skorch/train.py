@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import torch
-from job import BATCH, EPSILON, RATE, Problem, Setting, Stopwatch, Trained, main
+from job import BATCH, EPSILON, Problem, Setting, Stopwatch, Trained, main
 from skada import KLIEPReweightAdapter, KMMReweightAdapter
 from skada.deep import CDAN, DAN, DANN, MCC, MDD, DeepCoral, SourceOnly
 from skada.deep.modules import DomainClassifier, GradientReversalLayer
@@ -63,7 +63,7 @@ def trained(make, problem: Problem, both: bool = True, sample_weight=None) -> Tr
     torch.manual_seed(problem.seed)
     average = Average()
     net = make(
-        Network(problem), layer_name="encoder", optimizer=torch.optim.Adam, lr=RATE,
+        Network(problem), layer_name="encoder", optimizer=torch.optim.Adam, lr=problem.rate,
         optimizer__eps=EPSILON, max_epochs=1, batch_size=BATCH, train_split=None, verbose=0,
         callbacks=[("average", average)],
     )  # fmt: skip

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import keras
 import tensorflow as tf
-from job import BATCH, EPSILON, MOMENTUM, RATE, Problem, Setting, Stopwatch, Trained, main
+from job import BATCH, EPSILON, MOMENTUM, Problem, Setting, Stopwatch, Trained, main
 
 from tlkeras.config import HeadConfig, ModelConfig, StrengthConfig
 from tlkeras.methods.adapt import make_method
@@ -44,7 +44,7 @@ def trained(name: str, problem: Problem, setting: Setting) -> Trained:
     if not setting.own:
         set_heads(method, problem)
     adaptation.compile(
-        optimizer=keras.optimizers.Adam(RATE, epsilon=EPSILON, use_ema=True, ema_momentum=MOMENTUM),
+        optimizer=keras.optimizers.Adam(problem.rate, epsilon=EPSILON, use_ema=True, ema_momentum=MOMENTUM),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         steps_per_execution=min(500, problem.steps),
     )
