@@ -1,12 +1,15 @@
 """Changes of the recipe of `image_folder`, each on all tasks with the same setting.
 
-    python benchmarks/recipes.py TASKS [--seed=0 ...] [--task=NAME ...] [--first=N] [--results=recipes.jsonl]
+    python benchmarks/recipes.py DRAW_1 DRAW_2 DRAW_3 [--task=NAME ...] [--candidate=NAME ...]
+                                 [--results=recipes.jsonl]
 
-TASKS is the folder that benchmarks/peers/tasks.py writes. Each candidate is the recipe that was the default
-before (the last four blocks at a rate of 1e-4) with the changes of one row of CANDIDATES. A finished training
-is a line of the results file and is not repeated. The table shows the gain in test accuracy over that
-recipe, in points: the mean over the seeds of each task, the mean over the tasks, and the standard deviation
-of the gain over the tasks. No candidate is adjusted to a task.
+The folders are those that `benchmarks/peers/tasks.py --draw=N` writes. The n-th of them is trained with seed
+n - 1. Draws other than 0 hold no test rows of the comparison with other libraries, so that a recipe can be
+chosen by them. Each candidate is the recipe that was the default before (the last four blocks at a rate of
+1e-4) with the changes of one row of CANDIDATES. A finished training is a line of the results file and is not
+repeated. The table shows the gain in test accuracy over that recipe, in points: the mean over the folders
+of each task, the mean over the tasks, and the standard deviation of the gain over the tasks. No candidate is
+adjusted to a task.
 """
 
 import argparse
@@ -22,66 +25,62 @@ import numpy as np
 from tlkeras import load_config, run_experiment
 
 PROBE = 'stages.0={"name":"head","kind":"probe","probe":{"name":"logistic_regression"}}'
-DEEPER = [
-    "stages.1.train=all",
-    "stages.1.layer_decay=0.8",
-    "stages.1.optimizer.learning_rate=3e-4",
-]
-LONGER = ["stages.1.epochs=30", "stages.1.early_stopping=none"]
-FASTER_HEAD = ["stages.0.optimizer.learning_rate=3e-3"]
-LAST_8 = ["stages.1.train=last:8", "stages.1.optimizer.learning_rate=3e-4"]
-SMOOTHED = ["stages.0.label_smoothing=0.1", "stages.1.label_smoothing=0.1"]
-UNMIRRORED = ["stages.1.augment.flip=none"]
 BEFORE = ["stages.1.train=last:4", "stages.1.optimizer.learning_rate=1e-4"]
 BASE = "last:4, rate 1e-4"
-CANDIDATES = {
+
+
+def deeper(rate: float, blocks: str = "last:8") -> list[str]:
+    """Returns the changes to a second stage with these blocks and this rate."""
+    return [f"stages.1.train={blocks}", f"stages.1.optimizer.learning_rate={rate}"]
+
+
+ALL = [*deeper(1e-3, "all"), "stages.1.layer_decay=0.8"]
+FAST = deeper(1e-3)
+CANDIDATES: dict[str, list[str]] = {
     BASE: [],
-    "last:8, rate 3e-4": LAST_8,
-    "last:8, rate 3e-4, head rate 3e-3": [*FASTER_HEAD, *LAST_8],
-    "fine-tuning: rate 3e-4, head rate 3e-3": [*FASTER_HEAD, "stages.1.optimizer.learning_rate=3e-4"],
-    "last:8, rate 3e-4, head rate 3e-3, no flips": [*FASTER_HEAD, *LAST_8, *UNMIRRORED],
-    "last:8, rate 3e-4, head rate 3e-3, label smoothing .1": [*FASTER_HEAD, *LAST_8, *SMOOTHED],
-    "fine-tuning: rate 3e-4": ["stages.1.optimizer.learning_rate=3e-4"],
-    "head: rate 3e-3": FASTER_HEAD,
-    "no flips": UNMIRRORED,
-    "label smoothing .1": SMOOTHED,
-    "all blocks, layer decay .8, rate 3e-4": DEEPER,
-    "all blocks, layer decay .8, rate 3e-4, head rate 3e-3": [*FASTER_HEAD, *DEEPER],
-    "last:8, rate 1e-3, head rate 3e-3": [
-        *FASTER_HEAD,
-        "stages.1.train=last:8",
-        "stages.1.optimizer.learning_rate=1e-3",
+    "last:8, rate 3e-4": deeper(3e-4),
+    "last:8, rate 1e-3": FAST,
+    "last:8, rate 2e-3": deeper(2e-3),
+    "last:4, rate 1e-3": deeper(1e-3, "last:4"),
+    "last:12, rate 1e-3": deeper(1e-3, "last:12"),
+    "all blocks, layer decay .8, rate 1e-3": ALL,
+    "last:8, rate 1e-3, no flips": [*FAST, "stages.1.augment.flip=none"],
+    "last:8, rate 1e-3, head rate 3e-3": [*FAST, "stages.0.optimizer.learning_rate=3e-3"],
+    "last:8, rate 1e-3, fitted probe": [PROBE, *FAST],
+    "last:8, rate 1e-3, label smoothing .1": [*FAST, "stages.1.label_smoothing=0.1"],
+    "last:8, rate 1e-3, averaged weights": [*FAST, "stages.1.optimizer.ema_momentum=0.95"],
+    "last:8, rate 1e-3, AdamW, decay .05": [
+        *FAST,
+        "stages.1.optimizer.name=adamw",
+        "stages.1.optimizer.weight_decay=0.05",
     ],
-    "fine-tuning: rate 1e-3": ["stages.1.optimizer.learning_rate=1e-3"],
-    "head: fitted probe": [PROBE],
-    "head: 30 epochs": ["stages.0.epochs=30"],
-    "fine-tuning: 30 epochs": LONGER,
-    "rotation 10, crop .7": ["stages.1.augment.rotation=10", "stages.1.augment.crop=0.7"],
-    "averaged weights": ["stages.1.optimizer.ema_momentum=0.98"],
-    "AdamW, decay .05": ["stages.1.optimizer.name=adamw", "stages.1.optimizer.weight_decay=0.05"],
-    "mixup .2": ["stages.1.augment.mixup=0.2"],
-    "batch statistics": ["stages.1.bn=train"],
-    "all blocks, layer decay .8, rate 3e-4, 30 epochs": [*DEEPER, *LONGER],
-    "all blocks, layer decay .8, rate 3e-4, 30 epochs, fitted probe": [PROBE, *DEEPER, *LONGER],
+    "last:8, rate 1e-3, mixup .2": [*FAST, "stages.1.augment.mixup=0.2"],
+    "last:8, rate 1e-3, rotation 10, crop .7": [
+        *FAST,
+        "stages.1.augment.rotation=10",
+        "stages.1.augment.crop=0.7",
+    ],
+    "last:8, rate 1e-3, batch statistics": [*FAST, "stages.1.bn=train"],
+    "last:8, rate 1e-3, 30 epochs": [*FAST, "stages.1.epochs=30", "stages.1.early_stopping=none"],
+    "last:8, rate 1e-3, batches of 16": [*FAST, "data.batch_size=16"],
 }
 
 
 def main() -> None:
     """Trains what is missing, and prints the table."""
     parser = argparse.ArgumentParser(description="Compares changes of the recipe of image_folder.")
-    parser.add_argument("tasks", type=Path)
-    parser.add_argument("--seed", type=int, action="append")
+    parser.add_argument("draws", type=Path, nargs="+")
     parser.add_argument("--task", action="append", help="Names of tasks; all by default.")
-    parser.add_argument("--first", type=int, help="Only this number of candidates.")
+    parser.add_argument("--candidate", action="append", choices=list(CANDIDATES), help="All by default.")
     parser.add_argument("--results", type=Path, default=Path("recipes.jsonl"))
     flags = parser.parse_args()
     cache = tempfile.mkdtemp()
-    names = flags.task or sorted(file.parent.name for file in flags.tasks.glob("*/task.json"))
-    for seed in flags.seed or [0]:
-        for candidate in list(CANDIDATES)[: flags.first]:
+    names = flags.task or sorted(file.parent.name for file in flags.draws[0].glob("*/task.json"))
+    for seed, folder in enumerate(flags.draws):
+        for candidate in flags.candidate or CANDIDATES:
             for task in names:
                 if (candidate, task, seed) not in known(flags.results):
-                    found = trained(flags.tasks / task, seed, CANDIDATES[candidate], cache)
+                    found = trained(folder / task, seed, CANDIDATES[candidate], cache)
                     line = {"candidate": candidate, "task": task, "seed": seed, **found}
                     with flags.results.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(line) + "\n")
