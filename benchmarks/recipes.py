@@ -34,35 +34,33 @@ def deeper(rate: float, blocks: str = "last:8") -> list[str]:
     return [f"stages.1.train={blocks}", f"stages.1.optimizer.learning_rate={rate}"]
 
 
-ALL = [*deeper(1e-3, "all"), "stages.1.layer_decay=0.8"]
-FAST = deeper(1e-3)
+ZERO = ["model.head.zero_init=true"]
+FAST = [*ZERO, *deeper(1e-3)]
 CANDIDATES: dict[str, list[str]] = {
     BASE: [],
     "last:8, rate 3e-4": deeper(3e-4),
-    "last:8, rate 1e-3": FAST,
-    "last:8, rate 2e-3": deeper(2e-3),
-    "last:4, rate 1e-3": deeper(1e-3, "last:4"),
-    "last:12, rate 1e-3": deeper(1e-3, "last:12"),
-    "all blocks, layer decay .8, rate 1e-3": ALL,
-    "last:8, rate 1e-3, no flips": [*FAST, "stages.1.augment.flip=none"],
-    "last:8, rate 1e-3, head rate 3e-3": [*FAST, "stages.0.optimizer.learning_rate=3e-3"],
-    "last:8, rate 1e-3, fitted probe": [PROBE, *FAST],
-    "last:8, rate 1e-3, label smoothing .1": [*FAST, "stages.1.label_smoothing=0.1"],
-    "last:8, rate 1e-3, averaged weights": [*FAST, "stages.1.optimizer.ema_momentum=0.95"],
-    "last:8, rate 1e-3, AdamW, decay .05": [
+    "last:8, rate 1e-3": deeper(1e-3),
+    "zero head, last:8, rate 3e-4": [*ZERO, *deeper(3e-4)],
+    "zero head, last:8, rate 1e-3": FAST,
+    "the same, no flips": [*FAST, "stages.1.augment.flip=none"],
+    "the same, all blocks, layer decay .8": [*FAST, "stages.1.train=all", "stages.1.layer_decay=0.8"],
+    "the same, last:12": [*FAST, "stages.1.train=last:12"],
+    "the same, rate 2e-3": [*ZERO, *deeper(2e-3)],
+    "the same, batches of 16": [*FAST, "data.batch_size=16"],
+    "the same, label smoothing .1": [*FAST, "stages.1.label_smoothing=0.1"],
+    "the same, averaged weights": [*FAST, "stages.1.optimizer.ema_momentum=0.95"],
+    "the same, AdamW, decay .05": [
         *FAST,
         "stages.1.optimizer.name=adamw",
         "stages.1.optimizer.weight_decay=0.05",
     ],
-    "last:8, rate 1e-3, mixup .2": [*FAST, "stages.1.augment.mixup=0.2"],
-    "last:8, rate 1e-3, rotation 10, crop .7": [
-        *FAST,
-        "stages.1.augment.rotation=10",
-        "stages.1.augment.crop=0.7",
-    ],
-    "last:8, rate 1e-3, batch statistics": [*FAST, "stages.1.bn=train"],
-    "last:8, rate 1e-3, 30 epochs": [*FAST, "stages.1.epochs=30", "stages.1.early_stopping=none"],
-    "last:8, rate 1e-3, batches of 16": [*FAST, "data.batch_size=16"],
+    "the same, mixup .2": [*FAST, "stages.1.augment.mixup=0.2"],
+    "the same, rotation 10, crop .7": [*FAST, "stages.1.augment.rotation=10", "stages.1.augment.crop=0.7"],
+    "the same, batch statistics": [*FAST, "stages.1.bn=train"],
+    "the same, 30 epochs": [*FAST, "stages.1.epochs=30", "stages.1.early_stopping=none"],
+    "the same, head rate 3e-3": [*FAST, "stages.0.optimizer.learning_rate=3e-3"],
+    "the same, fitted probe": [PROBE, *FAST],
+    "the same, 8 fixed views": [*FAST, "data.views=8"],
 }
 
 

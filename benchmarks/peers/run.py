@@ -46,9 +46,15 @@ class Peer:
 
 PEERS = (
     Peer("tlkeras", "tlkeras_default"),
+    Peer("tlkeras, head alone", "tlkeras_default", ("--choice=head",)),
     Peer("fastai", "fastai_default"),
+    Peer("fastai, long", "fastai_default", ("--choice=long",)),
     Peer("torch and timm", "timm_torch"),
     Peer("torch and timm, compiled", "timm_torch", ("--choice=compiled",)),
+    Peer("torch and timm, frozen", "timm_torch", ("--choice=frozen",)),
+    Peer("torch and timm, last:8", "timm_torch", ("--choice=last:8",)),
+    Peer("torch and timm, zero head", "timm_torch", ("--choice=zero head",)),
+    Peer("torch and timm, long", "timm_torch", ("--choice=long",)),
     Peer("Keras guide", "keras_guide"),
     Peer("logistic regression", "linear", ("--choice=logistic",)),
     Peer("nearest neighbours", "linear", ("--choice=knn",)),

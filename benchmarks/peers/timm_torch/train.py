@@ -1,8 +1,16 @@
-"""A plain torch loop on timm's network: first the head, then all layers, AdamW and cosine, channels last.
+"""A plain torch loop on timm's network: first the head, then more, AdamW and cosine, channels last.
 
 The head trains for 15 epochs at 1e-3 with the rest frozen and in evaluation mode. Then all layers, with their
-BatchNormalization in training mode, train for 15 epochs at 3e-4. The last epoch is tested.
-`--choice=compiled` uses `torch.compile`. The validation rows choose nothing.
+BatchNormalization in training mode, train for 15 epochs at 3e-4. The last epoch is tested. The validation
+rows choose nothing. `--choice` names another way:
+
+- `compiled`: the same with `torch.compile`.
+- `frozen`: only the head trains, for 30 epochs.
+- `last:8`: the second stage trains the last eight blocks of tlkeras' default (the last convolution and seven
+  blocks before it) and leaves the others in evaluation mode.
+- `zero head`: `last:8` at 1e-3 with a head that begins at zero, and BatchNormalization in evaluation mode.
+  timm draws the weights of a head from -1/sqrt(classes) to 1/sqrt(classes), which is large for 1280 features.
+- `long`: the second stage has 60 epochs.
 """
 
 import sys
@@ -20,12 +28,20 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 BATCH = 32
-STAGES = (("head", 15, 1e-3), ("all", 15, 3e-4))  # as many epochs as in tlkeras' default
+HEAD, ALL = ("head", 15, 1e-3), ("all", 15, 3e-4)  # as many epochs as in tlkeras' default
+CHOICES = {
+    "eager": (HEAD, ALL),
+    "compiled": (HEAD, ALL),
+    "frozen": (("head", 30, 1e-3),),
+    "last:8": (HEAD, ("last", 15, 3e-4)),
+    "zero head": (HEAD, ("last", 15, 1e-3)),
+    "long": (HEAD, ("all", 60, 3e-4)),
+}
 
 
 def main() -> None:
     """Trains on a task and prints the test accuracy."""
-    job = read_job(("eager", "compiled"))
+    job = read_job(tuple(CHOICES))
     torch.manual_seed(job.seed)
     normalize = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
     cropped = [transforms.RandomResizedCrop(job.size, scale=(0.6, 1.0)), transforms.RandomHorizontalFlip()]
@@ -33,33 +49,40 @@ def main() -> None:
     resized = transforms.Compose([transforms.Resize((job.size, job.size)), *normalize])
     test = ImageFolder(job.folder / "test", resized)
     model = lite0(job.weights, len(train.classes)).to(memory_format=torch.channels_last)
+    if job.choice == "zero head":
+        torch.nn.init.zeros_(model.classifier.weight)
+        torch.nn.init.zeros_(model.classifier.bias)
     called = torch.compile(model) if job.choice == "compiled" else model
     loader = DataLoader(
         train, BATCH, shuffle=True, drop_last=True, num_workers=cores(), persistent_workers=True
     )
     began = time.perf_counter()
-    for name, epochs, rate in STAGES:
-        train_stage(model, called, loader, name == "head", epochs, rate)
+    for opened, epochs, rate in CHOICES[job.choice]:
+        train_stage(model, called, loader, opened, epochs, rate, statistics=job.choice != "zero head")
     seconds = time.perf_counter() - began
-    peer = "torch and timm" if job.choice == "eager" else "torch and timm, compiled"
+    peer = "torch and timm" if job.choice == "eager" else f"torch and timm, {job.choice}"
     right = test_accuracy(model, DataLoader(test, 64, num_workers=cores()))
     report(job, peer, right, seconds, ("timm", "torch"))
 
 
-def train_stage(model, called, loader, head_alone: bool, epochs: int, rate: float) -> None:
-    """Trains the head or all layers.
+def train_stage(model, called, loader, opened: str, epochs: int, rate: float, *, statistics: bool) -> None:
+    """Trains a part of the network.
 
     Args:
         model: The network.
         called: The network as it is called, compiled or not.
         loader: Batches of training rows.
-        head_alone: Whether only the classifier trains. The rest is then frozen.
+        opened: What trains: `head`, the `last` eight blocks, or `all`. The rest is frozen.
         epochs: Number of epochs.
         rate: Learning rate at the start. It falls to zero.
+        statistics: Whether BatchNormalization of the opened part uses the statistics of the batch.
     """
-    model.train(not head_alone)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith("classifier.") or not head_alone)
+    blocks = [block for stage in model.blocks for block in stage]
+    last = [*blocks[-7:], model.conv_head, model.bn2, model.classifier]
+    parts = {"head": [model.classifier], "last": last, "all": [model]}[opened]
+    model.eval().requires_grad_(False)
+    for part in parts:
+        part.train(statistics).requires_grad_(True)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(loader))
