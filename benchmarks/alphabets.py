@@ -1,6 +1,6 @@
 """Regularizers of fine-tuning on many classes with few rows: from Latin letters to Greek and Cyrillic ones.
 
-    python benchmarks/alphabets.py FONTS... [--seeds=5] [--rows=3]
+    python benchmarks/alphabets.py FONTS... [--seeds=5] [--rows=3] [--chosen='{"l2_sp": 0.1, ...}']
 
 FONTS are folders that are searched for TrueType and OpenType fonts with all three alphabets, such as those of
 the Debian packages fonts-dejavu, fonts-freefont-ttf and fonts-noto-core. The font families are divided. Some
@@ -8,11 +8,13 @@ draw the 54 Latin letters, digits and signs of the source, others the rows of th
 select, and others the test rows of both. Letters that look like a Latin one are left out. A network learns
 the source once per seed. It is then fine-tuned on `--rows` drawings of each letter of the target. Seed 0
 tries three weights of each regularizer and keeps the one with the best accuracy on validation rows. The
-other seeds use this weight. The script prints their accuracies on the test rows, and tlkeras' verdict on each
-regularizer compared with plain fine-tuning.
+other seeds use this weight. `--chosen` gives the weights that seed 0 chose in an earlier start, and leaves
+seed 0 out. The script prints the accuracies on the test rows, and tlkeras' verdict on each regularizer
+compared with plain fine-tuning.
 """
 
 import argparse
+import json
 import warnings
 from pathlib import Path
 
@@ -116,11 +118,13 @@ def main() -> None:
     parser.add_argument("fonts", nargs="+")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=3)
+    parser.add_argument("--chosen", type=json.loads)
     flags = parser.parse_args()
     test: dict[str, list[float]] = {}
     predictions: dict[str, list[Predictions]] = {}
-    weights = WEIGHTS
-    for seed in range(flags.seeds + 1):
+    chosen = flags.chosen or {}
+    weights = {name: (chosen[name],) for name in chosen} or WEIGHTS
+    for seed in range(1 if chosen else 0, flags.seeds + 1):
         write(flags.fonts, flags.rows, seed)
         source = transfer.trained(f"latin_run_{seed}", experiment("latin", seed, None, epochs=12))
         print(f"seed {seed}: source {transfer.accuracy(source):.3f}", flush=True)
