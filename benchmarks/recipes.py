@@ -35,32 +35,34 @@ def deeper(rate: float, blocks: str = "last:8") -> list[str]:
 
 
 ZERO = ["model.head.zero_init=true"]
+UNMIRRORED = ["stages.1.augment.flip=none"]
+ALL = ["stages.1.train=all", "stages.1.layer_decay=0.8"]
 FAST = [*ZERO, *deeper(1e-3)]
+BEST = [*FAST, *UNMIRRORED]
 CANDIDATES: dict[str, list[str]] = {
     BASE: [],
     "last:8, rate 3e-4": deeper(3e-4),
     "last:8, rate 1e-3": deeper(1e-3),
     "zero head, last:8, rate 3e-4": [*ZERO, *deeper(3e-4)],
     "zero head, last:8, rate 1e-3": FAST,
-    "the same, no flips": [*FAST, "stages.1.augment.flip=none"],
-    "the same, all blocks, layer decay .8": [*FAST, "stages.1.train=all", "stages.1.layer_decay=0.8"],
-    "the same, last:12": [*FAST, "stages.1.train=last:12"],
-    "the same, rate 2e-3": [*ZERO, *deeper(2e-3)],
-    "the same, batches of 16": [*FAST, "data.batch_size=16"],
-    "the same, label smoothing .1": [*FAST, "stages.1.label_smoothing=0.1"],
-    "the same, averaged weights": [*FAST, "stages.1.optimizer.ema_momentum=0.95"],
+    "zero head, last:8, rate 2e-3": [*ZERO, *deeper(2e-3)],
+    "zero head, all blocks, layer decay .8, rate 1e-3": [*FAST, *ALL],
+    "zero head, last:8, rate 1e-3, no flips": BEST,
+    "the same, rate 3e-4": [*BEST, *deeper(3e-4)],
+    "the same, all blocks, layer decay .8": [*BEST, *ALL],
+    "the same, averaged weights": [*BEST, "stages.1.optimizer.ema_momentum=0.95"],
+    "the same, label smoothing .1": [*BEST, "stages.1.label_smoothing=0.1"],
+    "the same, mixup .2": [*BEST, "stages.1.augment.mixup=0.2"],
+    "the same, rotation 10, crop .7": [*BEST, "stages.1.augment.rotation=10", "stages.1.augment.crop=0.7"],
+    "the same, batch statistics": [*BEST, "stages.1.bn=train"],
     "the same, AdamW, decay .05": [
-        *FAST,
+        *BEST,
         "stages.1.optimizer.name=adamw",
         "stages.1.optimizer.weight_decay=0.05",
     ],
-    "the same, mixup .2": [*FAST, "stages.1.augment.mixup=0.2"],
-    "the same, rotation 10, crop .7": [*FAST, "stages.1.augment.rotation=10", "stages.1.augment.crop=0.7"],
-    "the same, batch statistics": [*FAST, "stages.1.bn=train"],
-    "the same, 30 epochs": [*FAST, "stages.1.epochs=30", "stages.1.early_stopping=none"],
-    "the same, head rate 3e-3": [*FAST, "stages.0.optimizer.learning_rate=3e-3"],
-    "the same, fitted probe": [PROBE, *FAST],
-    "the same, 8 fixed views": [*FAST, "data.views=8"],
+    "the same, 30 epochs": [*BEST, "stages.1.epochs=30", "stages.1.early_stopping=none"],
+    "the same, head rate 3e-3": [*BEST, "stages.0.optimizer.learning_rate=3e-3"],
+    "the same, fitted probe": [PROBE, *BEST],
 }
 
 

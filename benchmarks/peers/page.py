@@ -4,11 +4,12 @@ import os
 import platform
 import statistics
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 PAGE = Path(__file__).parents[2] / "docs" / "peers.md"
 BEGIN, END = "<!-- measured: written by benchmarks/peers/run.py --page -->\n", "<!-- end -->"
-OURS = "tlkeras"
+OURS, HEAD = "tlkeras", "tlkeras, head alone"
 
 
 def write_page(results: list[dict], peers: list[str]) -> None:
@@ -23,7 +24,16 @@ def write_page(results: list[dict], peers: list[str]) -> None:
     after = rest.split(END)[1]
     ran = {found["peer"] for found in results}
     peers = [peer for peer in peers if peer in ran]
-    parts = ["## Accuracy", accuracies(results, peers), "## Time", times(results, peers), versions(results)]
+    variants = [peer for peer in peers if "," in peer]  # as in "fastai, long"
+    parts = ["## Accuracy", accuracies(results, [peer for peer in peers if peer not in variants])]
+    if variants:
+        parts += ["## Accuracy of variants", accuracies(results, variants)]
+    parts += ["## Time", times(results, peers)]
+    parts += [
+        "## Time to the accuracy of another library",
+        times_to_accuracy(results, peers),
+        versions(results),
+    ]
     PAGE.write_text(before + BEGIN + "\n" + "\n\n".join(parts) + "\n\n" + END + after, encoding="utf-8")
 
 
@@ -36,10 +46,12 @@ def accuracies(results: list[dict], peers: list[str]) -> str:
     rows = [
         [f"`{task}`", *(_mean_and_spread(by_place.get((task, peer))) for peer in peers)] for task in tasks
     ]
-    if all((task, peer) in by_place for task in tasks for peer in peers):
-        means = [statistics.fmean(_mean(by_place[task, peer]) for task in tasks) for peer in peers]
-        rows.append(["mean", *map(_points, means)])
-    return _table(["task", *peers], rows)
+    complete = [all((task, peer) in by_place for task in tasks) for peer in peers]
+    means = [
+        _points(statistics.fmean(_mean(by_place[task, peer]) for task in tasks)) if whole else ""
+        for peer, whole in zip(peers, complete, strict=True)
+    ]
+    return _table(["task", *peers], [*rows, ["mean", *means]])
 
 
 def _mean(by_seed: dict[int, float]) -> float:
@@ -83,7 +95,38 @@ def times(results: list[dict], peers: list[str]) -> str:
     return _table([*head, "peak MiB"], rows)
 
 
-def _ratio(found: list[dict], ours: list[dict], name: str) -> str:
+def times_to_accuracy(results: list[dict], peers: list[str]) -> str:
+    """Returns the table of times that others take, relative to tlkeras' first stage, which is a head alone.
+
+    A task counts if the head alone is at least as accurate as the other. Both are whole processes.
+    """
+    timed = {(f["task"], f["seed"], f["peer"]): f for f in results if f["timed"]}
+    rows = []
+    for peer in peers:
+        pairs = [
+            (f, timed[f["task"], f["seed"], HEAD])
+            for f in timed.values()
+            if f["peer"] == peer and (f["task"], f["seed"], HEAD) in timed
+        ]
+        reached = [(one, own) for one, own in pairs if own["accuracy"] >= one["accuracy"]]
+        if peer not in (OURS, HEAD) and reached:
+            others, ours = zip(*reached, strict=True)
+            gain = statistics.fmean(own["accuracy"] - one["accuracy"] for one, own in reached)
+            rows.append([
+                peer, f"{len(reached)} of {len(pairs)}", f"+{_points(gain)}",
+                _ratio(others, ours, "seconds"), _ratio(others, ours, "cpu_seconds"),
+            ])  # fmt: skip
+    head = [
+        "peer",
+        "tasks on which the head alone is as accurate",
+        "its accuracy there, points",
+        "the peer's time / its time",
+        "CPU time",
+    ]
+    return _table(head, rows)
+
+
+def _ratio(found: Sequence[dict], ours: Sequence[dict], name: str) -> str:
     ratios = [one[name] / own[name] for one, own in zip(found, ours, strict=True)]
     return f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f})"
 
