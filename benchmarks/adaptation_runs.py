@@ -17,8 +17,9 @@ from tlkeras import load_config, run_experiment
 from tlkeras.evaluation import compute_metrics
 from tlkeras.evaluation.evaluate import predict_split
 from tlkeras.methods.adapt import METHODS
-from tlkeras.prepare import checked, prepare
+from tlkeras.prepare import prepare
 from tlkeras.run_dir import RunDir
+from tlkeras.settled_config import checked
 from tlkeras.training.trainer import Trainer
 
 SEEDS = range(3)

@@ -34,8 +34,9 @@ from tlkeras.config import (  # noqa: E402
     StageConfig,
 )
 from tlkeras.data.combined_batches import repeated  # noqa: E402
-from tlkeras.prepare import checked, prepare  # noqa: E402
+from tlkeras.prepare import prepare  # noqa: E402
 from tlkeras.run_dir import RunDir  # noqa: E402
+from tlkeras.settled_config import checked  # noqa: E402
 from tlkeras.training.profile import StepClock  # noqa: E402
 from tlkeras.training.trainer import Trainer  # noqa: E402
 

@@ -25,8 +25,9 @@ def main(options: dict) -> None:
         ModelConfig,
         StageConfig,
     )
-    from tlkeras.prepare import checked, prepare
+    from tlkeras.prepare import prepare
     from tlkeras.run_dir import RunDir
+    from tlkeras.settled_config import checked
     from tlkeras.training.callbacks import StepCounter
     from tlkeras.training.trainer import Trainer
 

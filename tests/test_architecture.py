@@ -27,6 +27,7 @@ FLOORS = (
     ("models",),
     ("features",),
     ("methods",),
+    ("settled_config",),
     ("prepare", "adaptation"),
     ("evaluation",),
     ("training",),

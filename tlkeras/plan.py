@@ -16,7 +16,8 @@ from tlkeras.evaluation.verdict import FEW_LABELS
 from tlkeras.features.stage_features import IN_EVERY_STEP, TOO_SHORT, nothing_to_keep, too_short
 from tlkeras.methods.share.sharing import PrivatePart
 from tlkeras.models import BACKBONES, build_model
-from tlkeras.prepare import check_data, check_names, checked, read_domains
+from tlkeras.prepare import check_data, check_names, read_domains
+from tlkeras.settled_config import checked
 from tlkeras.training.optimizers import build_optimizer
 from tlkeras.training.second_task import trains_jointly
 from tlkeras.training.stages import count_steps, expand_stages, learning_rate_multipliers

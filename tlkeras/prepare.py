@@ -24,9 +24,9 @@ from tlkeras.data.tokenizer import Tokenizer, tokenizer_in
 from tlkeras.errors import UserError
 from tlkeras.models import BACKBONES
 from tlkeras.models.facts_of_data import with_facts_of_data
-from tlkeras.models.weights.files import require_weights
 from tlkeras.models.weights.hub import local_path
 from tlkeras.run_dir import RunDir
+from tlkeras.settled_config import checked
 from tlkeras.tracking import Tracking, check_trackers
 
 
@@ -146,41 +146,6 @@ def _rows_passed(config: ExperimentConfig) -> int:
         return 1
     method = methods.adapt.make_method(config.adaptation.method, config.adaptation.options)
     return 1 + method.target_views
-
-
-def checked(config: ExperimentConfig) -> ExperimentConfig:
-    """Returns the config, with its fallback backbone if this is needed.
-
-    Raises:
-        UserError: A name is not registered.
-    """
-    for name in (config.model.backbone, config.model.first_network):
-        BACKBONES.get(name)
-    return _with_front_end(_with_fallback(config))
-
-
-def _with_front_end(config: ExperimentConfig) -> ExperimentConfig:
-    """Returns the config with the front end's rate, and with a front end if the backbone takes pictures."""
-    model, data = config.model, config.data
-    if data.seconds is None and model.front_end is not None:
-        raise UserError(
-            "model.front_end turns sounds into pictures, and data.seconds makes the data sounds. "
-            "Received: model.front_end, data.seconds=None"
-        )
-    if data.seconds is None:
-        return config
-    if FrontEndConfig.makes not in BACKBONES.get(model.backbone).modalities:
-        if model.front_end is None:
-            return config
-        raise UserError(
-            f"model.front_end makes pictures, which {model.backbone} does not take: leave it out. "
-            f"Received: model.front_end, model.backbone={model.backbone}"
-        )
-    for part in ("adapter", "nested"):
-        if getattr(model, part) is not None:
-            raise UserError(f"model.{part} takes no sounds yet: leave it out. Received: model.{part}")
-    front_end = (model.front_end or FrontEndConfig()).model_copy(update={"sample_rate": data.sample_rate})
-    return config.model_copy(update={"model": model.model_copy(update={"front_end": front_end})})
 
 
 def check_names(config: ExperimentConfig) -> None:
@@ -377,21 +342,3 @@ def inspect_data(
     """
     domains = read_domains(checked(with_arrays(config, arrays)), arrays, check=False, lenient=True)
     return {name: inspect_domain(domain) for name, domain in domains.items()}
-
-
-def _with_fallback(config: ExperimentConfig) -> ExperimentConfig:
-    model = config.model
-    if model.fallback is None or model.weights != "imagenet":
-        return config
-    row, fallback = BACKBONES.get(model.backbone), BACKBONES.get(model.fallback)
-    shape = row.input_shape(config.data)
-    try:
-        require_weights(row, shape, model.backbone_options)
-        return config
-    except UserError:
-        require_weights(fallback, shape, {})
-    messages.note_later(
-        f"The ImageNet weights of {row.name} are not available here, so {fallback.name} is used instead."
-    )
-    update = {"backbone": fallback.name, "backbone_options": {}, "fallback": None}
-    return config.model_copy(update={"model": model.model_copy(update=update)})

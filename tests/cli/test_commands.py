@@ -107,6 +107,7 @@ def test_a_dry_run_refuses_what_a_run_would(capsys, tmp_path, command, mistake, 
 
 def test_a_dry_run_of_folds_and_of_two_tasks(capsys, tmp_path):
     words = ["train", "--config=synthetic_full", "--dry_run", f"--workdir={tmp_path / 'run'}"]
+    words += ["--set", "stages.1.optimizer.learning_rate=recommended"]
     assert run(capsys, *words, "--set", "data.folds=3")[0] == 0
     tasks = ["tasks.strategy=private_first", "tasks.source.source=synthetic:shapes"]
     assert run(capsys, *words, *(word for pair in tasks for word in ("--set", pair)))[0] == 0

@@ -5,7 +5,7 @@ import pytest
 from tlkeras.cli.tables import table_text
 from tlkeras.config import load_config
 from tlkeras.plan import plan
-from tlkeras.prepare import checked
+from tlkeras.settled_config import checked
 
 ROWS = [
     {

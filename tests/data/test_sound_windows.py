@@ -13,7 +13,8 @@ from tlkeras.data import load_domain, training_batches
 from tlkeras.data.sound_files import SoundSpec, read_pieces, read_windows
 from tlkeras.errors import UserError
 from tlkeras.evaluation import Predictions
-from tlkeras.prepare import checked, prepare
+from tlkeras.prepare import prepare
+from tlkeras.settled_config import checked
 from tlkeras.training.stage_batches import StageBatches
 from tlkeras.training.stages import Steps
 

@@ -8,8 +8,9 @@ from tlkeras import adaptation, load_config, run_experiment
 from tlkeras.errors import UserError
 from tlkeras.methods.adapt import make_method
 from tlkeras.methods.adapt.reweighting import DomainOdds
-from tlkeras.prepare import checked, prepare
+from tlkeras.prepare import prepare
 from tlkeras.run_dir import RunDir
+from tlkeras.settled_config import checked
 from tlkeras.training.checkpoints import Checkpoint
 from tlkeras.training.row_weights import FILE, effective_rows
 from tlkeras.training.stage_batches import StageBatches

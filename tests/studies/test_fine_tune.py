@@ -202,7 +202,8 @@ def test_the_recipe_opens_all_blocks_of_a_small_network(pictures, tmp_path, caps
     assert "trains all blocks of the network, which has 3" in said and "stages__1__train" in said
     assert [stage.train for stage in run.config.stages] == ["head", "all"]
     (_, finetune) = (event for event in run.run_dir.ledger.records() if event["event"] == "completed")
-    assert finetune["trainable_parameters"] == run.model.count_params() or network == "small_cnn"
+    if network == "own":  # small_cnn has statistics, which no optimizer trains
+        assert finetune["trainable_parameters"] == run.model.count_params()
 
 
 def test_a_stage_that_opens_too_many_blocks_of_a_small_network_is_refused_if_it_is_named(pictures, tmp_path):

@@ -28,7 +28,7 @@ def print_plan(config: ExperimentConfig) -> None:
     """Prints the plan of each run of an experiment."""
     start(config.runtime, config.seed, alone=True)
     from tlkeras.plan import plan
-    from tlkeras.prepare import checked
+    from tlkeras.settled_config import checked
 
     for name, run in studies.two_tasks.planned_runs(checked(config), Path("runs") / config.name).items():
         planned = plan(run)

@@ -28,7 +28,8 @@ def run(flags: absl_flags.FlagValues, arguments: list[str]) -> None:
     """Runs the command."""
     no_arguments(flags, arguments)
     config = config_from(flags)
-    from tlkeras.prepare import checked, prepare
+    from tlkeras.prepare import prepare
+    from tlkeras.settled_config import checked
 
     folder = Path(flags.workdir or f"runs/{config.name}.profile")
     check_writable(folder)

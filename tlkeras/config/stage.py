@@ -66,7 +66,8 @@ class OptimizerConfig(Config):
 
     Attributes:
         name: Registered name: `sgd`, `adam`, `adamw`, `rmsprop`, `lamb`, `lion`, ...
-        learning_rate: Peak learning rate. "auto" first runs the range test of Smith (2017).
+        learning_rate: Peak learning rate. "recommended" is the rate for fine-tuning of the backbone's family,
+            which is lower for transformers. "auto" first runs the range test of Smith (2017).
         schedule: Schedule of the learning rate over the stage.
         weight_decay: Decoupled weight decay. It does not act on biases, norms and factors per channel.
         clipnorm: Bound on the norm of the gradient of each variable, or None.
@@ -78,7 +79,7 @@ class OptimizerConfig(Config):
     """
 
     name: str = "adam"
-    learning_rate: Positive | Literal["auto"] = 1e-3
+    learning_rate: Positive | Literal["auto", "recommended"] = 1e-3
     schedule: ScheduleConfig = ScheduleConfig()
     weight_decay: NonNegative | None = None
     clipnorm: Positive | None = None
@@ -201,6 +202,11 @@ class FitStageConfig(StageConfig):
                     f"Received: train={self.train!r}"
                 )
         return self
+
+    def at_rate(self, learning_rate: float) -> "FitStageConfig":
+        """Returns the stage with this learning rate."""
+        optimizer = self.optimizer.model_copy(update={"learning_rate": learning_rate})
+        return self.model_copy(update={"optimizer": optimizer})
 
 
 def train_by_part(train: str) -> dict[str, str]:

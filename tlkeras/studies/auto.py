@@ -18,7 +18,7 @@ from tlkeras.config import ExperimentConfig, VerdictConfig, dump_config, load_co
 from tlkeras.config.loading import as_of_today
 from tlkeras.errors import UserError
 from tlkeras.evaluation.named_metrics import make_metrics
-from tlkeras.prepare import checked, read_domains
+from tlkeras.prepare import read_domains
 from tlkeras.run_dir import (
     InUse,
     RunDir,
@@ -29,6 +29,7 @@ from tlkeras.run_dir import (
     write_text,
 )
 from tlkeras.run_dir.shared_work import DONE
+from tlkeras.settled_config import checked
 from tlkeras.studies.alarm import TimeUp, alarm
 from tlkeras.studies.candidates import parse_candidates
 from tlkeras.studies.experiment import run_experiment

@@ -15,8 +15,9 @@ from tlkeras.config import ExperimentConfig, load_config, with_own_parts
 from tlkeras.config.own_parts import backbone_file
 from tlkeras.data.sources.arrays import with_arrays
 from tlkeras.lazy import LateModule
-from tlkeras.prepare import check_names, checked, read_domains
+from tlkeras.prepare import check_names, read_domains
 from tlkeras.run_dir import RunDir, check_writable
+from tlkeras.settled_config import checked
 from tlkeras.studies.two_task_checks import check_tasks
 
 run = LateModule("tlkeras.run")
@@ -145,5 +146,5 @@ def rehearse(
         if not fresh:
             run_dir.check(config.model_dump(mode="json"))
     start(config.runtime, config.seed, alone=True)
-    for planned in studies.two_tasks.planned_runs(config, run_dir.path).values():
+    for planned in studies.two_tasks.planned_runs(checked(config), run_dir.path).values():
         run.rehearse_run(planned.one_fold(0) if planned.is_folded else planned, run_dir)

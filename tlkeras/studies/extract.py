@@ -7,8 +7,9 @@ from tlkeras.backend.environment import named_cluster
 from tlkeras.config import ExperimentConfig
 from tlkeras.errors import UserError
 from tlkeras.lazy import LateModule
-from tlkeras.prepare import checked, prepare
+from tlkeras.prepare import prepare
 from tlkeras.run_dir import RunDir
+from tlkeras.settled_config import checked
 
 cache = LateModule("tlkeras.features.cache")
 stage_features = LateModule("tlkeras.features.stage_features")

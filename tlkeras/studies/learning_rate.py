@@ -6,10 +6,11 @@ from pathlib import Path
 from tlkeras.backend import check_single_process
 from tlkeras.config import ExperimentConfig
 from tlkeras.errors import UserError
-from tlkeras.prepare import checked, prepare
+from tlkeras.prepare import prepare
 from tlkeras.run import found_batch_size
 from tlkeras.run_dir import RunDir, check_writable
 from tlkeras.runs.manifest import manifest
+from tlkeras.settled_config import checked
 from tlkeras.training.trainer import Trainer
 
 

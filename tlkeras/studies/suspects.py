@@ -8,9 +8,10 @@ from tlkeras.config import ExperimentConfig
 from tlkeras.data.roles import Role
 from tlkeras.errors import UserError
 from tlkeras.evaluation.suspects import TABLE, Suspects, find_suspects, require_unedited, write_suspects
-from tlkeras.prepare import checked, prepare
+from tlkeras.prepare import prepare
 from tlkeras.report.suspects_page import write_suspects_page
 from tlkeras.run_dir import check_place
+from tlkeras.settled_config import checked
 from tlkeras.training.probe_stage import probe_features
 
 _BATCH = 32  # nothing is trained, so a batch size that would be measured is not needed

@@ -22,10 +22,11 @@ from tlkeras.methods.share.sharing import source_model
 from tlkeras.methods.training_model import TrainingModel
 from tlkeras.models import build_model
 from tlkeras.models.adapter import adapter_layers
-from tlkeras.prepare import checked, prepare, read_domains
+from tlkeras.prepare import prepare, read_domains
 from tlkeras.run_dir import RunDir
 from tlkeras.runs.model_file import load_model
 from tlkeras.runs.saved_run import SavedRun
+from tlkeras.settled_config import checked
 from tlkeras.studies.two_task_checks import check_tasks
 from tlkeras.training import snapshots
 from tlkeras.training.second_task import second_task, source_task

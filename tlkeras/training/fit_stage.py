@@ -36,6 +36,8 @@ from tlkeras.training.trunk_features import open_features
 class FitStage(Stage):
     """Trains the selected variables with an optimizer and `keras.Model.fit`."""
 
+    config: FitStageConfig
+
     @property
     def steps(self) -> Steps:
         """Length of the stage according to the config, in whole batches of the training rows."""
@@ -48,7 +50,7 @@ class FitStage(Stage):
         check_domain_statistics(self.parts, self.config)
         automatic = self.config.optimizer.learning_rate == "auto"
         with self.runtime.scope():
-            self.compile(with_learning_rate(self.config, 1.0) if automatic else self.config)
+            self.compile(self.config.at_rate(1.0) if automatic else self.config)
 
     def run(self, checkpoint: tuple[dict, dict] | None, best: dict | None) -> StageRecord:
         """Trains the remaining steps, on the outputs of the frozen trunk if that saves time."""
@@ -131,7 +133,7 @@ class FitStage(Stage):
         if self.config.optimizer.learning_rate == "auto":
             rate = find_learning_rate(self)
             messages.note(f"{self.title}: learning rate {rate:.3g} chosen by a range test")
-            self.config = with_learning_rate(self.config, rate)
+            self.config = self.config.at_rate(rate)
 
     def _say_warm_up(self) -> None:
         schedule, steps = self.config.optimizer.schedule, self.steps.total
@@ -223,12 +225,6 @@ class FitStage(Stage):
         moved = {id(variable) for variable in movable.values()}
         own = {n: v for n, v in snapshots.named_variables(self.model).items() if id(v) in moved}
         return BestModel(self.states.best, monitor_of(self.parts), own, self.index, best, floor)
-
-
-def with_learning_rate(config: FitStageConfig, rate: float) -> FitStageConfig:
-    """Returns the config of the stage with this learning rate."""
-    optimizer = config.optimizer.model_copy(update={"learning_rate": rate})
-    return config.model_copy(update={"optimizer": optimizer})
 
 
 class StepWindow:

@@ -71,8 +71,10 @@ def build_optimizer(
         UserError: The optimizer or an option is unknown, there are two kinds of clipping, or the schedule is
             not possible.
     """
-    if config.learning_rate == "auto":
-        raise ValueError("learning_rate='auto' must be resolved before the optimizer is built.")
+    if isinstance(config.learning_rate, str):
+        raise ValueError(
+            f"learning_rate={config.learning_rate!r} must be resolved before the optimizer is built."
+        )
     base = OPTIMIZERS.get(config.name)
     _check_options(config, base)
     arguments = dict(config.options)

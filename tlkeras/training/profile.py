@@ -14,7 +14,6 @@ from tlkeras.data.combined_batches import repeated
 from tlkeras.models.cuts.folding import Folded
 from tlkeras.prepare import Parts
 from tlkeras.run_dir import RunDir, make_folder
-from tlkeras.training.fit_stage import with_learning_rate
 from tlkeras.training.input_watch import reading_note
 from tlkeras.training.stages import count_steps, expand_stages
 from tlkeras.training.trainer import Trainer
@@ -94,7 +93,7 @@ def note_on_reading(parts: Parts, index: int, rows: list[dict]) -> str | None:
 
 def _with_a_rate(config: FitStageConfig) -> FitStageConfig:
     """Returns the stage with a fixed learning rate instead of `auto`, which does not change the times."""
-    return with_learning_rate(config, 1e-3) if config.optimizer.learning_rate == "auto" else config
+    return config.at_rate(1e-3) if config.optimizer.learning_rate == "auto" else config
 
 
 def _input(data) -> float:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from tlkeras.models.backbones.parts import keras, layers, ops, small_normal
-from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
+from tlkeras.models.backbones.registry import BACKBONES, LOW_RATE, Backbone, Family
 from tlkeras.models.backbones.transformer import mlp, self_attention
 from tlkeras.models.weights.tensors import Tensors
 
@@ -140,7 +140,9 @@ def fit_text_tensors(tensors: Tensors, model: keras.Model) -> None:
     tensors.put("stem_positions.weight", table, "stem_positions.weight")
 
 
-_FAMILY = Family("identity", pads=True, tensor_names=_TENSOR_NAMES, fit_tensors=fit_text_tensors)
+_FAMILY = Family(
+    "identity", pads=True, tensor_names=_TENSOR_NAMES, fit_tensors=fit_text_tensors, rate=LOW_RATE
+)
 
 # name, width, depth, heads, hidden, further arguments, parameters, licence of the weights
 _ROWS = (

@@ -4,10 +4,10 @@ Source: Radford et al. 2021, "Learning Transferable Visual Models From Natural L
 """
 
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
-from tlkeras.models.backbones.transformer import READERS, vision_transformer
+from tlkeras.models.backbones.transformer import OF_TRANSFORMERS, vision_transformer
 
 # the paper probes the class token before the projection to the space shared with texts
-_FAMILY = Family("clip", min_size=14, pooling="class", **READERS)
+_FAMILY = Family("clip", min_size=14, pooling="class", **OF_TRANSFORMERS)
 
 # name, width, heads, patch; at 224 pixels: parameters, millions of multiply-adds, top-1
 _ROWS = (

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tlkeras.models.backbones.parts import channel_scale, drop_path, keras, layers, ops, small_normal
-from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
+from tlkeras.models.backbones.registry import BACKBONES, LOW_RATE, Backbone, Family
 
 # licence, further arguments
 _V2 = ("CC-BY-NC-4.0", {})
@@ -176,6 +176,7 @@ _FAMILY = Family(
     tensor_names=_TENSOR_NAMES,
     fit_tensors=_fit_tensors,
     stated_epsilon="norm",
+    rate=LOW_RATE,
 )
 
 for _name, (_licence, _options), _depths, _width, _parameters, _macs, _top1 in _ROWS:

@@ -6,10 +6,10 @@ them for information that belongs to no patch.
 """
 
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
-from tlkeras.models.backbones.transformer import READERS, vision_transformer
+from tlkeras.models.backbones.transformer import OF_TRANSFORMERS, vision_transformer
 
 # the paper's probe reads the class token and the mean of the patches side by side
-_FAMILY = Family("torch", min_size=14, pooling="class_and_avg", **READERS)
+_FAMILY = Family("torch", min_size=14, pooling="class_and_avg", **OF_TRANSFORMERS)
 
 # name, width, heads, tokens before the patches; at 224 pixels: parameters, millions of multiply-adds, top-1
 _ROWS = (

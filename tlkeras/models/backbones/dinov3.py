@@ -6,9 +6,9 @@ of DINOv3 are in `convnext_v2.py`.
 """
 
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
-from tlkeras.models.backbones.transformer import READERS, vision_transformer
+from tlkeras.models.backbones.transformer import OF_TRANSFORMERS, vision_transformer
 
-_FAMILY = Family("torch", min_size=16, pooling="class", **READERS)
+_FAMILY = Family("torch", min_size=16, pooling="class", **OF_TRANSFORMERS)
 
 # name, width, heads; at 224 pixels: parameters, millions of multiply-adds
 _ROWS = (

@@ -76,5 +76,6 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
 
 BACKBONES.add(
     "keras_file",
-    Backbone("keras_file", keras_file, Family(block_names=(), min_size=1), input="any"),
+    # nothing is known about the network, so its rate is between those of the families
+    Backbone("keras_file", keras_file, Family(block_names=(), min_size=1, rate=1e-4), input="any"),
 )

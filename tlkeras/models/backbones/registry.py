@@ -12,6 +12,9 @@ from tlkeras.data.input_shapes import Shape
 from tlkeras.data.modalities import MODALITIES
 from tlkeras.registry import Registry, function_at
 
+# Rates for fine-tuning the last blocks with Adam. At the usual rate, a transformer loses what it has learned
+# within an epoch, and so does a MobileNetV2 at a rate of 1e-3 (docs/measured.md).
+USUAL_RATE, LOW_RATE = 3e-4, 5e-5
 NUMBERED_BLOCKS = ((r"^((?:stage_?\d+_)?[a-z]+_?\d+)(?![0-9])", r"\1"), (r"^(stem|top)(?:_|$)", r"\1"))
 
 
@@ -45,6 +48,8 @@ class Family:
             other shapes, and with the layers of this and of the other network by name. Returns the weights
             for the layer, such as a resized table of positions, or None.
         sample_rate: Samples per second of the sounds that it takes; 0 for any rate and for other inputs.
+        rate: Learning rate for fine-tuning the last blocks with Adam, which `learning_rate="recommended"`
+            means.
         stated_epsilon: Pattern of the names of those layer norms whose epsilon the `layer_norm_eps` of
             transformers is; all by default.
     """
@@ -61,6 +66,7 @@ class Family:
     fit_tensors: Callable | None = None
     fit_layer: Callable | None = None
     sample_rate: int = 0
+    rate: float = USUAL_RATE
     stated_epsilon: str = ".*"
 
 

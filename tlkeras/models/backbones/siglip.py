@@ -4,9 +4,9 @@ Sources: Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training"; Tscha
 """
 
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
-from tlkeras.models.backbones.transformer import READERS, vision_transformer
+from tlkeras.models.backbones.transformer import OF_TRANSFORMERS, vision_transformer
 
-_FAMILY = Family("tf", min_size=14, **READERS)
+_FAMILY = Family("tf", min_size=14, **OF_TRANSFORMERS)
 _ARGUMENTS = {"width": 768, "depth": 12, "heads": 12, "patch": 16, "prefix_tokens": 0}
 _ARGUMENTS |= {"activation": "gelu_tanh", "attention_pool": True}
 

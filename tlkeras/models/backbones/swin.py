@@ -22,7 +22,7 @@ from tlkeras.models.backbones.parts import (
     ops,
     small_normal,
 )
-from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
+from tlkeras.models.backbones.registry import BACKBONES, LOW_RATE, Backbone, Family
 from tlkeras.models.backbones.transformer import mlp
 from tlkeras.models.weights.positions import resized_relative_positions
 
@@ -318,6 +318,7 @@ _FAMILY = Family(
     tensor_names=_TENSOR_NAMES,
     fit_tensors=_fit_tensors,
     stated_epsilon=r"stage_\d+_block_\d+_norm_\d|norm",
+    rate=LOW_RATE,
 )
 
 for _name, _version, _depths, _width, _heads, _window, _size, *_more in _ROWS:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
+from tlkeras.models.backbones.registry import BACKBONES, LOW_RATE, Backbone, Family
 
 _TF_KERNELS = "_weights_tf_dim_ordering_tf_kernels"
 _STEM_CONVOLUTION = (r"^(conv2d(?:_\d+)?)$", r"\1")
@@ -13,6 +13,7 @@ _CONVNEXT = Family(
     "identity",
     ((r"(stage_\d+_block_\d+)", r"\1"), (r"(downsampling_block_\d+|stem)$", r"\1")),
     "{name}_notop.h5",
+    rate=LOW_RATE,
 )
 _DENSENET = Family(
     "torch",

@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from tlkeras.models.backbones.parts import channel_scale, drop_path, keras, layers, ops, small_normal
+from tlkeras.models.backbones.registry import LOW_RATE
 from tlkeras.models.backbones.rotary import Rotation, has_rotary_positions
 from tlkeras.models.weights.positions import resized_grid, resized_positions
 from tlkeras.models.weights.tensors import Tensors
@@ -385,5 +386,8 @@ def _fit_pool(tensors: Tensors) -> None:
     tensors.put("pool_query.weight", (weight @ probe + bias).astype("float32"), "pool_probe")
 
 
-# what the families of vision transformers share of `Family`: how weights of other files and networks are read
-READERS = {"tensor_names": TENSOR_NAMES, "fit_tensors": fit_tensors, "fit_layer": fit_positions}
+# what the families of vision transformers share of `Family`: how weights of other files and networks are
+# read, and how fast they are fine-tuned
+OF_TRANSFORMERS = {
+    "tensor_names": TENSOR_NAMES, "fit_tensors": fit_tensors, "fit_layer": fit_positions, "rate": LOW_RATE,
+}  # fmt: skip

@@ -7,11 +7,11 @@ second token besides the class token.
 """
 
 from tlkeras.models.backbones.registry import BACKBONES, Backbone, Family
-from tlkeras.models.backbones.transformer import READERS, vision_transformer
+from tlkeras.models.backbones.transformer import OF_TRANSFORMERS, vision_transformer
 
 # the class token represents the image, both in a probe and in fine-tuning
-_VIT = Family("tf", min_size=14, pooling="class", **READERS)
-_DEIT = Family("torch", min_size=14, pooling="class", **READERS)
+_VIT = Family("tf", min_size=14, pooling="class", **OF_TRANSFORMERS)
+_DEIT = Family("torch", min_size=14, pooling="class", **OF_TRANSFORMERS)
 
 # name, family, width, heads, tokens before the patches; at 224 pixels: parameters, millions of
 # multiply-adds, top-1 (timm's table: ViT of augreg, pretrained on ImageNet-21k; DeiT of Meta)
