@@ -53,7 +53,13 @@ def with_tlkeras(folder: Path, seed: int) -> float:
     )
     config = load_config(
         "image_folder",
-        [f"data.source=folder:{folder}", f"stages={stage}", f"seed={seed}", "data.image_size=96"],
+        [
+            f"data.source=folder:{folder}",
+            f"stages={stage}",
+            f"seed={seed}",
+            "data.image_size=96",
+            "model.head.zero_init=false",
+        ],
     )
     with tempfile.TemporaryDirectory() as workdir:
         return run_experiment(config, f"{workdir}/run").metrics["source"]["test"]["accuracy"]

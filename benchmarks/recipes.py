@@ -25,7 +25,12 @@ import numpy as np
 from tlkeras import load_config, run_experiment
 
 PROBE = 'stages.0={"name":"head","kind":"probe","probe":{"name":"logistic_regression"}}'
-BEFORE = ["stages.1.train=last:4", "stages.1.optimizer.learning_rate=1e-4"]
+BEFORE = [
+    "model.head.zero_init=false",
+    "stages.1.train=last:4",
+    "stages.1.optimizer.learning_rate=1e-4",
+    "stages.1.augment.flip=horizontal",
+]
 BASE = "last:4, rate 1e-4"
 
 

@@ -28,12 +28,10 @@ def write_page(results: list[dict], peers: list[str]) -> None:
     parts = ["## Accuracy", accuracies(results, [peer for peer in peers if peer not in variants])]
     if variants:
         parts += ["## Accuracy of variants", accuracies(results, variants)]
-    parts += ["## Time", times(results, peers)]
-    parts += [
-        "## Time to the accuracy of another library",
-        times_to_accuracy(results, peers),
-        versions(results),
-    ]
+    if any(found["timed"] for found in results if found["peer"] == OURS):
+        parts += ["## Time", times(results, peers)]
+        parts += ["## Time to the accuracy of another library", times_to_accuracy(results, peers)]
+    parts.append(versions(results))
     PAGE.write_text(before + BEGIN + "\n" + "\n\n".join(parts) + "\n\n" + END + after, encoding="utf-8")
 
 
