@@ -5,7 +5,7 @@ import json
 import pytest
 from bad_pictures import encoded, picture
 
-from tlkeras import load_config, prepare, run_experiment
+from tlkeras import load_config, run_experiment, settled_config
 from tlkeras.cli.main import main
 from tlkeras.errors import UserError
 
@@ -178,7 +178,7 @@ def test_an_error_in_the_data_is_the_only_line(capsys, tmp_path, monkeypatch):
         if row.name == "mobilenet_v2":
             raise UserError("cannot be had")
 
-    monkeypatch.setattr(prepare, "require_weights", only_the_fallback)
+    monkeypatch.setattr(settled_config, "require_weights", only_the_fallback)
     words = ["--config=image_folder", "--set"]
     assert main(["inspect", *words, f"data.source=folder:{tmp_path}/nowhere"]) == 2
     said = capsys.readouterr()

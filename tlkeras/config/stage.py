@@ -204,7 +204,11 @@ class FitStageConfig(StageConfig):
         return self
 
     def at_rate(self, learning_rate: float) -> "FitStageConfig":
-        """Returns the stage with this learning rate."""
+        """Returns the stage with another learning rate.
+
+        Args:
+            learning_rate: Peak learning rate, above 0.
+        """
         optimizer = self.optimizer.model_copy(update={"learning_rate": learning_rate})
         return self.model_copy(update={"optimizer": optimizer})
 

@@ -48,8 +48,8 @@ class Family:
             other shapes, and with the layers of this and of the other network by name. Returns the weights
             for the layer, such as a resized table of positions, or None.
         sample_rate: Samples per second of the sounds that it takes; 0 for any rate and for other inputs.
-        rate: Learning rate for fine-tuning the last blocks with Adam, which `learning_rate="recommended"`
-            means.
+        rate: Learning rate for fine-tuning the last blocks with Adam, above 0, which
+            `learning_rate="recommended"` means.
         stated_epsilon: Pattern of the names of those layer norms whose epsilon the `layer_norm_eps` of
             transformers is; all by default.
     """
