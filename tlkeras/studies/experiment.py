@@ -140,11 +140,12 @@ def rehearse(
         UserError: `run_experiment` would raise this error.
     """
     run_dir = RunDir(workdir or f"runs/{config.name}")
-    config = config if config.is_several_runs else checked(config)
+    settled = checked(config)
     if not is_remote(workdir):
         check_writable(run_dir.path)
         if not fresh:
-            run_dir.check(config.model_dump(mode="json"))
+            kept = config if config.is_several_runs else settled  # as `run_experiment` writes it
+            run_dir.check(kept.model_dump(mode="json"))
     start(config.runtime, config.seed, alone=True)
-    for planned in studies.two_tasks.planned_runs(checked(config), run_dir.path).values():
+    for planned in studies.two_tasks.planned_runs(settled, run_dir.path).values():
         run.rehearse_run(planned.one_fold(0) if planned.is_folded else planned, run_dir)
