@@ -5,11 +5,12 @@ import platform
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "peers.md"
+from tables import replace_part, table, versions
+
 BEGIN, END = "<!-- measured: written by benchmarks/peers/run.py --page -->\n", "<!-- end -->"
 OURS, HEAD = "tlkeras", "tlkeras, head alone"
+Timed = dict[tuple[str, int, str], dict]  # timed runs by task, seed and peer
 
 
 def write_page(results: list[dict], peers: list[str]) -> None:
@@ -19,20 +20,17 @@ def write_page(results: list[dict], peers: list[str]) -> None:
         results: Runs as run.py records them, with the tasks in the order of the tables.
         peers: Names of all peers in the order of the tables. Those without runs are left out.
     """
-    text = PAGE.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
     ran = {found["peer"] for found in results}
     peers = [peer for peer in peers if peer in ran]
     variants = [peer for peer in peers if "," in peer]  # as in "fastai, long"
     parts = ["## Accuracy", accuracies(results, [peer for peer in peers if peer not in variants])]
     if variants:
         parts += ["## Accuracy of variants", accuracies(results, variants)]
-    if any(found["timed"] for found in results if found["peer"] == OURS):
-        parts += ["## Time", times(results, peers)]
-        parts += ["## Time to the accuracy of another library", times_to_accuracy(results, peers)]
-    parts.append(versions(results))
-    PAGE.write_text(before + BEGIN + "\n" + "\n\n".join(parts) + "\n\n" + END + after, encoding="utf-8")
+    timed = {(f["task"], f["seed"], f["peer"]): f for f in results if f["timed"]}
+    if any(peer == OURS for _, _, peer in timed):
+        parts += ["## Time", times(timed, peers)]
+        parts += ["## Time to the accuracy of another library", times_to_accuracy(timed, peers)]
+    replace_part(BEGIN, END, [*parts, f"{machine()} {versions(results)}"])
 
 
 def accuracies(results: list[dict], peers: list[str]) -> str:
@@ -49,7 +47,7 @@ def accuracies(results: list[dict], peers: list[str]) -> str:
         _points(statistics.fmean(_mean(by_place[task, peer]) for task in tasks)) if whole else ""
         for peer, whole in zip(peers, complete, strict=True)
     ]
-    return _table(["task", *peers], [*rows, ["mean", *means]])
+    return table(["task", *peers], [*rows, ["mean", *means]])
 
 
 def _mean(by_seed: dict[int, float]) -> float:
@@ -67,9 +65,8 @@ def _points(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
-def times(results: list[dict], peers: list[str]) -> str:
+def times(timed: Timed, peers: list[str]) -> str:
     """Returns the table of times, relative to the tlkeras run of the same task and seed in the same call."""
-    timed = {(f["task"], f["seed"], f["peer"]): f for f in results if f["timed"]}
     rows = []
     for peer in peers:
         found = [f for f in timed.values() if f["peer"] == peer and (f["task"], f["seed"], OURS) in timed]
@@ -90,15 +87,14 @@ def times(results: list[dict], peers: list[str]) -> str:
         "seconds",
         "of these training",
     ]
-    return _table([*head, "peak MiB"], rows)
+    return table([*head, "peak MiB"], rows)
 
 
-def times_to_accuracy(results: list[dict], peers: list[str]) -> str:
+def times_to_accuracy(timed: Timed, peers: list[str]) -> str:
     """Returns the table of times that others take, relative to tlkeras' first stage, which is a head alone.
 
     A task counts if the head alone is at least as accurate as the other. Both are whole processes.
     """
-    timed = {(f["task"], f["seed"], f["peer"]): f for f in results if f["timed"]}
     rows = []
     for peer in peers:
         pairs = [
@@ -121,7 +117,7 @@ def times_to_accuracy(results: list[dict], peers: list[str]) -> str:
         "the peer's time / its time",
         "CPU time",
     ]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _ratio(found: Sequence[dict], ours: Sequence[dict], name: str) -> str:
@@ -129,19 +125,10 @@ def _ratio(found: Sequence[dict], ours: Sequence[dict], name: str) -> str:
     return f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
-def versions(results: list[dict]) -> str:
-    """Returns a sentence on machine and versions."""
-    found: dict[str, str] = {}
-    for one in results:
-        found |= one["versions"]
-    packages = ", ".join(f"{name} {version}" for name, version in sorted(found.items()))
+def machine() -> str:
+    """Returns a sentence on the machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (
         f"Machine: {cores} cores ({platform.machine()}), {platform.system()}, Python "
-        f"{platform.python_version()}, no accelerator. Versions: {packages}."
+        f"{platform.python_version()}, no accelerator."
     )
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from page import write_page
+from tables import read_lines
 from tasks import TASKS
 
 HERE = Path(__file__).parent
@@ -110,13 +111,6 @@ def _arguments() -> argparse.Namespace:
 def key(found: dict) -> tuple[str, int, str, bool]:
     """Returns what makes a run another one."""
     return found["task"], found["seed"], found["peer"], found["timed"]
-
-
-def read_lines(file: Path) -> list[dict]:
-    """Returns the objects of a file of JSON lines, none if it is not there."""
-    return (
-        [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
-    )
 
 
 def weights_file() -> Path:

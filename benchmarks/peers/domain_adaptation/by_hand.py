@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 from job import BATCH, EPSILON, Problem
-from run import read_results
+from run import RESULTS
+from tables import read_lines
 
 UNITS, STRENGTH = (32, 32), 6.0
 # library: factor of the domain classifier's gradient, whether epsilon comes before the bias correction
@@ -86,7 +87,7 @@ def main() -> None:
     """Prints the largest difference from each library, and accuracies of many seeds in each form."""
     folder = Path(sys.argv[1])
     problem = Problem(folder / "agreement_0.npz")
-    for found in read_results():
+    for found in read_lines(RESULTS):
         if found["task"] == "agreement" and found["method"] == "dann":
             ours = trained(problem, *LIBRARIES[found["library"]])
             print(f"{found['library']:14s} {np.abs(ours - found['weights']).max():.1e}", flush=True)

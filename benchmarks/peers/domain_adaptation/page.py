@@ -1,10 +1,14 @@
 """Writes the tables of the section on adaptation in docs/peers.md from the results of run.py."""
 
 import statistics
+import sys
 from collections import defaultdict
 from pathlib import Path
 
-PAGE = Path(__file__).parents[3] / "docs" / "peers.md"
+sys.path.insert(1, str(Path(__file__).parents[1]))
+
+from tables import replace_part, table, versions
+
 BEGIN = "<!-- adaptation: written by benchmarks/peers/domain_adaptation/run.py --page -->\n"
 END = "<!-- end of adaptation -->"
 OURS, ALONE, AGREEMENT = "tlkeras", "none", "agreement"
@@ -18,8 +22,6 @@ def write_page(results: list[dict], libraries: list[str]) -> None:
         results: Runs as run.py records them.
         libraries: Names of the libraries in the order of the tables.
     """
-    text = PAGE.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
     found: By = defaultdict(dict)
     for one in results:
         found[one["task"], one["setting"], one["method"], one["library"]][one["seed"]] = one
@@ -30,11 +32,10 @@ def write_page(results: list[dict], libraries: list[str]) -> None:
     ]
     for setting, words in (("shared", "the same setting"), ("default", "the defaults of each library")):
         for task in tasks:
-            if task != AGREEMENT and (table := accuracies(found, task, setting, methods, libraries)):
-                parts += [f"*Accuracy on the target: `{task}`, {words}*", table]
+            if task != AGREEMENT and (shown := accuracies(found, task, setting, methods, libraries)):
+                parts += [f"*Accuracy on the target: `{task}`, {words}*", shown]
     parts += ["*CPU time*", times(found, tasks, methods, libraries), versions(results)]
-    text = before + BEGIN + "\n" + "\n\n".join(parts) + "\n\n" + END + rest.split(END)[1]
-    PAGE.write_text(text, encoding="utf-8")
+    replace_part(BEGIN, END, parts)
 
 
 def _steps(results: list[dict]) -> int:
@@ -51,7 +52,7 @@ def agreement(found: By, methods: list[str], libraries: list[str]) -> str:
         cells = [_difference(ours, w) for n, w in zip(libraries, weights, strict=True) if n != OURS]
         if any(cells):
             rows.append([_name(method), *cells])
-    return _table(["method", *(library for library in libraries if library != OURS)], rows)
+    return table(["method", *(library for library in libraries if library != OURS)], rows)
 
 
 def _difference(ours: list[float] | None, theirs: list[float] | None) -> str:
@@ -71,7 +72,7 @@ def accuracies(found: By, task: str, setting: str, methods: list[str], libraries
         runs = [found.get((task, setting, method, library)) for library in libraries]
         if any(runs):
             rows.append([_name(method), *map(_spread, runs)])
-    return _table(["method", *libraries], rows) if rows else ""
+    return table(["method", *libraries], rows) if rows else ""
 
 
 def _spread(runs: dict[int, dict] | None) -> str:
@@ -107,7 +108,7 @@ def times(found: By, tasks: list[str], methods: list[str], libraries: list[str])
                 row.append(f"{statistics.median(ratios):.1f}" if ratios else "")
         rows.append(row)
     others = [f"{library} / tlkeras" for library in libraries if library != OURS]
-    return _table(["method", "tlkeras, a step", *others], rows)
+    return table(["method", "tlkeras, a step", *others], rows)
 
 
 def _seconds(found: By, tasks: list[str], method: str, library: str) -> dict[tuple[str, int], float]:
@@ -117,16 +118,3 @@ def _seconds(found: By, tasks: list[str], method: str, library: str) -> dict[tup
         if task in ("moons", "blobs")
         for seed, one in found.get((task, "shared", method, library), {}).items()
     }
-
-
-def versions(results: list[dict]) -> str:
-    """Returns a sentence on the versions."""
-    packages: dict[str, str] = {}
-    for one in results:
-        packages |= one["versions"]
-    return f"Versions: {', '.join(f'{name} {version}' for name, version in sorted(packages.items()))}."
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 from page import write_page
+from tables import read_lines
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
@@ -57,13 +58,13 @@ def main() -> None:
     """Runs what is missing in the results, or writes the page."""
     given = _arguments()
     if given.page:
-        write_page(read_results(), list(LIBRARIES))
+        write_page(read_lines(RESULTS), list(LIBRARIES))
         return
     pythons = {LIBRARIES[OURS][0]: sys.executable} | dict(w.split("=", 1) for w in given.environment)
     libraries = {name: Library(name, pythons) for name in given.library or LIBRARIES}
     ends = time.monotonic() + given.budget
     settings = json.loads((given.folder / "settings.json").read_text(encoding="utf-8"))
-    done = {tuple(found[name] for name in KEY) for found in read_results()}
+    done = {tuple(found[name] for name in KEY) for found in read_lines(RESULTS)}
     for job in jobs(given, list(libraries)):
         if time.monotonic() > ends:
             print("The budget is spent.")
@@ -138,13 +139,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--budget", type=float, default=float("inf"))
     parser.add_argument("--page", action="store_true")
     return parser.parse_args()
-
-
-def read_results() -> list[dict]:
-    """Returns all runs."""
-    if not RESULTS.exists():
-        return []
-    return [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
 
 
 if __name__ == "__main__":

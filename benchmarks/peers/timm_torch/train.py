@@ -16,6 +16,7 @@ rows choose nothing. `--choice` names another way:
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -29,19 +30,31 @@ from torchvision.datasets import ImageFolder
 
 BATCH = 32
 HEAD, ALL = ("head", 15, 1e-3), ("all", 15, 3e-4)  # as many epochs as in tlkeras' default
+
+
+class Way(NamedTuple):
+    """A way to train: what each stage opens, its epochs and rate; see `--choice`."""
+
+    stages: tuple[tuple[str, int, float], ...] = (HEAD, ALL)
+    compiled: bool = False
+    zero_head: bool = False
+    statistics: bool = True  # those of the batch, in the BatchNormalization of the opened part
+
+
 CHOICES = {
-    "eager": (HEAD, ALL),
-    "compiled": (HEAD, ALL),
-    "frozen": (("head", 30, 1e-3),),
-    "last:8": (HEAD, ("last", 15, 3e-4)),
-    "zero head": (HEAD, ("last", 15, 1e-3)),
-    "long": (HEAD, ("all", 60, 3e-4)),
+    "eager": Way(),
+    "compiled": Way(compiled=True),
+    "frozen": Way((("head", 30, 1e-3),)),
+    "last:8": Way((HEAD, ("last", 15, 3e-4))),
+    "zero head": Way((HEAD, ("last", 15, 1e-3)), zero_head=True, statistics=False),
+    "long": Way((HEAD, ("all", 60, 3e-4))),
 }
 
 
 def main() -> None:
     """Trains on a task and prints the test accuracy."""
     job = read_job(tuple(CHOICES))
+    way = CHOICES[job.choice]
     torch.manual_seed(job.seed)
     normalize = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
     cropped = [transforms.RandomResizedCrop(job.size, scale=(0.6, 1.0)), transforms.RandomHorizontalFlip()]
@@ -49,16 +62,16 @@ def main() -> None:
     resized = transforms.Compose([transforms.Resize((job.size, job.size)), *normalize])
     test = ImageFolder(job.folder / "test", resized)
     model = lite0(job.weights, len(train.classes)).to(memory_format=torch.channels_last)
-    if job.choice == "zero head":
+    if way.zero_head:
         torch.nn.init.zeros_(model.classifier.weight)
         torch.nn.init.zeros_(model.classifier.bias)
-    called = torch.compile(model) if job.choice == "compiled" else model
+    called = torch.compile(model) if way.compiled else model
     loader = DataLoader(
         train, BATCH, shuffle=True, drop_last=True, num_workers=cores(), persistent_workers=True
     )
     began = time.perf_counter()
-    for opened, epochs, rate in CHOICES[job.choice]:
-        train_stage(model, called, loader, opened, epochs, rate, statistics=job.choice != "zero head")
+    for opened, epochs, rate in way.stages:
+        train_stage(model, called, loader, opened, epochs, rate, statistics=way.statistics)
     seconds = time.perf_counter() - began
     peer = "torch and timm" if job.choice == "eager" else f"torch and timm, {job.choice}"
     right = test_accuracy(model, DataLoader(test, 64, num_workers=cores()))
