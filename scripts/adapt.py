@@ -5,6 +5,6 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: it has an inspect.py
 
-from tlkeras.cli.main import main
+from tlkeras.cli.main import entry
 
-sys.exit(main(["adapt", *sys.argv[1:]]))
+entry("adapt")

@@ -1,6 +1,8 @@
 """The command line: exit codes, one line per mistake, and nothing touched by a refused start."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -138,3 +140,24 @@ def test_inspect_as_json(capsys):
     found = json.loads(out)["source"]
     assert sum(found["rows"].values()) == 1797
     assert set(found["class_counts"]["train"]) == set("0123456789")
+
+
+def test_a_command_ends_its_process_without_a_search_for_garbage():
+    program = """
+import sys
+from tlkeras.cli.main import entry
+
+class Cycle:
+    def __init__(self):
+        self.self = self
+    def __del__(self):
+        print("found")
+
+kept = [Cycle()]
+sys.argv[1:] = ["sources"]
+entry("list")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "folder" in done.stdout  # the command has run
+    assert "found" not in done.stdout

@@ -1,6 +1,8 @@
 """The console command `tlkeras COMMAND`: selects the command, parses flags, turns errors into exit codes."""
 
+import atexit
 import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -8,6 +10,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from absl import flags as absl_flags
 
@@ -186,6 +189,12 @@ def _help(name: str, command, flags: absl_flags.FlagValues) -> str:
     return "\n".join(lines)
 
 
-def entry() -> None:
-    """The console script."""
-    sys.exit(main())
+def entry(*command: str) -> NoReturn:
+    """Runs one command as the whole process: the console script, and the files of `scripts/`.
+
+    Args:
+        *command: Words before those of the process, such as `train`.
+    """
+    # Python ends with searches for garbage among all objects. After a training these take one to three seconds.
+    atexit.register(gc.freeze)
+    sys.exit(main([*command, *sys.argv[1:]]))
