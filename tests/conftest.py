@@ -83,7 +83,7 @@ def cache_of_the_session(tmp_path_factory):
 
 def run_command(*words, cwd=None, timeout=300):
     """Runs `tlkeras WORDS` in a process of its own; `check` is left to the caller."""
-    program = "import sys; from tlkeras.cli.main import main; sys.exit(main())"
+    program = "from tlkeras.cli.main import entry; entry()"
     return subprocess.run(
         [sys.executable, "-c", program, *map(str, words)],
         capture_output=True, text=True, timeout=timeout, cwd=cwd,

@@ -208,7 +208,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(written, tmp_path):
     config = load_config(settings, [f"cache.dir={tmp_path / 'cache'}"])
     path = tmp_path / "config.json"
     path.write_text(config.model_dump_json())
-    program = "import sys; from tlkeras.cli.main import main; sys.exit(main())"
+    program = "from tlkeras.cli.main import entry; entry()"
     command = [sys.executable, "-c", program, "train", f"--config={path}", f"--workdir={tmp_path / 'killed'}"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     checkpoints = tmp_path / "killed" / "stages" / "00_all"

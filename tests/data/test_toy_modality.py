@@ -93,7 +93,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
 def test_a_killed_run_goes_on_to_the_same_bits(finished, tmp_path):
     path = tmp_path / "config.json"
     path.write_text(config(tmp_path).model_dump_json())
-    program = "import sys; from tlkeras.cli.main import main; sys.exit(main())"
+    program = "from tlkeras.cli.main import entry; entry()"
     words = ["train", f"--config={path}", f"--workdir={tmp_path / 'run'}"]
     paths = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
     environ = {**os.environ, "TLKERAS_EXTENSIONS": "token_modality", "PYTHONPATH": paths}

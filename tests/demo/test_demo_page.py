@@ -78,7 +78,7 @@ class Page:
     """The command in a process of its own, as a person starts it."""
 
     def __init__(self, run):
-        program = "import sys; from tlkeras.cli.main import main; sys.exit(main())"
+        program = "from tlkeras.cli.main import entry; entry()"
         self.process = subprocess.Popen(
             [sys.executable, "-c", program, "demo", str(run), "--nobrowser"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
