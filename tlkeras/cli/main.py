@@ -195,6 +195,6 @@ def entry(*command: str) -> NoReturn:
     Args:
         *command: Words before those of the process, such as `train`.
     """
-    # Python ends with searches for garbage among all objects. After a training these take one to three seconds.
+    # Python ends with searches for garbage among all objects: one to three seconds after a training.
     atexit.register(gc.freeze)
     sys.exit(main([*command, *sys.argv[1:]]))
