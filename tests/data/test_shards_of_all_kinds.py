@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shlex
+import shutil
 import tarfile
 
 import captioned_modality
@@ -174,6 +175,29 @@ def test_rows_of_lists_with_missing_parts_groups_and_weights(kind, parts, table,
         assert [picture == missing_file("image") for picture in found.inputs["image"]] == missing
         np.testing.assert_array_equal(found.facts.digests, rows.facts.digests)
     assert any(picture == missing_file("image") for picture in domain.splits["train"].inputs["image"])
+
+
+@both
+def test_a_group_of_shards_is_not_in_two_splits(kind, tmp_path):
+    how = {"columns": ["age"], "val_fraction": 0, "test_fraction": 0}
+
+    def written(split, groups):
+        rows = [f"{number}.5,{'cd'[number % 2]},{group}\n" for number, group in enumerate(groups)]
+        (tmp_path / "rows.csv").write_text("age,label,group\n" + "".join(rows))
+        domain = domain_of(source=f"csv:{tmp_path}/rows.csv", **how)
+        shutil.rmtree(tmp_path / "shards" / split, ignore_errors=True)
+        write_shards(domain, str(tmp_path / "shards" / split), kind)
+        for file in (tmp_path / "shards" / split).iterdir():
+            file.rename(file.with_name(file.name.replace("train", split)))
+
+    # rows without a group have the same names in both lists
+    written("train", ["a", "a", "3", "3", "", ""])
+    written("test", ["b", "4", "", "", "", ""])
+    found = domain_of(source=f"{kind}:{tmp_path}/shards", **how)
+    assert {s: len(rows) for s, rows in found.splits.items()} == {"train": 6, "test": 6}
+    written("test", ["b", "3.0", "", "", "", ""])
+    with pytest.raises(UserError, match=r", train/.*: a group must not .*'3' in test and train"):
+        domain_of(source=f"{kind}:{tmp_path}/shards", **how)
 
 
 def test_the_command_says_how_to_read_what_it_wrote(table, capsys, monkeypatch):

@@ -1,5 +1,6 @@
 """Groups of rows that stay in one split, such as the pictures of one person."""
 
+import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -8,9 +9,14 @@ from tlkeras.data.modalities.columns import as_name, is_absent
 from tlkeras.data.text_column import TextColumn
 from tlkeras.errors import UserError
 
+_OF_PLACE = re.compile(r"line:\d+")
+
 
 def check_groups(where: object, splits: Mapping[str, tuple[TextColumn, TextColumn]]) -> None:
-    """Raises `UserError` if a group is in two splits. An empty name is no group.
+    """Raises `UserError` if a group is in two splits.
+
+    An empty name is no group. A name of `names_of_places` is that of a single row: shards that were written
+    from several lists have the same of them in several splits.
 
     Args:
         where: Name of the data in messages.
@@ -19,7 +25,8 @@ def check_groups(where: object, splits: Mapping[str, tuple[TextColumn, TextColum
     home: dict[str, str] = {}
     for split, (groups, places) in splits.items():
         names, of_row = groups.distinct()
-        moved = [i for i, name in enumerate(names) if name and home.setdefault(name, split) != split]
+        shared = [(i, name) for i, name in enumerate(names) if name and not _OF_PLACE.fullmatch(name)]
+        moved = [i for i, name in shared if home.setdefault(name, split) != split]
         if moved:
             row = int(np.flatnonzero(np.isin(of_row, moved))[0])
             raise UserError(

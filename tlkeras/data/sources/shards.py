@@ -17,7 +17,7 @@ import numpy as np
 from tlkeras import messages
 from tlkeras.config.data import DataConfig
 from tlkeras.data.array_form import check_numbers, inputs_of_source, training_range
-from tlkeras.data.groups import completed_groups, groups_of_list
+from tlkeras.data.groups import check_groups, completed_groups, groups_of_list
 from tlkeras.data.input_shapes import columns as joined
 from tlkeras.data.modalities.several import FILES, several_name
 from tlkeras.data.presence import missing_file
@@ -56,8 +56,8 @@ def table_of_shards(argument: str, config: DataConfig, kept_in: Path | None, how
         how: Kind of the shards.
 
     Raises:
-        UserError: There are no shards, they are not complete, a shard is damaged, or only some rows of a
-            split have a label.
+        UserError: There are no shards, they are not complete, a shard is damaged, only some rows of a split
+            have a label, or a group is in two splits.
     """
     root, files = _files(argument, how)
     splits: dict[str, list[str]] = {}
@@ -80,6 +80,8 @@ def table_of_shards(argument: str, config: DataConfig, kept_in: Path | None, how
     with ThreadPoolExecutor(_THREADS) as pool:
         found = {split: list(pool.map(find, names)) for split, names in splits.items()}
     tables = {split: _rows(root, found[split], config, parts, how, split in _TRAINING) for split in splits}
+    grouped = {split: (rows.groups, rows.ids) for split, rows in tables.items() if rows.groups is not None}
+    check_groups(f"{how.name}:{argument}", grouped)
     names = _class_names(root)
     if names is not None and config.task in ("multiclass", "binary"):
         tables = {split: _numbered(rows, names, root) for split, rows in tables.items()}
