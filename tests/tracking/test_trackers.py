@@ -13,6 +13,8 @@ import pytest
 from tlkeras import run_experiment
 from tlkeras.config import load_config
 from tlkeras.errors import Interrupted, UserError
+from tlkeras.evaluation import Predictions, judge
+from tlkeras.evaluation.log_loss import with_log_loss
 from tlkeras.run_dir import RunDir
 from tlkeras.tracking import TRACKERS, Tracker, TrackerKind, Tracking, tracking
 
@@ -183,19 +185,36 @@ def books(tmp_path):
     run_dir.write_json(
         "evaluation/metrics.json", {"target": {"test": {"rows": 4, "loss": 0.1, "auc": float("nan")}}}
     )
-    run_dir.write_json(
-        "evaluation/verdict.json", {"verdict": "helped", "gain": 0.125, "sentence": "It helped."}
+    labels = np.arange(200) % 2
+    certain, even = (
+        Predictions.from_logits(np.eye(2)[labels] * size, task="multiclass", labels=labels)
+        for size in (3, 0.1)
     )
+    sides = [certain], [even]
+    verdict = with_log_loss(judge(*sides), *sides, [(1.0, 1.0)])
+    run_dir.write_json("evaluation/verdict.json", verdict.to_json())
     return run_dir
 
 
-def test_the_verdict_is_a_tag(notebook, books):
+def test_the_verdict_and_the_log_loss_are_tags(notebook, books):
     with Tracking(load_config(config()), books) as found:
         found.finish()
     (_, metrics, tags, files) = notebook.calls[-2]
-    assert tags["verdict"] == "helped"
-    assert metrics == {"target/test/rows": 4, "target/test/loss": 0.1, "verdict/gain": 0.125}
+    assert (tags["verdict"], tags["log_loss"]) == ("no_difference", "fell")
+    fall = np.log(1 + np.exp(-0.1)) - np.log(1 + np.exp(-3))
+    assert metrics == {
+        "target/test/rows": 4, "target/test/loss": 0.1, "verdict/gain": 0,
+        "verdict/log_loss_gain": pytest.approx(fall),
+    }  # fmt: skip
     assert files == ["config.json", "metrics.json", "verdict.json"]
+    # a verdict of an earlier version, and one on a regression
+    for none in ({}, {"log_loss": None}):
+        books.write_json("evaluation/verdict.json", {"verdict": "helped", "gain": 0.125} | none)
+        with Tracking(load_config(config()), books) as found:
+            found.finish()
+        (_, metrics, tags, _) = notebook.calls[-2]
+        assert metrics["verdict/gain"] == 0.125 and tags["verdict"] == "helped"
+        assert not any("log_loss" in name for name in [*metrics, *tags])
 
 
 def test_only_the_chief_has_trackers(notebook, books):
@@ -247,8 +266,9 @@ def test_wandb_keeps_one_offline_run(books, capfd):
     run = [r.run for r in told if r.WhichOneof("record_type") == "run"]
     assert {r.run_id for r in run} == {identifier} and {r.project for r in run} == {"of_tests"}
     assert items(run[0].config.update)["model.backbone"] == "mlp"
-    assert "verdict: helped" in run[-1].tags
+    assert {"verdict: no_difference", "log_loss: fell"} <= set(run[-1].tags)
     summary = items(u for r in told if r.WhichOneof("record_type") == "summary" for u in r.summary.update)
-    assert summary["verdict"] == "helped" and summary["target/test/loss"] == 0.1
+    assert summary["verdict"] == "no_difference" and summary["target/test/loss"] == 0.1
+    assert summary["log_loss"] == "fell" and summary["verdict/log_loss_gain"] > 0
     assert (folder / "files/evaluation/metrics.json").is_file()
     assert capfd.readouterr().err == ""

@@ -174,6 +174,9 @@ def _results(run_dir: RunDir) -> tuple[dict[str, float], dict[str, str], list[Pa
         verdict = run_dir.read_json("evaluation/verdict.json")
         tags["verdict"] = verdict["verdict"]
         metrics["verdict/gain"] = verdict["gain"]
+        if loss := verdict.get("log_loss"):  # a regression and runs of earlier versions have none
+            tags["log_loss"] = loss["verdict"]
+            metrics["verdict/log_loss_gain"] = loss["gain"]
     files = [run_dir.config, run_dir.report, run_dir.best_model, *sorted(run_dir.evaluation.glob("*.json"))]
     return _finite(metrics), tags, [path for path in files if path.is_file()]
 
