@@ -28,13 +28,13 @@ def mistakes_in_card(text: str) -> list[str]:
     head, found = yaml.safe_load(match[1]), []
     if head.get("license") not in LICENCES:
         found.append(f'"license" must be one of {", ".join(LICENCES)}')
-    if head.get("pipeline_tag") not in TASKS:
+    if head.get("pipeline_tag", TASKS[0]) not in TASKS:
         found.append('"pipeline_tag" is no task')
     if not isinstance(head.get("tags"), list) or not all(isinstance(tag, str) for tag in head["tags"]):
         found.append('"tags" must be a list of texts')
     for model in head.get("model-index", []):
         for result in model["results"]:
-            if not {"type", "name"} <= result["dataset"].keys() or result["task"].get("type") not in TASKS:
+            if not {"type", "name"} <= result["dataset"].keys() or not result["task"].get("type"):
                 found.append('"model-index" lacks a data set or a task')
             if not all(isinstance(metric["value"], int | float) for metric in result["metrics"]):
                 found.append('"model-index" has a metric that is no number')

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from tlkeras import load_run
+from tlkeras import load_run, run_experiment
 from tlkeras.cli.main import main
 from tlkeras.report.rendering import cell
 
@@ -54,6 +54,31 @@ def test_the_card_passes_the_checks_of_the_hubs_client(run_copy):
     (result,) = card.data.eval_results  # is None where the client could not read the results
     assert (result.metric_type, result.dataset_name) == ("accuracy", "source test")
     assert card.data.license == "mit" and card.data.library_name == "keras"
+
+
+@pytest.mark.parametrize("backbone", ["mlp", "small_cnn"])
+def test_the_task_of_a_regression_is_that_of_its_inputs(tmp_path, backbone):
+    x = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3)).astype(np.uint8)
+    y = x.mean(axis=(1, 2, 3)) / 255
+    x = x.reshape(40, -1).astype(np.float32) / 255 if backbone == "mlp" else x
+    run_experiment(
+        {
+            "data": {"source": "arrays", "task": "regression", "batch_size": 20},
+            "model": {"backbone": backbone, "weights": None},
+            "stages": [{"name": "all", "train": "all", "epochs": 1}],
+        },
+        tmp_path / "run",
+        {"train": (x[:20], y[:20]), "test": (x[20:], y[20:])},
+    )
+    assert main(["card", str(tmp_path / "run"), "--license=mit"]) == 0
+    text = (tmp_path / "run/card/README.md").read_text("utf-8")
+    fields = yaml.safe_load(text.split("---\n", 2)[1])
+    task = {"mlp": "tabular-regression", "small_cnn": "image-regression"}[backbone]
+    assert fields["model-index"][0]["results"][0]["task"] == {"type": task}
+    # the Hub has no name for the regression of pictures, and a wrong one would list it among tables
+    assert (fields.get("pipeline_tag"), task in fields["tags"]) == {
+        "mlp": (task, False), "small_cnn": (None, True)
+    }[backbone]  # fmt: skip
 
 
 def test_weak_classes_and_few_rows_are_limits(run_copy):

@@ -117,8 +117,9 @@ def finished_run(run: str | os.PathLike) -> RunRecord:
 
 def _head(record: RunRecord, license: str) -> dict[str, Any]:
     """Returns the fields of the YAML metadata. Their values are written as JSON, which is valid YAML."""
-    regression = record.task == "regression"  # the Hub knows only tabular regression
-    task = "tabular-regression" if regression else f"{_modality(record).hub_name}-classification"
+    kind = "regression" if record.task == "regression" else "classification"
+    task = f"{_modality(record).hub_name}-{kind}"
+    known = kind == "classification" or task == "tabular-regression"  # the tasks for which the Hub has a name
     results = [
         {
             "task": {"type": task},
@@ -134,8 +135,8 @@ def _head(record: RunRecord, license: str) -> dict[str, Any]:
         "license": license,
         "library_name": "keras",
         **({"base_model": base} if base else {}),
-        "pipeline_tag": task,
-        "tags": tags,
+        **({"pipeline_tag": task} if known else {}),
+        "tags": tags if known else [*tags, task],
         "model-index": [{"name": record.name, "results": results}],
     }
 
