@@ -69,6 +69,24 @@ def test_the_gallery_shows_the_rows_it_names(trained):
             assert heat.mode == "L" and np.asarray(heat).max() in (0, 255)
 
 
+def test_the_gallery_has_the_probabilities_of_predict(trained):
+    from tlkeras.config import load_config
+    from tlkeras.prepare import read_domains
+    from tlkeras.runs.saved_run import load_run
+
+    evaluation = trained / "evaluation"
+    index = json.loads((evaluation / "gallery/index.json").read_text())
+    raw = Predictions.load(evaluation / "predictions_test.npz")
+    rows = [list(raw.ids).index(entry["id"]) for entry in index]
+    pictures = read_domains(load_config(str(trained / "config.json")))["source"].splits["test"].inputs
+    found = load_run(trained).predict(pictures[rows]).probabilities
+    shown = [entry["probability"] for entry in index]
+    assert shown == pytest.approx(found.max(axis=1), abs=1e-4)
+    assert shown != pytest.approx(raw.probabilities[rows].max(axis=1), abs=1e-2)
+    of_label = found[np.arange(len(rows)), raw.labels[rows]]
+    assert [entry["loss"] for entry in index] == pytest.approx(-np.log(of_label), abs=1e-3)
+
+
 def test_the_worst_have_their_nearest_training_rows(trained):
     from tlkeras.config import load_config
     from tlkeras.evaluation.embedding import features_of

@@ -9,6 +9,7 @@ from typing import Any
 
 from tlkeras.data import Domain, inspect_domain
 from tlkeras.evaluation import unlike_training
+from tlkeras.evaluation.calibration import temperature_of
 from tlkeras.evaluation.embedding import write_embedding
 from tlkeras.evaluation.evaluate import Evaluated
 from tlkeras.evaluation.gallery import write_gallery
@@ -24,7 +25,7 @@ def write_evidence(run_dir: RunDir, model, domains: dict[str, Domain], evaluated
     """Writes findings about the data, a gallery of rows with heat maps, and an embedding of the features.
 
     Args:
-        run_dir: Run directory.
+        run_dir: Run directory, in which `write_evaluation` has written the temperature.
         model: Plain functional model from raw inputs to logits.
         domains: Domains by name, without unreadable rows.
         evaluated: Predictions by domain and split.
@@ -35,11 +36,13 @@ def write_evidence(run_dir: RunDir, model, domains: dict[str, Domain], evaluated
     known = {name: {s: p.features for s, p in splits.items()} for name, splits in evaluated.items()}
     training = trained_on(model, domains, evaluated, config)
     write_unlike_training(run_dir.evaluation / unlike_training.FILE, training.values(), evaluated)
+    temperature = temperature_of(run_dir)
     for name, splits in evaluated.items():
         split = shown_split(splits)
         if split is not None and splits[split].labels is not None:  # best and worst need labels
             folder = run_dir.evaluation_of(name)
-            facts = (model, domains[name], split, splits[split], config.model.backbone, training["source"])
+            shown = splits[split].at_temperature(temperature)  # the page has the probabilities of `predict`
+            facts = (model, domains[name], split, shown, config.model.backbone, training["source"])
             write_gallery(folder / "gallery", *facts)
     after = run_dir.evaluation / "embedding_after.npz"
     if not after.is_file():  # an adaptation has written it already, together with the one before training

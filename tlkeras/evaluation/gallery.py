@@ -38,7 +38,8 @@ def write_gallery(
         model: Model from raw inputs to logits.
         domain: Domain of the rows.
         split: Name of the split.
-        predictions: Labelled predictions of all rows of the split, in their order.
+        predictions: Labelled predictions of all rows of the split, in their order. Their probabilities are
+            shown, and their losses choose the rows.
         backbone: Registered name of the backbone, which determines the layer that Grad-CAM uses.
         training: Training rows among which neighbours are searched, or None for no neighbours.
 
