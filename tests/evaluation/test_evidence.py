@@ -146,6 +146,22 @@ def test_nearest_is_by_angle():
     assert indices.tolist() == [[1, 3]]
     np.testing.assert_allclose(similarity, [[1, np.sqrt(0.5)]], rtol=1e-6)
     assert nearest(known, known, 9)[0].shape == (4, 4)
+    assert nearest(known[:0], known, 2)[1].shape == (0, 2)
+
+
+def test_the_nearest_others_of_many_rows():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(2300, 5)) * rng.uniform(0.1, 9, (2300, 1))
+    rows[1700] = 4 * rows[3]
+    indices, similarity = nearest(rows, rows, 4, among_others=True)
+    assert indices[3, 0] == 1700 and indices[1700, 0] == 3
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    cosines = unit @ unit.T
+    np.fill_diagonal(cosines, -2)
+    np.testing.assert_allclose(similarity, -np.sort(-cosines, axis=1)[:, :4], atol=1e-6)
+    np.testing.assert_allclose(similarity, np.take_along_axis(cosines, indices, axis=1), atol=1e-6)
+    few = nearest(rows[:3], rows[:3], 9, among_others=True)[0]
+    assert np.sort(few, axis=1).tolist() == [[1, 2], [0, 2], [0, 1]]
 
 
 def test_data_health_counts_what_is_wrong(tmp_path):

@@ -21,6 +21,7 @@ threadpoolctl = LateModule("threadpoolctl")
 
 ROWS = 250  # rows per domain: enough to see clusters, and t-SNE takes a second or two
 _THUMBNAIL = 32
+_QUERIES = 1000  # that are compared with all rows at once
 _PARTS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
@@ -128,20 +129,34 @@ def plane(features: np.ndarray, seed: int = 0) -> np.ndarray:
         return tsne.fit_transform(reduced).astype(np.float32)
 
 
-def nearest(queries: np.ndarray, features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def nearest(
+    queries: np.ndarray, features: np.ndarray, count: int, *, among_others: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns the rows of `features` with the largest cosine similarity to each query, in falling order.
 
     Args:
         queries: Features of the queries, float `(q, d)`.
         features: Features to search, float `(n, d)`.
-        count: Number of neighbours per query, at most `n`.
+        count: Number of neighbours per query. If there are fewer rows, all of them are returned.
+        among_others: Whether the queries are `features` themselves, and a row is not its own neighbour.
 
     Returns:
         `(indices, similarities)`: int64 `(q, count)`, and float32 `(q, count)` in -1..1.
     """
-    similarity = unit_vectors(queries) @ unit_vectors(features).T
-    order = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
-    return order, np.take_along_axis(similarity, order, axis=1)
+    known = unit_vectors(features)
+    count = min(count, len(known) - among_others)
+    indices, similarities = [], []
+    for begin in range(0, max(len(queries), 1), _QUERIES):
+        similarity = unit_vectors(queries[begin : begin + _QUERIES]) @ known.T
+        if among_others:
+            own = np.arange(len(similarity))
+            similarity[own, begin + own] = -np.inf
+        chosen = np.sort(np.argpartition(-similarity, count - 1, axis=1)[:, :count], axis=1)
+        found = np.take_along_axis(similarity, chosen, axis=1)
+        order = np.argsort(-found, axis=1, kind="stable")
+        indices.append(np.take_along_axis(chosen, order, axis=1))
+        similarities.append(np.take_along_axis(found, order, axis=1))
+    return np.concatenate(indices), np.concatenate(similarities)
 
 
 def unit_vectors(vectors: np.ndarray) -> np.ndarray:

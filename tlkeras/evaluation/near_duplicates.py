@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tlkeras.evaluation.embedding import unit_vectors
+from tlkeras.evaluation.embedding import nearest
 from tlkeras.lazy import LateModule
 
 scipy = LateModule("scipy")
@@ -60,19 +60,9 @@ def neighbours_of(features: np.ndarray, count: int = NEIGHBOURS) -> Neighbours:
         count: Number of rows per row, at most `n - 1`.
     """
     features = np.asarray(features, np.float32)
-    features = unit_vectors((features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-6))
-    count = min(count, len(features) - 1)
-    indices, distances = [], []
-    for begin in range(0, len(features), _ROWS):
-        apart = 1 - features[begin : begin + _ROWS] @ features.T
-        own = np.arange(len(apart))
-        apart[own, begin + own] = np.inf
-        near = np.argpartition(apart, count - 1, axis=1)[:, :count]
-        order = np.argsort(np.take_along_axis(apart, near, axis=1), axis=1, kind="stable")
-        near = np.take_along_axis(near, order, axis=1)
-        indices.append(near)
-        distances.append(np.maximum(np.take_along_axis(apart, near, axis=1), 0))
-    return Neighbours(np.concatenate(indices), np.concatenate(distances))
+    features = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-6)
+    indices, similarities = nearest(features, features, count, among_others=True)
+    return Neighbours(indices, np.maximum(1 - similarities, 0))
 
 
 def near_duplicates(neighbours: Neighbours, thumbnails: np.ndarray | None = None) -> np.ndarray:
