@@ -1,5 +1,6 @@
 import contextlib
 import os
+import shutil
 import threading
 import time
 from types import SimpleNamespace
@@ -78,6 +79,20 @@ def test_shards_of_a_process_that_ended_are_kept_and_the_rest_is_written(entries
     assert entries.damaged(info) is None and not list((entries.directory / "locks").iterdir())
     assert first.claim() is None
     np.testing.assert_array_equal(open_entry(entries, info, 1).take(np.arange(50)), values)
+
+
+def test_an_entry_begins_again_after_somebody_has_removed_it(entries, values):
+    entry = UnfinishedEntry(entries, KEY, 50, (3, 7), "float32", {"extractor": "exact"})
+    entry.begin(True)
+    with contextlib.closing(entry.claim()) as claim:
+        assert claim.append(values[claim.begin : claim.end])
+    shutil.rmtree(entry.folder)
+    entry.begin(True)
+    claims = list(iter(entry.claim, None))
+    assert [claim.number for claim in claims] == [0, 1, 2, 3, 4]
+    for claim in claims:
+        assert claim.append(values[claim.begin : claim.end])
+    assert entry.finish()
 
 
 def test_the_command_shows_and_clears_what_is_unfinished(entries, values, capsys):

@@ -25,7 +25,7 @@ from tlkeras.features.identity import Request, identity_of
 from tlkeras.features.progress import ExtractionProgress
 from tlkeras.features.shared_pass import NotStored, SharedPass
 from tlkeras.features.store import FeatureStore, numpy_dtype
-from tlkeras.features.unfinished import Span
+from tlkeras.features.unfinished import Span, UnfinishedEntry
 from tlkeras.maybe import MaybeNone
 
 FORMAT = 1
@@ -210,10 +210,11 @@ class _Work:
         facts = {**self.facts, "extractor": name, "data": request.domain.config.source}
         facts |= {"split": request.split, "view": request.view}
         shape, config = self.trunk.output_shape, self.cache.config
-        return SharedPass(
-            self.store, key, len(request.rows), shape, config.dtype, facts, self._title(request),
-            lambda shards: self._outputs(request, shards), config.memory_mb, self.cache.part,
-        )  # fmt: skip
+        entry = UnfinishedEntry(
+            self.store, key, len(request.rows), shape, config.dtype, facts, self.cache.part
+        )
+        outputs = lambda shards: self._outputs(request, shards)  # noqa: E731
+        return SharedPass(entry, self._title(request), outputs, config.memory_mb)
 
     def _in_memory_only(self, request: Request, reason: str) -> Features:
         rows = len(request.rows)

@@ -12,7 +12,6 @@ from tlkeras.data.feature_batches import Features
 from tlkeras.errors import RunError
 from tlkeras.features.arrays import open_entry
 from tlkeras.features.progress import ExtractionProgress
-from tlkeras.features.store import FeatureStore
 from tlkeras.features.unfinished import LockedShard, UnfinishedEntry
 
 _LOOK_EVERY_SECONDS = 0.2
@@ -31,32 +30,23 @@ class SharedPass:
     """The pass over the rows of an entry. Each process computes the shards that no other one computes.
 
     Args:
-        store: Store that will contain the entry.
-        key: Content key.
-        rows: Number of rows.
-        shape: Shape of one row.
-        dtype: Name of the dtype.
-        facts: Facts for people. `extractor` is shown beside the progress.
+        entry: The entry, of whose facts `extractor` is shown beside the progress.
         title: Text before the progress.
         outputs: Function that computes the rows of shards.
         memory_mb: Memory budget for the features of the process, in MiB.
-        part: Index of this worker and number of workers. A worker begins with its own part of the shards.
 
     Attributes:
         computed: Number of rows that this process has computed.
     """
 
-    store: FeatureStore
-    key: str
-    rows: int
-    shape: tuple[int, ...]
-    dtype: str
-    facts: dict
+    entry: UnfinishedEntry
     title: str
     outputs: Outputs
     memory_mb: int
-    part: tuple[int, int] = (0, 1)
     computed: int = field(default=0, init=False)
+
+    def __post_init__(self):
+        self.store, self.key, self.rows = self.entry.store, self.entry.key, self.entry.rows
 
     def stored(self) -> Features | None:
         """Returns the rows of a complete entry whose files have the right checksums, or None."""
@@ -108,28 +98,26 @@ class SharedPass:
         It returns None if somebody has removed the files meanwhile.
         """
         with self.store.shared(self.key) as locks:
-            entry = UnfinishedEntry(
-                self.store, self.key, self.rows, self.shape, self.dtype, self.facts, self.part
-            )
+            extractor = self.entry.facts["extractor"]
             try:
-                entry.begin(locks)
-                done = entry.done_rows() if self.store.find(self.key) is None else 0
-                with ExtractionProgress(self.title, self.rows, self.facts["extractor"], done) as progress:
-                    self._until_whole(entry, progress)
+                self.entry.begin(locks)
+                done = self.entry.done_rows() if self.store.find(self.key) is None else 0
+                with ExtractionProgress(self.title, self.rows, extractor, done) as progress:
+                    self._until_whole(progress)
                     return progress.own
             except FileNotFoundError:
                 return None
             finally:
-                entry.leave()
+                self.entry.leave()
 
-    def _until_whole(self, entry: UnfinishedEntry, progress: ExtractionProgress) -> None:
+    def _until_whole(self, progress: ExtractionProgress) -> None:
         told = False
         while self.store.find(self.key) is None:
             try:
-                computed = self._compute_missing(entry, progress)
-                if entry.finish():
+                computed = self._compute_missing(progress)
+                if self.entry.finish():
                     break
-                progress.at(entry.done_rows())
+                progress.at(self.entry.done_rows())
             except FileNotFoundError:
                 if self.store.find(self.key) is None:
                     raise
@@ -141,16 +129,16 @@ class SharedPass:
                 time.sleep(_LOOK_EVERY_SECONDS)
         progress.at(self.rows)
 
-    def _compute_missing(self, entry: UnfinishedEntry, progress: ExtractionProgress) -> int:
+    def _compute_missing(self, progress: ExtractionProgress) -> int:
         """Computes all shards that are missing and that no other process computes. Returns their number."""
-        first = entry.claim()
+        first = self.entry.claim()
         if first is None:
             return 0
         claimed, stopped = [first], False
 
         def shards() -> Iterator[LockedShard]:  # may be called in a thread of tf.data
             yield first
-            while not stopped and (shard := entry.claim()):
+            while not stopped and (shard := self.entry.claim()):
                 claimed.append(shard)
                 yield shard
 
@@ -159,7 +147,7 @@ class SharedPass:
                 done = shard.append(kept)
                 progress.advance(len(kept))
                 if done:
-                    progress.at(entry.done_rows())
+                    progress.at(self.entry.done_rows())
         finally:
             stopped = True
             for shard in claimed:

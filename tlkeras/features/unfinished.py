@@ -73,11 +73,12 @@ class UnfinishedEntry:
         self._claimed: set[int] = set()
 
     def begin(self, locks: bool) -> None:
-        """Creates the folder, or goes on with that of earlier processes.
+        """Creates the folder, or goes on with that of earlier processes. No shard is claimed yet.
 
         Args:
             locks: Whether the file system has locks. Without them, processes begin at different shards.
         """
+        self._claimed = set()
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / _WANTED).exists():

@@ -15,7 +15,7 @@ from tlkeras.evaluation.embedding import feature_model
 from tlkeras.features import FeatureStore, unfinished
 from tlkeras.features.identity import identity_of
 from tlkeras.features.shared_pass import NotStored, SharedPass
-from tlkeras.features.unfinished import LockedShard
+from tlkeras.features.unfinished import LockedShard, UnfinishedEntry
 from tlkeras.runs.saved_run import SavedRun
 
 _FORMAT = 1
@@ -48,14 +48,13 @@ def features_together(run: SavedRun, files: list[str], cache: CacheConfig) -> np
     shape = (int(np.prod(model.output_shape[1:])),)
     facts = {"backbone": run.config.model.backbone, "data": _place(files), "split": "embed", "view": None}
     facts["extractor"] = "predict"
-    together = SharedPass(
-        FeatureStore(cache.dir), key, len(files), shape, "float32", facts, "features of files",
-        lambda shards: _outputs(run, model, files, shape, shards), cache.memory_mb,
-    )  # fmt: skip
+    entry = UnfinishedEntry(FeatureStore(cache.dir), key, len(files), shape, "float32", facts)
+    outputs = lambda shards: _outputs(run, model, files, shape, shards)  # noqa: E731
+    together = SharedPass(entry, "features of files", outputs, cache.memory_mb)
     try:
         found = together.stored() or together.complete()
     except NotStored as reason:
-        messages.note(f"The pass is not shared. {together.store.directory}: {reason}")
+        messages.note(f"The pass is not shared. {entry.store.directory}: {reason}")
         return None
     return found.take(np.arange(len(files)))
 
