@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tlkeras.run_dir import InUse, SharedWork, shared_work
+from tlkeras.run_dir import InUse, SharedWork, shared_work, waiting
 
 PROGRAM = """
 import sys, time
@@ -70,6 +70,19 @@ def wait_for(condition):
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("said", ["They work.", lambda: "They work.", lambda: ""])
+def test_a_wait_is_said_once(said, caplog, monkeypatch):
+    slept = []
+    monkeypatch.setattr(waiting.time, "sleep", slept.append)
+    wait = waiting.Waiting(said, 0.5)
+    assert not caplog.records
+    for _ in range(3):
+        wait.until_next_look()
+    assert slept == [0.5] * 3
+    text = said if isinstance(said, str) else said()
+    assert [record.getMessage() for record in caplog.records] == [text] * bool(text)
 
 
 def test_each_piece_is_done_once_and_a_failure_is_not_tried_by_each(start, tmp_path):

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from tlkeras import messages
 from tlkeras.config import CacheConfig
 from tlkeras.errors import RunError, UserError
 from tlkeras.run_dir import cache_directory, replacing
 from tlkeras.run_dir.file_lock import take_lock
+from tlkeras.run_dir.waiting import Waiting
 
 FOLDER = "file_facts"
 _SUFFIX = ".npy"
@@ -30,7 +30,6 @@ _BLOCK = 512
 # Processes divide files in groups of at least this many, and in at most so many groups. What was found in a
 # group is kept before the next one begins, so that little is lost with a process.
 _LEAST_GROUP, _MOST_GROUPS = 1024, 64
-_LOOK_EVERY_SECONDS = 0.1
 # A file that is younger, in nanoseconds, could still change without a change of its time.
 _SETTLED = 2 * 10**9
 _KEY = [("key", np.uint64), ("more", np.uint64)]
@@ -202,17 +201,15 @@ class KnownFacts:
             look: Function of the numbers of files, in their order, which writes their facts into `table` and
                 returns the numbers of the files whose facts are to be kept.
         """
-        missing, told = np.ones(len(table), bool), False
+        missing = np.ones(len(table), bool)
         self._fill(table, missing)
         if not missing.any():
             return
         rows = max(_LEAST_GROUP, -(-len(table) // _MOST_GROUPS))
         groups = [slice(begin, begin + rows) for begin in range(0, len(table), rows)]
+        waiting = Waiting("Other processes look at the last files. This one waits for them.")
         while groups := [group for group in groups if not self._completed(group, table, missing, look)]:
-            if not told:
-                messages.note("Other processes look at the last files. This one waits for them.")
-            told = True
-            time.sleep(_LOOK_EVERY_SECONDS)
+            waiting.until_next_look()
         self._store.merge(table.dtype)
 
     def _completed(self, group: slice, table: np.ndarray, missing: np.ndarray, look) -> bool:

@@ -1,6 +1,5 @@
 """The pass over all rows of one entry, which any number of processes divide until the entry is whole."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,8 +12,7 @@ from tlkeras.errors import RunError
 from tlkeras.features.arrays import open_entry
 from tlkeras.features.progress import ExtractionProgress
 from tlkeras.features.unfinished import LockedShard, UnfinishedEntry
-
-_LOOK_EVERY_SECONDS = 0.2
+from tlkeras.run_dir.waiting import Waiting
 
 # Yields `(shard, first row, rows)` for consecutive rows of each shard, in the order of the shards. The
 # function that it is given returns the shards, and may be called in another thread.
@@ -111,7 +109,7 @@ class SharedPass:
                 self.entry.leave()
 
     def _until_whole(self, progress: ExtractionProgress) -> None:
-        told = False
+        waiting = Waiting("Other processes compute the last shards. This one waits for them.")
         while self.store.find(self.key) is None:
             try:
                 computed = self._compute_missing(progress)
@@ -123,10 +121,7 @@ class SharedPass:
                     raise
                 break
             if not computed:
-                if not told:
-                    messages.note("Other processes compute the last shards. This one waits for them.")
-                told = True
-                time.sleep(_LOOK_EVERY_SECONDS)
+                waiting.until_next_look()
         progress.at(self.rows)
 
     def _compute_missing(self, progress: ExtractionProgress) -> int:

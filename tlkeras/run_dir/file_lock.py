@@ -2,12 +2,11 @@
 
 import contextlib
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tlkeras import messages
 from tlkeras.run_dir.lock import lies_at, lock_file
+from tlkeras.run_dir.waiting import Waiting
 
 
 @contextlib.contextmanager
@@ -46,7 +45,7 @@ def take_lock(path: Path, *, wait: bool = True, shared: bool = False) -> int | N
     Raises:
         BlockingIOError: Another process holds the lock, and `wait` is false.
     """
-    told = False
+    waiting = Waiting(f"Another process uses the same part of {path.parent.parent}. This one waits for it.")
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,12 +58,7 @@ def take_lock(path: Path, *, wait: bool = True, shared: bool = False) -> int | N
             os.close(descriptor)
             if not wait:
                 raise
-            if not told:
-                messages.note(
-                    f"Another process uses the same part of {path.parent.parent}. This one waits for it."
-                )
-            told = True
-            time.sleep(0.2)
+            waiting.until_next_look()
             continue
         except OSError:  # no locks on this file system
             locked = False

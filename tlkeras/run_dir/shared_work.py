@@ -19,6 +19,7 @@ from tlkeras import messages
 from tlkeras.errors import RunError, UserError
 from tlkeras.run_dir.atomic import disk_errors, make_folder, write_json
 from tlkeras.run_dir.lock import InUse
+from tlkeras.run_dir.waiting import Waiting
 
 FOLDER = ".work"
 BEAT = 5.0  # seconds between two heartbeats
@@ -144,16 +145,15 @@ class SharedWork:
         """
         until = time.monotonic() + seconds
         names = self.taken(names)
-        if names:
-            self._say(names)
+        waiting = Waiting(lambda: self._held(names), LOOK_EVERY)
         while names and time.monotonic() < until:
-            time.sleep(LOOK_EVERY)
+            waiting.until_next_look()
             names = self.taken(names)
         return names
 
     def _next(self, pending: list[str], is_finished: Callable[[str], bool]) -> "TakenPiece | None":
         """Takes the first piece that is free. Pieces that are finished or have failed leave the list."""
-        said = False
+        waiting = Waiting(lambda: self._held(pending), LOOK_EVERY)
         while True:
             for name in pending.copy():
                 over = is_finished(name) or bool(self._failure(name))
@@ -166,10 +166,7 @@ class SharedWork:
                     pending.remove(name)
             if not pending:
                 return None
-            if not said:
-                self._say(pending)
-                said = True
-            time.sleep(LOOK_EVERY)
+            waiting.until_next_look()
 
     def _failure(self, name: str) -> str:
         """Returns why a piece failed. It is empty if the piece did not fail or may be tried again."""
@@ -221,12 +218,12 @@ class SharedWork:
         with contextlib.suppress(OSError, RunError, UserError):
             write_json(self._process(self.number), {**self._facts, "beats": self._beats, "ended": ended})
 
-    def _say(self, names: list[str]) -> None:
+    def _held(self, names: Iterable[str]) -> str:
+        """Returns who works on pieces, in a sentence, which is empty if nobody does."""
         holders = {name: facts for name in names if (facts := self._holder(name))}
         shown = [f"{name} (process {facts['pid']} on {facts['host']})" for name, facts in holders.items()]
-        if shown:
-            more = f" and {len(shown) - 4} more" if len(shown) > 4 else ""
-            messages.note(f"Waiting for other processes: {', '.join(shown[:4])}{more}")
+        more = f" and {len(shown) - 4} more" if len(shown) > 4 else ""
+        return f"Waiting for other processes: {', '.join(shown[:4])}{more}" if shown else ""
 
     def _newest(self, name: str) -> int:
         number = self._tries.get(name, 0)
