@@ -13,6 +13,7 @@ from fault_words import settings, train
 from free_ports import free_ports
 
 from tlkeras.run_dir import RunDir
+from tlkeras.tracking import report_run
 
 # the client alone, mlflow-skinny, brings no SQLAlchemy
 pytestmark = pytest.mark.skipif(
@@ -114,3 +115,13 @@ def test_the_server_shows_a_killed_run_as_one(server, mlflow, tmp_path):
     files = {file["path"] for file in mlflow.ask(f"artifacts/list?run_id={before['run_id']}")["files"]}
     assert files == {"best.keras", "config.json", "evaluation", "report.html"}
     assert mlflow.file("best.keras") == run_dir.best_model.read_bytes()
+
+    # what a twin would have added
+    loss = {"verdict": "fell", "gain": 0.25}
+    run_dir.write_json("evaluation/verdict.json", {"verdict": "helped", "gain": 0.125, "log_loss": loss})
+    report_run(run_dir.path, trackers)
+    data = mlflow.run()["data"]
+    tags = {entry["key"]: entry["value"] for entry in data["tags"]}
+    metrics = {entry["key"]: entry["value"] for entry in data["metrics"]}
+    assert (tags["verdict"], tags["log_loss"]) == ("helped", "fell")
+    assert (metrics["verdict/gain"], metrics["verdict/log_loss_gain"]) == (0.125, 0.25)
