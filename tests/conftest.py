@@ -74,6 +74,17 @@ def garbage_of_earlier_files_is_collected_once():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def files_are_not_flushed_to_disk():
+    """Saves the waits of a small run for the disk, a hundred and more; only a loss of power could tell.
+
+    Commands in processes of their own do flush.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def cache_of_the_session(tmp_path_factory):
     """Keeps the features that runs share away from those of the person who runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
