@@ -5,6 +5,8 @@ Import it before anything that starts TensorFlow: devices cannot be added afterw
 
 import os
 
+import ends_at_once  # noqa: F401
+
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"  # oneDNN shares its state between logical CPUs
 import tensorflow as tf
 

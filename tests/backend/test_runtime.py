@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ends_at_once import AT_ONCE
 
 from tlkeras.backend import (
     WorkerLostError,
@@ -257,7 +258,7 @@ print(json.dumps({**facts, "first": first.replicas, "chief": again.is_chief, "re
 def test_a_started_process():
     environ = {k: v for k, v in os.environ.items() if k not in ("TF_CONFIG", "TF_ENABLE_ONEDNN_OPTS")}
     done = subprocess.run(
-        [sys.executable, "-c", STARTED],
+        [sys.executable, "-c", AT_ONCE + STARTED],
         env=environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from ends_at_once import AT_ONCE
 from variants import further
 
 from tlkeras import run_experiment
@@ -133,8 +134,8 @@ def test_odd_pictures_get_the_answers_of_predict_without_tensorflow(tmp_path, ex
     images = rng.integers(0, 256, (9, 8, 8, 3)).repeat(4, 1).repeat(4, 2)
     for number, (_, content) in enumerate(odd_pictures(images, 24)):
         (tmp_path / "pictures" / f"{number:02d}").write_bytes(content)
-    command = [sys.executable, "-c", _ASK, str(tmp_path / "pictures"), str(tmp_path / "answers.npz")]
-    subprocess.run(command, check=True, cwd=run.path / "export")
+    words = [str(tmp_path / "pictures"), str(tmp_path / "answers.npz")]
+    subprocess.run([sys.executable, "-c", AT_ONCE + _ASK, *words], check=True, cwd=run.path / "export")
     contents = [path.read_bytes() for path in sorted((tmp_path / "pictures").iterdir())]
     expected = run.predict_files([tmp_path / "pictures" / f"{i:02d}" for i in range(24)])[0]
     encoded = load_encoded(run.path / "export" / "saved_model")(contents)

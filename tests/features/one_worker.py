@@ -3,6 +3,8 @@
 It notes the shards that it has written in FOLDER/NAME.shards, and waits SECONDS before each.
 """
 
+import atexit
+import gc
 import sys
 import time
 from pathlib import Path
@@ -58,4 +60,5 @@ def main(folder: Path, name: str, index: int, seconds: float) -> None:
 
 
 if __name__ == "__main__":
+    atexit.register(gc.freeze)  # no searches for garbage at the end
     main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from ends_at_once import AT_ONCE
 
 from tlkeras.config import AugmentConfig, CacheConfig
 from tlkeras.errors import UserError
@@ -83,7 +84,7 @@ def test_what_trains_does_not_change_the_key(config, model, domain):
 
 
 def test_the_identity_is_the_same_in_another_process(config, domain):
-    code = (
+    code = AT_ONCE + (
         "from tlkeras.models import build_model; from tlkeras.config import ModelConfig;"
         "from tlkeras.features.identity import identity_of; import json;"
         "m = build_model(ModelConfig(backbone='small_cnn', weights=None), input_shape=(16, 16, 3),"

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from ends_at_once import AT_ONCE
 from random_tensors import random_pictures, random_tensor
 from tiny_families import SIZE, TINY, of_the_last_two, trained
 from variants import further
@@ -102,7 +103,7 @@ def test_best_keras_opens_in_a_process_without_tlkeras_and_safetensors(tmp_path)
         model.to_functional().save(tmp_path / f"{name}.keras")
         np.save(tmp_path / f"{name}.npy", model(x))
     np.save(tmp_path / "x.npy", x)
-    program = (
+    program = AT_ONCE + (
         "import pathlib, sys; sys.modules.update(tlkeras=None, safetensors=None); import keras, numpy as np\n"
         "folder = pathlib.Path(sys.argv[1]); x = np.load(folder / 'x.npy')\n"
         "for file in sorted(folder.glob('*.keras')):\n"

@@ -6,6 +6,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from ends_at_once import AT_ONCE
 
 from tlkeras import load_run, run_experiment
 from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig, StageConfig
@@ -87,7 +88,7 @@ def test_the_saved_model_needs_neither_tlkeras_nor_the_source(folder, tmp_path):
     )
     x = np.load(folder / "target.npz")["x_test"]
     np.save(tmp_path / "x.npy", x)
-    program = (
+    program = AT_ONCE + (
         "import sys, keras, numpy as np; "
         "model = keras.models.load_model(sys.argv[1]); "
         "np.save('logits.npy', model.predict(np.load('x.npy'), verbose=0)); "

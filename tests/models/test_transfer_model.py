@@ -5,6 +5,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from ends_at_once import AT_ONCE
 from variants import further
 
 from tlkeras.config import HeadConfig, ModelConfig, NeckConfig
@@ -136,7 +137,7 @@ def test_saved_models_open_without_tlkeras(tmp_path, pixels, randomise_statistic
         np.save(tmp_path / f"{name}.npy", x)
         expected[name] = (model.to_functional()(x), [v.path for v in model.to_functional().weights])
     environment = {**os.environ, "PYTHONPATH": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-c", OPEN, *sides]
+    command = [sys.executable, "-c", AT_ONCE + OPEN, *sides]
     subprocess.run(command, check=True, cwd=tmp_path, env=environment)
     for name, (logits, paths) in expected.items():
         out = np.load(tmp_path / f"{name}_out.npz")

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import yaml
+from ends_at_once import AT_ONCE
 from PIL import Image
 
 from tlkeras import load_run, run_experiment
@@ -38,7 +39,7 @@ def test_a_card_has_the_numbers_and_a_model_that_keras_opens(run_copy, tmp_path,
     )
     code = text.partition("```python\n")[2].partition("```")[0].replace("PICTURE.jpg", "PICTURE.png")
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TLKERAS.format(code=f"import numpy as np\n{code}")],
+        [sys.executable, "-c", AT_ONCE + WITHOUT_TLKERAS.format(code=f"import numpy as np\n{code}")],
         cwd=folder, check=True, capture_output=True, text=True,
     )  # fmt: skip
     expected, _ = load_run(run_copy).predict_files(folder / "PICTURE.png")

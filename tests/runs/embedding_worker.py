@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from tlkeras.cli.main import main
+from tlkeras.cli.main import entry
 from tlkeras.features import unfinished
 
 BLOCK_ROWS = 32
@@ -35,4 +35,5 @@ def slow_and_noted(names: list[str], seconds: float, log: Path):
 
 if __name__ == "__main__":
     slow_and_noted(sys.argv[1].split(","), float(sys.argv[2]), Path(sys.argv[3]))
-    sys.exit(main(["embed", *sys.argv[4:]]))
+    sys.argv[1:] = sys.argv[4:]
+    entry("embed")
