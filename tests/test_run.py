@@ -8,6 +8,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from ends_at_once import AT_ONCE
 from PIL import Image
 from variants import further
 
@@ -122,29 +123,29 @@ def test_metrics_csv_counts_steps_over_all_stages(vector_run):
     assert steps[-1] == 12 + 11
 
 
-def test_the_same_seed_twice_is_the_same_to_the_bit(tmp_path):
-    config = vector_config(seed=3)
-    first, second = (run_experiment(config, tmp_path / name, VECTORS) for name in ("a", "b"))
-    other = run_experiment(vector_config(seed=4), tmp_path / "c", VECTORS)
-    assert equal(weights(first), weights(second))
-    assert not equal(weights(first), weights(other))
+@pytest.fixture(scope="module")
+def plain_run(tmp_path_factory):
+    """A run of one stage, with which others are compared."""
+    return run_experiment(vector_config(), tmp_path_factory.mktemp("plain") / "run", VECTORS)
 
 
-def test_one_hot_labels_are_the_same_as_class_numbers(tmp_path):
+def test_the_same_seed_twice_is_the_same_to_the_bit(plain_run, tmp_path):
+    again = run_experiment(vector_config(), tmp_path / "again", VECTORS)
+    other = run_experiment(vector_config(seed=plain_run.config.seed + 1), tmp_path / "other", VECTORS)
+    assert equal(weights(plain_run), weights(again))
+    assert not equal(weights(plain_run), weights(other))
+
+
+def test_one_hot_labels_are_the_same_as_class_numbers(plain_run, tmp_path):
     one_hot = {split: (x, np.eye(3)[y]) for split, (x, y) in VECTORS.items()}
-    config = vector_config()
-    sparse = run_experiment(config, tmp_path / "sparse", VECTORS)
-    assert equal(weights(sparse), weights(run_experiment(config, tmp_path / "hot", one_hot)))
+    assert equal(weights(plain_run), weights(run_experiment(vector_config(), tmp_path / "hot", one_hot)))
 
 
-def test_a_finished_run_says_so(tmp_path, capsys):
-    config = vector_config()
-    run_experiment(config, tmp_path / "run", VECTORS)
-    before = (tmp_path / "run/ledger.jsonl").read_text()
-    capsys.readouterr()
-    run_experiment(config, tmp_path / "run", VECTORS)
+def test_a_finished_run_says_so(plain_run, capsys):
+    before = (plain_run.path / "ledger.jsonl").read_text()
+    run_experiment(vector_config(), plain_run.path, VECTORS)
     assert "finished already" in capsys.readouterr().out
-    assert (tmp_path / "run/ledger.jsonl").read_text() == before
+    assert (plain_run.path / "ledger.jsonl").read_text() == before
 
 
 @pytest.mark.parametrize(
@@ -177,7 +178,7 @@ def test_other_tasks(tmp_path, task, labels, metric):
         further({"optimizer": OptimizerConfig(name="adamw", learning_rate=0.02, weight_decay=0.01)}),
         {"optimizer": OptimizerConfig(learning_rate="auto")},
         {"layer_decay": 0.5, "learning_rate_multipliers": {"head": 2.0, "dense_1": 0.1}},
-        {"early_stopping": EarlyStoppingConfig(monitor="val_accuracy", patience=2)},
+        further({"early_stopping": EarlyStoppingConfig(monitor="val_accuracy", patience=2)}),
         {"gradual": True, "epochs": 2},
     ],
     ids=lambda change: "+".join(change),
@@ -260,7 +261,7 @@ def test_best_keras_opens_without_tlkeras_and_gives_the_same_logits(image_run, t
         f"model = keras.models.load_model({str(image_run.path / 'best.keras')!r})\n"
         f"np.save({str(tmp_path / 'logits.npy')!r}, model.predict(x, verbose=0))"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", AT_ONCE + program], check=True, capture_output=True)
     logits = np.load(tmp_path / "logits.npy") / image_run.temperature
     np.testing.assert_allclose(logits, image_run.predict(x).logits, atol=1e-5)
 

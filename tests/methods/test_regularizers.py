@@ -1,5 +1,7 @@
 """What each regularizer does to the weights of a small network, through the run's own trainer."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from tlkeras.training.trainer import Trainer
 SGD = {"name": "sgd", "learning_rate": 0.05}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pictures():
     rng = np.random.default_rng(0)
     y = np.arange(64) % 3
@@ -28,36 +30,42 @@ def pictures():
     return {"train": (x[:48], y[:48]), "val": (x[48:56], y[48:56]), "test": (x[56:], y[56:])}
 
 
+def fine_tuned(folder, pictures, regularizer=None, name="run", train="all", epochs=3, weights=None, **stage):
+    """Trains two stages, the second regularised, and returns (start, end, trainer)."""
+    stages = [
+        StageConfig(name="head", epochs=2, optimizer=SGD),
+        StageConfig(name="tune", train=train, epochs=epochs, optimizer=SGD, regularizer=regularizer, **stage),
+    ]
+    config = ExperimentConfig(
+        data=DataConfig(source="npz:memory", image_size=8, batch_size=16),
+        model=ModelConfig(backbone="small_cnn", weights=weights, backbone_options={"filters": [4, 6]}),
+        stages=stages,
+        cache={"dir": str(folder / "cache"), "extractor": "exact"},
+    )
+    parts = prepare(config, pictures)
+    trainer = Trainer(parts, RunDir(folder / name))
+    trainer.check()
+    start = values(parts.model)
+    trainer.run_dir.start(config.model_dump(mode="json"))
+    try:
+        trainer.train()
+    finally:
+        trainer.run_dir.lock.release()
+    trainer.states.load_end(1)
+    return start, values(parts.model), trainer
+
+
 @pytest.fixture
 def train(tmp_path, pictures):
-    """Returns a function that trains two stages, the second regularised: (start, end, trainer)."""
+    """`fine_tuned` in the folder of the test."""
+    return functools.partial(fine_tuned, tmp_path, pictures)
 
-    def run(regularizer=None, name="run", train="all", epochs=3, weights=None, **stage):
-        stages = [
-            StageConfig(name="head", epochs=2, optimizer=SGD),
-            StageConfig(
-                name="tune", train=train, epochs=epochs, optimizer=SGD, regularizer=regularizer, **stage
-            ),
-        ]
-        config = ExperimentConfig(
-            data=DataConfig(source="npz:memory", image_size=8, batch_size=16),
-            model=ModelConfig(backbone="small_cnn", weights=weights, backbone_options={"filters": [4, 6]}),
-            stages=stages,
-            cache={"dir": str(tmp_path / "cache"), "extractor": "exact"},
-        )
-        parts = prepare(config, pictures)
-        trainer = Trainer(parts, RunDir(tmp_path / name))
-        trainer.check()
-        start = values(parts.model)
-        trainer.run_dir.start(config.model_dump(mode="json"))
-        try:
-            trainer.train()
-        finally:
-            trainer.run_dir.lock.release()
-        trainer.states.load_end(1)
-        return start, values(parts.model), trainer
 
-    return run
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory, pictures):
+    """Returns the weights after plain fine-tuning, which is done once for each `bn`."""
+    folder = tmp_path_factory.mktemp("plain")
+    return functools.cache(lambda bn: fine_tuned(folder, pictures, None, bn, bn=bn)[1])
 
 
 def values(model) -> dict:
@@ -71,17 +79,15 @@ def moved(start, end) -> dict:
 
 @pytest.mark.parametrize("name", ["l2_sp", "delta", "bss", "mixout"])
 @pytest.mark.parametrize("bn", ["train", further("frozen")])
-def test_weight_zero_is_plain_fine_tuning_bit_for_bit(train, name, bn):
-    _, plain, _ = train(None, "plain", bn=bn)
+def test_weight_zero_is_plain_fine_tuning_bit_for_bit(train, plain, name, bn):
     _, zero, _ = train({"name": name, "weight": 0}, "zero", bn=bn)
-    for path in plain:
-        np.testing.assert_array_equal(plain[path], zero[path], err_msg=path)
+    for path, expected in plain(bn).items():
+        np.testing.assert_array_equal(expected, zero[path], err_msg=path)
 
 
-def test_l2_sp_keeps_the_start_and_lets_the_head_go(train):
-    _, plain, _ = train(None, "plain", bn="train")
+def test_l2_sp_keeps_the_start_and_lets_the_head_go(train, plain):
     start, held, _ = train({"name": "l2_sp", "weight": 20.0}, "held", bn="train")  # 20 * .05: straight back
-    assert max(moved(start, held).values()) < 0.2 * max(moved(start, plain).values())
+    assert max(moved(start, held).values()) < 0.2 * max(moved(start, plain("train")).values())
     head = next(n for n in start if n.endswith("logits/kernel"))
     assert np.abs(held[head] - start[head]).max() > 0.01
 
@@ -144,10 +150,10 @@ def test_bss_makes_the_smallest_singular_value_smaller(train, pictures):
     assert smallest[1] < smallest[0]
 
 
-def test_mixout_moves_less_and_is_not_plain(train):
-    start, plain, _ = train(None, "plain", bn="train")
-    _, mixed, _ = train({"name": "mixout", "weight": 0.5}, "mixed", bn="train")
-    assert any(np.abs(plain[n] - mixed[n]).max() > 1e-6 for n in moved(start, plain))
+def test_mixout_moves_less_and_is_not_plain(train, plain):
+    start, mixed, _ = train({"name": "mixout", "weight": 0.5}, "mixed", bn="train")
+    fine_tuned = plain("train")
+    assert any(np.abs(fine_tuned[n] - mixed[n]).max() > 1e-6 for n in moved(start, fine_tuned))
     statistics = [n for n in start if n.endswith("moving_mean")]
     assert all(np.abs(mixed[n] - start[n]).max() > 1e-6 for n in statistics)  # the layers' own updates count
 

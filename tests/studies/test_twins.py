@@ -1,5 +1,7 @@
 """Every run can be judged by what the same budget gives without the transfer."""
 
+import contextlib
+import io
 import json
 
 import numpy as np
@@ -20,8 +22,9 @@ from tlkeras.evaluation import Predictions
 from tlkeras.studies.twins import twin_config
 
 
-@pytest.fixture
-def config(tmp_path):
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """Returns a config whose runs and twins share the features of a cache."""
     return ExperimentConfig(
         name="judged",
         data=DataConfig(source="digits", image_size=8, per_class=10),
@@ -30,9 +33,17 @@ def config(tmp_path):
             StageConfig(name="head", epochs=4, optimizer=OptimizerConfig(learning_rate=0.01)),
             StageConfig(name="tune", train="last:1", epochs=2, optimizer=OptimizerConfig(learning_rate=1e-3)),
         ],
-        cache={"dir": str(tmp_path / "cache"), "extractor": "exact"},
+        cache={"dir": str(tmp_path_factory.mktemp("cache")), "extractor": "exact"},
         verdict=VerdictConfig(twins=["scratch", "random_features", "frozen_probe"]),
     )
+
+
+@pytest.fixture(scope="module")
+def judged(config, tmp_path_factory):
+    """Returns a finished run with its three twins, and what it printed."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        run = run_experiment(config, tmp_path_factory.mktemp("judged") / "run")
+    return run, printed.getvalue()
 
 
 def test_scratch_takes_as_many_steps_with_batch_statistics_of_short_memory(config):
@@ -66,8 +77,8 @@ def test_momentum_reaches_every_batch_norm():
     assert found == {0.9}
 
 
-def test_run_with_twins_ends_with_a_verdict_over_each(config, tmp_path):
-    run = run_experiment(config, tmp_path / "run")
+def test_run_with_twins_ends_with_a_verdict_over_each(judged):
+    run, _ = judged
     verdict = json.loads((run.path / "evaluation" / "verdict.json").read_text())
     assert list(verdict["twins"]) == ["scratch", "random_features", "frozen_probe"]
     assert verdict["verdict"] == verdict["twins"]["scratch"]["verdict"]
@@ -83,8 +94,8 @@ def test_run_with_twins_ends_with_a_verdict_over_each(config, tmp_path):
     assert scratch.stages[0].steps == sum(steps)
 
 
-def test_the_log_loss_at_fitted_temperatures_is_told_beside_each_verdict(config, tmp_path, caplog):
-    run = run_experiment(config, tmp_path / "run")
+def test_the_log_loss_at_fitted_temperatures_is_told_beside_each_verdict(judged):
+    run, printed = judged
     page = (run.path / "report.html").read_text("utf-8")
     verdict = json.loads((run.path / "evaluation" / "verdict.json").read_text())
     for name, found in verdict["twins"].items():
@@ -97,7 +108,7 @@ def test_the_log_loss_at_fitted_temperatures_is_told_beside_each_verdict(config,
             right = probabilities.probabilities[np.arange(len(probabilities)), probabilities.labels]
             assert found["log_loss"][side] == pytest.approx(-np.log(np.maximum(right, 0.001)).mean())
         assert found["log_loss"]["calibrated"] and found["log_loss"]["sentence"] in page
-        assert found["log_loss"]["sentence"] in caplog.text
+        assert found["log_loss"]["sentence"] in printed
     events = b"".join(path.read_bytes() for path in (run.path / "tensorboard").glob("*.after"))
     for sentence in (verdict["sentence"], verdict["log_loss"]["sentence"]):
         assert sentence.encode() in events  # texts of an event file are not compressed
