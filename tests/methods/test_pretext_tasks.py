@@ -115,19 +115,22 @@ def pretext_alone(name, epochs, **more):
     )
 
 
-def test_simclr_learns_to_find_the_other_view(tmp_path):
-    before, after = (
-        run_experiment(pretext_alone("simclr", epochs), tmp_path / f"{epochs}").metrics["source"]["test"]
-        for epochs in (1, 15)
-    )
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """A run that has learned for one epoch."""
+    return run_experiment(pretext_alone("simclr", 1), tmp_path_factory.mktemp("begun") / "run")
+
+
+def test_simclr_learns_to_find_the_other_view(begun, tmp_path):
+    learned = run_experiment(pretext_alone("simclr", 15), tmp_path / "run")
+    before, after = (run.metrics["source"]["test"] for run in (begun, learned))
     assert after["loss"] < before["loss"] - 0.1 and after["accuracy"] > before["accuracy"]
 
 
-def test_evaluate_gives_the_numbers_of_the_run_again(tmp_path):
-    run = run_experiment(pretext_alone("simclr", 1), tmp_path / "run")
-    first = dict(run.metrics["source"]["test"])
-    assert run.evaluate()["source"]["test"] == pytest.approx(first, rel=1e-5)
-    assert (run.path / "report.html").is_file()
+def test_evaluate_gives_the_numbers_of_the_run_again(begun):
+    first = dict(begun.metrics["source"]["test"])
+    assert begun.evaluate()["source"]["test"] == pytest.approx(first, rel=1e-5)
+    assert (begun.path / "report.html").is_file()
 
 
 @pytest.mark.parametrize(

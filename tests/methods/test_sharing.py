@@ -26,28 +26,41 @@ from tlkeras.training.second_task import trains_jointly
 ADAM = {"learning_rate": 0.01}
 
 
-@pytest.fixture
-def config(tmp_path):
-    """Returns two tasks on related vectors: four classes in the target, three in the source."""
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Returns a folder with the arrays of both tasks, and with a wider source."""
+    place = tmp_path_factory.mktemp("tasks")
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(12, 10))
     for name, classes, width in (("target", 4, 10), ("source", 3, 10), ("wide", 3, 14)):
         y = np.arange(96) % classes
         x = centres[y] + 0.3 * rng.normal(size=(96, 10))
         x = np.concatenate([x, rng.normal(size=(96, width - 10))], axis=1).astype(np.float32)
-        np.savez(tmp_path / f"{name}.npz", x_train=x, y_train=y, x_test=x, y_test=y, x_val=x, y_val=y)
+        np.savez(place / f"{name}.npz", x_train=x, y_train=y, x_test=x, y_test=y, x_val=x, y_val=y)
+    return place
+
+
+@pytest.fixture(scope="module")
+def config(place):
+    """Returns two tasks on related vectors: four classes in the target, three in the source."""
     return ExperimentConfig(
         name="two",
-        data=DataConfig(source=f"npz:{tmp_path / 'target.npz'}", batch_size=16),
+        data=DataConfig(source=f"npz:{place / 'target.npz'}", batch_size=16),
         model=ModelConfig(backbone="mlp", weights=None, backbone_options={"units": [12, 8]}),
         stages=[StageConfig(name="target", train="all", epochs=4, optimizer=ADAM)],
         tasks=TasksConfig(
-            source=DataConfig(source=f"npz:{tmp_path / 'source.npz'}", batch_size=16),
+            source=DataConfig(source=f"npz:{place / 'source.npz'}", batch_size=16),
             head=HeadConfig(name="mlp", units=(6,)),
             stages=[StageConfig(name="source", train="all", epochs=4, optimizer=ADAM)],
         ),
-        cache={"dir": str(tmp_path / "cache"), "extractor": "exact"},
+        cache={"dir": str(place / "cache"), "extractor": "exact"},
     )
+
+
+@pytest.fixture(scope="module")
+def fixed(config, tmp_path_factory):
+    """Returns a finished run whose common part stays as the source left it."""
+    return shared(config, tmp_path_factory.mktemp("fixed"), strategy="fix_common")
 
 
 def shared(config, tmp_path, **tasks):
@@ -70,11 +83,10 @@ def same(first, second) -> list[bool]:
     return [bool(np.array_equal(a, b)) for a, b in zip(first, second, strict=True)]
 
 
-def test_fix_common_leaves_the_source_as_it_was(config, tmp_path):
-    run = shared(config, tmp_path, strategy="fix_common")
-    source, target = common(run.path / "source/best.keras"), common(run.path / "target/best.keras")
+def test_fix_common_leaves_the_source_as_it_was(config, fixed):
+    source, target = common(fixed.path / "source/best.keras"), common(fixed.path / "target/best.keras")
     assert all(same(source, target)) and not any(same(source, given(config)))
-    tasks = run.before_and_after
+    tasks = fixed.before_and_after
     assert tasks["source"]["before"] == tasks["source"]["after"]
     assert tasks["target"]["after"]["test"]["accuracy"] > tasks["target"]["before"]["test"]["accuracy"]
 
@@ -104,9 +116,9 @@ def test_share_gradients_trains_both(config, tmp_path, batches):
         assert when["after"]["train"]["loss"] < when["before"]["train"]["loss"]
 
 
-def test_tasks_far_apart_share_batch_normalization(config, tmp_path):
+def test_tasks_far_apart_share_batch_normalization(config, place, tmp_path):
     """Normalised each by itself while they train, they would meet statistics of neither afterwards."""
-    with np.load(tmp_path / "source.npz") as arrays:
+    with np.load(place / "source.npz") as arrays:
         np.savez(tmp_path / "far.npz", **{k: v + 6 if k[0] == "x" else v for k, v in arrays.items()})
     options = {"units": [12, 8], "batch_norm": True}
     stage = config.stages[0].model_copy(update={"bn": "train", "epochs": 60})
@@ -144,22 +156,20 @@ def test_twins_of_shared_gradients_know_nothing_of_the_source(config, tmp_path, 
     assert trains_jointly(joint) and not trains_jointly(twin_config(joint, name, steps=8))
 
 
-def test_inputs_of_another_width_pass_a_private_layer_first(config, tmp_path):
-    wide = DataConfig(source=f"npz:{tmp_path / 'wide.npz'}", batch_size=16)
+def test_inputs_of_another_width_pass_a_private_layer_first(config, place, tmp_path):
+    wide = DataConfig(source=f"npz:{place / 'wide.npz'}", batch_size=16)
     run = shared(config, tmp_path, strategy="share_gradients", source=wide)
     when = run.before_and_after["source"]
     assert when["after"]["train"]["loss"] < when["before"]["train"]["loss"]
 
 
-def test_finished_tasks_are_not_trained_again(config, tmp_path, capsys):
-    shared(config, tmp_path, strategy="fix_common")
-    capsys.readouterr()
-    shared(config, tmp_path, strategy="fix_common")
+def test_finished_tasks_are_not_trained_again(config, fixed, capsys):
+    shared(config, fixed.path.parent, strategy="fix_common")
     assert "finished already" in capsys.readouterr().out
     for words in (["evaluate"], ["predict"], ["export", "--format=saved_model"], ["report"]):
         name, *flags = words
-        assert main([name, f"{tmp_path / 'run'}", *["x.png"][: name == "predict"], *flags]) == 2
-        assert f"name one of them, for example {tmp_path / 'run/target'}" in capsys.readouterr().err
+        assert main([name, str(fixed.path), *["x.png"][: name == "predict"], *flags]) == 2
+        assert f"name one of them, for example {fixed.path / 'target'}" in capsys.readouterr().err
 
 
 def test_sharing_weights_with_a_frozen_common_part_is_refused(config, tmp_path):

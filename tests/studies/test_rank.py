@@ -25,28 +25,39 @@ from tlkeras.studies.rank import rank
 from tlkeras.studies.recommendation import recommend
 
 
-@pytest.fixture
-def config(tmp_path):
+def digits(folder):
     return ExperimentConfig(
         name="digits",
         data=DataConfig(source="digits", image_size=8, limit=120),
         model=ModelConfig(backbone="small_cnn", weights=None, backbone_options={"filters": [8, 16]}),
         stages=[StageConfig(name="all", train="all", bn="train", epochs=3)],
-        cache={"dir": str(tmp_path / "cache"), "extractor": "exact"},
+        cache={"dir": str(folder / "cache"), "extractor": "exact"},
     )
 
 
-def test_ranking_of_backbones_and_a_run(config, tmp_path, capsys):
-    run_experiment(config, tmp_path / "source")
+@pytest.fixture
+def config(tmp_path):
+    return digits(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A finished run on the data that are ranked for."""
+    folder = tmp_path_factory.mktemp("ranked")
+    run_experiment(digits(folder), folder / "source")
+    return folder / "source"
+
+
+def test_ranking_of_backbones_and_a_run(config, source, tmp_path, capsys):
     file = tmp_path / "config.json"
     file.write_text(config.model_dump_json())
     words = ["rank", f"--config={file}", f"--workdir={tmp_path / 'ranking'}"]
-    assert main([*words, f"--candidates=small_cnn,dann_dig*:none,{tmp_path}/sour*"]) == 0
+    assert main([*words, f"--candidates=small_cnn,dann_dig*:none,{source.parent}/sour*"]) == 0
     with open(tmp_path / "ranking" / "ranking.csv") as lines:
         rows = list(csv.DictReader(lines))
     by_name = {row["candidate"]: row for row in rows}
-    assert by_name.keys() == {"small_cnn", str(tmp_path / "source"), "dann_digits"}
-    run = by_name[str(tmp_path / "source")]
+    assert by_name.keys() == {"small_cnn", str(source), "dann_digits"}
+    run = by_name[str(source)]
     assert {"logme", "leep", "nce", "h_score", "transrate", "probe_accuracy", "weights"} <= run.keys()
     assert float(run["leep"]) <= 0 and by_name["small_cnn"]["leep"] == ""
     assert by_name["dann_digits"]["error"]  # 8 pixels are too few for it
@@ -82,10 +93,9 @@ def test_a_ranking_by_another_metric(config, tmp_path):
     assert "has macro_f1 0.800 on 50 held-out" in said and "low is 60.0 points worse" in said
 
 
-def test_weights_of_a_run_bring_its_head(config, tmp_path):
-    run_experiment(config, tmp_path / "source")
-    (row,) = rank(config, f"small_cnn:{tmp_path / 'source'}", tmp_path / "ranking")
-    (whole,) = rank(config, str(tmp_path / "source"), tmp_path / "second")
+def test_weights_of_a_run_bring_its_head(config, source, tmp_path):
+    (row,) = rank(config, f"small_cnn:{source}", tmp_path / "ranking")
+    (whole,) = rank(config, str(source), tmp_path / "second")
     assert row["leep"] == pytest.approx(whole["leep"], abs=1e-6)
     assert row["probe_accuracy"] == pytest.approx(whole["probe_accuracy"], abs=0.02)
 
