@@ -40,17 +40,23 @@ def rows_of(experiment) -> np.ndarray:
     return np.asarray(prepare(experiment).source.splits["train"].inputs, "float32")
 
 
-def distance_to_start(experiment, path) -> float:
-    start = backbone(prepare(experiment).model.to_functional())
-    end = backbone(load_model(run_experiment(experiment, path).path / "best.keras"))
+def distance_to_start(run) -> float:
+    start = backbone(prepare(run.config).model.to_functional())
+    end = backbone(load_model(run.path / "best.keras"))
     assert start.keys() == end.keys() and start
     return float(sum(np.square(end[n] - start[n]).sum() for n in start))
 
 
-def test_l2_sp_holds_what_dann_moves(tmp_path):
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory):
+    """A run of DANN without further terms."""
+    return run_experiment(config(adaptation=DANN), tmp_path_factory.mktemp("adapted") / "run")
+
+
+def test_l2_sp_holds_what_dann_moves(adapted, tmp_path):
     held = {"regularizer": {"name": "l2_sp", "weight": 5.0}}
-    free = distance_to_start(config(adaptation=DANN), tmp_path / "dann")
-    both = distance_to_start(config(adaptation=DANN, stage=held), tmp_path / "both")
+    free = distance_to_start(adapted)
+    both = distance_to_start(run_experiment(config(adaptation=DANN, stage=held), tmp_path / "both"))
     assert both < 0.2 * free
 
 
@@ -100,13 +106,12 @@ def test_bss_shrinks_the_features_of_shared_gradients(tmp_path):
     assert smallest[1] < 0.7 * smallest[0]
 
 
-def test_class_weights_count_beside_an_adaptation(tmp_path):
+def test_class_weights_count_beside_an_adaptation(adapted, tmp_path):
     """A class of weight 0 is answered less often."""
     shares = []
-    for weights in (None, (1.0, 0.0)):
-        experiment = config(adaptation=DANN, stage={"class_weights": weights})
-        run = run_experiment(experiment, tmp_path / str(bool(weights)))
-        logits = keras.ops.convert_to_tensor(load_model(run.path / "best.keras").predict(rows_of(experiment)))
+    weighted = config(adaptation=DANN, stage={"class_weights": (1.0, 0.0)})
+    for run in (adapted, run_experiment(weighted, tmp_path / "weighted")):
+        logits = keras.ops.convert_to_tensor(load_model(run.path / "best.keras").predict(rows_of(run.config)))
         shares.append(float(keras.ops.mean(keras.ops.softmax(logits)[:, 1])))
     assert shares[1] < shares[0] - 0.05
 
