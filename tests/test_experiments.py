@@ -35,7 +35,10 @@ FULL_SIZE = {  # the stages that plan prints, and the trainable parameters of th
 }
 
 
-@pytest.mark.parametrize("name", FULL_SIZE)
+RUN_TOO = ("resnet50_gap_dann", "medical_folder", "resnet50_cifar10")  # end to end below, in CI as well
+
+
+@pytest.mark.parametrize("name", all_but([name for name in FULL_SIZE if name not in RUN_TOO], FULL_SIZE))
 def test_plan_prints_the_stages_of_the_full_size(name):
     rows = planned_rows(load_config(name, ["model.fallback=none", "model.weights=none"]))
     stages, trainable = FULL_SIZE[name]

@@ -339,9 +339,8 @@ def test_two_columns_are_pairs_whose_second_text_has_types(place, tmp_path):
     with open(tmp_path / "pairs.csv", "w", newline="") as file:
         csv.writer(file).writerows([("one", "two", "label"), *rows])
     words = [f"data.source=csv:{tmp_path}/pairs.csv", 'data.text=["one","two"]', "data.max_length=20"]
-    run = run_experiment(
-        config(place, tmp_path, *words, "stages.1.epochs=1", "data.limit=40"), tmp_path / "run"
-    )
+    both = config(place, tmp_path, *words, "data.limit=40")
+    run = run_experiment(both.model_copy(update={"stages": both.stages[:1]}), tmp_path / "run")
     assert run.input_shape == {"ids": (20,), "mask": (20,), "types": (20,)}
     x = run.modality.tokenizer.encode([("good film", "bad")], 20)
     assert run.modality.texts({"ids": x["ids"], "mask": x["mask"]})[0] == [

@@ -16,7 +16,7 @@ def train(config, folder, *more: str) -> list[str]:
     return ["train", f"--config={config}", *places, *more]
 
 
-@pytest.fixture(scope="module", params=all_but(["image_text_columns", "sound_columns"], KINDS))
+@pytest.fixture(scope="module", params=all_but(["image_text_columns"], KINDS))
 def undisturbed(request, server, tmp_path_factory):
     """The config of a run, and what the run comes to if nobody disturbs it."""
     folder = tmp_path_factory.mktemp(request.param)

@@ -1,7 +1,10 @@
 """Studies of columns, texts and rows of several parts: rank, auto, merge, two tasks work, or say why not."""
 
+import contextlib
 import csv
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -57,8 +60,19 @@ def test_rows_of_several_parts_are_refused_before_anything_is_written(place, tmp
     assert not (tmp_path / "study").exists()
 
 
-def test_auto_searches_over_columns(place, tmp_path):
+def test_auto_searches_over_columns(place, tmp_path, monkeypatch):
     pytest.importorskip("optuna")
+    module, clock = sys.modules[auto.__module__], SimpleNamespace(now=0.0)
+    train = module.run_experiment
+
+    def takes_all_the_time(config, folder):
+        run = train(config, folder)
+        clock.now += 12
+        return run
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(module, "alarm", lambda seconds: contextlib.nullcontext())
+    monkeypatch.setattr(module, "run_experiment", takes_all_the_time)
     auto(config(place, "columns"), tmp_path / "auto", budget=12.0, candidates="mlp:none")
     assert list(load_config(str(tmp_path / "auto/best.json")).data.columns) == ["age", "city"]
     first = load_run(tmp_path / "auto/trials/000")

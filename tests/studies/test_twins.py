@@ -125,7 +125,10 @@ def test_probabilities_without_validation_rows_are_compared_as_they_are(config, 
 
 
 def test_further_seeds_have_twins_of_their_own(config, tmp_path):
-    update = {"verdict": VerdictConfig(twins=["random_features"], seeds=2)}
+    update = {
+        "stages": config.stages[:1],
+        "verdict": VerdictConfig(twins=["random_features"], seeds=2),
+    }
     run = run_experiment(config.model_copy(update=update), tmp_path / "run")
     verdict = json.loads((run.path / "evaluation" / "verdict.json").read_text())
     assert verdict["seeds"] == 2 and len(verdict["gains"]) == 2
