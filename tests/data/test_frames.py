@@ -108,37 +108,6 @@ def test_booleans_are_the_same_classes_in_a_frame_and_in_its_file(tmp_path, dtyp
             assert (rows.labels == (rows.inputs[:, 0] > 40)).all()
 
 
-@pytest.mark.parametrize(
-    ("values", "names"),
-    [([0.0, 1.0], ("0", "1")), ([1, 3, 7], ("1", "3", "7")), ([2.0, 10.0, 0.0], ("0", "2", "10"))],
-)
-@pytest.mark.parametrize("dtype", [None, object, "Float64"])
-def test_whole_numbers_are_the_same_classes_in_a_frame_and_in_its_file(tmp_path, values, names, dtype):
-    frame = numbers().assign(label=lambda rows: np.array(values)[np.arange(len(rows)) % len(values)])
-    frame = frame.astype({"label": dtype} if dtype is not None else {})
-    frame.to_csv(tmp_path / "rows.csv", index=False)
-    frame.to_json(tmp_path / "rows.jsonl", orient="records", lines=True)
-    frame.astype({"label": type(values[0])}).to_parquet(tmp_path / "rows.parquet")
-    given = source_or_arrays(frame).arrays
-    for chosen in (None, ["no", "yes"]) if names == ("0", "1") else (None,):
-        how = {"columns": ["age"], "class_names": chosen}
-        domain = load_domain(DataConfig(source="arrays", **how), seed=3, arrays=given)
-        assert domain.class_names == tuple(chosen or names)
-        for kind in ("csv", "jsonl", "parquet"):
-            listed = load_domain(DataConfig(source=f"{kind}:{tmp_path}/rows.{kind}", **how), seed=3)
-            assert listed.class_names == domain.class_names
-            for split, rows in domain.splits.items():
-                np.testing.assert_array_equal(rows.labels, listed.splits[split].labels)
-                of_age = dict(zip(frame["age"].astype("float32"), frame["label"], strict=True))
-                assert [float(names[i]) for i in rows.labels] == [of_age[x] for x in rows.inputs[:, 0]]
-
-
-def test_numbers_that_are_not_all_whole_are_names_as_they_stand(tmp_path):
-    (tmp_path / "rows.csv").write_text("age,label\n" + "1,1.0\n2,1.5\n3,2.0\n" * 20)
-    listed = load_domain(DataConfig(source=f"csv:{tmp_path}/rows.csv", columns=["age"]), seed=0)
-    assert listed.class_names == ("1.0", "1.5", "2.0")
-
-
 def test_booleans_number_the_classes_that_a_user_names():
     given = {"train": (np.arange(40.0)[:, None], np.arange(40) % 4 == 0)}
     domain = load_domain(DataConfig(source="arrays", class_names=("no", "yes")), seed=0, arrays=given)

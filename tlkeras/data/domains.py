@@ -15,14 +15,13 @@ from tlkeras.data.exclusion import NOTHING, Exclusion, read_exclusion
 from tlkeras.data.input_shapes import Shape
 from tlkeras.data.labels import encode
 from tlkeras.data.modalities import MODALITIES, NAMED_BY, Modality, several_name
-from tlkeras.data.modalities.columns import as_name
 from tlkeras.data.pretext import with_pretext
 from tlkeras.data.roles import Role
 from tlkeras.data.rows import Rows
 from tlkeras.data.sources import Table, read_source
 from tlkeras.data.sources.base import SPLITS, check_splits
 from tlkeras.data.sources.npz import table_of_arrays
-from tlkeras.data.text_column import TextColumn, joined_columns
+from tlkeras.data.text_column import joined_columns
 from tlkeras.errors import UserError
 
 
@@ -204,11 +203,9 @@ def _numbered(rows: Rows) -> Rows:
     labels = rows.labels
     if labels is None or labels.ndim != 1 or labels.dtype.kind not in "OU":
         return rows
-    names, of_row = TextColumn.of(labels).distinct()
-    numbers = list(map(as_name, names))
-    if not all(number.isdigit() for number in numbers):
+    if not all(str(label).isdigit() for label in labels):
         return rows
-    return replace(rows, labels=np.array(numbers, int)[of_row])
+    return replace(rows, labels=labels.astype(int))
 
 
 def _in_its_modality(table: Table, config: DataConfig) -> Table:

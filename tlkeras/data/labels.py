@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tlkeras.data.modalities.columns import as_name
 from tlkeras.data.text_column import TextColumn
 from tlkeras.errors import UserError, unknown
 
@@ -21,9 +20,8 @@ def encode(
 
     Args:
         raw: Labels by split: names, integers, floats or booleans `(n,)`; one-hot rows, multi-hot rows or
-            values `(n, k)`; None for a split without labels. If there are no other names, whole numbers and
-            booleans are the names of their classes, as in a CSV file: `1`, `3` and `7`, or `False` and
-            `True`. A whole number has no point, so that 3 and 3.0 are the same class.
+            values `(n, k)`; None for a split without labels. Booleans get the names `False` and `True`, as
+            in a CSV file, if there are no other names.
         task: Task of the config.
         own_names: Class names of the data source in the order of its integer labels, or None.
         wanted_names: Class names that the labels must match, such as those of another domain, or None.
@@ -58,14 +56,21 @@ def _tidy(labels):
 
 def _indices(given, own_names, wanted_names, where):
     """Converts names, integers, booleans or one-hot rows to class indices."""
-    if _are_names(given, own_names, wanted_names):
-        named = {split: _texts(y, split, where) for split, y in given.items()}
+    if (
+        _are_booleans(given)
+        and not own_names
+        and (not wanted_names or {"True", "False"} >= set(wanted_names))
+    ):
+        given = {split: y.astype(object) for split, y in given.items()}  # named as in a CSV file
+    if any(y.dtype == object for y in given.values()):
+        named = {split: TextColumn.of(y) for split, y in given.items()}
         found = {name for y in named.values() for name in y.distinct()[0]}
-        names = wanted_names or own_names or sorted_names(_without_points(found))
+        names = wanted_names or own_names or sorted_names(found)
         return _look_up(named, tuple(names), where), tuple(names)
     indices = {split: _from_numbers(y, split, where) for split, y in given.items()}
-    width = next((y.shape[1] for y in given.values() if y.ndim == 2), 0)  # of one-hot rows
-    names = own_names or wanted_names or tuple(str(i) for i in range(width))
+    width = next((y.shape[1] for y in given.values() if y.ndim == 2), 0)
+    train = indices.get("train", next(iter(indices.values())))
+    names = own_names or wanted_names or tuple(str(i) for i in range(width or int(train.max()) + 1))
     for split, y in indices.items():
         if y.min() < 0 or y.max() >= len(names):
             raise UserError(
@@ -78,45 +83,18 @@ def _indices(given, own_names, wanted_names, where):
     return indices, tuple(names)
 
 
-def _are_names(given, own_names, wanted_names) -> bool:
-    """Whether labels name their classes: texts, and numbers or booleans whose classes have no other names."""
-    if any(y.dtype == object for y in given.values()):
-        return True
-    if own_names or any(y.ndim != 1 for y in given.values()):
-        return False
-    wanted = wanted_names or ()
-    if all(y.dtype == bool for y in given.values()):
-        return {"True", "False"} >= set(wanted)
-    return all(map(_is_whole, wanted))
-
-
-def _texts(labels, split, where) -> TextColumn:
-    """Returns labels as texts `(n,)`."""
-    if labels.dtype == object or labels.ndim != 1:
-        return TextColumn.of(labels)
-    values, rows = np.unique(_whole_numbers(labels, split, where), return_inverse=True)
-    return TextColumn.of(values.tolist())[rows]
-
-
-def _without_points(names: set[str]) -> set[str]:
-    """Returns names of classes, without points if all are whole numbers."""
-    return set(map(as_name, names)) if all(map(_is_whole, names)) else names
-
-
-def _is_whole(name: str) -> bool:
-    return as_name(name).lstrip("-").isdigit()
+def _are_booleans(given) -> bool:
+    return all(y.dtype == bool and y.ndim == 1 for y in given.values())
 
 
 def _look_up(named, names, where):
-    """Returns the place of each label in the names. A whole number is found with a point and without one."""
-    index, found = {as_name(name): i for i, name in enumerate(names)}, {}
-    index |= {name: i for i, name in enumerate(names)}
+    index, found = {name: i for i, name in enumerate(names)}, {}
     for split, y in named.items():
         texts, rows = y.distinct()
-        places = [index.get(name, index.get(as_name(name))) for name in texts]
-        if None in places:
-            raise unknown(f"class in {where}", texts[places.index(None)], names)
-        found[split] = np.array(places, np.int32)[rows]
+        for name in texts:
+            if name not in index:
+                raise unknown(f"class in {where}", name, names)
+        found[split] = np.array([index[name] for name in texts], np.int32)[rows]
     return found
 
 
@@ -128,21 +106,16 @@ def _from_numbers(labels, split, where):
                 f"Received: shape={labels.shape} in {where} ({split}); use task='multilabel' or 'regression'"
             )
         return labels.argmax(axis=1).astype(np.int32)
-    return _whole_numbers(labels, split, where).astype(np.int32)
-
-
-def _whole_numbers(labels, split, where):
-    """Returns labels `(n,)` if they are whole numbers or booleans, else raises `UserError`."""
     if labels.ndim != 1:
         raise UserError(
             f"Labels must have shape (n,) or (n, k). Received: {labels.shape} in {where} ({split})"
         )
-    if labels.dtype.kind == "f" and (strange := ~np.isfinite(labels) | (labels != np.round(labels))).any():
-        bad = labels[strange][0]
+    if labels.dtype.kind == "f" and not (labels == np.round(labels)).all():
+        bad = labels[labels != np.round(labels)][0]
         raise UserError(f"A class label must be a whole number. Received: {bad} in {where} ({split})")
     if labels.dtype.kind not in "fiub":
         raise UserError(f"Labels must be numbers or names. Received: dtype={labels.dtype} in {where}")
-    return labels
+    return labels.astype(np.int32)
 
 
 def _multi_hot(given, own_names, wanted_names, where):
