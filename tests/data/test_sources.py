@@ -89,6 +89,7 @@ def test_csv_other_tasks(tmp_path):
         ('path,label\n"a,b\n', "not a readable CSV"),
         ("path,label,split\na,x,train\nb,y,\n", "only in some rows"),
         ("path,label,split,group\na,x,train,1\nb,y,test,1\n", "line 3: a group must not be in two"),
+        ("path,label,split,group\na,x,train,line:2\nb,y,test,line:2\n", "line 3: a group must not be in two"),
         ("path,label,split\na,x,trian\nb,y,test\n", "Did you mean 'train'"),
         ("path,label,split\na,x,test\n", "no training rows"),
         ("path,label\na,x\nb,x\n", "fewer than 2 classes"),

@@ -18,6 +18,7 @@ TASKS = (
     "image-classification", "text-classification", "audio-classification", "tabular-classification",
     "tabular-regression",
 )  # fmt: skip
+REGRESSIONS = ("image-regression", "audio-regression", "text-regression")  # no tasks of the Hub
 
 
 def mistakes_in_card(text: str) -> list[str]:
@@ -34,8 +35,11 @@ def mistakes_in_card(text: str) -> list[str]:
         found.append('"tags" must be a list of texts')
     for model in head.get("model-index", []):
         for result in model["results"]:
-            if not {"type", "name"} <= result["dataset"].keys() or not result["task"].get("type"):
+            task = result["task"].get("type", "")
+            if not {"type", "name"} <= result["dataset"].keys() or not (task in TASKS or task in REGRESSIONS):
                 found.append('"model-index" lacks a data set or a task')
+            if "pipeline_tag" not in head and task not in REGRESSIONS:
+                found.append('"pipeline_tag" is missing')
             if not all(isinstance(metric["value"], int | float) for metric in result["metrics"]):
                 found.append('"model-index" has a metric that is no number')
     return found

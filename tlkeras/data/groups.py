@@ -12,21 +12,22 @@ from tlkeras.errors import UserError
 _OF_PLACE = re.compile(r"line:\d+")
 
 
-def check_groups(where: object, splits: Mapping[str, tuple[TextColumn, TextColumn]]) -> None:
-    """Raises `UserError` if a group is in two splits.
-
-    An empty name is no group. A name of `names_of_places` is that of a single row: shards that were written
-    from several lists have the same of them in several splits.
+def check_groups(
+    where: object, splits: Mapping[str, tuple[TextColumn, TextColumn]], *, completed: bool = False
+) -> None:
+    """Raises `UserError` if a group is in two splits. An empty name is no group.
 
     Args:
         where: Name of the data in messages.
         splits: Groups and names of the rows, each `(n,)`, by split.
+        completed: Whether rows without a group may have a name of `names_of_places`. Such a name is no group:
+            shards that were written from several lists have the same of them in several splits.
     """
     home: dict[str, str] = {}
     for split, (groups, places) in splits.items():
         names, of_row = groups.distinct()
-        shared = [(i, name) for i, name in enumerate(names) if name and not _OF_PLACE.fullmatch(name)]
-        moved = [i for i, name in shared if home.setdefault(name, split) != split]
+        alone = [not name or (completed and _OF_PLACE.fullmatch(name) is not None) for name in names]
+        moved = [i for i, name in enumerate(names) if not alone[i] and home.setdefault(name, split) != split]
         if moved:
             row = int(np.flatnonzero(np.isin(of_row, moved))[0])
             raise UserError(

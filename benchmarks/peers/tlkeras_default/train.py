@@ -5,7 +5,6 @@ writes its evaluation and its report. Cached features of other runs are not used
 first stage of the recipe, a head on the frozen backbone.
 """
 
-import contextlib
 import json
 import sys
 import tempfile
@@ -38,8 +37,11 @@ def main() -> None:
             settings["stages"] = json.dumps(stages[:1])
         words = [word for path, value in settings.items() for word in ("--set", f"{path}={value}")]
         sys.argv[1:] = ["--config=image_folder", *words, f"--workdir={folder}/run"]
-        with contextlib.suppress(SystemExit):  # a failed run has no evaluation
+        try:
             entry("train")
+        except SystemExit as end:
+            if end.code:
+                raise
         run = RunDir(Path(folder) / "run")
         found = json.loads((run.path / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
         stages = [event for event in run.ledger.records() if event["event"] == "completed"]

@@ -81,7 +81,7 @@ def table_of_shards(argument: str, config: DataConfig, kept_in: Path | None, how
         found = {split: list(pool.map(find, names)) for split, names in splits.items()}
     tables = {split: _rows(root, found[split], config, parts, how, split in _TRAINING) for split in splits}
     grouped = {split: (rows.groups, rows.ids) for split, rows in tables.items() if rows.groups is not None}
-    check_groups(f"{how.name}:{argument}", grouped)
+    check_groups(f"{how.name}:{argument}", grouped, completed=True)
     names = _class_names(root)
     if names is not None and config.task in ("multiclass", "binary"):
         tables = {split: _numbered(rows, names, root) for split, rows in tables.items()}
