@@ -90,10 +90,15 @@ class Problem(NamedTuple):
     target: float  # at least, with DANN
     flipped: float  # less than this on the target, where DANN's gradient has the wrong sign
     seeds: range = SEEDS
+    seeds_without: range = SEEDS  # without adaptation, and with the wrong sign
     units: tuple[int, ...] = ()
 
 
-BLOBS = Problem(blobs, source_alone=0.98, target_alone=(0.44, 0.56), source=0.95, target=0.80, flipped=0.80)
+# Without adaptation, and with the wrong sign, .500 to .523 were seen on the target in seven seeds.
+BLOBS = Problem(
+    blobs, source_alone=0.98, target_alone=(0.44, 0.56), source=0.95, target=0.80, flipped=0.80,
+    seeds_without=range(3),
+)  # fmt: skip
 # Domain classifiers without a hidden layer, or with one, leave more seeds in a bad corner (medians of .85 to
 # .94). With two of 32 units one seed in five still ends below .93, and which one it is depends on the order
 # in which a machine sums: a median of five moved between .917 and .987, that of 25 holds still.
@@ -107,7 +112,7 @@ every_problem = pytest.mark.parametrize("problem", [BLOBS, further(MOONS)], ids=
 
 @every_problem
 def test_the_target_needs_adaptation(problem):
-    source, target = medians(problem.domains, method="none")
+    source, target = medians(problem.domains, problem.seeds_without, method="none")
     assert source >= problem.source_alone
     low, high = problem.target_alone
     assert low <= target <= high
@@ -122,4 +127,5 @@ def test_dann_solves_it(problem):
 
 @every_problem
 def test_a_flipped_sign_does_not_solve_it(problem):
-    assert medians(problem.domains, sign=-1.0, units=problem.units)[1] < problem.flipped
+    target = medians(problem.domains, problem.seeds_without, sign=-1.0, units=problem.units)[1]
+    assert target < problem.flipped
