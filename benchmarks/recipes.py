@@ -68,6 +68,7 @@ CANDIDATES: dict[str, list[str]] = {
     "the same, 30 epochs": [*BEST, "stages.1.epochs=30", "stages.1.early_stopping=none"],
     "the same, head rate 3e-3": [*BEST, "stages.0.optimizer.learning_rate=3e-3"],
     "the same, fitted probe": [PROBE, *BEST],
+    "the same, warm-up of 60 steps": [*BEST, "stages.1.optimizer.schedule.warmup_steps=60"],
 }
 
 
