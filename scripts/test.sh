@@ -8,4 +8,6 @@ install tensorflow,quickstart,export,text,sound,test
 .venv/bin/ruff format --check .
 # the tests of a file run in one process, because they share trained models;
 # tests/conftest.py determines which files start first
-exec .venv/bin/python -m pytest -n logical --maxprocesses=4 --dist loadfile --no-loadscope-reorder "$@"
+# one process more than cores, because tests wait for the processes that they start
+processes=$(.venv/bin/python -c "import os; print(min(4, 1 + (os.cpu_count() or 1)))")
+exec .venv/bin/python -m pytest -n "$processes" --dist loadfile --no-loadscope-reorder "$@"
