@@ -164,7 +164,8 @@ def test_two_workers_divide_an_entry_and_the_part_of_a_killed_one_is_done(tmp_pa
             process.communicate()
     assert other.returncode == 0, wrong
     first, second = shards(tmp_path, "first"), shards(tmp_path, "second")
-    assert first[:2] == [0, 2] and second[:2] == [1, 3]
+    # each begins with its part, the even or the odd shards; one that is faster may have helped the other
+    assert first[0] == 0 and first[1] % 2 == 0 and second[0] == 1 and second[1] % 2 == 1
     assert sorted(first + second) == list(range(one_worker.SHARDS))  # none twice, none lost
     assert f"computed {sum(8 if number == 11 else 32 for number in second)}" in said
     assert not list((tmp_path / "cache" / "locks").glob("*-*"))
