@@ -1,14 +1,14 @@
 """One of several processes that compute one entry: `python one_worker.py FOLDER NAME INDEX SECONDS`.
 
-It notes the shards that it has written in FOLDER/NAME.shards, and waits SECONDS before each.
+It notes the shards that it has written in FOLDER/NAME.shards, and waits SECONDS before each. Until each of
+`first` and `second` has two, neither gets further ahead, so that the faster one does not help the other.
 """
 
-import atexit
-import gc
 import sys
 import time
 from pathlib import Path
 
+import ends_at_once  # noqa: F401
 import numpy as np
 
 from tlkeras.config import CacheConfig, DataConfig, ModelConfig
@@ -40,8 +40,16 @@ def main(folder: Path, name: str, index: int, seconds: float) -> None:
     unfinished.BLOCK_ROWS = BLOCK_ROWS
     append = unfinished.LockedShard.append
 
+    other = {"first": "second", "second": "first"}.get(name)
+
+    def written(worker):
+        log = folder / f"{worker}.shards"
+        return len(log.read_text().split()) if log.exists() else 0
+
     def slow(self, rows):
         time.sleep(seconds)
+        while other and written(other) < min(written(name), 2):
+            time.sleep(0.01)
         done = append(self, rows)
         if done:
             with open(folder / f"{name}.shards", "a") as log:
@@ -60,5 +68,4 @@ def main(folder: Path, name: str, index: int, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    atexit.register(gc.freeze)  # no searches for garbage at the end
     main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
