@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from file_costs import LONG, QUICK
+from unreported import unreported
 
 TESTS = Path(__file__).parent
 
@@ -69,6 +70,7 @@ def pytest_runtest_call(item):
 @pytest.fixture(scope="module", autouse=True)
 def garbage_of_earlier_files_is_collected_once():
     """Keeps the search for garbage from looking again and again at all that earlier files have left."""
+    gc.set_threshold(10_000)  # as a command does
     gc.collect()
     gc.freeze()
 
@@ -134,6 +136,20 @@ def trained(tmp_path_factory) -> Path:
             assert done.returncode == 0, done.stderr
             finished.touch()
     return workdir
+
+
+@pytest.fixture
+def without_report():
+    """For a test of weights and metrics. A run of the same kind with its report must be in another test."""
+    with unreported():
+        yield
+
+
+@pytest.fixture(scope="module")
+def without_reports():
+    """`without_report` for all tests of a file, and the runs that they share."""
+    with unreported():
+        yield
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "plain", "
 CNN = {"backbone": "small_cnn", "weights": None, "backbone_options": {"filters": [4, 8]}}
 BERT = {
     "backbone": "bert_base", "weights": None,
-    "backbone_options": {"width": 8, "depth": 2, "heads": 2, "hidden": 16, "words": len(WORDS),
+    "backbone_options": {"width": 8, "depth": 1, "heads": 2, "hidden": 16, "words": len(WORDS),
                          "positions": 16},
 }  # fmt: skip
 DENSE = {"backbone": "mlp", "weights": None, "backbone_options": {"units": [8]}}

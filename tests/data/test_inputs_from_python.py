@@ -16,11 +16,13 @@ from tlkeras.data.sources.arrays import with_arrays
 from tlkeras.errors import UserError
 from tlkeras.export import export_run
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 tokenizers = pytest.importorskip("tokenizers")
 
 SIDE = 8
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "plain", "film")
-BERT = {"width": 8, "depth": 2, "heads": 2, "hidden": 16, "words": len(WORDS), "positions": 16}
+BERT = {"width": 8, "depth": 1, "heads": 2, "hidden": 16, "words": len(WORDS), "positions": 16}
 SMALL = {
     "backbone": "small_cnn", "model__weights": None, "model__backbone_options": {"filters": [4, 8]},
     "model__beside__text__backbone": "bert_base", "model__beside__text__weights": None,

@@ -125,6 +125,7 @@ def test_leaving_out_finds_the_word_that_decides(finished):
     assert finished.modality.texts({n: x[n] for n in ("ids", "mask")})[0][maps[0].argmax()] == "dull"
 
 
+@pytest.mark.usefixtures("without_report")
 def test_the_experiment_across_domains_adapts_texts(place, tmp_path):
     with open(tmp_path / "others.csv", "w", newline="") as file:
         csv.writer(file).writerows([("review", "label"), *zip(*made_up(60, seed=3), strict=True)])
@@ -148,6 +149,7 @@ def test_a_target_with_another_tokenizer_is_refused(place, tmp_path):
         run_experiment(wrong, tmp_path / "run")
 
 
+@pytest.mark.usefixtures("without_report")
 def test_arrays_of_strings_are_texts_where_there_is_a_tokenizer(place, tmp_path):
     texts, kinds = made_up(80)
     both = config(place, tmp_path, "data.text=none")
@@ -331,6 +333,7 @@ def test_mistakes_in_files_of_texts_are_one_line(place, tmp_path, name, content,
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.usefixtures("without_report")
 def test_two_columns_are_pairs_whose_second_text_has_types(place, tmp_path):
     first, kinds = made_up(200)
     second, others = made_up(200, seed=1)

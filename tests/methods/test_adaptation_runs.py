@@ -66,6 +66,7 @@ def test_adaptation_begins_in_a_later_stage(later):
     assert float(second[0]["strength"]) < float(second[-1]["strength"])
 
 
+@pytest.mark.usefixtures("without_report")
 def test_adda_trains_a_source_model_first(tmp_path):
     run = run_experiment(config(method="adda"), tmp_path / "run")
     rows = log(run, "00_adapt")
@@ -75,6 +76,7 @@ def test_adda_trains_a_source_model_first(tmp_path):
     assert run.metrics["source"]["test"]["accuracy"] > 0.9
 
 
+@pytest.mark.usefixtures("without_report")
 def test_adda_goes_without_where_an_earlier_stage_trains_the_source(tmp_path):
     stages = [
         StageConfig(name="source", train="all", epochs=4, adapt=False, optimizer={"learning_rate": 0.02}),
@@ -124,6 +126,7 @@ def means(path, source: str) -> np.ndarray:
     return (rows.inputs @ model.get_layer("dense_1").get_weights()[0]).mean(axis=0)
 
 
+@pytest.mark.usefixtures("without_report")
 def test_domain_specific_batch_norm_saves_the_targets_and_validates_with_the_sources(tmp_path):
     run = run_experiment(config(normalised=True, batch_norm="domain_specific"), tmp_path / "run")
     saved = load_model(run.path / "best.keras").get_layer("dense_1_bn")
@@ -152,6 +155,7 @@ def test_a_setting_that_the_schedule_does_not_read_is_refused(tmp_path, strength
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("without_report")
 def test_adabn_alone_puts_the_targets_statistics_into_a_source_only_model(tmp_path):
     run = run_experiment(
         config(normalised=True, method="none", batch_norm="adabn", options={}, twin=True), tmp_path / "run"
@@ -214,6 +218,7 @@ def target_files(tmp_path):
     return write, y
 
 
+@pytest.mark.usefixtures("without_report")
 def test_target_labels_come_in_through_target_labelled_alone(target_files, tmp_path):
     write, y = target_files
     noise = np.random.default_rng(1).permutation(y)
@@ -230,6 +235,7 @@ def test_target_labels_come_in_through_target_labelled_alone(target_files, tmp_p
     assert runs["a"].metrics["target_labelled"]["train"]["rows"] == 16
 
 
+@pytest.mark.usefixtures("without_report")
 @pytest.mark.parametrize("precision", ["mixed_float16", further("mixed_bfloat16")])
 def test_adaptation_in_mixed_precision(tmp_path, precision):
     try:
@@ -268,6 +274,7 @@ def test_a_run_on_five_target_rows(tmp_path):
     assert run.metrics["target"].keys() <= {"test", "train"}
 
 
+@pytest.mark.usefixtures("without_report")
 def test_adamatch_on_vectors_trains_on_noisy_second_views(tmp_path):
     stages = [StageConfig(name="adapt", train="all", steps=4)]
     given = {"method": "adamatch", "options": {}, "stages": stages}

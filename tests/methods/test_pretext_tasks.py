@@ -73,6 +73,7 @@ def backbone(path):
     return [weights for layer in own for weights in layer.get_weights()]
 
 
+@pytest.mark.usefixtures("without_report")
 @pytest.mark.parametrize("name", ["simclr", further("rotation")])
 def test_target_starts_from_what_was_learned_without_labels(config, tmp_path, name):
     run = run_experiment(config(name, "fix_common"), tmp_path / "run")
@@ -85,6 +86,7 @@ def test_target_starts_from_what_was_learned_without_labels(config, tmp_path, na
     assert {"accuracy", "loss", "rows"} <= tasks["source"]["after"]["test"].keys()
 
 
+@pytest.mark.usefixtures("without_report")
 def test_what_the_pretext_task_has_forgotten_is_measured(config, tmp_path):
     run = run_experiment(config("simclr"), tmp_path / "run")
     source = run.before_and_after["source"]
@@ -94,6 +96,7 @@ def test_what_the_pretext_task_has_forgotten_is_measured(config, tmp_path):
     assert own["test"]["accuracy"] == pytest.approx(source["before"]["test"]["accuracy"])
 
 
+@pytest.mark.usefixtures("without_report")
 @pytest.mark.parametrize("name", ["rotation", further("simclr")])
 def test_pretext_task_trains_beside_the_target(config, tmp_path, name):
     longer = ["stages.0.epochs=12", "stages.0.optimizer.learning_rate=0.003"]
@@ -121,6 +124,7 @@ def begun(tmp_path_factory):
     return run_experiment(pretext_alone("simclr", 1), tmp_path_factory.mktemp("begun") / "run")
 
 
+@pytest.mark.usefixtures("without_report")
 def test_simclr_learns_to_find_the_other_view(begun, tmp_path):
     learned = run_experiment(pretext_alone("simclr", 15), tmp_path / "run")
     before, after = (run.metrics["source"]["test"] for run in (begun, learned))
@@ -155,7 +159,7 @@ def test_what_does_not_suit_the_pretext_task_is_one_line(name, words, message):
 
 @pytest.mark.parametrize("name", ["simclr_then_few_labels", further("rotation_then_few_labels")])
 def test_named_experiments_run_end_to_end(name, tmp_path):
-    words = ["tasks.stages.0.epochs=1", "stages.0.epochs=1", "tasks.source.limit=100",
+    words = ["tasks.stages.0.epochs=1", "stages.0.epochs=1", "tasks.source.limit=100", "data.limit=200",
              'model.backbone_options={"filters": [4, 8]}', f"cache.dir={tmp_path / 'cache'}"]  # fmt: skip
     run = run_experiment(load_config(name, words), tmp_path / "run")
     assert run.metrics["target"]["test"]["rows"] > 0

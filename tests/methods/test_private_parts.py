@@ -27,6 +27,8 @@ from tlkeras.models import build_model
 from tlkeras.studies.two_tasks import task_configs
 from tlkeras.training.optimizers import build_optimizer
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 ADAM = {"learning_rate": 0.01}
 COMMON = ("dense_1", "dense_2")
 BRANCHES = NeckConfig(branches=[{"units": [5]}, {"units": [4, 3]}])

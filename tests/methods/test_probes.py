@@ -14,6 +14,8 @@ from tlkeras.methods.probe.probes import (
     make_probe,
 )
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 
 def _blobs(shift: float = 3.0):
     rng = np.random.default_rng(0)

@@ -19,6 +19,8 @@ from tlkeras.run_dir import RunDir
 from tlkeras.training.checkpoints import Checkpoint
 from tlkeras.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 SGD = {"name": "sgd", "learning_rate": 0.05}
 
 

@@ -23,6 +23,8 @@ from tlkeras.studies.twins import twin_config
 from tlkeras.studies.two_tasks import task_configs
 from tlkeras.training.second_task import trains_jointly
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 ADAM = {"learning_rate": 0.01}
 
 

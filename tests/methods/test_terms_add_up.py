@@ -11,6 +11,8 @@ from tlkeras.methods.term import Pair, Setting, Term
 from tlkeras.methods.training_model import TrainingModel
 from tlkeras.prepare import prepare
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 SGD = {"name": "sgd", "learning_rate": 0.05}
 BLOBS = "synthetic:blobs?n=60&shift="
 DANN = {

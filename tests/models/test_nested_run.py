@@ -13,6 +13,8 @@ from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig, StageConfi
 from tlkeras.errors import UserError
 from tlkeras.studies.twins import twin_config
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 ADAM = {"learning_rate": 0.01}
 
 

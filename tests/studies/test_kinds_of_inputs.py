@@ -18,6 +18,8 @@ from tlkeras.studies.auto import auto
 from tlkeras.studies.merge import merge_runs
 from tlkeras.studies.rank import rank
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):

@@ -12,6 +12,8 @@ from tlkeras.evaluation import Predictions
 from tlkeras.models.probabilities import softmax
 from tlkeras.studies.merge import LINE, mean_weights, merge_runs
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 CONFIG = {
     "name": "digits",
     "data": {"source": "digits", "image_size": 8, "limit": 300},

@@ -11,6 +11,8 @@ from tlkeras.run_dir import RunDir
 from tlkeras.runs.model_file import load_model
 from tlkeras.studies.reproduce import _difference
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):

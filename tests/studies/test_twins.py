@@ -114,6 +114,7 @@ def test_the_log_loss_at_fitted_temperatures_is_told_beside_each_verdict(judged)
         assert sentence.encode() in events  # texts of an event file are not compressed
 
 
+@pytest.mark.usefixtures("without_report")
 def test_probabilities_without_validation_rows_are_compared_as_they_are(config, tmp_path):
     update = {
         "data": config.data.model_copy(update={"val_fraction": 0.0}),
@@ -124,6 +125,7 @@ def test_probabilities_without_validation_rows_are_compared_as_they_are(config, 
     assert not loss["calibrated"] and "over-confidence counts too" in loss["sentence"]
 
 
+@pytest.mark.usefixtures("without_report")
 def test_further_seeds_have_twins_of_their_own(config, tmp_path):
     update = {
         "stages": config.stages[:1],
@@ -139,6 +141,7 @@ def test_further_seeds_have_twins_of_their_own(config, tmp_path):
     assert "baselines/random_features" in run.runs and run.run_dir.twin("random_features").is_run
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_related_source_helps(config, tmp_path):
     """The head on features that learned digits, against the head on random features."""
     from sklearn.datasets import load_digits

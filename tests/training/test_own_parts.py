@@ -152,6 +152,7 @@ def parts(stop_at=None):
     }
 
 
+@pytest.mark.usefixtures("without_report")
 def test_own_parts_train_and_resume_to_the_same_bits(tmp_path, arrays):
     wanted = config(metrics=["area"], checkpoint={"monitor": "val_area"})
     whole = parts()
@@ -174,6 +175,7 @@ def test_own_parts_train_and_resume_to_the_same_bits(tmp_path, arrays):
     assert "area" not in usual.metrics["source"]["test"]
 
 
+@pytest.mark.usefixtures("without_report")
 def test_named_loss_and_metrics_of_a_config(tmp_path, arrays):
     stages = [{"name": "all", "train": "all", "epochs": 1, "loss": {"name": "hinge"}}]
     run = run_experiment(config(stages=stages, metrics=["balanced_accuracy"]), tmp_path / "run", arrays)
@@ -222,6 +224,7 @@ def own_backbone():
     return model
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_model_passed_as_backbone_starts_with_its_weights_and_resumes_without_it(tmp_path, arrays):
     stages = [{"name": "head", "epochs": 1}, {"name": "tune", "train": "last:1", "epochs": 2}]
     wanted, model = config(stages=stages, model={}, checkpoint={"monitor": "last_step"}), own_backbone()
