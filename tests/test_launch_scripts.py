@@ -297,3 +297,10 @@ def test_kubernetes_flags_are_those_of_train(pod, tmp_path):
     assert "vgg16 " in result.stdout and "/runs/cats was not changed" in result.stdout
     broken = pod(f'exec {sys.executable} -m tlkeras "$@" --worker_index=1 --dry_run', **home)
     assert broken.returncode == 2 and "worker_index" in broken.stderr
+
+
+def test_a_script_of_the_checkout_is_the_command(tmp_path):
+    """Its folder has an inspect.py, which must not hide Python's own."""
+    command = [sys.executable, SCRIPTS / "train.py", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert done.returncode == 0 and "--workdir" in done.stdout, done.stderr
