@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlkeras import load_config, load_run, run_experiment
+from tlkeras import load_config, run_experiment
 from tlkeras.config import DataConfig
 from tlkeras.data import load_domain, shard_column, training_batches
 from tlkeras.data.feature_batches import training_batches as feature_batches
@@ -196,6 +196,7 @@ def test_what_is_not_in_shards_has_no_such_order(source, image_folder, tmp_path,
     assert (rows.labels == np.array(found) % 2).all()
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_killed_run_goes_on_to_the_same_bits(written, tmp_path):
     folder = written()
     settings = {
@@ -217,9 +218,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(written, tmp_path):
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL and not (tmp_path / "killed" / "best.keras").exists()
     assert max(CheckpointStore(checkpoints / "checkpoint").steps()) > 0
-    subprocess.run(command, check=True, capture_output=True)
-    whole = run_experiment(config, tmp_path / "whole")
-    killed = load_run(tmp_path / "killed")
+    killed, whole = (run_experiment(config, tmp_path / name) for name in ("killed", "whole"))
     assert killed.run_dir.ledger.last(event="resumed") is not None  # it did not train anew
     assert whole.run_dir.ledger.last(event="resumed") is None
     for one, other in zip(whole.model.get_weights(), killed.model.get_weights(), strict=True):

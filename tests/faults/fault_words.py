@@ -15,6 +15,8 @@ ADAPTING = settings(
     "adaptation.target.source=synthetic:shapes",
     "adaptation.target.limit=64",
     "adaptation.twin=false",
+    'model.backbone_options={"filters": [4, 8]}',  # TensorFlow prepares a step for longer than it trains
+    "tensorboard.images=false",
 )
 MIRRORED = ["--strategy=mirrored", *settings("runtime.devices=2")]
 

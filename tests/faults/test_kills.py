@@ -6,10 +6,12 @@ import pytest
 from fault_words import ADAPTING, MIRRORED, train
 from kill_chain import run_with_kills
 from run_outcome import check_books, differences, outcome
+from variants import further
 
 
 @pytest.mark.parametrize(
-    ("words", "kills", "seed"), [([], 3, 5), ([*ADAPTING, *MIRRORED], 2, 7)], ids=["plain", "mirrored"]
+    ("words", "kills", "seed"),
+    [pytest.param([], 3, 5, id="plain"), further([*ADAPTING, *MIRRORED], 2, 7, id="mirrored")],
 )
 def test_killed_run_ends_like_one_left_alone(server, tmp_path, request, words, kills, seed):
     wanted, killed = alone(server, tmp_path, words, request), tmp_path / "killed"
@@ -32,14 +34,16 @@ def alone(server, folder, words, request):
     return outcome(folder / "alone/run")
 
 
-def test_and_so_where_it_adapts_and_a_stage_is_done(server, tmp_path):
+@pytest.mark.parametrize("strategy", [pytest.param(MIRRORED, id="mirrored"), further([], id="one device")])
+def test_and_so_where_it_adapts_and_a_stage_is_done(server, tmp_path, strategy):
     """The process that goes on makes fewer models than the one that was killed."""
-    ended = server.run(*train(tmp_path / "alone", *ADAPTING))
+    ended = server.run(*train(tmp_path / "alone", *ADAPTING, *strategy))
     assert ended.code == 0, ended.output
     killed = tmp_path / "killed"
-    words = train(killed, *ADAPTING)
+    words = train(killed, *ADAPTING, *strategy)
     assert server.run(*words, within=str(killed), path="01_all/checkpoint", at_event=6).code == -9
     assert list((killed / "run/stages/01_all/checkpoint").iterdir()), "nothing to go on from"
     ended = server.run(*words)
     assert ended.code == 0, ended.output
     assert differences(outcome(tmp_path / "alone/run"), outcome(killed / "run")) == []
+    check_books(killed / "run", {"00_head": 2, "01_all": 2})
