@@ -49,6 +49,7 @@ def get_config() -> ExperimentConfig:
                     learning_rate="recommended",
                     schedule=ScheduleConfig(name="cosine", warmup_steps=5),
                 ),
+                label_smoothing="recommended",
                 augment=AugmentConfig(crop=0.8),
                 early_stopping=EarlyStoppingConfig(patience=6),
             ),

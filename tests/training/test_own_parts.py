@@ -100,6 +100,22 @@ def test_every_loss_trains_each_of_its_tasks():
             assert np.isfinite(value) and value > 0, (name, task)
 
 
+def test_recommended_label_smoothing_is_that_of_rows_of_one_class():
+    logits = np.random.default_rng(4).normal(size=(8, 3)).astype("float32")
+    labels = np.eye(3, dtype="float32")[np.arange(8) % 3]
+    smoothed = set()
+    for name, row in LOSSES.items():
+        for task in row.classes:
+            plain, recommended = (
+                float(make_loss(name, task, {}, smoothing)(labels, logits))
+                for smoothing in (0.0, "recommended")
+            )
+            if recommended != plain:
+                smoothed.add((name, task))
+                assert recommended == float(make_loss(name, task, {}, 0.1)(labels, logits))
+    assert smoothed == {("cross_entropy", "multiclass"), ("focal", "multiclass")}
+
+
 @pytest.mark.parametrize(
     "name, task, options, message",
     [
@@ -182,6 +198,31 @@ def test_named_loss_and_metrics_of_a_config(tmp_path, arrays):
     log = (run.path / "stages" / "00_all" / "metrics.csv").read_text().splitlines()
     assert "val_balanced_accuracy" in log[0]
     assert 0 <= run.metrics["source"]["test"]["balanced_accuracy"] <= 1
+
+
+@pytest.mark.parametrize(
+    "loss, given, refused",
+    [
+        (None, {}, "The loss mean_squared_error has no label smoothing"),
+        ({"name": "huber"}, {}, "The loss huber has no label smoothing"),
+        (None, {"loss": keras.losses.LogCosh()}, "brings its own label smoothing"),
+    ],
+)
+def test_a_regression_trains_with_recommended_label_smoothing_and_refuses_a_number(
+    tmp_path, arrays, loss, given, refused
+):
+    values = {split: (x, x[:, 0]) for split, (x, _) in arrays.items()}
+
+    def run(smoothing):
+        stage = {"name": "all", "train": "all", "epochs": 2, "loss": loss, "label_smoothing": smoothing}
+        data = {"source": "arrays", "batch_size": 16, "task": "regression"}
+        return run_experiment(config(data=data, stages=[stage]), tmp_path / str(smoothing), values, **given)
+
+    plain, recommended = run(0.0), run("recommended")
+    for a, b in zip(plain.model.get_weights(), recommended.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(UserError, match=refused):
+        run(0.1)
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,8 @@ class FitStageConfig(StageConfig):
         learning_rate_multipliers: Further factors by part or block name, e.g. `{"backbone": 0.1}`.
         loss: Loss of the stage, or None for the usual one of the task (cross-entropy; mean squared error for
             regression).
-        label_smoothing: Label smoothing in 0..1, for classification.
+        label_smoothing: Label smoothing in 0..1, for classification. "recommended" is 0.1 for rows of one
+            class each, and 0 for other tasks and for losses without label smoothing.
         class_weights: Weights of the classes: `balanced`, one weight per class, or None.
         augment: Augmentation of the training rows in this stage.
         early_stopping: Early stopping, or None.
@@ -171,7 +172,7 @@ class FitStageConfig(StageConfig):
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     learning_rate_multipliers: dict[str, NonNegative] = {}
     loss: LossConfig | None = None
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] | Literal["recommended"] = 0.0
     class_weights: Literal["balanced"] | tuple[NonNegative, ...] | None = None
     augment: AugmentConfig = AugmentConfig()
     early_stopping: EarlyStoppingConfig | None = None

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import ops
@@ -32,14 +32,21 @@ LOSSES: Registry[NamedLoss] = Registry("loss")
 """Losses that `stages.N.loss.name` can name."""
 
 
-def make_loss(name: str, task: Task, options: Mapping[str, Any], label_smoothing: float) -> keras.losses.Loss:
+RECOMMENDED_SMOOTHING = 0.1
+"""Label smoothing that `label_smoothing="recommended"` means, for rows of one class each."""
+
+
+def make_loss(
+    name: str, task: Task, options: Mapping[str, Any], label_smoothing: float | Literal["recommended"]
+) -> keras.losses.Loss:
     """Returns the Keras loss of this name for a task.
 
     Args:
         name: Registered name.
         task: Task of the data.
         options: Keyword arguments of the loss class, e.g. `{"gamma": 2.0}`.
-        label_smoothing: Label smoothing of the stage. If it is not 0, the loss class must support it.
+        label_smoothing: Label smoothing of the stage. If it is a number above 0, the loss class must support
+            it.
 
     Raises:
         UserError: The task has no loss of this name, or the class has no such option.
@@ -57,6 +64,9 @@ def make_loss(name: str, task: Task, options: Mapping[str, Any], label_smoothing
     for option in options:
         if option not in taken:
             raise unknown(f"option of the loss {name}", option, taken)
+    if label_smoothing == "recommended":
+        smooths = task == "multiclass" and "label_smoothing" in known
+        label_smoothing = RECOMMENDED_SMOOTHING if smooths else 0.0
     if label_smoothing and "label_smoothing" not in known:
         raise UserError(
             f"The loss {name} has no label smoothing. Received: label_smoothing={label_smoothing:g}"

@@ -65,14 +65,18 @@ def _row_loss(stage: FitStageConfig, task: Task, own: keras.losses.Loss | None) 
                 "augment.mixup and augment.cutmix make soft labels: pass a loss that takes one-hot labels, "
                 f"such as CategoricalCrossentropy. Received: loss={type(own).__name__}"
             )
+        if smoothing and smoothing != "recommended":
+            raise UserError(
+                "A loss that is passed from Python brings its own label smoothing: leave out that of the "
+                f"stage. Received: stages.{stage.name}.label_smoothing={smoothing:g}, "
+                f"loss={type(own).__name__}"
+            )
         return own
     if stage.loss is not None:
         return make_loss(stage.loss.name, task, stage.loss.options, smoothing)
-    if task == "regression":
-        return keras.losses.MeanSquaredError()
     if task == "multiclass" and not (mixes or smoothing):
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    return make_loss("cross_entropy", task, {}, smoothing)
+    return make_loss("mean_squared_error" if task == "regression" else "cross_entropy", task, {}, smoothing)
 
 
 def metrics_for(
