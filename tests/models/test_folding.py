@@ -60,6 +60,16 @@ def test_outputs_are_those_of_the_plain_model(model, x):
     np.testing.assert_allclose(Folded(model)(x), expected, atol=1e-5)
 
 
+def test_a_dict_of_outputs_keeps_its_names_and_an_output_is_not_folded_away(model, x):
+    conv = model.get_layer("conv").output
+    both = keras.Model(model.input, {"pooled": model.outputs[0], "after_conv": conv})
+    expected, found = both(x, training=False), Folded(both)(x)
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert np.std(values) > 0.1
+        np.testing.assert_allclose(found[name], values, atol=1e-5)
+
+
 def test_follows_new_weights(model, x):
     folded = Folded(model)
     before = folded(x).numpy()

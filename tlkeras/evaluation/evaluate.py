@@ -18,6 +18,7 @@ from tlkeras.evaluation.metrics import compute_metrics, write_confusion
 from tlkeras.evaluation.named_metrics import named_values
 from tlkeras.evaluation.prediction_files import write_csv
 from tlkeras.evaluation.predictions import Predictions, predict_rows, shown_split
+from tlkeras.models.cuts.folding import Folded
 from tlkeras.models.cuts.graph import inputs_of, output_of
 from tlkeras.run_dir import RunDir
 
@@ -28,14 +29,14 @@ Evaluated = dict[str, dict[str, Predictions]]
 
 
 class _Answering(DistributedFit):
-    """Runs a plain model in float32, independent of the dtype policy of the process."""
+    """Runs a plain model, folded, in float32, independent of the dtype policy of the process."""
 
     def __init__(self, model: keras.Model):
         super().__init__(name="answering", dtype="float32")
-        self.model = model
+        self.model, self._folded = model, Folded(model)
 
     def call(self, x, training=None):
-        return self.model(x, training=training)
+        return self._folded(x, training)
 
 
 def predict_domains(

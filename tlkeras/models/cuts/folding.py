@@ -24,7 +24,7 @@ class Folded:
     normalises by the statistics of the batch, which TensorFlow computes in one operation.
 
     Args:
-        model: Functional model with one output.
+        model: Functional model with one output, or with a dict of outputs.
 
     Example:
         >>> trunk = Folded(model.trunk())
@@ -36,7 +36,7 @@ class Folded:
         self._pairs = _pairs(model)
 
     def __call__(self, x, training: bool | None = False, instead=lambda operation: operation):
-        """Returns the output for `x`.
+        """Returns the output, or the dict of outputs, for `x`.
 
         Args:
             x: Inputs of the model.
@@ -84,7 +84,7 @@ def _convolve(conv, bn, x):
 def _pairs(model: keras.Model) -> dict:
     """Returns `{convolution: BatchNormalization}` for convolutions that only the latter reads."""
     nodes = [node for node in nodes_in_order(model) if not node.is_input]
-    readers, calls = {}, {}
+    readers, calls, outputs = {}, {}, {id(tensor) for tensor in model.outputs}
     for node in nodes:
         calls[node.operation] = calls.get(node.operation, 0) + 1
         for tensor in node.input_tensors:
@@ -92,7 +92,7 @@ def _pairs(model: keras.Model) -> dict:
     pairs = {}
     for node in nodes:
         conv, output = node.operation, node.output_tensors[0]
-        if not _is_plain_convolution(conv) or output is model.outputs[0]:
+        if not _is_plain_convolution(conv) or id(output) in outputs:
             continue
         following = readers[id(output)]
         once = len(following) == 1 and calls[conv] == calls[following[0]] == 1

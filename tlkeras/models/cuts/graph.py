@@ -83,12 +83,14 @@ def replay(model: keras.Model, x, instead=lambda operation: operation):
         instead: Function that returns the replacement of an operation.
 
     Returns:
-        The symbolic output. Its graph contains the layers of `model` with their variables. Several outputs,
-        which only preprocessing has, are a dict by the names of the inputs.
+        The symbolic output, or a dict of outputs if the model has one. Its graph contains the layers of
+        `model` with their variables.
     """
-    known = replayed_tensors(model, x, instead)
-    outputs = [known[id(target)] for target in functional(model).outputs]
-    return outputs[0] if len(outputs) == 1 else dict(zip(inputs_of(model), outputs, strict=True))
+    known, output = replayed_tensors(model, x, instead), functional(model).output
+    if isinstance(output, dict):
+        return {name: known[id(tensor)] for name, tensor in output.items()}
+    (tensor,) = functional(model).outputs
+    return known[id(tensor)]
 
 
 def replayed_tensors(model: keras.Model, x, instead=lambda operation: operation) -> dict:
