@@ -41,18 +41,21 @@ def read_job(choices: tuple[str, ...] = ()) -> Job:
     return Job(folder, weights, given.seed, size, getattr(given, "choice", None))
 
 
-def report(job: Job, peer: str, accuracy: float, training_seconds: float, packages: tuple[str, ...]) -> None:
+def report(
+    job: Job, peer: str, accuracy: float, trained: tuple[float, float], packages: tuple[str, ...]
+) -> None:
     """Prints one line of JSON, the last line of a script.
 
     Args:
         job: The job that was done.
         peer: Name of the peer.
         accuracy: Share of the test rows that are classified correctly.
-        training_seconds: Seconds of the training alone, without imports and evaluation.
+        trained: Seconds of the training alone, without imports and evaluation, and the time of day at its
+            end, as `time.time()` tells it.
         packages: Packages whose versions are printed.
     """
     found = {"peer": peer, "task": job.folder.name, "seed": job.seed, "accuracy": round(accuracy, 4)}
-    found["training_seconds"] = round(training_seconds, 2)
+    found["training_seconds"], found["trained_at"] = round(trained[0], 2), trained[1]
     found["versions"] = {name: importlib.metadata.version(name) for name in packages}
     print("\n" + json.dumps(found), flush=True)
 

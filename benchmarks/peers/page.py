@@ -93,7 +93,8 @@ def times(timed: Timed, peers: list[str]) -> str:
 def times_to_accuracy(timed: Timed, peers: list[str]) -> str:
     """Returns the table of times that others take, relative to tlkeras' first stage, which is a head alone.
 
-    A task counts if the head alone is at least as accurate as the other. Both are whole processes.
+    A task counts if the head alone is at least as accurate as the other. The first times are those of whole
+    processes, and the last ones end with the training.
     """
     rows = []
     for peer in peers:
@@ -109,6 +110,7 @@ def times_to_accuracy(timed: Timed, peers: list[str]) -> str:
             rows.append([
                 peer, f"{len(reached)} of {len(pairs)}", f"+{_points(gain)}",
                 _ratio(others, ours, "seconds"), _ratio(others, ours, "cpu_seconds"),
+                _ratio(others, ours, "trained_after"),
             ])  # fmt: skip
     head = [
         "peer",
@@ -116,12 +118,16 @@ def times_to_accuracy(timed: Timed, peers: list[str]) -> str:
         "its accuracy there, points",
         "the peer's time / its time",
         "CPU time",
+        "from start to trained model",
     ]
     return table(head, rows)
 
 
 def _ratio(found: Sequence[dict], ours: Sequence[dict], name: str) -> str:
-    ratios = [one[name] / own[name] for one, own in zip(found, ours, strict=True)]
+    pairs = zip(found, ours, strict=True)
+    ratios = [one[name] / own[name] for one, own in pairs if name in one and name in own]
+    if not ratios:
+        return "not measured"
     return f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f})"
 
 

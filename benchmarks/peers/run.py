@@ -127,11 +127,12 @@ def weights_file() -> Path:
 def measured(command: list[str]) -> dict:
     """Runs a script. Returns its JSON with what the whole process took.
 
-    `seconds` is the time from start to exit, `cpu_seconds` that of all cores, and `peak_mb` the resident
-    memory in MiB of the largest process. Both include the processes that read pictures.
+    `seconds` is the time from start to exit, `trained_after` that from start to the end of the training,
+    `cpu_seconds` that of all cores, and `peak_mb` the resident memory in MiB of the largest process. The last
+    two include the processes that read pictures.
     """
     environ = os.environ | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    began = time.monotonic()
+    began, started_at = time.monotonic(), time.time()
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environ)
         output = process.stdout.read()
@@ -143,7 +144,12 @@ def measured(command: list[str]) -> dict:
             raise SystemExit(f"{' '.join(command)} failed:\n{errors.read()[-3000:]}")
     found = json.loads(output.strip().splitlines()[-1])
     peak = used.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    measures = {"seconds": seconds, "cpu_seconds": used.ru_utime + used.ru_stime, "peak_mb": peak}
+    measures = {
+        "seconds": seconds,
+        "trained_after": found.pop("trained_at") - started_at,
+        "cpu_seconds": used.ru_utime + used.ru_stime,
+        "peak_mb": peak,
+    }
     return found | {name: round(value, 1) for name, value in measures.items()}
 
 

@@ -54,15 +54,15 @@ def main() -> None:
     x = keras.layers.GlobalAveragePooling2D()(x)
     model = keras.Model(inputs, keras.layers.Dense(classes)(keras.layers.Dropout(0.2)(x)))
 
-    began = time.perf_counter()
+    began = time.time()
     for optimizer, epochs in ((keras.optimizers.Adam(), 20), (keras.optimizers.Adam(1e-5), 10)):
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(optimizer, loss, metrics=["accuracy"])
         model.fit(train, epochs=epochs, verbose=0)
         base.trainable = True
-    seconds = time.perf_counter() - began
+    ended = time.time()
     right = model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
-    report(job, "Keras guide", right, seconds, ("keras", "tensorflow"))
+    report(job, "Keras guide", right, (ended - began, ended), ("keras", "tensorflow"))
 
 
 if __name__ == "__main__":

@@ -69,13 +69,13 @@ def main() -> None:
     loader = DataLoader(
         train, BATCH, shuffle=True, drop_last=True, num_workers=cores(), persistent_workers=True
     )
-    began = time.perf_counter()
+    began = time.time()
     for opened, epochs, rate in way.stages:
         train_stage(model, called, loader, opened, epochs, rate, statistics=way.statistics)
-    seconds = time.perf_counter() - began
+    ended = time.time()
     peer = "torch and timm" if job.choice == "eager" else f"torch and timm, {job.choice}"
     right = test_accuracy(model, DataLoader(test, 64, num_workers=cores()))
-    report(job, peer, right, seconds, ("timm", "torch"))
+    report(job, peer, right, (ended - began, ended), ("timm", "torch"))
 
 
 def train_stage(model, called, loader, opened: str, epochs: int, rate: float, *, statistics: bool) -> None:
