@@ -30,6 +30,7 @@ BEFORE = [
     "stages.1.train=last:4",
     "stages.1.optimizer.learning_rate=1e-4",
     "stages.1.augment.flip=horizontal",
+    "stages.1.label_smoothing=0",
 ]
 BASE = "last:4, rate 1e-4"
 

@@ -28,8 +28,12 @@ MOST_ROWS = 128  # rows per device and step, so that one device can evaluate wha
 Evaluated = dict[str, dict[str, Predictions]]
 
 
-class _Answering(DistributedFit):
-    """Runs a plain model, folded, in float32, independent of the dtype policy of the process."""
+class Answering(DistributedFit):
+    """Runs a plain model, folded, in float32, independent of the dtype policy of the process.
+
+    Args:
+        model: Plain functional model from raw inputs to logits, or to a dict of outputs.
+    """
 
     def __init__(self, model: keras.Model):
         super().__init__(name="answering", dtype="float32")
@@ -59,7 +63,7 @@ def predict_domains(
         runtime: Runtime that distributes the batches, or None for one device.
     """
     with runtime.scope() if runtime is not None else contextlib.nullcontext():
-        alone, both = _Answering(model), _Answering(with_features(model))
+        alone, both = Answering(model), Answering(with_features(model))
     rows_of_a_step = min(batch_size, MOST_ROWS) * (runtime.replicas if runtime is not None else 1)
     return {
         name: {

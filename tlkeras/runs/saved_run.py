@@ -22,7 +22,7 @@ from tlkeras.data.modalities import MODALITIES, Modality
 from tlkeras.data.rows import Rows
 from tlkeras.errors import UserError
 from tlkeras.evaluation import Predictions, calibration, conformal, unlike_training
-from tlkeras.evaluation.evaluate import measure, predict_domains, with_features, write_evaluation
+from tlkeras.evaluation.evaluate import Answering, measure, predict_domains, with_features, write_evaluation
 from tlkeras.evaluation.nearest_training_rows import trained_on
 from tlkeras.evaluation.view_pairs import pair_metrics
 from tlkeras.models.weights.hub import run_on_hub
@@ -350,7 +350,8 @@ class SavedRun:
         if not unlike.is_file():  # runs of earlier versions have none
             training = trained_on(self.model, domains, evaluated, config)
             unlike_training.write_unlike_training(unlike, training.values(), evaluated)
-            self.__dict__.pop("unlike_training", None)
+            for fact in ("unlike_training", "_answering"):
+                self.__dict__.pop(fact, None)
         return write_evaluation(self.run_dir, evaluated, config, measured)
 
     @property
@@ -360,15 +361,15 @@ class SavedRun:
 
     def _answers(self, inputs: Any) -> np.ndarray:
         """Returns logits `(b, k)`. If the run has a score of unlike rows, it is one more column."""
+        outputs = self._answering.predict_on_batch(inputs)
         if self.unlike_training is None:
-            return self.model.predict_on_batch(inputs)
-        outputs = self._with_features.predict_on_batch(inputs)
+            return outputs
         logits, features = (outputs[name].reshape(len(outputs[name]), -1) for name in ("logits", "features"))
         return np.column_stack([logits, self.unlike_training.score(features)])
 
     @cached_property
-    def _with_features(self) -> keras.Model:
-        return with_features(self.model)
+    def _answering(self) -> Answering:
+        return Answering(self.model if self.unlike_training is None else with_features(self.model))
 
     def _predictions(self, answers: np.ndarray, ids=None) -> Predictions:
         found = Predictions.from_logits(
