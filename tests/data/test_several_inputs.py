@@ -66,6 +66,7 @@ def test_the_saved_model_takes_the_inputs_by_name_and_type(finished):
     assert np.array_equal(model.predict(inputs, verbose=0), model.predict(hidden, verbose=0))
 
 
+@pytest.mark.usefixtures("without_report")
 def test_the_trunk_is_computed_once_and_gives_the_same_bits(finished, tmp_path):
     events = [json.loads(line) for line in (finished.path / "ledger.jsonl").read_text().splitlines()]
     assert next(e for e in events if e["event"] == "completed")["extraction_seconds"] > 0
@@ -112,6 +113,7 @@ def test_the_report_shows_picture_and_words(finished):
     assert " ".join(worst["words"]) in " ".join(shown.split())
 
 
+@pytest.mark.usefixtures("without_report")
 def test_both_domains_of_an_adaptation_stand_in_one_batch():
     def trained(target):
         model = build_model(load_config(CONFIG).model, input_shape=SHAPES, num_outputs=2)

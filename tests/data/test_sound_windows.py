@@ -18,6 +18,8 @@ from tlkeras.settled_config import checked
 from tlkeras.training.stage_batches import StageBatches
 from tlkeras.training.stages import Steps
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 soundfile = pytest.importorskip("soundfile")
 
 SECONDS = 0.25

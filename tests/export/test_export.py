@@ -24,6 +24,8 @@ from tlkeras.export.formats import load_encoded
 from tlkeras.export.odd_pictures import odd_pictures
 from tlkeras.runs.saved_run import load_run
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 PLAIN = [name for name in FORMATS.names() if name != "onnx"]
 ALL = FORMATS.names()
 

@@ -16,6 +16,8 @@ from tlkeras.training.row_weights import FILE, effective_rows
 from tlkeras.training.stage_batches import StageBatches
 from tlkeras.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 # of adapt 0.4.5: KMM(gamma=.5, tol=1e-10), KMM(gamma=.5, B=1.5, eps=.05), KLIEP(gamma=.5, algo="PG",
 # tol=1e-12), IWC(LogisticRegression())
 KMM = [2.3155, 0.2275, 1.7373, 3.2997, 0, 0, 0, 0, 0, 2.5349, 1.6381, 0]

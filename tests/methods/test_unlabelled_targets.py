@@ -142,6 +142,7 @@ def test_it_can_be_evaluated_compared_and_reported_again(finished, tmp_path, cap
     assert 0 <= found["target"]["test"]["accuracy"] <= 1
 
 
+@pytest.mark.usefixtures("without_report")
 def test_labels_of_another_split_are_judged_by(tmp_path):
     x, y = points()
     target = blobs(tmp_path, x_train=x[:40], y_train=y[:40], x_test=x[40:])
@@ -152,6 +153,7 @@ def test_labels_of_another_split_are_judged_by(tmp_path):
     assert Predictions.load(run.path / "evaluation/target/predictions_test.npz").labels is None
 
 
+@pytest.mark.usefixtures("without_report")
 def test_several_seeds_and_twins_without_labels(tmp_path):
     made = config(blobs(tmp_path), verdict={"twins": ["scratch"]})
     made = made.model_copy(update={"adaptation": made.adaptation.model_copy(update={"seeds": 2})})

@@ -174,6 +174,7 @@ def test_a_merged_run_reads_texts_with_the_tokenizer_of_its_members(finished, tm
     np.testing.assert_allclose(merged.predict(rows).logits, finished.predict(rows).logits, atol=1e-6)
 
 
+@pytest.mark.usefixtures("without_report")
 def test_the_frozen_text_is_computed_once_and_gives_the_same_bits(finished, place, tmp_path):
     events = [json.loads(line) for line in (finished.path / "ledger.jsonl").read_text().splitlines()]
     assert next(e for e in events if e["event"] == "completed")["extraction_seconds"] > 0

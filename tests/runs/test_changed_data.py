@@ -10,6 +10,8 @@ from tlkeras import load_run, run_experiment
 from tlkeras.cli.main import main
 from tlkeras.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 CONFIG = {
     "name": "small",
     "data": {"batch_size": 8},

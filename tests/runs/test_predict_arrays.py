@@ -12,6 +12,8 @@ from tlkeras.data.array_form import ArrayForm, as_inputs, images_like_training
 from tlkeras.errors import UserError
 from tlkeras.runs.saved_run import SavedRun
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 SIZE = 12
 
 

@@ -27,6 +27,8 @@ from tlkeras.studies.candidates import Candidate
 from tlkeras.studies.search_space import StartingPoint, starting_point
 from tlkeras.studies.search_storage import Storage
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 pytest.importorskip("optuna")
 
 

@@ -82,6 +82,7 @@ def as_content(files):
     return tf.map_fn(tf.io.read_file, files) if files.shape.rank else tf.io.read_file(files)
 
 
+@pytest.mark.usefixtures("without_report")
 def test_forms_of_data(pictures, tmp_path):
     x, y = np.zeros((6, 4, 4, 3), "uint8"), np.arange(6) % 2
     assert source_or_arrays(str(pictures)).source == f"folder:{pictures}"
@@ -113,6 +114,7 @@ def test_forms_of_data(pictures, tmp_path):
     assert splits(source_or_arrays(frame[["path", "label"]])[1]) == {"all": ((3,), (3,))}
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_frame_of_paths_trains(pictures, tmp_path):
     files = sorted(pictures.glob("*/*.png"))
     frame = pandas.DataFrame({"file": [str(f) for f in files], "label": [f.parent.name for f in files]})
@@ -168,6 +170,7 @@ def test_data_of_another_kind_are_refused(data, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.usefixtures("without_report")
 def test_settings_are_values_of_python(pictures, tmp_path):
     """Parts of a config, values of NumPy and paths, as a program has them."""
     changes = {
@@ -193,6 +196,7 @@ def own_network(blocks):
 SHORT = {k: TINY[k] for k in TINY.keys() - {"backbone", "model__backbone_options", "stages__1__train"}}
 
 
+@pytest.mark.usefixtures("without_report")
 @pytest.mark.parametrize("network", ["own", "small_cnn"])
 def test_the_recipe_opens_all_blocks_of_a_small_network(pictures, tmp_path, capsys, network):
     keras.utils.set_random_seed(0)
@@ -216,6 +220,7 @@ def test_a_stage_that_opens_too_many_blocks_of_a_small_network_is_refused_if_it_
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_network_with_enough_blocks_trains_the_last_of_them(pictures, tmp_path, capsys):
     run = tlkeras.fine_tune(pictures, backbone=own_network(9), workdir=tmp_path / "run", **SHORT)
     assert run.config.stages[1].train == "last:8" and "all blocks" not in capsys.readouterr().out

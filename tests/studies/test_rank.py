@@ -24,6 +24,8 @@ from tlkeras.studies.candidates import Candidate, parse_candidates
 from tlkeras.studies.rank import rank
 from tlkeras.studies.recommendation import recommend
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 
 def digits(folder):
     return ExperimentConfig(

@@ -19,6 +19,8 @@ from tlkeras.methods.adapt.domain_statistics import batch_norm_layers
 from tlkeras.methods.adapt.source_free import WAYS, Shot, TargetRows, pseudo_labels
 from tlkeras.models.cuts.graph import inputs_of
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 TARGET = "synthetic:blobs?n=60&shift=0.6,-0.6"
 
 

@@ -14,6 +14,8 @@ from tlkeras.studies.sweep import run_sweep
 from tlkeras.studies.sweep_plan import plan_sweep
 from tlkeras.studies.sweep_results import means_over_seeds
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 CONFIG = """
 from tlkeras.config import ExperimentConfig
 

@@ -71,6 +71,7 @@ def test_mapped_probe_answers_on_the_target(config, tmp_path, name, options):
         assert accuracy(run) > 0.87
 
 
+@pytest.mark.usefixtures("without_report")
 def test_mapped_probe_and_its_twin_give_a_verdict(config, tmp_path):
     config = mapped(config, "coral", regularization=1e-3)
     adaptation = config.adaptation.model_copy(update={"twin": True, "seeds": 3})
@@ -82,6 +83,7 @@ def test_mapped_probe_and_its_twin_give_a_verdict(config, tmp_path):
     assert twin["target"]["test"]["accuracy"] < accuracy(run)
 
 
+@pytest.mark.usefixtures("without_report")
 def test_knn_asks_mapped_rows(config, tmp_path):
     model = config.model.model_copy(update={"head": HeadConfig(name="neighbors")})
     config = config.model_copy(update={"model": model})

@@ -17,6 +17,8 @@ from tlkeras.data.rows import Rows
 from tlkeras.errors import Interrupted, UserError
 from tlkeras.methods.probe.probes import linear_weights
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 
 class Stop(keras.callbacks.Callback):
     """Sends a signal to its own process after the sixth batch."""
