@@ -72,7 +72,7 @@ def test_the_wheel_trains_where_the_checkout_is_not(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(packages)
     homes = {str(metadata.distribution(name).locate_file("")) for name in ("keras", "tensorflow", "numpy")}
     (packages / "what_it_requires.pth").write_text("\n".join(homes))
-    words = ["-m", "tlkeras", "train", "--config=synthetic_smoke", "--workdir=run"]
+    words = ["-m", "tlkeras", "train", "--config=synthetic_smoke", "--workdir=run", "--set", "data.limit=64"]
     environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
         [tmp_path / "env/bin/python", *words], cwd=tmp_path, env=environ, capture_output=True, text=True

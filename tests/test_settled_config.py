@@ -75,6 +75,7 @@ def test_stages_of_a_source_task_have_it_too():
     assert rates(found.tasks.stages) == [LOW_RATE]
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_run_trains_with_the_rate_and_keeps_it_in_its_config(tmp_path):
     run_experiment(config(), tmp_path / "run")
     kept = load_config(RunDir(tmp_path / "run").config)

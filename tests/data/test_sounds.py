@@ -83,6 +83,7 @@ def test_a_long_file_gets_the_mean_of_the_answers_for_its_windows(finished, tmp_
     assert np.allclose(predictions.logits, expected, atol=1e-5) and len(predictions.ids) == 2
 
 
+@pytest.mark.usefixtures("without_report")
 def test_cached_and_uncached_runs_end_with_the_same_bits(finished, folder, tmp_path):
     events = [json.loads(line) for line in (finished.path / "ledger.jsonl").read_text().splitlines()]
     assert any(event.get("extraction_seconds") for event in events)
@@ -180,6 +181,7 @@ def test_files_at_another_rate_are_resampled_and_the_beginning_is_as_in_the_whol
     assert np.abs(windows[1] - expected).max() < 0.01
 
 
+@pytest.mark.usefixtures("without_report")
 def test_lists_and_arrays_are_sounds_too(folder, tmp_path):
     from tlkeras.data import load_domain
 

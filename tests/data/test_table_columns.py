@@ -220,6 +220,7 @@ def test_rows_of_another_form_are_refused(finished, given, named):
         finished.predict(given)
 
 
+@pytest.mark.usefixtures("without_report")
 def test_columns_alone_need_no_backbone(place, tmp_path):
     words = ["data.picture=none", "model.backbone=none", "model.beside={}", "model.backbone_options={}"]
     run = run_experiment(config(place, *words, "stages.1.epochs=1"), tmp_path / "run")

@@ -13,6 +13,8 @@ from tlkeras.models.batch_size import find_batch_size
 from tlkeras.prepare import prepare
 from tlkeras.studies.experiment import run_experiment
 
+pytestmark = pytest.mark.usefixtures("without_reports")
+
 
 @pytest.mark.parametrize(
     ("rates", "rows", "expected"),

@@ -202,6 +202,7 @@ def test_another_head_on_the_same_data_computes_nothing(config, pictures, tmp_pa
     assert second.ledger.last(event="completed")["event"] == "completed"
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_sweep_of_two_heads_computes_one_trunk(config, tmp_path, capsys):
     config = apply_overrides(config, [f"data.source={SHAPES}", "stages.0.epochs=1"])
     words = [("model.head.name=linear",), ("model.head.name=mlp",)]

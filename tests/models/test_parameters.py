@@ -1,7 +1,10 @@
+import pytest
+
 from tlkeras import run_experiment
 from tlkeras.config import DataConfig, ExperimentConfig, ModelConfig, StageConfig
 
 
+@pytest.mark.usefixtures("without_report")
 def test_table_of_what_matched_lies_in_the_run(tmp_path, capsys):
     def config(filters, weights):
         return ExperimentConfig(

@@ -115,6 +115,7 @@ def test_a_run_without_stages_classifies_by_the_names_alone(kind, folder, rows, 
     assert again.metrics == run.metrics
 
 
+@pytest.mark.usefixtures("without_report")
 @of_clip
 def test_a_stage_starts_from_the_names(kind, folder, rows, tmp_path):
     stage = StageConfig(name="head", train="head", steps=2, optimizer={"learning_rate": 1e-5})
@@ -126,6 +127,7 @@ def test_a_stage_starts_from_the_names(kind, folder, rows, tmp_path):
     assert np.abs(end[0] - start[0]).max() > 0
 
 
+@pytest.mark.usefixtures("without_report")
 @of_clip
 @pytest.mark.parametrize("train", ["head", "last:1"])
 def test_the_names_are_an_anchor_of_the_head(kind, folder, rows, train, tmp_path):

@@ -32,6 +32,7 @@ def config(tmp_path):
     )
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_run_finds_what_was_extracted(config, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     computed = extract(config)
