@@ -1,5 +1,6 @@
 """Losses and metrics by name, and losses, metrics and callbacks that a caller passes."""
 
+import csv
 import os
 import signal
 
@@ -16,6 +17,7 @@ from tlkeras.evaluation import Predictions
 from tlkeras.evaluation.named_metrics import METRICS, named_values
 from tlkeras.models.weights import saved_models
 from tlkeras.report import compare_runs
+from tlkeras.run_dir import CheckpointStore
 from tlkeras.training.losses import LOSSES, make_loss
 
 
@@ -200,6 +202,36 @@ def test_named_loss_and_metrics_of_a_config(tmp_path, arrays):
     assert 0 <= run.metrics["source"]["test"]["balanced_accuracy"] <= 1
 
 
+@pytest.mark.usefixtures("without_report")
+@pytest.mark.parametrize("monitor", ["val_accuracy", "val_loss"])
+@pytest.mark.parametrize("weights", [None, "balanced"])
+def test_smoothed_labels_of_a_stage_do_not_hide_that_it_is_the_best(tmp_path, monitor, weights):
+    x = np.random.default_rng(6).normal(size=(90, 4)).astype("float32")
+    y = (x[:, 0] > 0).astype(int) + (x[:, 1] > 0.8)
+    x[:, :2] += np.where(x[:, :2] > [0, 0.8], 3, -3)  # far apart, so that both stages make no mistake
+    common = {"train": "all", "class_weights": weights}
+    stages = [
+        {"name": "plain", "epochs": 1, "optimizer": {"learning_rate": 0.03}, **common},
+        {"name": "smoothed", "epochs": 6, "label_smoothing": 0.1, **common},
+    ]
+    wanted = config(stages=stages, checkpoint={"monitor": monitor})
+    run = run_experiment(wanted, tmp_path / "run", {"train": (x, y), "val": (x, y)})
+    plain, smoothed = (
+        columns(run.path / "stages" / name / "metrics.csv") for name in ("00_plain", "01_smoothed")
+    )
+    assert max(plain["val_accuracy"]) == max(smoothed["val_accuracy"]) == 1
+    assert min(plain["val_loss"]) < min(smoothed["val_loss"])  # smoothed labels raise it
+    assert min(smoothed["val_unsmoothed_loss"]) < min(plain["val_loss"])
+    assert "val_unsmoothed_loss" not in plain
+    assert CheckpointStore(run.path / "stages" / "best", keep=1).state()["stage"] == 1
+
+
+def columns(file):
+    with open(file, encoding="utf-8", newline="") as lines:
+        header, *rows = csv.reader(lines)
+    return {name: [float(value) for value in values] for name, *values in zip(header, *rows, strict=True)}
+
+
 @pytest.mark.parametrize(
     "loss, given, refused",
     [
@@ -290,6 +322,21 @@ def test_a_model_passed_as_backbone_starts_with_its_weights_and_resumes_without_
     wanted["model"] = {"weights": None}
     random = run_experiment(wanted, tmp_path / "random", arrays, backbone=model)
     assert not np.array_equal(random.model.get_layer(names[0]).get_weights()[0], start[names[0]][0])
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_backbone_from_python_answers_whole_numbers_as_fractions(tmp_path):
+    x = np.random.default_rng(7).integers(0, 256, (30, 8, 8, 3), np.uint8)
+    pixels = keras.Input((8, 8, 3))
+    shifted = keras.layers.Conv2D(4, 3, activation="relu")(keras.ops.subtract(pixels, 128))
+    backbone = keras.Model(pixels, keras.layers.BatchNormalization()(shifted))
+    stages = [{"name": "all", "train": "all", "epochs": 1}]
+    data = {"train": (x, np.arange(30) % 3)}
+    run = run_experiment(config(model={}, stages=stages), tmp_path / "run", data, backbone=backbone)
+    expected = run.model.predict(x.astype("float32"), verbose=0)
+    for dtype in (np.uint8, np.int64, np.float32):
+        found = run.predict(x.astype(dtype))
+        np.testing.assert_allclose(found.logits * run.temperature, expected, atol=1e-4)
 
 
 class Subclassed(keras.Model):

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from tlkeras.backend.distributed_fit import DistributedFit
 from tlkeras.config import ExperimentConfig
@@ -19,7 +20,7 @@ from tlkeras.evaluation.named_metrics import named_values
 from tlkeras.evaluation.prediction_files import write_csv
 from tlkeras.evaluation.predictions import Predictions, predict_rows, shown_split
 from tlkeras.models.cuts.folding import Folded
-from tlkeras.models.cuts.graph import inputs_of, output_of
+from tlkeras.models.cuts.graph import functional, inputs_of, output_of
 from tlkeras.run_dir import RunDir
 
 KEPT_FEATURES = 5000  # rows of a split whose features are kept; a report uses no more
@@ -40,6 +41,12 @@ class Answering(DistributedFit):
         self.model, self._folded = model, Folded(model)
 
     def call(self, x, training=None):
+        # as Keras does, because pictures may come as whole numbers
+        dtypes = {given.name: given.dtype for given in functional(self.model).inputs}
+        if isinstance(x, dict):
+            x = {name: ops.convert_to_tensor(x[name], dtype) for name, dtype in dtypes.items()}
+        else:
+            x = ops.convert_to_tensor(x, *dtypes.values())
         return self._folded(x, training)
 
 

@@ -16,6 +16,7 @@ from tlkeras.errors import Interrupted, RunError
 from tlkeras.run_dir import CheckpointStore, RunDir
 from tlkeras.training import snapshots
 from tlkeras.training.callbacks import EarlyStopping, LossGuard, StepCounter
+from tlkeras.training.losses import UNSMOOTHED
 from tlkeras.training.own_callbacks import OwnCallbacks
 
 
@@ -126,10 +127,12 @@ class BestModel(keras.callbacks.Callback):
         logs = logs or {}
         if self.monitor not in logs:
             return
-        value = float(logs[self.monitor])
+        # smoothed labels raise the loss of one stage, with which that of another is compared
+        loss = float(logs.get(f"val_{UNSMOOTHED}", logs.get("val_loss", 0.0)))
+        value = loss if self.monitor == "val_loss" else float(logs[self.monitor])
         sign = -1.0 if lower_is_better(self.monitor) else 1.0
         # equal accuracies are common on small validation splits; the loss then decides
-        rank = [sign * value, -float(logs.get("val_loss", 0.0))]
+        rank = [sign * value, -loss]
         source = float(logs.get("val_accuracy", 0.0))
         old = self.state or {"rank": [-np.inf], "source": -np.inf, "best_source": -np.inf}
         best_source = max(source, old["best_source"])

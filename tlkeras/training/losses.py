@@ -11,6 +11,7 @@ from keras import ops
 from tlkeras.config.data import Task
 from tlkeras.errors import UserError, unknown
 from tlkeras.evaluation.named_metrics import pinball
+from tlkeras.maybe import MaybeNone
 from tlkeras.registry import Registry
 
 
@@ -34,6 +35,8 @@ LOSSES: Registry[NamedLoss] = Registry("loss")
 
 RECOMMENDED_SMOOTHING = 0.1
 """Label smoothing that `label_smoothing="recommended"` means, for rows of one class each."""
+UNSMOOTHED = "unsmoothed_loss"
+"""Name of the metric by which stages with and without label smoothing are compared."""
 
 
 def make_loss(
@@ -78,6 +81,13 @@ def make_loss(
         raise UserError(
             f"loss.options of {name}: {str(error).splitlines()[0]} Received: {dict(options)}"
         ) from error
+
+
+def without_smoothing(loss: keras.losses.Loss) -> keras.losses.Loss | MaybeNone:
+    """Returns a loss of `make_loss` without its label smoothing, or None if it has none."""
+    if not getattr(loss, "label_smoothing", 0.0):
+        return None
+    return type(loss).from_config({**loss.get_config(), "label_smoothing": 0.0})
 
 
 class GeneralizedCrossEntropy(keras.losses.Loss):

@@ -12,7 +12,7 @@ from tlkeras.data import Domain
 from tlkeras.errors import UserError
 from tlkeras.evaluation.named_metrics import takes_class_numbers
 from tlkeras.methods.pretext.contrastive import NTXent, pair_found
-from tlkeras.training.losses import make_loss
+from tlkeras.training.losses import UNSMOOTHED, make_loss, without_smoothing
 
 
 def wants_one_hot(stage: FitStageConfig, task: Task, own: keras.losses.Loss | None = None) -> bool:
@@ -48,12 +48,17 @@ def loss_for(
         loss = NTXent(domain.config.pretext.temperature)
     else:
         loss = _row_loss(stage, domain.task, own)
-    weights, mixes = class_weights(stage, domain), stage.augment.mixup or stage.augment.cutmix
+    mixes = stage.augment.mixup or stage.augment.cutmix
     if mixes and domain.splits["train"].weights is not None:
         raise UserError(
             "The training rows have weights, and mixup and cutmix mix rows of different weights: leave one "
             f"out. Received: stages.{stage.name}.augment"
         )
+    return _weighted(loss, stage, domain)
+
+
+def _weighted(loss: keras.losses.Loss, stage: FitStageConfig, domain: Domain) -> keras.losses.Loss:
+    weights = class_weights(stage, domain)
     return loss if weights is None else ClassWeightedLoss(loss, weights)
 
 
@@ -87,6 +92,8 @@ def metrics_for(
 ) -> list[keras.metrics.Metric]:
     """Returns the metrics of a training. They use sample weights.
 
+    If the stage smooths labels, its loss without smoothing is one of them.
+
     Args:
         stage: Config of the stage.
         domain: Labelled domain that the stage trains.
@@ -95,7 +102,11 @@ def metrics_for(
     """
     if domain.draws_pairs:
         return [keras.metrics.MeanMetricWrapper(pair_found, name="accuracy")]
-    return [_usual_metric(domain.task, wants_one_hot(stage, domain.task, own)), *further]
+    found = [_usual_metric(domain.task, wants_one_hot(stage, domain.task, own)), *further]
+    if own is None and (plain := without_smoothing(_row_loss(stage, domain.task, own))) is not None:
+        plain = _weighted(plain, stage, domain)
+        found.append(keras.metrics.MeanMetricWrapper(plain.call, name=UNSMOOTHED))
+    return found
 
 
 def _usual_metric(task: Task, one_hot: bool) -> keras.metrics.Metric:

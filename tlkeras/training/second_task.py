@@ -48,7 +48,8 @@ def second_task(parts: Parts, stage: FitStageConfig) -> SecondTask:
     """Returns the term that trains the source task in addition to the task of the run."""
     config, domain = parts.config, source_task(parts.config)
     private = private_part(parts, domain)
-    loss = objectives.loss_for(stage.model_copy(update={"class_weights": None}), domain)
+    unfit = {"class_weights": None} | ({"label_smoothing": 0.0} if domain.task == "regression" else {})
+    loss = objectives.loss_for(stage.model_copy(update=unfit), domain)
     alternating = config.tasks.batches == "alternating"
     return SecondTask(private, loss, config.tasks.weight, alternating, stage.bn == "inference")
 
