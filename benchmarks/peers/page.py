@@ -66,7 +66,7 @@ def _points(share: float) -> str:
 
 
 def times(timed: Timed, peers: list[str]) -> str:
-    """Returns the table of times, relative to the tlkeras run of the same task and seed in the same call."""
+    """Returns the table of times, relative to the tlkeras run of the same task and seed."""
     rows = []
     for peer in peers:
         found = [f for f in timed.values() if f["peer"] == peer and (f["task"], f["seed"], OURS) in timed]
@@ -118,7 +118,7 @@ def times_to_accuracy(timed: Timed, peers: list[str]) -> str:
         "its accuracy there, points",
         "the peer's time / its time",
         "CPU time",
-        "from start to trained model",
+        "from start to end of training",
     ]
     return table(head, rows)
 

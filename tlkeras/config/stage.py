@@ -152,7 +152,8 @@ class FitStageConfig(StageConfig):
         loss: Loss of the stage, or None for the usual one of the task (cross-entropy; mean squared error for
             regression).
         label_smoothing: Label smoothing in 0..1, for classification. "recommended" is 0.1 for rows of one
-            class each, and 0 for other tasks and for losses without label smoothing.
+            class each, and 0 for other tasks and for losses without label smoothing. Epochs of equal
+            accuracy are compared by the loss without smoothing, which is reported as `unsmoothed_loss`.
         class_weights: Weights of the classes: `balanced`, one weight per class, or None.
         augment: Augmentation of the training rows in this stage.
         early_stopping: Early stopping, or None.
