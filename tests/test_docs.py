@@ -7,7 +7,6 @@ that stands in none of the three fails. Scripts that are named must exist.
 """
 
 import ast
-import contextlib
 import importlib
 import pkgutil
 import re
@@ -21,7 +20,6 @@ import numpy as np
 import pytest
 from absl import flags as absl_flags
 from PIL import Image
-from unreported import unreported
 from variants import all_but
 
 import tlkeras
@@ -45,6 +43,8 @@ EXECUTED = {  # as it stands
     "tlkeras report runs/quickstart",
     "tlkeras card runs/mine --license=apache-2.0",
     "tlkeras push runs/mine --to=published",
+    "tlkeras export runs/quickstart --format=saved_model",
+    "tlkeras export runs/quickstart --format=onnx,litert_float16",
     "tlkeras plan --config=quickstart --set 'verdict.twins=[\"scratch\"]'",
     "tlkeras plan --config=quickstart --set stages.1.train=all --set stages.1.optimizer.learning_rate=1e-4",
     "tlkeras list heads",
@@ -69,8 +69,6 @@ SMALLER = {  # with these words of `--set` added: a tiny network of random weigh
     "tlkeras train --config=moons_dann --workdir=runs/moons": "stages.0.steps=40",
 }  # fmt: skip
 ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a network
-    "tlkeras export runs/quickstart --format=saved_model": "tests/export/test_export.py",
-    "tlkeras export runs/quickstart --format=onnx,litert_float16": "tests/export/test_export.py",
     "bash scripts/quickstart.sh": "tests/test_launch_scripts.py",
     "bash scripts/test.sh": "scripts/test.sh",
     "bash scripts/release.sh release": "scripts/release.sh",
@@ -123,7 +121,6 @@ ELSEWHERE = {  # what runs it, or checks it where it needs a cluster or a networ
         "tests/studies/test_source_free.py",
 }  # fmt: skip
 ELSEWHERE_PAGES = {"docs/reports.md": "tests/report/test_reports_page.py"}
-REPORTED = ("README.md", "docs/adaptation.md")  # pages whose runs write their reports
 LANGUAGES = {"bash", "sh", "python", "py", "mermaid", ""}  # py: code that does not run here
 OTHER_PROGRAMS = (
     "bash", "git", "kubectl", "pip", "pyright", "python", "ruff", "sbatch", "source", "tensorboard",
@@ -219,10 +216,9 @@ def python_pages() -> list[str]:
 
 @pytest.mark.parametrize("name", python_pages())  # tests/report/test_reports_page.py runs that of reports.md
 def test_python_of_a_page_runs(name, folder, shipped_names, capsys):
-    names, is_reported = {"__name__": "page"}, name in REPORTED
-    with contextlib.nullcontext() if is_reported else unreported():
-        for number, code in enumerate(blocks(PAGES[name], "python")):
-            exec(compile(code, f"{name}, block {number}", "exec"), names)
+    names = {"__name__": "page"}
+    for number, code in enumerate(blocks(PAGES[name], "python")):
+        exec(compile(code, f"{name}, block {number}", "exec"), names)
     assert "Broken twin" not in capsys.readouterr().out
     if "get_config" in names:
         config = names["get_config"]()
@@ -230,7 +226,7 @@ def test_python_of_a_page_runs(name, folder, shipped_names, capsys):
         rates = [stage.optimizer.learning_rate for stage in config.stages]
         # at the head's rate, pretrained blocks forget what they knew
         assert rates == sorted(rates, reverse=True) and len(set(rates)) == len(rates)
-    if is_reported:
+    if "run" in names:
         assert (names["run"].path / "report.html").is_file()
 
 

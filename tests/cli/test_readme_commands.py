@@ -30,7 +30,7 @@ RUN_AS = {
     "tlkeras report RUN...": ["report RUN"],
     "tlkeras compare RUN...": ["compare RUN sweep/* --output=compare.html"],
     "tlkeras embed RUN PATH...": ["embed RUN PICTURES --output=embedding.csv"],
-    "tlkeras export RUN --format=...": ["export RUN --format=keras"],
+    "tlkeras export RUN --format=...": ["export RUN --format=keras,saved_model,litert,onnx"],
     "tlkeras demo RUN": ["demo RUN --nobrowser"],
     "tlkeras card RUN": ["card RUN"],
     "tlkeras push RUN --to=hf://USER/NAME": ["push RUN --to=published"],

@@ -66,7 +66,7 @@ def assert_equal_weights(one, other):
     [
         ("stages", "workers"),
         ("adapted", "mirrored"),
-        further("stages", "one_with_onednn"),
+        ("stages", "one_with_onednn"),
         further("stages", "mirrored"),
         further("adapted", "workers"),
         further("smoke", "mirrored"),

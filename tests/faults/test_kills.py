@@ -10,8 +10,7 @@ from variants import further
 
 
 @pytest.mark.parametrize(
-    ("words", "kills", "seed"),
-    [pytest.param([], 3, 5, id="plain"), further([*ADAPTING, *MIRRORED], 2, 7, id="mirrored")],
+    ("words", "kills", "seed"), [([], 3, 5), ([*ADAPTING, *MIRRORED], 2, 7)], ids=["plain", "mirrored"]
 )
 def test_killed_run_ends_like_one_left_alone(server, tmp_path, request, words, kills, seed):
     wanted, killed = alone(server, tmp_path, words, request), tmp_path / "killed"
@@ -34,7 +33,7 @@ def alone(server, folder, words, request):
     return outcome(folder / "alone/run")
 
 
-@pytest.mark.parametrize("strategy", [pytest.param(MIRRORED, id="mirrored"), further([], id="one device")])
+@pytest.mark.parametrize("strategy", [pytest.param([], id="one device"), further(MIRRORED, id="mirrored")])
 def test_and_so_where_it_adapts_and_a_stage_is_done(server, tmp_path, strategy):
     """The process that goes on makes fewer models than the one that was killed."""
     ended = server.run(*train(tmp_path / "alone", *ADAPTING, *strategy))

@@ -19,7 +19,7 @@ ALL = [case for case in runpy.run_path(str(AGREEMENT))["CASES"] if case not in D
 # of each kind: rows gathered with and without labels, a reversal, variables that a regularizer adds
 SOME = ("dann", "cdan_e", "mcc", "deep_coral", "bss", "co_tuning", "delta", "mixout", "lora")
 # the rows that their losses need from other replicas are those of cdan_e, mdd, jan, mcc or delta
-ALIKE = ("cdan", "mcd", "dan", "deep_coral", "mean_distance", "afn", "none", "bnm", "l2_sp", "distillation")
+ALIKE = ("cdan", "mcd", "dan", "mean_distance", "afn", "none", "bnm", "l2_sp")
 
 
 @pytest.fixture(scope="module")
